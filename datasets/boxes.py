@@ -1,0 +1,66 @@
+"""Box arithmetic, the one place for it. A box is (x, y, w, h): top-left corner and size, pixels, 0-based, float64.
+
+All functions take arrays of shape (..., 4) and broadcast; none changes its argument.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Boxes = NDArray[np.float64]
+
+
+def xywh_to_xyxy(boxes: ArrayLike) -> Boxes:
+    """Corners (x1, y1, x2, y2) of boxes (x, y, w, h); shape (..., 4) to (..., 4)."""
+    b = np.asarray(boxes, dtype=np.float64)
+    return np.concatenate([b[..., :2], b[..., :2] + b[..., 2:]], axis=-1)
+
+
+def xyxy_to_xywh(corners: ArrayLike) -> Boxes:
+    """Boxes (x, y, w, h) of corners (x1, y1, x2, y2); shape (..., 4) to (..., 4)."""
+    c = np.asarray(corners, dtype=np.float64)
+    return np.concatenate([c[..., :2], c[..., 2:] - c[..., :2]], axis=-1)
+
+
+def centres(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Box centres (x + w/2, y + h/2), shape (..., 2)."""
+    b = np.asarray(boxes, dtype=np.float64)
+    return b[..., :2] + b[..., 2:] / 2
+
+
+def valid(boxes: ArrayLike) -> NDArray[np.bool_]:
+    """True where all four numbers are finite and both sides are positive, shape (...,)."""
+    b = np.asarray(boxes, dtype=np.float64)
+    return np.isfinite(b).all(axis=-1) & (b[..., 2] > 0) & (b[..., 3] > 0)
+
+
+def clip(boxes: ArrayLike, width: float, height: float) -> Boxes:
+    """Boxes cut to the image [0, width] x [0, height]; one wholly outside gets sides of 0."""
+    c = xywh_to_xyxy(boxes)
+    c[..., 0::2] = c[..., 0::2].clip(0, width)
+    c[..., 1::2] = c[..., 1::2].clip(0, height)
+    return xyxy_to_xywh(c)
+
+
+def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Intersection over union of continuous boxes, shape (...,), 0 where either box has no area."""
+    a_, b_ = np.broadcast_arrays(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
+    low = np.maximum(a_[..., :2], b_[..., :2])
+    high = np.minimum(a_[..., :2] + a_[..., 2:], b_[..., :2] + b_[..., 2:])
+    intersection = (high - low).clip(0).prod(axis=-1)
+    union = a_[..., 2:].clip(0).prod(axis=-1) + b_[..., 2:].clip(0).prod(axis=-1) - intersection
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+
+
+def centre_error(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Distance of the centres in pixels, shape (...,)."""
+    return np.asarray(np.linalg.norm(centres(a) - centres(b), axis=-1), dtype=np.float64)
+
+
+def normalised_centre_error(prediction: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
+    """Distance of the centres, each axis divided by the true box's side (TrackingNet, section 4.2); shape (...,).
+
+    A true side of 0 gives infinity (or NaN where the offset is 0 too): callers mask invalid truth first.
+    """
+    offset = centres(prediction) - centres(truth)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.linalg.norm(offset / np.asarray(truth, dtype=np.float64)[..., 2:], axis=-1))

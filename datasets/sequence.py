@@ -1,0 +1,47 @@
+"""The noun every other module speaks of: one video with one target."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""RGB, shape (height, width, 3), uint8."""
+
+
+@runtime_checkable
+class Frames(Protocol):
+    """Lazy frames: a length known without decoding, and one decoded RGB image per index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Image: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """A video and its annotation.
+
+    boxes: (N, 4) float64, (x, y, w, h) in pixels, 0-based. visible: (N,) bool, False where the data set says
+    that the target is absent or fully hidden. N is len(frames) for annotated videos and 1 for test-server videos.
+    """
+
+    name: str
+    frames: Frames
+    boxes: NDArray[np.float64]
+    visible: NDArray[np.bool_]
+    attributes: frozenset[str] = field(default_factory=frozenset)
+
+    def __post_init__(self) -> None:
+        if self.boxes.ndim != 2 or self.boxes.shape[1] != 4 or self.boxes.shape[0] != len(self.visible):
+            raise ValueError(
+                f"{self.name}: boxes must be (N, 4) and visible (N,), got {self.boxes.shape} and {self.visible.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[Image]:
+        return (self.frames[i] for i in range(len(self.frames)))
