@@ -1,0 +1,1 @@
+"""What is compared: tracker specifications, the modules they build, and online inference. May import `datasets` only."""

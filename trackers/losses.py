@@ -1,0 +1,54 @@
+"""The losses of the published trackers, pure functions of tensors. Boxes are xyxy, any unit, shape (..., 4)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EPS = 1e-6
+
+
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """Centre and size to corners, (..., 4)."""
+    return torch.cat([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], dim=-1)
+
+
+def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """Corners to centre and size, (..., 4)."""
+    return torch.cat([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], dim=-1)
+
+
+def _overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    size = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
+    intersection = size.prod(-1)
+    area_a = (a[..., 2:] - a[..., :2]).clamp(min=0).prod(-1)
+    area_b = (b[..., 2:] - b[..., :2]).clamp(min=0).prod(-1)
+    return intersection, area_a + area_b - intersection
+
+
+def box_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of paired boxes, (...,)."""
+    intersection, union = _overlap(a, b)
+    return intersection / union.clamp(min=EPS)
+
+
+def giou_loss(a: Tensor, b: Tensor) -> Tensor:
+    """1 - GIoU of paired boxes (Rezatofighi et al. 2019, algorithm 1), in [0, 2], (...,)."""
+    intersection, union = _overlap(a, b)
+    hull = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
+    return 1 - intersection / union.clamp(min=EPS) + (hull - union) / hull.clamp(min=EPS)
+
+
+def quality_focal_loss(logits: Tensor, quality: Tensor, beta: float = 2.0) -> Tensor:
+    """DETRack's equation 2, after Li et al. 2020: |y - sigma|^beta times the binary cross-entropy of sigma and the soft
+    label y in [0, 1]; elementwise. Its only minimum is at sigma = y."""
+    sigma = logits.sigmoid()
+    return (quality - sigma).abs().pow(beta) * F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
+
+
+def centre_focal_loss(score: Tensor, heatmap: Tensor, alpha: float = 2.0, beta: float = 4.0) -> Tensor:
+    """Penalty-reduced focal loss of a Gaussian heat map (CornerNet, equation 1; OSTrack, section 3.3), a scalar: the sum
+    over (B, H, W) divided by the number of peaks. `score` is a probability already inside (0, 1)."""
+    peak = heatmap.eq(1)
+    positive = torch.log(score) * (1 - score).pow(alpha) * peak
+    negative = torch.log(1 - score) * score.pow(alpha) * (1 - heatmap).pow(beta) * ~peak
+    return -(positive.sum() + negative.sum()) / peak.sum().clamp(min=1)

@@ -1,0 +1,69 @@
+"""The published variants at a smaller size: which numbers shrink, and nothing else.
+
+A profile names a `Scale`; `at_scale` rewrites a paper-scale specification. Every field that a scale may touch is listed
+here, so a scaled row still differs from its scaled baseline in what the study declares.
+"""
+
+from pydantic import PositiveFloat, PositiveInt
+
+from trackers.spec import CentreHead, DeformableHead, Denoising, Frozen, LoRA, TrackerSpec, replace
+
+
+class Scale(Frozen):
+    """The sizes of a scaled-down tracker; the meaning of each is that of the field it replaces in `TrackerSpec`."""
+
+    backbone: str
+    template_size: PositiveInt
+    search_size: PositiveInt
+    template_factor: PositiveFloat
+    search_factor: PositiveFloat
+    elimination_layers: tuple[int, ...]
+    centre_channels: PositiveInt
+    decoder_width: PositiveInt
+    decoder_queries: PositiveInt
+    decoder_heads: PositiveInt
+    decoder_feedforward: PositiveInt
+    decoder_top_k: PositiveInt
+    denoising_groups: PositiveInt
+    lora_rank: PositiveInt
+
+
+def at_scale(spec: TrackerSpec, scale: Scale) -> TrackerSpec:
+    """The specification with its sizes replaced by the scale's."""
+    crop = spec.crop.model_copy(
+        update={
+            name: getattr(scale, name) for name in ("template_size", "search_size", "template_factor", "search_factor")
+        }
+    )
+    sparsity = spec.sparsity and spec.sparsity.model_copy(update={"layers": scale.elimination_layers})
+    denoising: Denoising | None = spec.denoising and spec.denoising.model_copy(
+        update={"groups": scale.denoising_groups}
+    )
+    adaptation = spec.adaptation
+    if isinstance(adaptation, LoRA):
+        adaptation = adaptation.model_copy(update={"rank": scale.lora_rank, "alpha": scale.lora_rank})
+    return replace(
+        spec,
+        backbone=scale.backbone,
+        crop=crop,
+        sparsity=sparsity,
+        denoising=denoising,
+        adaptation=adaptation,
+        head=_scaled_head(spec, scale),
+    )
+
+
+def _scaled_head(spec: TrackerSpec, scale: Scale) -> object:
+    if isinstance(spec.head, CentreHead):
+        return spec.head.model_copy(update={"channels": scale.centre_channels})
+    if isinstance(spec.head, DeformableHead):
+        return spec.head.model_copy(
+            update={
+                "width": scale.decoder_width,
+                "queries": scale.decoder_queries,
+                "heads": scale.decoder_heads,
+                "feedforward": scale.decoder_feedforward,
+                "top_k": scale.decoder_top_k,
+            }
+        )
+    return spec.head
