@@ -1,0 +1,1 @@
+"""Which runs answer which question. May import datasets, trackers and harness."""

@@ -1,0 +1,84 @@
+"""A study: a question, a baseline, and rows that differ from it in what is declared and in nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from datasets.registry import Registry
+from trackers.spec import TrackerSpec, differences, replace
+
+
+class ConfoundedStudy(ValueError):
+    """A row differs from its baseline in a field that the study does not declare."""
+
+
+@dataclass(frozen=True)
+class Coupled:
+    """A field that cannot stay as it is when a factor changes; printed as a footnote under the table."""
+
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant: the baseline with `changes` (whole fields of TrackerSpec) replaced. `cells` are the words that the
+    study's factors print for it, one per factor."""
+
+    name: str
+    cells: tuple[str, ...]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question, what is varied (`factors`: column title to field of TrackerSpec), and the rows that answer it.
+
+    Raises ConfoundedStudy where a row changes a field that is neither a factor nor coupled to one, and ValueError where
+    two rows share a name or no row is the baseline itself.
+    """
+
+    name: str
+    title: str
+    question: str
+    source: str
+    baseline: TrackerSpec
+    factors: Mapping[str, str]
+    rows: tuple[Row, ...]
+    coupled: tuple[Coupled, ...] = ()
+    primary_metric: str = "ao"
+
+    def __post_init__(self) -> None:
+        names = [row.name for row in self.rows]
+        if len(set(names)) < len(names):
+            raise ValueError(f"study {self.name!r}: two rows share a name: {names}")
+        if sum(not row.changes for row in self.rows) != 1:
+            raise ValueError(f"study {self.name!r}: exactly one row must change nothing: the baseline")
+        for row in self.rows:
+            self._refuse_confounds(row)
+
+    @property
+    def baseline_spec(self) -> TrackerSpec:
+        """The baseline under the name of its row."""
+        return self.spec(self.baseline_row)
+
+    @property
+    def baseline_row(self) -> Row:
+        """The row without changes."""
+        return next(row for row in self.rows if not row.changes)
+
+    def spec(self, row: Row) -> TrackerSpec:
+        """The tracker of a row, at paper scale."""
+        return replace(self.baseline, name=row.name, **row.changes)
+
+    def _refuse_confounds(self, row: Row) -> None:
+        declared = {*self.factors.values(), *(c.field for c in self.coupled)}
+        for changed in differences(self.spec(row), self.baseline):
+            if not any(changed == d or changed.startswith(f"{d}.") for d in declared):
+                raise ConfoundedStudy(
+                    f"study {self.name!r}: row {row.name!r} differs from the baseline in {changed!r}, which is neither "
+                    f"a factor nor declared as coupled ({sorted(declared)}): declare it with its reason, or drop it"
+                )
+
+
+STUDIES: Registry[Study] = Registry("study")

@@ -1,0 +1,116 @@
+"""What is asked of the machine: a run, its evaluations, and the profile that sizes them. Imports no torch."""
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from trackers.scale import Scale
+from trackers.spec import AnyTracker, FloorSpec, Frozen, TrackerSpec, fingerprint
+
+TRAINING_REVISION = 1
+"""Raised whenever the same specification would train to other weights, so that older runs are not taken for it."""
+
+TRACKING_REVISION = 1
+"""Raised whenever the same weights would track to other boxes."""
+
+
+class Recipe(Frozen):
+    """How every variant of a study is trained. Learning rates as in OSTrack and DETRack: one for what starts from
+    pretrained weights, one for what starts from scratch (head, token types, LoRA). Linear warm-up, then a cosine to
+    `final_share` of the peak."""
+
+    steps: PositiveInt
+    batch_size: PositiveInt
+    lr_backbone: PositiveFloat
+    lr_new: PositiveFloat
+    weight_decay: NonNegativeFloat
+    warmup_steps: NonNegativeInt
+    final_share: NonNegativeFloat = 0.01
+    clip_norm: PositiveFloat = 1.0
+    centre_jitter: NonNegativeFloat = 3.0
+    scale_jitter: NonNegativeFloat = 0.25
+    validation_pairs: PositiveInt = 256
+    validate_every: PositiveInt = 50
+    checkpoint_every: PositiveInt = 50
+
+
+class SyntheticData(Frozen):
+    """Training pairs from the generator: a window of `clips` clips that moves on by one clip every `pairs_per_clip`
+    pairs, so that long training sees ever new clips and memory stays bounded."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    domain: str
+    clips: PositiveInt
+    pairs_per_clip: PositiveInt
+    length: PositiveInt
+    width: PositiveInt = 160
+    height: PositiveInt = 120
+    version: PositiveInt
+
+
+class RunSpec(Frozen):
+    """One training, or one floor that needs none. `weights` is the digest of the pretrained backbone's file, None where
+    the backbone starts from scratch. Protocols are not part of it: one training serves any evaluation."""
+
+    tracker: AnyTracker
+    recipe: Recipe | None = None
+    data: SyntheticData | None = None
+    weights: str | None = None
+    seed: int = 0
+    revision: int = TRAINING_REVISION
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the training: equal for two studies that need the same run."""
+        return fingerprint(self)
+
+    @property
+    def name(self) -> str:
+        """Readable and unique: the tracker's axes that matter, then the fingerprint's first digits."""
+        return f"{self.slug}-{self.fingerprint[:8]}"
+
+    @property
+    def slug(self) -> str:
+        """What the run is, derived from its content (names given by hand collide)."""
+        t = self.tracker
+        if isinstance(t, FloorSpec):
+            return t.kind
+        parts = [t.backbone, t.head.kind, t.adaptation.kind]
+        parts += ["ce"] if t.sparsity else []
+        parts += ["dn"] if t.denoising else []
+        return "-".join([*parts, f"s{self.seed}"])
+
+
+class Evaluation(Frozen):
+    """One protocol applied to one run. `data` is the digest of the protocol's sequences and annotations, so results for
+    other data are never taken for these. control `shuffled-template` shows every sequence another one's template."""
+
+    protocol: str
+    data: str
+    control: Literal["none", "shuffled-template"] = "none"
+    revision: int = TRACKING_REVISION
+
+    @property
+    def key(self) -> str:
+        """Readable and unique within a run."""
+        suffix = "" if self.control == "none" else f"-{self.control}"
+        return f"{self.protocol}{suffix}-{fingerprint(self)[:8]}"
+
+
+class Profile(Frozen):
+    """A size at which studies run: one TOML file in `harness/profiles`."""
+
+    name: str
+    description: str
+    comparable_with_paper: bool
+    caveat: str
+    scale: Scale | None = None
+    recipe: Recipe
+    data: SyntheticData
+    protocols: tuple[str, ...]
+    seeds: PositiveInt = 1
+    worker_gigabytes: PositiveFloat = Field(description="memory that one worker needs, for planning", default=2.0)
+    disk_gigabytes: PositiveFloat = Field(description="disk that one run needs, for refusing too little", default=0.05)
+
+
+__all__ = ["Evaluation", "Profile", "Recipe", "RunSpec", "SyntheticData", "TrackerSpec"]

@@ -1,0 +1,75 @@
+"""What a report is made of: one study's records, scores and pictures, read from the store by the composition root."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ablations.study import Study
+from harness.metrics import Counts
+from harness.record import PaperScale, RunRecord
+from harness.spec import Profile
+from reports.table import Role
+
+
+@dataclass(frozen=True)
+class ProtocolResult:
+    """One row on one protocol. counts: sequence name to its counts; expected: how many sequences the protocol has;
+    boxes: sequence name to predicted boxes (N, 4)."""
+
+    counts: dict[str, Counts]
+    expected: int
+    boxes: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """One row of the report. For floors and controls, paper_scale is None; for a control, record is that of the run whose
+    weights it uses. protocols: protocol name to result; a protocol that is missing was not evaluated."""
+
+    name: str
+    role: Role
+    cells: tuple[str, ...]
+    description: str
+    record: RunRecord
+    protocols: dict[str, ProtocolResult]
+    paper_scale: PaperScale | None = None
+    baseline: bool = False
+
+
+@dataclass(frozen=True)
+class FilmStrip:
+    """A few frames of one sequence of a protocol, from the store. frames: indices; jpegs: encoded thumbnails, same order;
+    scale: thumbnail pixels per image pixel; truth: (len(frames), 4) true boxes in image pixels."""
+
+    sequence: str
+    frames: tuple[int, ...]
+    jpegs: tuple[bytes, ...]
+    scale: float
+    truth: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ProtocolFacts:
+    """What a protocol is, for the page: names, size, dialects by metric, attributes of each sequence, film strips."""
+
+    name: str
+    description: str
+    source: str
+    sequences: int
+    frames: int
+    metrics: tuple[str, ...]
+    attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    strips: dict[str, FilmStrip] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """Everything a report shows. command: how to get it again."""
+
+    study: Study
+    profile: Profile
+    protocols: tuple[ProtocolFacts, ...]
+    rows: tuple[RowResult, ...]
+    missing: tuple[str, ...]
+    command: str

@@ -1,0 +1,73 @@
+"""A table as pure data: renderers format it and decide nothing."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that knows what its numbers mean. key is unique in the table; group is the heading above several columns
+    ("measured, profile mini", "at paper scale", "published"); better says which direction is marked best, if any;
+    note is what a reader must know about every number of the column (the dialect, the protocol, the unit's meaning)."""
+
+    key: str
+    symbol: str
+    unit: str = ""
+    decimals: int = 1
+    better: Literal["higher", "lower", None] = None
+    group: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure, already in the column's unit. value None is a dash; text replaces the number where a cell is words.
+
+    low, high: 95 % interval; n: how many sequences; rank: 1 best and 2 second among the variants; delta: difference to
+    the baseline with its own interval, and whether that interval excludes 0; footnotes: indices into Table.footnotes.
+    """
+
+    value: float | None = None
+    text: str | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    rank: int | None = None
+    delta: float | None = None
+    delta_low: float | None = None
+    delta_high: float | None = None
+    footnotes: tuple[int, ...] = ()
+
+    @property
+    def resolved(self) -> bool | None:
+        """Whether the difference to the baseline's 95 % interval excludes 0; None without a difference."""
+        if self.delta_low is None or self.delta_high is None:
+            return None
+        return not self.delta_low <= 0 <= self.delta_high
+
+
+Role = Literal["variant", "floor", "control"]
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row: cells by column key; a missing key is a dash."""
+
+    name: str
+    role: Role
+    cells: dict[str, Cell]
+    baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """caveat is the first thing a reader must know, "" where the numbers compare with the paper's; missing names every
+    run that should be in the table and is not, with the reason."""
+
+    title: str
+    question: str
+    caveat: str
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+    footnotes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = field(default_factory=tuple)
