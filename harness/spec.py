@@ -17,7 +17,7 @@ TRACKING_REVISION = 1
 class Recipe(Frozen):
     """How every variant of a study is trained. Learning rates as in OSTrack and DETRack: one for what starts from
     pretrained weights, one for what starts from scratch (head, token types, LoRA). Linear warm-up, then a cosine to
-    `final_share` of the peak."""
+    `final_share` of the peak. Every `checkpoint_every` steps the run is validated and can be resumed from there."""
 
     steps: PositiveInt
     batch_size: PositiveInt
@@ -30,7 +30,6 @@ class Recipe(Frozen):
     centre_jitter: NonNegativeFloat = 3.0
     scale_jitter: NonNegativeFloat = 0.25
     validation_pairs: PositiveInt = 256
-    validate_every: PositiveInt = 50
     checkpoint_every: PositiveInt = 50
 
 

@@ -8,7 +8,8 @@ from typing import Literal
 class Column:
     """A column that knows what its numbers mean. key is unique in the table; group is the heading above several columns
     ("measured, profile mini", "at paper scale", "published"); better says which direction is marked best, if any;
-    note is what a reader must know about every number of the column (the dialect, the protocol, the unit's meaning)."""
+    note is what a reader must know about every number of the column (the dialect, the protocol, the unit's meaning);
+    signed columns print a plus too; footnotes: indices into Table.footnotes, printed at the column's symbol."""
 
     key: str
     symbol: str
@@ -17,14 +18,17 @@ class Column:
     better: Literal["higher", "lower", None] = None
     group: str = ""
     note: str = ""
+    signed: bool = False
+    footnotes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Cell:
     """One figure, already in the column's unit. value None is a dash; text replaces the number where a cell is words.
 
-    low, high: 95 % interval; n: how many sequences; rank: 1 best and 2 second among the variants; delta: difference to
-    the baseline with its own interval, and whether that interval excludes 0; footnotes: indices into Table.footnotes.
+    low, high: 95 % interval (for FPS the range that the column's note names); n: how many sequences; rank: 1 best and 2
+    second among the variants, missing values last; delta: difference to the baseline with its own interval, and whether
+    that interval excludes 0; footnotes: indices into Table.footnotes. text "" is a figure that cannot exist for the row.
     """
 
     value: float | None = None
@@ -45,18 +49,26 @@ class Cell:
             return None
         return not self.delta_low <= 0 <= self.delta_high
 
+    @property
+    def mark(self) -> Literal["best", "second", None]:
+        """How the figure is marked in print: never where it is missing."""
+        if self.value is None:
+            return None
+        return "best" if self.rank == 1 else "second" if self.rank == 2 else None
+
 
 Role = Literal["variant", "floor", "control"]
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row: cells by column key; a missing key is a dash."""
+    """One row: cells by column key; a missing key is a dash. footnotes: indices into Table.footnotes, at the name."""
 
     name: str
     role: Role
     cells: dict[str, Cell]
     baseline: bool = False
+    footnotes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

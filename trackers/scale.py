@@ -17,6 +17,7 @@ class Scale(Frozen):
     search_size: PositiveInt
     template_factor: PositiveFloat
     search_factor: PositiveFloat
+    min_side: PositiveFloat
     elimination_layers: tuple[int, ...]
     centre_channels: PositiveInt
     decoder_width: PositiveInt
@@ -30,11 +31,7 @@ class Scale(Frozen):
 
 def at_scale(spec: TrackerSpec, scale: Scale) -> TrackerSpec:
     """The specification with its sizes replaced by the scale's."""
-    crop = spec.crop.model_copy(
-        update={
-            name: getattr(scale, name) for name in ("template_size", "search_size", "template_factor", "search_factor")
-        }
-    )
+    crop = spec.crop.model_copy(update={name: getattr(scale, name) for name in type(spec.crop).model_fields})
     sparsity = spec.sparsity and spec.sparsity.model_copy(update={"layers": scale.elimination_layers})
     denoising: Denoising | None = spec.denoising and spec.denoising.model_copy(
         update={"groups": scale.denoising_groups}

@@ -24,12 +24,14 @@ def fingerprint(value: BaseModel) -> str:
 
 
 class CropInput(Frozen):
-    """Sizes in pixels of the square crops, and their sides as a factor of sqrt(w*h) (OSTrack, section 4.1)."""
+    """Sizes in pixels of the square crops, and their sides as a factor of sqrt(w*h) (OSTrack, section 4.1). Online, a
+    box never gets narrower or lower than min_side pixels of the image."""
 
     template_size: PositiveInt = 128
     search_size: PositiveInt = 256
     template_factor: PositiveFloat = 2.0
     search_factor: PositiveFloat = 4.0
+    min_side: PositiveFloat = 10.0
 
 
 class FullFineTuning(Frozen):

@@ -1,0 +1,36 @@
+"""Time booked by phase, the device synchronised before every reading."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from harness.record import PhaseCost
+
+
+class PhaseClock:
+    """Adds up wall and device seconds by phase. Phases do not nest. `synchronise` waits for the device; `device_time`
+    reads its clock: the process's CPU time on a CPU, wall time on a GPU, which is held all the while."""
+
+    def __init__(self, booked: dict[str, PhaseCost], synchronise: Callable[[], None], on_cpu: bool) -> None:
+        self.booked = {name: cost.model_copy() for name, cost in booked.items()}
+        self._synchronise = synchronise
+        self._device_time = time.process_time if on_cpu else time.perf_counter
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Book what runs inside on the phase `name`."""
+        self._synchronise()
+        wall, device = time.perf_counter(), self._device_time()
+        yield
+        self._synchronise()
+        cost = self.booked.setdefault(name, PhaseCost())
+        cost.wall_seconds += time.perf_counter() - wall
+        cost.device_seconds += self._device_time() - device
+
+
+def peak_rss_bytes() -> int:
+    """The process's peak resident memory so far (kilobytes on Linux, bytes on macOS)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,52 @@
+"""Which device work runs on, and how to wait for it."""
+
+import platform
+from collections.abc import Callable
+
+import torch
+
+from harness.errors import BadInput
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is the first GPU, else the CPU. Raises BadInput for a device that this machine does not have."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"--device {name} is not usable here ({reason}): use auto, cpu or cuda") from error
+    return device
+
+
+def synchroniser(device: torch.device) -> Callable[[], None]:
+    """A function that returns once the device has done all its work."""
+    if device.type == "cuda":
+        return lambda: torch.cuda.synchronize(device)
+    return lambda: None
+
+
+def device_name(device: torch.device) -> str:
+    """What to print for it: the GPU's or the processor's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({_processor()})"
+
+
+def driver_version(device: torch.device) -> str | None:
+    """The CUDA version that torch was built for, with the GPU's compute capability; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"CUDA {torch.version.cuda}, compute capability {major}.{minor}"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()

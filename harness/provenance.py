@@ -1,0 +1,59 @@
+"""Where a run happened: code, packages, device."""
+
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from harness.record import Provenance
+
+PACKAGES = ("torch", "timm", "peft", "accelerate", "numpy", "opencv-python-headless", "safetensors", "trackablate")
+
+
+def provenance(*, device: str, driver: str | None, threads: int, workers: int, command: str) -> Provenance:
+    """The provenance of work that starts now; commit and dirty are None outside a git checkout."""
+    commit, dirty = _git_state()
+    return Provenance(
+        commit=commit,
+        dirty=dirty,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        packages={name: version for name in PACKAGES if (version := _version(name))},
+        device=device,
+        driver=driver,
+        threads=threads,
+        concurrent_workers=workers,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    root = Path(__file__).resolve().parent.parent
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None or not (root / ".git").exists():
+        return None, None
+    return commit, bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def command_line() -> str:
+    """The command that this process was started with, as a user would type it."""
+    program = "python -m harness" if Path(sys.argv[0]).name in ("__main__.py", "worker.py") else Path(sys.argv[0]).name
+    return " ".join([program, *sys.argv[1:]])

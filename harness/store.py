@@ -1,0 +1,182 @@
+"""Where runs live on disk. The store answers one question: what is missing?
+
+    STORE/store.json                        format of the store
+    STORE/runs/NAME/spec.json               what was asked (NAME: RunSpec.name)
+    STORE/runs/NAME/lock                    held by the one process that works on the run
+    STORE/runs/NAME/checkpoint.pt           while training
+    STORE/runs/NAME/weights.safetensors     what training left, and training.json its record
+    STORE/runs/NAME/evaluations/KEY/*.json  one file per tracked sequence
+    STORE/runs/NAME/speed.json, failure.json, progress.json
+    STORE/paper-scale/FINGERPRINT.json      sizes counted on the meta device
+    STORE/protocols/KEY/                    thumbnails and annotations that reports show
+
+Every file is written atomically; nothing is changed in place. Imports no torch.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock
+from pydantic import BaseModel, ValidationError
+
+from harness.atomic import write_text
+from harness.errors import BadInput
+from harness.record import Failure, PaperScale, RunRecord, SequenceResult, Speed, TrainingRecord
+from harness.spec import Evaluation, RunSpec
+from trackers.spec import TrackerSpec, fingerprint
+
+FORMAT = 1
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Progress(BaseModel):
+    """What a working process says of itself, for whoever watches."""
+
+    phase: str
+    done: int
+    total: int
+
+
+class RunFolder:
+    """One run in the store."""
+
+    def __init__(self, path: Path, run: RunSpec) -> None:
+        self.path, self.run = path, run
+        self.checkpoint = path / "checkpoint.pt"
+        self.weights = path / "weights.safetensors"
+
+    def lock(self) -> FileLock:
+        """The run's lock: whoever holds it is the only one to work on the run; it goes with its process."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path / "lock")
+
+    def claim(self) -> None:
+        """Write down what was asked."""
+        write_text(self.path / "spec.json", self.run.model_dump_json(indent=1))
+
+    def training(self) -> TrainingRecord | None:
+        """The record of the finished training, None while there is none."""
+        return _read(self.path / "training.json", TrainingRecord) if self.weights.exists() else None
+
+    def finish_training(self, record: TrainingRecord) -> None:
+        """Book the training as done; weights must be there. The checkpoint has served."""
+        write_text(self.path / "training.json", record.model_dump_json())
+        self.checkpoint.unlink(missing_ok=True)
+
+    def result(self, evaluation: Evaluation, sequence: str) -> SequenceResult | None:
+        """What was tracked on one sequence, None where it is missing."""
+        return _read(self._result(evaluation, sequence), SequenceResult)
+
+    def add_result(self, evaluation: Evaluation, result: SequenceResult) -> None:
+        """Write one sequence's boxes."""
+        write_text(self._result(evaluation, result.name), result.model_dump_json())
+
+    def missing(self, evaluation: Evaluation, sequences: list[str]) -> list[str]:
+        """The sequences without a result, in the given order."""
+        return [name for name in sequences if not self._result(evaluation, name).exists()]
+
+    def speed(self) -> Speed | None:
+        """The measured tracking speed."""
+        return _read(self.path / "speed.json", Speed)
+
+    def set_speed(self, speed: Speed) -> None:
+        """Write the measured tracking speed."""
+        write_text(self.path / "speed.json", speed.model_dump_json())
+
+    def failure(self) -> Failure | None:
+        """Why the last attempt failed, None where it did not."""
+        return _read(self.path / "failure.json", Failure)
+
+    def set_failure(self, failure: Failure | None) -> None:
+        """Write down, or clear, why the run failed."""
+        if failure is None:
+            (self.path / "failure.json").unlink(missing_ok=True)
+        else:
+            write_text(self.path / "failure.json", failure.model_dump_json())
+
+    def progress(self) -> Progress | None:
+        """What the process at work says of itself."""
+        return _read(self.path / "progress.json", Progress)
+
+    def set_progress(self, progress: Progress) -> None:
+        """Say how far the work is."""
+        write_text(self.path / "progress.json", progress.model_dump_json())
+
+    def record(self) -> RunRecord:
+        """All that is known of the run."""
+        return RunRecord(asked=self.run, training=self.training(), speed=self.speed(), failure=self.failure())
+
+    def _result(self, evaluation: Evaluation, sequence: str) -> Path:
+        if Path(sequence).name != sequence:
+            raise BadInput(f"sequence name {sequence!r} is no file name: rename the sequence's folder")
+        return self.path / "evaluations" / evaluation.key / f"{sequence}.json"
+
+
+class Store:
+    """A folder of runs. Opening makes it; raises BadInput for a store of another format or a place that is no store."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().resolve()
+        marker = self.root / "store.json"
+        if marker.exists():
+            self._check(marker)
+        else:
+            self._create(marker)
+
+    def run(self, run: RunSpec) -> RunFolder:
+        """The folder of a run, whether or not anything is in it yet."""
+        return RunFolder(self.root / "runs" / run.name, run)
+
+    def paper_scale(self, tracker: TrackerSpec) -> PaperScale | None:
+        """The counted size of a tracker, None where it was not counted yet."""
+        return _read(self._paper_scale(tracker), PaperScale)
+
+    def set_paper_scale(self, tracker: TrackerSpec, size: PaperScale) -> None:
+        """Keep the counted size of a tracker."""
+        write_text(self._paper_scale(tracker), size.model_dump_json())
+
+    def protocol(self, evaluation: Evaluation) -> Path:
+        """The folder for what reports show of a protocol's sequences."""
+        return self.root / "protocols" / f"{evaluation.protocol}-{evaluation.data[:12]}"
+
+    def free_bytes(self) -> int:
+        """Free space on the store's disk."""
+        return shutil.disk_usage(self.root).free
+
+    def _paper_scale(self, tracker: TrackerSpec) -> Path:
+        return self.root / "paper-scale" / f"{fingerprint(tracker)}.json"
+
+    def _check(self, marker: Path) -> None:
+        try:
+            found = json.loads(marker.read_text(encoding="utf-8"))["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{marker} is damaged ({error}): name another --store") from error
+        if found != FORMAT:
+            raise BadInput(
+                f"the store {self.root} has format {found}, this version of trackablate reads and writes format {FORMAT}:"
+                " use the version that wrote it, or name another --store"
+            )
+
+    def _create(self, marker: Path) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise BadInput(f"--store {self.root} is a file: name a folder")
+        if self.root.exists() and any(self.root.iterdir()):
+            raise BadInput(f"--store {self.root} is neither empty nor a store: name another folder")
+        try:
+            write_text(marker, json.dumps({"format": FORMAT}))
+        except OSError as error:
+            raise BadInput(f"cannot write the store {self.root}: {error}") from error
+
+
+def _read(path: Path, model: type[M]) -> M | None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise BadInput(f"{path} is damaged or of another version ({error.error_count()} faults): delete it") from error

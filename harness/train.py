@@ -1,0 +1,234 @@
+"""The training loop: one for every variant, resumable at its last checkpoint, with the numbers of an unbroken run.
+
+Nothing random outlives a step: pairs are numbered, and torch is seeded from the seed and the step's number. So a
+checkpoint needs no generator states.
+"""
+
+import io
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from datasets.sampling import PairSampler
+from harness.atomic import write_bytes
+from harness.clock import PhaseClock, peak_rss_bytes
+from harness.devices import synchroniser
+from harness.pairs import Batch, PairDataset
+from harness.record import CurvePoint, TrainingCost
+from harness.spec import Recipe
+from trackers.adaptation import FROM_SCRATCH
+from trackers.decoding import best_boxes
+from trackers.losses import box_iou
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a training needs. `model(template, search, mask, truth, progress)` returns named loss terms, and without
+    truth a Prediction. checkpoint: its file; report(step) is called after every step."""
+
+    model: nn.Module
+    recipe: Recipe
+    training: PairSampler
+    validation: PairSampler
+    seed: int
+    checkpoint: Path
+    device: torch.device
+    report: Callable[[int], None]
+
+
+@dataclass
+class _State:
+    step: int
+    curve: list[CurvePoint]
+    cost: TrainingCost
+
+
+def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
+    """Train job.model in place, from the checkpoint if there is one. Returns the curve and the booked cost.
+
+    Raises FloatingPointError where a loss stops being finite.
+    """
+    gpu = job.device.type == "cuda"
+    accelerator = Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu else "no")
+    optimizer = torch.optim.AdamW(parameter_groups(job.model, job.recipe))
+    state = _restore(job, optimizer)
+    clock = PhaseClock(state.cost.phases, synchroniser(job.device), on_cpu=not gpu)
+    model, optimizer, batches = accelerator.prepare(job.model, optimizer, _loader(job, state.step))
+    if gpu:
+        torch.cuda.reset_peak_memory_stats(job.device)
+    sums = _LossSums()
+    for batch in _timed(batches, clock):
+        with clock.phase("train"):
+            sums.add(_step(job, accelerator, model, optimizer, batch, state.step))
+        state.step += 1
+        state.cost.samples += len(batch["truth"]) * accelerator.num_processes
+        if state.step == job.recipe.steps or state.step % job.recipe.checkpoint_every == 0:
+            with clock.phase("validate"):
+                overlap = validation_iou(model, job.validation, job.recipe, accelerator.device)
+            state.cost.phases = clock.booked
+            wall = state.cost.wall()
+            state.curve.append(CurvePoint(step=state.step, seconds=wall, losses=sums.take(), validation_iou=overlap))
+            _book_memory(state.cost, job.device)
+            if accelerator.is_main_process:
+                _save(job, optimizer, state)
+        job.report(state.step)
+    return state.curve, state.cost
+
+
+def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """AdamW's groups: pretrained parameters and new ones (by name) have their own learning rate; biases, norms and
+    embeddings are not decayed (LoRAT's rule). Each group carries its peak rate as `peak`."""
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            new = any(fnmatchcase(name, pattern) for pattern in FROM_SCRATCH)
+            decayed = parameter.dim() > 1 and "embedding" not in name
+            groups.setdefault((new, decayed), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "peak": recipe.lr_new if new else recipe.lr_backbone,
+            "lr": 0.0,
+            "weight_decay": recipe.weight_decay if decayed else 0.0,
+        }
+        for (new, decayed), parameters in groups.items()
+    ]
+
+
+def schedule(recipe: Recipe, step: int) -> float:
+    """The learning rate of 0-based step `step` as a share of its peak: linear warm-up, then a cosine to final_share."""
+    if step < recipe.warmup_steps:
+        return (step + 1) / recipe.warmup_steps
+    phase = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+    return recipe.final_share + (1 - recipe.final_share) * 0.5 * (1 + math.cos(math.pi * phase))
+
+
+@torch.no_grad()
+def validation_iou(model: nn.Module, pairs: PairSampler, recipe: Recipe, device: torch.device) -> float:
+    """Mean IoU of the best-scored box, without the tracking window, over the recipe's validation pairs; 0..1."""
+    model.eval()
+    overlaps = []
+    loader: Iterable[Batch] = DataLoader(PairDataset(pairs, 0, recipe.validation_pairs), recipe.batch_size)
+    for batch in loader:
+        inputs = [batch[k].to(device) for k in ("template", "search", "mask", "truth")]  # type: ignore[literal-required]
+        boxes, _ = best_boxes(model(inputs[0].float(), inputs[1].float(), inputs[2]))
+        overlaps.append(box_iou(boxes.float(), inputs[3]))
+    model.train()
+    return float(torch.cat(overlaps).mean())
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """What training changes: trainable parameters and buffers, on the CPU. The rest comes from the pretrained file."""
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    buffers = {name for name, _ in model.named_buffers()}
+    state = model.state_dict()
+    return {name: state[name].detach().cpu().contiguous() for name in state if name in trainable | buffers}
+
+
+def load_trained(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Put back what `trained_state` took. Raises ValueError, naming them, for entries that are missing or unknown."""
+    expected = trained_state(model).keys()
+    if state.keys() != expected:
+        raise ValueError(
+            f"weights do not fit the model: missing {sorted(expected - state.keys())[:5]}, "
+            f"unknown {sorted(state.keys() - expected)[:5]}"
+        )
+    model.load_state_dict(state, strict=False)
+
+
+class _LossSums:
+    """Means of the loss terms since they were last taken; kept on the device, so that no step waits for them."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        for name, value in losses.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
+        self._count += 1
+
+    def take(self) -> dict[str, float]:
+        means = {name: float(total) / max(1, self._count) for name, total in self._sums.items()}
+        self._sums, self._count = {}, 0
+        return means
+
+
+def _step(
+    job: Fit, accelerator: Accelerator, model: nn.Module, optimizer: Any, batch: Batch, step: int
+) -> dict[str, Tensor]:
+    torch.manual_seed(job.seed * 1_000_003 + step + 1)
+    share = schedule(job.recipe, step)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * share
+    with accelerator.autocast():
+        losses: dict[str, Tensor] = model(
+            batch["template"].float(), batch["search"].float(), batch["mask"], batch["truth"], step / job.recipe.steps
+        )
+        total = torch.stack(list(losses.values())).sum()
+    if not torch.isfinite(total):
+        raise FloatingPointError(f"the loss is not finite at step {step}: { {k: float(v) for k, v in losses.items()} }")
+    optimizer.zero_grad()
+    accelerator.backward(total)
+    accelerator.clip_grad_norm_(model.parameters(), job.recipe.clip_norm)
+    optimizer.step()
+    return losses | {"total": total}
+
+
+def _loader(job: Fit, step: int) -> DataLoader[Batch]:
+    batch = job.recipe.batch_size
+    pairs = PairDataset(job.training, step * batch, job.recipe.steps * batch)
+    return DataLoader(pairs, batch, shuffle=False, num_workers=0)
+
+
+def _timed(batches: Iterable[Batch], clock: PhaseClock) -> Iterator[Batch]:
+    """The batches, the time of making each booked as `data`."""
+    iterator = iter(batches)
+    while True:
+        with clock.phase("data"):
+            batch = next(iterator, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def _book_memory(cost: TrainingCost, device: torch.device) -> None:
+    if device.type == "cuda":
+        peak, cost.memory_kind = int(torch.cuda.max_memory_allocated(device)), "device peak allocated"
+    else:
+        peak, cost.memory_kind = peak_rss_bytes(), "process peak RSS"
+    cost.peak_memory_bytes = max(peak, cost.peak_memory_bytes or 0)
+
+
+def _save(job: Fit, optimizer: Any, state: _State) -> None:
+    content = {
+        "step": state.step,
+        "model": trained_state(job.model),
+        "optimizer": optimizer.state_dict(),
+        "curve": [point.model_dump() for point in state.curve],
+        "cost": state.cost.model_dump(),
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(job.checkpoint, buffer.getvalue())
+
+
+def _restore(job: Fit, optimizer: torch.optim.Optimizer) -> _State:
+    if not job.checkpoint.exists():
+        return _State(0, [], TrainingCost())
+    content = torch.load(job.checkpoint, map_location="cpu", weights_only=True)
+    load_trained(job.model, content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    cost = TrainingCost.model_validate(content["cost"])
+    cost.resumed += 1
+    return _State(content["step"], [CurvePoint.model_validate(p) for p in content["curve"]], cost)
+
+
