@@ -148,17 +148,16 @@ class _LossSums:
     """Means of the loss terms since they were last taken; kept on the device, so that no step waits for them."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._count = 0
+        self._sums: dict[str, tuple[Tensor, int]] = {}
 
     def add(self, losses: dict[str, Tensor]) -> None:
         for name, value in losses.items():
-            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
-        self._count += 1
+            total, count = self._sums.get(name, (torch.zeros_like(value), 0))
+            self._sums[name] = total + value.detach(), count + 1
 
     def take(self) -> dict[str, float]:
-        means = {name: float(total) / max(1, self._count) for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
+        means = {name: float(total) / count for name, (total, count) in self._sums.items()}
+        self._sums = {}
         return means
 
 

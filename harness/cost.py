@@ -1,0 +1,59 @@
+"""What a tracker costs by its construction: parameters and multiply-accumulates, on any machine, without weights.
+
+The model is built on the meta device, which allocates nothing, and one frame is traced. Two conventions of counting,
+since papers mix them: `all` counts linear layers, convolutions and both products of attention (as fvcore does, which adds
+normalisation layers; we do not); `linear and convolution only` leaves attention's products out (as thop does).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.record import PaperScale
+from trackers.adaptation import merge
+from trackers.model import OneStreamTracker, build
+from trackers.spec import TrackerSpec
+
+LINEAR_AND_CONVOLUTION = {"mm", "addmm", "convolution"}
+
+
+@dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates of one frame at batch 1: template and search through the encoder, and the head."""
+
+    all: int
+    linear_conv: int
+
+
+def paper_scale(spec: TrackerSpec) -> PaperScale:
+    """Parameters and MACs of a tracker at its own size, counted on the meta device."""
+    with torch.device("meta"):
+        model = build(spec, pretrained=False)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    merged = merge(model)
+    assert isinstance(merged, OneStreamTracker)
+    macs = count_macs(merged)
+    return PaperScale(
+        params=sum(p.numel() for p in merged.parameters()),
+        trainable_params=trainable,
+        head_params=sum(p.numel() for p in merged.head.parameters()),
+        macs=macs.all,
+        macs_linear_conv=macs.linear_conv,
+    )
+
+
+def count_macs(model: OneStreamTracker) -> Macs:
+    """MACs of tracking one frame, on the device the model is on (meta included)."""
+    crop = model.spec.crop
+    device = next(model.parameters()).device
+    template, search = (torch.zeros(1, 3, s, s, device=device) for s in (crop.template_size, crop.search_size))
+    mask = torch.zeros(1, model.encoder.template_side**2, dtype=torch.bool, device=device)
+    training = model.training
+    model.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(template, search, mask)
+    model.train(training)
+    flops = {str(op).rsplit(".", 1)[-1]: count for op, count in counter.get_flop_counts()["Global"].items()}
+    linear_conv = sum(count for op, count in flops.items() if op in LINEAR_AND_CONVOLUTION)
+    return Macs(all=sum(flops.values()) // 2, linear_conv=linear_conv // 2)
