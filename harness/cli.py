@@ -33,11 +33,11 @@ def pretrain(
     from harness.pretrain import load_pretraining
     from harness.pretrain import pretrain as make
     from harness.progress import step_bar
-    from trackers.backbones import WEIGHTS
+    from trackers.pretrained import FILES
 
     asked = load_pretraining(name)
     with step_bar(f"pretraining {name}", asked.recipe.steps) as report:
-        make(asked, out or WEIGHTS / f"{asked.backbone}.safetensors", store / "pretraining" / name, resolve_device(device), report)
+        make(asked, out or FILES[asked.backbone], store / "pretraining" / name, resolve_device(device), report)
 
 
 @app.callback()

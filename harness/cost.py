@@ -20,10 +20,14 @@ LINEAR_AND_CONVOLUTION = {"mm", "addmm", "convolution"}
 
 @dataclass(frozen=True)
 class Macs:
-    """Multiply-accumulates of one frame at batch 1: template and search through the encoder, and the head."""
+    """Multiply-accumulates of one frame at batch 1: template and search through the encoder, and the head.
+
+    qkv: the part of linear_conv that the blocks' query, key and value projections take.
+    """
 
     all: int
     linear_conv: int
+    qkv: int
 
 
 def paper_scale(spec: TrackerSpec) -> PaperScale:
@@ -40,6 +44,8 @@ def paper_scale(spec: TrackerSpec) -> PaperScale:
         head_params=sum(p.numel() for p in merged.head.parameters()),
         macs=macs.all,
         macs_linear_conv=macs.linear_conv,
+        qkv_params=sum(p.numel() for name, p in merged.named_parameters() if ".qkv." in name),
+        qkv_macs=macs.qkv,
     )
 
 
@@ -54,6 +60,8 @@ def count_macs(model: OneStreamTracker) -> Macs:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(template, search, mask)
     model.train(training)
-    flops = {str(op).rsplit(".", 1)[-1]: count for op, count in counter.get_flop_counts()["Global"].items()}
+    counts = counter.get_flop_counts()
+    flops = {str(op).rsplit(".", 1)[-1]: count for op, count in counts["Global"].items()}
     linear_conv = sum(count for op, count in flops.items() if op in LINEAR_AND_CONVOLUTION)
-    return Macs(all=sum(flops.values()) // 2, linear_conv=linear_conv // 2)
+    qkv = sum(sum(ops.values()) for module, ops in counts.items() if module.endswith(".qkv"))
+    return Macs(all=sum(flops.values()) // 2, linear_conv=linear_conv // 2, qkv=qkv // 2)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.boxes import centre_error, clip, iou, normalised_centre_error, valid
+from datasets.boxes import Boxes, centre_error, iou, normalised_centre_error, valid
 
 OVERLAP_THRESHOLDS = np.arange(21) / 20
 PIXEL_THRESHOLDS = np.arange(51, dtype=np.float64)
@@ -114,9 +114,16 @@ def count(
 def _got10k(
     prediction: NDArray[np.float64], truth: NDArray[np.float64], visible: NDArray[np.bool_], image_size: tuple[int, int]
 ) -> tuple[int, dict[str, float]]:
-    overlap = iou(clip(prediction[1:], *image_size), clip(truth[1:], *image_size))[visible[1:]]
+    overlap = iou(_bounded(prediction[1:], image_size), _bounded(truth[1:], image_size))[visible[1:]]
     sums = {"ao": overlap.sum(), "sr50": (overlap > 0.5).sum(), "sr75": (overlap > 0.75).sum()}
     return len(overlap), {key: float(value) for key, value in sums.items()}
+
+
+def _bounded(boxes: Boxes, image_size: tuple[int, int]) -> Boxes:
+    """Boxes cut to the image by GOT-10k's rule (`rect_iou`), which differs from `datasets.boxes.clip` left of and above
+    the image: the corner moves to the edge, and the size is cut only at the far edges."""
+    corner = boxes[:, :2].clip(0, image_size)
+    return np.concatenate([corner, boxes[:, 2:].clip(0, image_size - corner)], axis=1)
 
 
 def _ostrack(

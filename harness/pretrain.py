@@ -61,7 +61,7 @@ class HeadsInTurn(nn.Module):
 
     def __init__(self, specs: list[TrackerSpec], steps: int) -> None:
         super().__init__()
-        vit = BACKBONES[specs[0].backbone].make()
+        vit = BACKBONES[specs[0].backbone]()
         embedding = InputEmbedding(positions="shared")
         self.steps = steps
         self.encoder = OneStreamEncoder(vit, replace(specs[0], embedding=embedding, sparsity=None))

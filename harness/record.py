@@ -93,13 +93,17 @@ class TrainingRecord(_Block):
 
 
 class PaperScale(_Block):
-    """Size of a tracker at the published size, counted without weights on the meta device; MACs by two conventions."""
+    """Size of a tracker at the published size, counted without weights on the meta device; MACs by two conventions, and
+    the share of the blocks' qkv projections, which profilers that hook linear layers miss where qkv is called as a
+    function."""
 
     params: int
     trainable_params: int
     head_params: int
     macs: int
     macs_linear_conv: int
+    qkv_params: int
+    qkv_macs: int
 
 
 class Failure(_Block):

@@ -80,13 +80,16 @@ class RunSpec(Frozen):
         return "-".join([*parts, f"s{self.seed}"])
 
 
+Control = Literal["none", "shuffled-template"]
+
+
 class Evaluation(Frozen):
     """One protocol applied to one run. `data` is the digest of the protocol's sequences and annotations, so results for
     other data are never taken for these. control `shuffled-template` shows every sequence another one's template."""
 
     protocol: str
     data: str
-    control: Literal["none", "shuffled-template"] = "none"
+    control: Control = "none"
     revision: int = TRACKING_REVISION
 
     @property
@@ -107,7 +110,6 @@ class Profile(Frozen):
     recipe: Recipe
     data: SyntheticData
     protocols: tuple[str, ...]
-    seeds: PositiveInt = 1
     worker_gigabytes: PositiveFloat = Field(description="memory that one worker needs, for planning", default=2.0)
     disk_gigabytes: PositiveFloat = Field(description="disk that one run needs, for refusing too little", default=0.05)
 

@@ -1,7 +1,6 @@
 """Plain vision transformers from timm, by name: the same blocks at every size."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,16 +11,6 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from datasets.registry import Registry
-
-WEIGHTS = Path(__file__).parent / "weights"
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """How to make a ViT, and the safetensors file of its pretrained weights, if the project ships one."""
-
-    make: Callable[[], VisionTransformer]
-    weights: Path | None = None
 
 
 def _mini() -> VisionTransformer:
@@ -44,18 +33,13 @@ def _timm(name: str) -> VisionTransformer:
     return model
 
 
-BACKBONES: Registry[Backbone] = Registry("backbone")
-BACKBONES.add("vit-mini", Backbone(_mini, WEIGHTS / "vit-mini.safetensors"))
-BACKBONES.add("vit-b16", Backbone(partial(_timm, "vit_base_patch16_224")))
+BACKBONES: Registry[Callable[[], VisionTransformer]] = Registry("backbone")
+BACKBONES.add("vit-mini", _mini)
+BACKBONES.add("vit-b16", partial(_timm, "vit_base_patch16_224"))
 
 
 def load_pretrained(vit: VisionTransformer, file: Path) -> None:
-    """Load a backbone's shipped weights, every entry of them.
-
-    Raises FileNotFoundError or ValueError, naming file and remedy, where the file is missing or does not fit.
-    """
-    if not file.exists():
-        raise FileNotFoundError(f"{file} is missing: `python -m harness pretrain mini` makes it")
+    """Load a backbone's shipped weights, every entry of them. Raises ValueError where the file does not fit."""
     state = load_file(file)
     missing, unexpected = vit.load_state_dict(state, strict=False)
     if missing or unexpected:

@@ -16,6 +16,7 @@ from trackers.conv_head import ConvCentreHead
 from trackers.deformable_head import DeformableDecoder
 from trackers.embeddings import TokenEmbedding
 from trackers.mlp_head import TokenMLPHead
+from trackers.pretrained import FILES, weights_digest
 from trackers.sparsity import attention_with_scores, eliminate, template_centre, training_ratio
 from trackers.spec import CandidateElimination, TrackerSpec
 from trackers.tokens import Prediction, SearchTokens
@@ -120,10 +121,9 @@ def build(spec: TrackerSpec, *, pretrained: bool = True) -> OneStreamTracker:
     pretrained loads the backbone's shipped weights, where the project ships any. Raises ValueError where sizes do not
     fit, UnknownName for an unknown backbone, FileNotFoundError for missing weights.
     """
-    backbone = BACKBONES[spec.backbone]
-    vit = backbone.make()
-    if pretrained and backbone.weights is not None:
-        load_pretrained(vit, backbone.weights)
+    vit = BACKBONES[spec.backbone]()
+    if pretrained and weights_digest(spec.backbone) is not None:
+        load_pretrained(vit, FILES[spec.backbone])
     model = OneStreamTracker(spec, vit)
     adapt(model, spec)
     return model

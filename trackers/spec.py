@@ -48,8 +48,8 @@ LoRATarget = Literal["q", "k", "v", "proj", "fc1", "fc2"]
 class LoRA(Frozen):
     """Low-rank adaptation of the blocks' linear layers (LoRAT, section 3.3); q, k and v are adapted separately.
 
-    init `lorat` draws both factors from a normal truncated at two sigma with std 0.02, so the adapted model does not
-    start as the pretrained one; `lora` starts B at zero.
+    init `lorat` draws both factors from a normal with std 0.02 (`trunc_normal_` as published, whose bounds of -2 and 2
+    no draw reaches), so the adapted model does not start as the pretrained one; `lora` starts B at zero.
     """
 
     kind: Literal["lora"] = "lora"

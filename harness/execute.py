@@ -1,0 +1,142 @@
+"""What a worker does with a task: the path from a run specification to its record in the store."""
+
+import hashlib
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as save_safetensors
+
+from datasets.errors import DataError
+from datasets.protocols import PROTOCOLS, SequenceList
+from datasets.synthetic import make_sequence
+from harness.atomic import write_bytes
+from harness.cost import count_macs, paper_scale
+from harness.devices import device_name, driver_version, resolve_device
+from harness.errors import BadInput, RunFailed
+from harness.evaluate import evaluate
+from harness.pairs import pair_geometry, training_pairs, validation_pairs
+from harness.protocol_store import keep_protocol
+from harness.provenance import provenance
+from harness.record import Failure, Provenance, TrainingRecord
+from harness.spec import Evaluation
+from harness.speed import FRAMES, measure_speed
+from harness.store import Progress, RunFolder, Store
+from harness.tasks import Device, PrepareTask, RunTask, SpeedTask, WorkerSettings
+from harness.train import Fit, fit, trained_state
+from trackers.adaptation import merge
+from trackers.model import OneStreamTracker, build
+from trackers.spec import FloorSpec, TrackerSpec
+
+
+def execute_run(task: RunTask, settings: WorkerSettings) -> None:
+    """Train and evaluate what is missing, alone on the run. Raises RunFailed, the reason kept in the store; bad input
+    passes through."""
+    folder = Store(Path(settings.store)).run(task.run)
+    device = resolve_device(settings.device)
+    with folder.lock():
+        folder.claim()
+        try:
+            if not isinstance(task.run.tracker, FloorSpec) and folder.training() is None:
+                _train(folder, device, settings)
+            for evaluation in task.evaluations:
+                _evaluate(folder, evaluation, task.roots, device)
+        except (BadInput, DataError):
+            raise
+        except Exception as error:
+            summary = f"{type(error).__name__}: {error}"
+            folder.set_failure(
+                Failure(summary=summary, traceback=traceback.format_exc(), where=_where(device, settings))
+            )
+            raise RunFailed(f"{task.run.name} failed: {summary}") from error
+        folder.set_failure(None)
+
+
+def prepare(task: PrepareTask, settings: WorkerSettings) -> Device:
+    """Check the device, count sizes, and keep what reports show of the protocols."""
+    device = resolve_device(settings.device)
+    store = Store(Path(settings.store))
+    for spec in task.sizes:
+        if store.paper_scale(spec) is None:
+            store.set_paper_scale(spec, paper_scale(spec))
+    for evaluation in task.protocols:
+        keep_protocol(store.protocol(evaluation), PROTOCOLS[evaluation.protocol], _open(evaluation, task.roots))
+    gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+    return Device(device=str(device), name=device_name(device), gpus=gpus)
+
+
+def measure(task: SpeedTask, settings: WorkerSettings) -> None:
+    """Measure tracking speed on a synthetic video."""
+    store = Store(Path(settings.store))
+    video = make_sequence("source", 0, length=FRAMES + 1, split="val")
+    measure_speed([store.run(run) for run in task.runs], video, resolve_device(settings.device))
+
+
+def _train(folder: RunFolder, device: torch.device, settings: WorkerSettings) -> None:
+    run = folder.run
+    assert isinstance(run.tracker, TrackerSpec) and run.recipe is not None and run.data is not None
+    where = _where(device, settings)
+    torch.manual_seed(run.seed)
+    model = build(run.tracker)
+    geometry = pair_geometry(run.tracker.crop, run.recipe, model.encoder.template_side)
+    curve, cost = fit(
+        Fit(
+            model=model,
+            recipe=run.recipe,
+            training=training_pairs(run.data, geometry, run.seed),
+            validation=validation_pairs(run.data, geometry),
+            seed=run.seed,
+            checkpoint=folder.checkpoint,
+            device=device,
+            report=_reporter(folder, "train", run.recipe.steps),
+        )
+    )
+    cost.trainable_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    content = save_safetensors(trained_state(model))
+    merged = merge(model)
+    assert isinstance(merged, OneStreamTracker)
+    cost.params = sum(p.numel() for p in merged.parameters())
+    cost.macs = count_macs(merged).all
+    write_bytes(folder.weights, content)
+    digest = hashlib.sha256(content).hexdigest()
+    folder.finish_training(TrainingRecord(curve=curve, cost=cost, weights_digest=digest, where=where))
+
+
+def _evaluate(folder: RunFolder, evaluation: Evaluation, roots: dict[str, str], device: torch.device) -> None:
+    sequences = _open(evaluation, roots)
+    report = _reporter(folder, f"track {evaluation.protocol}", len(sequences))
+    evaluate(folder, evaluation, sequences, device, report)
+
+
+def _reporter(folder: RunFolder, phase: str, total: int) -> Callable[[int], None]:
+    """Says how far a phase is, at most twice a second: a file per step would cost more than a fast step."""
+    said = 0.0
+
+    def report(done: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if done in (0, total) or now - said >= 0.5:
+            said = now
+            folder.set_progress(Progress(phase=phase, done=done, total=total))
+
+    return report
+
+
+def _open(evaluation: Evaluation, roots: dict[str, str]) -> SequenceList:
+    protocol = PROTOCOLS[evaluation.protocol]
+    sequences = protocol.open(Path(roots[protocol.data]) if protocol.data else None)
+    if sequences.digest() != evaluation.data:
+        raise BadInput(f"the data of protocol {protocol.name!r} changed while the study ran: start it again")
+    return sequences
+
+
+def _where(device: torch.device, settings: WorkerSettings) -> Provenance:
+    return provenance(
+        device=device_name(device),
+        driver=driver_version(device),
+        threads=settings.threads,
+        workers=settings.workers,
+        command=settings.command,
+    )

@@ -1,0 +1,28 @@
+"""Profiles: the sizes at which studies run, one TOML file each."""
+
+import tomllib
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from datasets.registry import UnknownName, unknown
+from harness.errors import BadInput
+from harness.spec import Profile
+
+FOLDER = Path(__file__).parent
+
+
+def profile_names() -> list[str]:
+    """The profiles there are."""
+    return sorted(file.stem for file in FOLDER.glob("*.toml"))
+
+
+def load_profile(name: str) -> Profile:
+    """A profile by name. Raises UnknownName with the nearest names, BadInput naming file and field for a faulty file."""
+    if name not in profile_names():
+        raise UnknownName(unknown("profile", name, profile_names()))
+    file = FOLDER / f"{name}.toml"
+    try:
+        return Profile.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise BadInput(f"{file} is no valid profile: {error}") from error

@@ -1,0 +1,109 @@
+"""What reports show of a protocol, kept in the store: annotations, attributes, and a few thumbnails of each sequence."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from datasets.protocols import Protocol, SequenceList
+from datasets.sequence import Image, Sequence
+from harness.atomic import write_bytes, write_text
+
+STRIP_FRAMES = 6
+STRIP_WIDTH = 160
+
+
+class SequenceFacts(BaseModel):
+    """One sequence's annotation. boxes: (N, 4) xywh in pixels; size: (width, height) of its frames; strip: indices of
+    the frames kept as thumbnails, which are `scale` times the frame's size."""
+
+    name: str
+    boxes: list[tuple[float, float, float, float]]
+    visible: list[bool]
+    size: tuple[int, int]
+    attributes: list[str]
+    strip: list[int]
+    scale: float
+
+
+class ProtocolRecord(BaseModel):
+    """A protocol as it was evaluated."""
+
+    name: str
+    title: str
+    description: str
+    source: str
+    metrics: tuple[str, ...]
+    sequences: list[SequenceFacts]
+
+    @property
+    def frames(self) -> int:
+        """Annotated frames over all sequences."""
+        return sum(len(s.boxes) for s in self.sequences)
+
+
+def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> None:
+    """Write the protocol's record and thumbnails, unless they are there."""
+    if (folder / "protocol.json").exists():
+        return
+    facts, strips = [], {}
+    for i in range(len(sequences)):
+        sequence = sequences[i]
+        fact, thumbnails = _facts(sequence)
+        facts.append(fact)
+        strips.update({f"{sequence.name}:{frame}": thumbnail for frame, thumbnail in thumbnails.items()})
+    buffer = io.BytesIO()
+    np.savez(buffer, **strips)  # type: ignore[arg-type]
+    write_bytes(folder / "strips.npz", buffer.getvalue())
+    record = ProtocolRecord(
+        name=protocol.name,
+        title=protocol.title,
+        description=protocol.description,
+        source=protocol.source,
+        metrics=protocol.metrics,
+        sequences=facts,
+    )
+    write_text(folder / "protocol.json", record.model_dump_json())
+
+
+def read_protocol(folder: Path) -> ProtocolRecord | None:
+    """The kept record, None where the protocol was never evaluated."""
+    try:
+        return ProtocolRecord.model_validate_json((folder / "protocol.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def read_strip(folder: Path, facts: SequenceFacts) -> tuple[bytes, ...]:
+    """The JPEG thumbnails of a sequence, in the order of facts.strip."""
+    with np.load(folder / "strips.npz", allow_pickle=False) as strips:
+        return tuple(strips[f"{facts.name}:{frame}"].tobytes() for frame in facts.strip)
+
+
+def _facts(sequence: Sequence) -> tuple[SequenceFacts, dict[int, NDArray[np.uint8]]]:
+    indices = np.unique(np.linspace(0, len(sequence) - 1, STRIP_FRAMES).round().astype(int)).tolist()
+    images = {i: sequence.frames[i] for i in indices}
+    height, width = images[0].shape[:2]
+    scale = min(1.0, STRIP_WIDTH / width)
+    facts = SequenceFacts(
+        name=sequence.name,
+        boxes=[(float(x), float(y), float(w), float(h)) for x, y, w, h in sequence.boxes],
+        visible=[bool(v) for v in sequence.visible],
+        size=(width, height),
+        attributes=sorted(sequence.attributes),
+        strip=indices,
+        scale=scale,
+    )
+    return facts, {i: _thumbnail(image, scale) for i, image in images.items()}
+
+
+def _thumbnail(image: Image, scale: float) -> NDArray[np.uint8]:
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
+    if not done:
+        raise OSError("OpenCV cannot encode JPEG on this machine")
+    return np.asarray(data, dtype=np.uint8).ravel()

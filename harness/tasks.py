@@ -1,0 +1,60 @@
+"""What a worker process is told to do: one JSON document, whatever started the worker. Imports no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from harness.spec import Evaluation, RunSpec
+from trackers.spec import TrackerSpec
+
+
+class _Task(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunTask(_Task):
+    """Train a run unless it is trained, and make whatever is missing of its evaluations. roots: data name to path."""
+
+    kind: Literal["run"] = "run"
+    run: RunSpec
+    evaluations: tuple[Evaluation, ...]
+    roots: dict[str, str] = {}
+
+
+class PrepareTask(_Task):
+    """Before any run: name the device, count sizes at paper scale, and keep what reports show of the protocols."""
+
+    kind: Literal["prepare"] = "prepare"
+    sizes: tuple[TrackerSpec, ...]
+    protocols: tuple[Evaluation, ...]
+    roots: dict[str, str] = {}
+    names: dict[str, str] = {}
+
+
+class SpeedTask(_Task):
+    """Measure the tracking speed of these runs together."""
+
+    kind: Literal["speed"] = "speed"
+    runs: tuple[RunSpec, ...]
+
+
+Task = Annotated[RunTask | PrepareTask | SpeedTask, Field(discriminator="kind")]
+TASK: TypeAdapter[RunTask | PrepareTask | SpeedTask] = TypeAdapter(Task)
+
+
+class WorkerSettings(_Task):
+    """How a worker works: where the store is, on which device, with how many threads, beside how many others."""
+
+    store: str
+    device: str
+    threads: int
+    workers: int
+    command: str
+
+
+class Device(_Task):
+    """What the preparing worker found."""
+
+    device: str
+    name: str
+    gpus: int

@@ -1,0 +1,63 @@
+"""A worker process: reads settings and a task from standard input, does it, says how it went by its exit status.
+
+    0 done; 1 the run failed, as its failure.json says; 2 bad input, with the message on standard error
+
+Its standard input stays open while whoever started it lives. When that one is gone, the worker ends at once, so that a
+killed study leaves nothing behind that computes; all it loses is what came after its last checkpoint or sequence.
+"""
+
+import json
+import os
+import sys
+import threading
+
+from harness.tasks import TASK, PrepareTask, RunTask, SpeedTask, WorkerSettings
+from harness.threads import quiet_threads
+
+BAD_INPUT = 2
+ORPHANED = 3
+
+
+def main() -> int:
+    """Do the task on standard input: settings in the first line, the task in the second, both JSON."""
+    settings = WorkerSettings.model_validate_json(sys.stdin.readline())
+    task = TASK.validate_json(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    quiet_threads(settings.threads)
+    return _work(task, settings)
+
+
+def _work(task: RunTask | PrepareTask | SpeedTask, settings: WorkerSettings) -> int:
+    import cv2
+    import torch
+
+    from datasets.errors import DataError
+    from harness.errors import BadInput, RunFailed
+    from harness.execute import execute_run, measure, prepare
+
+    torch.set_num_threads(settings.threads)
+    cv2.setNumThreads(1)
+    try:
+        if isinstance(task, RunTask):
+            execute_run(task, settings)
+        elif isinstance(task, SpeedTask):
+            measure(task, settings)
+        else:
+            sys.stdout.write(json.dumps(prepare(task, settings).model_dump()))
+    except (BadInput, DataError) as error:
+        sys.stderr.write(f"{error}\n")
+        return BAD_INPUT
+    except RunFailed as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _end_with_parent() -> None:
+    while sys.stdin.readline():
+        continue
+    os._exit(ORPHANED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
