@@ -8,7 +8,11 @@ LISTED = 10
 
 
 class DataError(ValueError):
-    """A data set that cannot be used as it lies. The message names the file, the line (1-based) and the remedy."""
+    """A data set that cannot be used as it lies: `DataError(problem, ...)`, one text for each problem.
+
+    Each names the file, the line (1-based) and the remedy. The message is the only problem, or a list of the first
+    LISTED ones and the number of the others.
+    """
 
     @classmethod
     def at(cls, file: Path, problem: str, remedy: str, *, line: int | None = None) -> Self:
@@ -16,15 +20,22 @@ class DataError(ValueError):
         place = shown(file) if line is None else f"{shown(file)}, line {line}"
         return cls(f"{place}: {problem}; {remedy}")
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """All problems, also those that the message only counts."""
+        return self.args
+
+    def __str__(self) -> str:
+        if len(self.args) == 1:
+            return str(self.args[0])
+        more = [f"and {len(self.args) - LISTED} more"] if len(self.args) > LISTED else []
+        return "\n".join([f"{len(self.args)} problems in the data:", *self.args[:LISTED], *more])
+
 
 def raise_all(problems: list[str]) -> None:
-    """Raise one DataError for all problems, none for none: the first LISTED in full, then how many more there are."""
-    if not problems:
-        return
-    if len(problems) == 1:
-        raise DataError(problems[0])
-    more = [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
-    raise DataError("\n".join([f"{len(problems)} problems in the data:", *problems[:LISTED], *more]))
+    """Raise one DataError for all problems, none for none."""
+    if problems:
+        raise DataError(*problems)
 
 
 def shown(text: object) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datasets.errors import DataError, raise_all
+from datasets.errors import DataError, raise_all, shown
 from datasets.sequence import Image
 
 _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
@@ -50,8 +50,13 @@ class ImageFiles:
 
         Reads the first and last bytes of each; the whole of those only that do not end as they should.
         """
-        found = ((file, _fault(file, self.root)) for file in self.files)
-        return [str(DataError.at(file, fault, _AGAIN)) for file, fault in found if fault]
+        found: list[str] = []
+        for file in self.files:
+            try:
+                _check_ends(file, self.root)
+            except DataError as error:
+                found.extend(error.problems)
+        return found
 
     def check(self) -> None:
         """Raise one DataError that lists all problems; decodes nothing."""
@@ -59,23 +64,17 @@ class ImageFiles:
 
 
 def inside(file: Path, root: Path) -> Path:
-    """The same path, if it lies within root after following links; else DataError: data never reach out of its folder."""
-    if not _is_inside(file, root):
-        raise DataError.at(file, f"leads out of {root}", "replace the link by a copy of what it points to")
+    """The same path, if it lies within root after following links; else DataError: data never reach out of root."""
+    real_root = os.path.realpath(root)
+    if os.path.commonpath([real_root, os.path.realpath(file)]) != real_root:
+        raise DataError.at(file, f"leads out of {shown(root)}", "replace the link by a copy of what it points to")
     return file
 
 
-def _is_inside(file: Path, root: Path) -> bool:
-    real_root = os.path.realpath(root)
-    return os.path.commonpath([real_root, os.path.realpath(file)]) == real_root
-
-
 def _decode(file: Path, root: Path) -> Image:
-    if fault := _unreadable(file, root):
-        raise DataError.at(file, fault, _AGAIN)
+    _check_readable(file, root)
     content = file.read_bytes()
-    if fault := _fault_of(content):
-        raise DataError.at(file, fault, _AGAIN)
+    _check_content(file, content)
     try:
         # Decoded from memory, because OpenCV opens no path that its file functions cannot spell.
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
@@ -86,31 +85,34 @@ def _decode(file: Path, root: Path) -> Image:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _unreadable(file: Path, root: Path) -> str | None:
-    """Why the file must not or cannot be opened. Asked first: opening a named pipe would wait for ever."""
-    if not _is_inside(file, root):
-        return f"leads out of {root}"
+def _check_readable(file: Path, root: Path) -> None:
+    """Asked before a file is opened, because opening a named pipe would wait for ever."""
     try:
-        status = file.stat()
+        ordinary = stat.S_ISREG(inside(file, root).stat().st_mode)
     except FileNotFoundError:
-        return "is missing"
+        raise DataError.at(file, "is missing", _AGAIN) from None
     except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    if not stat.S_ISREG(status.st_mode):
-        return "is no ordinary file"
-    return None if os.access(file, os.R_OK) else "cannot be read (no permission)"
+        raise DataError.at(file, f"cannot be read ({error.strerror})", _AGAIN) from None
+    if not ordinary:
+        raise DataError.at(file, "is no ordinary file", _AGAIN)
+    if not os.access(file, os.R_OK):
+        raise DataError.at(file, "cannot be read (no permission)", "make it readable")
 
 
-def _fault(file: Path, root: Path) -> str | None:
-    if reason := _unreadable(file, root):
-        return reason
+def _check_ends(file: Path, root: Path) -> None:
+    """Check a file by its first and last bytes, and by all of them only where those leave a doubt."""
+    _check_readable(file, root)
     with file.open("rb") as opened:
         head = opened.read(len(_PNG))
         opened.seek(max(0, os.fstat(opened.fileno()).st_size - _TAIL))
         tail = opened.read()
-    if (head.startswith(_JPEG) and _JPEG_END in tail) or (head == _PNG and _PNG_END in tail):
-        return None
-    return _fault_of(file.read_bytes())
+    if not ((head.startswith(_JPEG) and _JPEG_END in tail) or (head == _PNG and _PNG_END in tail)):
+        _check_content(file, file.read_bytes())
+
+
+def _check_content(file: Path, content: bytes) -> None:
+    if fault := _fault_of(content):
+        raise DataError.at(file, fault, _AGAIN)
 
 
 def _fault_of(content: bytes) -> str | None:

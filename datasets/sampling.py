@@ -24,7 +24,8 @@ ATTEMPTS = 12
 class PairGeometry:
     """Sizes in pixels, factors of sqrt(w h), and the jitter of the search crop (OSTrack, section 4.1): its size is
     multiplied by exp(scale_jitter x N(0, 1)), its centre moves by up to centre_jitter / 2 x sqrt(w h) per axis.
-    template_tokens: tokens along the template's side, for the foreground mask."""
+    template_tokens: tokens along the template's side, for the foreground mask. image_pairs: share of pairs cut from one
+    and the same frame, as the published recipes cut theirs from COCO's images."""
 
     template_size: int
     search_size: int
@@ -33,6 +34,7 @@ class PairGeometry:
     centre_jitter: float
     scale_jitter: float
     template_tokens: int
+    image_pairs: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class PairSampler:
             if len(usable) == 0:
                 continue
             first, second = np.sort(rng.choice(usable, size=2, replace=len(usable) < 2))
+            if rng.random() < self.geometry.image_pairs:
+                first = second
             pair = self._pair(sequence, int(first), int(second), rng)
             if pair is not None:
                 return augmented(pair, rng) if self.augment else pair

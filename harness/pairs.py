@@ -103,4 +103,5 @@ def pair_geometry(crop: CropInput, recipe: Recipe, template_tokens: int) -> Pair
         centre_jitter=recipe.centre_jitter,
         scale_jitter=recipe.scale_jitter,
         template_tokens=template_tokens,
+        image_pairs=recipe.image_pairs,
     )

@@ -1,9 +1,9 @@
 """Makes the backbone that the embedded profile starts from: the mini ViT, trained on the synthetic source domain.
 
 The papers start from backbones pretrained on images at large. This one is pretrained to match a template with a search
-region, under all registered heads in turn (one per step), so that no head of a later comparison is favoured by it; the
-heads are thrown away. Positions are one shared table, the template's taken from it by interpolation and by slicing in
-turn, so that neither is favoured either. Only the ViT's own parameters are kept, under timm's names.
+region, under several heads at once, so that no head of a later comparison is favoured by it; the heads are thrown away.
+Positions are one shared table, the template's taken from it by interpolation and by slicing in turn, so that neither is
+favoured either. Only the ViT's own parameters are kept, under timm's names.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from trackers.variants import VARIANTS
 
 
 class Pretraining(BaseModel):
-    """A pretraining recipe: one TOML file. heads: names of variants whose heads take turns."""
+    """A pretraining recipe: one TOML file. heads: names of variants whose heads stand on it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     backbone: str
@@ -56,14 +56,15 @@ class PretrainingRecord(BaseModel):
     where: Provenance
 
 
-class HeadsInTurn(nn.Module):
-    """One encoder under several heads: training step s uses head s modulo their number; prediction, the first head."""
+class ManyHeads(nn.Module):
+    """One encoder under several heads, their losses added; the first head predicts."""
 
     def __init__(self, specs: list[TrackerSpec], steps: int) -> None:
         super().__init__()
         vit = BACKBONES[specs[0].backbone]()
         embedding = InputEmbedding(positions="shared")
         self.steps = steps
+        self.names = [spec.head.kind for spec in specs]
         self.encoder = OneStreamEncoder(vit, replace(specs[0], embedding=embedding, sparsity=None))
         side, dim = self.encoder.search_side, self.encoder.dim
         self.heads = nn.ModuleList(HEADS[s.head.kind](s.head, dim, side, s.denoising) for s in specs)
@@ -83,11 +84,16 @@ class HeadsInTurn(nn.Module):
     ) -> Prediction | dict[str, Tensor]:
         """As OneStreamTracker's forward."""
         step = round(progress * self.steps) if truth is not None else 0
-        self.encoder.embedding.spec = self.embeddings[step // len(self.heads) % 2]
-        head: Any = self.heads[step % len(self.heads)]
+        self.encoder.embedding.spec = self.embeddings[step % 2]
         tokens = self.encoder((template - self.mean) / self.std, (search - self.mean) / self.std, mask, 1.0)
-        output = head(tokens, truth)
-        return head.predict(output) if truth is None else head.losses(output, truth)
+        heads: list[Any] = list(self.heads)
+        if truth is None:
+            return heads[0].predict(heads[0](tokens, None))
+        return {
+            f"{name}.{term}": value
+            for name, head in zip(self.names, heads, strict=True)
+            for term, value in head.losses(head(tokens, truth), truth).items()
+        }
 
     def backbone_state(self) -> dict[str, Tensor]:
         """The ViT's parameters under timm's names."""
@@ -112,7 +118,7 @@ def pretrain(
     """Train and write `out` (safetensors) and its record beside it (.json). Resumes from `folder`'s checkpoint."""
     torch.manual_seed(asked.seed)
     specs = [at_scale(VARIANTS[name], asked.scale) for name in asked.heads]
-    model = HeadsInTurn(specs, asked.recipe.steps)
+    model = ManyHeads(specs, asked.recipe.steps)
     geometry = pair_geometry(specs[0].crop, asked.recipe, model.encoder.template_side)
     where = provenance(
         device=device_name(device),

@@ -1,6 +1,6 @@
 """What is asked of the machine: a run, its evaluations, and the profile that sizes them. Imports no torch."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -29,6 +29,7 @@ class Recipe(Frozen):
     clip_norm: PositiveFloat = 1.0
     centre_jitter: NonNegativeFloat = 3.0
     scale_jitter: NonNegativeFloat = 0.25
+    image_pairs: Annotated[float, Field(ge=0, le=1)] = 0.25
     validation_pairs: PositiveInt = 256
     checkpoint_every: PositiveInt = 50
 

@@ -9,15 +9,17 @@ class Column:
     """A column that knows what its numbers mean. key is unique in the table; group is the heading above several columns
     ("measured, profile mini", "at paper scale", "published"); better says which direction is marked best, if any;
     note is what a reader must know about every number of the column (the dialect, the protocol, the unit's meaning);
+    panel says which of the report's tables the column belongs to where one is too wide ("" stands before the first);
     signed columns print a plus too; footnotes: indices into Table.footnotes, printed at the column's symbol."""
 
     key: str
     symbol: str
     unit: str = ""
     decimals: int = 1
-    better: Literal["higher", "lower", None] = None
+    better: Literal["higher", "lower"] | None = None
     group: str = ""
     note: str = ""
+    panel: Literal["", "accuracy", "cost"] = ""
     signed: bool = False
     footnotes: tuple[int, ...] = ()
 
@@ -50,7 +52,7 @@ class Cell:
         return not self.delta_low <= 0 <= self.delta_high
 
     @property
-    def mark(self) -> Literal["best", "second", None]:
+    def mark(self) -> Literal["best", "second"] | None:
         """How the figure is marked in print: never where it is missing."""
         if self.value is None:
             return None

@@ -1,0 +1,103 @@
+"""Where data sets lie on this machine. In this order:
+
+- the command line: `--data otb=/data/otb100`
+- the environment: `TRACKABLATE_DATA_OTB=/data/otb100`
+- `otb = "/data/otb100"` under `[data]` in `trackablate.toml` here, then in `~/.config/trackablate/data.toml`
+"""
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from datasets.errors import DataError, shown
+from datasets.protocols import PROTOCOLS, SequenceList
+from datasets.registry import unknown
+
+
+def open_protocol(name: str, given: Mapping[str, str]) -> SequenceList:
+    """The sequences of a protocol, from where its data lie; `given` as for `data_root`.
+
+    Raises UnknownName for no protocol, DataError where its data are not found.
+    """
+    protocol = PROTOCOLS[name]
+    return protocol.open(data_root(protocol.data, given) if protocol.data else None)
+
+
+def data_root(name: str, given: Mapping[str, str]) -> Path:
+    """The folder of the data set `name`. given: folders from the command line, which win over all others.
+
+    Raises DataError, saying all ways to name the folder, where none is named or the one that is named is not there:
+    a folder that was asked for is never replaced by another.
+    """
+    path, said_by = _named(name, given)
+    if path is None:
+        raise DataError(f"where the data set {name!r} lies is not known; {_ways(name)}")
+    if not path.is_dir():
+        raise DataError(f"{shown(path)} is no folder, but {said_by} names it for the data set {name!r}; {_ways(name)}")
+    return path
+
+
+def parse_data_options(options: Iterable[str]) -> dict[str, str]:
+    """Folders by name from command-line values such as "otb=/data/otb100", the `given` of `data_root`.
+
+    Raises DataError for other than NAME=PATH, a name no protocol asks for, and a name given twice.
+    """
+    given: dict[str, str] = {}
+    for option in options:
+        name, _, path = option.partition("=")
+        if not name or not path:
+            raise DataError(f"--data {option!r} is not NAME=PATH; write for example --data otb=/data/otb100")
+        if name not in data_names():
+            raise DataError(f"--data {shown(option)}: {unknown('data set', name, data_names())}")
+        if name in given:
+            raise DataError(f"--data names {name!r} twice, {shown(given[name])} and {shown(path)}; keep one of them")
+        given[name] = path
+    return given
+
+
+def data_names() -> list[str]:
+    """The data sets that some protocol needs a folder for."""
+    return sorted({protocol.data for protocol in PROTOCOLS.values() if protocol.data})
+
+
+def _variable(name: str) -> str:
+    return f"TRACKABLATE_DATA_{name.upper().replace('-', '_')}"
+
+
+def _files() -> tuple[Path, Path]:
+    return Path("trackablate.toml"), Path("~/.config/trackablate/data.toml")
+
+
+def _ways(name: str) -> str:
+    here, home = _files()
+    return (
+        f'give --data {name}=PATH, or set {_variable(name)}=PATH, or write {name} = "PATH" under [data] in {here}'
+        f" or {home}"
+    )
+
+
+def _named(name: str, given: Mapping[str, str]) -> tuple[Path | None, str]:
+    """The folder and who named it."""
+    if path := given.get(name):
+        return Path(path).expanduser(), "--data"
+    if path := os.environ.get(_variable(name)):
+        return Path(path).expanduser(), _variable(name)
+    for file in _files():
+        if path := _tables_entry(file.expanduser(), name):
+            # Relative to the file, since it is read from wherever the program is started.
+            return file.expanduser().parent / Path(path).expanduser(), str(file)
+    return None, ""
+
+
+def _tables_entry(file: Path, name: str) -> str | None:
+    if not file.is_file():
+        return None
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8")).get("data", {})
+    except (ValueError, OSError) as error:
+        raise DataError.at(file, f"cannot be read ({error})", "correct it, or remove it") from None
+    path = data.get(name) if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(path, str | None):
+        raise DataError.at(file, f"names no folder for {name!r}", f'write [data] and below it {name} = "PATH"')
+    return path

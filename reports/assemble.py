@@ -1,0 +1,100 @@
+"""Gathers a study's rows from the store into what a report is made of. Runs nothing, needs no torch and no data set."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ablations.plan import PlannedRow, evaluation_of
+from ablations.study import Study
+from harness.metrics import count
+from harness.protocol_store import ProtocolRecord, SequenceFacts, read_protocol, read_strip
+from harness.spec import Evaluation, Profile
+from harness.store import Store
+from reports.results import FilmStrip, ProtocolFacts, ProtocolResult, RowResult, StudyResult
+from reports.table import Role
+
+ROLES: dict[str, Role] = {"variant": "variant", "floor": "floor", "control": "control"}
+
+
+def assemble(
+    study: Study, profile: Profile, rows: list[PlannedRow], digests: Mapping[str, str], store: Store, command: str
+) -> StudyResult:
+    """The study as far as the store has it. digests: protocol name to the digest of its data."""
+    protocols = {name: Evaluation(protocol=name, data=digest) for name, digest in digests.items()}
+    kept = {name: read_protocol(store.protocol(evaluation)) for name, evaluation in protocols.items()}
+    known = {name: record for name, record in kept.items() if record is not None}
+    return StudyResult(
+        study=study,
+        profile=profile,
+        protocols=tuple(_facts(record, store, protocols[name]) for name, record in known.items()),
+        rows=tuple(_row(row, known, digests, store) for row in rows),
+        missing=tuple(_missing(rows, known, digests, store)),
+        command=command,
+    )
+
+
+def _row(row: PlannedRow, known: Mapping[str, ProtocolRecord], digests: Mapping[str, str], store: Store) -> RowResult:
+    return RowResult(
+        name=row.name,
+        role=ROLES[row.role],
+        cells=row.cells,
+        description=row.description,
+        record=store.run(row.run).record(),
+        protocols={name: _result(row, record, digests[name], store) for name, record in known.items()},
+        paper_scale=store.paper_scale(row.tracker_at_paper_scale) if row.tracker_at_paper_scale else None,
+        baseline=row.baseline,
+    )
+
+
+def _result(row: PlannedRow, protocol: ProtocolRecord, digest: str, store: Store) -> ProtocolResult:
+    folder, evaluation = store.run(row.run), evaluation_of(row, protocol.name, digest)
+    counts, boxes = {}, {}
+    for facts in protocol.sequences:
+        result = folder.result(evaluation, facts.name)
+        if result is not None:
+            boxes[facts.name] = np.array(result.boxes)
+            counts[facts.name] = count(boxes[facts.name], np.array(facts.boxes), np.array(facts.visible), facts.size)
+    return ProtocolResult(counts=counts, expected=len(protocol.sequences), boxes=boxes)
+
+
+def _facts(record: ProtocolRecord, store: Store, evaluation: Evaluation) -> ProtocolFacts:
+    return ProtocolFacts(
+        name=record.name,
+        description=record.description,
+        source=record.source,
+        sequences=len(record.sequences),
+        frames=record.frames,
+        metrics=record.metrics,
+        attributes={s.name: tuple(s.attributes) for s in record.sequences},
+        strips={s.name: _strip(s, store, evaluation) for s in record.sequences},
+    )
+
+
+def _strip(facts: SequenceFacts, store: Store, evaluation: Evaluation) -> FilmStrip:
+    return FilmStrip(
+        sequence=facts.name,
+        frames=tuple(facts.strip),
+        jpegs=read_strip(store.protocol(evaluation), facts),
+        scale=facts.scale,
+        truth=np.array(facts.boxes)[facts.strip],
+    )
+
+
+def _missing(
+    rows: list[PlannedRow], known: Mapping[str, ProtocolRecord], digests: Mapping[str, str], store: Store
+) -> list[str]:
+    """Every absent piece, named: which row, what of it, and why if that is known."""
+    absent = []
+    for row in rows:
+        folder = store.run(row.run)
+        failure = folder.failure()
+        reason = f" ({failure.summary})" if failure else ""
+        for name, digest in digests.items():
+            if name not in known:
+                absent.append(f"{row.name} on {name}: not evaluated yet{reason}")
+                continue
+            names = [s.name for s in known[name].sequences]
+            left = len(folder.missing(evaluation_of(row, name, digest), names))
+            if left:
+                absent.append(f"{row.name} on {name}: {left} of {len(names)} sequences missing{reason}")
+    return absent

@@ -1,0 +1,162 @@
+"""The measured columns: size, training cost, memory and speed at the profile that was run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from harness.record import Speed
+from reports.block import NOT_APPLICABLE, Block, decimals_for, si
+from reports.notes import Notes
+from reports.results import RowResult, StudyResult
+from reports.table import Cell, Column
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One row's measured costs in plain units; None is unknown, and everything of a floor or control but its speed."""
+
+    params: int | None = None
+    trainable_params: int | None = None
+    macs: int | None = None
+    train_seconds: float | None = None
+    device_hours: float | None = None
+    peak_memory_bytes: int | None = None
+    fps: float | None = None
+
+    @property
+    def device_seconds(self) -> float | None:
+        """Device time of the training."""
+        return None if self.device_hours is None else self.device_hours * 3600
+
+
+def cost_of(row: RowResult) -> Cost:
+    """The costs of one row. A control shares another run's weights: their cost is shown once, at that run."""
+    if row.role == "control":
+        return Cost()
+    fps = row.record.speed.fps if row.record.speed else None
+    if row.record.training is None:
+        return Cost(fps=fps)
+    cost = row.record.training.cost
+    return Cost(
+        params=cost.params,
+        trainable_params=cost.trainable_params,
+        macs=cost.macs,
+        train_seconds=cost.wall() if cost.phases else None,
+        device_hours=cost.device() / 3600 if cost.phases else None,
+        peak_memory_bytes=cost.peak_memory_bytes,
+        fps=fps,
+    )
+
+
+TRAINING = "All attempts and phases of the training: data, steps, validation."
+DEVICE = (
+    "Device time: on a CPU the process's CPU time, on a GPU the wall time during which the GPU was held. Runs that shared"
+    " a machine slow each other down: the provenance gives the number of concurrent workers."
+)
+MACS = (
+    "Multiply-accumulates of one tracking step at batch 1, adaptation merged: linear layers, convolutions and both products"
+    " of attention."
+)
+
+
+def measured_block(result: StudyResult, notes: Notes) -> Block:
+    """The measured columns that at least one row fills."""
+    block, group = Block(), f"measured, profile {result.profile.name}"
+    costs = {row.name: cost_of(row) for row in result.rows}
+    time = _time_unit([c.train_seconds for c in costs.values()] + [c.device_seconds for c in costs.values()])
+    for measure in _measures(time):
+        _column(result, costs, measure, group, block, notes)
+    _fps(result, group, block, notes)
+    return block
+
+
+@dataclass(frozen=True)
+class _Measure:
+    key: str
+    symbol: str
+    of: Callable[[Cost], float | None]
+    unit: str
+    note: str
+    divisor: float | None = None
+
+
+def _measures(time: tuple[float, str]) -> tuple[_Measure, ...]:
+    divisor, unit = time
+    return (
+        _Measure("params", "Params", lambda c: c.params, "", "parameters of the tracker as trained"),
+        _Measure("trainable_params", "Trainable", lambda c: c.trainable_params, "", "parameters that training moves"),
+        _Measure("macs", "MACs", lambda c: c.macs, "", MACS),
+        _Measure("train_wall", "Train wall", lambda c: c.train_seconds, unit, TRAINING, divisor),
+        _Measure("train_device", "Train device", lambda c: c.device_seconds, unit, DEVICE, divisor),
+        _Measure("memory", "Peak mem.", lambda c: c.peak_memory_bytes, "B", ""),
+    )
+
+
+NOTED = {"macs", "train_device"}
+"""Columns whose note is a footnote too: it changes what the figure means."""
+
+
+def _column(
+    result: StudyResult, costs: dict[str, Cost], measure: _Measure, group: str, block: Block, notes: Notes
+) -> None:
+    found = {name: value for name, cost in costs.items() if (value := measure.of(cost)) is not None}
+    if not found:
+        return
+    divisor, prefix = (measure.divisor, "") if measure.divisor else si(max(found.values()))
+    at_column, at_row = _memory_notes(result, notes) if measure.key == "memory" else ((), {})
+    if measure.key in NOTED:
+        at_column = (notes.add(measure.note),)
+    for row in result.rows:
+        if row.name in found:
+            block.put(row.name, measure.key, Cell(found[row.name] / divisor, footnotes=at_row.get(row.name, ())))
+        elif row.role != "variant":
+            block.put(row.name, measure.key, NOT_APPLICABLE)
+    digits = decimals_for(max(found.values()) / divisor)
+    unit = f"{prefix}{measure.unit}"
+    block.columns.append(
+        Column(measure.key, measure.symbol, unit, digits, None, group, measure.note, "cost", footnotes=at_column)
+    )
+
+
+def _time_unit(seconds: list[float | None]) -> tuple[float, str]:
+    longest = max((s for s in seconds if s is not None), default=0.0)
+    return (1.0, "s") if longest < 1200 else (60.0, "min") if longest < 4 * 3600 else (3600.0, "h")
+
+
+def _memory_notes(result: StudyResult, notes: Notes) -> tuple[tuple[int, ...], dict[str, tuple[int, ...]]]:
+    kinds = {
+        row.name: f"Peak memory of the training: {row.record.training.cost.memory_kind or 'kind not recorded'}."
+        for row in result.rows
+        if row.role == "variant" and row.record.training and row.record.training.cost.peak_memory_bytes is not None
+    }
+    return notes.shared(kinds)
+
+
+def _fps(result: StudyResult, group: str, block: Block, notes: Notes) -> None:
+    speeds = {row.name: row.record.speed for row in result.rows if row.record.speed and row.role != "control"}
+    if not speeds:
+        return
+    at_column, at_row = notes.shared({name: _conditions(speed) for name, speed in speeds.items()})
+    for row in result.rows:
+        if row.role == "control":
+            block.put(row.name, "fps", NOT_APPLICABLE)
+        elif speed := speeds.get(row.name):
+            cell = Cell(speed.fps, low=speed.low, high=speed.high)
+            block.put(row.name, "fps", replace(cell, footnotes=at_row.get(row.name, ())))
+    note = "tracking speed, median over rounds; brackets: its range over rounds, not a 95 % interval"
+    # Speeds that were not measured together are not ranked.
+    better: Literal["higher"] | None = "higher" if at_column else None
+    digits = 0 if max(s.fps for s in speeds.values()) >= 100 else 1
+    block.columns.append(Column("fps", "FPS", "frames/s", digits, better, group, note, "cost", footnotes=at_column))
+
+
+def _conditions(speed: Speed) -> str:
+    together = (
+        f"interleaved in one process with {len(speed.measured_with)} runs ({', '.join(sorted(speed.measured_with))})"
+        if len(speed.measured_with) > 1
+        else "measured alone: not comparable with the other rows"
+    )
+    return (
+        f"FPS at batch 1 on {speed.device}, {speed.threads} thread{'s' * (speed.threads != 1)}, decoding excluded: median"
+        f" of {speed.rounds} rounds of {speed.frames_per_round} frames, {together}; brackets: range over rounds."
+    )

@@ -1,0 +1,119 @@
+"""Where our size at the paper's scale is not what the paper prints, the table says so, and what would explain it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ablations.published import PublishedRow, Source, published
+from harness.record import PaperScale
+from reports.block import Block
+from reports.notes import Notes
+from reports.results import RowResult, StudyResult
+
+BLOCK_PARAMS = {"vit-b16": 85_054_464, "vit-l16": 302_309_376}
+"""Parameters of the transformer blocks alone: depth times (12 d^2 + 13 d)."""
+
+TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class _Check:
+    """One printed figure against ours: `counts` are our ways of counting, one of which should agree."""
+
+    column: str
+    what: str
+    printed: str
+    counts: tuple[Callable[[PaperScale], int], ...]
+    without_qkv: Callable[[PaperScale], int]
+    divisor: float
+    unit: str
+
+
+CHECKS = (
+    _Check("paper_params", "Params", "params", (lambda p: p.params,), lambda p: p.params - p.qkv_params, 1e6, "M"),
+    _Check(
+        "paper_macs",
+        "MACs and lin.+conv.",
+        "flops",
+        (lambda p: p.macs, lambda p: p.macs_linear_conv),
+        lambda p: p.macs_linear_conv - p.qkv_macs,
+        1e9,
+        "G",
+    ),
+)
+
+
+def printed_figures(row: PublishedRow) -> dict[str, float]:
+    """The figures that a paper prints for a row, by metric; params and FLOPs in units."""
+    figures = row.model_dump(exclude={"study", "row", "source"})
+    return {key: float(value) for key, value in figures.items() if value is not None}
+
+
+def printed_of(result: StudyResult, row: RowResult) -> tuple[PublishedRow, Source] | None:
+    """What the paper prints for a variant; nothing for floors and controls."""
+    return published(result.study.name, row.name) if row.role == "variant" else None
+
+
+def note_discrepancies(result: StudyResult, block: Block, notes: Notes) -> None:
+    """Footnotes at our figures where no way of counting comes within 1 % of the printed one, one per kind of figure."""
+    for check in CHECKS:
+        apart = {row.name: pair for row in result.rows if (pair := _apart(result, row, check)) is not None}
+        if not apart:
+            continue
+        note = notes.add(_text(result, check, apart))
+        for name in apart:
+            cell = block.cells[name][check.column]
+            block.put(name, check.column, replace(cell, footnotes=(*cell.footnotes, note)))
+
+
+def _apart(result: StudyResult, row: RowResult, check: _Check) -> tuple[PaperScale, float] | None:
+    """Our size and the printed figure where they differ."""
+    entry, size = printed_of(result, row), row.paper_scale
+    theirs = printed_figures(entry[0]).get(check.printed) if entry else None
+    if size is None or theirs is None or any(_close(count(size), theirs) for count in check.counts):
+        return None
+    return size, theirs
+
+
+def _close(ours: float, theirs: float) -> bool:
+    return abs(ours - theirs) <= TOLERANCE * theirs
+
+
+def _text(result: StudyResult, check: _Check, apart: dict[str, tuple[PaperScale, float]]) -> str:
+    rows = "; ".join(_row(name, check, size, theirs) for name, (size, theirs) in apart.items())
+    text = f"{check.what} at paper scale differ from the printed figure by more than 1 %: {rows}."
+    return text + _impossible(result, check, apart) + _explained(check, apart)
+
+
+def _row(name: str, check: _Check, size: PaperScale, theirs: float) -> str:
+    ours = " and ".join(_against(count(size), theirs, check.divisor) for count in check.counts)
+    return f"{name} {ours} against {theirs / check.divisor:.1f} {check.unit}"
+
+
+def _against(ours: float, theirs: float, divisor: float) -> str:
+    share = f"{100 * (ours / theirs - 1):+.1f} %".replace("-", "−")
+    return f"{ours / divisor:.1f} ({share})"
+
+
+def _impossible(result: StudyResult, check: _Check, apart: dict[str, tuple[PaperScale, float]]) -> str:
+    backbone = result.study.baseline.backbone
+    blocks = BLOCK_PARAMS.get(backbone, 0)
+    if check.printed != "params" or all(theirs >= blocks for _, theirs in apart.values()):
+        return ""
+    return (
+        f" A figure below {blocks / 1e6:.1f} M cannot include the whole {backbone}: its blocks alone hold that many"
+        " parameters."
+    )
+
+
+def _explained(check: _Check, apart: dict[str, tuple[PaperScale, float]]) -> str:
+    """What profilers that hook linear layers miss where qkv is called as a function; said only where it fits."""
+    fits = {
+        n: check.without_qkv(size) for n, (size, theirs) in apart.items() if _close(check.without_qkv(size), theirs)
+    }
+    if not fits:
+        return ""
+    ours = ", ".join(f"{name} {value / check.divisor:.1f} {check.unit}" for name, value in fits.items())
+    return (
+        " Without the blocks' qkv projections, which a profiler that hooks linear layers misses where they are called as a"
+        f" function, ours is within 1 % of the printed figure: {ours}."
+    )

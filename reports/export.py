@@ -1,0 +1,172 @@
+"""The table as Markdown, CSV and JSON."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import asdict
+from typing import Any
+
+from reports.accuracy import metric_key, primary_metric
+from reports.costs import Cost, cost_of
+from reports.discrepancies import printed_figures, printed_of
+from reports.layout import figure, heading, interval, references
+from reports.results import RowResult, StudyResult
+from reports.table import Cell, Column, Table, TableRow
+
+SPECIAL = re.compile(r"([\\`*_{}\[\]()#|~!$])")
+
+
+def markdown(table: Table) -> str:
+    """A GitHub table with a caveat above and footnotes below; best bold, second in italics."""
+    head = ["Row", *(_markdown_heading(column) for column in table.columns)]
+    lines = [f"# {_md(table.title)}", "", _md(table.question), ""]
+    if table.caveat:
+        lines = [f"> **{_md(table.caveat)}**", "", *lines]
+    lines += [_line(head), _line(["---", *(":---" if _words(c, table) else "---:" for c in table.columns)])]
+    lines += [_line([_markdown_name(row), *(_markdown_cell(row, c) for c in table.columns)]) for row in table.rows]
+    lines += ["", "**Bold**: best variant. *Italics*: second. –: missing.", ""]
+    lines += [f"{number}. {_md(text)}" for number, text in enumerate(table.footnotes, 1)]
+    if table.missing:
+        lines += ["", "Missing:", "", *(f"- {_md(text)}" for text in table.missing)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _md(text: str) -> str:
+    """Text that Markdown shows as it is: no markup, no HTML, no line break."""
+    flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return SPECIAL.sub(r"\\\1", flat)
+
+
+def _words(column: Column, table: Table) -> bool:
+    return all((cell := row.cells.get(column.key)) is None or cell.text is not None for row in table.rows)
+
+
+def _markdown_heading(column: Column) -> str:
+    group = f"{_md(column.group)}: " if column.group else ""
+    return f"{group}{_md(heading(column))}{_sup(column.footnotes)}"
+
+
+def _markdown_name(row: TableRow) -> str:
+    return f"{_md(row.name)}{' (baseline)' if row.baseline else ''}{_sup(row.footnotes)}"
+
+
+def _markdown_cell(row: TableRow, column: Column) -> str:
+    cell = row.cells.get(column.key)
+    text = _md(figure(cell, column))
+    if cell is None:
+        return text
+    text = {"best": f"**{text}**", "second": f"*{text}*"}.get(cell.mark or "", text)
+    bounds = interval(cell, column)
+    return f"{text}{f' {_md(bounds)}' if bounds else ''}{_sup(cell.footnotes)}"
+
+
+def _sup(footnotes: tuple[int, ...]) -> str:
+    return f"<sup>{references(footnotes)}</sup>" if footnotes else ""
+
+
+def comma_separated(table: Table) -> str:
+    """One line per row, full precision: value, low, high and n per figure. Missing is empty, as is not applicable."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "role", "baseline", *(head for c in table.columns for head in _csv_heads(c, table))])
+    for row in table.rows:
+        fields = [field for c in table.columns for field in _csv_fields(row.cells.get(c.key), c, table)]
+        writer.writerow([_plain(row.name), row.role, int(row.baseline), *fields])
+    return text.getvalue()
+
+
+def _csv_heads(column: Column, table: Table) -> list[str]:
+    name = column.key if _words(column, table) or not column.unit else f"{column.key} [{column.unit}]"
+    return [name, *(f"{column.key} {part}" for part in _parts(column, table))]
+
+
+def _parts(column: Column, table: Table) -> list[str]:
+    cells = [cell for row in table.rows if (cell := row.cells.get(column.key)) is not None]
+    bounds = ["low", "high"] if any(cell.low is not None for cell in cells) else []
+    return bounds + (["n"] if any(cell.n is not None for cell in cells) else [])
+
+
+def _csv_fields(cell: Cell | None, column: Column, table: Table) -> list[str]:
+    parts = _parts(column, table)
+    if cell is None:
+        return [""] * (1 + len(parts))
+    first = _plain(cell.text) if cell.text is not None else _number(cell.value)
+    return [first, *(_number(getattr(cell, part)) for part in parts)]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def _plain(text: str) -> str:
+    """Text that a spreadsheet does not take for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def results_json(result: StudyResult, table: Table) -> str:
+    """The contract of cli.md: metrics in percent, sizes in bytes, times in seconds, null where unknown."""
+    rows = {row.name: row for row in result.rows}
+    document = {
+        "study": result.study.name,
+        "title": table.title,
+        "question": table.question,
+        "profile": result.profile.name,
+        "comparable_with_paper": result.profile.comparable_with_paper,
+        "caveat": table.caveat,
+        "command": result.command,
+        "primary_metric": result.study.primary_metric,
+        "rows": [_json_row(result, row, rows.get(row.name)) for row in table.rows],
+        "footnotes": list(table.footnotes),
+        "missing": list(table.missing),
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _json_row(result: StudyResult, row: TableRow, found: RowResult | None) -> dict[str, Any]:
+    protocols = {facts.name: {m: _estimate(row, facts.name, m) for m in facts.metrics} for facts in result.protocols}
+    scale = found.paper_scale if found else None
+    return {
+        "name": row.name,
+        "role": row.role,
+        "baseline": row.baseline,
+        "factors": {name: row.cells[f"factor:{name}"].text for name in result.study.factors},
+        "verdict": found.record.verdict if found else None,
+        "run": found.record.asked.name if found else None,
+        "metrics": next(iter(protocols.values()), {}),
+        "protocols": protocols,
+        "deltas": {facts.name: _delta(row, facts.name, primary_metric(result, facts)) for facts in result.protocols},
+        "cost": _cost(found),
+        "paper_scale": {key: getattr(scale, key) if scale else None for key in ("params", "macs", "macs_linear_conv")},
+        "published": _published(result, found),
+    }
+
+
+def _estimate(row: TableRow, protocol: str, metric: str) -> dict[str, Any]:
+    cell = row.cells.get(metric_key(protocol, metric), Cell())
+    return {"mean": cell.value, "ci95": None if cell.low is None else [cell.low, cell.high], "n": cell.n}
+
+
+def _delta(row: TableRow, protocol: str, metric: str) -> dict[str, Any]:
+    cell = row.cells.get(metric_key(protocol, metric), Cell())
+    bounds = None if cell.delta_low is None else [cell.delta_low, cell.delta_high]
+    return {"metric": metric, "mean": cell.delta, "ci95": bounds, "resolved": cell.resolved}
+
+
+def _cost(found: RowResult | None) -> dict[str, Any]:
+    return asdict(cost_of(found) if found else Cost())
+
+
+def _published(result: StudyResult, found: RowResult | None) -> dict[str, Any]:
+    entry = printed_of(result, found) if found else None
+    if entry is None:
+        return {}
+    row, source = entry
+    return {
+        key: {"value": value, "source": source.title, "trust": source.trust}
+        for key, value in printed_figures(row).items()
+    }

@@ -1,0 +1,141 @@
+"""One study's records to one table: pure, and the only place where the report decides anything.
+
+Missing data: a missing value poisons its mean, is a dash, ranks last, and every absent run is named. A mean is never
+taken over a part of a protocol's sequences. Blank is a figure that cannot exist for the row.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ablations.study import Row
+from reports.accuracy import complete, protocol_block
+from reports.block import Block
+from reports.costs import measured_block
+from reports.notes import Notes
+from reports.printed import paper_scale_block, published_block
+from reports.results import RowResult, StudyResult
+from reports.table import Cell, Column, Table, TableRow
+from trackers.spec import differences
+
+ROLES = ("variant", "floor", "control")
+
+
+def pivot(result: StudyResult) -> Table:
+    """The study's table: factors, each protocol, measured cost, size at paper scale, published figures."""
+    notes = Notes()
+    at_row = {row.name: _row_notes(result, row, notes) for row in result.rows}
+    blocks = [
+        _factors(result),
+        *(protocol_block(result, facts, notes) for facts in result.protocols),
+        measured_block(result, notes),
+        paper_scale_block(result, notes),
+        published_block(result, notes),
+    ]
+    columns = tuple(column for block in blocks for column in block.columns)
+    rows = tuple(_row(name, result, blocks, at_row.get(name, ())) for name in _order(result))
+    return Table(
+        title=result.study.title,
+        question=result.study.question,
+        caveat=_caveat(result),
+        columns=columns,
+        rows=_ranked(rows, columns),
+        footnotes=notes.texts,
+        missing=tuple(dict.fromkeys((*result.missing, *_absent(result)))),
+    )
+
+
+def _factors(result: StudyResult) -> Block:
+    block = Block([Column(f"factor:{name}", name) for name in result.study.factors])
+    words = {row.name: row.cells for row in result.study.rows} | {
+        row.name: row.cells for row in result.rows if row.cells
+    }
+    for name in _order(result):
+        cells = (*words.get(name, ()), *("" for _ in block.columns))
+        for column, text in zip(block.columns, cells, strict=False):
+            block.put(name, column.key, Cell(text=text))
+    return block
+
+
+def _order(result: StudyResult) -> list[str]:
+    """Variants in the study's order, absent ones too, then floors, then controls."""
+    present = {row.name: row for row in result.rows}
+    absent = [row.name for row in result.study.rows if row.name not in present]
+    study = [row.name for row in result.study.rows]
+    by_role = [row.name for role in ROLES for row in result.rows if row.role == role and row.name not in study]
+    return [*(name for name in study if name in present or name in absent), *by_role]
+
+
+def _row(name: str, result: StudyResult, blocks: list[Block], footnotes: tuple[int, ...]) -> TableRow:
+    found = next((row for row in result.rows if row.name == name), None)
+    cells = {key: cell for block in blocks for key, cell in block.cells.get(name, {}).items()}
+    baseline = found.baseline if found else name == result.study.baseline_row.name
+    return TableRow(name, found.role if found else "variant", cells, baseline, footnotes)
+
+
+def _caveat(result: StudyResult) -> str:
+    if result.profile.comparable_with_paper:
+        return ""
+    return result.profile.caveat or f"Profile {result.profile.name}: not comparable with the paper's figures."
+
+
+def _row_notes(result: StudyResult, row: RowResult, notes: Notes) -> tuple[int, ...]:
+    texts = (
+        [f"{row.role.capitalize()}: {row.description.rstrip('.')}."]
+        if row.role != "variant" and row.description
+        else []
+    )
+    if row.role == "variant":
+        texts += _coupled(result, row)
+    if row.record.failure is not None:
+        texts.append(f"Failed: {row.record.failure.summary}")
+    elif row.record.verdict == "trial":
+        texts.append("Trial: trained from uncommitted or unknown code, not to be published.")
+    return tuple(notes.add(text) for text in texts)
+
+
+def _coupled(result: StudyResult, row: RowResult) -> list[str]:
+    """The declared couplings in whose field this row differs from the baseline."""
+    asked: Row | None = next((r for r in result.study.rows if r.name == row.name), None)
+    if asked is None:
+        return []
+    changed = {field.split(".")[0] for field in differences(result.study.spec(asked), result.study.baseline_spec)}
+    return [f"Also differs in {c.field}: {c.reason}." for c in result.study.coupled if c.field.split(".")[0] in changed]
+
+
+def _absent(result: StudyResult) -> Iterator[str]:
+    present = {row.name for row in result.rows}
+    for row in result.study.rows:
+        if row.name not in present:
+            yield f"{row.name}: no run in the store"
+    for found in result.rows:
+        for facts in result.protocols:
+            if complete(found, facts) is None:
+                yield f"{found.name} on {facts.name}: {_reason(found, facts.name)}"
+
+
+def _reason(row: RowResult, protocol: str) -> str:
+    if row.record.failure is not None:
+        return f"failed: {row.record.failure.summary}"
+    if found := row.protocols.get(protocol):
+        return f"{len(found.counts)} of {found.expected} sequences"
+    return "not evaluated"
+
+
+def _ranked(rows: tuple[TableRow, ...], columns: tuple[Column, ...]) -> tuple[TableRow, ...]:
+    """Ranks among the variants, by the figure as printed: what prints alike ranks alike. Where all print alike, or only
+    one has a figure, there is no best."""
+    cells = {row.name: dict(row.cells) for row in rows}
+    for column in (c for c in columns if c.better and not c.signed):
+        variants = [cells[row.name] for row in rows if row.role == "variant"]
+        printed = [_printed(cell.get(column.key), column) for cell in variants]
+        distinct = sorted({v for v in printed if v is not None}, reverse=column.better == "higher")
+        if len(distinct) < 2:
+            continue
+        for row, value in zip(variants, printed, strict=True):
+            rank = len(distinct) + 1 if value is None else distinct.index(value) + 1
+            row[column.key] = replace(row.get(column.key, Cell()), rank=rank)
+    return tuple(replace(row, cells=cells[row.name]) for row in rows)
+
+
+def _printed(cell: Cell | None, column: Column) -> float | None:
+    return None if cell is None or cell.value is None else round(cell.value, column.decimals)

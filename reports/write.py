@@ -1,0 +1,80 @@
+"""One study's report on disk: every format from the same table, every file written atomically."""
+
+import os
+import tempfile
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reports.pivot import pivot
+from reports.results import StudyResult
+from reports.table import Table
+
+if TYPE_CHECKING:
+    from reports.figures import Picture
+
+FORMATS = ("html", "latex", "markdown", "csv", "json")
+
+
+def write_report(result: StudyResult, out: Path, formats: Collection[str] = FORMATS) -> list[Path]:
+    """Write the formats asked for and return the files, the page first.
+
+    html leaves index.html and figures/, latex table.tex and figures/, markdown table.md, csv table.csv, json
+    results.json. Raises ValueError for a format that does not exist, before anything is written.
+    """
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown:
+        raise ValueError(f"no report format is called {', '.join(unknown)}; there are: {', '.join(FORMATS)}")
+    table = pivot(result)
+    pictures = _pictures(result, table) if {"html", "latex"} & set(formats) else []
+    files = {name: render() for kind, name, render in _documents(result, table, pictures) if kind in formats}
+    contents = {name: text.encode() for name, text in files.items()}
+    contents |= {f"figures/{p.name}.svg": p.svg for p in pictures} | {f"figures/{p.name}.pdf": p.pdf for p in pictures}
+    return [write_atomically(out / name, content) for name, content in contents.items()]
+
+
+def write_atomically(path: Path, content: bytes) -> Path:
+    """Replace the file as a whole: a reader sees the old or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _pictures(result: StudyResult, table: Table) -> "list[Picture]":
+    from reports.figures import pictures
+
+    return pictures(result, table)
+
+
+def _documents(
+    result: StudyResult, table: Table, pictures: "list[Picture]"
+) -> tuple[tuple[str, str, Callable[[], str]], ...]:
+    """Format, file name, and the renderer, each importing what it needs when it is called."""
+
+    def html() -> str:
+        from reports.html import page
+
+        return page(result, table, pictures)
+
+    def tex() -> str:
+        from reports.latex import latex
+
+        return latex(table)
+
+    from reports.export import comma_separated, markdown, results_json
+
+    return (
+        ("html", "index.html", html),
+        ("latex", "table.tex", tex),
+        ("markdown", "table.md", lambda: markdown(table)),
+        ("csv", "table.csv", lambda: comma_separated(table)),
+        ("json", "results.json", lambda: results_json(result, table)),
+    )

@@ -1,0 +1,249 @@
+"""Every variant and every study row, under every adaptation: it builds, learns, predicts, and exactly the declared
+parameters move."""
+
+from functools import cache
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ablations.catalogue import STUDIES
+from harness.spec import Recipe
+from harness.train import load_trained, parameter_groups, trained_state
+from test_spec import SCALE
+from trackers.model import OneStreamTracker, build
+from trackers.scale import at_scale
+from trackers.spec import FrozenBackbone, FullFineTuning, InputEmbedding, LoRA, TrackerSpec, fingerprint, replace
+from trackers.tokens import Prediction
+from trackers.variants import VARIANTS
+
+PAPER_SCALE = {
+    **VARIANTS,
+    **{f"{study.name}/{row.name}": study.spec(row) for study in STUDIES.values() for row in study.rows},
+}
+ADAPTATIONS = {
+    "full": FullFineTuning(),
+    "frozen": FrozenBackbone(),
+    "lora-lorat": LoRA(),
+    "lora-lora": LoRA(init="lora"),
+}
+EMBEDDINGS = {
+    "fixed": InputEmbedding(trainable_positions=False),
+    "shared": InputEmbedding(positions="shared"),
+    "lorat": InputEmbedding(
+        positions="shared", template_positions="slice", token_types=3, trainable_positions=False
+    ),
+    "types": InputEmbedding(token_types=2),
+}
+RECIPE = Recipe(steps=2, batch_size=2, lr_backbone=1e-4, lr_new=1e-3, weight_decay=0.1, warmup_steps=0)
+TRUTH = torch.tensor([[0.3, 0.35, 0.6, 0.7], [0.1, 0.2, 0.55, 0.6]])
+
+
+def distinct(specs: dict[str, TrackerSpec]) -> dict[str, TrackerSpec]:
+    """The first of those that are the same tracker."""
+    return {name: spec for name, spec in specs.items() if name == first_name(specs, spec)}
+
+
+def first_name(specs: dict[str, TrackerSpec], spec: TrackerSpec) -> str:
+    return next(name for name, other in specs.items() if fingerprint(other) == fingerprint(spec))
+
+
+TINY = {name: at_scale(spec, SCALE) for name, spec in PAPER_SCALE.items()}
+
+
+def embedded(embedding: str, adaptation: str) -> TrackerSpec:
+    axes = {"embedding": EMBEDDINGS[embedding], "adaptation": ADAPTATIONS[adaptation]}
+    return at_scale(replace(TINY["ostrack-256-mlp"], **axes), SCALE)
+
+
+ADAPTED = distinct(
+    {f"{name}-as-is": spec for name, spec in TINY.items()}
+    | {f"{n}-{a}": at_scale(replace(s, adaptation=ADAPTATIONS[a]), SCALE) for n, s in TINY.items() for a in ADAPTATIONS}
+    | {f"ostrack-256-mlp-{e}-{a}": embedded(e, a) for e in EMBEDDINGS for a in ADAPTATIONS}
+)
+EVERY = pytest.mark.parametrize("spec", ADAPTED.values(), ids=ADAPTED)
+
+
+def test_nothing_is_left_out() -> None:
+    covered = {fingerprint(spec) for spec in ADAPTED.values()}
+    for spec in TINY.values():
+        assert fingerprint(spec) in covered
+        assert {fingerprint(at_scale(replace(spec, adaptation=a), SCALE)) for a in ADAPTATIONS.values()} <= covered
+
+
+def declared(spec: TrackerSpec, names: list[str]) -> set[str]:
+    """What must move, by the rule as written down for users: full fine-tuning moves everything; a frozen backbone moves
+    the head and the token types; LoRA moves these and its factors; positions stay where they are said to."""
+
+    def moves(name: str) -> bool:
+        if name.startswith("encoder.embedding.") and name.endswith("_positions"):
+            return spec.embedding.trainable_positions and spec.adaptation.kind == "full"
+        if name.startswith("head.") or name == "encoder.embedding.token_types":
+            return True
+        return spec.adaptation.kind == "full" or "lora_" in name
+
+    return {name for name in names if moves(name)}
+
+
+@cache
+def batch() -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    sides = (SCALE.template_size, SCALE.search_size)
+    images = [torch.randint(0, 256, (2, 3, s, s), generator=generator).float() for s in sides]
+    mask = torch.zeros(2, 16, dtype=torch.bool)
+    mask[:, [5, 6, 9, 10]] = True
+    return images[0], images[1], mask
+
+
+def shaken(spec: TrackerSpec) -> OneStreamTracker:
+    """The model off the special points where gradients vanish: zero factors, zero last layers, equal attention."""
+    torch.manual_seed(0)
+    model = build(spec, pretrained=False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.03)
+    return model
+
+
+def losses(model: OneStreamTracker) -> dict[str, Tensor]:
+    template, search, mask = batch()
+    terms = model(template, search, mask, TRUTH, 1.0)
+    assert isinstance(terms, dict)
+    return terms
+
+
+def predicted(model: OneStreamTracker) -> Prediction:
+    with torch.no_grad():
+        prediction = model(*batch())
+    assert isinstance(prediction, Prediction)
+    return prediction
+
+
+@EVERY
+def test_exactly_the_declared_parameters_move(spec: TrackerSpec) -> None:
+    """Two steps, every parameter given to the optimiser: frozen ones stay as they are to the last bit.
+
+    One exception: a convolution's bias in front of batch normalisation has no effect in training, so it moves by
+    rounding only and may stay. (A key's bias has none either, but is part of the fused qkv bias.)
+    """
+    model = shaken(spec).train()
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
+    for _ in range(2):
+        optimizer.zero_grad()
+        terms = losses(model)
+        assert all(term.isfinite() and term.shape == () for term in terms.values()), terms
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    moved = {name for name, value in model.named_parameters() if not value.equal(before[name])}
+    expected = declared(spec, list(before))
+    assert moved - expected == set(), "moved, but declared frozen"
+    assert expected - moved <= before_normalisation(model), "declared trainable, but did not move"
+    assert expected == {name for name, value in model.named_parameters() if value.requires_grad}
+
+
+def before_normalisation(model: nn.Module) -> set[str]:
+    """Biases of convolutions that batch normalisation follows directly."""
+    pairs = [
+        (f"{path}.{n}", a, b)
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Sequential)
+        for (n, a), (_, b) in pairwise(module.named_children())
+    ]
+    return {f"{name}.bias" for name, a, b in pairs if isinstance(a, nn.Conv2d) and isinstance(b, nn.BatchNorm2d)}
+
+
+@EVERY
+def test_predictions_have_the_declared_form_and_are_deterministic(spec: TrackerSpec) -> None:
+    model = shaken(spec).eval()
+    first, second = predicted(model), predicted(model)
+    side = SCALE.search_size // 8
+    assert first.score_map.shape == (2, side, side) and first.boxes.shape == (2, side, side, 4)
+    assert first.score_map.isfinite().all() and first.boxes.isfinite().all()
+    assert (first.score_map >= 0).all() and (first.score_map <= 1).all()
+    assert (first.boxes[..., 2:] >= first.boxes[..., :2]).all()
+    assert first.boxes.abs().max() <= 4
+    assert first.score_map.equal(second.score_map) and first.boxes.equal(second.boxes)
+
+
+@EVERY
+def test_an_example_does_not_see_its_neighbour_in_the_batch(spec: TrackerSpec) -> None:
+    model = shaken(spec).eval()
+    together = predicted(model)
+    with torch.no_grad():
+        alone = model(*(part[:1] for part in batch()))
+    torch.testing.assert_close(alone.score_map, together.score_map[:1], atol=1e-4, rtol=1e-3)
+
+
+@EVERY
+def test_the_optimiser_gets_every_trainable_parameter_once(spec: TrackerSpec) -> None:
+    model = build(spec, pretrained=False)
+    groups = parameter_groups(model, RECIPE)
+    given = [id(p) for group in groups for p in group["params"]]
+    named = dict(model.named_parameters())
+    assert sorted(given) == sorted(id(named[name]) for name in declared(spec, list(named)))
+    peak = {id(p): (group["peak"], group["weight_decay"]) for group in groups for p in group["params"]}
+    for name in declared(spec, list(named)):
+        rate, decay = peak[id(named[name])]
+        new = name.startswith("head.") or "lora_" in name or name.endswith("token_types")
+        assert rate == (RECIPE.lr_new if new else RECIPE.lr_backbone), name
+        plain = named[name].dim() > 1 and "embedding" not in name
+        assert decay == (RECIPE.weight_decay if plain else 0), name
+
+
+@EVERY
+def test_what_training_saves_restores_the_trained_model(spec: TrackerSpec) -> None:
+    """Into a model with the same frozen part and other trainable values."""
+    trained, other = shaken(spec), shaken(spec)
+    with torch.no_grad():
+        for name, parameter in other.named_parameters():
+            if name in declared(spec, [name]):
+                parameter.add_(1)
+        losses(trained.train())  # moves the running statistics of batch normalisation
+    load_trained(other, trained_state(trained))
+    a, b = predicted(trained.eval()), predicted(other.eval())
+    assert a.score_map.equal(b.score_map) and a.boxes.equal(b.boxes)
+
+
+def test_prediction_depends_on_template_search_and_mask() -> None:
+    model = shaken(replace(TINY["ostrack-256-mlp"], embedding=EMBEDDINGS["lorat"])).eval()
+    template, search, mask = batch()
+    plain = predicted(model).score_map
+    with torch.no_grad():
+        for changed in ((template.flip(3), search, mask), (template, search.flip(3), mask), (template, search, ~mask)):
+            assert not torch.allclose(model(*changed).score_map, plain, atol=1e-5)
+
+
+def test_foreground_indication_needs_the_mask() -> None:
+    model = build(replace(TINY["ostrack-256"], embedding=EMBEDDINGS["lorat"]), pretrained=False)
+    with pytest.raises(ValueError, match="needs the template's mask"):
+        model(*batch()[:2])
+
+
+def test_sizes_that_do_not_fit_are_refused() -> None:
+    spec = TINY["ostrack-256"]
+    with pytest.raises(ValueError, match="60 px is no multiple of vit-mini's patch of 8 px"):
+        build(replace(spec, crop=spec.crop.model_copy(update={"search_size": 60})), pretrained=False)
+    with pytest.raises(LookupError, match="vit-mini"):
+        build(replace(spec, backbone="vit-mimi"), pretrained=False)
+
+
+AT_PAPER_SCALE = distinct(PAPER_SCALE)
+
+
+@pytest.mark.parametrize("adaptation", ["full", "lora-lorat"])
+@pytest.mark.parametrize("name", AT_PAPER_SCALE)
+def test_paper_scale_runs_on_the_meta_device(name: str, adaptation: str) -> None:
+    """Sizes and costs are counted there, without weights or memory."""
+    spec = replace(PAPER_SCALE[name], adaptation=ADAPTATIONS[adaptation])
+    with torch.device("meta"):
+        model = build(spec, pretrained=False)
+        inputs = [torch.empty(1, 3, s, s) for s in (spec.crop.template_size, spec.crop.search_size)]
+        mask = torch.empty(1, model.encoder.template_side**2, dtype=torch.bool)
+        prediction = model.eval()(*inputs, mask)
+        terms = model.train()(*inputs, mask, torch.empty(1, 4), 1.0)
+    side = model.encoder.search_side
+    assert prediction.score_map.shape == (1, side, side) and prediction.boxes.shape == (1, side, side, 4)
+    assert all(term.shape == () for term in terms.values())
+    assert all(p.is_meta for p in model.parameters())

@@ -1,0 +1,211 @@
+"""Training pairs: numbered, reproducible in any order, and truthful about where the target is."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from datasets.cropping import window_around
+from datasets.sampling import Pair, PairGeometry, PairSampler, augmented
+from datasets.sequence import Image, Sequence
+
+GEOMETRY = PairGeometry(
+    template_size=64,
+    search_size=128,
+    template_factor=2.0,
+    search_factor=4.0,
+    centre_jitter=3.0,
+    scale_jitter=0.25,
+    template_tokens=8,
+)
+STILL = PairGeometry(64, 128, 2.0, 4.0, centre_jitter=0.0, scale_jitter=0.0, template_tokens=8)
+WIDTH, HEIGHT, LENGTH = 320, 240, 12
+COLOUR, GROUND = (210, 180, 120), (30, 90, 60)
+
+
+class SquareFrames:
+    """A flat square on a flat ground: where it is can be read off the pixels."""
+
+    def __init__(self, boxes: NDArray[np.float64]) -> None:
+        self.boxes = boxes.astype(int)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: int, /) -> Image:
+        image = np.full((HEIGHT, WIDTH, 3), GROUND, dtype=np.uint8)
+        x, y, w, h = self.boxes[index]
+        image[y : y + h, x : x + w] = COLOUR
+        return image
+
+
+def square_sequence(number: int = 0, visible: NDArray[np.bool_] | None = None) -> Sequence:
+    """A square that moves right and grows, not the same in any two frames or sequences."""
+    frame = np.arange(LENGTH)
+    boxes = np.stack([60 + 8 * frame + number, 80 + 5 * frame, 30 + frame, 24 + 2 * frame], axis=1).astype(np.float64)
+    shown = np.ones(LENGTH, dtype=bool) if visible is None else visible
+    return Sequence(f"square-{number}", SquareFrames(boxes), boxes, shown)
+
+
+Source = Callable[[int, Generator], tuple[Sequence, NDArray[np.int64]]]
+
+
+def any_square(number: int, rng: Generator) -> tuple[Sequence, NDArray[np.int64]]:
+    return square_sequence(int(rng.integers(20))), np.arange(LENGTH)
+
+
+def only(visible: NDArray[np.bool_]) -> Source:
+    return lambda number, rng: (square_sequence(0, visible), np.arange(LENGTH))
+
+
+def sampler(source: Source = any_square, **changes: object) -> PairSampler:
+    return PairSampler(source, **({"geometry": GEOMETRY, "seed": 5} | changes))  # type: ignore[arg-type]
+
+
+def same(a: Pair, b: Pair) -> bool:
+    return all(np.array_equal(getattr(a, f), getattr(b, f)) for f in ("template", "search", "truth", "mask"))
+
+
+def extent(image: Image) -> NDArray[np.float64]:
+    """Corners x1, y1, x2, y2 of the square in a crop, in units of the crop's side: what is nearer to the square's red
+    than to the ground's, which holds for bright, dark and grey crops and for the black outside the image."""
+    red = image[:, :, 0].astype(float)
+    rows, columns = np.nonzero(red > (np.median(red) + red.max()) / 2)
+    return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / len(image)
+
+
+def test_a_pair_is_a_function_of_seed_and_number() -> None:
+    numbers = [7, 0, 3, 7, 12_345_678, 1]
+    forward = {n: sampler()(n) for n in sorted(numbers)}
+    one = sampler()
+    for number in numbers:
+        assert same(one(number), forward[number])
+    assert not any(same(forward[0], forward[n]) for n in forward if n != 0)
+
+
+def test_other_seeds_give_other_pairs() -> None:
+    truths = {tuple(sampler(seed=seed)(number).truth) for seed in range(6) for number in range(4)}
+    assert len(truths) == 24
+
+
+def test_crops_have_the_asked_sizes_and_types() -> None:
+    pair = sampler()(0)
+    assert pair.template.shape == (64, 64, 3) and pair.search.shape == (128, 128, 3)
+    assert pair.template.dtype == pair.search.dtype == np.uint8
+    assert pair.truth.shape == (4,) and pair.truth.dtype == np.float32
+    assert pair.mask.shape == (64,) and pair.mask.dtype == np.bool_
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_truth_is_where_the_square_is(augment: bool) -> None:
+    draw = sampler(augment=augment)
+    pairs = [draw(number) for number in range(60)]
+    for pair in pairs:
+        np.testing.assert_allclose(extent(pair.search), pair.truth, atol=1.6 / 128)
+        assert (pair.truth >= 0).all() and (pair.truth <= 1).all() and (pair.truth[2:] > pair.truth[:2]).all()
+    middles = np.array([(p.truth[:2] + p.truth[2:]) / 2 for p in pairs])
+    assert (middles.std(axis=0) > 0.05).all(), "the target must not always be in the middle of the search crop"
+
+
+def test_mirrored_pairs_are_mirrored_in_all_four_parts() -> None:
+    plain = sampler(augment=False)(2)
+    mirrored = 0
+    for seed in range(20):
+        pair = augmented(plain, np.random.default_rng(seed))
+        np.testing.assert_allclose(extent(pair.search), pair.truth, atol=1.6 / 128)
+        if not np.array_equal(pair.truth, plain.truth):
+            mirrored += 1
+            np.testing.assert_allclose(pair.truth, plain.truth[[2, 1, 0, 3]] * [-1, 1, -1, 1] + [1, 0, 1, 0], atol=1e-6)
+            np.testing.assert_array_equal(pair.mask.reshape(8, 8), plain.mask.reshape(8, 8)[:, ::-1])
+            np.testing.assert_allclose(extent(pair.template), extent(plain.template[:, ::-1]))
+        else:
+            np.testing.assert_array_equal(pair.mask, plain.mask)
+    assert 4 <= mirrored <= 16
+
+
+def test_mirroring_moves_an_asymmetric_mask() -> None:
+    mask = np.zeros((4, 4), dtype=bool)
+    mask[1, 0] = True
+    blank = np.zeros((8, 8, 3), dtype=np.uint8)
+    pair = Pair(blank, blank, np.array([0.1, 0.2, 0.4, 0.6], dtype=np.float32), mask.ravel())
+    masks = [np.flatnonzero(augmented(pair, np.random.default_rng(seed)).mask).tolist() for seed in range(20)]
+    assert [4] in masks and [7] in masks and all(mask in ([4], [7]) for mask in masks)
+
+
+def test_augmentation_is_grey_sometimes_and_brighter_or_darker() -> None:
+    plain = sampler(augment=False)(2)
+    pairs = [augmented(plain, np.random.default_rng(seed)) for seed in range(300)]
+    grey = [np.ptp(p.search.astype(int), axis=-1).max() == 0 for p in pairs]
+    assert 3 <= sum(grey) <= 40
+    assert grey == [np.ptp(p.template.astype(int), axis=-1).max() == 0 for p in pairs], "both or neither"
+    green = np.array([p.search[..., 1].mean() for p, is_grey in zip(pairs, grey, strict=True) if not is_grey])
+    gains = green / plain.search[..., 1].mean()
+    assert 0.78 < gains.min() < 0.85 and 1.15 < gains.max() < 1.22
+
+
+def test_template_shows_the_target_in_its_middle_and_the_mask_says_where() -> None:
+    draw = sampler(lambda number, rng: (square_sequence(), np.arange(LENGTH)), augment=False, geometry=STILL)
+    for number in range(20):
+        pair = draw(number)
+        np.testing.assert_allclose(extent(pair.template)[[0, 1]], 1 - extent(pair.template)[[2, 3]], atol=0.06)
+        rows, columns = np.nonzero(pair.mask.reshape(8, 8))
+        touched = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 8
+        assert (np.abs(touched - extent(pair.template)) < 1 / 8 + 0.03).all()
+
+
+
+def test_template_is_never_later_than_search() -> None:
+    seen = []
+
+    class Recording(SquareFrames):
+        def __getitem__(self, index: int, /) -> Image:
+            seen.append(index)
+            return super().__getitem__(index)
+
+    plain = square_sequence()
+    watched = Sequence(plain.name, Recording(plain.boxes), plain.boxes, plain.visible)
+    draw = sampler(lambda number, rng: (watched, np.array([1, 4, 6, 9])), augment=False)
+    for number in range(30):
+        draw(number)
+    templates, searches = seen[::2], seen[1::2]
+    assert all(t < s for t, s in zip(templates, searches, strict=True))
+    assert set(templates) == {1, 4, 6} and set(searches) == {4, 6, 9}, "only the frames that may be used, and all"
+
+
+def test_hidden_frames_are_never_used() -> None:
+    visible = np.zeros(LENGTH, dtype=bool)
+    visible[[2, 7]] = True
+    draw = sampler(only(visible), augment=False, geometry=STILL)
+    for number in range(5):
+        np.testing.assert_array_equal(draw(number).search, draw(0).search)
+    window = window_around(square_sequence().boxes[7], 4.0)
+    np.testing.assert_allclose(draw(0).truth, window.to_crop(square_sequence().boxes[7]), atol=1e-6)
+
+
+def test_a_single_visible_frame_serves_twice() -> None:
+    visible = np.zeros(LENGTH, dtype=bool)
+    visible[3] = True
+    pair = sampler(only(visible), augment=False, geometry=STILL)(0)
+    box = square_sequence().boxes[3]
+    np.testing.assert_allclose(pair.truth, window_around(box, 4.0).to_crop(box), atol=1e-6)
+
+
+def test_no_pair_without_a_visible_target() -> None:
+    with pytest.raises(ValueError, match="visible target"):
+        sampler(only(np.zeros(LENGTH, dtype=bool)))(0)
+
+
+def test_the_search_crop_shows_at_least_half_of_the_target() -> None:
+    """Even where the jitter would throw it out of the crop: such draws are made anew."""
+    wild = PairGeometry(64, 128, 2.0, 4.0, centre_jitter=8.0, scale_jitter=0.0, template_tokens=8)
+    sequence = square_sequence()
+    cut = 0
+    for number in range(60):
+        pair = sampler(lambda n, rng: (sequence, np.array([4])), geometry=wild, augment=False)(number)
+        box, side = sequence.boxes[4], window_around(sequence.boxes[4], 4.0).side
+        share = float(np.prod((pair.truth[2:] - pair.truth[:2]) * side) / np.prod(box[2:]))
+        assert share >= 0.5 - 1e-3
+        cut += share < 0.99
+    assert cut > 0, "no target was cut by the crop's edge: the test looks at nothing"

@@ -1,0 +1,306 @@
+"""Specifications: what is equal has one fingerprint, what is misspelt or cannot work is refused with its reason."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from ablations.catalogue import STUDIES
+from harness.spec import Recipe, RunSpec, SyntheticData
+from trackers.scale import Scale, at_scale
+from trackers.spec import (
+    ILLEGAL,
+    LABELS_OF_HEAD,
+    AnyTracker,
+    CandidateElimination,
+    CentreHead,
+    CropInput,
+    DeformableHead,
+    Denoising,
+    FloorSpec,
+    FrozenBackbone,
+    FullFineTuning,
+    InputEmbedding,
+    LoRA,
+    MLPHead,
+    TrackerSpec,
+    differences,
+    fingerprint,
+    replace,
+)
+from trackers.variants import VARIANTS
+
+PLAIN = TrackerSpec(name="plain")
+RECIPE = Recipe(steps=10, batch_size=2, lr_backbone=1e-4, lr_new=1e-3, weight_decay=0.1, warmup_steps=1)
+DATA = SyntheticData(domain="source", clips=4, pairs_per_clip=2, length=5, version=1)
+SCALE = Scale(
+    backbone="vit-mini",
+    template_size=32,
+    search_size=64,
+    template_factor=1.5,
+    search_factor=3.0,
+    min_side=3.0,
+    elimination_layers=(1, 2, 3),
+    centre_channels=64,
+    decoder_width=64,
+    decoder_queries=16,
+    decoder_heads=4,
+    decoder_feedforward=256,
+    decoder_top_k=5,
+    denoising_groups=3,
+    lora_rank=8,
+)
+
+ADAPTATIONS: tuple[FullFineTuning | FrozenBackbone | LoRA, ...] = (
+    *(FullFineTuning(), FrozenBackbone(), LoRA()),
+    *(LoRA(rank=16), LoRA(targets=("q", "v")), LoRA(init="lora")),
+)
+EMBEDDINGS = (
+    InputEmbedding(),
+    InputEmbedding(positions="shared"),
+    InputEmbedding(positions="shared", template_positions="slice"),
+    InputEmbedding(token_types=2),
+    InputEmbedding(trainable_positions=False),
+)
+HEADS: tuple[CentreHead | MLPHead | DeformableHead, ...] = (
+    *(CentreHead(), CentreHead(channels=128), MLPHead(), MLPHead(layers=2)),
+    *(DeformableHead(), DeformableHead(top_k=4)),
+)
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> TrackerSpec:
+    head = draw(st.sampled_from(HEADS))
+    denoising = draw(st.sampled_from([None, Denoising(), Denoising(groups=2)]))
+    return TrackerSpec(
+        name=draw(st.sampled_from(["one", "two"])),
+        crop=draw(st.sampled_from([CropInput(), CropInput(search_size=384), CropInput(search_factor=5)])),
+        adaptation=draw(st.sampled_from(ADAPTATIONS)),
+        embedding=draw(st.sampled_from(EMBEDDINGS)),
+        sparsity=draw(st.sampled_from([None, CandidateElimination(), CandidateElimination(layers=(3, 6))])),
+        head=head,
+        labels=LABELS_OF_HEAD[head.kind],
+        denoising=denoising if head.kind == "deformable" else None,
+    )
+
+
+def fields(spec: TrackerSpec) -> dict[str, Any]:
+    return {name: getattr(spec, name) for name in TrackerSpec.model_fields if name != "name"}
+
+
+@settings(max_examples=300)
+@given(specs(), specs())
+def test_equal_fingerprints_mean_equal_fields(a: TrackerSpec, b: TrackerSpec) -> None:
+    equal = fields(a) == fields(b)
+    assert (fingerprint(a) == fingerprint(b)) is equal
+    assert (differences(a, b) == {}) is equal
+    assert fingerprint(TrackerSpec(name="copy", **fields(a))) == fingerprint(a)
+
+
+def test_every_leaf_counts_in_the_fingerprint() -> None:
+    """One field changed at a time, all over the specification's leaves."""
+    spec = VARIANTS["detrack-ce"]
+    changed = [
+        replace(spec, backbone="vit-mini"),
+        *(replace(spec, crop=spec.crop.model_copy(update={f: 99})) for f in CropInput.model_fields),
+        *(replace(spec, head=spec.head.model_copy(update={f: 8})) for f in DeformableHead.model_fields if f != "kind"),
+        *(replace(spec, denoising=spec.denoising.model_copy(update={f: v})) for f, v in DENOISING),  # type: ignore[union-attr]
+        *(replace(spec, sparsity=spec.sparsity.model_copy(update={f: v})) for f, v in ELIMINATION),  # type: ignore[union-attr]
+        replace(spec, sparsity=None),
+        replace(spec, denoising=None),
+        *(replace(spec, adaptation=a) for a in ADAPTATIONS[1:]),
+        *(replace(spec, embedding=e) for e in EMBEDDINGS[1:]),
+    ]
+    equal_to_default = [c for c in changed if fields(c) == fields(spec)]
+    assert len(equal_to_default) == 1, "heads = 8 is the default"
+    assert len({fingerprint(c) for c in [*changed, spec]}) == len(changed)
+
+
+DENOISING: tuple[tuple[str, Any], ...] = (("groups", 2), ("shift", 0.3), ("scale", 0.3))
+ELIMINATION: tuple[tuple[str, Any], ...] = (("layers", (3,)), ("keep_ratio", 0.6), ("start", 0.1), ("end", 0.5))
+
+
+def test_the_name_is_for_people_only() -> None:
+    renamed = replace(PLAIN, name="other")
+    assert fingerprint(renamed) == fingerprint(PLAIN)
+    assert differences(renamed, PLAIN) == {}
+    run, other = (RunSpec(tracker=t, recipe=RECIPE, data=DATA) for t in (PLAIN, renamed))
+    assert run.fingerprint == other.fingerprint and run.name == other.name
+
+
+def test_whole_and_decimal_numbers_are_one() -> None:
+    assert fingerprint(CropInput(search_factor=4)) == fingerprint(CropInput(search_factor=4.0))
+    assert fingerprint(Recipe(**(RECIPE.model_dump() | {"lr_new": 1}))) == fingerprint(
+        Recipe(**(RECIPE.model_dump() | {"lr_new": 1.0}))
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("seed", 1), ("weights", "a" * 16), ("revision", 99), ("data", None)),
+        ("recipe", RECIPE.model_copy(update={"steps": 11})),
+    ],
+)
+def test_everything_else_about_a_run_is_part_of_its_identity(field: str, value: object) -> None:
+    run = RunSpec(tracker=PLAIN, recipe=RECIPE, data=DATA)
+    other = RunSpec(**({name: getattr(run, name) for name in RunSpec.model_fields} | {field: value}))
+    assert other.fingerprint != run.fingerprint
+
+
+def test_misspelt_fields_are_refused() -> None:
+    with pytest.raises(ValidationError, match="backbon"):
+        TrackerSpec.model_validate({"name": "x", "backbon": "vit-b16"})
+    with pytest.raises(ValidationError, match="ranks"):
+        TrackerSpec.model_validate({"name": "x", "adaptation": {"kind": "lora", "ranks": 4}})
+    with pytest.raises(ValidationError, match="batchsize"):
+        Recipe.model_validate(RECIPE.model_dump() | {"batchsize": 4})
+    with pytest.raises(ValueError, match=r"\['heads'\]; there are .*'head'"):
+        replace(PLAIN, heads=MLPHead())
+    with pytest.raises(ValueError, match="head.layers"):
+        replace(PLAIN, **{"head.layers": 3})
+
+
+def test_specifications_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        PLAIN.backbone = "vit-mini"
+    with pytest.raises(ValidationError):
+        PLAIN.crop.search_size = 384
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "value"),
+    [
+        (CropInput, "search_size", 0),
+        (CandidateElimination, "keep_ratio", 1.2),
+        (CandidateElimination, "keep_ratio", 0),
+        (Denoising, "shift", 1.0),
+        (LoRA, "targets", ("q", "qkv")),
+        (LoRA, "rank", 0),
+        (InputEmbedding, "token_types", 1),
+        (Recipe, "steps", 0),
+    ],
+)
+def test_values_out_of_range_are_refused(model: type[Any], field: str, value: object) -> None:
+    known = RECIPE.model_dump() if model is Recipe else {}
+    with pytest.raises(ValidationError, match=field):
+        model(**(known | {field: value}))
+
+
+CANNOT_WORK: dict[str, dict[str, Any]] = {
+    "one label assignment": {"head": MLPHead(), "labels": "gaussian"},
+    "needs head 'deformable'": {"denoising": Denoising()},
+    "needs positions 'shared'": {"embedding": InputEmbedding(template_positions="slice")},
+}
+
+
+@pytest.mark.parametrize("reason", CANNOT_WORK)
+def test_illegal_combinations_are_refused_with_their_reason(reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        TrackerSpec(name="plain", **CANNOT_WORK[reason])
+    with pytest.raises(ValueError, match=f"tracker 'plain': .*{reason}"):
+        replace(PLAIN, **CANNOT_WORK[reason])
+
+
+def test_every_illegal_combination_has_its_example_here() -> None:
+    reasons = [reason for _, reason in ILLEGAL]
+    for reason in reasons:
+        assert any(example in reason for example in CANNOT_WORK), f"add an example of: {reason}"
+    legal = [PLAIN, *VARIANTS.values()]
+    assert not [(s.name, reason) for s in legal for broken, reason in ILLEGAL if broken(s)]
+
+
+def test_each_label_assignment_fits_its_own_head_only() -> None:
+    heads = {"centre": CentreHead(), "mlp": MLPHead(), "deformable": DeformableHead()}
+    assert set(heads) == set(LABELS_OF_HEAD)
+    for kind, head in heads.items():
+        for labels in LABELS_OF_HEAD.values():
+            if labels == LABELS_OF_HEAD[kind]:
+                assert replace(PLAIN, head=head, labels=labels).labels == labels
+            else:
+                with pytest.raises(ValueError, match="one label assignment"):
+                    replace(PLAIN, head=head, labels=labels)
+
+
+def test_replace_puts_whole_fields_and_never_merges() -> None:
+    wide = replace(PLAIN, head=CentreHead(channels=128), crop=CropInput(search_size=384))
+    again = replace(wide, crop=CropInput(template_size=64))
+    assert again.crop == CropInput(template_size=64), "not 384: the field is replaced as a whole"
+    assert again.head == CentreHead(channels=128)
+    assert PLAIN == TrackerSpec(name="plain")
+    dropped = replace(replace(PLAIN, sparsity=CandidateElimination()), sparsity=None)
+    assert dropped == PLAIN
+
+
+def test_differences_reach_down_to_the_leaf() -> None:
+    other = replace(PLAIN, crop=CropInput(search_size=384), sparsity=CandidateElimination(), adaptation=LoRA())
+    found = differences(other, PLAIN)
+    assert found["crop.search_size"] == (384, 256)
+    assert found["sparsity.keep_ratio"] == (0.7, None)
+    assert found["adaptation.kind"] == ("lora", "full")
+    assert {name.split(".")[0] for name in found} == {"crop", "sparsity", "adaptation"}
+    assert "crop.template_size" not in found
+    assert differences(PLAIN, other) == {name: (b, a) for name, (a, b) in found.items()}
+
+
+MAY_SCALE = {
+    *("backbone", "crop.template_size", "crop.search_size", "crop.template_factor", "crop.search_factor"),
+    "crop.min_side",
+    *("sparsity.layers", "denoising.groups", "adaptation.rank", "adaptation.alpha", "head.channels"),
+    *("head.width", "head.queries", "head.heads", "head.feedforward", "head.top_k"),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("adaptation", ADAPTATIONS, ids=lambda a: f"{a.kind}")
+def test_a_scale_touches_the_listed_fields_only(name: str, adaptation: FullFineTuning | FrozenBackbone | LoRA) -> None:
+    spec = replace(VARIANTS[name], adaptation=adaptation)
+    scaled = at_scale(spec, SCALE)
+    assert set(differences(scaled, spec)) <= MAY_SCALE
+    assert scaled.name == spec.name
+    assert at_scale(scaled, SCALE) == scaled
+    assert (scaled.sparsity is None) == (spec.sparsity is None)
+
+
+def test_a_scale_touches_every_field_it_names() -> None:
+    spec = replace(VARIANTS["detrack-ce"], adaptation=LoRA())
+    touched = set(differences(at_scale(spec, SCALE), spec))
+    touched |= set(differences(at_scale(VARIANTS["ostrack-256"], SCALE), VARIANTS["ostrack-256"]))
+    assert touched == MAY_SCALE
+    scaled = at_scale(spec, SCALE)
+    assert isinstance(scaled.head, DeformableHead) and isinstance(scaled.adaptation, LoRA)
+    assert (scaled.backbone, scaled.crop.search_size, scaled.adaptation.rank) == ("vit-mini", 64, 8)
+    assert (scaled.head.width, scaled.head.layers, scaled.head.points) == (64, 3, 4)
+
+
+def test_two_studies_share_the_runs_of_their_common_rows() -> None:
+    runs = {
+        study: {fingerprint(at_scale(STUDIES[study].spec(row), SCALE)): row.name for row in STUDIES[study].rows}
+        for study in ("table3", "head")
+    }
+    common = runs["table3"].keys() & runs["head"].keys()
+    assert {(runs["table3"][f], runs["head"][f]) for f in common} == {("conv", "centre"), ("decoder", "decoder")}
+    by_name = {
+        study: RunSpec(tracker=STUDIES[study].spec(row), recipe=RECIPE, data=DATA)
+        for study, row in (("table3", STUDIES["table3"].rows[1]), ("head", STUDIES["head"].rows[2]))
+    }
+    assert by_name["table3"].fingerprint == by_name["head"].fingerprint
+    assert by_name["table3"].name == by_name["head"].name
+
+
+def test_run_names_tell_variants_apart() -> None:
+    trackers = [replace(spec, adaptation=a) for spec in VARIANTS.values() for a in ADAPTATIONS]
+    runs = [RunSpec(tracker=t, recipe=RECIPE, data=DATA, seed=s) for t in trackers for s in (0, 1)]
+    assert len({run.name for run in runs}) == len({run.fingerprint for run in runs}) == len(runs)
+    assert RunSpec(tracker=VARIANTS["detrack-ce"], recipe=RECIPE, data=DATA).name.startswith(
+        "vit-b16-deformable-full-ce-dn-s0-"
+    )
+
+
+def test_floors_are_trackers_without_anything_to_train() -> None:
+    run = RunSpec(tracker=FloorSpec(kind="static"))
+    assert run.name.startswith("static-")
+    assert run.fingerprint != RunSpec(tracker=FloorSpec(kind="ncc")).fingerprint
+    assert TypeAdapter(AnyTracker).validate_python({"kind": "ncc"}) == FloorSpec(kind="ncc")
