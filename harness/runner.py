@@ -110,9 +110,7 @@ def _prepare(
     sizes: list[TrackerSpec], protocols: list[Evaluation], job: Job, store: Store, executor: Executor, device: str
 ) -> Device:
     roots = job.tasks[0].roots
-    task = PrepareTask(
-        sizes=tuple(sizes), protocols=tuple(protocols), roots=roots, names={str(i): s.name for i, s in enumerate(sizes)}
-    )
+    task = PrepareTask(sizes=tuple(sizes), protocols=tuple(protocols), roots=roots)
     settings = WorkerSettings(store=str(store.root), device=device, threads=1, workers=1, command=command_line())
     return Device.model_validate_json(_wait(executor.start(task, settings)))
 

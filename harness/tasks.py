@@ -28,7 +28,6 @@ class PrepareTask(_Task):
     sizes: tuple[TrackerSpec, ...]
     protocols: tuple[Evaluation, ...]
     roots: dict[str, str] = {}
-    names: dict[str, str] = {}
 
 
 class SpeedTask(_Task):

@@ -28,7 +28,7 @@ def assemble(
         profile=profile,
         protocols=tuple(_facts(record, store, protocols[name]) for name, record in known.items()),
         rows=tuple(_row(row, known, digests, store) for row in rows),
-        missing=tuple(_missing(rows, known, digests, store)),
+        missing=tuple(f"protocol {name}: nothing was evaluated on it yet" for name in digests if name not in known),
         command=command,
     )
 
@@ -78,23 +78,3 @@ def _strip(facts: SequenceFacts, store: Store, evaluation: Evaluation) -> FilmSt
         scale=facts.scale,
         truth=np.array(facts.boxes)[facts.strip],
     )
-
-
-def _missing(
-    rows: list[PlannedRow], known: Mapping[str, ProtocolRecord], digests: Mapping[str, str], store: Store
-) -> list[str]:
-    """Every absent piece, named: which row, what of it, and why if that is known."""
-    absent = []
-    for row in rows:
-        folder = store.run(row.run)
-        failure = folder.failure()
-        reason = f" ({failure.summary})" if failure else ""
-        for name, digest in digests.items():
-            if name not in known:
-                absent.append(f"{row.name} on {name}: not evaluated yet{reason}")
-                continue
-            names = [s.name for s in known[name].sequences]
-            left = len(folder.missing(evaluation_of(row, name, digest), names))
-            if left:
-                absent.append(f"{row.name} on {name}: {left} of {len(names)} sequences missing{reason}")
-    return absent

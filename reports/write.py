@@ -1,11 +1,10 @@
 """One study's report on disk: every format from the same table, every file written atomically."""
 
-import os
-import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.atomic import write_bytes
 from reports.pivot import pivot
 from reports.results import StudyResult
 from reports.table import Table
@@ -30,22 +29,9 @@ def write_report(result: StudyResult, out: Path, formats: Collection[str] = FORM
     files = {name: render() for kind, name, render in _documents(result, table, pictures) if kind in formats}
     contents = {name: text.encode() for name, text in files.items()}
     contents |= {f"figures/{p.name}.svg": p.svg for p in pictures} | {f"figures/{p.name}.pdf": p.pdf for p in pictures}
-    return [write_atomically(out / name, content) for name, content in contents.items()]
-
-
-def write_atomically(path: Path, content: bytes) -> Path:
-    """Replace the file as a whole: a reader sees the old or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
+    for name, content in contents.items():
+        write_bytes(out / name, content)
+    return [out / name for name in contents]
 
 
 def _pictures(result: StudyResult, table: Table) -> "list[Picture]":

@@ -5,10 +5,10 @@ from typing import Any, Literal
 import pytest
 import torch
 from peft.tuners.lora import LoraLayer
+from test_spec import SCALE
 from timm.layers.attention import Attention
 from torch import Tensor, nn
 
-from test_spec import SCALE
 from trackers.adaptation import SplitQKV, merge
 from trackers.model import OneStreamTracker, build
 from trackers.scale import at_scale
@@ -85,7 +85,8 @@ def test_split_qkv_is_the_fused_layer_exactly() -> None:
         torch.testing.assert_close(split(x), torch.cat([q, k, v], dim=-1), atol=1e-6, rtol=1e-6)
         again = split.fuse()
         assert again.weight.equal(fused.weight)
-        assert (again.bias is None) == (not bias) and (not bias or again.bias.equal(fused.bias))
+        assert (again.bias is None) == (not bias)
+        assert (not bias or again.bias.equal(fused.bias))
 
 
 def test_init_lora_starts_as_the_pretrained_model_and_lorat_does_not() -> None:
@@ -134,7 +135,8 @@ def test_merging_twice_is_harmless_and_a_plain_model_stays_as_it_is() -> None:
     model = merge(trained(seeded(MINI, adaptation=LoRA(rank=8))))
     once = {name: value.clone() for name, value in model.state_dict().items()}
     again = merge(model).state_dict()
-    assert once.keys() == again.keys() and all(again[n].equal(v) for n, v in once.items())
+    assert once.keys() == again.keys()
+    assert all(again[n].equal(v) for n, v in once.items())
     plain = seeded(MINI)
     kept = {name: value.clone() for name, value in plain.state_dict().items()}
     assert all(merge(plain).state_dict()[n].equal(v) for n, v in kept.items())

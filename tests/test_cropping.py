@@ -43,7 +43,8 @@ def test_window_by_hand(box: tuple[float, ...], factor: float, window: tuple[int
 def test_window_is_the_smallest_whole_square_centred_on_the_box(box: Box, factor: float) -> None:
     window = window_around(box, factor)
     wanted = np.sqrt(box[2] * box[3]) * factor
-    assert window.side - 1 < wanted + 1e-9 and window.side > wanted - 1e-9
+    assert window.side - 1 < wanted + 1e-9
+    assert window.side > wanted - 1e-9
     centre = np.array([window.left, window.top]) + window.side / 2
     assert (np.abs(centre - (box[:2] + box[2:] / 2)) <= 0.5 + 1e-9).all()
 
@@ -155,7 +156,8 @@ def test_inside_image_is_always_inside_and_never_small(box: Box) -> None:
     placed = inside_image(box, 160, 120, 10)
     assert (placed[2:] >= 10).all()
     corners = xywh_to_xyxy(placed)
-    assert (corners >= 0).all() and (corners <= np.array([160, 120, 160, 120]) + 1e-9).all()
+    assert (corners >= 0).all()
+    assert (corners <= np.array([160, 120, 160, 120]) + 1e-9).all()
 
 
 def test_foreground_of_a_tight_square_is_the_centre() -> None:

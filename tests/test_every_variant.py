@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import pytest
 import torch
+from test_spec import SCALE
 from torch import Tensor, nn
 
 from ablations.catalogue import STUDIES
 from harness.spec import Recipe
 from harness.train import load_trained, parameter_groups, trained_state
-from test_spec import SCALE
 from trackers.model import OneStreamTracker, build
 from trackers.scale import at_scale
 from trackers.spec import FrozenBackbone, FullFineTuning, InputEmbedding, LoRA, TrackerSpec, fingerprint, replace
@@ -159,12 +159,16 @@ def test_predictions_have_the_declared_form_and_are_deterministic(spec: TrackerS
     model = shaken(spec).eval()
     first, second = predicted(model), predicted(model)
     side = SCALE.search_size // 8
-    assert first.score_map.shape == (2, side, side) and first.boxes.shape == (2, side, side, 4)
-    assert first.score_map.isfinite().all() and first.boxes.isfinite().all()
-    assert (first.score_map >= 0).all() and (first.score_map <= 1).all()
+    assert first.score_map.shape == (2, side, side)
+    assert first.boxes.shape == (2, side, side, 4)
+    assert first.score_map.isfinite().all()
+    assert first.boxes.isfinite().all()
+    assert (first.score_map >= 0).all()
+    assert (first.score_map <= 1).all()
     assert (first.boxes[..., 2:] >= first.boxes[..., :2]).all()
     assert first.boxes.abs().max() <= 4
-    assert first.score_map.equal(second.score_map) and first.boxes.equal(second.boxes)
+    assert first.score_map.equal(second.score_map)
+    assert first.boxes.equal(second.boxes)
 
 
 @EVERY
@@ -203,7 +207,8 @@ def test_what_training_saves_restores_the_trained_model(spec: TrackerSpec) -> No
         losses(trained.train())  # moves the running statistics of batch normalisation
     load_trained(other, trained_state(trained))
     a, b = predicted(trained.eval()), predicted(other.eval())
-    assert a.score_map.equal(b.score_map) and a.boxes.equal(b.boxes)
+    assert a.score_map.equal(b.score_map)
+    assert a.boxes.equal(b.boxes)
 
 
 def test_prediction_depends_on_template_search_and_mask() -> None:
@@ -244,6 +249,7 @@ def test_paper_scale_runs_on_the_meta_device(name: str, adaptation: str) -> None
         prediction = model.eval()(*inputs, mask)
         terms = model.train()(*inputs, mask, torch.empty(1, 4), 1.0)
     side = model.encoder.search_side
-    assert prediction.score_map.shape == (1, side, side) and prediction.boxes.shape == (1, side, side, 4)
+    assert prediction.score_map.shape == (1, side, side)
+    assert prediction.boxes.shape == (1, side, side, 4)
     assert all(term.shape == () for term in terms.values())
     assert all(p.is_meta for p in model.parameters())

@@ -121,7 +121,8 @@ def test_centre_head_places_boxes_by_the_cells_index() -> None:
     head = ConvCentreHead(CentreHead(channels=8), DIM, GRID).eval()
     for tower, bias in ((head.offset, [0.25, -0.5]), (head.size, [0.0, math.log(3)]), (head.score, [-30.0])):
         last = tower[-1]
-        assert isinstance(last, torch.nn.Conv2d) and last.bias is not None
+        assert isinstance(last, torch.nn.Conv2d)
+        assert last.bias is not None
         torch.nn.init.zeros_(last.weight)
         last.bias.data = torch.tensor(bias)
     output = head(tokens())
@@ -149,7 +150,8 @@ def test_mlp_head_measures_from_the_cells_centre() -> None:
     score_map, boxes = head.predict(output)
     assert score_map[0, 1, 2] == output.logits[0, 0].sigmoid()
     assert boxes[0, 1, 2].equal(output.boxes[0, 0])
-    assert int((score_map > 0).sum()) == 4 and not boxes[0, 1, 1].any()
+    assert int((score_map > 0).sum()) == 4
+    assert not boxes[0, 1, 1].any()
 
 
 def mlp_output(index: list[int], boxes: list[list[float]], logits: list[float]) -> MLPOutput:

@@ -133,7 +133,8 @@ def test_lengths_must_agree_and_numbers_be_finite() -> None:
 def test_counting_leaves_the_boxes_alone() -> None:
     boxes, truth = np.array(BOXES), np.array(TRUTH)
     count(boxes, truth, np.ones(5, bool), (20, 10))
-    assert boxes.tolist() == BOXES and truth.tolist() == TRUTH
+    assert boxes.tolist() == BOXES
+    assert truth.tolist() == TRUTH
 
 
 def test_pooling_frames_and_averaging_sequences() -> None:
@@ -142,9 +143,11 @@ def test_pooling_frames_and_averaging_sequences() -> None:
     assert value([long, short], "ao") == pytest.approx(8 / 10), "every frame after the first weighs the same"
     assert value([long, short], "precision") == pytest.approx((1 + 1 / 3) / 2), "every sequence weighs the same"
     numerators, weights = values([long, short], "ao")
-    assert numerators.tolist() == [8, 0] and weights.tolist() == [8, 2]
+    assert numerators.tolist() == [8, 0]
+    assert weights.tolist() == [8, 2]
     numerators, weights = values([long, short], "auc")
-    assert numerators.tolist() == pytest.approx([20 / 21, 20 / 21 / 3]) and weights.tolist() == [1, 1]
+    assert numerators.tolist() == pytest.approx([20 / 21, 20 / 21 / 3])
+    assert weights.tolist() == [1, 1]
 
 
 def test_a_sequence_without_counted_frames_weighs_nothing_where_frames_are_pooled() -> None:

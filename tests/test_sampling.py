@@ -92,10 +92,13 @@ def test_other_seeds_give_other_pairs() -> None:
 
 def test_crops_have_the_asked_sizes_and_types() -> None:
     pair = sampler()(0)
-    assert pair.template.shape == (64, 64, 3) and pair.search.shape == (128, 128, 3)
+    assert pair.template.shape == (64, 64, 3)
+    assert pair.search.shape == (128, 128, 3)
     assert pair.template.dtype == pair.search.dtype == np.uint8
-    assert pair.truth.shape == (4,) and pair.truth.dtype == np.float32
-    assert pair.mask.shape == (64,) and pair.mask.dtype == np.bool_
+    assert pair.truth.shape == (4,)
+    assert pair.truth.dtype == np.float32
+    assert pair.mask.shape == (64,)
+    assert pair.mask.dtype == np.bool_
 
 
 @pytest.mark.parametrize("augment", [False, True])
@@ -104,7 +107,9 @@ def test_truth_is_where_the_square_is(augment: bool) -> None:
     pairs = [draw(number) for number in range(60)]
     for pair in pairs:
         np.testing.assert_allclose(extent(pair.search), pair.truth, atol=1.6 / 128)
-        assert (pair.truth >= 0).all() and (pair.truth <= 1).all() and (pair.truth[2:] > pair.truth[:2]).all()
+        assert (pair.truth >= 0).all()
+        assert (pair.truth <= 1).all()
+        assert (pair.truth[2:] > pair.truth[:2]).all()
     middles = np.array([(p.truth[:2] + p.truth[2:]) / 2 for p in pairs])
     assert (middles.std(axis=0) > 0.05).all(), "the target must not always be in the middle of the search crop"
 
@@ -131,7 +136,9 @@ def test_mirroring_moves_an_asymmetric_mask() -> None:
     blank = np.zeros((8, 8, 3), dtype=np.uint8)
     pair = Pair(blank, blank, np.array([0.1, 0.2, 0.4, 0.6], dtype=np.float32), mask.ravel())
     masks = [np.flatnonzero(augmented(pair, np.random.default_rng(seed)).mask).tolist() for seed in range(20)]
-    assert [4] in masks and [7] in masks and all(mask in ([4], [7]) for mask in masks)
+    assert [4] in masks
+    assert [7] in masks
+    assert all(mask in ([4], [7]) for mask in masks)
 
 
 def test_augmentation_is_grey_sometimes_and_brighter_or_darker() -> None:
@@ -142,7 +149,8 @@ def test_augmentation_is_grey_sometimes_and_brighter_or_darker() -> None:
     assert grey == [np.ptp(p.template.astype(int), axis=-1).max() == 0 for p in pairs], "both or neither"
     green = np.array([p.search[..., 1].mean() for p, is_grey in zip(pairs, grey, strict=True) if not is_grey])
     gains = green / plain.search[..., 1].mean()
-    assert 0.78 < gains.min() < 0.85 and 1.15 < gains.max() < 1.22
+    assert 0.78 < gains.min() < 0.85
+    assert 1.15 < gains.max() < 1.22
 
 
 def test_template_shows_the_target_in_its_middle_and_the_mask_says_where() -> None:
@@ -171,7 +179,7 @@ def test_template_is_never_later_than_search() -> None:
         draw(number)
     templates, searches = seen[::2], seen[1::2]
     assert all(t < s for t, s in zip(templates, searches, strict=True))
-    assert set(templates) == {1, 4, 6} and set(searches) == {4, 6, 9}, "only the frames that may be used, and all"
+    assert (set(templates), set(searches)) == ({1, 4, 6}, {4, 6, 9}), "only the frames that may be used, and all"
 
 
 def test_hidden_frames_are_never_used() -> None:

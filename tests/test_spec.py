@@ -127,7 +127,8 @@ def test_the_name_is_for_people_only() -> None:
     assert fingerprint(renamed) == fingerprint(PLAIN)
     assert differences(renamed, PLAIN) == {}
     run, other = (RunSpec(tracker=t, recipe=RECIPE, data=DATA) for t in (PLAIN, renamed))
-    assert run.fingerprint == other.fingerprint and run.name == other.name
+    assert run.fingerprint == other.fingerprint
+    assert run.name == other.name
 
 
 def test_whole_and_decimal_numbers_are_one() -> None:
@@ -159,7 +160,7 @@ def test_misspelt_fields_are_refused() -> None:
         Recipe.model_validate(RECIPE.model_dump() | {"batchsize": 4})
     with pytest.raises(ValueError, match=r"\['heads'\]; there are .*'head'"):
         replace(PLAIN, heads=MLPHead())
-    with pytest.raises(ValueError, match="head.layers"):
+    with pytest.raises(ValueError, match=r"head\.layers"):
         replace(PLAIN, **{"head.layers": 3})
 
 
@@ -229,7 +230,7 @@ def test_replace_puts_whole_fields_and_never_merges() -> None:
     again = replace(wide, crop=CropInput(template_size=64))
     assert again.crop == CropInput(template_size=64), "not 384: the field is replaced as a whole"
     assert again.head == CentreHead(channels=128)
-    assert PLAIN == TrackerSpec(name="plain")
+    assert TrackerSpec(name="plain") == PLAIN
     dropped = replace(replace(PLAIN, sparsity=CandidateElimination()), sparsity=None)
     assert dropped == PLAIN
 
@@ -270,7 +271,8 @@ def test_a_scale_touches_every_field_it_names() -> None:
     touched |= set(differences(at_scale(VARIANTS["ostrack-256"], SCALE), VARIANTS["ostrack-256"]))
     assert touched == MAY_SCALE
     scaled = at_scale(spec, SCALE)
-    assert isinstance(scaled.head, DeformableHead) and isinstance(scaled.adaptation, LoRA)
+    assert isinstance(scaled.head, DeformableHead)
+    assert isinstance(scaled.adaptation, LoRA)
     assert (scaled.backbone, scaled.crop.search_size, scaled.adaptation.rank) == ("vit-mini", 64, 8)
     assert (scaled.head.width, scaled.head.layers, scaled.head.points) == (64, 3, 4)
 
@@ -297,6 +299,14 @@ def test_run_names_tell_variants_apart() -> None:
     assert RunSpec(tracker=VARIANTS["detrack-ce"], recipe=RECIPE, data=DATA).name.startswith(
         "vit-b16-deformable-full-ce-dn-s0-"
     )
+
+
+@pytest.mark.parametrize("tracker", [VARIANTS["detrack-ce"], FloorSpec(kind="ncc")], ids=lambda t: t.name)
+def test_a_run_is_the_same_after_being_written_and_read(tracker: TrackerSpec | FloorSpec) -> None:
+    run = RunSpec(tracker=tracker, recipe=RECIPE, data=DATA)
+    again = RunSpec.model_validate_json(run.model_dump_json())
+    assert again.fingerprint == run.fingerprint
+    assert again.name == run.name
 
 
 def test_floors_are_trackers_without_anything_to_train() -> None:

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
+from test_spec import SCALE
 
 from ablations.catalogue import STUDIES
 from ablations.published import _published, published
 from ablations.study import ConfoundedStudy, Coupled, Row, Study
-from test_spec import SCALE
 from trackers.scale import at_scale
 from trackers.spec import (
     CandidateElimination,
@@ -74,7 +74,8 @@ def test_the_published_head_ablation_is_refused(coupled: tuple[Coupled, ...], co
     with pytest.raises(ConfoundedStudy) as refusal:
         head_study(*coupled)
     message = str(refusal.value)
-    assert "'head-as-published'" in message and "'conv'" in message
+    assert "'head-as-published'" in message
+    assert "'conv'" in message
     assert any(repr(field) in message for field in confounds)
     assert "declare it with its reason, or drop it" in message
 
@@ -133,7 +134,9 @@ def test_the_catalogue_knows_the_studies_and_suggests_names() -> None:
 
 @EVERY_STUDY
 def test_a_study_says_what_it_asks(study: Study) -> None:
-    assert study.title and study.question.endswith("?") and study.source
+    assert study.title
+    assert study.question.endswith("?")
+    assert study.source
     assert set(study.factors.values()) <= set(TrackerSpec.model_fields)
     assert all(len(row.cells) == len(study.factors) and all(row.cells) for row in study.rows)
     assert len({row.cells for row in study.rows}) == len(study.rows), "two rows of the table read the same"
@@ -184,7 +187,8 @@ def test_published_figures_load(study: Study, row: Row) -> None:
         assert study.name != "table3", f"the paper prints figures for {row.name}"
         return
     figures, source = found
-    assert source.title and source.data
+    assert source.title
+    assert source.data
     assert any(v is not None for v in (figures.ao, figures.params, figures.flops))
     assert figures.ao is None or 0 < figures.ao < 100
     assert figures.params is None or 1e6 < figures.params < 1e10

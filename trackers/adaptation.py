@@ -8,8 +8,6 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
@@ -77,6 +75,8 @@ def _nothing_added(model: nn.Module, spec: TrackerSpec) -> None:
 
 
 def _add_lora(model: nn.Module, spec: TrackerSpec) -> None:
+    from peft import LoraConfig, inject_adapter_in_model  # seconds to import: only what uses it pays
+
     assert isinstance(spec.adaptation, LoRA)
     blocks: nn.Module = model.encoder.blocks
     for module in blocks.modules():
@@ -102,12 +102,19 @@ ADAPT: dict[str, Callable[[Any, TrackerSpec], None]] = {
 def merge(model: nn.Module) -> nn.Module:
     """Fold LoRA into the linear layers it adapts and fuse q, k, v again, in place: the plain model that computes the
     same. A model without LoRA comes back as it is; so merging twice changes nothing the second time."""
+    if any(".lora_" in name for name, _ in model.named_parameters()):
+        _fold_lora(model)
+    for module in model.modules():
+        if isinstance(module, Attention) and isinstance(module.qkv, SplitQKV):
+            module.qkv = module.qkv.fuse()
+    return model
+
+
+def _fold_lora(model: nn.Module) -> None:
+    from peft.tuners.lora import LoraLayer
+
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, LoraLayer):
                 child.merge(safe_merge=True)  # type: ignore[operator]
                 setattr(parent, name, child.get_base_layer())
-    for module in model.modules():
-        if isinstance(module, Attention) and isinstance(module.qkv, SplitQKV):
-            module.qkv = module.qkv.fuse()
-    return model

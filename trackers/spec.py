@@ -142,10 +142,11 @@ Labels = Literal["gaussian", "iou-aware", "localisation-quality"]
 
 
 class TrackerSpec(Frozen):
-    """A one-stream tracker, one field per axis. `name` is for people: it is not part of the fingerprint."""
+    """A one-stream tracker, one field per axis. `name` is for people: it is neither
+    stored nor part of the fingerprint."""
 
     kind: Literal["one-stream"] = "one-stream"
-    name: str = Field(exclude=True)
+    name: str = Field(default="", exclude=True)
     backbone: str = "vit-b16"
     crop: CropInput = CropInput()
     adaptation: Adaptation = FullFineTuning()

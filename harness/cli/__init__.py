@@ -43,7 +43,7 @@ def list_(
     """What there is, one line each. Example: python -m harness list studies"""
     with _exit_status():
         from harness.cli.listing import listing
-        from reports.text import say, say_json
+        from harness.cli.terminal import say, say_json
 
         found = listing(what)
         say_json(found) if json else say(found)
@@ -54,7 +54,7 @@ def show(name: Annotated[str, typer.Argument(help="a study, tracker or protocol"
     """One study, tracker or protocol in full. Example: python -m harness show table3"""
     with _exit_status():
         from harness.cli.listing import details
-        from reports.text import say_document, say_json
+        from harness.cli.terminal import say_document, say_json
 
         found = details(name)
         say_json(found) if json else say_document(found)
@@ -73,7 +73,7 @@ def plan(
     """The runs of a study: which are done, and what remains. Example: python -m harness plan table3"""
     with _exit_status():
         from harness.cli.session import Request, open_session
-        from reports.text import say_json, say_plan
+        from harness.cli.terminal import say_json, say_plan
 
         planned = open_session(Request(study, profile, protocol or [], data or [], only or [], store)).plan()
         say_json(planned) if json else say_plan(planned)
@@ -98,8 +98,10 @@ def run(
         session = open_session(Request(study, profile, protocol or [], data or [], only or [], store))
         try:
             session.run(device)
-        finally:
-            session.report(out, json=json)
+        except RunFailed:
+            session.report(out, as_json=json)
+            raise
+        session.report(out, as_json=json)
 
 
 @app.command()
@@ -119,7 +121,7 @@ def report(
         from harness.cli.session import Request, open_session
 
         session = open_session(Request(study, profile, protocol or [], data or [], only or [], store))
-        session.report(out, formats=format, json=json)
+        session.report(out, formats=format, as_json=json)
 
 
 @app.command()
@@ -129,7 +131,7 @@ def cost(
     """Parameters and MACs of a tracker at its own size, on any machine. Example: python -m harness cost ostrack-256"""
     with _exit_status():
         from harness.cost import cost_document
-        from reports.text import say_document, say_json
+        from harness.cli.terminal import say_document, say_json
         from trackers.variants import VARIANTS
 
         found = cost_document(VARIANTS[variant])
@@ -167,7 +169,7 @@ def doctor(store: StorePath = Path("store"), json: Json = False) -> None:
     """What this machine can run, and what to do about what it cannot. Example: python -m harness doctor"""
     with _exit_status():
         from harness.doctor import examine
-        from reports.text import say_checks, say_json
+        from harness.cli.terminal import say_checks, say_json
 
         checks = examine(store)
         say_json([check.model_dump() for check in checks]) if json else say_checks(checks)

@@ -64,11 +64,11 @@ class Session:
             "free_bytes": self.store.free_bytes(),
         }
 
-    def report(self, out: Path | None, *, formats: str = "", json: bool = False) -> None:
+    def report(self, out: Path | None, *, formats: str = "", as_json: bool = False) -> None:
         """Write the report and print the table."""
         from reports.assemble import assemble
         from reports.pivot import pivot
-        from reports.text import say_table
+        from harness.cli.terminal import say_table
         from reports.write import write_report
 
         chosen = [f.strip() for f in formats.split(",") if f.strip()] or list(FORMATS)
@@ -77,7 +77,7 @@ class Session:
         result = assemble(self.study, self.profile, self.rows, self.digests, self.store, self.command)
         folder = out or Path("report") / "-".join([self.study.name, self.profile.name, *self.request.protocols])
         written = write_report(result, folder, chosen)
-        say_table(pivot(result), result, written, json=json)
+        say_table(result, written, as_json=as_json)
 
     @property
     def command(self) -> str:

@@ -1,0 +1,99 @@
+"""What commands print: tables and documents on standard output, everything else on standard error."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from harness.cli.listing import Listing
+    from harness.doctor import Check
+    from reports.results import StudyResult
+
+
+def say_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
+
+
+def say(found: "Listing") -> None:
+    """Names with one line each, by kind."""
+    for kind, entries in found.items():
+        sys.stdout.write(f"{kind}\n")
+        width = max(map(len, entries))
+        for name, line in entries.items():
+            sys.stdout.write(f"  {name:<{width}}  {line}\n")
+
+
+def say_document(document: dict[str, Any], indent: int = 0) -> None:
+    """A nested document, a line per entry."""
+    for key, value in document.items():
+        if isinstance(value, dict) and value:
+            sys.stdout.write(f"{'  ' * indent}{key}:\n")
+            say_document(value, indent + 1)
+        else:
+            sys.stdout.write(f"{'  ' * indent}{key}: {_plain(value)}\n")
+
+
+def say_plan(plan: dict[str, Any]) -> None:
+    """The runs of a plan and what remains."""
+    table = Table(title=f"{plan['study']}, profile {plan['profile']}: {'; '.join(plan['protocols'].values())}")
+    for heading in ("row", "run", "state"):
+        table.add_column(heading)
+    for run in plan["runs"]:
+        table.add_row(escape(run["row"]), run["run"], escape(_state(run)))
+    Console().print(table)
+    done = sum(run["done"] for run in plan["runs"])
+    seconds = plan["estimated_seconds"]
+    estimate = (
+        "time: unknown, since no run under this recipe is in this store yet"
+        if seconds is None
+        else f"training time left: about {seconds / 60:.1f} min"
+    )
+    sys.stdout.write(
+        f"{done} of {len(plan['runs'])} runs done; {estimate}; disk: about {plan['disk_bytes'] / 1e6:.0f} MB"
+        f" of {plan['free_bytes'] / 1e9:.1f} GB free\n"
+    )
+
+
+def say_checks(checks: "list[Check]") -> None:
+    """Findings, one line each, with the remedy of what is wrong."""
+    for check in checks:
+        remedy = f" -> {check.remedy}" if check.remedy else ""
+        sys.stdout.write(f"{'ok  ' if check.ok else 'LACK'}  {check.name}: {check.found}{remedy}\n")
+
+
+def say_table(result: "StudyResult", written: list[Path], *, as_json: bool) -> None:
+    """The study's table, and where the report lies."""
+    from reports.export import results_json
+    from reports.pivot import pivot
+    from reports.text import TerminalTable
+
+    table = pivot(result)
+    if as_json:
+        sys.stdout.write(results_json(result, table))
+    else:
+        Console().print(TerminalTable(table))
+    names = ", ".join(sorted({path.name for path in written if path.parent.name != "figures"}))
+    sys.stderr.write(f"report: {written[0].parent} ({names})\n" if written else "")
+
+
+def _state(run: dict[str, Any]) -> str:
+    if run["failed"]:
+        return f"failed: {run['failed']}"
+    if run["done"]:
+        return "done"
+    parts = ["train"] if run["training"] else []
+    parts += [f"track {run['sequences_missing']} sequences"] if run["sequences_missing"] else []
+    parts += ["measure speed"] if run["speed"] else []
+    return ", ".join(parts)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value in (None, {}) else str(value)
