@@ -21,7 +21,9 @@ head = STUDIES.add(
         ),
         coupled=(
             *DECODER_NEEDS,
-            Coupled("labels", "each head is trained with its own paper's labels; the MLP head with LoRAT's IoU-aware ones"),
+            Coupled(
+                "labels", "each head is trained with its own paper's labels; the MLP head with LoRAT's IoU-aware ones"
+            ),
         ),
     ),
 )

@@ -48,7 +48,8 @@ def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     high = np.minimum(a_[..., :2] + a_[..., 2:], b_[..., :2] + b_[..., 2:])
     intersection = (high - low).clip(0).prod(axis=-1)
     union = a_[..., 2:].clip(0).prod(axis=-1) + b_[..., 2:].clip(0).prod(axis=-1) - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    ratio: NDArray[np.float64] = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    return ratio
 
 
 def centre_error(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:

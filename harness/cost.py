@@ -6,6 +6,7 @@ normalisation layers; we do not); `linear and convolution only` leaves attention
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -65,3 +66,23 @@ def count_macs(model: OneStreamTracker) -> Macs:
     linear_conv = sum(count for op, count in flops.items() if op in LINEAR_AND_CONVOLUTION)
     qkv = sum(sum(ops.values()) for module, ops in counts.items() if module.endswith(".qkv"))
     return Macs(all=sum(flops.values()) // 2, linear_conv=linear_conv // 2, qkv=qkv // 2)
+
+
+def cost_document(spec: TrackerSpec) -> dict[str, Any]:
+    """What `cost` prints of a tracker at its own size; MACs of the merged model and of the unmerged one."""
+    with torch.device("meta"):
+        model = build(spec, pretrained=False)
+    params = {name: p.numel() for name, p in model.named_parameters()}
+    unmerged = count_macs(model).all
+    merged = paper_scale(spec)
+    return {
+        "variant": spec.name,
+        "params": sum(params.values()),
+        "trainable_params": merged.trainable_params,
+        "adaptation_params": sum(count for name, count in params.items() if ".lora_" in name),
+        "head_params": merged.head_params,
+        "inference_params": merged.params,
+        "macs": {"linear_conv_attention": merged.macs, "linear_conv_only": merged.macs_linear_conv},
+        "macs_unmerged": unmerged,
+        "tokens": {"template": model.encoder.template_side**2, "search": model.encoder.search_side**2},
+    }

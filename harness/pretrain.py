@@ -68,9 +68,9 @@ class ManyHeads(nn.Module):
         self.encoder = OneStreamEncoder(vit, replace(specs[0], embedding=embedding, sparsity=None))
         side, dim = self.encoder.search_side, self.encoder.dim
         self.heads = nn.ModuleList(HEADS[s.head.kind](s.head, dim, side, s.denoising) for s in specs)
-        self.embeddings = [
-            embedding.model_copy(update={"template_positions": how}) for how in ("interpolate", "slice")
-        ]
+        self.embeddings = [embedding.model_copy(update={"template_positions": how}) for how in ("interpolate", "slice")]
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1) * 255, persistent=False)
 
@@ -88,7 +88,8 @@ class ManyHeads(nn.Module):
         tokens = self.encoder((template - self.mean) / self.std, (search - self.mean) / self.std, mask, 1.0)
         heads: list[Any] = list(self.heads)
         if truth is None:
-            return heads[0].predict(heads[0](tokens, None))
+            prediction: Prediction = heads[0].predict(heads[0](tokens, None))
+            return prediction
         return {
             f"{name}.{term}": value
             for name, head in zip(self.names, heads, strict=True)
@@ -147,5 +148,3 @@ def pretrain(
     write_text(out.with_suffix(".json"), json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
     checkpoint.unlink(missing_ok=True)
     return record
-
-

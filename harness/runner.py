@@ -131,9 +131,7 @@ def _wait(work: Work) -> str:
     return output
 
 
-def _run_all(
-    queue: list[Missing], store: Store, start: Callable[[RunTask], Work], workers: int
-) -> list[str]:
+def _run_all(queue: list[Missing], store: Store, start: Callable[[RunTask], Work], workers: int) -> list[str]:
     """Keep `workers` tasks going until the queue is done; returns what failed, each with its reason."""
     failures: list[str] = []
     running: dict[int, tuple[Missing, Work]] = {}

@@ -15,6 +15,7 @@ Every file is written atomically; nothing is changed in place. Imports no torch.
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -74,7 +75,7 @@ class RunFolder:
         """Write one sequence's boxes."""
         write_text(self._result(evaluation, result.name), result.model_dump_json())
 
-    def missing(self, evaluation: Evaluation, sequences: list[str]) -> list[str]:
+    def missing(self, evaluation: Evaluation, sequences: Iterable[str]) -> list[str]:
         """The sequences without a result, in the given order."""
         return [name for name in sequences if not self._result(evaluation, name).exists()]
 

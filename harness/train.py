@@ -118,7 +118,7 @@ def validation_iou(model: nn.Module, pairs: PairSampler, recipe: Recipe, device:
     overlaps = []
     loader: Iterable[Batch] = DataLoader(PairDataset(pairs, 0, recipe.validation_pairs), recipe.batch_size)
     for batch in loader:
-        inputs = [batch[k].to(device) for k in ("template", "search", "mask", "truth")]  # type: ignore[literal-required]
+        inputs = [batch[k].to(device) for k in ("template", "search", "mask", "truth")]
         boxes, _ = best_boxes(model(inputs[0].float(), inputs[1].float(), inputs[2]))
         overlaps.append(box_iou(boxes.float(), inputs[3]))
     model.train()
@@ -229,5 +229,3 @@ def _restore(job: Fit, optimizer: torch.optim.Optimizer) -> _State:
     cost = TrainingCost.model_validate(content["cost"])
     cost.resumed += 1
     return _State(content["step"], [CurvePoint.model_validate(p) for p in content["curve"]], cost)
-
-

@@ -78,10 +78,10 @@ def _add_lora(model: nn.Module, spec: TrackerSpec) -> None:
     from peft import LoraConfig, inject_adapter_in_model  # seconds to import: only what uses it pays
 
     assert isinstance(spec.adaptation, LoRA)
-    blocks: nn.Module = model.encoder.blocks
+    blocks = model.get_submodule("encoder.blocks")
     for module in blocks.modules():
         if isinstance(module, Attention):
-            module.qkv = SplitQKV(module.qkv)
+            setattr(module, "qkv", SplitQKV(module.qkv))  # noqa: B010, its type says Linear
     config = LoraConfig(
         r=spec.adaptation.rank, lora_alpha=spec.adaptation.alpha, target_modules=list(spec.adaptation.targets)
     )
@@ -116,5 +116,5 @@ def _fold_lora(model: nn.Module) -> None:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, LoraLayer):
-                child.merge(safe_merge=True)  # type: ignore[operator]
+                child.merge(safe_merge=True)
                 setattr(parent, name, child.get_base_layer())

@@ -8,7 +8,7 @@ import timm
 import torch
 from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from datasets.registry import Registry
 
@@ -30,8 +30,7 @@ def _mini() -> VisionTransformer:
         num_classes=0,
         weight_init="moco",
     )
-    with torch.no_grad():
-        vit.pos_embed.copy_(sine_cosine_positions(side=8, dim=128))
+    vit.pos_embed = nn.Parameter(sine_cosine_positions(side=8, dim=128))
     return vit
 
 
@@ -71,9 +70,9 @@ def position_grid(vit: VisionTransformer) -> Tensor:
     table = vit.pos_embed
     if table is None:
         raise ValueError("this backbone has no absolute position table")
-    table = table.detach()[:, -vit.patch_embed.num_patches :]
-    side = round(table.shape[1] ** 0.5)
-    return table.transpose(1, 2).reshape(1, -1, side, side)
+    positions = table.detach()[:, -vit.patch_embed.num_patches :]
+    side = round(positions.shape[1] ** 0.5)
+    return positions.transpose(1, 2).reshape(1, -1, side, side)
 
 
 def resized(grid: Tensor, side: int) -> Tensor:

@@ -1,5 +1,6 @@
 """OSTrack's centre head: where the centre is, its offset within the cell, and the size (OSTrack, section 3.3)."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ class CentreOutput(NamedTuple):
 def _tower(dim: int, channels: int, outputs: int) -> nn.Sequential:
     widths = [dim, channels, channels // 2, channels // 4, channels // 8]
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Conv2d(widths[-1], outputs, 1))
 
@@ -40,6 +41,7 @@ class ConvCentreHead(nn.Module):
                 nn.init.xavier_uniform_(parameter)
         axis = torch.arange(grid, dtype=torch.float32)
         y, x = torch.meshgrid(axis, axis, indexing="ij")
+        self.cells: Tensor
         self.register_buffer("cells", torch.stack([x, y]), persistent=False)
 
     def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> CentreOutput:

@@ -69,4 +69,7 @@ class NormalisedCrossCorrelation:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
-FLOORS = {"static": StaticBox, "ncc": NormalisedCrossCorrelation}
+FLOORS: dict[str, type[StaticBox] | type[NormalisedCrossCorrelation]] = {
+    "static": StaticBox,
+    "ncc": NormalisedCrossCorrelation,
+}

@@ -37,6 +37,7 @@ class TokenMLPHead(nn.Module):
         super().__init__()
         self.score = _mlp(dim, spec.layers, 1)
         self.box = _mlp(dim, spec.layers, 4)
+        self.centres: Tensor
         self.register_buffer("centres", cell_centres(grid), persistent=False)
 
     def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> MLPOutput:

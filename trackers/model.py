@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import Attention, Block, VisionTransformer
 from torch import Tensor, nn
 
 from trackers.adaptation import adapt
@@ -54,6 +54,7 @@ class OneStreamEncoder(nn.Module):
         templates, tokens = z.shape[1], torch.cat([z, x], dim=1)
         index = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
         for depth, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
             if self.sparsity and depth in self.sparsity.layers and keep_ratio < 1:
                 tokens, index = self._eliminating(block, tokens, index, templates, keep_ratio)
             else:
@@ -68,6 +69,7 @@ class OneStreamEncoder(nn.Module):
         self, block: Block, tokens: Tensor, index: Tensor, templates: int, ratio: float
     ) -> tuple[Tensor, Tensor]:
         """A block that drops tokens between its attention and its MLP, as OSTrack does."""
+        assert isinstance(block.attn, Attention)
         centre = template_centre(self.template_side)
         mixed, scores = attention_with_scores(block.attn, block.norm1(tokens), centre, templates)
         tokens = tokens + block.drop_path1(block.ls1(mixed))
@@ -89,6 +91,8 @@ class OneStreamTracker(nn.Module):
         self.spec = spec
         self.encoder = OneStreamEncoder(vit, spec)
         self.head: Any = HEADS[spec.head.kind](spec.head, self.encoder.dim, self.encoder.search_side, spec.denoising)
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1) * 255, persistent=False)
 
@@ -103,7 +107,10 @@ class OneStreamTracker(nn.Module):
         """With `truth` the loss terms (so that wrappers for several devices see one forward), else the prediction."""
         tokens = self._encode(template, search, mask, self._ratio(progress))
         output = self.head(tokens, truth)
-        return self.head.predict(output) if truth is None else self.head.losses(output, truth)
+        found: Prediction | dict[str, Tensor] = (
+            self.head.predict(output) if truth is None else self.head.losses(output, truth)
+        )
+        return found
 
     def _ratio(self, progress: float) -> float:
         sparsity: CandidateElimination | None = self.spec.sparsity
@@ -112,7 +119,10 @@ class OneStreamTracker(nn.Module):
         return training_ratio(sparsity, progress) if self.training else sparsity.keep_ratio
 
     def _encode(self, template: Tensor, search: Tensor, mask: Tensor | None, ratio: float) -> SearchTokens:
-        return self.encoder((template - self.mean) / self.std, (search - self.mean) / self.std, mask, ratio)
+        tokens: SearchTokens = self.encoder(
+            (template - self.mean) / self.std, (search - self.mean) / self.std, mask, ratio
+        )
+        return tokens
 
 
 def build(spec: TrackerSpec, *, pretrained: bool = True) -> OneStreamTracker:

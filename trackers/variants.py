@@ -24,9 +24,7 @@ ostrack = VARIANTS.add("ostrack-256", TrackerSpec(name="ostrack-256", backbone="
 ostrack_ce = _named(ostrack, "ostrack-256-ce", sparsity=CandidateElimination())
 """OSTrack as published: eliminates search tokens in blocks 3, 6 and 9."""
 
-detrack = _named(
-    ostrack, "detrack", head=DeformableHead(), labels="localisation-quality", denoising=Denoising()
-)
+detrack = _named(ostrack, "detrack", head=DeformableHead(), labels="localisation-quality", denoising=Denoising())
 """DETRack's deformable decoder as head, its labels and its denoising, without elimination."""
 
 detrack_ce = _named(detrack, "detrack-ce", sparsity=CandidateElimination())

@@ -26,9 +26,7 @@ ProfileName = Annotated[str, typer.Option("--profile", help="the size to run at,
 Protocols = Annotated[list[str] | None, typer.Option("--protocol", help="protocols instead of the profile's; repeat")]
 Data = Annotated[list[str] | None, typer.Option("--data", help="NAME=PATH: where a data set lies; repeat")]
 Only = Annotated[list[str] | None, typer.Option("--only", help="these rows alone, and the baseline; repeat")]
-StorePath = Annotated[
-    Path, typer.Option("--store", envvar="TRACKABLATE_STORE", help="the folder that keeps all runs")
-]
+StorePath = Annotated[Path, typer.Option("--store", envvar="TRACKABLATE_STORE", help="the folder that keeps all runs")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
 
@@ -130,8 +128,8 @@ def cost(
 ) -> None:
     """Parameters and MACs of a tracker at its own size, on any machine. Example: python -m harness cost ostrack-256"""
     with _exit_status():
-        from harness.cost import cost_document
         from harness.cli.terminal import say_document, say_json
+        from harness.cost import cost_document
         from trackers.variants import VARIANTS
 
         found = cost_document(VARIANTS[variant])
@@ -168,8 +166,8 @@ def pretrain(
 def doctor(store: StorePath = Path("store"), json: Json = False) -> None:
     """What this machine can run, and what to do about what it cannot. Example: python -m harness doctor"""
     with _exit_status():
-        from harness.doctor import examine
         from harness.cli.terminal import say_checks, say_json
+        from harness.doctor import examine
 
         checks = examine(store)
         say_json([check.model_dump() for check in checks]) if json else say_checks(checks)

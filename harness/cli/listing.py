@@ -62,7 +62,12 @@ def listing(kind: str) -> Listing:
 def describe(spec: TrackerSpec) -> str:
     """A tracker in a line."""
     crop = spec.crop
-    parts = [spec.backbone, f"{crop.template_size}/{crop.search_size} px", spec.adaptation.kind, f"head {spec.head.kind}"]
+    parts = [
+        spec.backbone,
+        f"{crop.template_size}/{crop.search_size} px",
+        spec.adaptation.kind,
+        f"head {spec.head.kind}",
+    ]
     parts += ["candidate elimination"] if spec.sparsity else []
     parts += ["denoising"] if spec.denoising else []
     return ", ".join(parts)

@@ -66,9 +66,8 @@ class Session:
 
     def report(self, out: Path | None, *, formats: str = "", as_json: bool = False) -> None:
         """Write the report and print the table."""
-        from reports.assemble import assemble
-        from reports.pivot import pivot
         from harness.cli.terminal import say_table
+        from reports.assemble import assemble
         from reports.write import write_report
 
         chosen = [f.strip() for f in formats.split(",") if f.strip()] or list(FORMATS)
