@@ -34,8 +34,9 @@ class Row:
 class Study:
     """A question, what is varied (`factors`: column title to field of TrackerSpec), and the rows that answer it.
 
-    Raises ConfoundedStudy where a row changes a field that is neither a factor nor coupled to one, and ValueError where
-    two rows share a name or no row is the baseline itself.
+    Raises ConfoundedStudy where a row changes a field that is neither a factor nor coupled to one, or coupled fields and
+    no factor; ValueError where two rows share a name, not exactly one row is the baseline, a factor is no field of
+    TrackerSpec, or a row has not one cell per factor.
     """
 
     name: str
@@ -54,7 +55,11 @@ class Study:
             raise ValueError(f"study {self.name!r}: two rows share a name: {names}")
         if sum(not row.changes for row in self.rows) != 1:
             raise ValueError(f"study {self.name!r}: exactly one row must change nothing: the baseline")
+        if missing := {f.split(".")[0] for f in self.factors.values()} - TrackerSpec.model_fields.keys():
+            raise ValueError(f"study {self.name!r}: {sorted(missing)} is no field of TrackerSpec")
         for row in self.rows:
+            if len(row.cells) != len(self.factors):
+                raise ValueError(f"study {self.name!r}: row {row.name!r} needs {len(self.factors)} cells, one per factor")
             self._refuse_confounds(row)
 
     @property
@@ -72,13 +77,21 @@ class Study:
         return replace(self.baseline, name=row.name, **row.changes)
 
     def _refuse_confounds(self, row: Row) -> None:
-        declared = {*self.factors.values(), *(c.field for c in self.coupled)}
-        for changed in differences(self.spec(row), self.baseline):
-            if not any(changed == d or changed.startswith(f"{d}.") for d in declared):
+        factors, coupled = set(self.factors.values()), {c.field for c in self.coupled}
+        changed = differences(self.spec(row), self.baseline)
+        for field_ in changed:
+            if not _within(field_, factors | coupled):
                 raise ConfoundedStudy(
-                    f"study {self.name!r}: row {row.name!r} differs from the baseline in {changed!r}, which is neither "
-                    f"a factor nor declared as coupled ({sorted(declared)}): declare it with its reason, or drop it"
+                    f"study {self.name!r}: row {row.name!r} differs from the baseline in {field_!r}, which is neither a "
+                    f"factor ({sorted(factors)}) nor coupled ({sorted(coupled)}): declare it with its reason, or drop it"
                 )
+        if changed and not any(_within(field_, factors) for field_ in changed):
+            raise ConfoundedStudy(f"study {self.name!r}: row {row.name!r} changes no factor, only {sorted(changed)}")
+
+
+def _within(changed: str, declared: set[str]) -> bool:
+    """Whether a dotted field is one of the declared ones or lies inside one."""
+    return any(changed == d or changed.startswith(f"{d}.") for d in declared)
 
 
 STUDIES: Registry[Study] = Registry("study")

@@ -60,7 +60,12 @@ def crop(image: Image, window: Window, size: int) -> Image:
 
 
 def inside_image(box: NDArray[np.float64], width: int, height: int, min_side: float) -> NDArray[np.float64]:
-    """A box cut to the image, its sides at least min_side pixels (OSTrack's clip_box, whose margin is 10)."""
+    """A box cut to the image, its sides at least min_side pixels (OSTrack's clip_box, whose margin is 10).
+
+    Raises ValueError for a box that is not finite: clipping would make it look like one.
+    """
+    if not np.isfinite(box).all():
+        raise ValueError(f"the predicted box {box.tolist()} is not finite")
     x1 = min(max(0.0, box[0]), width - min_side)
     y1 = min(max(0.0, box[1]), height - min_side)
     x2 = min(max(min_side, box[0] + box[2]), width)

@@ -126,7 +126,7 @@ def attributes_of(plan: Plan) -> frozenset[str]:
         "ARC": _doubles(aspect[whole] / aspect[0]),
         "ROT": _swing(facing) > np.pi / 6,
         "DEF": bend > 0.2,
-        "VC": _swing(plan.turnover) > 0.5,
+        "VC": _swing(plan.turnover) > 0.3,
         "POC": bool((plan.occluded > 0.1).any()),
         "FOC": bool(((plan.occluded > 0.5 * plan.inside) & (plan.seen < MIN_VISIBLE)).any()),
         "OV": bool((plan.inside < MIN_VISIBLE).any()),

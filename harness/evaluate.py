@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -23,10 +24,13 @@ SLOTS = 16
 
 
 def trained_model(folder: RunFolder) -> OneStreamTracker:
-    """The run's trained tracker, merged for inference. Raises ValueError where its weights do not fit."""
+    """The run's trained tracker, merged for inference. Raises ValueError, naming the remedy, where its weights are no use."""
     assert isinstance(folder.run.tracker, TrackerSpec)
     model = build(folder.run.tracker)
-    load_trained(model, load_file(folder.weights))
+    try:
+        load_trained(model, load_file(folder.weights))
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{folder.weights} is damaged ({error}): delete it, and the run is trained again") from error
     merged: nn.Module = merge(model)
     assert isinstance(merged, OneStreamTracker)
     return merged

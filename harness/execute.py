@@ -76,7 +76,9 @@ def measure(task: SpeedTask, settings: WorkerSettings) -> None:
 
 def _train(folder: RunFolder, device: torch.device, settings: WorkerSettings) -> None:
     run = folder.run
-    assert isinstance(run.tracker, TrackerSpec) and run.recipe is not None and run.data is not None
+    assert isinstance(run.tracker, TrackerSpec)
+    assert run.recipe is not None
+    assert run.data is not None
     where = _where(device, settings)
     torch.manual_seed(run.seed)
     model = build(run.tracker)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
+from datasets.registry import UnknownName, unknown
 from harness.atomic import write_bytes, write_text
 from harness.devices import device_name, driver_version
 from harness.pairs import pair_geometry, training_pairs, validation_pairs
@@ -108,9 +109,11 @@ class ManyHeads(nn.Module):
 
 
 def load_pretraining(name: str) -> Pretraining:
-    """The recipe `harness/pretraining/NAME.toml`. Raises FileNotFoundError where there is none."""
-    text = (Path(__file__).parent / "pretraining" / f"{name}.toml").read_text(encoding="utf-8")
-    return Pretraining.model_validate(tomllib.loads(text))
+    """The recipe `harness/pretraining/NAME.toml`. Raises UnknownName, naming those there are, where there is none."""
+    files = {file.stem: file for file in (Path(__file__).parent / "pretraining").glob("*.toml")}
+    if name not in files:
+        raise UnknownName(unknown("pretraining", name, files))
+    return Pretraining.model_validate(tomllib.loads(files[name].read_text(encoding="utf-8")))
 
 
 def pretrain(

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from datasets.protocols import Protocol, SequenceList
 from datasets.sequence import Image, Sequence
 from harness.atomic import write_bytes, write_text
+from harness.store import read_document
 
 STRIP_FRAMES = 6
 STRIP_WIDTH = 160
@@ -70,11 +71,8 @@ def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> 
 
 
 def read_protocol(folder: Path) -> ProtocolRecord | None:
-    """The kept record, None where the protocol was never evaluated."""
-    try:
-        return ProtocolRecord.model_validate_json((folder / "protocol.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
+    """The kept record, None where the protocol was never evaluated. Raises BadInput for a damaged one."""
+    return read_document(folder / "protocol.json", ProtocolRecord)
 
 
 def read_strip(folder: Path, facts: SequenceFacts) -> tuple[bytes, ...]:

@@ -60,7 +60,7 @@ class RunFolder:
 
     def training(self) -> TrainingRecord | None:
         """The record of the finished training, None while there is none."""
-        return _read(self.path / "training.json", TrainingRecord) if self.weights.exists() else None
+        return read_document(self.path / "training.json", TrainingRecord) if self.weights.exists() else None
 
     def finish_training(self, record: TrainingRecord) -> None:
         """Book the training as done; weights must be there. The checkpoint has served."""
@@ -69,7 +69,7 @@ class RunFolder:
 
     def result(self, evaluation: Evaluation, sequence: str) -> SequenceResult | None:
         """What was tracked on one sequence, None where it is missing."""
-        return _read(self._result(evaluation, sequence), SequenceResult)
+        return read_document(self._result(evaluation, sequence), SequenceResult)
 
     def add_result(self, evaluation: Evaluation, result: SequenceResult) -> None:
         """Write one sequence's boxes."""
@@ -81,7 +81,7 @@ class RunFolder:
 
     def speed(self) -> Speed | None:
         """The measured tracking speed."""
-        return _read(self.path / "speed.json", Speed)
+        return read_document(self.path / "speed.json", Speed)
 
     def set_speed(self, speed: Speed) -> None:
         """Write the measured tracking speed."""
@@ -89,7 +89,7 @@ class RunFolder:
 
     def failure(self) -> Failure | None:
         """Why the last attempt failed, None where it did not."""
-        return _read(self.path / "failure.json", Failure)
+        return read_document(self.path / "failure.json", Failure)
 
     def set_failure(self, failure: Failure | None) -> None:
         """Write down, or clear, why the run failed."""
@@ -100,7 +100,7 @@ class RunFolder:
 
     def progress(self) -> Progress | None:
         """What the process at work says of itself."""
-        return _read(self.path / "progress.json", Progress)
+        return read_document(self.path / "progress.json", Progress)
 
     def set_progress(self, progress: Progress) -> None:
         """Say how far the work is."""
@@ -133,7 +133,7 @@ class Store:
 
     def paper_scale(self, tracker: TrackerSpec) -> PaperScale | None:
         """The counted size of a tracker, None where it was not counted yet."""
-        return _read(self._paper_scale(tracker), PaperScale)
+        return read_document(self._paper_scale(tracker), PaperScale)
 
     def set_paper_scale(self, tracker: TrackerSpec, size: PaperScale) -> None:
         """Keep the counted size of a tracker."""
@@ -172,12 +172,13 @@ class Store:
             raise BadInput(f"cannot write the store {self.root}: {error}") from error
 
 
-def _read(path: Path, model: type[M]) -> M | None:
+def read_document(path: Path, model: type[M]) -> M | None:
+    """The document in a file, None where there is no file. Raises BadInput, naming file and remedy, for a damaged one."""
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
     try:
-        return model.model_validate_json(text)
+        return model.model_validate_json(content)
     except ValidationError as error:
         raise BadInput(f"{path} is damaged or of another version ({error.error_count()} faults): delete it") from error

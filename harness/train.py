@@ -54,7 +54,7 @@ class _State:
 def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
     """Train job.model in place, from the checkpoint if there is one. Returns the curve and the booked cost.
 
-    Raises FloatingPointError where a loss stops being finite.
+    Raises FloatingPointError where a loss stops being finite, ValueError where the checkpoint cannot be resumed.
     """
     gpu = job.device.type == "cuda"
     accelerator = Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu else "no")
@@ -223,9 +223,17 @@ def _save(job: Fit, optimizer: Any, state: _State) -> None:
 def _restore(job: Fit, optimizer: torch.optim.Optimizer) -> _State:
     if not job.checkpoint.exists():
         return _State(0, [], TrainingCost())
-    content = torch.load(job.checkpoint, map_location="cpu", weights_only=True)
-    load_trained(job.model, content["model"])
-    optimizer.load_state_dict(content["optimizer"])
-    cost = TrainingCost.model_validate(content["cost"])
+    try:
+        content = torch.load(job.checkpoint, map_location="cpu", weights_only=True)
+        load_trained(job.model, content["model"])
+        optimizer.load_state_dict(content["optimizer"])
+        cost = TrainingCost.model_validate(content["cost"])
+        curve = [CurvePoint.model_validate(p) for p in content["curve"]]
+        step = int(content["step"])
+    except Exception as error:
+        raise ValueError(
+            f"the checkpoint {job.checkpoint} cannot be resumed ({type(error).__name__}): delete it, and the training "
+            "starts anew"
+        ) from error
     cost.resumed += 1
-    return _State(content["step"], [CurvePoint.model_validate(p) for p in content["curve"]], cost)
+    return _State(step, curve, cost)

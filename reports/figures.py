@@ -128,9 +128,8 @@ def _against_cost(result: StudyResult, table: Table, looks: dict[str, _Look]) ->
     metric = METRICS[primary_metric(result, facts)]
     cells = {row.name: row.cells.get(metric_key(facts.name, metric.key), Cell()) for row in table.rows}
     costs = {row.name: cost_of(row) for row in result.rows if row.role == "variant"}
-    known = [
-        panel for panel in _cost_panels() if any(panel[1](c) is not None and cells[n].value is not None for n, c in costs.items())
-    ]  # fmt: skip
+    scored = [cost for name, cost in costs.items() if cells[name].value is not None]
+    known = [panel for panel in _cost_panels() if any(panel[1](cost) is not None for cost in scored)]
     if not known:
         return None
     figure, axes = _canvas(len(known), height=2.9, sharey=True)

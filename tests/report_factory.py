@@ -245,7 +245,8 @@ def _cost(decoder: bool, sparse: bool) -> TrainingCost:
 def _speed(fps: float) -> Speed:
     return Speed(
         fps=fps, low=fps * 0.97, high=fps * 1.02, rounds=7, frames_per_round=60,
-        device="Intel Xeon 2.1 GHz, 2 cores", threads=1, measured_with=["ce-conv", "ce-decoder", "conv", "decoder", "ncc", "static"],
+        device="Intel Xeon 2.1 GHz, 2 cores", threads=1,
+        measured_with=["ce-conv", "ce-decoder", "conv", "decoder", "ncc", "static"],
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from reports.filmstrips import jpeg_size, strips
 from reports.pivot import pivot
 from reports.results import ProtocolResult, StudyResult
 from reports.table import Cell, Table, TableRow
-from reports.write import write_atomically, write_report
+from reports.write import write_report
 
 ROOT = Path(__file__).parent.parent
 AO = f"{factory.PROTOCOL}:ao"
@@ -548,19 +548,6 @@ def test_only_what_was_asked_for_is_written(result: StudyResult, tmp_path: Path)
     with pytest.raises(ValueError, match="no report format is called pdf"):
         write_report(result, tmp_path / "none", ("pdf",))
     assert not (tmp_path / "none").exists()
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_atomically(tmp_path / "index.html", b"old")
-
-    def refuse(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr("reports.write.os.replace", refuse)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_report_of_nothing_is_a_page_that_says_so(result: StudyResult, tmp_path: Path) -> None:

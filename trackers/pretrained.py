@@ -4,6 +4,10 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
+from datasets.errors import DataError
+
 FILES = {"vit-mini": Path(__file__).parent / "weights" / "vit-mini.safetensors"}
 """Backbones whose pretrained weights the project ships; every other one starts from scratch."""
 
@@ -12,11 +16,16 @@ FILES = {"vit-mini": Path(__file__).parent / "weights" / "vit-mini.safetensors"}
 def weights_digest(backbone: str) -> str | None:
     """SHA-256 of the backbone's pretrained file, None where it starts from scratch.
 
-    Raises FileNotFoundError, naming the remedy, where a shipped file is missing.
+    Raises FileNotFoundError where a shipped file is missing and DataError where it is damaged, both naming the remedy.
     """
     file = FILES.get(backbone)
     if file is None:
         return None
     if not file.exists():
         raise FileNotFoundError(f"{file} is missing: `python -m harness pretrain mini` makes it")
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    try:
+        with safe_open(file, framework="np"):
+            return hashlib.sha256(file.read_bytes()).hexdigest()
+    except SafetensorError as error:
+        remedy = "restore it from the project's repository, or make it again with `python -m harness pretrain mini`"
+        raise DataError.at(file, f"is damaged ({error})", remedy) from error
