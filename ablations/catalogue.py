@@ -1,7 +1,14 @@
-"""All studies: importing this module registers them. A new study is its module and one line here."""
+"""All studies. Importing this module imports every module beside it, and so registers what they add to `STUDIES`: a new
+study is one file in this folder."""
 
-import ablations.head
-import ablations.papers
+import importlib
+import pkgutil
+
+import ablations
 from ablations.study import STUDIES
 
-__all__ = ["STUDIES", "ablations"]
+for _module in pkgutil.iter_modules(ablations.__path__):
+    if _module.name != "catalogue":
+        importlib.import_module(f"ablations.{_module.name}")
+
+__all__ = ["STUDIES"]

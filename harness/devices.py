@@ -24,6 +24,15 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def usable_gpus(device: torch.device) -> tuple[str, ...]:
+    """The GPUs that a study's runs can be spread over: the one that was named, or all of them; none for a CPU."""
+    if device.type != "cuda":
+        return ()
+    if ":" in str(device):
+        return (str(device),)
+    return tuple(f"cuda:{i}" for i in range(torch.cuda.device_count()))
+
+
 def synchroniser(device: torch.device) -> Callable[[], None]:
     """A function that returns once the device has done all its work."""
     if device.type == "cuda":

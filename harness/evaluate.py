@@ -24,7 +24,7 @@ SLOTS = 16
 
 
 def trained_model(folder: RunFolder) -> OneStreamTracker:
-    """The run's trained tracker, merged for inference. Raises ValueError, naming the remedy, where its weights are no use."""
+    """The run's trained tracker, merged for inference. Raises ValueError, naming the remedy, for weights of no use."""
     assert isinstance(folder.run.tracker, TrackerSpec)
     model = build(folder.run.tracker)
     try:

@@ -14,7 +14,7 @@ from datasets.protocols import PROTOCOLS, SequenceList
 from datasets.synthetic import make_sequence
 from harness.atomic import write_bytes
 from harness.cost import count_macs, paper_scale
-from harness.devices import device_name, driver_version, resolve_device
+from harness.devices import device_name, driver_version, resolve_device, usable_gpus
 from harness.errors import BadInput, RunFailed
 from harness.evaluate import evaluate
 from harness.pairs import pair_geometry, training_pairs, validation_pairs
@@ -63,8 +63,7 @@ def prepare(task: PrepareTask, settings: WorkerSettings) -> Device:
             store.set_paper_scale(spec, paper_scale(spec))
     for evaluation in task.protocols:
         keep_protocol(store.protocol(evaluation), PROTOCOLS[evaluation.protocol], _open(evaluation, task.roots))
-    gpus = torch.cuda.device_count() if device.type == "cuda" else 0
-    return Device(device=str(device), name=device_name(device), gpus=gpus)
+    return Device(name=device_name(device), gpus=usable_gpus(device))
 
 
 def measure(task: SpeedTask, settings: WorkerSettings) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,16 +60,19 @@ def run(job: Job, store: Store, executor: Executor, device: str) -> None:
         return
     _refuse_little_disk(job, lacking, store)
     found = _prepare(sizes, protocols, job, store, executor, device)
-    workers = found.gpus or min(os.cpu_count() or 1, max(1, len(lacking)))
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    settings = WorkerSettings(
-        store=str(store.root), device=found.device, threads=threads, workers=workers, command=command_line()
-    )
     to_run = sorted((m for m in lacking if m.training or m.sequences), key=_effort, reverse=True)
-    failures = _run_all(to_run, store, lambda task: executor.start(task, settings), workers)
+    places = list(found.gpus) or ["cpu"] * _cpu_workers(job.profile, len(to_run))
+    threads = max(1, (os.cpu_count() or 1) // len(places))
+    settings = [
+        WorkerSettings(
+            store=str(store.root), device=place, threads=threads, workers=len(places), command=command_line()
+        )
+        for place in places
+    ]
+    failures = _run_all(to_run, store, executor, settings)
     unmeasured = _trained_without_speed(job, store)
     if unmeasured:
-        alone = settings.model_copy(update={"threads": 1 if found.gpus == 0 else threads, "workers": 1})
+        alone = settings[0].model_copy(update={"threads": 1 if places[0] == "cpu" else threads, "workers": 1})
         _wait(executor.start(SpeedTask(runs=tuple(unmeasured)), alone))
     if failures:
         raise RunFailed("\n".join(failures))
@@ -85,6 +87,12 @@ def _missing(task: RunTask, job: Job, store: Store) -> Missing:
         sequences=sum(len(folder.missing(e, job.sequences[e.protocol])) for e in task.evaluations),
         speed=folder.speed() is None,
     )
+
+
+def _cpu_workers(profile: Profile, tasks: int) -> int:
+    """One worker per core, as far as there is work and memory for them."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return max(1, min(os.cpu_count() or 1, tasks, int(memory / profile.worker_gigabytes)))
 
 
 def _effort(item: Missing) -> tuple[bool, int]:
@@ -131,30 +139,31 @@ def _wait(work: Work) -> str:
     return output
 
 
-def _run_all(queue: list[Missing], store: Store, start: Callable[[RunTask], Work], workers: int) -> list[str]:
-    """Keep `workers` tasks going until the queue is done; returns what failed, each with its reason."""
+def _run_all(queue: list[Missing], store: Store, executor: Executor, settings: list[WorkerSettings]) -> list[str]:
+    """Keep one task going on each worker until the queue is done; returns what failed, each with its reason."""
     failures: list[str] = []
-    running: dict[int, tuple[Missing, Work]] = {}
-    waiting = list(queue)
+    running: dict[int, tuple[Missing, Work, WorkerSettings]] = {}
+    waiting, free = list(queue), list(settings)
     with progress_bars() as bars:
         total = bars.add_task(f"{len(queue)} runs", total=len(queue))
         lines = {id(m): bars.add_task(m.task.run.slug, total=None, start=False) for m in queue}
         try:
             while waiting or running:
-                while waiting and len(running) < workers:
-                    item = waiting.pop(0)
-                    running[id(item)] = item, start(item.task)
+                while waiting and free:
+                    item, place = waiting.pop(0), free.pop(0)
+                    running[id(item)] = item, executor.start(item.task, place), place
                     bars.start_task(lines[id(item)])
                 time.sleep(POLL_SECONDS)
-                for key, (item, work) in list(running.items()):
+                for key, (item, work, place) in list(running.items()):
                     _show(bars, lines[key], item, store)
                     if work.poll() is not None:
                         del running[key]
+                        free.append(place)
                         bars.advance(total)
                         bars.remove_task(lines[key])
                         failures += _failure(item, work)
         finally:
-            for _, work in running.values():
+            for _, work, _ in running.values():
                 work.stop()
     return failures
 

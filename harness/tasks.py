@@ -52,8 +52,7 @@ class WorkerSettings(_Task):
 
 
 class Device(_Task):
-    """What the preparing worker found."""
+    """What the preparing worker found: the device's name, and the GPUs that work can be spread over, none on a CPU."""
 
-    device: str
     name: str
-    gpus: int
+    gpus: tuple[str, ...]
