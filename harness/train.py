@@ -176,7 +176,9 @@ def _step(
         )
         total = torch.stack(list(losses.values())).sum()
     if not torch.isfinite(total):
-        raise FloatingPointError(f"the loss is not finite at step {step}: { {k: float(v) for k, v in losses.items()} }")
+        raise FloatingPointError(
+            f"the loss is not finite at step {step}: { {k: float(v.detach()) for k, v in losses.items()} }"
+        )
     optimizer.zero_grad()
     accelerator.backward(total)
     accelerator.clip_grad_norm_(model.parameters(), job.recipe.clip_norm)

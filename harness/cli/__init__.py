@@ -28,6 +28,7 @@ Data = Annotated[list[str] | None, typer.Option("--data", help="NAME=PATH: where
 Only = Annotated[list[str] | None, typer.Option("--only", help="these rows alone, and the baseline; repeat")]
 StorePath = Annotated[Path, typer.Option("--store", envvar="TRACKABLATE_STORE", help="the folder that keeps all runs")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
+RunName = Annotated[str, typer.Argument(help="a run in the store, as `plan` names them, or the beginning of its name")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
 
 
@@ -123,6 +124,60 @@ def report(
 
 
 @app.command()
+def train(
+    variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")],
+    profile: ProfileName = "mini",
+    device: Device = "auto",
+    store: StorePath = Path("store"),
+    json: Json = False,
+) -> None:
+    """Train one variant at a profile's size. Example: python -m harness train ostrack-256-ce"""
+    with _exit_status():
+        from harness.cli.pieces import train_variant
+        from harness.cli.terminal import say_document, say_json
+
+        found = train_variant(variant, profile, store, device)
+        say_json(found) if json else say_document(found)
+
+
+@app.command()
+def evaluate(
+    run: RunName,
+    protocol: Annotated[str, typer.Option("--protocol", help="as `list protocols` shows them")],
+    data: Data = None,
+    device: Device = "auto",
+    store: StorePath = Path("store"),
+    json: Json = False,
+) -> None:
+    """Evaluate a stored run on one protocol. Example: python -m harness evaluate ncc --protocol synthetic"""
+    with _exit_status():
+        from harness.cli.pieces import evaluate_run
+        from harness.cli.terminal import say_document, say_json
+
+        found = evaluate_run(run, protocol, data or [], store, device)
+        say_json(found) if json else say_document(found)
+
+
+@app.command()
+def track(
+    run: RunName,
+    video: Annotated[Path, typer.Argument(help="a folder of images, or a video file")],
+    init: Annotated[str, typer.Option("--init", help="the target in the first frame: x,y,w,h in pixels")],
+    device: Device = "auto",
+    store: StorePath = Path("store"),
+    json: Json = False,
+) -> None:
+    """Track one target with a stored run; a box x,y,w,h per line. Example: python -m harness track ncc clip.mp4 --init
+    50,46,25,62"""
+    with _exit_status():
+        from harness.cli.pieces import track_video
+        from harness.cli.terminal import say_boxes, say_json
+
+        boxes = track_video(run, video, init, store, device)
+        say_json({"boxes": boxes}) if json else say_boxes(boxes)
+
+
+@app.command()
 def cost(
     variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")], json: Json = False
 ) -> None:
@@ -171,6 +226,28 @@ def doctor(store: StorePath = Path("store"), json: Json = False) -> None:
 
         checks = examine(store)
         say_json([check.model_dump() for check in checks]) if json else say_checks(checks)
+
+
+data_app = typer.Typer(help="Data sets: verify them.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command()
+def check(
+    entry: Annotated[str, typer.Argument(metavar="NAME=PATH", help="the data set and its folder")], json: Json = False
+) -> None:
+    """Verify a data set without running anything. Example: python -m harness data check otb=/data/OTB100"""
+    with _exit_status():
+        from harness.cli.pieces import check_data
+        from harness.cli.terminal import say_document, say_json
+
+        found = check_data(entry)
+        say_json(found) if json else say_document(found)
+
+
+@data_app.callback()
+def _data_commands() -> None:
+    """Data sets: verify them."""
 
 
 @contextmanager

@@ -67,6 +67,12 @@ def say_checks(checks: "list[Check]") -> None:
         sys.stdout.write(f"{'ok  ' if check.ok else 'LACK'}  {check.name}: {check.found}{remedy}\n")
 
 
+def say_boxes(boxes: list[list[float]]) -> None:
+    """One box x,y,w,h per line, in pixels, to a hundredth."""
+    for box in boxes:
+        sys.stdout.write(",".join(f"{value:.2f}" for value in box) + "\n")
+
+
 def say_table(result: "StudyResult", written: list[Path], *, as_json: bool) -> None:
     """The study's table, and where the report lies."""
     from reports.export import results_json
