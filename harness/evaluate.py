@@ -15,7 +15,7 @@ from harness.store import RunFolder
 from harness.train import load_trained
 from trackers.adaptation import merge
 from trackers.floors import FLOORS
-from trackers.inference import NetworkTracker, Template, Trajectory, track_group, track_one_by_one
+from trackers.inference import FrameTracker, NetworkTracker, Template, Trajectory, track_group, track_one_by_one
 from trackers.model import OneStreamTracker, build
 from trackers.spec import FloorSpec, TrackerSpec
 
@@ -34,6 +34,12 @@ def trained_model(folder: RunFolder) -> OneStreamTracker:
     merged: nn.Module = merge(model)
     assert isinstance(merged, OneStreamTracker)
     return merged
+
+
+def online_tracker(folder: RunFolder, device: torch.device) -> FrameTracker:
+    """The run's tracker, ready for one target: a floor, or its trained network."""
+    tracker = folder.run.tracker
+    return FLOORS[tracker.kind]() if isinstance(tracker, FloorSpec) else NetworkTracker(trained_model(folder), device)
 
 
 def evaluate(

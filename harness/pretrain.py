@@ -27,7 +27,7 @@ from harness.record import CurvePoint, Provenance, TrainingCost
 from harness.spec import Recipe, SyntheticData
 from harness.train import Fit, fit
 from trackers.backbones import BACKBONES
-from trackers.model import HEADS, IMAGE_MEAN, IMAGE_STD, OneStreamEncoder
+from trackers.model import HEADS, Normalise, OneStreamEncoder
 from trackers.scale import Scale, at_scale
 from trackers.spec import InputEmbedding, TrackerSpec, replace
 from trackers.tokens import Prediction
@@ -70,10 +70,7 @@ class ManyHeads(nn.Module):
         side, dim = self.encoder.search_side, self.encoder.dim
         self.heads = nn.ModuleList(HEADS[s.head.kind](s.head, dim, side, s.denoising) for s in specs)
         self.embeddings = [embedding.model_copy(update={"template_positions": how}) for how in ("interpolate", "slice")]
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1) * 255, persistent=False)
+        self.normalise = Normalise()
 
     def forward(
         self,
@@ -86,7 +83,7 @@ class ManyHeads(nn.Module):
         """As OneStreamTracker's forward."""
         step = round(progress * self.steps) if truth is not None else 0
         self.encoder.embedding.spec = self.embeddings[step % 2]
-        tokens = self.encoder((template - self.mean) / self.std, (search - self.mean) / self.std, mask, 1.0)
+        tokens = self.encoder(self.normalise(template), self.normalise(search), mask, 1.0)
         heads: list[Any] = list(self.heads)
         if truth is None:
             prediction: Prediction = heads[0].predict(heads[0](tokens, None))

@@ -45,7 +45,7 @@ class TokenMLPHead(nn.Module):
         distance = self.box(tokens.features).sigmoid()
         reference = self.centres[tokens.index]
         boxes = torch.cat([reference - distance[..., :2], reference + distance[..., 2:]], dim=-1)
-        return MLPOutput(self.score(tokens.features).squeeze(-1), boxes, tokens)
+        return MLPOutput(self.score(tokens.features).squeeze(-1).float(), boxes.float(), tokens)
 
     def losses(self, output: MLPOutput, truth: Tensor) -> dict[str, Tensor]:
         """Binary cross-entropy towards the IoU at every cell that the true box touches and 0 elsewhere, and GIoU at

@@ -31,6 +31,21 @@ IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 
+class Normalise(nn.Module):
+    """RGB images 0..255, (B, 3, H, W), to ImageNet's mean 0 and deviation 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The normalised image."""
+        return (image - self.mean) / self.std
+
+
 class OneStreamEncoder(nn.Module):
     """A ViT over [template tokens | search tokens] with full joint attention."""
 
@@ -84,17 +99,14 @@ def _tokens_along(size: int, patch: int, backbone: str) -> int:
 
 
 class OneStreamTracker(nn.Module):
-    """Encoder and head. Images come as uint8 (B, 3, H, W) RGB and are normalised here, on the device."""
+    """Encoder and head. Images come as (B, 3, H, W) RGB, 0..255, and are normalised here, on the device."""
 
     def __init__(self, spec: TrackerSpec, vit: VisionTransformer) -> None:
         super().__init__()
         self.spec = spec
         self.encoder = OneStreamEncoder(vit, spec)
         self.head: Any = HEADS[spec.head.kind](spec.head, self.encoder.dim, self.encoder.search_side, spec.denoising)
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1) * 255, persistent=False)
+        self.normalise = Normalise()
 
     def forward(
         self,
@@ -119,9 +131,7 @@ class OneStreamTracker(nn.Module):
         return training_ratio(sparsity, progress) if self.training else sparsity.keep_ratio
 
     def _encode(self, template: Tensor, search: Tensor, mask: Tensor | None, ratio: float) -> SearchTokens:
-        tokens: SearchTokens = self.encoder(
-            (template - self.mean) / self.std, (search - self.mean) / self.std, mask, ratio
-        )
+        tokens: SearchTokens = self.encoder(self.normalise(template), self.normalise(search), mask, ratio)
         return tokens
 
 

@@ -65,17 +65,9 @@ def track_video(name: str, video: Path, init: str, store: Path, device: str) -> 
     box = _box(init)
     images = frames_of(video)
     from harness.devices import resolve_device
-    from harness.evaluate import trained_model
-    from trackers.floors import FLOORS
-    from trackers.inference import NetworkTracker
-    from trackers.spec import FloorSpec
+    from harness.evaluate import online_tracker
 
-    tracker = folder.run.tracker
-    online = (
-        FLOORS[tracker.kind]()
-        if isinstance(tracker, FloorSpec)
-        else NetworkTracker(trained_model(folder), resolve_device(device))
-    )
+    online = online_tracker(folder, resolve_device(device))
     online.initialise(next(images), box)
     return [box.tolist(), *(online.update(image).tolist() for image in images)]
 
