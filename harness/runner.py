@@ -5,19 +5,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.progress import Progress, TaskID
-
 from harness.errors import BadInput, RunFailed
 from harness.executors import Executor, Work
-from harness.progress import progress_bars
 from harness.provenance import command_line
+from harness.queue import POLL_SECONDS, Missing, run_all
 from harness.spec import Evaluation, Profile, RunSpec
 from harness.store import Store
 from harness.tasks import Device, PrepareTask, RunTask, SpeedTask, WorkerSettings
 from harness.worker import BAD_INPUT
 from trackers.spec import FloorSpec, TrackerSpec
-
-POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -28,21 +24,6 @@ class Job:
     sizes: list[TrackerSpec]
     sequences: dict[str, list[str]]
     profile: Profile
-
-
-@dataclass(frozen=True)
-class Missing:
-    """What the store lacks for one run."""
-
-    task: RunTask
-    training: bool
-    sequences: int
-    speed: bool
-
-    @property
-    def nothing(self) -> bool:
-        """Whether the run is done."""
-        return not (self.training or self.sequences or self.speed)
 
 
 def missing(job: Job, store: Store) -> list[Missing]:
@@ -61,18 +42,11 @@ def run(job: Job, store: Store, executor: Executor, device: str) -> None:
     _refuse_little_disk(job, lacking, store)
     found = _prepare(sizes, protocols, job, store, executor, device)
     to_run = sorted((m for m in lacking if m.training or m.sequences), key=_effort, reverse=True)
-    places = list(found.gpus) or ["cpu"] * _cpu_workers(job.profile, len(to_run))
-    threads = max(1, (os.cpu_count() or 1) // len(places))
-    settings = [
-        WorkerSettings(
-            store=str(store.root), device=place, threads=threads, workers=len(places), command=command_line()
-        )
-        for place in places
-    ]
-    failures = _run_all(to_run, store, executor, settings)
+    settings = _places(found, _cpu_workers(job.profile, len(to_run)), store)
+    failures = run_all(to_run, store, executor, settings)
     unmeasured = _trained_without_speed(job, store)
     if unmeasured:
-        alone = settings[0].model_copy(update={"threads": 1 if places[0] == "cpu" else threads, "workers": 1})
+        alone = settings[0].model_copy(update={"workers": 1})
         _wait(executor.start(SpeedTask(runs=tuple(unmeasured)), alone))
     if failures:
         raise RunFailed("\n".join(failures))
@@ -87,6 +61,18 @@ def _missing(task: RunTask, job: Job, store: Store) -> Missing:
         sequences=sum(len(folder.missing(e, job.sequences[e.protocol])) for e in task.evaluations),
         speed=folder.speed() is None,
     )
+
+
+def _places(found: Device, cpu_workers: int, store: Store) -> list[WorkerSettings]:
+    """The settings of each worker: one per GPU, or several on the CPU with one thread each, whatever their number, since
+    the last bit of a result depends on the number of threads and must not depend on how much is left to do."""
+    places = found.gpus or ("cpu",) * cpu_workers
+    threads = max(1, (os.cpu_count() or 1) // len(places)) if found.gpus else 1
+    root, command = str(store.root), command_line()
+    return [
+        WorkerSettings(store=root, device=place, threads=threads, workers=len(places), command=command)
+        for place in places
+    ]
 
 
 def _cpu_workers(profile: Profile, tasks: int) -> int:
@@ -137,55 +123,6 @@ def _wait(work: Work) -> str:
     if work.poll() != 0:
         raise RunFailed(f"a worker stopped with status {work.poll()}:\n{errors.strip()}")
     return output
-
-
-def _run_all(queue: list[Missing], store: Store, executor: Executor, settings: list[WorkerSettings]) -> list[str]:
-    """Keep one task going on each worker until the queue is done; returns what failed, each with its reason."""
-    failures: list[str] = []
-    running: dict[int, tuple[Missing, Work, WorkerSettings]] = {}
-    waiting, free = list(queue), list(settings)
-    with progress_bars() as bars:
-        total = bars.add_task(f"{len(queue)} runs", total=len(queue))
-        lines = {id(m): bars.add_task(m.task.run.slug, total=None, start=False) for m in queue}
-        try:
-            while waiting or running:
-                while waiting and free:
-                    item, place = waiting.pop(0), free.pop(0)
-                    running[id(item)] = item, executor.start(item.task, place), place
-                    bars.start_task(lines[id(item)])
-                time.sleep(POLL_SECONDS)
-                for key, (item, work, place) in list(running.items()):
-                    _show(bars, lines[key], item, store)
-                    if work.poll() is not None:
-                        del running[key]
-                        free.append(place)
-                        bars.advance(total)
-                        bars.remove_task(lines[key])
-                        failures += _failure(item, work)
-        finally:
-            for _, work, _ in running.values():
-                work.stop()
-    return failures
-
-
-def _show(bars: Progress, line: TaskID, item: Missing, store: Store) -> None:
-    progress = store.run(item.task.run).progress()
-    if progress is not None:
-        description = f"{item.task.run.slug}: {progress.phase}"
-        if bars.tasks[bars.task_ids.index(line)].description != description:
-            bars.reset(line, description=description, total=progress.total, completed=progress.done)
-        bars.update(line, completed=progress.done)
-
-
-def _failure(item: Missing, work: Work) -> list[str]:
-    status = work.poll()
-    if status == 0:
-        return []
-    _, errors = work.output()
-    if status == BAD_INPUT:
-        raise BadInput(errors.strip().splitlines()[-1])
-    lines = errors.strip().splitlines()
-    return [f"{item.task.run.name}: {lines[-1] if lines else f'the worker stopped with status {status}'}"]
 
 
 def _trained_without_speed(job: Job, store: Store) -> list[RunSpec]:

@@ -11,7 +11,8 @@ from datasets.protocols import PROTOCOLS
 from datasets.roots import data_root, parse_data_options
 from harness.errors import BadInput
 from harness.profiles import load_profile
-from harness.runner import Job, Missing, logs_of, missing
+from harness.queue import Missing
+from harness.runner import Job, logs_of, missing
 from harness.runner import run as run_job
 from harness.spec import Profile
 from harness.store import Store
