@@ -7,8 +7,12 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class UnknownName(LookupError):
+class UnknownName(KeyError):
     """A name that is not registered; the message lists the nearest names and all of them."""
+
+    def __str__(self) -> str:
+        """The message itself: KeyError would show it in quotes."""
+        return str(self.args[0])
 
 
 class Registry(Mapping[str, T], Generic[T]):

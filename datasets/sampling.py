@@ -6,6 +6,7 @@ the numbers, and two variants of a study see the same pairs in the same order.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from datasets.boxes import clip
 from datasets.cropping import Window, crop, token_mask, window_around
 from datasets.sequence import Image, Sequence
 
+Augmentation = Literal["ostrack", "strong"]
+
 ATTEMPTS = 12
 """Jitters tried before a pair is drawn anew (LoRAT's limit)."""
 
@@ -25,7 +28,7 @@ class PairGeometry:
     """Sizes in pixels, factors of sqrt(w h), and the jitter of the search crop (OSTrack, section 4.1): its size is
     multiplied by exp(scale_jitter x N(0, 1)), its centre moves by up to centre_jitter / 2 x sqrt(w h) per axis.
     template_tokens: tokens along the template's side, for the foreground mask. image_pairs: share of pairs cut from one
-    and the same frame, as the published recipes cut theirs from COCO's images."""
+    and the same frame, as the published recipes cut theirs from COCO's images. augmentation: see `augmented`."""
 
     template_size: int
     search_size: int
@@ -35,6 +38,7 @@ class PairGeometry:
     scale_jitter: float
     template_tokens: int
     image_pairs: float = 0.0
+    augmentation: Augmentation = "ostrack"
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class PairSampler:
                 first = second
             pair = self._pair(sequence, int(first), int(second), rng)
             if pair is not None:
-                return augmented(pair, rng) if self.augment else pair
+                return augmented(pair, self.geometry.augmentation, rng) if self.augment else pair
         raise ValueError("no pair with a visible target in 100 sequences: check the training data")
 
     def _pair(self, sequence: Sequence, first: int, second: int, rng: Generator) -> Pair | None:
@@ -99,8 +103,19 @@ class PairSampler:
         return None
 
 
-def augmented(pair: Pair, rng: Generator) -> Pair:
-    """OSTrack's augmentation: both grey with probability 0.05, both mirrored with 0.5, brightness x U(0.8, 1.2) each."""
+def augmented(pair: Pair, kind: Augmentation, rng: Generator) -> Pair:
+    """`ostrack`: both grey with probability 0.05, both mirrored with 0.5, brightness x U(0.8, 1.2) each. `strong`: the same,
+    then LoRAT's: brightness, contrast and saturation jittered by 0.4 each, and both made grey, solarised or blurred."""
+    pair = _ostrack_augmented(pair, rng)
+    if kind == "ostrack":
+        return pair
+    template, search = _jittered_colours(pair.template, rng), _jittered_colours(pair.search, rng)
+    one_of_three = (_grey, _solarised, lambda image: _blurred(image, sigma))[int(rng.integers(3))]
+    sigma = 0.1 + 1.9 * float(rng.random())
+    return Pair(one_of_three(template), one_of_three(search), pair.truth, pair.mask)
+
+
+def _ostrack_augmented(pair: Pair, rng: Generator) -> Pair:
     template, search, truth, mask = pair.template, pair.search, pair.truth, pair.mask
     if rng.random() < 0.05:
         template, search = _grey(template), _grey(search)
@@ -119,3 +134,25 @@ def _grey(image: Image) -> Image:
 
 def _brighter(image: Image, gain: float) -> Image:
     return np.asarray(cv2.convertScaleAbs(np.ascontiguousarray(image), alpha=float(gain)), dtype=np.uint8)
+
+
+def _jittered_colours(image: Image, rng: Generator) -> Image:
+    """Brightness, contrast about the mean grey, and saturation, each times U(0.6, 1.4)."""
+    brightness, contrast, saturation = 0.6 + 0.8 * rng.random(3)
+    pixels = image.astype(np.float32) * brightness
+    grey = pixels.mean(axis=2, keepdims=True)
+    pixels = grey + (pixels - grey) * saturation
+    middle = pixels.mean()
+    return np.asarray((middle + (pixels - middle) * contrast).clip(0, 255), dtype=np.uint8)
+
+
+def _solarised(image: Image) -> Image:
+    """Pixels of 128 and above inverted."""
+    return np.where(image >= 128, 255 - image, image).astype(np.uint8)
+
+
+def _blurred(image: Image, sigma: float) -> Image:
+    """Gaussian blur; LoRAT's sigma is meant for crops of 224 px and shrinks with the crop."""
+    return np.asarray(
+        cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), sigma * image.shape[0] / 224), dtype=np.uint8
+    )

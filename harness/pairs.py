@@ -104,4 +104,5 @@ def pair_geometry(crop: CropInput, recipe: Recipe, template_tokens: int) -> Pair
         scale_jitter=recipe.scale_jitter,
         template_tokens=template_tokens,
         image_pairs=recipe.image_pairs,
+        augmentation=recipe.augmentation,
     )

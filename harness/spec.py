@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from datasets.sampling import Augmentation
 from trackers.scale import Scale
 from trackers.spec import AnyTracker, FloorSpec, Frozen, TrackerSpec, fingerprint
 
@@ -30,6 +31,7 @@ class Recipe(Frozen):
     centre_jitter: NonNegativeFloat = 3.0
     scale_jitter: NonNegativeFloat = 0.25
     image_pairs: Annotated[float, Field(ge=0, le=1)] = 0.25
+    augmentation: Augmentation = "ostrack"
     validation_pairs: PositiveInt = 256
     checkpoint_every: PositiveInt = 50
 

@@ -23,7 +23,7 @@ from harness.protocol_store import read_protocol
 from harness.runner import Job, logs_of
 from harness.runner import run as run_job
 from harness.spec import Evaluation, RunSpec
-from harness.store import RunFolder, Store
+from harness.store import RunFolder, Store, read_document
 from harness.tasks import RunTask
 from trackers.variants import VARIANTS
 
@@ -92,7 +92,8 @@ def find_run(store: Store, name: str) -> RunFolder:
     if len(fitting) != 1:
         several = f"; {', '.join(fitting)} begin so" if fitting else ""
         raise UnknownName(unknown("run in the store", name, list(folders)) + several)
-    run = RunSpec.model_validate_json(folders[fitting[0]].read_text(encoding="utf-8"))
+    run = read_document(folders[fitting[0]], RunSpec)
+    assert run is not None
     return store.run(run)
 
 
