@@ -6,6 +6,7 @@ the numbers, and two variants of a study see the same pairs in the same order.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import cv2
@@ -110,9 +111,9 @@ def augmented(pair: Pair, kind: Augmentation, rng: Generator) -> Pair:
     if kind == "ostrack":
         return pair
     template, search = _jittered_colours(pair.template, rng), _jittered_colours(pair.search, rng)
-    one_of_three = (_grey, _solarised, lambda image: _blurred(image, sigma))[int(rng.integers(3))]
-    sigma = 0.1 + 1.9 * float(rng.random())
-    return Pair(one_of_three(template), one_of_three(search), pair.truth, pair.mask)
+    choice, sigma = int(rng.integers(3)), 0.1 + 1.9 * float(rng.random())
+    change = (_grey, _solarised, partial(_blurred, sigma=sigma))[choice]
+    return Pair(change(template), change(search), pair.truth, pair.mask)
 
 
 def _ostrack_augmented(pair: Pair, rng: Generator) -> Pair:

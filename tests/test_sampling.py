@@ -118,7 +118,7 @@ def test_mirrored_pairs_are_mirrored_in_all_four_parts() -> None:
     plain = sampler(augment=False)(2)
     mirrored = 0
     for seed in range(20):
-        pair = augmented(plain, np.random.default_rng(seed))
+        pair = augmented(plain, "ostrack", np.random.default_rng(seed))
         np.testing.assert_allclose(extent(pair.search), pair.truth, atol=1.6 / 128)
         if not np.array_equal(pair.truth, plain.truth):
             mirrored += 1
@@ -135,7 +135,7 @@ def test_mirroring_moves_an_asymmetric_mask() -> None:
     mask[1, 0] = True
     blank = np.zeros((8, 8, 3), dtype=np.uint8)
     pair = Pair(blank, blank, np.array([0.1, 0.2, 0.4, 0.6], dtype=np.float32), mask.ravel())
-    masks = [np.flatnonzero(augmented(pair, np.random.default_rng(seed)).mask).tolist() for seed in range(20)]
+    masks = [np.flatnonzero(augmented(pair, "ostrack", np.random.default_rng(seed)).mask).tolist() for seed in range(20)]
     assert [4] in masks
     assert [7] in masks
     assert all(mask in ([4], [7]) for mask in masks)
@@ -143,7 +143,7 @@ def test_mirroring_moves_an_asymmetric_mask() -> None:
 
 def test_augmentation_is_grey_sometimes_and_brighter_or_darker() -> None:
     plain = sampler(augment=False)(2)
-    pairs = [augmented(plain, np.random.default_rng(seed)) for seed in range(300)]
+    pairs = [augmented(plain, "ostrack", np.random.default_rng(seed)) for seed in range(300)]
     grey = [np.ptp(p.search.astype(int), axis=-1).max() == 0 for p in pairs]
     assert 3 <= sum(grey) <= 40
     assert grey == [np.ptp(p.template.astype(int), axis=-1).max() == 0 for p in pairs], "both or neither"
