@@ -122,10 +122,11 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().resolve()
         marker = self.root / "store.json"
+        others = self._others()  # before looking for the marker: another process may be making this store now
         if marker.exists():
             self._check(marker)
         else:
-            self._create(marker)
+            self._create(marker, others)
 
     def run(self, run: RunSpec) -> RunFolder:
         """The folder of a run, whether or not anything is in it yet."""
@@ -161,10 +162,15 @@ class Store:
                 " use the version that wrote it, or name another --store"
             )
 
-    def _create(self, marker: Path) -> None:
+    def _others(self) -> list[Path]:
+        """What lies in the folder, but for a marker that is being written."""
         if self.root.exists() and not self.root.is_dir():
             raise BadInput(f"--store {self.root} is a file: name a folder")
-        if self.root.exists() and any(self.root.iterdir()):
+        found = list(self.root.iterdir()) if self.root.exists() else []
+        return [path for path in found if not path.name.startswith(".store.json.")]
+
+    def _create(self, marker: Path, others: list[Path]) -> None:
+        if others:
             raise BadInput(f"--store {self.root} is neither empty nor a store: name another folder")
         try:
             write_text(marker, json.dumps({"format": FORMAT}))

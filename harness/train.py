@@ -58,7 +58,7 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
     Raises FloatingPointError where a loss stops being finite, ValueError where the checkpoint cannot be resumed.
     """
     gpu = job.device.type == "cuda"
-    os.environ.setdefault("ACCELERATE_TORCH_DEVICE", str(job.device))  # accelerate's only way to a GPU but the first
+    os.environ["ACCELERATE_TORCH_DEVICE"] = str(job.device)  # accelerate's only way to a GPU but the first
     accelerator = Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu else "no")
     optimizer = torch.optim.AdamW(parameter_groups(job.model, job.recipe))
     state = _restore(job, optimizer)

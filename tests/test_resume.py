@@ -116,18 +116,32 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_videos(tmp_path_factory.mktemp("videos"))
 
 
+@dataclass
+class Shared:
+    """Two workers started at once on the same run: how each ended, and every file that ever was the weights."""
+
+    shop: Workshop
+    ends: list[tuple[int, str]]
+    written: set[int]
+
+
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> tuple[Workshop, list[tuple[int, str]]]:
-    """Two workers started at once on the same run; how each ended."""
+def shared(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Shared:
     shop = Workshop.at(tmp_path_factory.mktemp("shared") / "store", videos)
-    works = [shop.start(), shop.start()]
+    works, written = [shop.start(), shop.start()], set[int]()
     wait_until(lambda: shop.folder.checkpoint.exists(), *works)
-    return shop, [(exit_status(work), work.output()[1]) for work in works]
+    end = time.monotonic() + PATIENCE
+    while any(work.poll() is None for work in works) and time.monotonic() < end:
+        if shop.folder.weights.exists():
+            written.add(shop.folder.weights.stat().st_ino)
+        time.sleep(0.001)
+    return Shared(shop, [(exit_status(work), work.output()[1]) for work in works], written)
 
 
-def test_two_workers_on_one_run_train_it_once(shared: tuple[Workshop, list[tuple[int, str]]]) -> None:
-    shop, ends = shared
+def test_two_workers_on_one_run_train_it_once(shared: Shared) -> None:
+    shop, ends = shared.shop, shared.ends
     assert [status for status, _ in ends] == [0, 0], ends
+    assert len(shared.written) == 1, "the second waits, and finds the run trained"
     training = shop.folder.training()
     assert training is not None
     assert training.cost.resumed == 0
@@ -142,11 +156,9 @@ def test_two_workers_on_one_run_train_it_once(shared: tuple[Workshop, list[tuple
     assert not list(shop.store.root.rglob("*.tmp"))
 
 
-def test_killed_and_orphaned_workers_change_nothing(
-    tmp_path: Path, videos: Path, shared: tuple[Workshop, list[tuple[int, str]]]
-) -> None:
+def test_killed_and_orphaned_workers_change_nothing(tmp_path: Path, videos: Path, shared: Shared) -> None:
     """Killed in training, abandoned by its parent in training, killed in tracking; then left to finish."""
-    unbroken, shop = shared[0], Workshop.at(tmp_path / "store", videos)
+    unbroken, shop = shared.shop, Workshop.at(tmp_path / "store", videos)
     folder = shop.folder
 
     killed = shop.start()
@@ -189,8 +201,8 @@ def test_killed_and_orphaned_workers_change_nothing(
     ]
 
 
-def test_the_control_is_tracked_with_other_templates(shared: tuple[Workshop, list[tuple[int, str]]]) -> None:
-    shop, _ = shared
+def test_the_control_is_tracked_with_other_templates(shared: Shared) -> None:
+    shop = shared.shop
     plain, shuffled = ([shop.folder.result(e, name) for name in LENGTHS] for e in shop.task.evaluations)
     for own, others in zip(plain, shuffled, strict=True):
         assert own is not None

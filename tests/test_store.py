@@ -1,6 +1,7 @@
 """The store: what is asked has one place, what is written is whole, and what is damaged is named with its remedy."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -154,6 +155,25 @@ def test_a_place_that_is_no_store_is_refused_and_left_alone(tmp_path: Path) -> N
     with pytest.raises(BadInput, match="cannot write the store"):
         Store(tmp_path / "thesis.tex" / "below")
     assert files(tmp_path) == ["thesis.tex"]
+
+
+def test_two_processes_may_make_the_same_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one is just writing the marker, or has written it since we looked at the folder."""
+    (tmp_path / ".store.json.abc.tmp").write_text("{")
+    Store(tmp_path)
+    late = tmp_path / "late"
+    late.mkdir()
+    look = Path.iterdir
+
+    def looking(folder: Path) -> Iterator[Path]:
+        seen = list(look(folder))
+        if folder == late:
+            monkeypatch.undo()
+            Store(late).run(RUN).claim()
+        return iter(seen)
+
+    monkeypatch.setattr(Path, "iterdir", looking)
+    assert Store(late).run(RUN).path.exists()
 
 
 def test_looking_for_a_run_writes_nothing(store: Store, folder: RunFolder) -> None:
