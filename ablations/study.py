@@ -59,7 +59,9 @@ class Study:
             raise ValueError(f"study {self.name!r}: {sorted(missing)} is no field of TrackerSpec")
         for row in self.rows:
             if len(row.cells) != len(self.factors):
-                raise ValueError(f"study {self.name!r}: row {row.name!r} needs {len(self.factors)} cells, one per factor")
+                raise ValueError(
+                    f"study {self.name!r}: row {row.name!r} needs {len(self.factors)} cells, one per factor"
+                )
             self._refuse_confounds(row)
 
     @property

@@ -68,12 +68,29 @@ def count_macs(model: OneStreamTracker) -> Macs:
     return Macs(all=sum(flops.values()) // 2, linear_conv=linear_conv // 2, qkv=qkv // 2)
 
 
+def layer_norm_macs(model: OneStreamTracker) -> int:
+    """What fvcore adds for layer normalisation in one frame: 5 per element that passes through."""
+    elements = 0
+
+    def count(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        nonlocal elements
+        elements += inputs[0].numel()
+
+    hooks = [m.register_forward_pre_hook(count) for m in model.modules() if isinstance(m, torch.nn.LayerNorm)]
+    count_macs(model)
+    for hook in hooks:
+        hook.remove()
+    return 5 * elements
+
+
 def cost_document(spec: TrackerSpec) -> dict[str, Any]:
-    """What `cost` prints of a tracker at its own size; MACs of the merged model and of the unmerged one."""
+    """What `cost` prints of a tracker at its own size; MACs of the merged model and of the unmerged one, counted as fvcore
+    does (layer normalisation included), and as thop does (linear layers and convolutions, no product of attention)."""
     with torch.device("meta"):
         model = build(spec, pretrained=False)
     params = {name: p.numel() for name, p in model.named_parameters()}
-    unmerged = count_macs(model).all
+    norms = layer_norm_macs(model)
+    unmerged = count_macs(model).all + norms
     merged = paper_scale(spec)
     return {
         "variant": spec.name,
@@ -82,7 +99,7 @@ def cost_document(spec: TrackerSpec) -> dict[str, Any]:
         "adaptation_params": sum(count for name, count in params.items() if ".lora_" in name),
         "head_params": merged.head_params,
         "inference_params": merged.params,
-        "macs": {"linear_conv_attention": merged.macs, "linear_conv_only": merged.macs_linear_conv},
+        "macs": {"fvcore": merged.macs + norms, "thop_linear_conv_only": merged.macs_linear_conv},
         "macs_unmerged": unmerged,
         "tokens": {"template": model.encoder.template_side**2, "search": model.encoder.search_side**2},
     }

@@ -37,6 +37,7 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> None:
     folder = Store(Path(settings.store)).run(task.run)
     device = resolve_device(settings.device)
     with folder.lock():
+        folder.clean()
         folder.claim()
         try:
             if not isinstance(task.run.tracker, FloorSpec) and folder.training() is None:

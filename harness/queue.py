@@ -9,6 +9,8 @@ from rich.progress import TaskID
 from harness.errors import BadInput
 from harness.executors import Executor, Work
 from harness.progress import progress_bars
+from harness.provenance import provenance
+from harness.record import Failure
 from harness.store import Progress, Store
 from harness.tasks import RunTask, WorkerSettings
 from harness.worker import BAD_INPUT
@@ -58,7 +60,7 @@ def run_all(queue: list[Missing], store: Store, executor: Executor, settings: li
                         running.remove(entry)
                         free.append(place)
                         board.finish(item)
-                        failures += _failure(item, work)
+                        failures += _failure(item, work, place, store)
         finally:
             for _, work, _ in running:
                 work.stop()
@@ -104,12 +106,23 @@ class _Board:
         self._bars.update(self._all, completed=sum(self._done.values()))
 
 
-def _failure(item: Missing, work: Work) -> list[str]:
+def said(work: Work) -> str:
+    """Why finished work did not succeed: its own message, or what it left on standard error."""
+    output, errors = work.output()
+    return output.strip() or f"a worker stopped with status {work.poll()}: {errors.strip() or 'it said nothing'}"
+
+
+def _failure(item: Missing, work: Work, place: WorkerSettings, store: Store) -> list[str]:
+    """What to say of a finished task that did not succeed. A worker that was killed could not say why: that is kept."""
     status = work.poll()
     if status == 0:
         return []
-    _, errors = work.output()
     if status == BAD_INPUT:
-        raise BadInput(errors.strip().splitlines()[-1])
-    lines = errors.strip().splitlines()
-    return [f"{item.task.run.name}: {lines[-1] if lines else f'the worker stopped with status {status}'}"]
+        raise BadInput(said(work))
+    if status != 1:
+        where = provenance(
+            device=place.device, driver=None, threads=place.threads, workers=place.workers, command=place.command
+        )
+        store.run(item.task.run).set_failure(Failure(summary=said(work), traceback="", where=where))
+        return [f"{item.task.run.name}: {said(work)}"]
+    return [said(work)]

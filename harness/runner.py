@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.errors import BadInput, RunFailed
 from harness.executors import Executor, Work
 from harness.provenance import command_line
-from harness.queue import POLL_SECONDS, Missing, run_all
+from harness.queue import POLL_SECONDS, Missing, run_all, said
 from harness.spec import Evaluation, Profile, RunSpec
 from harness.store import Store
 from harness.tasks import Device, PrepareTask, RunTask, SpeedTask, WorkerSettings
@@ -47,7 +47,10 @@ def run(job: Job, store: Store, executor: Executor, device: str) -> None:
     unmeasured = _trained_without_speed(job, store)
     if unmeasured:
         alone = settings[0].model_copy(update={"workers": 1})
-        _wait(executor.start(SpeedTask(runs=tuple(unmeasured)), alone))
+        try:
+            _wait(executor.start(SpeedTask(runs=tuple(unmeasured)), alone))
+        except RunFailed as error:
+            failures.append(f"measuring speed: {error}")
     if failures:
         raise RunFailed("\n".join(failures))
 
@@ -117,12 +120,11 @@ def _wait(work: Work) -> str:
     except BaseException:
         work.stop()
         raise
-    output, errors = work.output()
     if work.poll() == BAD_INPUT:
-        raise BadInput(errors.strip().splitlines()[-1])
+        raise BadInput(said(work))
     if work.poll() != 0:
-        raise RunFailed(f"a worker stopped with status {work.poll()}:\n{errors.strip()}")
-    return output
+        raise RunFailed(said(work))
+    return work.output()[0]
 
 
 def _trained_without_speed(job: Job, store: Store) -> list[RunSpec]:

@@ -54,6 +54,13 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         return FileLock(self.path / "lock")
 
+    def clean(self) -> None:
+        """Remove what killed processes left behind. Only for whoever holds the lock."""
+        for leftover in self.path.rglob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        if self.training() is not None:
+            self.checkpoint.unlink(missing_ok=True)
+
     def claim(self) -> None:
         """Write down what was asked."""
         write_text(self.path / "spec.json", self.run.model_dump_json(indent=1))

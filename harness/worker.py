@@ -1,6 +1,6 @@
 """A worker process: reads settings and a task from standard input, does it, says how it went by its exit status.
 
-    0 done; 1 the run failed, as its failure.json says; 2 bad input, with the message on standard error
+    0 done; 1 the run failed, as its failure.json says; 2 bad input: in both cases the message is on standard output
 
 Its standard input stays open while whoever started it lives. When that one is gone, the worker ends at once, so that a
 killed study leaves nothing behind that computes; all it loses is what came after its last checkpoint or sequence.
@@ -45,10 +45,10 @@ def _work(task: RunTask | PrepareTask | SpeedTask, settings: WorkerSettings) -> 
         else:
             sys.stdout.write(json.dumps(prepare(task, settings).model_dump()))
     except (BadInput, DataError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stdout.write(str(error))
         return BAD_INPUT
     except RunFailed as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stdout.write(str(error))
         return 1
     return 0
 

@@ -106,7 +106,7 @@ def _absent(result: StudyResult) -> Iterator[str]:
     present = {row.name for row in result.rows}
     for row in result.study.rows:
         if row.name not in present:
-            yield f"{row.name}: no run in the store"
+            yield f"{row.name}: not asked for"
     for found in result.rows:
         for facts in result.protocols:
             if complete(found, facts) is None:

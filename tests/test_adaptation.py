@@ -86,7 +86,7 @@ def test_split_qkv_is_the_fused_layer_exactly() -> None:
         again = split.fuse()
         assert again.weight.equal(fused.weight)
         assert (again.bias is None) == (not bias)
-        assert (not bias or again.bias.equal(fused.bias))
+        assert not bias or again.bias.equal(fused.bias)
 
 
 def test_init_lora_starts_as_the_pretrained_model_and_lorat_does_not() -> None:

@@ -31,9 +31,7 @@ ADAPTATIONS = {
 EMBEDDINGS = {
     "fixed": InputEmbedding(trainable_positions=False),
     "shared": InputEmbedding(positions="shared"),
-    "lorat": InputEmbedding(
-        positions="shared", template_positions="slice", token_types=3, trainable_positions=False
-    ),
+    "lorat": InputEmbedding(positions="shared", template_positions="slice", token_types=3, trainable_positions=False),
     "types": InputEmbedding(token_types=2),
 }
 RECIPE = Recipe(steps=2, batch_size=2, lr_backbone=1e-4, lr_new=1e-3, weight_decay=0.1, warmup_steps=0)

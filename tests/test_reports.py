@@ -157,7 +157,7 @@ def test_an_absent_run_is_a_row_of_dashes_and_named(result: StudyResult) -> None
     assert row.cells[AO].value is None
     assert row.cells[AO].mark is None
     assert row.cells["factor:Sparsity"].text == "CE"
-    assert "ce-conv: no run in the store" in table.missing
+    assert "ce-conv: not asked for" in table.missing
 
 
 def test_a_failed_run_says_why(result: StudyResult) -> None:
@@ -552,7 +552,7 @@ def test_only_what_was_asked_for_is_written(result: StudyResult, tmp_path: Path)
 
 def test_a_report_of_nothing_is_a_page_that_says_so(result: StudyResult, tmp_path: Path) -> None:
     write_report(replace(result, rows=()), tmp_path)
-    assert "conv: no run in the store" in (tmp_path / "index.html").read_text()
+    assert "conv: not asked for" in (tmp_path / "index.html").read_text()
 
 
 def test_reports_import_no_torch_and_formats_import_what_they_need() -> None:

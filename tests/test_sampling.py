@@ -135,7 +135,9 @@ def test_mirroring_moves_an_asymmetric_mask() -> None:
     mask[1, 0] = True
     blank = np.zeros((8, 8, 3), dtype=np.uint8)
     pair = Pair(blank, blank, np.array([0.1, 0.2, 0.4, 0.6], dtype=np.float32), mask.ravel())
-    masks = [np.flatnonzero(augmented(pair, "ostrack", np.random.default_rng(seed)).mask).tolist() for seed in range(20)]
+    masks = [
+        np.flatnonzero(augmented(pair, "ostrack", np.random.default_rng(seed)).mask).tolist() for seed in range(20)
+    ]
     assert [4] in masks
     assert [7] in masks
     assert all(mask in ([4], [7]) for mask in masks)
@@ -161,7 +163,6 @@ def test_template_shows_the_target_in_its_middle_and_the_mask_says_where() -> No
         rows, columns = np.nonzero(pair.mask.reshape(8, 8))
         touched = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 8
         assert (np.abs(touched - extent(pair.template)) < 1 / 8 + 0.03).all()
-
 
 
 def test_template_is_never_later_than_search() -> None:

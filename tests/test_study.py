@@ -27,9 +27,7 @@ EVERY_STUDY = pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 LORAT = TrackerSpec(
     name="lorat",
     adaptation=LoRA(),
-    embedding=InputEmbedding(
-        positions="shared", template_positions="slice", token_types=3, trainable_positions=False
-    ),
+    embedding=InputEmbedding(positions="shared", template_positions="slice", token_types=3, trainable_positions=False),
     head=MLPHead(),
     labels="iou-aware",
 )

@@ -25,6 +25,7 @@ from harness.runner import run as run_job
 from harness.spec import Evaluation, RunSpec
 from harness.store import RunFolder, Store, read_document
 from harness.tasks import RunTask
+from trackers.spec import FloorSpec
 from trackers.variants import VARIANTS
 
 IMAGES = {".jpg", ".jpeg", ".png"}
@@ -67,7 +68,12 @@ def track_video(name: str, video: Path, init: str, store: Path, device: str) -> 
     from harness.devices import resolve_device
     from harness.evaluate import online_tracker
 
-    online = online_tracker(folder, resolve_device(device))
+    if not isinstance(folder.run.tracker, FloorSpec) and folder.training() is None:
+        raise BadInput(f"the run {folder.run.name} is not trained yet: run its study, or `python -m harness train`")
+    try:
+        online = online_tracker(folder, resolve_device(device))
+    except ValueError as error:
+        raise BadInput(str(error)) from error
     online.initialise(next(images), box)
     return [box.tolist(), *(online.update(image).tolist() for image in images)]
 

@@ -114,6 +114,8 @@ def open_session(request: Request) -> Session:
             roots[protocol.data] = str(root.resolve())
     digests = {name: sequences.digest() for name, sequences in opened.items()}
     rows = planned_rows(study, profile, only=request.only)
+    if any(len(sequences) < 2 for sequences in opened.values()):
+        rows = [row for row in rows if row.control == "none"]  # one sequence has no other one's template
     return Session(
         request=request,
         study=study,
