@@ -218,3 +218,18 @@ def test_the_search_crop_shows_at_least_half_of_the_target() -> None:
         assert share >= 0.5 - 1e-3
         cut += share < 0.99
     assert cut > 0, "no target was cut by the crop's edge: the test looks at nothing"
+
+
+def test_strong_augmentation_greys_solarises_or_blurs_and_leaves_the_truth_alone() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    pair = Pair(image, image, np.array([0.5, 0.2, 0.5, 0.8], dtype=np.float32), np.ones(16, dtype=np.bool_))
+    results = [augmented(pair, "strong", np.random.default_rng(seed)) for seed in range(60)]
+    grey = [bool((r.search == r.search[..., :1]).all()) for r in results]
+    solarised = [not g and int(r.search.max()) < 128 for g, r in zip(grey, results, strict=True)]
+    smooth = [float(np.abs(np.diff(r.search.astype(float), axis=1)).mean()) for r in results]
+    assert 10 <= sum(grey) <= 32
+    assert 8 <= sum(solarised) <= 30
+    assert min(smooth) < 0.8 * float(np.median(smooth))
+    assert all(r.truth.tolist() == pair.truth.tolist() and r.mask.all() for r in results)
+    assert all(r.search.shape == (32, 32, 3) and r.search.dtype == np.uint8 for r in results)
