@@ -119,12 +119,8 @@ def report(
     with _exit_status():
         from harness.cli.session import Request, open_session
 
-        if not (store / "store.json").exists():
-            raise BadInput(
-                f"there is no store at {store}: name it with --store, or `python -m harness run {study}` first"
-            )
-        session = open_session(Request(study, profile, protocol or [], data or [], only or [], store))
-        session.report(out, formats=format, as_json=json)
+        request = Request(study, profile, protocol or [], data or [], only or [], store, must_exist=True)
+        open_session(request).report(out, formats=format, as_json=json)
 
 
 @app.command()

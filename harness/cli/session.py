@@ -22,7 +22,7 @@ FORMATS = ("html", "latex", "markdown", "csv", "json")
 
 @dataclass(frozen=True)
 class Request:
-    """What the user typed."""
+    """What the user typed. must_exist: the store has to be there already."""
 
     study: str
     profile: str
@@ -30,6 +30,7 @@ class Request:
     data: list[str]
     only: list[str]
     store: Path
+    must_exist: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,10 @@ def open_session(request: Request) -> Session:
             roots[protocol.data] = str(root.resolve())
     digests = {name: sequences.digest() for name, sequences in opened.items()}
     rows = planned_rows(study, profile, only=request.only)
+    if request.must_exist and not (request.store / "store.json").exists():
+        raise BadInput(
+            f"there is no store at {request.store}: name it with --store, or `python -m harness run {study.name}` first"
+        )
     if any(len(sequences) < 2 for sequences in opened.values()):
         rows = [row for row in rows if row.control == "none"]  # one sequence has no other one's template
     return Session(
