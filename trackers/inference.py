@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.boxes import Boxes
-from datasets.cropping import Window, crop, inside_image, token_mask, window_around
+from datasets.cropping import crop, inside_image, token_mask, window_around
 from datasets.sequence import Image, Sequence
 from trackers.decoding import best_boxes, hanning_window
 from trackers.model import OneStreamTracker
@@ -70,7 +70,8 @@ class NetworkTracker:
         windows = [window_around(box, self.input.search_factor) for box in self._boxes]
         crops = [crop(image, w, self.input.search_size) for image, w in zip(images, windows, strict=True)]
         found = self._predict(self._tensor(crops))
-        self._boxes = [self._placed(b, w, i) for b, w, i in zip(found, windows, images, strict=True)]
+        placed = [w.to_image(box) for box, w in zip(found, windows, strict=True)]
+        self._boxes = [self._settled(*slot) for slot in zip(placed, self._boxes, images, strict=True)]
         return list(self._boxes)
 
     def initialise(self, image: Image, box: NDArray[np.float64]) -> None:
@@ -87,8 +88,13 @@ class NetworkTracker:
         boxes, _ = best_boxes(prediction, self.window)
         return boxes.double().cpu().numpy()
 
-    def _placed(self, box: NDArray[np.float64], window: Window, image: Image) -> NDArray[np.float64]:
-        return inside_image(window.to_image(box), image.shape[1], image.shape[0], self.input.min_side)
+    def _settled(self, box: NDArray[np.float64], last: NDArray[np.float64], image: Image) -> NDArray[np.float64]:
+        """The predicted box with its size followed as far as size_rate lets it, inside the image."""
+        rate, smallest = self.input.size_rate, self.input.min_side
+        if rate < 1:
+            size = last[2:] ** (1 - rate) * np.maximum(box[2:], smallest) ** rate
+            box = np.concatenate([box[:2] + (box[2:] - size) / 2, size])
+        return inside_image(box, image.shape[1], image.shape[0], smallest)
 
     def _tensor(self, crops: list[Image]) -> Tensor:
         return torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2).float()

@@ -18,6 +18,7 @@ class Scale(Frozen):
     template_factor: PositiveFloat
     search_factor: PositiveFloat
     min_side: PositiveFloat
+    size_rate: PositiveFloat = 1.0
     elimination_layers: tuple[int, ...]
     centre_channels: PositiveInt
     decoder_width: PositiveInt

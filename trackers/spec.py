@@ -25,13 +25,15 @@ def fingerprint(value: BaseModel) -> str:
 
 class CropInput(Frozen):
     """Sizes in pixels of the square crops, and their sides as a factor of sqrt(w*h) (OSTrack, section 4.1). Online, a
-    box never gets narrower or lower than min_side pixels of the image."""
+    box never gets narrower or lower than min_side pixels of the image, and its size follows the predicted one by the
+    share size_rate of the way (in log size) per frame: 1, at once, in the published trackers."""
 
     template_size: PositiveInt = 128
     search_size: PositiveInt = 256
     template_factor: PositiveFloat = 2.0
     search_factor: PositiveFloat = 4.0
     min_side: PositiveFloat = 10.0
+    size_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class FullFineTuning(Frozen):
