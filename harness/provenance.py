@@ -1,6 +1,7 @@
 """Where a run happened: code, packages, device."""
 
 import platform
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ def provenance(*, device: str, driver: str | None, threads: int, workers: int, c
         commit=commit,
         dirty=dirty,
         python=platform.python_version(),
-        platform=platform.platform(),
+        platform=f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}",
         packages={name: version for name in PACKAGES if (version := _version(name))},
         device=device,
         driver=driver,
@@ -54,6 +55,10 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def command_line() -> str:
-    """The command that this process was started with, as a user would type it."""
+    """The command that this process was started with, as a user would type it; folders of this machine, which mean nothing
+    elsewhere, are left out."""
     program = "python -m harness" if Path(sys.argv[0]).name in ("__main__.py", "worker.py") else Path(sys.argv[0]).name
-    return " ".join([program, *sys.argv[1:]])
+    return " ".join([program, *(_ABSOLUTE.sub("PATH", argument) for argument in sys.argv[1:])])
+
+
+_ABSOLUTE = re.compile(r"(?<![^=])/.*")

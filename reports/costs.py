@@ -9,6 +9,7 @@ from reports.block import NOT_APPLICABLE, Block, decimals_for, si
 from reports.notes import Notes
 from reports.results import RowResult, StudyResult
 from reports.table import Cell, Column
+from trackers.spec import FloorSpec
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Cost:
 
 def cost_of(row: RowResult) -> Cost:
     """The costs of one row. A control shares another run's weights: their cost is shown once, at that run."""
-    if row.role == "control":
+    if row.role == "control" or _stands_still(row):
         return Cost()
     fps = row.record.speed.fps if row.record.speed else None
     if row.record.training is None:
@@ -46,6 +47,12 @@ def cost_of(row: RowResult) -> Cost:
         peak_memory_bytes=cost.peak_memory_bytes,
         fps=fps,
     )
+
+
+def _stands_still(row: RowResult) -> bool:
+    """The static box computes nothing: the speed at which it does so says nothing."""
+    tracker = row.record.asked.tracker
+    return isinstance(tracker, FloorSpec) and tracker.kind == "static"
 
 
 TRAINING = "All attempts and phases of the training: data, steps, validation."
@@ -133,12 +140,13 @@ def _memory_notes(result: StudyResult, notes: Notes) -> tuple[tuple[int, ...], d
 
 
 def _fps(result: StudyResult, group: str, block: Block, notes: Notes) -> None:
-    speeds = {row.name: row.record.speed for row in result.rows if row.record.speed and row.role != "control"}
+    without = {row.name for row in result.rows if row.role == "control" or _stands_still(row)}
+    speeds = {row.name: row.record.speed for row in result.rows if row.record.speed and row.name not in without}
     if not speeds:
         return
     at_column, at_row = notes.shared({name: _conditions(speed) for name, speed in speeds.items()})
     for row in result.rows:
-        if row.role == "control":
+        if row.name in without:
             block.put(row.name, "fps", NOT_APPLICABLE)
         elif speed := speeds.get(row.name):
             cell = Cell(speed.fps, low=speed.low, high=speed.high)
