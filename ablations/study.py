@@ -8,7 +8,11 @@ from datasets.registry import Registry
 from trackers.spec import TrackerSpec, differences, replace
 
 
-class ConfoundedStudy(ValueError):
+class FaultyStudy(ValueError):
+    """A study that cannot be right as it is written."""
+
+
+class ConfoundedStudy(FaultyStudy):
     """A row differs from its baseline in a field that the study does not declare."""
 
 
@@ -35,7 +39,7 @@ class Study:
     """A question, what is varied (`factors`: column title to field of TrackerSpec), and the rows that answer it.
 
     Raises ConfoundedStudy where a row changes a field that is neither a factor nor coupled to one, or coupled fields and
-    no factor; ValueError where two rows share a name, not exactly one row is the baseline, a factor is no field of
+    no factor; FaultyStudy where two rows share a name, not exactly one row is the baseline, a factor is no field of
     TrackerSpec, or a row has not one cell per factor.
     """
 
@@ -52,11 +56,11 @@ class Study:
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]
         if len(set(names)) < len(names):
-            raise ValueError(f"study {self.name!r}: two rows share a name: {names}")
+            raise FaultyStudy(f"study {self.name!r}: two rows share a name: {names}")
         if sum(not row.changes for row in self.rows) != 1:
-            raise ValueError(f"study {self.name!r}: exactly one row must change nothing: the baseline")
+            raise FaultyStudy(f"study {self.name!r}: exactly one row must change nothing: the baseline")
         if missing := {f.split(".")[0] for f in self.factors.values()} - TrackerSpec.model_fields.keys():
-            raise ValueError(f"study {self.name!r}: {sorted(missing)} is no field of TrackerSpec")
+            raise FaultyStudy(f"study {self.name!r}: {sorted(missing)} is no field of TrackerSpec")
         for row in self.rows:
             if len(row.cells) != len(self.factors):
                 raise ValueError(

@@ -31,9 +31,10 @@ class SequenceFacts(BaseModel):
 
 
 class ProtocolRecord(BaseModel):
-    """A protocol as it was evaluated."""
+    """A protocol as it was evaluated; digest is that of its data."""
 
     name: str
+    digest: str
     title: str
     description: str
     source: str
@@ -61,6 +62,7 @@ def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> 
     write_bytes(folder / "strips.npz", buffer.getvalue())
     record = ProtocolRecord(
         name=protocol.name,
+        digest=sequences.digest(),
         title=protocol.title,
         description=protocol.description,
         source=protocol.source,

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from harness.record import Provenance
 
+CODE = ("ablations", "datasets", "harness", "reports", "trackers")
+"""Folders in which a file that git does not know makes a run unrepeatable, too."""
+
 PACKAGES = ("torch", "timm", "peft", "accelerate", "numpy", "opencv-python-headless", "safetensors", "trackablate")
 
 
@@ -43,7 +46,9 @@ def _git_state() -> tuple[str | None, bool | None]:
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None or not (root / ".git").exists():
         return None, None
-    return commit, bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    added = _git(root, "ls-files", "--others", "--exclude-standard", "--", *CODE)
+    return commit, bool(changed or added)
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -124,15 +124,16 @@ class RunFolder:
 
 
 class Store:
-    """A folder of runs. Opening makes it; raises BadInput for a store of another format or a place that is no store."""
+    """A folder of runs. Opening makes it, unless `make` is False; raises BadInput for a store of another format or a place
+    that is no store."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, make: bool = True) -> None:
         self.root = root.expanduser().resolve()
         marker = self.root / "store.json"
         others = self._others()  # before looking for the marker: another process may be making this store now
         if marker.exists():
             self._check(marker)
-        else:
+        elif make:
             self._create(marker, others)
 
     def run(self, run: RunSpec) -> RunFolder:
@@ -153,7 +154,8 @@ class Store:
 
     def free_bytes(self) -> int:
         """Free space on the store's disk."""
-        return shutil.disk_usage(self.root).free
+        place = next(p for p in (self.root, *self.root.parents) if p.exists())
+        return shutil.disk_usage(place).free
 
     def _paper_scale(self, tracker: TrackerSpec) -> Path:
         return self.root / "paper-scale" / f"{fingerprint(tracker)}.json"

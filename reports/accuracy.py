@@ -20,8 +20,13 @@ PAIRED = (
 )
 UNRESOLVED = "Not resolved: the 95 % interval of the difference contains 0."
 NO_PAIRS = "No difference: this row was not evaluated on the baseline's sequences."
-FEW = "With fewer than 20 sequences a bootstrap interval is too narrow: read it as a lower bound of the uncertainty."
+FEW = (
+    "With fewer than 20 sequences a bootstrap interval is too narrow: read it as a lower bound of the uncertainty; with"
+    " fewer than 4 none is given, and no difference counts as resolved."
+)
 FEW_SEQUENCES = 20
+FEWEST_SEQUENCES = 4
+"""Below this many a bootstrap interval is little more than the smallest and the largest value: none is printed."""
 
 
 def metric_key(protocol: str, metric: str) -> str:
@@ -158,27 +163,27 @@ def _sequences(result: StudyResult, facts: ProtocolFacts, block: Block) -> None:
 
 
 def _floors_rule(result: StudyResult, facts: ProtocolFacts, metric: str, block: Block, notes: Notes) -> None:
-    """A floor that no variant is shown to beat is named, by the interval of its difference to the best variant."""
+    """A floor or control that no variant is shown to beat is named, by the interval of its difference to the best one."""
     variants = [(row, found) for row in result.rows if row.role == "variant" and (found := complete(row, facts))]
     if not variants:
         return
     best, of_best = max(variants, key=lambda pair: _share(pair[1], metric))
-    for floor in (row for row in result.rows if row.role == "floor"):
+    for floor in (row for row in result.rows if row.role != "variant"):
         found = complete(floor, facts)
         difference = paired(found, of_best, metric) if found else None
         if difference is None or difference.low is None or difference.high is None or difference.high < 0:
             continue
         key = metric_key(facts.name, metric)
         cell = block.cells[floor.name][key]
-        note = notes.add(_floor_note(floor.name, best.name, METRICS[metric], difference))
+        note = notes.add(_floor_note(floor, best.name, METRICS[metric], difference))
         block.put(floor.name, key, replace(cell, footnotes=(*cell.footnotes, note)))
 
 
-def _floor_note(floor: str, best: str, metric: Metric, difference: Estimate) -> str:
-    by = _in_words(difference, metric)
+def _floor_note(floor: RowResult, best: str, metric: Metric, difference: Estimate) -> str:
+    what, by = f"{floor.role} {floor.name}", _in_words(difference, metric)
     if difference.low is not None and difference.low > 0:
-        return f"The floor {floor} beats the best variant, {best}: {by}."
-    return f"The best variant, {best}, is not shown to beat the floor {floor}: {floor} minus {best} is {by}."
+        return f"The {what} beats the best variant, {best}: {by}."
+    return f"The best variant, {best}, is not shown to beat the {what}: {floor.name} minus {best} is {by}."
 
 
 def _in_words(difference: Estimate, metric: Metric) -> str:
@@ -197,5 +202,6 @@ def cell_of(estimated: Estimate, scale: float) -> Cell:
     """A cell in the printed unit; a dash where the value is undefined."""
     if not math.isfinite(estimated.value):
         return Cell(n=estimated.n)
-    low, high = (None if bound is None else bound * scale for bound in (estimated.low, estimated.high))
+    bounds = (estimated.low, estimated.high) if estimated.n >= FEWEST_SEQUENCES else (None, None)
+    low, high = (None if bound is None else bound * scale for bound in bounds)
     return Cell(value=estimated.value * scale, low=low, high=high, n=estimated.n)

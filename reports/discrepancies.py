@@ -26,6 +26,7 @@ class _Check:
     without_qkv: Callable[[PaperScale], int]
     divisor: float
     unit: str
+    convention: str = ""
 
 
 CHECKS = (
@@ -38,6 +39,7 @@ CHECKS = (
         lambda p: p.macs_linear_conv - p.qkv_macs,
         1e9,
         "G",
+        " by linear layers and convolutions",
     ),
 )
 
@@ -113,7 +115,13 @@ def _explained(check: _Check, apart: dict[str, tuple[PaperScale, float]]) -> str
     if not fits:
         return ""
     ours = ", ".join(f"{name} {value / check.divisor:.1f} {check.unit}" for name, value in fits.items())
+    rest = ", ".join(
+        f"{name} {check.without_qkv(size) / check.divisor:.1f} against {theirs / check.divisor:.1f} {check.unit}"
+        for name, (size, theirs) in apart.items()
+        if name not in fits
+    )
+    unexplained = f" That does not explain {rest}." if rest else ""
     return (
         " Without the blocks' qkv projections, which a profiler that hooks linear layers misses where they are called as a"
-        f" function, ours is within 1 % of the printed figure: {ours}."
+        f" function, ours{check.convention} is within 1 % of the printed figure: {ours}.{unexplained}"
     )

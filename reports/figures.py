@@ -117,7 +117,7 @@ def _success_axes(result: StudyResult, facts: ProtocolFacts, looks: dict[str, _L
         if row.role == "variant":
             ax.fill_between(OVERLAP_THRESHOLDS, low, high, color=look.colour, alpha=0.1, linewidth=0)
     ax.set(title=facts.name, xlabel="overlap threshold", ylabel="success (%)", xlim=(0, 1), ylim=(0, 101))
-    _legend(ax, {f"{name}  {area:.1f}": looks[name] for name, area in areas.items()}, "lower left")
+    _legend(ax, {f"{name}  {area:.1f}": looks[name] for name, area in areas.items()}, "upper right")
     return areas
 
 

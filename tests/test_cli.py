@@ -143,7 +143,8 @@ def test_results_json_tells_costs_sizes_and_printed_figures(study: Done) -> None
     for name in NAMES[4:]:
         assert rows[name]["published"] == {}
         assert rows[name]["paper_scale"]["params"] is None
-    assert rows["static"]["cost"]["fps"] > 0
+    assert rows["static"]["cost"]["fps"] is None, "a box that stands still computes nothing"
+    assert rows["ncc"]["cost"]["fps"] > 0
     assert rows["static"]["cost"]["train_seconds"] is None or rows["static"]["cost"]["train_seconds"] == 0
 
 

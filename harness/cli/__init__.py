@@ -74,7 +74,8 @@ def plan(
         from harness.cli.session import Request, open_session
         from harness.cli.terminal import say_json, say_plan
 
-        planned = open_session(Request(study, profile, protocol or [], data or [], only or [], store)).plan()
+        request = Request(study, profile, protocol or [], data or [], only or [], store, reads_only=True)
+        planned = open_session(request).plan()
         say_json(planned) if json else say_plan(planned)
 
 
@@ -117,9 +118,12 @@ def report(
 ) -> None:
     """Render a study from the store alone. Example: python -m harness report table3 --format html,latex"""
     with _exit_status():
-        from harness.cli.session import Request, open_session
+        from harness.cli.session import Request, chosen_formats, open_session
 
-        request = Request(study, profile, protocol or [], data or [], only or [], store, must_exist=True)
+        chosen_formats(format)
+        request = Request(
+            study, profile, protocol or [], data or [], only or [], store, reads_only=True, must_exist=True
+        )
         open_session(request).report(out, formats=format, as_json=json)
 
 
@@ -253,12 +257,13 @@ def _data_commands() -> None:
 @contextmanager
 def _exit_status() -> Iterator[None]:
     """Turn what a user can mend into one message and the contract's exit status."""
+    from ablations.study import FaultyStudy
     from datasets.errors import DataError
     from datasets.registry import UnknownName
 
     try:
         yield
-    except (BadInput, DataError, UnknownName, FileNotFoundError) as error:
+    except (BadInput, DataError, FaultyStudy, UnknownName, FileNotFoundError) as error:
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(2) from error
     except RunFailed as error:

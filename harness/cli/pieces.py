@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablations.plan import run_of
+from datasets.boxes import clip
 from datasets.errors import DataError
 from datasets.frames import ImageFiles
 from datasets.protocols import PROTOCOLS
@@ -74,7 +75,11 @@ def track_video(name: str, video: Path, init: str, store: Path, device: str) -> 
         online = online_tracker(folder, resolve_device(device))
     except ValueError as error:
         raise BadInput(str(error)) from error
-    online.initialise(next(images), box)
+    first = next(images)
+    height, width = first.shape[:2]
+    if not clip(box, width, height)[2:].prod() > 0:
+        raise BadInput(f"--init {init} lies outside the first frame of {width} x {height} pixels")
+    online.initialise(first, box)
     return [box.tolist(), *(online.update(image).tolist() for image in images)]
 
 

@@ -1,5 +1,7 @@
 """One study at one size in one store: what `plan`, `run` and `report` share."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from datasets.protocols import PROTOCOLS
 from datasets.roots import data_root, parse_data_options
 from harness.errors import BadInput
 from harness.profiles import load_profile
+from harness.protocol_store import read_protocol
 from harness.queue import Missing
 from harness.runner import Job, logs_of, missing
 from harness.runner import run as run_job
@@ -22,7 +25,7 @@ FORMATS = ("html", "latex", "markdown", "csv", "json")
 
 @dataclass(frozen=True)
 class Request:
-    """What the user typed. must_exist: the store has to be there already."""
+    """What the user typed. reads_only: the store is not made where it is not; must_exist: it has to be there already."""
 
     study: str
     profile: str
@@ -30,6 +33,7 @@ class Request:
     data: list[str]
     only: list[str]
     store: Path
+    reads_only: bool = False
     must_exist: bool = False
 
 
@@ -72,9 +76,7 @@ class Session:
         from reports.assemble import assemble
         from reports.write import write_report
 
-        chosen = [f.strip() for f in formats.split(",") if f.strip()] or list(FORMATS)
-        if unknown := sorted(set(chosen) - set(FORMATS)):
-            raise BadInput(f"--format {', '.join(unknown)}: there are {', '.join(FORMATS)}")
+        chosen = chosen_formats(formats)
         result = assemble(self.study, self.profile, self.rows, self.digests, self.store, self.command)
         folder = out or Path("report") / "-".join([self.study.name, self.profile.name, *self.request.protocols])
         written = write_report(result, folder, chosen)
@@ -97,45 +99,78 @@ class Session:
         if not left or not finished:
             return None if left else 0.0
         workers = max(t.where.concurrent_workers for t in finished)
-        return sum(t.cost.wall() for t in finished) / len(finished) * left / workers
+        return sum(t.cost.wall() for t in finished) / len(finished) * math.ceil(left / workers)
+
+
+def chosen_formats(text: str) -> list[str]:
+    """The formats of a comma-separated option, all of them for "". Raises BadInput for one that does not exist."""
+    chosen = [f.strip() for f in text.split(",") if f.strip()] or list(FORMATS)
+    if unknown := sorted(set(chosen) - set(FORMATS)):
+        raise BadInput(f"--format {', '.join(unknown)}: there are {', '.join(FORMATS)}")
+    return chosen
 
 
 def open_session(request: Request) -> Session:
     """Resolve names, find and check the data, open the store: everything that can be refused is refused here."""
     study, profile = STUDIES[request.study], load_profile(request.profile)
     given = parse_data_options(request.data)
-    names = request.protocols or list(profile.protocols)
-    opened, roots = {}, {}
-    for name in names:
-        protocol = PROTOCOLS[name]
-        root = data_root(protocol.data, given) if protocol.data else None
-        opened[name] = protocol.open(root)
-        opened[name].check()
-        if protocol.data and root:
-            roots[protocol.data] = str(root.resolve())
-    digests = {name: sequences.digest() for name, sequences in opened.items()}
     rows = planned_rows(study, profile, only=request.only)
     if request.must_exist and not (request.store / "store.json").exists():
         raise BadInput(
             f"there is no store at {request.store}: name it with --store, or `python -m harness run {study.name}` first"
         )
-    if any(len(sequences) < 2 for sequences in opened.values()):
+    names = request.protocols or list(profile.protocols)
+    found = {name: _evaluated(name, given, request) or _opened(name, given) for name in names}
+    if any(len(data.sequences) < 2 for data in found.values()):
         rows = [row for row in rows if row.control == "none"]  # one sequence has no other one's template
+    digests = {name: data.digest for name, data in found.items()}
+    roots = {PROTOCOLS[name].data or "": str(data.root) for name, data in found.items() if data.root}
     return Session(
         request=request,
         study=study,
         profile=profile,
         rows=rows,
         digests=digests,
-        coverage={name: sequences.coverage for name, sequences in opened.items()},
-        store=Store(request.store),
+        coverage={name: data.coverage for name, data in found.items()},
+        store=Store(request.store, make=not request.reads_only),
         job=Job(
             tasks=tasks(rows, digests, roots),
             sizes=[row.tracker_at_paper_scale for row in rows if row.tracker_at_paper_scale],
-            sequences={name: list(sequences.names) for name, sequences in opened.items()},
+            sequences={name: data.sequences for name, data in found.items()},
             profile=profile,
         ),
     )
+
+
+@dataclass(frozen=True)
+class _Data:
+    """A protocol's sequences by name, the digest of its data, and where they lie, None where nothing lies anywhere."""
+
+    sequences: list[str]
+    digest: str
+    coverage: str
+    root: Path | None
+
+
+def _opened(name: str, given: Mapping[str, str]) -> _Data:
+    protocol = PROTOCOLS[name]
+    root = data_root(protocol.data, given) if protocol.data else None
+    sequences = protocol.open(root)
+    sequences.check()
+    return _Data(list(sequences.names), sequences.digest(), sequences.coverage, root.resolve() if root else None)
+
+
+def _evaluated(name: str, given: Mapping[str, str], request: Request) -> _Data | None:
+    """What the store keeps of a protocol, for reports made where the data are not. None where it was evaluated never, or
+    on more than one version of its data, or where the user says where the data lie."""
+    if not request.must_exist or PROTOCOLS[name].data is None or PROTOCOLS[name].data in given:
+        return None
+    folders = sorted((request.store / "protocols").glob(f"{name}-*/protocol.json"))
+    kept = [record for folder in folders if (record := read_protocol(folder.parent)) and record.name == name]
+    if len(kept) != 1:
+        return None
+    sequences = [facts.name for facts in kept[0].sequences]
+    return _Data(sequences, kept[0].digest, f"{len(sequences)} sequences in the store", None)
 
 
 def _planned(item: Missing, name: str, store: Store) -> dict[str, Any]:

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 if TYPE_CHECKING:
     from harness.cli.listing import Listing
@@ -41,12 +39,11 @@ def say_document(document: dict[str, Any], indent: int = 0) -> None:
 
 def say_plan(plan: dict[str, Any]) -> None:
     """The runs of a plan and what remains."""
-    table = Table(title=f"{plan['study']}, profile {plan['profile']}: {'; '.join(plan['protocols'].values())}")
-    for heading in ("row", "run", "state"):
-        table.add_column(heading)
+    sys.stdout.write(f"{plan['study']}, profile {plan['profile']}: {'; '.join(plan['protocols'].values())}\n")
+    width = max(len(run["row"]) for run in plan["runs"])
+    name = max(len(run["run"]) for run in plan["runs"])
     for run in plan["runs"]:
-        table.add_row(escape(run["row"]), run["run"], escape(_state(run)))
-    Console().print(table)
+        sys.stdout.write(f"  {run['row']:<{width}}  {run['run']:<{name}}  {_state(run)}\n")
     done = sum(run["done"] for run in plan["runs"])
     seconds = plan["estimated_seconds"]
     estimate = (
