@@ -316,3 +316,11 @@ def test_videos_that_are_none(store: Path, tmp_path: Path) -> None:
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 2, done.exception
         assert f"{tmp_path / video} {problem}" in done.stderr
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_a_plan_makes_no_store(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["plan", "table3", "--profile", "smoke", "--store", str(tmp_path / "nowhere")])
+    assert done.exit_code == 0, done.output
+    assert "0 of 6 runs done" in done.output
+    assert not (tmp_path / "nowhere").exists()

@@ -236,7 +236,8 @@ def test_a_printed_size_that_cannot_be_is_noted(table: Table) -> None:
     assert "ours is within 1 % of the printed figure: conv 71.1 M, decoder 69.4 M" in note
     macs = notes_at(table, row_of(table, "conv").cells["paper_macs"].footnotes)
     assert "conv 30.9 (+38.6 %) and 29.0 (+30.2 %) against 22.3 G" in macs
-    assert "ours is within 1 % of the printed figure: conv 22.2 G, ce-conv 16.4 G." in macs
+    assert "is within 1 % of the printed figure: conv 22.2 G, ce-conv 16.4 G." in macs
+    assert "That does not explain decoder 21.0 against 21.4 G." in macs
     assert len(row_of(table, "conv").cells["paper_macs"].footnotes) == 1
     assert row_of(table, "ce-decoder").cells["paper_macs"].footnotes == ()
     assert row_of(table, "conv").cells["published_ao"].value == 71.5
@@ -606,3 +607,23 @@ def test_success_numbers_in_the_figure_are_the_tables(table: Table, written: Pat
         assert isinstance(value, float)
         assert np.isfinite(value)
         assert f"{row.name}  {value:.1f}" in drawn or f"{row.name} {value:.1f}" in drawn
+
+
+def test_a_control_that_scores_like_the_best_variant_is_named(result: StudyResult) -> None:
+    best = max(result.rows[:4], key=lambda row: row_of(pivot(result), row.name).cells[AO].value or 0)
+    same = pivot(factory.with_row(result, "shuffled-template", protocols=best.protocols))
+    note = f"The best variant, {best.name}, is not shown to beat the control shuffled-template"
+    assert note in notes_at(same, row_of(same, "shuffled-template").cells[AO].footnotes)
+    assert not any("the control" in text for text in pivot(result).footnotes if text.startswith("The best"))
+
+
+def test_two_sequences_give_no_interval_and_no_verdict(result: StudyResult) -> None:
+    names = result.protocols[0].name
+    for row in result.rows:
+        found = row.protocols[names]
+        few = replace(found, counts=dict(list(found.counts.items())[:2]), expected=2)
+        result = factory.with_row(result, row.name, protocols={names: few})
+    cell = row_of(pivot(result), "decoder").cells[f"{AO}:delta"]
+    assert cell.value is not None
+    assert (cell.low, cell.high, cell.resolved) == (None, None, None)
+    assert row_of(pivot(result), "decoder").cells[AO].low is None

@@ -115,11 +115,11 @@ def open_session(request: Request) -> Session:
     study, profile = STUDIES[request.study], load_profile(request.profile)
     given = parse_data_options(request.data)
     rows = planned_rows(study, profile, only=request.only)
+    names = [PROTOCOLS[name].name for name in request.protocols or profile.protocols]
     if request.must_exist and not (request.store / "store.json").exists():
         raise BadInput(
             f"there is no store at {request.store}: name it with --store, or `python -m harness run {study.name}` first"
         )
-    names = request.protocols or list(profile.protocols)
     found = {name: _evaluated(name, given, request) or _opened(name, given) for name in names}
     if any(len(data.sequences) < 2 for data in found.values()):
         rows = [row for row in rows if row.control == "none"]  # one sequence has no other one's template
