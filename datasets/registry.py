@@ -1,7 +1,7 @@
 """One generic registry: a name found twice names both claimants, a name not found names its nearest neighbours."""
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -28,10 +28,6 @@ class Registry(Mapping[str, T], Generic[T]):
             raise ValueError(f"{self.kind} {name!r} is claimed twice: by {self._entries[name]!r} and by {value!r}")
         self._entries[name] = value
         return value
-
-    def register(self, name: str) -> Callable[[T], T]:
-        """Decorator form of `add`."""
-        return lambda value: self.add(name, value)
 
     def __getitem__(self, name: str) -> T:
         try:

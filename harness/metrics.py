@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from datasets.boxes import Boxes, centre_error, iou, normalised_centre_error, valid
 
 OVERLAP_THRESHOLDS = np.arange(21) / 20
-PIXEL_THRESHOLDS = np.arange(51, dtype=np.float64)
-NORMALISED_THRESHOLDS = np.arange(51) / 100
 
 
 @dataclass(frozen=True)

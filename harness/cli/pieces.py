@@ -16,6 +16,7 @@ from datasets.protocols import PROTOCOLS
 from datasets.registry import UnknownName, unknown
 from datasets.roots import data_root, parse_data_options
 from datasets.sequence import Image
+from harness.cli.session import opened
 from harness.errors import BadInput
 from harness.executors import LocalExecutor
 from harness.metrics import METRICS, count, values
@@ -36,28 +37,25 @@ def train_variant(variant: str, profile: str, store: Path, device: str) -> dict[
     """Train a named variant at a profile's size, unless it is trained; what there is then."""
     loaded = load_profile(profile)
     task = RunTask(run=run_of(VARIANTS[variant], loaded, seed=0), evaluations=())
-    opened = Store(store)
+    kept = Store(store)
     job = Job(tasks=[task], sizes=[VARIANTS[variant]], sequences={}, profile=loaded)
-    run_job(job, opened, LocalExecutor(logs_of(opened)), device)
-    record = opened.run(task.run).record()
+    run_job(job, kept, LocalExecutor(logs_of(kept)), device)
+    record = kept.run(task.run).record()
     return {"run": task.run.name, "verdict": record.verdict, **_training(record.training)}
 
 
 def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
     """Track what is missing of a protocol with a stored run; its scores in percent."""
-    opened = Store(store)
-    folder = find_run(opened, name)
-    chosen = PROTOCOLS[protocol]
-    root = data_root(chosen.data, parse_data_options(data)) if chosen.data else None
-    sequences = chosen.open(root)
-    sequences.check()
-    evaluation = Evaluation(protocol=protocol, data=sequences.digest())
-    roots = {chosen.data: str(root.resolve())} if chosen.data and root else {}
+    kept = Store(store)
+    folder = find_run(kept, name)
+    found = opened(protocol, parse_data_options(data))
+    evaluation = Evaluation(protocol=protocol, data=found.digest)
+    roots = {PROTOCOLS[protocol].data or "": str(found.root)} if found.root else {}
     task = RunTask(run=folder.run, evaluations=(evaluation,), roots=roots)
-    job = Job([task], [], {protocol: list(sequences.names)}, load_profile("mini"))
-    run_job(job, opened, LocalExecutor(logs_of(opened)), device)
-    return {"run": folder.run.name, "protocol": protocol, "sequences": sequences.coverage} | {
-        "metrics": _scores(opened, folder, evaluation)
+    job = Job([task], [], {protocol: found.sequences}, load_profile("mini"))
+    run_job(job, kept, LocalExecutor(logs_of(kept)), device)
+    return {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage} | {
+        "metrics": _scores(kept, folder, evaluation)
     }
 
 

@@ -10,7 +10,7 @@ from ablations.catalogue import STUDIES
 from ablations.plan import PlannedRow, planned_rows, tasks
 from ablations.study import Study
 from datasets.protocols import PROTOCOLS
-from datasets.roots import data_root, parse_data_options
+from datasets.roots import data_root, open_protocol, parse_data_options
 from harness.errors import BadInput
 from harness.profiles import load_profile
 from harness.protocol_store import read_protocol
@@ -120,7 +120,7 @@ def open_session(request: Request) -> Session:
         raise BadInput(
             f"there is no store at {request.store}: name it with --store, or `python -m harness run {study.name}` first"
         )
-    found = {name: _evaluated(name, given, request) or _opened(name, given) for name in names}
+    found = {name: _evaluated(name, given, request) or opened(name, given) for name in names}
     if any(len(data.sequences) < 2 for data in found.values()):
         rows = [row for row in rows if row.control == "none"]  # one sequence has no other one's template
     digests = {name: data.digest for name, data in found.items()}
@@ -143,7 +143,7 @@ def open_session(request: Request) -> Session:
 
 
 @dataclass(frozen=True)
-class _Data:
+class Data:
     """A protocol's sequences by name, the digest of its data, and where they lie, None where nothing lies anywhere."""
 
     sequences: list[str]
@@ -152,15 +152,16 @@ class _Data:
     root: Path | None
 
 
-def _opened(name: str, given: Mapping[str, str]) -> _Data:
-    protocol = PROTOCOLS[name]
-    root = data_root(protocol.data, given) if protocol.data else None
-    sequences = protocol.open(root)
+def opened(name: str, given: Mapping[str, str]) -> Data:
+    """A protocol's data from where they lie, checked. Raises UnknownName or DataError."""
+    data = PROTOCOLS[name].data
+    sequences = open_protocol(name, given)
     sequences.check()
-    return _Data(list(sequences.names), sequences.digest(), sequences.coverage, root.resolve() if root else None)
+    root = data_root(data, given).resolve() if data else None
+    return Data(list(sequences.names), sequences.digest(), sequences.coverage, root)
 
 
-def _evaluated(name: str, given: Mapping[str, str], request: Request) -> _Data | None:
+def _evaluated(name: str, given: Mapping[str, str], request: Request) -> Data | None:
     """What the store keeps of a protocol, for reports made where the data are not. None where it was evaluated never, or
     on more than one version of its data, or where the user says where the data lie."""
     if not request.must_exist or PROTOCOLS[name].data is None or PROTOCOLS[name].data in given:
@@ -170,7 +171,7 @@ def _evaluated(name: str, given: Mapping[str, str], request: Request) -> _Data |
     if len(kept) != 1:
         return None
     sequences = [facts.name for facts in kept[0].sequences]
-    return _Data(sequences, kept[0].digest, f"{len(sequences)} sequences in the store", None)
+    return Data(sequences, kept[0].digest, f"{len(sequences)} sequences in the store", None)
 
 
 def _planned(item: Missing, name: str, store: Store) -> dict[str, Any]:
