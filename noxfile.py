@@ -46,6 +46,14 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
+@nox.session
+def benchmark(session: nox.Session) -> None:
+    """A benchmark of tests/benchmarks by name, without "bench_", and its arguments: nox -s benchmark -- score."""
+    session.install("-e", ".[dev]")
+    name, *arguments = session.posargs or ["score"]
+    session.run("python", "-m", f"tests.benchmarks.bench_{name}", *arguments)
+
+
 def _study_session(study: str) -> None:
     name = study if study.startswith("table") else f"ablation-{study}"
 

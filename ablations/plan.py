@@ -69,7 +69,7 @@ def run_of(tracker: TrackerSpec, profile: Profile, seed: int) -> RunSpec:
         tracker=scaled,
         recipe=profile.recipe,
         data=profile.data,
-        weights=weights_digest(scaled.backbone),
+        weights=weights_digest(scaled.backbone, scaled.pretrained),
         seed=seed,
     )
 

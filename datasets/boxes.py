@@ -30,7 +30,8 @@ def centres(boxes: ArrayLike) -> NDArray[np.float64]:
 def valid(boxes: ArrayLike) -> NDArray[np.bool_]:
     """True where all four numbers are finite and both sides are positive, shape (...,)."""
     b = np.asarray(boxes, dtype=np.float64)
-    return np.isfinite(b).all(axis=-1) & (b[..., 2] > 0) & (b[..., 3] > 0)
+    x, y, w, h = np.moveaxis(b, -1, 0)
+    return np.asarray(np.isfinite(x) & np.isfinite(y) & np.isfinite(w) & np.isfinite(h) & (w > 0) & (h > 0))
 
 
 def clip(boxes: ArrayLike, width: float, height: float) -> Boxes:
@@ -43,13 +44,20 @@ def clip(boxes: ArrayLike, width: float, height: float) -> Boxes:
 
 def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     """Intersection over union of continuous boxes, shape (...,), 0 where either box has no area."""
-    a_, b_ = np.broadcast_arrays(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
-    low = np.maximum(a_[..., :2], b_[..., :2])
-    high = np.minimum(a_[..., :2] + a_[..., 2:], b_[..., :2] + b_[..., 2:])
-    intersection = (high - low).clip(0).prod(axis=-1)
-    union = a_[..., 2:].clip(0).prod(axis=-1) + b_[..., 2:].clip(0).prod(axis=-1) - intersection
-    ratio: NDArray[np.float64] = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    ax, ay, aw, ah = np.moveaxis(np.asarray(a, dtype=np.float64), -1, 0)
+    bx, by, bw, bh = np.moveaxis(np.asarray(b, dtype=np.float64), -1, 0)
+    inner = _shared(ax, aw, bx, bw) * _shared(ay, ah, by, bh)
+    union = np.maximum(aw, 0) * np.maximum(ah, 0) + np.maximum(bw, 0) * np.maximum(bh, 0) - inner
+    ratio: NDArray[np.float64] = np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
     return ratio
+
+
+def _shared(
+    start: NDArray[np.float64], length: NDArray[np.float64], *other: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The length that two intervals, given as start and length, share."""
+    from_, to = np.maximum(start, other[0]), np.minimum(start + length, other[0] + other[1])
+    return np.asarray(np.maximum(to - from_, 0))
 
 
 def centre_error(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:

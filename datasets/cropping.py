@@ -1,12 +1,15 @@
-"""Crop geometry, shared by training and tracking so that the two cannot differ.
+"""Crops of an image around a box, shared by training and tracking so that the two cannot differ; OSTrack's way to cut.
 
-OSTrack's (section 4.1 of the paper and the published code): a square of side ceil(sqrt(w h) x factor) around the box's
-centre, its corner rounded to whole pixels, black outside the image, resized bilinearly. Boxes are mapped by the square
-that was really cut (the published code maps by its unrounded centre; the difference is below one pixel).
+OSTrack's geometry (section 4.1 of the paper and the published code): a square of side ceil(sqrt(w h) x factor) around the
+box's centre, its corner rounded to whole pixels, black outside the image, resized bilinearly. Two differences to the
+published code, both below a pixel: boxes are mapped by the square that was really cut (there: by its unrounded centre), and
+a square that leaves the image on the right or below shows the image's last column and row (there: one pixel too much is
+padded). LoRAT's geometry is `datasets.aligned_cropping`; both by name: `datasets.geometries`.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -14,6 +17,27 @@ from numpy.typing import NDArray
 
 from datasets.boxes import Boxes
 from datasets.sequence import Image
+
+Crop = NDArray[np.uint8] | NDArray[np.float32]
+"""RGB, (size, size, 3), 0..255: uint8, or float32 where the geometry does not round."""
+
+Colour = tuple[float, float, float]
+"""RGB, 0..255."""
+
+BLACK: Colour = (0.0, 0.0, 0.0)
+
+
+class View(Protocol):
+    """Which part of an image a crop shows, and where its boxes lie in the crop."""
+
+    def to_crop(self, boxes: Boxes) -> Boxes:
+        """Image boxes xywh in pixels to crop boxes xyxy in units of the crop's side, (..., 4)."""
+
+    def to_image(self, boxes: Boxes) -> Boxes:
+        """Crop boxes xyxy in units of the crop's side to image boxes xywh in pixels, (..., 4)."""
+
+    def cut(self, image: Image, size: int, outside: Colour) -> Crop:
+        """The crop, (size, size, 3), with the colour `outside` where it leaves the image."""
 
 
 @dataclass(frozen=True)
@@ -25,38 +49,43 @@ class Window:
     side: int
 
     def to_crop(self, boxes: Boxes) -> Boxes:
-        """Image boxes xywh in pixels to crop boxes xyxy in units of the crop's side, (..., 4)."""
+        """See View."""
         corner = boxes[..., :2] - (self.left, self.top)
         return np.concatenate([corner, corner + boxes[..., 2:]], axis=-1) / self.side
 
     def to_image(self, boxes: Boxes) -> Boxes:
-        """Crop boxes xyxy in units of the crop's side to image boxes xywh in pixels, (..., 4)."""
+        """See View."""
         pixels = boxes * self.side
         return np.concatenate([pixels[..., :2] + (self.left, self.top), pixels[..., 2:] - pixels[..., :2]], axis=-1)
+
+    def cut(self, image: Image, size: int, outside: Colour = BLACK) -> NDArray[np.uint8]:
+        """See View; resized by OpenCV's bilinear interpolation of bytes, as published."""
+        height, width = image.shape[:2]
+        x1, y1 = max(self.left, 0), max(self.top, 0)
+        x2, y2 = min(self.left + self.side, width), min(self.top + self.side, height)
+        if x1 >= x2 or y1 >= y2:
+            return np.full((size, size, 3), outside, dtype=np.uint8)
+        patch: NDArray[np.uint8] = image[y1:y2, x1:x2]
+        if patch.shape[0] != self.side or patch.shape[1] != self.side:
+            padded = np.full((self.side, self.side, 3), outside, dtype=np.uint8)
+            padded[y1 - self.top : y2 - self.top, x1 - self.left : x2 - self.left] = patch
+            patch = padded
+        return np.asarray(cv2.resize(patch, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 def window_around(box: NDArray[np.float64], factor: float) -> Window:
     """The square around a box xywh. Raises ValueError for a box without a positive area."""
-    x, y, w, h = (float(v) for v in box)
-    if not (w > 0 and h > 0 and math.isfinite(x + y + w + h)):
-        raise ValueError(f"cannot crop around the box ({x:g}, {y:g}, {w:g}, {h:g}): its sides must be positive")
+    x, y, w, h = sides_of(box)
     side = math.ceil(math.sqrt(w * h) * factor)
     return Window(round(x + w / 2 - side / 2), round(y + h / 2 - side / 2), side)
 
 
-def crop(image: Image, window: Window, size: int) -> Image:
-    """The window of the image, resized to (size, size, 3), black where the window leaves the image."""
-    height, width = image.shape[:2]
-    x1, y1 = max(window.left, 0), max(window.top, 0)
-    x2, y2 = min(window.left + window.side, width), min(window.top + window.side, height)
-    if x1 >= x2 or y1 >= y2:
-        return np.zeros((size, size, 3), dtype=np.uint8)
-    patch: NDArray[np.uint8] = image[y1:y2, x1:x2]
-    if patch.shape[0] != window.side or patch.shape[1] != window.side:
-        padded = np.zeros((window.side, window.side, 3), dtype=np.uint8)
-        padded[y1 - window.top : y2 - window.top, x1 - window.left : x2 - window.left] = patch
-        patch = padded
-    return np.asarray(cv2.resize(patch, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+def sides_of(box: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """The four numbers of a box that can be cropped around. Raises ValueError for one without a positive area."""
+    x, y, w, h = (float(v) for v in box)
+    if not (w > 0 and h > 0 and math.isfinite(x + y + w + h)):
+        raise ValueError(f"cannot crop around the box ({x:g}, {y:g}, {w:g}, {h:g}): its sides must be positive")
+    return x, y, w, h
 
 
 def inside_image(box: NDArray[np.float64], width: int, height: int, min_side: float) -> NDArray[np.float64]:
@@ -73,11 +102,15 @@ def inside_image(box: NDArray[np.float64], width: int, height: int, min_side: fl
     return np.array([x1, y1, max(min_side, x2 - x1), max(min_side, y2 - y1)])
 
 
-def token_mask(window: Window, box: NDArray[np.float64], side: int) -> NDArray[np.bool_]:
+ALMOST_ONE = 1 - 1e-4
+"""Added to an upper edge before it is floored: less than a ten-thousandth of a cell does not touch it (LoRAT's rule)."""
+
+
+def token_mask(view: View, box: NDArray[np.float64], side: int) -> NDArray[np.bool_]:
     """Which of the crop's side x side tokens the box touches, (side * side,) bool (LoRAT's foreground indication)."""
-    corners = window.to_crop(np.asarray(box, dtype=np.float64)) * side
+    corners = view.to_crop(np.asarray(box, dtype=np.float64)) * side
     x1, y1 = (int(v) for v in np.floor(corners[:2]).clip(0, side - 1))
-    x2, y2 = (int(v) for v in np.floor(corners[2:] + 1 - 1e-4).clip(1, side))
+    x2, y2 = (int(v) for v in np.floor(corners[2:] + ALMOST_ONE).clip(1, side))
     mask = np.zeros((side, side), dtype=np.bool_)
     mask[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)] = True
     return mask.ravel()

@@ -32,6 +32,10 @@ class DataError(ValueError):
         return "\n".join([f"{len(self.args)} problems in the data:", *self.args[:LISTED], *more])
 
 
+class NothingThereError(DataError):
+    """A place that has nothing of what was looked for: for a part of a data set that is not everywhere, no fault."""
+
+
 def raise_all(problems: list[str]) -> None:
     """Raise one DataError for all problems, none for none."""
     if problems:

@@ -1,15 +1,15 @@
 """Image files as frames: decoded one by one when asked for, and checked together without decoding."""
 
-import os
-import stat
 from collections.abc import Iterable
 from functools import cached_property
-from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
 
 from datasets.errors import DataError, raise_all, shown
+from datasets.files import Files
+from datasets.framenames import FrameNames
 from datasets.sequence import Image
 
 _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
@@ -19,25 +19,31 @@ _AGAIN = "copy it again from the source of the data set"
 
 
 class ImageFiles:
-    """Frames from image files (JPEG or PNG, told by content), in the order given, decoded anew at each access.
+    """Frames from image files (JPEG or PNG, told by content) of one folder, in the order given, decoded at each access.
 
-    root: the folder that no file may lie outside of, links followed. Access raises DataError for a file that is
-    missing, truncated, undecodable or outside root: OpenCV alone would show a truncated JPEG with grey in its place.
+    Access raises DataError for a file that is missing, truncated, undecodable or outside the root of `files`: OpenCV
+    alone would show a truncated JPEG with grey in its place.
     """
 
-    def __init__(self, files: Iterable[Path], root: Path) -> None:
-        self.files = tuple(files)
-        self.root = root
+    def __init__(self, files: Files, folder: str, names: FrameNames) -> None:
+        self.files = files
+        self.folder = folder
+        self.names = names
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.names)
 
     def __getitem__(self, index: int, /) -> Image:
         try:
-            file = self.files[index]
+            file = self.file(index)
         except IndexError:
             raise IndexError(f"frame {index} of {len(self)}") from None
-        return _decode(file, self.root)
+        return _decode(self.files, file)
+
+    def file(self, index: int) -> str:
+        """A frame's file, relative to the root of `files`."""
+        name = self.names[index]
+        return f"{self.folder}/{name}" if self.folder else name
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -45,15 +51,16 @@ class ImageFiles:
         height, width = self[0].shape[:2]
         return width, height
 
-    def problems(self) -> list[str]:
-        """One message for each file that is missing, no file, empty, of another format, truncated or outside root.
+    def problems(self, indices: Iterable[int] | None = None) -> list[str]:
+        """One message for each file that is missing, no file, empty, of another format, truncated or outside the root.
 
-        Reads the first and last bytes of each; the whole of those only that do not end as they should.
+        Reads the first and last bytes of each; the whole of those only that do not end as they should. indices: of the
+        frames to look at, all by default.
         """
         found: list[str] = []
-        for file in self.files:
+        for index in range(len(self)) if indices is None else indices:
             try:
-                _check_ends(file, self.root)
+                _check_ends(self.files, self.file(index))
             except DataError as error:
                 found.extend(error.problems)
         return found
@@ -63,56 +70,47 @@ class ImageFiles:
         raise_all(self.problems())
 
 
-def inside(file: Path, root: Path) -> Path:
-    """The same path, if it lies within root after following links; else DataError: data never reach out of root."""
-    real_root = os.path.realpath(root)
-    if os.path.commonpath([real_root, os.path.realpath(file)]) != real_root:
-        raise DataError.at(file, f"leads out of {shown(root)}", "replace the link by a copy of what it points to")
-    return file
+class NoFrames:
+    """Frames of annotation that lies there without its images: as many as it has rows, and DataError for each."""
+
+    def __init__(self, files: Files, folders: Iterable[str], length: int) -> None:
+        self._where = " or ".join(shown(files.place(folder)) for folder in folders) or shown(files.root)
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int, /) -> Image:
+        self.refuse()
+
+    def refuse(self) -> NoReturn:
+        """Raise the DataError of any access."""
+        raise DataError(f"annotations only: no frames under {self._where}; add the images to track them")
 
 
-def _decode(file: Path, root: Path) -> Image:
-    _check_readable(file, root)
-    content = file.read_bytes()
-    _check_content(file, content)
+def _decode(files: Files, file: str) -> Image:
+    content = files.read(file)
+    _check_content(files, file, content)
     try:
-        # Decoded from memory, because OpenCV opens no path that its file functions cannot spell.
+        # Decoded from memory, because OpenCV opens no archive, and no path that its file functions cannot spell.
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         image = None
     if image is None:
-        raise DataError.at(file, "cannot be decoded as an image", _AGAIN)
+        raise DataError.at(files.place(file), "cannot be decoded as an image", _AGAIN)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _check_readable(file: Path, root: Path) -> None:
-    """Asked before a file is opened, because opening a named pipe would wait for ever."""
-    try:
-        ordinary = stat.S_ISREG(inside(file, root).stat().st_mode)
-    except FileNotFoundError:
-        raise DataError.at(file, "is missing", _AGAIN) from None
-    except OSError as error:
-        raise DataError.at(file, f"cannot be read ({error.strerror})", _AGAIN) from None
-    if not ordinary:
-        raise DataError.at(file, "is no ordinary file", _AGAIN)
-    if not os.access(file, os.R_OK):
-        raise DataError.at(file, "cannot be read (no permission)", "make it readable")
-
-
-def _check_ends(file: Path, root: Path) -> None:
+def _check_ends(files: Files, file: str) -> None:
     """Check a file by its first and last bytes, and by all of them only where those leave a doubt."""
-    _check_readable(file, root)
-    with file.open("rb") as opened:
-        head = opened.read(len(_PNG))
-        opened.seek(max(0, os.fstat(opened.fileno()).st_size - _TAIL))
-        tail = opened.read()
-    if not ((head.startswith(_JPEG) and _JPEG_END in tail) or (head == _PNG and _PNG_END in tail)):
-        _check_content(file, file.read_bytes())
+    head, tail = files.ends(file, _TAIL)
+    if not ((head.startswith(_JPEG) and _JPEG_END in tail) or (head.startswith(_PNG) and _PNG_END in tail)):
+        _check_content(files, file, files.read(file))
 
 
-def _check_content(file: Path, content: bytes) -> None:
+def _check_content(files: Files, file: str, content: bytes) -> None:
     if fault := _fault_of(content):
-        raise DataError.at(file, fault, _AGAIN)
+        raise DataError.at(files.place(file), fault, _AGAIN)
 
 
 def _fault_of(content: bytes) -> str | None:

@@ -11,21 +11,24 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from datasets.errors import DataError, shown
-from datasets.protocols import PROTOCOLS, SequenceList
+from datasets.protocols import DATA_SETS, PROTOCOLS, Progress, SequenceList
 from datasets.registry import unknown
 
 
-def open_protocol(name: str, given: Mapping[str, str]) -> SequenceList:
-    """The sequences of a protocol, from where its data lie; `given` as for `data_root`.
+def open_protocol(
+    name: str, given: Mapping[str, str], index: Path | None = None, progress: Progress | None = None
+) -> SequenceList:
+    """The sequences of a protocol, from where its data lie; `given` as for `data_root`; index: where one may be kept;
+    progress: told how far the making of it is.
 
     Raises UnknownName for no protocol, DataError where its data are not found.
     """
     protocol = PROTOCOLS[name]
-    return protocol.open(data_root(protocol.data, given) if protocol.data else None)
+    return protocol.open(data_root(protocol.data, given) if protocol.data else None, index, progress)
 
 
 def data_root(name: str, given: Mapping[str, str]) -> Path:
-    """The folder of the data set `name`. given: folders from the command line, which win over all others.
+    """The folder or zip archive of the data set `name`. given: those from the command line, which win over all others.
 
     Raises DataError, saying all ways to name the folder, where none is named or the one that is named is not there:
     a folder that was asked for is never replaced by another.
@@ -33,15 +36,18 @@ def data_root(name: str, given: Mapping[str, str]) -> Path:
     path, said_by = _named(name, given)
     if path is None:
         raise DataError(f"where the data set {name!r} lies is not known; {_ways(name)}")
-    if not path.is_dir():
-        raise DataError(f"{shown(path)} is no folder, but {said_by} names it for the data set {name!r}; {_ways(name)}")
+    if not path.is_dir() and not path.is_file():
+        raise DataError(
+            f"{shown(path)} is neither a folder nor an archive, but {said_by} names it for the data set {name!r};"
+            f" {_ways(name)}"
+        )
     return path
 
 
 def parse_data_options(options: Iterable[str]) -> dict[str, str]:
     """Folders by name from command-line values such as "otb=/data/otb100", the `given` of `data_root`.
 
-    Raises DataError for other than NAME=PATH, a name no protocol asks for, and a name given twice.
+    Raises DataError for other than NAME=PATH, a name of no data set, and a name given twice.
     """
     given: dict[str, str] = {}
     for option in options:
@@ -57,8 +63,8 @@ def parse_data_options(options: Iterable[str]) -> dict[str, str]:
 
 
 def data_names() -> list[str]:
-    """The data sets that some protocol needs a folder for."""
-    return sorted({protocol.data for protocol in PROTOCOLS.values() if protocol.data})
+    """The data sets that a folder can be named for."""
+    return sorted(DATA_SETS)
 
 
 def _variable(name: str) -> str:

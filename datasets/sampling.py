@@ -6,30 +6,39 @@ the numbers, and two variants of a study see the same pairs in the same order.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from datasets.boxes import clip
-from datasets.cropping import Window, crop, token_mask, window_around
-from datasets.sequence import Image, Sequence
+from datasets.augment import Augmentation, Pair, augmented
+from datasets.cropping import View, token_mask
+from datasets.geometries import GEOMETRIES, Jitter, Request
+from datasets.sequence import Sequence
 
-Augmentation = Literal["ostrack", "strong"]
+FramePairs = Literal["any", "causal", "interval"]
+"""Keys of FRAME_PAIRS."""
+
+Frames = NDArray[np.int64]
+"""Numbers of the frames that show the target and may be used, ascending, at least one."""
 
 ATTEMPTS = 12
 """Jitters tried before a pair is drawn anew (LoRAT's limit)."""
 
+CAUSAL_GAP, CAUSAL_GROWTH = 200, 5
+"""OSTrack: how far the search frame may lie behind the template, and what is added where there is none."""
+
+INTERVAL = 100
+"""LoRAT: how far the search frame may lie from the template, either way."""
+
 
 @dataclass(frozen=True)
 class PairGeometry:
-    """Sizes in pixels, factors of sqrt(w h), and the jitter of the search crop (OSTrack, section 4.1): its size is
-    multiplied by exp(scale_jitter x N(0, 1)), its centre moves by up to centre_jitter / 2 x sqrt(w h) per axis.
-    template_tokens: tokens along the template's side, for the foreground mask. image_pairs: share of pairs cut from one
-    and the same frame, as the published recipes cut theirs from COCO's images. augmentation: see `augmented`."""
+    """Sizes in pixels, factors as the crop geometry understands them, and the jitter of the search crop (see
+    `datasets.geometries.Jitter`). template_tokens: tokens along the template's side, for the foreground mask. image_pairs:
+    share of pairs cut from one and the same frame, as the published recipes cut theirs from COCO's images. augmentation:
+    see `datasets.augment`. geometry: a key of GEOMETRIES. frame_pairs: a key of FRAME_PAIRS."""
 
     template_size: int
     search_size: int
@@ -40,17 +49,8 @@ class PairGeometry:
     template_tokens: int
     image_pairs: float = 0.0
     augmentation: Augmentation = "ostrack"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """template, search: uint8 RGB crops (S, S, 3). truth: (4,) float32 xyxy in [0, 1] of the search crop, cut to it.
-    mask: (Nz,) bool, the template's tokens that the target touches."""
-
-    template: Image
-    search: Image
-    truth: NDArray[np.float32]
-    mask: NDArray[np.bool_]
+    geometry: str = "ostrack"
+    frame_pairs: FramePairs = "any"
 
 
 @dataclass(frozen=True)
@@ -70,90 +70,72 @@ class PairSampler:
             usable = frames[sequence.visible[frames]]
             if len(usable) == 0:
                 continue
-            first, second = np.sort(rng.choice(usable, size=2, replace=len(usable) < 2))
+            first, second = FRAME_PAIRS[self.geometry.frame_pairs](usable, rng)
             if rng.random() < self.geometry.image_pairs:
                 first = second
-            pair = self._pair(sequence, int(first), int(second), rng)
+            pair = self._pair(sequence, first, second, rng)
             if pair is not None:
                 return augmented(pair, self.geometry.augmentation, rng) if self.augment else pair
         raise ValueError("no pair with a visible target in 100 sequences: check the training data")
 
     def _pair(self, sequence: Sequence, first: int, second: int, rng: Generator) -> Pair | None:
-        geometry, box = self.geometry, sequence.boxes[second]
-        window = self._jittered(box, rng)
-        if window is None:
+        geometry, cutting = self.geometry, GEOMETRIES[self.geometry.geometry]
+        template, box = sequence.frames[first], sequence.boxes[first]
+        search, truth = sequence.frames[second], sequence.boxes[second]
+        request = Request(geometry.search_factor, geometry.search_size, (search.shape[1], search.shape[0]))
+        view = self._jittered(truth, request, rng)
+        if view is None:
             return None
-        around_template = window_around(sequence.boxes[first], geometry.template_factor)
+        extent = template.shape[1], template.shape[0]
+        around = cutting.around(box, Request(geometry.template_factor, geometry.template_size, extent))
         return Pair(
-            template=crop(sequence.frames[first], around_template, geometry.template_size),
-            search=crop(sequence.frames[second], window, geometry.search_size),
-            truth=window.to_crop(box).clip(0, 1).astype(np.float32),
-            mask=token_mask(around_template, sequence.boxes[first], geometry.template_tokens),
+            template=around.cut(template, geometry.template_size, cutting.outside(template)),
+            search=view.cut(search, geometry.search_size, cutting.outside(search)),
+            truth=view.to_crop(truth).clip(0, 1).astype(np.float32),
+            mask=token_mask(around, box, geometry.template_tokens),
         )
 
-    def _jittered(self, box: NDArray[np.float64], rng: Generator) -> Window | None:
-        """A search window around the jittered box that still shows at least half of the target, or None."""
+    def _jittered(self, box: NDArray[np.float64], request: Request, rng: Generator) -> View | None:
+        """The first of ATTEMPTS jittered views that shows enough of the target, or None."""
+        jitter = Jitter(self.geometry.scale_jitter, self.geometry.centre_jitter)
         for _ in range(ATTEMPTS):
-            size = box[2:] * np.exp(rng.standard_normal(2) * self.geometry.scale_jitter)
-            reach = np.sqrt(size.prod()) * self.geometry.centre_jitter
-            centre = box[:2] + box[2:] / 2 + (rng.random(2) - 0.5) * reach
-            window = window_around(np.concatenate([centre - size / 2, size]), self.geometry.search_factor)
-            inside = clip(box - (window.left, window.top, 0, 0), window.side, window.side)
-            if inside[2:].prod() >= 0.5 * box[2:].prod():
-                return window
+            view = GEOMETRIES[self.geometry.geometry].jittered(box, request, jitter, rng)
+            if view is not None:
+                return view
         return None
 
 
-def augmented(pair: Pair, kind: Augmentation, rng: Generator) -> Pair:
-    """`ostrack`: both grey with probability 0.05, both mirrored with 0.5, brightness x U(0.8, 1.2) each. `strong`: the same,
-    then LoRAT's: brightness, contrast and saturation jittered by 0.4 each, and both made grey, solarised or blurred."""
-    pair = _ostrack_augmented(pair, rng)
-    if kind == "ostrack":
-        return pair
-    template, search = _jittered_colours(pair.template, rng), _jittered_colours(pair.search, rng)
-    choice, sigma = int(rng.integers(3)), 0.1 + 1.9 * float(rng.random())
-    change = (_grey, _solarised, partial(_blurred, sigma=sigma))[choice]
-    return Pair(change(template), change(search), pair.truth, pair.mask)
+def _any(frames: Frames, rng: Generator) -> tuple[int, int]:
+    """Two of the frames, in their order; the only one twice."""
+    first, second = np.sort(rng.choice(frames, size=2, replace=len(frames) < 2))
+    return int(first), int(second)
 
 
-def _ostrack_augmented(pair: Pair, rng: Generator) -> Pair:
-    template, search, truth, mask = pair.template, pair.search, pair.truth, pair.mask
-    if rng.random() < 0.05:
-        template, search = _grey(template), _grey(search)
-    if rng.random() < 0.5:
-        side = round(len(mask) ** 0.5)
-        template, search = template[:, ::-1], search[:, ::-1]
-        truth = np.array([1 - truth[2], truth[1], 1 - truth[0], truth[3]], dtype=np.float32)
-        mask = mask.reshape(side, side)[:, ::-1].ravel()
-    gains = 0.8 + 0.4 * rng.random(2)
-    return Pair(_brighter(template, gains[0]), _brighter(search, gains[1]), truth, mask)
+def _causal(frames: Frames, rng: Generator) -> tuple[int, int]:
+    """OSTrack (the published code): the template is any frame but the last, the search frame any that follows within
+    CAUSAL_GAP frames; where there is none, both are drawn anew with a gap larger by CAUSAL_GROWTH. The only frame twice."""
+    if len(frames) == 1:
+        return int(frames[0]), int(frames[0])
+    gap = CAUSAL_GAP
+    while True:
+        first = int(rng.choice(frames[:-1]))
+        following = frames[(frames > first) & (frames <= first + gap)]
+        if len(following):
+            return first, int(rng.choice(following))
+        gap += CAUSAL_GROWTH
 
 
-def _grey(image: Image) -> Image:
-    return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2).astype(np.uint8)
+def _interval(frames: Frames, rng: Generator) -> tuple[int, int]:
+    """LoRAT (the published code): the template is any frame, the search frame any other within INTERVAL frames of it,
+    before or after; the same one where there is none."""
+    first = int(rng.choice(frames))
+    near = frames[(frames != first) & (np.abs(frames - first) <= INTERVAL)]
+    return first, int(rng.choice(near)) if len(near) else first
 
 
-def _brighter(image: Image, gain: float) -> Image:
-    return np.asarray(cv2.convertScaleAbs(np.ascontiguousarray(image), alpha=float(gain)), dtype=np.uint8)
-
-
-def _jittered_colours(image: Image, rng: Generator) -> Image:
-    """Brightness, contrast about the mean grey, and saturation, each times U(0.6, 1.4)."""
-    brightness, contrast, saturation = 0.6 + 0.8 * rng.random(3)
-    pixels = image.astype(np.float32) * brightness
-    grey = pixels.mean(axis=2, keepdims=True)
-    pixels = grey + (pixels - grey) * saturation
-    middle = pixels.mean()
-    return np.asarray((middle + (pixels - middle) * contrast).clip(0, 255), dtype=np.uint8)
-
-
-def _solarised(image: Image) -> Image:
-    """Pixels of 128 and above inverted."""
-    return np.where(image >= 128, 255 - image, image).astype(np.uint8)
-
-
-def _blurred(image: Image, sigma: float) -> Image:
-    """Gaussian blur; LoRAT's sigma is meant for crops of 224 px and shrinks with the crop."""
-    return np.asarray(
-        cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), sigma * image.shape[0] / 224), dtype=np.uint8
-    )
+FRAME_PAIRS: dict[FramePairs, Callable[[Frames, Generator], tuple[int, int]]] = {
+    "any": _any,
+    "causal": _causal,
+    "interval": _interval,
+}
+"""Rules for which frames make a pair: (template's, search's)."""

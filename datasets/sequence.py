@@ -26,6 +26,8 @@ class Sequence:
 
     boxes: (N, 4) float64, (x, y, w, h) in pixels, 0-based. visible: (N,) bool, False where the data set says
     that the target is absent or fully hidden. N is len(frames) for annotated videos and 1 for test-server videos.
+    A box may be NaN where the data set annotates no box. size: (width, height) of the frames where the data set's facts
+    say it, None where only decoding a frame would.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Sequence:
     boxes: NDArray[np.float64]
     visible: NDArray[np.bool_]
     attributes: frozenset[str] = field(default_factory=frozenset)
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4 or self.boxes.shape[0] != len(self.visible):

@@ -60,7 +60,8 @@ def make_sequence(
             f"need length >= 1, index >= 0 and sides of {_SMALLEST}..{_LARGEST}, got {length}, {index} and {size}"
         )
     plan = make_plan(Clip(StreamKey(domain, split, seed), index, length, size))
-    return Sequence(_name(domain, split, index), SyntheticFrames(plan), plan.boxes, plan.visible, attributes_of(plan))
+    name, attributes = _name(domain, split, index), attributes_of(plan)
+    return Sequence(name, SyntheticFrames(plan), plan.boxes, plan.visible, attributes, size)
 
 
 def _name(domain: str, split: str, index: int) -> str:

@@ -1,105 +1,142 @@
 """What a tracker costs by its construction: parameters and multiply-accumulates, on any machine, without weights.
 
-The model is built on the meta device, which allocates nothing, and one frame is traced. Two conventions of counting,
-since papers mix them: `all` counts linear layers, convolutions and both products of attention (as fvcore does, which adds
-normalisation layers; we do not); `linear and convolution only` leaves attention's products out (as thop does).
+The model is built on the meta device, which allocates nothing, and one frame is traced. The published model is counted:
+the last block with the template's queries too, which our forward leaves out (`macs_skipped`). Two conventions of
+counting, since papers mix them: `all` counts linear layers, convolutions and both products of attention, 2 L L d per
+block, and as `fvcore` also 5 per element that layer normalisation sees; `linear and convolution only` leaves attention's
+products and normalisation out (as thop does).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.record import PaperScale
-from trackers.adaptation import merge
+from trackers.adaptation import ADDED, merge
 from trackers.model import OneStreamTracker, build
 from trackers.spec import TrackerSpec
 
 LINEAR_AND_CONVOLUTION = {"mm", "addmm", "convolution"}
+QKV_MODULES = (".qkv", ".qkv.q", ".qkv.k", ".qkv.v")
+"""How the modules end that project to queries, keys and values: fused, or split where they cannot be fused."""
 
 
 @dataclass(frozen=True)
 class Macs:
     """Multiply-accumulates of one frame at batch 1: template and search through the encoder, and the head.
 
-    qkv: the part of linear_conv that the blocks' query, key and value projections take.
+    qkv: the part of linear_conv that the blocks' query, key and value projections take. layer_norm: what fvcore adds for
+    layer normalisation, 5 per element.
     """
 
     all: int
     linear_conv: int
     qkv: int
+    layer_norm: int
+
+    @property
+    def fvcore(self) -> int:
+        """As fvcore counts."""
+        return self.all + self.layer_norm
 
 
 def paper_scale(spec: TrackerSpec) -> PaperScale:
     """Parameters and MACs of a tracker at its own size, counted on the meta device."""
-    with torch.device("meta"):
-        model = build(spec, pretrained=False)
+    model = _weightless(spec)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    merged = merge(model)
-    assert isinstance(merged, OneStreamTracker)
-    macs = count_macs(merged)
+    macs = count_macs(_merged(model))
     return PaperScale(
-        params=sum(p.numel() for p in merged.parameters()),
+        params=sum(p.numel() for p in model.parameters()),
         trainable_params=trainable,
-        head_params=sum(p.numel() for p in merged.head.parameters()),
+        head_params=sum(p.numel() for p in model.head.parameters()),
         macs=macs.all,
         macs_linear_conv=macs.linear_conv,
-        qkv_params=sum(p.numel() for name, p in merged.named_parameters() if ".qkv." in name),
+        qkv_params=sum(p.numel() for name, p in model.named_parameters() if ".qkv." in name),
         qkv_macs=macs.qkv,
     )
 
 
-def count_macs(model: OneStreamTracker) -> Macs:
-    """MACs of tracking one frame, on the device the model is on (meta included)."""
+def _weightless(spec: TrackerSpec) -> OneStreamTracker:
+    with torch.device("meta"):
+        return build(spec, pretrained=False)
+
+
+def _merged(model: OneStreamTracker) -> OneStreamTracker:
+    merged = merge(model)
+    assert isinstance(merged, OneStreamTracker)
+    return merged
+
+
+def count_macs(model: OneStreamTracker, *, lean: bool = False) -> Macs:
+    """MACs of tracking one frame, on the device the model is on (meta included): of the published model, or (lean) of
+    what our forward computes of it."""
     crop = model.spec.crop
     device = next(model.parameters()).device
     template, search = (torch.zeros(1, 3, s, s, device=device) for s in (crop.template_size, crop.search_size))
     mask = torch.zeros(1, model.encoder.template_side**2, dtype=torch.bool, device=device)
-    training = model.training
-    model.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with _as_counted(model, lean), _normalised_elements(model) as normalised, FlopCounterMode(display=False) as counter:
         model(template, search, mask)
-    model.train(training)
     counts = counter.get_flop_counts()
     flops = {str(op).rsplit(".", 1)[-1]: count for op, count in counts["Global"].items()}
     linear_conv = sum(count for op, count in flops.items() if op in LINEAR_AND_CONVOLUTION)
-    qkv = sum(sum(ops.values()) for module, ops in counts.items() if module.endswith(".qkv"))
-    return Macs(all=sum(flops.values()) // 2, linear_conv=linear_conv // 2, qkv=qkv // 2)
+    qkv = sum(sum(ops.values()) for module, ops in counts.items() if module.endswith(QKV_MODULES))
+    return Macs(sum(flops.values()) // 2, linear_conv // 2, qkv // 2, 5 * sum(normalised))
 
 
-def layer_norm_macs(model: OneStreamTracker) -> int:
-    """What fvcore adds for layer normalisation in one frame: 5 per element that passes through."""
-    elements = 0
+@contextmanager
+def _as_counted(model: OneStreamTracker, lean: bool) -> Iterator[None]:
+    training, was_lean = model.training, model.encoder.lean
+    model.eval()
+    model.encoder.lean = lean
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+        model.encoder.lean = was_lean
 
-    def count(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        nonlocal elements
-        elements += inputs[0].numel()
 
-    hooks = [m.register_forward_pre_hook(count) for m in model.modules() if isinstance(m, torch.nn.LayerNorm)]
-    count_macs(model)
-    for hook in hooks:
-        hook.remove()
-    return 5 * elements
+@contextmanager
+def _normalised_elements(model: OneStreamTracker) -> Iterator[list[int]]:
+    """Collects the number of elements of every input to a layer normalisation."""
+    elements: list[int] = []
+
+    def note(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        elements.append(inputs[0].numel())
+
+    hooks = [m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, torch.nn.LayerNorm)]
+    try:
+        yield elements
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def cost_document(spec: TrackerSpec) -> dict[str, Any]:
-    """What `cost` prints of a tracker at its own size; MACs of the merged model and of the unmerged one, counted as fvcore
-    does (layer normalisation included), and as thop does (linear layers and convolutions, no product of attention)."""
-    with torch.device("meta"):
-        model = build(spec, pretrained=False)
+    """What `cost` prints of a tracker at its own size. params: in training, with what the adaptation adds
+    (adaptation_params). macs: of the merged model, as fvcore counts and as thop counts linear layers and convolutions;
+    macs_unmerged: with the adaptation beside the layers, as fvcore counts; macs_skipped: the part of macs.fvcore that our
+    forward leaves out, because nothing reads it."""
+    model = _weightless(spec)
     params = {name: p.numel() for name, p in model.named_parameters()}
-    norms = layer_norm_macs(model)
-    unmerged = count_macs(model).all + norms
-    merged = paper_scale(spec)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    unmerged = count_macs(model).fvcore
+    merged = _merged(model)
+    macs = count_macs(merged)
     return {
         "variant": spec.name,
         "params": sum(params.values()),
-        "trainable_params": merged.trainable_params,
-        "adaptation_params": sum(count for name, count in params.items() if ".lora_" in name),
-        "head_params": merged.head_params,
-        "inference_params": merged.params,
-        "macs": {"fvcore": merged.macs + norms, "thop_linear_conv_only": merged.macs_linear_conv},
+        "trainable_params": trainable,
+        "adaptation_params": sum(n for name, n in params.items() if any(fnmatchcase(name, p) for p in ADDED)),
+        "head_params": sum(p.numel() for p in merged.head.parameters()),
+        "inference_params": sum(p.numel() for p in merged.parameters()),
+        "macs": {"fvcore": macs.fvcore, "thop_linear_conv_only": macs.linear_conv},
         "macs_unmerged": unmerged,
+        "macs_skipped": macs.fvcore - count_macs(merged, lean=True).fvcore,
         "tokens": {"template": model.encoder.template_side**2, "search": model.encoder.search_side**2},
     }

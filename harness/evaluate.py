@@ -15,12 +15,20 @@ from harness.store import RunFolder
 from harness.train import load_trained
 from trackers.adaptation import merge
 from trackers.floors import FLOORS
-from trackers.inference import FrameTracker, NetworkTracker, Template, Trajectory, track_group, track_one_by_one
+from trackers.inference import (
+    Batch,
+    FrameTracker,
+    NetworkTracker,
+    Template,
+    Trajectory,
+    track_one_by_one,
+    track_together,
+)
 from trackers.model import OneStreamTracker, build
 from trackers.spec import FloorSpec, TrackerSpec
 
 SLOTS = 16
-"""Sequences tracked together. Part of what a result depends on: raise TRACKING_REVISION when it changes."""
+"""Sequences tracked together at most. Part of what a result depends on: raise TRACKING_REVISION when it changes."""
 
 
 def trained_model(folder: RunFolder) -> OneStreamTracker:
@@ -72,23 +80,24 @@ def _trajectories(
         todo = (sequences[i] for i, name in enumerate(sequences.names) if name in missing)
         yield from track_one_by_one(FLOORS[tracker.kind](), todo)
         return
-    network = NetworkTracker(trained_model(folder), device)
-    for first in range(0, len(sequences), SLOTS):
-        indices = range(first, min(first + SLOTS, len(sequences)))
-        if missing & {sequences.names[i] for i in indices}:
-            group = [sequences[i] for i in indices]
-            yield from track_group(network, group, _templates(evaluation, sequences, group, first))
+    opened = dict(enumerate(sequences))
+    batch = Batch(
+        open=opened.pop,  # so that the frames of a sequence go when it is done
+        template=_template_source(evaluation, sequences),
+        lengths=[len(sequence) for sequence in opened.values()],
+        wanted=frozenset(i for i, name in enumerate(sequences.names) if name in missing),
+        slots=SLOTS,
+    )
+    yield from track_together(NetworkTracker(trained_model(folder), device), batch)
 
 
-def _templates(
-    evaluation: Evaluation, sequences: SequenceList, group: list[Sequence], first: int
-) -> Callable[[int], Template]:
+def _template_source(evaluation: Evaluation, sequences: SequenceList) -> Callable[[int, Sequence], Template]:
     """Each sequence's own first frame, or under the shuffled-template control the next sequence's."""
-    if evaluation.control == "none":
-        return lambda i: (group[i].frames[0], group[i].boxes[0])
 
-    def another(i: int) -> Template:
-        other = sequences[(first + i + 1) % len(sequences)]
-        return other.frames[0], other.boxes[0]
+    def another(i: int, sequence: Sequence) -> Template:
+        return own(i, sequences[(i + 1) % len(sequences)])
 
-    return another
+    def own(i: int, sequence: Sequence) -> Template:
+        return sequence.frames[0], sequence.boxes[0]
+
+    return own if evaluation.control == "none" else another

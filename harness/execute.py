@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save as save_safetensors
 
+from datasets.atomic import write_bytes
 from datasets.errors import DataError
 from datasets.protocols import PROTOCOLS, SequenceList
 from datasets.synthetic import make_sequence
-from harness.atomic import write_bytes
+from datasets.training import TRAINING_SETS
 from harness.cost import count_macs, paper_scale
 from harness.devices import device_name, driver_version, resolve_device, usable_gpus
 from harness.errors import BadInput, RunFailed
@@ -21,7 +22,7 @@ from harness.pairs import pair_geometry, training_pairs, validation_pairs
 from harness.protocol_store import keep_protocol
 from harness.provenance import provenance
 from harness.record import Failure, Provenance, TrainingRecord
-from harness.spec import Evaluation
+from harness.spec import Evaluation, RunSpec, VideoData
 from harness.speed import FRAMES, measure_speed
 from harness.store import Progress, RunFolder, Store
 from harness.tasks import Device, PrepareTask, RunTask, SpeedTask, WorkerSettings
@@ -41,9 +42,9 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> None:
         folder.claim()
         try:
             if not isinstance(task.run.tracker, FloorSpec) and folder.training() is None:
-                _train(folder, device, settings)
+                _train(folder, task.roots, device, settings)
             for evaluation in task.evaluations:
-                _evaluate(folder, evaluation, task.roots, device)
+                _evaluate(folder, evaluation, _open(evaluation, task.roots, Path(settings.store)), device)
         except (BadInput, DataError):
             raise
         except Exception as error:
@@ -63,7 +64,9 @@ def prepare(task: PrepareTask, settings: WorkerSettings) -> Device:
         if store.paper_scale(spec) is None:
             store.set_paper_scale(spec, paper_scale(spec))
     for evaluation in task.protocols:
-        keep_protocol(store.protocol(evaluation), PROTOCOLS[evaluation.protocol], _open(evaluation, task.roots))
+        keep_protocol(
+            store.protocol(evaluation), PROTOCOLS[evaluation.protocol], _open(evaluation, task.roots, store.root)
+        )
     return Device(name=device_name(device), gpus=usable_gpus(device))
 
 
@@ -74,7 +77,7 @@ def measure(task: SpeedTask, settings: WorkerSettings) -> None:
     measure_speed([store.run(run) for run in task.runs], video, resolve_device(settings.device))
 
 
-def _train(folder: RunFolder, device: torch.device, settings: WorkerSettings) -> None:
+def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, settings: WorkerSettings) -> None:
     run = folder.run
     assert isinstance(run.tracker, TrackerSpec)
     assert run.recipe is not None
@@ -82,13 +85,14 @@ def _train(folder: RunFolder, device: torch.device, settings: WorkerSettings) ->
     where = _where(device, settings)
     torch.manual_seed(run.seed)
     model = build(run.tracker)
+    sets = _training_sets(run, roots, Path(settings.store))
     geometry = pair_geometry(run.tracker.crop, run.recipe, model.encoder.template_side)
     curve, cost = fit(
         Fit(
             model=model,
             recipe=run.recipe,
-            training=training_pairs(run.data, geometry, run.seed),
-            validation=validation_pairs(run.data, geometry),
+            training=training_pairs(run.data, geometry, run.seed, sets),
+            validation=validation_pairs(run.data, geometry, sets),
             seed=run.seed,
             checkpoint=folder.checkpoint,
             device=device,
@@ -106,8 +110,7 @@ def _train(folder: RunFolder, device: torch.device, settings: WorkerSettings) ->
     folder.finish_training(TrainingRecord(curve=curve, cost=cost, weights_digest=digest, where=where))
 
 
-def _evaluate(folder: RunFolder, evaluation: Evaluation, roots: dict[str, str], device: torch.device) -> None:
-    sequences = _open(evaluation, roots)
+def _evaluate(folder: RunFolder, evaluation: Evaluation, sequences: SequenceList, device: torch.device) -> None:
     report = _reporter(folder, f"track {evaluation.protocol}", len(sequences))
     evaluate(folder, evaluation, sequences, device, report)
 
@@ -126,9 +129,14 @@ def _reporter(folder: RunFolder, phase: str, total: int) -> Callable[[int], None
     return report
 
 
-def _open(evaluation: Evaluation, roots: dict[str, str]) -> SequenceList:
+def _training_sets(run: RunSpec, roots: dict[str, str], store: Path) -> dict[str, SequenceList]:
+    known = [TRAINING_SETS[name] for name in run.data.all_sets] if isinstance(run.data, VideoData) else []
+    return {kind.name: kind.open(Path(roots[kind.data]), store / "index") for kind in known}
+
+
+def _open(evaluation: Evaluation, roots: dict[str, str], store: Path) -> SequenceList:
     protocol = PROTOCOLS[evaluation.protocol]
-    sequences = protocol.open(Path(roots[protocol.data]) if protocol.data else None)
+    sequences = protocol.open(Path(roots[protocol.data]) if protocol.data else None, store / "index")
     if sequences.digest() != evaluation.data:
         raise BadInput(f"the data of protocol {protocol.name!r} changed while the study ran: start it again")
     return sequences

@@ -1,18 +1,19 @@
-"""Scores of one sequence and of a protocol, from boxes alone. Which toolkit's rules apply is a `Dialect`, printed beside
-every number. Everything here is a share in 0..1; tables and JSON multiply by 100.
-
-Per sequence only counts are kept (`Counts`), so an interval over sequences is a resampling of rows.
+"""Scores of sequences, read off their tallies by the rules of a dialect. Everything here is a share in 0..1; tables and
+JSON multiply by 100. A score is a ratio of sums over sequences, so an interval is a resampling of rows.
 """
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.boxes import Boxes, centre_error, iou, normalised_centre_error, valid
+from harness.dialects import DIALECTS, Curve, Dialect, Reading
+from harness.tally import GRID, TREATMENTS, Fact, Measured, Tally, Treated, tally
 
-OVERLAP_THRESHOLDS = np.arange(21) / 20
+__all__ = ["DIALECTS", "METRICS", "Curve", "Dialect", "Metric", "Tally", "curve", "tally", "treatments", "values"]
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -38,117 +39,165 @@ METRICS = {
         Metric("auc", "AUC", "area under the success curve: mean over 21 overlap thresholds"),
         Metric("precision", "P", "precision: share of frames with centre error of at most 20 px"),
         Metric("norm_precision", "P_norm", "normalised precision: share with normalised centre error of at most 0.2"),
+        Metric("op50", "OP50", "overlap precision: share of frames with IoU above 0.5"),
+        Metric("op75", "OP75", "overlap precision: share of frames with IoU above 0.75"),
+        Metric("norm_precision_at_20", "P_norm@.2", "share of frames with normalised centre error of at most 0.2"),
+        Metric("norm_precision_mean", "P_norm mean", "mean of the normalised precision curve over 0..0.5"),
     )
 }
 
 
-@dataclass(frozen=True)
-class Dialect:
-    """The rules of one toolkit. frames: `all` counts every annotated frame, frame 0 as a hit by definition;
-    `after-first` drops frame 0. pooling: `frames` concatenates all sequences' frames before averaging (GOT-10k),
-    `sequences` averages per-sequence values. clip: boxes are cut to the image first."""
-
-    name: str
-    description: str
-    frames: Literal["all", "after-first"]
-    pooling: Literal["frames", "sequences"]
-    clip: bool
-    metrics: tuple[str, ...]
+def treatments(dialects: Collection[Dialect]) -> tuple[Treated, ...]:
+    """The treatments of boxes that a tally needs for these dialects, besides "plain"."""
+    wanted = {"held" if d.degenerate == "hold" else "plain" for d in dialects if d.boxes == "as given"}
+    wanted |= {d.boxes for d in dialects}
+    return tuple(t for t in TREATMENTS if t in wanted)
 
 
-DIALECTS = {
-    d.name: d
-    for d in (
-        Dialect(
-            "got10k",
-            "GOT-10k toolkit: first frame dropped, boxes clipped to the image, hidden frames dropped, frames pooled",
-            frames="after-first",
-            pooling="frames",
-            clip=True,
-            metrics=("ao", "sr50", "sr75"),
-        ),
-        Dialect(
-            "ostrack",
-            "OSTrack/pytracking OPE: first frame counted as a hit, invalid or hidden frames miss success and precision"
-            " and hit normalised precision, all frames in the denominator, sequences averaged",
-            frames="all",
-            pooling="sequences",
-            clip=False,
-            metrics=("auc", "precision", "norm_precision"),
-        ),
-    )
-}
-DIALECT_OF = {metric: dialect.name for dialect in DIALECTS.values() for metric in dialect.metrics}
-
-
-@dataclass(frozen=True)
-class Counts:
-    """One sequence's sums: numerators by metric, frames counted by dialect, and the success curve's numerators (21,)."""
-
-    sums: dict[str, float]
-    frames: dict[str, int]
-    success: NDArray[np.float64]
-
-
-def count(
-    prediction: NDArray[np.float64],
-    truth: NDArray[np.float64],
-    visible: NDArray[np.bool_],
-    image_size: tuple[int, int],
-) -> Counts:
-    """Counts of one sequence. prediction, truth: (N, 4) boxes; visible: (N,); image_size: (width, height) in pixels.
-
-    Raises ValueError where the lengths differ or a predicted number is not finite: nothing is padded or cut.
-    """
-    if prediction.shape != truth.shape:
-        raise ValueError(f"{len(prediction)} predicted boxes for {len(truth)} true ones")
-    if not np.isfinite(prediction).all():
-        raise ValueError(f"predicted box {int(np.argmin(np.isfinite(prediction).all(axis=1)))} is not finite")
-    ao_frames, ao = _got10k(prediction, truth, visible, image_size)
-    ope_frames, ope, success = _ostrack(prediction, truth, visible)
-    return Counts(sums=ao | ope, frames={"got10k": ao_frames, "ostrack": ope_frames}, success=success)
-
-
-def _got10k(
-    prediction: NDArray[np.float64], truth: NDArray[np.float64], visible: NDArray[np.bool_], image_size: tuple[int, int]
-) -> tuple[int, dict[str, float]]:
-    overlap = iou(_bounded(prediction[1:], image_size), _bounded(truth[1:], image_size))[visible[1:]]
-    sums = {"ao": overlap.sum(), "sr50": (overlap > 0.5).sum(), "sr75": (overlap > 0.75).sum()}
-    return len(overlap), {key: float(value) for key, value in sums.items()}
-
-
-def _bounded(boxes: Boxes, image_size: tuple[int, int]) -> Boxes:
-    """Boxes cut to the image by GOT-10k's rule (`rect_iou`), which differs from `datasets.boxes.clip` left of and above
-    the image: the corner moves to the edge, and the size is cut only at the far edges."""
-    corner = boxes[:, :2].clip(0, image_size)
-    return np.concatenate([corner, boxes[:, 2:].clip(0, image_size - corner)], axis=1)
-
-
-def _ostrack(
-    prediction: NDArray[np.float64], truth: NDArray[np.float64], visible: NDArray[np.bool_]
-) -> tuple[int, dict[str, float], NDArray[np.float64]]:
-    boxes = np.concatenate([truth[:1], prediction[1:]])
-    counted = valid(truth) & visible
-    overlap = np.where(counted, iou(boxes, truth), -1.0)
-    error = np.where(counted, centre_error(boxes, truth), np.inf)
-    normalised = np.where(counted, np.nan_to_num(normalised_centre_error(boxes, truth)), -1.0)
-    success = (overlap[:, None] > OVERLAP_THRESHOLDS).sum(axis=0).astype(np.float64)
-    sums = {
-        "auc": float(success.mean()),
-        "precision": float((error <= 20).sum()),
-        "norm_precision": float((normalised <= 0.2).sum()),
-    }
-    return len(truth), sums, success
-
-
-def values(counts: list[Counts], metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def values(tallies: Sequence[Tally], metric: str, dialect: Dialect) -> tuple[Floats, Floats]:
     """Per-sequence numerators and weights of a metric: its value is numerators.sum() / weights.sum().
 
-    A dialect that averages sequences gives each the weight 1; one that pools frames, its frame count.
+    A dialect that averages sequences gives each the weight 1 (0 where nothing of it counts); one that pools frames, its
+    number of frames. Raises KeyError for a metric that the dialect does not define.
     """
-    dialect = DIALECTS[DIALECT_OF[metric]]
-    sums = np.array([c.sums[metric] for c in counts])
-    frames = np.array([float(c.frames[dialect.name]) for c in counts])
+    reading = dialect.readings[metric]
+    if reading.how == "mean overlap":
+        return _pooled(*_overlaps(tallies, dialect), dialect)
+    points, frames = _points(tallies, reading.curve, dialect)
+    numerators, weights = _pooled(_read(points, reading, dialect), frames, dialect)
+    if dialect.zero_curves == "dropped":
+        weights = np.where(points.sum(axis=1) > 0, weights, 0.0)
+    return numerators, weights
+
+
+def curve(tallies: Sequence[Tally], kind: Curve, dialect: Dialect) -> tuple[Floats, Floats, Floats]:
+    """Thresholds (T,), per-sequence numerators (S, T) and weights (S,): the curve is numerators.sum(0) / weights.sum()."""
+    points, frames = _points(tallies, kind, dialect)
+    share, weights = _pooled(points, frames, dialect)
+    if dialect.zero_curves == "dropped":
+        weights = np.where(points.sum(axis=1) > 0, weights, 0.0)
+    return thresholds(kind, dialect), share, weights
+
+
+def thresholds(kind: Curve, dialect: Dialect) -> Floats:
+    """A curve's thresholds: IoU, pixels, or share of the target's size."""
+    step = {"success": 100, "precision": 2, "norm_precision": 200}[kind]
+    return np.arange(GRID)[_on_grid(kind, dialect)] / step
+
+
+def _on_grid(kind: Curve, dialect: Dialect) -> slice:
+    number = dialect.overlap_points if kind == "success" else dialect.error_points
+    return slice(None, None, (GRID - 1) // (number - 1))
+
+
+def _pooled(sums: Floats, frames: Floats, dialect: Dialect) -> tuple[Floats, Floats]:
+    """Sums and weights by the dialect's pooling; sums are (S,) or (S, T)."""
     if dialect.pooling == "frames":
         return sums, frames
-    return np.divide(sums, frames, out=np.zeros_like(sums), where=frames > 0), np.ones_like(frames)
+    below = frames if sums.ndim == 1 else frames[:, None]
+    share: Floats = np.divide(sums, below, out=np.zeros_like(sums), where=below > 0)
+    return share, (frames > 0).astype(np.float64)
+
+
+def _read(points: Floats, reading: Reading, dialect: Dialect) -> Floats:
+    """One number of each sequence's points (S, T)."""
+    if reading.how == "mean":
+        return np.asarray(points.mean(axis=1))
+    if reading.how == "trapezoid":
+        return np.asarray((points[:, :-1] + points[:, 1:]).mean(axis=1) / 2)
+    at = np.flatnonzero(np.isclose(thresholds(reading.curve, dialect), reading.at or 0.0))
+    return np.asarray(points[:, at[0]])
+
+
+def _points(tallies: Sequence[Tally], kind: Curve, dialect: Dialect) -> tuple[Floats, Floats]:
+    """Numbers of frames at or beyond each threshold (S, T), and of frames that count (S,)."""
+    grid = _on_grid(kind, dialect)
+    fates, frames, owners = _fates(tallies, kind, dialect)
+    tables = [_table(_measured(one, dialect), kind, dialect)[:, grid] for one in tallies]
+    points = np.concatenate(tables).astype(np.float64) if tables else np.zeros((0, len(range(*grid.indices(GRID)))))
+    points *= (fates == "measure")[:, None]
+    points += np.where(fates == "hit", frames, 0.0)[:, None]
+    perfect = _PERFECT[dialect.overlap_test][grid] if kind == "success" else np.ones(points.shape[1])
+    points += np.where(fates == "perfect", frames, 0.0)[:, None] * perfect
+    return _by_owner(points, owners, len(tallies)), _by_owner(
+        np.where(fates == "drop", 0.0, frames), owners, len(tallies)
+    )
+
+
+_PERFECT = {">": np.r_[np.ones(GRID - 1), 0.0], ">=": np.ones(GRID)}
+"""Which IoU thresholds an IoU of 1 passes."""
+
+
+def _overlaps(tallies: Sequence[Tally], dialect: Dialect) -> tuple[Floats, Floats]:
+    """The sums of IoU over the frames that count, and their numbers, by sequence."""
+    fates, frames, owners = _fates(tallies, "success", dialect)
+    sums = np.concatenate([_measured(one, dialect).overlap for one in tallies]) if tallies else np.zeros(0)
+    sums = np.where(fates == "measure", sums, np.where(fates == "perfect", frames, 0.0))
+    counted = np.where(fates == "drop", 0.0, frames)
+    return _by_owner(sums, owners, len(tallies)), _by_owner(counted, owners, len(tallies))
+
+
+def _by_owner(rows: Floats, owners: NDArray[np.int64], number: int) -> Floats:
+    """Rows summed by sequence; their order is the sequences'."""
+    out = np.zeros((number, *rows.shape[1:]))
+    np.add.at(out, owners, rows)
+    return out
+
+
+def _fates(
+    tallies: Sequence[Tally], kind: Curve, dialect: Dialect
+) -> tuple[NDArray[np.str_], Floats, NDArray[np.int64]]:
+    """Of every class of every sequence: what becomes of its frames, how many there are, and whose they are."""
+    codes = np.concatenate([one.classes for one in tallies]) if tallies else np.zeros(0, dtype=np.uint8)
+    frames = np.concatenate([one.frames for one in tallies]) if tallies else np.zeros(0)
+    owners = np.repeat(np.arange(len(tallies)), [len(one.classes) for one in tallies])
+    fates = np.full(256, "", dtype="<U7")
+    for code in np.unique(codes):
+        fates[code] = _fate(int(code), kind, dialect)
+    return fates[codes], frames.astype(np.float64), owners
+
+
+def _measured(one: Tally, dialect: Dialect) -> Measured:
+    treated: Treated = "plain" if dialect.boxes == "as given" else dialect.boxes
+    if treated == "plain" and dialect.degenerate == "hold" and (one.classes & _LATE == Fact.DEGENERATE).any():
+        treated = "held"
+    if treated not in one.measured:
+        raise ValueError(f"dialect {dialect.name} needs {treated} boxes, which were not measured")
+    return one.measured[treated]
+
+
+_LATE = np.uint8(Fact.DEGENERATE | Fact.FIRST)
+"""Holding changes the boxes of a sequence where one is degenerate and not the first."""
+
+
+def _table(measured: Measured, kind: Curve, dialect: Dialect) -> NDArray[np.int32]:
+    if kind == "success":
+        return measured.above if dialect.overlap_test == ">" else measured.from_
+    if kind == "precision":
+        return measured.within if dialect.error_decimals is None else measured.within_rounded
+    divided_last = dialect.smallest_side or dialect.boxes == "rounded"
+    return measured.norm_broad_within if divided_last else measured.norm_within
+
+
+_VALID: Mapping[str, Fact] = {
+    "sized": Fact.SIZED,
+    "positive": Fact.SIZED | Fact.PLACED,
+    "centred": Fact.CENTRED,
+    "numeric": Fact.NUMERIC,
+    "any": Fact(0),
+}
+
+
+def _fate(code: int, kind: Curve, dialect: Dialect) -> str:
+    """What becomes of the frames of a class: measure, perfect (the truth stands for the prediction), hit, miss, drop."""
+    valid = _VALID[dialect.valid if kind == "success" else dialect.valid_error]
+    drop = dialect.denominator == "measured"
+    if code & Fact.FIRST and dialect.first == "dropped":
+        return "drop"
+    if dialect.flags == "used" and not code & Fact.VISIBLE:
+        return "drop" if drop else getattr(dialect.absent, kind)
+    if code & valid != valid:
+        return "drop" if drop else getattr(dialect.invalid, kind)
+    if code & Fact.FIRST and dialect.first == "truth":
+        return "perfect"
+    return "miss" if dialect.degenerate == "miss" and code & Fact.DEGENERATE else "measure"

@@ -1,6 +1,8 @@
 """Training and validation pairs of a run, as the training loop takes them."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TypedDict
 
 import numpy as np
@@ -10,10 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from datasets.benchmark import SequenceList
+from datasets.cropping import Crop
 from datasets.sampling import PairGeometry, PairSampler
 from datasets.sequence import Sequence
 from datasets.synthetic import make_sequence
-from harness.spec import Recipe, SyntheticData
+from datasets.training import Mixture
+from harness.spec import Recipe, SyntheticData, TrainingData, VideoData
 from trackers.spec import CropInput
 
 VALIDATION_SEED = 20_000
@@ -21,7 +26,8 @@ VALIDATION_CLIPS = 64
 
 
 class Batch(TypedDict):
-    """template, search: (B, 3, S, S) uint8; truth: (B, 4) float32 xyxy in [0, 1]; mask: (B, Nz) bool; B may be absent."""
+    """template, search: (B, 3, S, S), 0..255, uint8 or float32; truth: (B, 4) float32 xyxy in [0, 1]; mask: (B, Nz) bool; B
+    may be absent."""
 
     template: Tensor
     search: Tensor
@@ -48,7 +54,7 @@ class PairDataset(Dataset[Batch]):
         )
 
 
-def _channels_first(image: NDArray[np.uint8]) -> Tensor:
+def _channels_first(image: Crop) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
@@ -82,13 +88,24 @@ class ClipWindow:
         return self._clips[index]
 
 
-def training_pairs(data: SyntheticData, geometry: PairGeometry, seed: int) -> PairSampler:
+Sets = Mapping[str, SequenceList]
+"""Training sets by name, opened where their data lie."""
+NO_SETS: Sets = MappingProxyType({})
+
+
+def training_pairs(data: TrainingData, geometry: PairGeometry, seed: int, sets: Sets = NO_SETS) -> PairSampler:
     """The pairs that a run trains on; the run's seed decides which, the variant does not."""
+    if isinstance(data, VideoData):
+        weights = data.weights or (1.0,) * len(data.sets)
+        return PairSampler(Mixture(tuple(sets[name] for name in data.sets), weights), geometry, seed=seed)
     return PairSampler(ClipWindow(data), geometry, seed=seed)
 
 
-def validation_pairs(data: SyntheticData, geometry: PairGeometry) -> PairSampler:
+def validation_pairs(data: TrainingData, geometry: PairGeometry, sets: Sets = NO_SETS) -> PairSampler:
     """Pairs from clips that no training sees, the same for every run, not augmented."""
+    if isinstance(data, VideoData):
+        mixture = Mixture(tuple(sets[name] for name in data.validation), (1.0,) * len(data.validation))
+        return PairSampler(mixture, geometry, seed=VALIDATION_SEED, augment=False)
     fixed = data.model_copy(update={"clips": VALIDATION_CLIPS, "pairs_per_clip": 10**9})
     return PairSampler(ClipWindow(fixed, "val"), geometry, seed=VALIDATION_SEED, augment=False)
 
@@ -105,4 +122,6 @@ def pair_geometry(crop: CropInput, recipe: Recipe, template_tokens: int) -> Pair
         template_tokens=template_tokens,
         image_pairs=recipe.image_pairs,
         augmentation=recipe.augmentation,
+        geometry=crop.geometry,
+        frame_pairs=recipe.frame_pairs,
     )

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
+from datasets.atomic import write_bytes, write_text
 from datasets.registry import UnknownName, unknown
-from harness.atomic import write_bytes, write_text
 from harness.devices import device_name, driver_version
 from harness.pairs import pair_geometry, training_pairs, validation_pairs
 from harness.provenance import command_line, provenance
@@ -68,7 +68,9 @@ class ManyHeads(nn.Module):
         self.names = [spec.head.kind for spec in specs]
         self.encoder = OneStreamEncoder(vit, replace(specs[0], embedding=embedding, sparsity=None))
         side, dim = self.encoder.search_side, self.encoder.dim
-        self.heads = nn.ModuleList(HEADS[s.head.kind](s.head, dim, side, s.denoising) for s in specs)
+        self.heads = nn.ModuleList(
+            HEADS[s.head.kind](s.head, dim, side, denoising=s.denoising, labels=s.labels) for s in specs
+        )
         self.embeddings = [embedding.model_copy(update={"template_positions": how}) for how in ("interpolate", "slice")]
         self.normalise = Normalise()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -21,8 +22,20 @@ def progress_bars() -> Progress:
 
 
 @contextmanager
-def step_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """One bar; the yielded function takes the number of steps done."""
-    with progress_bars() as bars:
-        task = bars.add_task(description, total=total)
-        yield lambda done: bars.update(task, completed=done)
+def step_bar(description: str, total: int, *, after: float = 0.0) -> Iterator[Callable[[int], None]]:
+    """One bar; the yielded function takes the number of steps done. after: seconds that work must take to be shown."""
+    bars, begun = progress_bars(), monotonic()
+    task = bars.add_task(description, total=total)
+
+    def done(steps: int) -> None:
+        bars.update(task, completed=steps)
+        if not bars.live.is_started and monotonic() - begun >= after:
+            bars.start()
+
+    try:
+        if not after:
+            bars.start()
+        yield done
+    finally:
+        if bars.live.is_started:
+            bars.stop()

@@ -6,22 +6,30 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
+from datasets.atomic import write_bytes, write_text
 from datasets.protocols import Protocol, SequenceList
 from datasets.sequence import Image, Sequence
-from harness.atomic import write_bytes, write_text
 from harness.store import read_document
 
+ON_SERVER = (
+    "its true boxes are on the evaluation server; `python -m harness submit RUN --protocol {}` makes its archive"
+)
+"""What is said instead of a score, for a protocol by name."""
 STRIP_FRAMES = 6
 STRIP_WIDTH = 160
 
 
 class SequenceFacts(BaseModel):
-    """One sequence's annotation. boxes: (N, 4) xywh in pixels; size: (width, height) of its frames; strip: indices of
+    """One sequence's annotation. frames: of the video; boxes: (N, 4) xywh in pixels, NaN where none is annotated, N is 1
+    where the others are on an evaluation server; size: (width, height) of its frames; strip: indices of
     the frames kept as thumbnails, which are `scale` times the frame's size."""
 
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
     name: str
+    frames: int
     boxes: list[tuple[float, float, float, float]]
     visible: list[bool]
     size: tuple[int, int]
@@ -31,20 +39,30 @@ class SequenceFacts(BaseModel):
 
 
 class ProtocolRecord(BaseModel):
-    """A protocol as it was evaluated; digest is that of its data."""
+    """A protocol as it was evaluated. digest: that of its data; metrics, origin, one_shot: as `datasets.protocols.Protocol`
+    has them."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     name: str
     digest: str
     title: str
     description: str
     source: str
-    metrics: tuple[str, ...]
+    metrics: tuple[tuple[str, str], ...]
+    origin: int
+    one_shot: bool
     sequences: list[SequenceFacts]
 
     @property
     def frames(self) -> int:
         """Annotated frames over all sequences."""
         return sum(len(s.boxes) for s in self.sequences)
+
+    @property
+    def on_server(self) -> bool:
+        """Whether true boxes are on an evaluation server: results are submitted there instead of scored here."""
+        return any(len(s.boxes) < s.frames for s in self.sequences)
 
 
 def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> None:
@@ -67,6 +85,8 @@ def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> 
         description=protocol.description,
         source=protocol.source,
         metrics=protocol.metrics,
+        origin=protocol.origin,
+        one_shot=protocol.one_shot,
         sequences=facts,
     )
     write_text(folder / "protocol.json", record.model_dump_json())
@@ -90,6 +110,7 @@ def _facts(sequence: Sequence) -> tuple[SequenceFacts, dict[int, NDArray[np.uint
     scale = min(1.0, STRIP_WIDTH / width)
     facts = SequenceFacts(
         name=sequence.name,
+        frames=len(sequence),
         boxes=[(float(x), float(y), float(w), float(h)) for x, y, w, h in sequence.boxes],
         visible=[bool(v) for v in sequence.visible],
         size=(width, height),

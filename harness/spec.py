@@ -1,24 +1,28 @@
 """What is asked of the machine: a run, its evaluations, and the profile that sizes them. Imports no torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from datasets.sampling import Augmentation
+from datasets.augment import Augmentation
+from datasets.registry import unknown
+from datasets.sampling import FramePairs
+from datasets.training import TRAINING_SETS, one_shot
 from trackers.scale import Scale
 from trackers.spec import AnyTracker, FloorSpec, Frozen, TrackerSpec, fingerprint
 
-TRAINING_REVISION = 1
+TRAINING_REVISION = 2
 """Raised whenever the same specification would train to other weights, so that older runs are not taken for it."""
 
-TRACKING_REVISION = 1
+TRACKING_REVISION = 2
 """Raised whenever the same weights would track to other boxes."""
 
 
 class Recipe(Frozen):
     """How every variant of a study is trained. Learning rates as in OSTrack and DETRack: one for what starts from
     pretrained weights, one for what starts from scratch (head, token types, LoRA). Linear warm-up, then a cosine to
-    `final_share` of the peak. Every `checkpoint_every` steps the run is validated and can be resumed from there."""
+    `final_share` of the peak; layer_decay lowers it towards the input, by that factor per block (LoRAT's full fine-tuning).
+    Every `checkpoint_every` steps the run is validated and can be resumed from there."""
 
     steps: PositiveInt
     batch_size: PositiveInt
@@ -30,7 +34,9 @@ class Recipe(Frozen):
     clip_norm: PositiveFloat = 1.0
     centre_jitter: NonNegativeFloat = 3.0
     scale_jitter: NonNegativeFloat = 0.25
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     image_pairs: Annotated[float, Field(ge=0, le=1)] = 0.25
+    frame_pairs: FramePairs = "any"
     augmentation: Augmentation = "ostrack"
     validation_pairs: PositiveInt = 256
     checkpoint_every: PositiveInt = 50
@@ -50,13 +56,42 @@ class SyntheticData(Frozen):
     version: PositiveInt
 
 
+class VideoData(Frozen):
+    """Training pairs from videos and images on disk. sets: names in `datasets.training.TRAINING_SETS`, drawn by weights
+    (alike, where none are given); validation: sets that only the validation during training looks at."""
+
+    kind: Literal["videos"] = "videos"
+    sets: Annotated[tuple[str, ...], Field(min_length=1)]
+    weights: tuple[PositiveFloat, ...] = ()
+    validation: Annotated[tuple[str, ...], Field(min_length=1)] = ("got10k-val",)
+
+    @property
+    def all_sets(self) -> tuple[str, ...]:
+        """Those that have to lie somewhere."""
+        return (*self.sets, *self.validation)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        for name in self.all_sets:
+            if name not in TRAINING_SETS:
+                raise ValueError(unknown("training set", name, list(TRAINING_SETS)))
+        if self.weights and len(self.weights) != len(self.sets):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.sets)} training sets: give one each, or none")
+        if shared := set(self.sets) & set(self.validation):
+            raise ValueError(f"{', '.join(sorted(shared))}: trained on and validated on")
+        return self
+
+
+TrainingData = Annotated[SyntheticData | VideoData, Field(discriminator="kind")]
+
+
 class RunSpec(Frozen):
     """One training, or one floor that needs none. `weights` is the digest of the pretrained backbone's file, None where
     the backbone starts from scratch. Protocols are not part of it: one training serves any evaluation."""
 
     tracker: AnyTracker
     recipe: Recipe | None = None
-    data: SyntheticData | None = None
+    data: TrainingData | None = None
     weights: str | None = None
     seed: int = 0
     revision: int = TRAINING_REVISION
@@ -77,10 +112,27 @@ class RunSpec(Frozen):
         t = self.tracker
         if isinstance(t, FloorSpec):
             return t.kind
-        parts = [t.backbone, t.head.kind, t.adaptation.kind]
+        parts = [t.backbone.replace("/", "-"), t.head.kind, t.adaptation.kind]
         parts += ["ce"] if t.sparsity else []
         parts += ["dn"] if t.denoising else []
         return "-".join([*parts, f"s{self.seed}"])
+
+    @property
+    def training_sets(self) -> tuple[str, ...]:
+        """Names in `datasets.training.TRAINING_SETS`; generated clips are in none."""
+        return self.data.sets if isinstance(self.data, VideoData) else ()
+
+    @property
+    def trained_on(self) -> str:
+        """What it is trained on, in words."""
+        if isinstance(self.data, VideoData):
+            return ", ".join(self.data.sets)
+        return f"generated clips of the domain {self.data.domain}" if self.data else "nothing"
+
+    @property
+    def one_shot(self) -> bool:
+        """Whether it keeps to GOT-10k's rule: it learns nothing, or from GOT-10k's training videos alone."""
+        return self.data is None or one_shot(self.training_sets)
 
 
 Control = Literal["none", "shuffled-template"]
@@ -111,10 +163,10 @@ class Profile(Frozen):
     caveat: str
     scale: Scale | None = None
     recipe: Recipe
-    data: SyntheticData
+    data: TrainingData
     protocols: tuple[str, ...]
     worker_gigabytes: PositiveFloat = Field(description="memory that one worker needs, for planning", default=2.0)
     disk_gigabytes: PositiveFloat = Field(description="disk that one run needs, for refusing too little", default=0.05)
 
 
-__all__ = ["Evaluation", "Profile", "Recipe", "RunSpec", "SyntheticData", "TrackerSpec"]
+__all__ = ["Evaluation", "Profile", "Recipe", "RunSpec", "SyntheticData", "TrackerSpec", "TrainingData", "VideoData"]

@@ -22,13 +22,13 @@ from typing import TypeVar
 from filelock import FileLock
 from pydantic import BaseModel, ValidationError
 
-from harness.atomic import write_text
+from datasets.atomic import write_text
 from harness.errors import BadInput
 from harness.record import Failure, PaperScale, RunRecord, SequenceResult, Speed, TrainingRecord
 from harness.spec import Evaluation, RunSpec
 from trackers.spec import TrackerSpec, fingerprint
 
-FORMAT = 1
+FORMAT = 2
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -196,4 +196,8 @@ def read_document(path: Path, model: type[M]) -> M | None:
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
-        raise BadInput(f"{path} is damaged or of another version ({error.error_count()} faults): delete it") from error
+        first = error.errors()[0]["msg"]
+        raise BadInput(
+            f"{path} cannot be read: {error.error_count()} faults, the first is: {first}; where it is damaged or of another "
+            "version, delete it"
+        ) from error

@@ -18,14 +18,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from datasets.atomic import write_bytes
 from datasets.sampling import PairSampler
-from harness.atomic import write_bytes
 from harness.clock import PhaseClock, peak_rss_bytes
 from harness.devices import synchroniser
 from harness.pairs import Batch, PairDataset
 from harness.record import CurvePoint, TrainingCost
 from harness.spec import Recipe
 from trackers.adaptation import FROM_SCRATCH
+from trackers.backbones import learning_rate_scale
 from trackers.decoding import best_boxes
 from trackers.losses import box_iou
 
@@ -88,20 +89,22 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """AdamW's groups: pretrained parameters and new ones (by name) have their own learning rate; biases, norms and
     embeddings are not decayed (LoRAT's rule). Each group carries its peak rate as `peak`."""
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    groups: dict[tuple[bool, bool, float], list[Tensor]] = {}
+    depth = len({name.split(".")[2] for name, _ in model.named_parameters() if name.startswith("encoder.blocks.")})
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             new = any(fnmatchcase(name, pattern) for pattern in FROM_SCRATCH)
             decayed = parameter.dim() > 1 and "embedding" not in name
-            groups.setdefault((new, decayed), []).append(parameter)
+            share = learning_rate_scale(name, depth, recipe.layer_decay)
+            groups.setdefault((new, decayed, share), []).append(parameter)
     return [
         {
             "params": parameters,
-            "peak": recipe.lr_new if new else recipe.lr_backbone,
+            "peak": share * (recipe.lr_new if new else recipe.lr_backbone),
             "lr": 0.0,
             "weight_decay": recipe.weight_decay if decayed else 0.0,
         }
-        for (new, decayed), parameters in groups.items()
+        for (new, decayed, share), parameters in groups.items()
     ]
 
 

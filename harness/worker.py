@@ -11,8 +11,10 @@ import os
 import sys
 import threading
 
+from datasets.errors import DataError
 from harness.tasks import TASK, PrepareTask, RunTask, SpeedTask, WorkerSettings
 from harness.threads import quiet_threads
+from trackers.plugins import load_plugins
 
 BAD_INPUT = 2
 ORPHANED = 3
@@ -20,6 +22,11 @@ ORPHANED = 3
 
 def main() -> int:
     """Do the task on standard input: settings in the first line, the task in the second, both JSON."""
+    try:
+        load_plugins()
+    except DataError as error:
+        sys.stdout.write(str(error))
+        return BAD_INPUT
     settings = WorkerSettings.model_validate_json(sys.stdin.readline())
     task = TASK.validate_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -31,7 +38,6 @@ def _work(task: RunTask | PrepareTask | SpeedTask, settings: WorkerSettings) -> 
     import cv2
     import torch
 
-    from datasets.errors import DataError
     from harness.errors import BadInput, RunFailed
     from harness.execute import execute_run, measure, prepare
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from harness.metrics import DIALECT_OF, DIALECTS, METRICS, Counts, Dialect, Metric, values
+from harness.metrics import METRICS, Dialect, Metric, Tally, values
 from reports.block import Block
 from reports.notes import Notes
 from reports.results import ProtocolFacts, ProtocolResult, RowResult, StudyResult
@@ -56,34 +56,35 @@ def primary_metric(result: StudyResult, facts: ProtocolFacts) -> str:
 def complete(row: RowResult, facts: ProtocolFacts) -> ProtocolResult | None:
     """The row's result on a protocol, or None where it is absent or lacks a sequence: no mean is ever of a part."""
     found = row.protocols.get(facts.name)
-    return found if found is not None and len(found.counts) == found.expected else None
+    return found if found is not None and len(found.tallies) == found.expected else None
 
 
-def samples(found: ProtocolResult, metric: str) -> tuple[Floats, Floats]:
+def samples(found: ProtocolResult, facts: ProtocolFacts, metric: str) -> tuple[Floats, Floats]:
     """Numerators and weights of each sequence, in the order of the sequences' names."""
-    return values(ordered(found), metric)
+    return values(ordered(found), metric, facts.dialects[metric])
 
 
-def ordered(found: ProtocolResult) -> list[Counts]:
-    """Counts in the order of the sequences' names, so that rows pair and the result does not depend on the store."""
-    return [found.counts[name] for name in sorted(found.counts)]
+def ordered(found: ProtocolResult) -> list[Tally]:
+    """Tallies in the order of the sequences' names, so that rows pair and the result does not depend on the store."""
+    return [found.tallies[name] for name in sorted(found.tallies)]
 
 
-def paired(row: ProtocolResult, other: ProtocolResult, metric: str) -> Estimate | None:
+def paired(row: ProtocolResult, other: ProtocolResult, facts: ProtocolFacts, metric: str) -> Estimate | None:
     """Row minus other, or None where they were not evaluated on the same sequences."""
-    if row.counts.keys() != other.counts.keys():
+    if row.tallies.keys() != other.tallies.keys():
         return None
-    return paired_difference(samples(row, metric), samples(other, metric))
+    return paired_difference(samples(row, facts, metric), samples(other, facts, metric))
 
 
 def _metric(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Block, notes: Notes) -> None:
-    key, dialect = metric_key(facts.name, metric.key), DIALECTS[DIALECT_OF[metric.key]]
+    key, dialect = metric_key(facts.name, metric.key), facts.dialects[metric.key]
     footnotes = (notes.add(_rules(facts, dialect)), notes.add(METHOD))
     for row in result.rows:
         if found := complete(row, facts):
-            cell = cell_of(ratio_estimate(*samples(found, metric.key)), metric.scale)
-            few = (notes.add(FEW),) if len(found.counts) < FEW_SEQUENCES else ()
-            block.put(row.name, key, replace(cell, footnotes=few))
+            cell = cell_of(ratio_estimate(*samples(found, facts, metric.key)), metric.scale)
+            remarks = [FEW] if len(found.tallies) < FEW_SEQUENCES else []
+            remarks += [_not_one_shot(row, facts)] if facts.one_shot and not row.record.asked.one_shot else []
+            block.put(row.name, key, replace(cell, footnotes=tuple(notes.add(text) for text in remarks)))
         elif facts.name in row.protocols:
             block.put(row.name, key, Cell(footnotes=(notes.add(_incomplete(row, facts)),)))
     block.columns.append(
@@ -101,15 +102,22 @@ def _metric(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Bl
     )
 
 
+def _not_one_shot(row: RowResult, facts: ProtocolFacts) -> str:
+    return (
+        f"{facts.name} is for trackers trained on its own training videos alone; this one was trained on"
+        f" {row.record.asked.trained_on}: not comparable with figures published under that rule."
+    )
+
+
 def _rules(facts: ProtocolFacts, dialect: Dialect) -> str:
-    metrics = [METRICS[name] for name in facts.metrics if DIALECT_OF[name] == dialect.name]
+    metrics = [METRICS[name] for name, of in facts.dialects.items() if of.name == dialect.name]
     meanings = "; ".join(f"{metric.symbol}: {metric.description}" for metric in metrics)
     return f"Dialect {dialect.name}, {dialect.description}. {meanings}."
 
 
 def _incomplete(row: RowResult, facts: ProtocolFacts) -> str:
     found = row.protocols[facts.name]
-    return f"{row.name} on {facts.name}: {len(found.counts)} of {found.expected} sequences, so no mean."
+    return f"{row.name} on {facts.name}: {len(found.tallies)} of {found.expected} sequences, so no mean."
 
 
 def _difference(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Block, notes: Notes) -> None:
@@ -123,7 +131,7 @@ def _difference(result: StudyResult, facts: ProtocolFacts, metric: Metric, block
         found = complete(row, facts)
         if row.baseline or found is None:
             continue
-        cell = _delta_cell(paired(found, reference, metric.key), metric.scale, notes)
+        cell = _delta_cell(paired(found, reference, facts, metric.key), metric.scale, notes)
         own = block.cells[row.name][key]
         block.put(row.name, key, replace(own, delta=cell.delta, delta_low=cell.delta_low, delta_high=cell.delta_high))
         block.put(row.name, f"{key}:delta", cell)
@@ -156,9 +164,9 @@ def _sequences(result: StudyResult, facts: ProtocolFacts, block: Block) -> None:
     key = f"{facts.name}:n"
     for row in result.rows:
         if complete(row, facts):
-            block.put(row.name, key, Cell(value=float(len(row.protocols[facts.name].counts))))
+            block.put(row.name, key, Cell(value=float(len(row.protocols[facts.name].tallies))))
         elif found := row.protocols.get(facts.name):
-            block.put(row.name, key, Cell(text=f"{len(found.counts)} of {found.expected}"))
+            block.put(row.name, key, Cell(text=f"{len(found.tallies)} of {found.expected}"))
     block.columns.append(Column(key, "n", "seq.", 0, group=facts.name, note="number of sequences", panel="accuracy"))
 
 
@@ -167,10 +175,10 @@ def _floors_rule(result: StudyResult, facts: ProtocolFacts, metric: str, block: 
     variants = [(row, found) for row in result.rows if row.role == "variant" and (found := complete(row, facts))]
     if not variants:
         return
-    best, of_best = max(variants, key=lambda pair: _share(pair[1], metric))
+    best, of_best = max(variants, key=lambda pair: _share(pair[1], facts, metric))
     for floor in (row for row in result.rows if row.role != "variant"):
         found = complete(floor, facts)
-        difference = paired(found, of_best, metric) if found else None
+        difference = paired(found, of_best, facts, metric) if found else None
         if difference is None or difference.low is None or difference.high is None or difference.high < 0:
             continue
         key = metric_key(facts.name, metric)
@@ -192,8 +200,8 @@ def _in_words(difference: Estimate, metric: Metric) -> str:
     return shown.replace("-", "−")
 
 
-def _share(found: ProtocolResult, metric: str) -> float:
-    numerators, weights = samples(found, metric)
+def _share(found: ProtocolResult, facts: ProtocolFacts, metric: str) -> float:
+    numerators, weights = samples(found, facts, metric)
     share = float(numerators.sum() / weights.sum()) if weights.sum() else math.nan
     return -math.inf if math.isnan(share) else -share if METRICS[metric].lower_is_better else share
 

@@ -26,7 +26,7 @@ def _table(result: StudyResult, facts: ProtocolFacts) -> Table:
         question="A sequence counts under each of its attributes, so the rows are not independent of each other.",
         caveat="",
         columns=tuple(columns),
-        rows=tuple(_row(name, sequences, found, metric) for name, sequences in _members(facts).items()),
+        rows=tuple(_row(name, sequences, found, facts, metric) for name, sequences in _members(facts).items()),
     )
 
 
@@ -37,18 +37,23 @@ def _members(facts: ProtocolFacts) -> dict[str, list[str]]:
 
 
 def _row(
-    attribute: str, sequences: list[str], found: list[tuple[RowResult, ProtocolResult]], metric: Metric
+    attribute: str,
+    sequences: list[str],
+    found: list[tuple[RowResult, ProtocolResult]],
+    facts: ProtocolFacts,
+    metric: Metric,
 ) -> TableRow:
-    cells = {row.name: _cell(result, sequences, metric) for row, result in found}
+    cells = {row.name: _cell(result, sequences, facts, metric) for row, result in found}
     variants = [row.name for row, _ in found if row.role == "variant"]
     cells |= _ranked({name: cells[name] for name in variants}, metric)
     return TableRow(attribute, "variant", {":n": Cell(float(len(sequences)))} | cells)
 
 
-def _cell(result: ProtocolResult, sequences: list[str], metric: Metric) -> Cell:
-    if not result.counts.keys() >= set(sequences):
+def _cell(result: ProtocolResult, sequences: list[str], facts: ProtocolFacts, metric: Metric) -> Cell:
+    if not result.tallies.keys() >= set(sequences):
         return Cell()
-    return cell_of(ratio_estimate(*values([result.counts[name] for name in sequences], metric.key)), metric.scale)
+    tallies = [result.tallies[name] for name in sequences]
+    return cell_of(ratio_estimate(*values(tallies, metric.key, facts.dialects[metric.key])), metric.scale)
 
 
 def _ranked(cells: dict[str, Cell], metric: Metric) -> dict[str, Cell]:

@@ -19,13 +19,13 @@ SPECIAL = re.compile(r"([\\`*_{}\[\]()#|~!$])")
 
 def markdown(table: Table) -> str:
     """A GitHub table with a caveat above and footnotes below; best bold, second in italics."""
-    head = ["Row", *(_markdown_heading(column) for column in table.columns)]
+    head = [_md(table.corner), *(_markdown_heading(column) for column in table.columns)]
     lines = [f"# {_md(table.title)}", "", _md(table.question), ""]
     if table.caveat:
         lines = [f"> **{_md(table.caveat)}**", "", *lines]
     lines += [_line(head), _line(["---", *(":---" if _words(c, table) else "---:" for c in table.columns)])]
     lines += [_line([_markdown_name(row), *(_markdown_cell(row, c) for c in table.columns)]) for row in table.rows]
-    lines += ["", "**Bold**: best variant. *Italics*: second. –: missing.", ""]
+    lines += ["", f"**Bold**: best {table.subject}. *Italics*: second. –: missing.", ""]
     lines += [f"{number}. {_md(text)}" for number, text in enumerate(table.footnotes, 1)]
     if table.missing:
         lines += ["", "Missing:", "", *(f"- {_md(text)}" for text in table.missing)]
@@ -70,19 +70,22 @@ def _sup(footnotes: tuple[int, ...]) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """One line per row, full precision: value, low, high and n per figure. Missing is empty, as is not applicable."""
+    """One line per row, full precision: value, low, high and n per figure. Missing is empty, as is not applicable. A
+    study's rows say their role too."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "role", "baseline", *(head for c in table.columns for head in _csv_heads(c, table))])
+    study = table.subject == "variant"
+    names = ["row", "role", "baseline"] if study else [table.corner.lower()]
+    writer.writerow([*names, *(head for c in table.columns for head in _csv_heads(c, table))])
     for row in table.rows:
         fields = [field for c in table.columns for field in _csv_fields(row.cells.get(c.key), c, table)]
-        writer.writerow([_plain(row.name), row.role, int(row.baseline), *fields])
+        writer.writerow([_plain(row.name), *([row.role, int(row.baseline)] if study else []), *fields])
     return text.getvalue()
 
 
 def _csv_heads(column: Column, table: Table) -> list[str]:
     name = column.key if _words(column, table) or not column.unit else f"{column.key} [{column.unit}]"
-    return [name, *(f"{column.key} {part}" for part in _parts(column, table))]
+    return [_plain(name), *(_plain(f"{column.key} {part}") for part in _parts(column, table))]
 
 
 def _parts(column: Column, table: Table) -> list[str]:

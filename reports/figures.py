@@ -3,13 +3,11 @@ pyplot and its global state. The same input gives the same bytes: no dates, fixe
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from harness.metrics import METRICS, OVERLAP_THRESHOLDS
+from harness.metrics import DIALECTS, METRICS, curve
 from harness.record import CurvePoint
 from reports.accuracy import complete, metric_key, ordered, primary_metric
 from reports.costs import Cost, cost_of
@@ -25,7 +23,8 @@ PALETTE = ("#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#CA9161", "#5
 """seaborn's "colorblind" palette without its grey, which is the floors'."""
 GREY = "#777777"
 MARKERS = "osD^vPX*h"
-DASHES: tuple[Literal["--", ":", "-."], ...] = ("--", ":", "-.")
+Dash = Literal["-", "--", ":", "-."]
+DASHES: tuple[Dash, ...] = ("--", ":", "-.")
 STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -62,12 +61,12 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """How one row is drawn, the same in every figure."""
 
     colour: str
     marker: str
-    dash: Literal["-", "--", ":", "-."]
+    dash: Dash
 
 
 def pictures(result: StudyResult, table: Table) -> list[Picture]:
@@ -79,18 +78,24 @@ def pictures(result: StudyResult, table: Table) -> list[Picture]:
         return [p for draw in (_success, _training, _against_cost) if (p := draw(result, table, looks)) is not None]
 
 
-def _looks(result: StudyResult) -> dict[str, _Look]:
+def _looks(result: StudyResult) -> dict[str, Look]:
     variants = [row.name for row in result.rows if row.role == "variant"]
     others = [row.name for row in result.rows if row.role != "variant"]
-    looks = {n: _Look(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)], "-") for i, n in enumerate(variants)}
-    return looks | {n: _Look(GREY, "", DASHES[i % len(DASHES)]) for i, n in enumerate(others)}
+    return distinct_looks(variants) | {n: Look(GREY, "", DASHES[i % len(DASHES)]) for i, n in enumerate(others)}
 
 
-def _success(result: StudyResult, table: Table, looks: dict[str, _Look]) -> Picture | None:
+def distinct_looks(names: Sequence[str]) -> dict[str, Look]:
+    """A colour and a marker for each name; where colours run out, the line's dashes tell the rounds apart."""
+    dashes: tuple[Dash, ...] = ("-", *DASHES)
+    turns = ((divmod(index, len(PALETTE)), name) for index, name in enumerate(names))
+    return {name: Look(PALETTE[at], MARKERS[at], dashes[turn % len(dashes)]) for (turn, at), name in turns}
+
+
+def _success(result: StudyResult, table: Table, looks: dict[str, Look]) -> Picture | None:
     shown = [facts for facts in result.protocols if any(complete(row, facts) for row in result.rows)]
     if not shown:
         return None
-    figure, axes = _canvas(min(len(shown), 3), rows=-(-len(shown) // 3), height=3.4)
+    figure, axes = canvas(min(len(shown), 3), rows=-(-len(shown) // 3), height=3.4)
     areas = {facts.name: _success_axes(result, facts, looks, ax) for facts, ax in zip(shown, axes, strict=False)}
     for ax in axes[len(shown) :]:
         ax.set_axis_off()
@@ -99,29 +104,28 @@ def _success(result: StudyResult, table: Table, looks: dict[str, _Look]) -> Pict
         "Success: share of frames (averaged over sequences, dialect ostrack) whose overlap exceeds the threshold; in the"
         " legend the mean of its 21 points. Bands of the variants: pointwise 95 % bootstrap over sequences."
     )
-    return _picture("success", figure, alt, caption)
+    return picture("success", figure, alt, caption)
 
 
-def _success_axes(result: StudyResult, facts: ProtocolFacts, looks: dict[str, _Look], ax: "Axes") -> dict[str, float]:
+def _success_axes(result: StudyResult, facts: ProtocolFacts, looks: dict[str, Look], ax: "Axes") -> dict[str, float]:
     areas = {}
     for row in result.rows:
         found = complete(row, facts)
         if found is None:
             continue
-        counts, look = ordered(found), looks[row.name]
-        shares = np.array([c.success / max(c.frames["ostrack"], 1) for c in counts]) * 100
-        curve, low, high = curve_band(shares, np.ones(len(shares)))
-        areas[row.name] = float(curve.mean())
-        line = ax.plot(OVERLAP_THRESHOLDS, curve, color=look.colour, linestyle=look.dash, linewidth=1.4)[0]
+        thresholds, shares, weights = curve(ordered(found), "success", DIALECTS["ostrack"].on(facts.name))
+        mean, low, high = curve_band(100 * shares, weights)
+        areas[row.name], look = float(mean.mean()), looks[row.name]
+        line = ax.plot(thresholds, mean, color=look.colour, linestyle=look.dash, linewidth=1.4)[0]
         line.set(marker=look.marker, markevery=4, markersize=4)
         if row.role == "variant":
-            ax.fill_between(OVERLAP_THRESHOLDS, low, high, color=look.colour, alpha=0.1, linewidth=0)
+            ax.fill_between(thresholds, low, high, color=look.colour, alpha=0.1, linewidth=0)
     ax.set(title=facts.name, xlabel="overlap threshold", ylabel="success (%)", xlim=(0, 1), ylim=(0, 101))
-    _legend(ax, {f"{name}  {area:.1f}": looks[name] for name, area in areas.items()}, "upper right")
+    legend(ax, {f"{name}  {area:.1f}": looks[name] for name, area in areas.items()}, "upper right")
     return areas
 
 
-def _against_cost(result: StudyResult, table: Table, looks: dict[str, _Look]) -> Picture | None:
+def _against_cost(result: StudyResult, table: Table, looks: dict[str, Look]) -> Picture | None:
     if not result.protocols:
         return None
     facts = result.protocols[0]
@@ -132,13 +136,13 @@ def _against_cost(result: StudyResult, table: Table, looks: dict[str, _Look]) ->
     known = [panel for panel in _cost_panels() if any(panel[1](cost) is not None for cost in scored)]
     if not known:
         return None
-    figure, axes = _canvas(len(known), height=2.9, sharey=True)
+    figure, axes = canvas(len(known), height=2.9, sharey=True)
     for (label, of), ax in zip(known, axes, strict=True):
         points = {name: x for name, cost in costs.items() if (x := of(cost)) is not None}
         _cost_axes(points, cells, result, looks, ax)
         ax.set_xlabel(label)
     axes[0].set_ylabel(f"{metric.symbol} ({metric.unit}), {facts.name}")
-    _legend(axes[-1], {row.name: looks[row.name] for row in result.rows if cells[row.name].value is not None}, "right")
+    legend(axes[-1], {row.name: looks[row.name] for row in result.rows if cells[row.name].value is not None}, "right")
     alt = f"{metric.symbol} against speed, training time and size: " + _listed(
         {name: cells[name].value or 0.0 for name in costs if cells[name].value is not None}
     )
@@ -146,7 +150,7 @@ def _against_cost(result: StudyResult, table: Table, looks: dict[str, _Look]) ->
         f"{metric.symbol} with its 95 % interval against measured cost, profile {result.profile.name}. Grey lines: floors"
         " and controls."
     )
-    return _picture("accuracy-cost", figure, f"{alt}.", caption)
+    return picture("accuracy-cost", figure, f"{alt}.", caption)
 
 
 def _cost_panels() -> tuple[tuple[str, Callable[[Cost], float | None]], ...]:
@@ -158,7 +162,7 @@ def _cost_panels() -> tuple[tuple[str, Callable[[Cost], float | None]], ...]:
 
 
 def _cost_axes(
-    points: dict[str, float], cells: dict[str, Cell], result: StudyResult, looks: dict[str, _Look], ax: "Axes"
+    points: dict[str, float], cells: dict[str, Cell], result: StudyResult, looks: dict[str, Look], ax: "Axes"
 ) -> None:
     for name, x in points.items():
         cell, look = cells[name], looks[name]
@@ -173,17 +177,17 @@ def _cost_axes(
     ax.margins(x=0.15)
 
 
-def _training(result: StudyResult, table: Table, looks: dict[str, _Look]) -> Picture | None:
+def _training(result: StudyResult, table: Table, looks: dict[str, Look]) -> Picture | None:
     curves = {row.name: row.record.training.curve for row in _trained(result) if row.record.training}
     if not any(curves.values()):
         return None
-    figure, (left, right) = _canvas(2, height=2.7)
-    for name, curve in curves.items():
-        _line(left, [(p.step, 100 * p.validation_iou) for p in curve if p.validation_iou is not None], looks[name])
-        _line(right, [(p.step, total_loss(p)) for p in curve if p.losses], looks[name], marked=False)
+    figure, (left, right) = canvas(2, height=2.7)
+    for name, points in curves.items():
+        _line(left, [(p.step, 100 * p.validation_iou) for p in points if p.validation_iou is not None], looks[name])
+        _line(right, [(p.step, total_loss(p)) for p in points if p.losses], looks[name], marked=False)
     left.set(xlabel="step", ylabel="validation IoU (%)")
     right.set(xlabel="step", ylabel="total loss")
-    _legend(left, {name: looks[name] for name in curves}, "lower right")
+    legend(left, {name: looks[name] for name in curves}, "lower right")
     last = {
         n: 100 * v[-1]
         for n, c in curves.items()
@@ -192,7 +196,7 @@ def _training(result: StudyResult, table: Table, looks: dict[str, _Look]) -> Pic
     caption = (
         "Training: mean IoU on held-out pairs, and the sum of the losses; losses of different heads do not compare."
     )
-    return _picture("training", figure, f"Training curves. Last validation IoU in percent: {_listed(last)}.", caption)
+    return picture("training", figure, f"Training curves. Last validation IoU in percent: {_listed(last)}.", caption)
 
 
 def _trained(result: StudyResult) -> Iterator[RowResult]:
@@ -204,21 +208,24 @@ def total_loss(point: CurvePoint) -> float:
     return point.losses.get("total", sum(point.losses.values()))
 
 
-def _line(ax: "Axes", points: list[tuple[int, float]], look: _Look, marked: bool = True) -> None:
+def _line(ax: "Axes", points: list[tuple[int, float]], look: Look, marked: bool = True) -> None:
     x, y = [p[0] for p in points], [p[1] for p in points]
     ax.plot(x, y, color=look.colour, marker=look.marker if marked else "", markersize=4, linewidth=1.4)
 
 
-def _canvas(columns: int, height: float, rows: int = 1, sharey: bool = False) -> tuple["Figure", list["Axes"]]:
+def canvas(
+    columns: int, height: float, rows: int = 1, sharey: bool = False, width: float | None = None
+) -> tuple["Figure", list["Axes"]]:
+    """A figure and its axes, row by row. height: that of one row, in inches; width: None for what fits the columns."""
     from matplotlib.figure import Figure
 
-    width = {1: 5.6, 2: 7.2}.get(columns, 9.4)
+    width = width or {1: 5.6, 2: 7.2}.get(columns, 9.4)
     figure = Figure(figsize=(width, height * rows), layout="constrained")
     axes = figure.subplots(rows, columns, sharey=sharey, squeeze=False)
     return figure, list(axes.flat)
 
 
-def _legend(ax: "Axes", rows: dict[str, _Look], place: str) -> None:
+def legend(ax: "Axes", rows: dict[str, Look], place: str) -> None:
     """A legend whose texts are set afterwards, since matplotlib drops labels that start with an underscore."""
     from matplotlib.lines import Line2D
 
@@ -227,8 +234,8 @@ def _legend(ax: "Axes", rows: dict[str, _Look], place: str) -> None:
         for look in rows.values()
     ]
     where = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)} if place == "right" else {"loc": place}
-    legend = ax.legend(handles, [str(index) for index in range(len(rows))], **where)
-    for text, name in zip(legend.get_texts(), rows, strict=True):
+    drawn = ax.legend(handles, [str(index) for index in range(len(rows))], **where)
+    for text, name in zip(drawn.get_texts(), rows, strict=True):
         text.set_text(name)
 
 
@@ -236,7 +243,8 @@ def _listed(values: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
 
 
-def _picture(name: str, figure: "Figure", alt: str, caption: str) -> Picture:
+def picture(name: str, figure: "Figure", alt: str, caption: str) -> Picture:
+    """A drawn figure as files, always the same bytes."""
     from matplotlib import rc_context
 
     svg, pdf = io.BytesIO(), io.BytesIO()

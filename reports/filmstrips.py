@@ -66,7 +66,9 @@ def _of_row(result: StudyResult, facts: ProtocolFacts, row: RowResult) -> list[S
     found, metric = row.protocols.get(facts.name), METRICS[primary_metric(result, facts)]
     if found is None:
         return []
-    scores = {name: score for name in sorted(facts.strips) if (score := _score(found, name, metric.key)) is not None}
+    scores = {
+        name: score for name in sorted(facts.strips) if (score := _score(found, facts, name, metric.key)) is not None
+    }
     if not scores:
         return []
     ascending = sorted(scores, key=lambda name: -scores[name] if metric.lower_is_better else scores[name])
@@ -80,10 +82,10 @@ def _of_row(result: StudyResult, facts: ProtocolFacts, row: RowResult) -> list[S
     ]
 
 
-def _score(found: ProtocolResult, sequence: str, metric: str) -> float | None:
-    if sequence not in found.boxes or sequence not in found.counts:
+def _score(found: ProtocolResult, facts: ProtocolFacts, sequence: str, metric: str) -> float | None:
+    if sequence not in found.boxes or sequence not in found.tallies:
         return None
-    numerators, weights = values([found.counts[sequence]], metric)
+    numerators, weights = values([found.tallies[sequence]], metric, facts.dialects[metric])
     return float(numerators[0] / weights[0]) if weights[0] > 0 else None
 
 

@@ -17,6 +17,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def page(result: StudyResult, table: Table, pictures: list[Picture]) -> str:
     """index.html: no script, no network; a content security policy in the page forbids both."""
+    return render("page.html", _view(result, table, pictures))
+
+
+def render(template: str, view: dict[str, Any]) -> str:
+    """A page made from a template; a name that the template uses and the view lacks is an error."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -24,7 +29,7 @@ def page(result: StudyResult, table: Table, pictures: list[Picture]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(_view(result, table, pictures)) + "\n"
+    return environment.get_template(template).render(view) + "\n"
 
 
 def _view(result: StudyResult, table: Table, pictures: list[Picture]) -> dict[str, Any]:

@@ -30,19 +30,20 @@ ESCAPES = {
 } | {character: f"\\{character}" for character in "&%$#_{}"}
 
 
-def latex(table: Table) -> str:
+def latex(*tables: Table) -> str:
     r"""One `table*` per panel with its own notes. Needs \usepackage{booktabs}; best bold, second underlined."""
-    return PREAMBLE + "\n".join(_float(table, panel, at) for at, panel in enumerate(panels(table, COLUMN_LIMIT)))
+    floats = (_float(t, panel, at) for t in tables for at, panel in enumerate(panels(t, COLUMN_LIMIT)))
+    return PREAMBLE + "\n".join(floats)
 
 
 def _float(table: Table, panel: Panel, at: int) -> str:
     caveat = rf" \textbf{{{escape(table.caveat)}}}" if table.caveat else ""
     title = escape(table.title) + (", continued" if at else "")
-    legend = "Best variant bold, second underlined, -- missing." if at == 0 else ""
+    legend = f"Best {table.subject} bold, second underlined, -- missing." if at == 0 else ""
     return (
         "\\begin{table*}[t]\n\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}\n"
         f"\\caption{{{title}.{caveat} {legend}}}\\smallskip\n"
-        f"{_tabular(panel)}\n\\par\\smallskip\n{_notes(table, panel, at)}\\end{{table*}}\n"
+        f"{_tabular(panel, table.corner)}\n\\par\\smallskip\n{_notes(table, panel, at)}\\end{{table*}}\n"
     )
 
 
@@ -61,11 +62,11 @@ def _printable(character: str) -> bool:
     )
 
 
-def _tabular(panel: Panel) -> str:
+def _tabular(panel: Panel, corner: str) -> str:
     """The row's name, then the panel's columns."""
     alignment = "l" + "".join("l" if not column.group else "c" for column in panel.columns)
     lines = [rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}", r"\toprule"]
-    lines += [*_group_heads(panel.columns), *_heads(panel.columns)]
+    lines += [*_group_heads(panel.columns), *_heads(panel.columns, corner)]
     previous = None
     for row in panel.rows:
         lines.append(r"\midrule" if row.role != previous else r"\addlinespace[1pt]")
@@ -84,9 +85,9 @@ def _group_heads(columns: tuple[Column, ...]) -> list[str]:
     return [_cells(titles), "".join(rules)] if rules else []
 
 
-def _heads(columns: tuple[Column, ...]) -> list[str]:
+def _heads(columns: tuple[Column, ...], corner: str) -> list[str]:
     heads = [(escape(c.symbol) + _sup(c.footnotes), escape(f"({c.unit})") if c.unit else "") for c in columns]
-    return _two_lines(*zip(("Row", ""), *heads, strict=True))
+    return _two_lines(*zip((escape(corner), ""), *heads, strict=True))
 
 
 def _name(row: TableRow) -> tuple[str, str]:

@@ -117,7 +117,7 @@ def _reason(row: RowResult, protocol: str) -> str:
     if row.record.failure is not None:
         return f"failed: {row.record.failure.summary}"
     if found := row.protocols.get(protocol):
-        return f"{len(found.counts)} of {found.expected} sequences"
+        return f"{len(found.tallies)} of {found.expected} sequences"
     return "not evaluated"
 
 

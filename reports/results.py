@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablations.study import Study
-from harness.metrics import Counts
+from harness.metrics import Dialect, Tally
 from harness.record import PaperScale, RunRecord
 from harness.spec import Profile
 from reports.table import Role
@@ -14,10 +14,10 @@ from reports.table import Role
 
 @dataclass(frozen=True)
 class ProtocolResult:
-    """One row on one protocol. counts: sequence name to its counts; expected: how many sequences the protocol has;
+    """One row on one protocol. tallies: sequence name to its tally; expected: how many sequences the protocol has;
     boxes: sequence name to predicted boxes (N, 4)."""
 
-    counts: dict[str, Counts]
+    tallies: dict[str, Tally]
     expected: int
     boxes: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
@@ -51,16 +51,24 @@ class FilmStrip:
 
 @dataclass(frozen=True)
 class ProtocolFacts:
-    """What a protocol is, for the page: names, size, dialects by metric, attributes of each sequence, film strips."""
+    """What a protocol is, for the page. dialects: each metric's, as it applies to this protocol, in the columns' order;
+    one_shot: whether its rules restrict what trackers may be trained on; attributes: those of each sequence; strips: film
+    strips by sequence."""
 
     name: str
     description: str
     source: str
     sequences: int
     frames: int
-    metrics: tuple[str, ...]
+    dialects: dict[str, Dialect]
+    one_shot: bool = False
     attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     strips: dict[str, FilmStrip] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics of its columns, in order."""
+        return tuple(self.dialects)
 
 
 @dataclass(frozen=True)

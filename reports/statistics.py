@@ -82,6 +82,25 @@ def curve_band(numerators: Floats, weights: Floats) -> tuple[Floats, Floats, Flo
     return whole, low, high
 
 
+def signed_rank(differences: Floats) -> float | None:
+    """Two-sided p value of the Wilcoxon signed-rank test that paired differences (n,) are symmetric about 0.
+
+    Differences of exactly 0 are ranked and then left out (Pratt, 1959): they count towards there being none. The null
+    distribution is exact for up to 50 differences without zeros and ties, else the normal one. 1 where all are 0, None
+    for no differences. Raises ValueError for a difference that is not finite.
+    """
+    if not np.isfinite(differences).all():
+        raise ValueError("a signed-rank test needs finite differences")
+    if not differences.any():
+        return 1.0 if len(differences) else None
+    from scipy.stats import wilcoxon
+
+    sizes = np.abs(differences)
+    exact = len(sizes) <= 50 and sizes.all() and len(np.unique(sizes)) == len(sizes)
+    found = wilcoxon(differences, zero_method="pratt", method="exact" if exact else "approx")
+    return float(found.pvalue)
+
+
 @lru_cache(maxsize=8)
 def multiplicities(n: int, resamples: int, seed: int) -> Floats:
     """How often each of n sequences is drawn, (resamples, n); the same matrix for the same arguments."""

@@ -76,7 +76,8 @@ class TableRow:
 @dataclass(frozen=True)
 class Table:
     """caveat is the first thing a reader must know, "" where the numbers compare with the paper's; missing names every
-    run that should be in the table and is not, with the reason."""
+    run that should be in the table and is not, with the reason. corner heads the rows' names; subject is what best and
+    second are among: a study's "variant", or "tracker"."""
 
     title: str
     question: str
@@ -85,3 +86,5 @@ class Table:
     rows: tuple[TableRow, ...]
     footnotes: tuple[str, ...] = ()
     missing: tuple[str, ...] = field(default_factory=tuple)
+    corner: str = "Row"
+    subject: str = "variant"

@@ -30,8 +30,10 @@ class TerminalTable:
         yield Text(f"{table.title}: {table.question}", style="bold")
         for columns in _fitting(table, options.max_width):
             yield Text("")
-            yield _rich(panel_of(table, columns))
-        yield Text("*: baseline; bold: best variant; underlined: second; –: missing; blank: cannot exist", style="dim")
+            yield _rich(panel_of(table, columns), table.corner)
+        baseline = "*: baseline; " if any(row.baseline for row in table.rows) else ""
+        marks = f"bold: best {table.subject}; underlined: second; –: missing; blank: cannot exist"
+        yield Text(baseline + marks, style="dim")
         for number, text in enumerate(table.footnotes, 1):
             yield Padding(Text(f"{number} {text}"), (0, 0, 0, 1))
         for text in table.missing:
@@ -60,11 +62,11 @@ def _width(table: Table, column: Column) -> int:
     return max(len(line) for text in texts for line in text.plain.split("\n"))
 
 
-def _rich(panel: Panel) -> RichTable:
+def _rich(panel: Panel, corner: str) -> RichTable:
     titles = dict.fromkeys(column.group for column in panel.columns if column.group)
     title = Text(" | ".join(titles), style="italic") if titles else None
     shown = RichTable(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    shown.add_column("Row", no_wrap=True)
+    shown.add_column(Text(corner), no_wrap=True)
     for column in panel.columns:
         shown.add_column(_head(column), justify="right" if column.group else "left", no_wrap=True)
     for row, following in zip(panel.rows, (*panel.rows[1:], None), strict=True):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.atomic import write_bytes
+from datasets.atomic import write_bytes
 from reports.pivot import pivot
 from reports.results import StudyResult
 from reports.table import Table

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import harness
 from ablations.catalogue import STUDIES
-from harness.metrics import Counts, count
+from harness.metrics import DIALECTS, Dialect, Tally, tally
 from harness.record import (
     CurvePoint,
     Failure,
@@ -88,7 +88,7 @@ def study_result(sequences: int = SEQUENCES) -> StudyResult:
         source="this project's generator, seeds 900000 to 900047",
         sequences=sequences,
         frames=sequences * FRAMES,
-        metrics=("ao", "sr50", "auc", "precision", "norm_precision"),
+        dialects=dialects("ao", "sr50", "auc", "precision", "norm_precision"),
         attributes={name: attributes(name) for name in names(sequences)},
         strips={name: film_strip(name) for name in names(sequences)},
     )
@@ -135,9 +135,14 @@ def protocol_result(row: str, noise: float, sequences: int = SEQUENCES) -> Proto
     return ProtocolResult({name: score(name, boxes[name]) for name in boxes}, sequences, boxes)
 
 
-def score(name: str, boxes: NDArray[np.float64]) -> Counts:
-    """The counts of one sequence's boxes."""
-    return count(boxes, truth(name), np.ones(FRAMES, dtype=bool), (WIDTH, HEIGHT))
+def dialects(*metrics: str) -> dict[str, Dialect]:
+    """Each metric's dialect: GOT-10k's for its three, OSTrack's on LaSOT for the others."""
+    return {m: DIALECTS["got10k" if m in ("ao", "sr50", "sr75") else "ostrack"].on("lasot") for m in metrics}
+
+
+def score(name: str, boxes: NDArray[np.float64]) -> Tally:
+    """The tally of one sequence's boxes."""
+    return tally(boxes, truth(name), np.ones(FRAMES, dtype=bool), size=(WIDTH, HEIGHT))
 
 
 def record(tracker: AnyTracker, name: str, dirty: bool = False) -> RunRecord:

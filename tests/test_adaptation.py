@@ -1,20 +1,38 @@
-"""LoRA: what is added, how it starts, and that folding it in changes nothing but the modules."""
+"""Adaptation: what each method adds and how it starts, what trains, and that merging changes nothing but the modules."""
 
+import math
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import pytest
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from test_spec import SCALE
 from timm.layers.attention import Attention
 from torch import Tensor, nn
 
-from trackers.adaptation import SplitQKV, merge
+from trackers.adaptation import ADDED, METHODS, Bottleneck, merge
+from trackers.blocks import SplitQKV
 from trackers.model import OneStreamTracker, build
 from trackers.scale import at_scale
-from trackers.spec import FullFineTuning, LoRA, LoRATarget, TrackerSpec, replace
+from trackers.spec import (
+    IA3,
+    Adaptation,
+    Adapter,
+    BitFit,
+    FrozenBackbone,
+    FullFineTuning,
+    InputEmbedding,
+    LoRA,
+    LoRATarget,
+    Prompts,
+    TrackerSpec,
+    replace,
+)
 from trackers.variants import VARIANTS
 
+KINDS = ("weight", "bias")
 INITS: tuple[Literal["lora", "lorat"], ...] = ("lora", "lorat")
 OSTRACK = VARIANTS["ostrack-256"]
 MINI = at_scale(VARIANTS["ostrack-256-mlp"], SCALE)
@@ -31,7 +49,7 @@ def trained(model: OneStreamTracker) -> OneStreamTracker:
     """With factors that do something, as after training."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if ".lora_" in name:
+            if any(fnmatchcase(name, pattern) for pattern in ADDED):
                 parameter.add_(torch.randn_like(parameter) * 0.3)
     return model
 
@@ -79,7 +97,7 @@ def test_only_the_asked_layers_are_adapted() -> None:
 def test_split_qkv_is_the_fused_layer_exactly() -> None:
     for bias in (True, False):
         fused, x = nn.Linear(24, 72, bias=bias), torch.randn(2, 5, 24)
-        split = SplitQKV(fused)
+        split = SplitQKV.of(fused)
         assert [part.out_features for part in (split.q, split.k, split.v)] == [24, 24, 24]
         q, k, v = fused(x).chunk(3, dim=-1)
         torch.testing.assert_close(split(x), torch.cat([q, k, v], dim=-1), atol=1e-6, rtol=1e-6)
@@ -115,28 +133,200 @@ def test_the_factors_are_scaled_by_alpha_over_rank() -> None:
     torch.testing.assert_close(layer(x), base(x) + 3 * (x @ a.T @ b.T), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "lora", [LoRA(rank=8), LoRA(rank=4, alpha=12, targets=("q", "v")), LoRA(rank=4, targets=("fc1",))]
-)
-def test_merging_computes_the_same_without_lora(lora: LoRA) -> None:
-    model = trained(seeded(MINI, adaptation=lora))
+MERGING: dict[str, Adaptation] = {
+    "lora": LoRA(rank=8),
+    "lora-alpha": LoRA(rank=4, alpha=12, targets=("q", "v")),
+    "lora-one": LoRA(rank=4, targets=("fc1",)),
+    "rslora": LoRA(rank=4, alpha=8, rslora=True),
+    "dora": LoRA(rank=4, alpha=8, dora=True, init="lora"),
+    "dropout": LoRA(rank=4, dropout=0.5),
+    "ia3": IA3(),
+}
+
+
+@pytest.mark.parametrize("adaptation", MERGING.values(), ids=MERGING)
+def test_merging_computes_the_same_without_the_method(adaptation: Adaptation) -> None:
+    model = trained(seeded(MINI, adaptation=adaptation))
     before = predicted(model)
-    assert (before - predicted(seeded(MINI))).abs().max() > 3e-4, "the factors must matter"
+    assert (before - predicted(seeded(MINI))).abs().max() > 3e-4, "what was added must matter"
     merged = merge(model)
     torch.testing.assert_close(predicted(model), before, atol=1e-5, rtol=1e-5)
     assert merged is model
-    assert not any(isinstance(m, (LoraLayer, SplitQKV)) for m in model.modules())
+    assert not any(isinstance(m, (BaseTunerLayer, SplitQKV)) for m in model.modules())
     assert all(isinstance(m.qkv, nn.Linear) for m in model.modules() if isinstance(m, Attention))
     plain = seeded(MINI)
     assert {n: p.shape for n, p in model.state_dict().items()} == {n: p.shape for n, p in plain.state_dict().items()}
 
 
-def test_merging_twice_is_harmless_and_a_plain_model_stays_as_it_is() -> None:
-    model = merge(trained(seeded(MINI, adaptation=LoRA(rank=8))))
+@pytest.mark.parametrize("adaptation", [Adapter(width=8), Prompts(count=3)], ids=["adapter", "prompts"])
+def test_what_cannot_be_folded_stays(adaptation: Adaptation) -> None:
+    model = trained(seeded(MINI, adaptation=adaptation))
+    before, state = predicted(model), list(model.state_dict())
+    assert predicted(merge(model)).equal(before)  # type: ignore[arg-type]
+    assert list(model.state_dict()) == state
+
+
+@pytest.mark.parametrize("adaptation", [LoRA(rank=8), IA3(), FullFineTuning()], ids=lambda a: a.kind)
+def test_merging_twice_is_refused_and_changes_nothing(adaptation: Adaptation) -> None:
+    model = merge(trained(seeded(MINI, adaptation=adaptation)))
     once = {name: value.clone() for name, value in model.state_dict().items()}
-    again = merge(model).state_dict()
+    with pytest.raises(ValueError, match="merged already"):
+        merge(model)
+    again = model.state_dict()
     assert once.keys() == again.keys()
     assert all(again[n].equal(v) for n, v in once.items())
+
+
+def test_merging_leaves_a_plain_model_as_it_is() -> None:
     plain = seeded(MINI)
     kept = {name: value.clone() for name, value in plain.state_dict().items()}
-    assert all(merge(plain).state_dict()[n].equal(v) for n, v in kept.items())
+    state = merge(plain).state_dict()
+    assert state.keys() == kept.keys()
+    assert all(state[n].equal(v) for n, v in kept.items())
+
+
+BLOCKS = [f"encoder.blocks.{i}" for i in range(4)]
+NEW = {
+    "encoder.embedding.token_types",
+    *(f"head.{m}.{i}.{k}" for m in ("score", "box") for i in (0, 2, 4) for k in KINDS),
+}
+TRAINS: dict[str, tuple[Adaptation, set[str]]] = {
+    "frozen": (FrozenBackbone(), set()),
+    "lora": (
+        LoRA(rank=2, targets=("q", "fc1")),
+        {f"{b}.{m}.lora_{x}.default.weight" for b in BLOCKS for m in ("attn.qkv.q", "mlp.fc1") for x in "AB"},
+    ),
+    "dora": (
+        LoRA(rank=2, targets=("proj",), dora=True, init="lora"),
+        {f"{b}.attn.proj.lora_{x}.default.weight" for b in BLOCKS for x in ("A", "B", "magnitude_vector")},
+    ),
+    "adapter": (Adapter(width=4), {f"{b}.drop_path1.adapter.{i}.{k}" for b in BLOCKS for i in (0, 2) for k in KINDS}),
+    "ia3": (IA3(), {f"{b}.{m}.ia3_l.default" for b in BLOCKS for m in ("attn.qkv.k", "attn.qkv.v", "mlp.fc2")}),
+    "prompts": (Prompts(count=2), {"encoder.prompts.tokens"}),
+    "bitfit": (
+        BitFit(),
+        {"encoder.project.bias", "encoder.norm.bias"}
+        | {f"{b}.{m}.bias" for b in BLOCKS for m in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")},
+    ),
+}
+LORAT_EMBEDDING = InputEmbedding(positions="shared", template_positions="slice", token_types=3)
+
+
+@pytest.mark.parametrize("name", TRAINS)
+def test_exactly_the_named_parameters_train_and_only_they_get_gradients(name: str) -> None:
+    adaptation, expected = TRAINS[name]
+    model = trained(seeded(MINI, adaptation=adaptation, embedding=LORAT_EMBEDDING)).train()
+    assert {n for n, p in model.named_parameters() if p.requires_grad} == expected | NEW
+    terms = model(*IMAGES, torch.ones(2, 16, dtype=torch.bool), torch.tensor([[0.2, 0.2, 0.7, 0.8]] * 2))
+    assert isinstance(terms, dict)
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    assert {n for n, p in model.named_parameters() if p.grad is not None} == expected | NEW
+
+
+def test_every_method_is_held_to_its_names() -> None:
+    assert {adaptation.kind for adaptation, _ in TRAINS.values()} | {"full"} == set(METHODS)
+    everything = seeded(MINI, embedding=LORAT_EMBEDDING)
+    assert all(p.requires_grad for p in everything.parameters())
+
+
+@pytest.mark.parametrize(
+    ("adaptation", "asked", "moves"),
+    [
+        *((FullFineTuning(), None, True), (FullFineTuning(), False, False), (FrozenBackbone(), None, False)),
+        *((FrozenBackbone(), True, True), (LoRA(rank=2), None, False), (LoRA(rank=2), True, True)),
+        *((BitFit(), None, False), (BitFit(), True, True)),
+    ],
+)
+def test_positions_move_as_the_embedding_says(adaptation: Adaptation, asked: bool | None, moves: bool) -> None:
+    embedding = InputEmbedding(trainable_positions=asked)
+    model = seeded(MINI, adaptation=adaptation, embedding=embedding)
+    tables = [p for n, p in model.named_parameters() if n.endswith("_positions")]
+    assert [p.requires_grad for p in tables] == [moves, moves]
+
+
+def test_the_final_norm_can_be_left_trainable() -> None:
+    model = seeded(MINI, adaptation=FrozenBackbone(), train_norm=True)
+    trains = {n for n, p in model.named_parameters() if p.requires_grad and n.startswith("encoder.")}
+    assert trains == {"encoder.norm.weight", "encoder.norm.bias"}
+
+
+@pytest.mark.parametrize("adaptation", [Adapter(), Adapter(init="zero"), IA3(), BitFit(), LoRA(init="gaussian")])
+def test_these_start_as_the_pretrained_model(adaptation: Adaptation) -> None:
+    plain, started = seeded(MINI), seeded(MINI, adaptation=adaptation)
+    torch.testing.assert_close(predicted(started), predicted(plain), atol=1e-6, rtol=1e-5)
+
+
+def test_the_adapter_published_moves_by_its_last_bias_alone() -> None:
+    """Which is why `identity` is the default: there the upper layer's weights move at once, the lower's after them."""
+    for init, expected in (("zero", {"2.bias"}), ("identity", {"2.bias", "2.weight"})):
+        model = seeded(MINI, adaptation=Adapter.model_validate({"width": 4, "init": init})).train()
+        terms = model(*IMAGES, None, torch.tensor([[0.2, 0.2, 0.7, 0.8]] * 2))
+        assert isinstance(terms, dict)
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        names = {n.split(".adapter.")[1] for n, p in model.named_parameters() if ".adapter." in n and p.grad.any()}  # type: ignore[union-attr]
+        assert names == expected
+
+
+def test_the_adapter_corrects_what_the_attention_branch_adds() -> None:
+    torch.manual_seed(0)
+    adapter, x = Bottleneck(nn.Identity(), 6, Adapter(width=3)), torch.randn(2, 5, 6)
+    for parameter in adapter.parameters():
+        nn.init.normal_(parameter)
+    lower, _, upper = adapter.adapter
+    assert isinstance(lower, nn.Linear) and isinstance(upper, nn.Linear)
+    torch.testing.assert_close(adapter(x), x + upper(nn.functional.gelu(lower(x))))
+    model = seeded(MINI, adaptation=Adapter(width=4))
+    assert isinstance(model.get_submodule("encoder.blocks.2.drop_path1"), Bottleneck)
+
+
+def test_ia3_scales_keys_values_and_the_mlps_inner_layer() -> None:
+    model = trained(seeded(MINI, adaptation=IA3()))
+    block: Any = model.get_submodule("encoder.blocks.1")
+    x, hidden = torch.randn(3, 128), torch.randn(3, 512)
+    for layer in (block.attn.qkv.k, block.attn.qkv.v):
+        torch.testing.assert_close(layer(x), layer.get_base_layer()(x) * layer.ia3_l["default"].flatten())
+    fc2 = block.mlp.fc2
+    torch.testing.assert_close(fc2(hidden), fc2.get_base_layer()(hidden * fc2.ia3_l["default"].flatten()))
+    assert not isinstance(block.attn.qkv.q, BaseTunerLayer)
+
+
+def test_gaussian_init_is_one_over_the_rank() -> None:
+    model = seeded(MINI, adaptation=LoRA(rank=16, init="gaussian"))
+    factors = torch.cat([p.flatten() for n, p in model.named_parameters() if ".lora_A." in n])
+    assert factors.std().item() == pytest.approx(1 / 16, rel=0.02)
+    assert not any(p.any() for n, p in model.named_parameters() if ".lora_B." in n)
+
+
+def test_rslora_scales_by_alpha_over_the_root_of_the_rank() -> None:
+    model = trained(seeded(MINI, adaptation=LoRA(rank=4, alpha=12, rslora=True)))
+    layer: Any = model.get_submodule("encoder.blocks.1.mlp.fc1")
+    a, b, base = layer.lora_A["default"].weight, layer.lora_B["default"].weight, layer.get_base_layer()
+    x = torch.randn(3, 128)
+    torch.testing.assert_close(layer(x), base(x) + 6 * (x @ a.T @ b.T), atol=1e-5, rtol=1e-5)
+
+
+def test_lora_dropout_is_for_training() -> None:
+    model = trained(seeded(MINI, adaptation=LoRA(rank=4, dropout=0.5)))
+    assert predicted(model).equal(predicted(model))
+    assert not predicted(model.train()).equal(predicted(model))
+
+
+def test_prompts_are_fresh_in_every_block_and_leave_no_trace_of_their_own() -> None:
+    """Against a slow reference: each block over its prompts and the tokens, whose outputs at the prompts are dropped."""
+    model = trained(seeded(MINI, adaptation=Prompts(count=3)))
+    encoder: Any = model.encoder
+    template, search = (torch.randn(2, 3, side, side) for side in (32, 64))
+    with torch.no_grad():
+        z, x = encoder.embedding(encoder._patches(template), encoder._patches(search), None)
+        tokens = torch.cat([z, x], dim=1)
+        for depth, block in enumerate(encoder.blocks):
+            prompts = encoder.prompts.tokens[depth].expand(2, -1, -1)
+            tokens = block(torch.cat([prompts, tokens], dim=1))[:, 3:]
+        expected = encoder.norm(tokens)[:, z.shape[1] :]
+        found = encoder(template, search, None, 1.0).features
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    bound = math.sqrt(6 / (3 * 8**2 + 128))
+    drawn = seeded(MINI, adaptation=Prompts(count=50)).encoder.prompts.tokens
+    assert drawn.shape == (4, 50, 128)
+    assert 0.99 * bound < drawn.abs().max() <= bound
+    assert drawn.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.02)

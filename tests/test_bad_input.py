@@ -111,10 +111,10 @@ def test_data_that_are_not_there(store: Path, tmp_path: Path) -> None:
     message = refusal(store, *otb)
     assert "where the data set 'otb' lies is not known; give --data otb=PATH, or set TRACKABLATE_DATA_OTB" in message
     message = refusal(store, *otb, "--data", f"otb={tmp_path / 'nowhere'}")
-    assert f"{tmp_path / 'nowhere'} is no folder, but --data names it" in message
+    assert f"{tmp_path / 'nowhere'} is neither a folder nor an archive, but --data names it" in message
     (tmp_path / "empty").mkdir()
     message = refusal(store, *otb, "--data", f"otb={tmp_path / 'empty'}")
-    assert f"{tmp_path / 'empty'}: holds no OTB sequence; expected <Name>/img/0001.jpg" in message
+    assert f"{tmp_path / 'empty'}: holds no sequence of OTB100; expected <Name>/img/0001.jpg" in message
     assert not store.exists()
 
 
@@ -132,7 +132,7 @@ def make_clip(root: Path) -> Path:
 def no_box(folder: Path) -> str:
     file = folder / "groundtruth_rect.txt"
     file.write_text("5,6,20,16\n5,6,wide,16\n5,6,20,16\n")
-    return f"{file}, line 2: a box has 4 finite numbers, got '5,6,wide,16'; write \"x,y,w,h\""
+    return f"{file}, line 2: 4 finite numbers wanted, got '5,6,wide,16'; write \"x,y,w,h\""
 
 
 def missing_frame(folder: Path) -> str:
@@ -219,7 +219,7 @@ def broken_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "vit-mini.safetensors"
     file.write_bytes(content[: len(content) // 2])
     monkeypatch.setattr(pretrained, "FILES", {"vit-mini": file})
-    monkeypatch.setattr("trackers.model.FILES", {"vit-mini": file})
+    monkeypatch.setattr("trackers.backbones.FILES", {"vit-mini": file})
     pretrained.weights_digest.cache_clear()
     return file
 

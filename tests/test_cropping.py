@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from datasets.boxes import xywh_to_xyxy
-from datasets.cropping import Window, crop, inside_image, token_mask, window_around
+from datasets.cropping import Window, inside_image, token_mask, window_around
 
 GOLDEN = Path(__file__).parents[1].parent / "shared" / "golden" / "models.json"
 
@@ -78,7 +78,7 @@ def numbered(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def test_crop_without_resizing_is_the_pixels_themselves() -> None:
-    cut = crop(numbered(60, 80), Window(30, 20, 16), 16)
+    cut = Window(30, 20, 16).cut(numbered(60, 80), 16)
     np.testing.assert_array_equal(cut, numbered(60, 80)[20:36, 30:46])
 
 
@@ -92,7 +92,7 @@ def test_crop_without_resizing_is_the_pixels_themselves() -> None:
     ],
 )
 def test_crop_over_the_edge_is_black_outside(window: Window, rows: tuple[int, int], columns: tuple[int, int]) -> None:
-    cut = crop(numbered(60, 80), window, window.side)
+    cut = window.cut(numbered(60, 80), window.side)
     inside = np.zeros((window.side, window.side), dtype=bool)
     inside[slice(*rows), slice(*columns)] = True
     np.testing.assert_array_equal(cut[..., 2] == 7, inside)
@@ -103,7 +103,7 @@ def test_crop_over_the_edge_is_black_outside(window: Window, rows: tuple[int, in
 
 def test_crop_wholly_outside_is_black() -> None:
     for window in (Window(80, 0, 10), Window(-10, 0, 10), Window(0, 60, 10), Window(0, -500, 10)):
-        assert not crop(numbered(60, 80), window, 8).any()
+        assert not window.cut(numbered(60, 80), 8).any()
 
 
 def test_crop_shows_the_box_where_to_crop_says() -> None:
@@ -111,7 +111,7 @@ def test_crop_shows_the_box_where_to_crop_says() -> None:
     image[40:60, 70:100] = 200
     box = np.array([70.0, 40, 30, 20])
     window = window_around(box, 4)
-    cut = crop(image, window, 256)
+    cut = window.cut(image, 256)
     rows, columns = np.nonzero(cut[..., 0] > 100)
     extent = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
     np.testing.assert_allclose(extent, window.to_crop(box) * 256, atol=1.01)
@@ -130,7 +130,7 @@ def test_crop_matches_the_published_code() -> None:
 
 def outside(window: Window, width: int, height: int) -> int:
     """Pixels of the resized crop that at least one pixel outside the image had a part in."""
-    cut = crop(np.full((height, width, 3), 255, dtype=np.uint8), window, 256)
+    cut = window.cut(np.full((height, width, 3), 255, dtype=np.uint8), 256)
     return int((cut[..., 0] < 255).sum())
 
 

@@ -1,16 +1,13 @@
 """DETRack's decoder head: attention, query selection, refinement, labels and losses against slow references."""
 
-import json
 from dataclasses import replace
-from math import cos, exp, floor, pi, sin, sqrt
-from pathlib import Path
-from typing import Any
+from math import cos, floor, pi, sin
 
 import pytest
 import torch
 from torch import Tensor
 
-from trackers.assignment import cells_inside, gaussian_heatmap, top_positives, touched_cells
+from trackers.assignment import cells_inside
 from trackers.deformable_attention import DeformableAttention
 from trackers.deformable_head import PRIOR_SCORE, DecoderLayer, DecoderOutput, DeformableDecoder, Guess
 from trackers.losses import cxcywh_to_xyxy, quality_focal_loss
@@ -19,7 +16,6 @@ from trackers.tokens import SearchTokens
 
 SPEC = DeformableHead(width=16, layers=3, queries=6, heads=2, points=3, feedforward=32, top_k=2)
 GRID, DIM, KEPT = 6, 12, 20
-GOLDEN = Path(__file__).parents[1].parent / "shared" / "golden" / "models.json"
 
 
 def random_tokens(kept: int = KEPT, batch: int = 3, dim: int = DIM) -> SearchTokens:
@@ -30,7 +26,7 @@ def random_tokens(kept: int = KEPT, batch: int = 3, dim: int = DIM) -> SearchTok
 def random_head(denoising: Denoising | None = None) -> DeformableDecoder:
     """A head whose zero-initialised layers are random, as after training."""
     torch.manual_seed(1)
-    head = DeformableDecoder(SPEC, DIM, GRID, denoising)
+    head = DeformableDecoder(SPEC, DIM, GRID, denoising=denoising)
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -39,12 +35,6 @@ def random_head(denoising: Denoising | None = None) -> DeformableDecoder:
 
 def truth_boxes() -> Tensor:
     return torch.tensor([[0.2, 0.3, 0.7, 0.8], [0.1, 0.1, 0.4, 0.9], [0.5, 0.4, 0.9, 0.7]])
-
-
-def golden(name: str) -> Any:
-    if not GOLDEN.exists():
-        pytest.skip(f"reference vectors {GOLDEN.name} are not beside this checkout")
-    return json.loads(GOLDEN.read_text())[name]
 
 
 def bilinear(values: dict[int, Tensor], x: float, y: float, width: int) -> Tensor:
@@ -119,7 +109,7 @@ def test_each_layer_refines_the_box_of_the_one_before() -> None:
     head, tokens = random_head().eval(), random_tokens()
     deltas: list[Tensor] = []
     references: list[Tensor] = []
-    head.box.register_forward_hook(lambda _module, _inputs, delta: deltas.append(delta))
+    head.boxes[0].register_forward_hook(lambda _module, _inputs, delta: deltas.append(delta))
     for module in head.modules():
         if isinstance(module, DeformableAttention):
             module.register_forward_pre_hook(lambda _module, inputs: references.append(inputs[1]))
@@ -269,7 +259,7 @@ def test_every_parameter_learns() -> None:
 def test_runs_on_the_meta_device_and_in_half_precision() -> None:
     truth = truth_boxes()
     with torch.device("meta"):
-        head = DeformableDecoder(SPEC, DIM, GRID, Denoising())
+        head = DeformableDecoder(SPEC, DIM, GRID, denoising=Denoising())
         tokens = SearchTokens(torch.empty(3, KEPT, DIM), torch.empty(3, KEPT, dtype=torch.int64), GRID)
         output = head(tokens, truth.to("meta"))
         assert all(v.shape == () for v in head.losses(output, truth.to("meta")).values())
@@ -285,62 +275,3 @@ def test_tokens_of_another_grid_are_refused() -> None:
     tokens = random_tokens()
     with pytest.raises(ValueError, match="6 x 6"):
         random_head()(SearchTokens(tokens.features, tokens.index, GRID + 1))
-
-
-def test_cells_inside_and_its_fallback() -> None:
-    truth = torch.tensor([[0.2, 0.2, 0.8, 0.6], [0.51, 0.26, 0.54, 0.29], [0.9, -0.3, 1.4, 0.1]])
-    cells = [inside.nonzero().flatten().tolist() for inside in cells_inside(truth, 4)]
-    assert cells == [[5, 6], [6], [3]]
-
-
-def test_touched_cells_match_the_published_rule() -> None:
-    boxes = torch.tensor([[0.0, 0.0, 0.1, 0.1], [0.5, 0.5, 0.5, 0.5], [0.9, 0.4, 1.7, 0.6], [1.2, 0.1, 1.4, 0.2]])
-    cells = [touched.nonzero().flatten().tolist() for touched in touched_cells(boxes, 4)]
-    assert cells == [[0], [10], [7, 11], [3]]
-
-
-def test_touched_cells_match_the_reference_vectors() -> None:
-    for case in golden("lorat_label_assign"):
-        touched = touched_cells(torch.tensor([case["box"]]) / 224, 16)[0]
-        assert touched.nonzero().flatten().tolist() == case["idx"]
-
-
-def slow_heatmap(box: list[float], grid: int) -> Tensor:
-    w, h = (box[2] - box[0]) * grid, (box[3] - box[1]) * grid
-    r1 = ((h + w) + sqrt((h + w) ** 2 - 4 * w * h * 0.3 / 1.7)) / 2
-    r2 = (2 * (h + w) + sqrt(4 * (h + w) ** 2 - 16 * 0.3 * w * h)) / 2
-    r3 = (-1.4 * (h + w) + sqrt((1.4 * (h + w)) ** 2 + 4 * 2.8 * 0.3 * w * h)) / 2
-    radius = max(0, int(min(r1, r2, r3)))
-    column, row = (min(max(round((box[i] + box[i + 2]) / 2 * grid), 0), grid - 1) for i in range(2))
-    heat, sigma = torch.zeros(grid, grid), (2 * radius + 1) / 6
-    for dy in range(-radius, radius + 1):
-        for dx in range(-radius, radius + 1):
-            if 0 <= row + dy < grid and 0 <= column + dx < grid:
-                heat[row + dy, column + dx] = exp(-(dx**2 + dy**2) / (2 * sigma**2))
-    return heat
-
-
-def test_heatmap_is_the_slow_one_with_one_exact_peak() -> None:
-    torch.manual_seed(3)
-    corner = torch.rand(40, 2) * 0.9
-    truth = torch.cat([corner, corner + 0.01 + torch.rand(40, 2) * 0.8], dim=-1)
-    heat = gaussian_heatmap(truth, 16)
-    torch.testing.assert_close(heat, torch.stack([slow_heatmap(box, 16) for box in truth.tolist()]))
-    assert ((heat == 1).sum((1, 2)) == 1).all()
-    assert len({int((h > 0).sum()) for h in heat}) >= 4, "the boxes should span several radii"
-
-
-def test_heatmap_matches_the_reference_vectors() -> None:
-    """Sizes of 8 and 4 of 16 cells give the two radii of the file, whose boxes are not stored."""
-    reference = golden("ostrack_heatmap")
-    heat = gaussian_heatmap(torch.tensor([[0.25, 0.25, 0.75, 0.75], [0.125, 0.25, 0.375, 0.5]]), 16)
-    assert heat.sum((1, 2)).tolist() == pytest.approx(reference["sum"], rel=1e-6)
-    assert (heat > 0).sum((1, 2)).tolist() == reference["nonzero"]
-    assert heat.flatten(1).argmax(1).tolist() == reference["argmax"]
-
-
-def test_top_positives_never_include_a_negative() -> None:
-    logits = torch.tensor([[5.0, 1.0, 3.0, 2.0], [5.0, 1.0, 3.0, 2.0]])
-    positive = torch.tensor([[False, True, True, True], [False, True, False, False]])
-    assert top_positives(logits, positive, 2).tolist() == [[False, False, True, True], [False, True, False, False]]
-    assert top_positives(logits, positive, 9).equal(positive)

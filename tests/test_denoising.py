@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from trackers import deformable_head
 from trackers.deformable_head import DecoderOutput, DeformableDecoder
 from trackers.denoising import (
     MIN_SIDE,
+    DenoisingBranch,
     DenoisingQueries,
     attention_mask,
     content_points,
-    denoising_queries,
     nearest_kept,
     noised_boxes,
+    random_outside,
 )
 from trackers.losses import cxcywh_to_xyxy
 from trackers.spec import DeformableHead, Denoising
@@ -25,9 +25,9 @@ GRID, DIM = 6, 12
 TRUTH = torch.tensor([[0.3, 0.35, 0.6, 0.7], [0.2, 0.2, 0.5, 0.6]])
 
 
-def make_head() -> DeformableDecoder:
+def make_head(noise: Denoising = NOISE) -> DeformableDecoder:
     torch.manual_seed(1)
-    head = DeformableDecoder(SPEC, DIM, GRID, NOISE)
+    head = DeformableDecoder(SPEC, DIM, GRID, denoising=noise)
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -41,7 +41,7 @@ def all_tokens() -> SearchTokens:
 
 
 def run_with(queries: DenoisingQueries, monkeypatch: pytest.MonkeyPatch) -> DecoderOutput:
-    monkeypatch.setattr(deformable_head, "denoising_queries", lambda *_: queries)
+    monkeypatch.setattr(DenoisingBranch, "forward", lambda *_: queries)
     output = make_head()(all_tokens(), TRUTH)
     assert isinstance(output, DecoderOutput)
     return output
@@ -70,7 +70,7 @@ def test_nothing_leaks_between_groups_nor_to_the_regular_queries(monkeypatch: py
 def test_denoising_queries_do_not_see_the_regular_ones() -> None:
     head, tokens = make_head(), all_tokens()
     memory = SearchTokens(head.project(tokens.features), tokens.index, GRID)
-    extra = denoising_queries(memory, TRUTH, NOISE)
+    extra = DenoisingBranch(NOISE, SPEC.width)(memory, TRUTH)
     mask = attention_mask(4, NOISE.groups)
     outputs = []
     for seed in range(2):
@@ -147,7 +147,7 @@ def test_content_is_the_centre_token_and_each_corner_in_turn() -> None:
         corners = {tuple(round(v, 4) for v in corner) for corner in points[b, :, 1].tolist()}
         assert corners == {(x, y) for x in (round(x1, 4), round(x2, 4)) for y in (round(y1, 4), round(y2, 4))}
     tokens = all_tokens()
-    queries = denoising_queries(tokens, TRUTH, NOISE)
+    queries = DenoisingBranch(NOISE, DIM)(tokens, TRUTH)
     for b, cell in enumerate([3 * GRID + 2, 2 * GRID + 2]):
         assert queries.content[b, 0].equal(tokens.features[b, cell])
         assert queries.content[b, 4].equal(tokens.features[b, cell])
@@ -174,3 +174,64 @@ def test_negatives_are_taught_a_score_of_zero_and_no_box() -> None:
     (logits,) = torch.autograd.grad(losses["dn_cls"], [output.denoising.logits])
     assert (logits[:, :, 1::2] > 0).all(), "descending lowers every negative's score"
     assert (logits[:, :, ::2] < 0).any(), "and raises that of positives below their quality"
+
+
+def test_embeddings_are_the_same_whatever_the_image_shows() -> None:
+    """Table 5, row 1: one learned vector for all positives, one for all negatives."""
+    branch = DenoisingBranch(Denoising(kind="embedding", groups=3), SPEC.width)
+    memory = SearchTokens(torch.randn(2, GRID * GRID, SPEC.width), all_tokens().index, GRID)
+    content = branch(memory, TRUTH).content
+    positive, negative = content[:, ::2].reshape(-1, SPEC.width), content[:, 1::2].reshape(-1, SPEC.width)
+    assert positive.equal(positive[:1].expand(6, -1))
+    assert negative.equal(negative[:1].expand(6, -1))
+    assert not positive[0].equal(negative[0])
+    assert sum(p.numel() for p in branch.parameters()) == 2 * SPEC.width
+    head = make_head(Denoising(kind="embedding", groups=3))
+    losses = head.losses(head(all_tokens(), TRUTH), TRUTH)
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    assert head.denoising is not None
+    assert all(p.grad is not None and p.grad.any(dim=-1).all() for p in head.denoising.parameters())
+
+
+def test_only_embeddings_have_parameters() -> None:
+    for kind in ("centre-corner", "centre-outside"):
+        assert not list(DenoisingBranch(Denoising(kind=kind), SPEC.width).parameters())
+
+
+def test_outside_negatives_are_random_tokens_outside_the_box() -> None:
+    """Table 5, row 3: the positive is the centre's token as ever; every token outside turns up, none inside."""
+    tokens, groups = all_tokens(), 400
+    torch.manual_seed(0)
+    content = DenoisingBranch(Denoising(kind="centre-outside", groups=groups), DIM)(tokens, TRUTH).content
+    for b, centre in enumerate([3 * GRID + 2, 2 * GRID + 2]):
+        assert content[b, ::2].equal(tokens.features[b, centre].expand(groups, -1))
+        same = (content[b, 1::2, None] == tokens.features[b]).all(-1)
+        assert same.sum(1).tolist() == [1] * groups
+        x1, y1, x2, y2 = TRUTH[b].tolist()
+        inside = {
+            row * GRID + column
+            for row in range(GRID)
+            for column in range(GRID)
+            if x1 <= (column + 0.5) / GRID <= x2 and y1 <= (row + 0.5) / GRID <= y2
+        }
+        assert set(same.int().argmax(1).tolist()) == set(range(GRID * GRID)) - inside
+
+
+def test_outside_means_among_the_kept_tokens_and_falls_back_to_any() -> None:
+    kept = SearchTokens(torch.zeros(1, 4, DIM), torch.tensor([[14, 0, 15, 35]]), GRID)
+    torch.manual_seed(0)
+    assert set(random_outside(TRUTH[:1], kept, 50).flatten().tolist()) == {1, 3}
+    everything = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+    assert set(random_outside(everything, kept, 50).flatten().tolist()) == {0, 1, 2, 3}
+
+
+def test_one_seed_starts_the_decoder_alike_under_every_kind() -> None:
+    """Rows of Table 5 differ in the denoising and not in the luck of their start."""
+    starts = []
+    for kind in (None, "embedding", "centre-corner", "centre-outside"):
+        torch.manual_seed(0)
+        noise = None if kind is None else Denoising.model_validate({"kind": kind})
+        starts.append(DeformableDecoder(SPEC, DIM, GRID, denoising=noise).state_dict())
+    for other in starts[1:]:
+        assert all(other[name].equal(value) for name, value in starts[0].items())
+    assert starts[1].keys() - starts[0].keys() == {"denoising.content.labels.weight"}

@@ -1,8 +1,10 @@
 """Every variant and every study row, under every adaptation: it builds, learns, predicts, and exactly the declared
 parameters move."""
 
+import re
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +16,21 @@ from harness.spec import Recipe
 from harness.train import load_trained, parameter_groups, trained_state
 from trackers.model import OneStreamTracker, build
 from trackers.scale import at_scale
-from trackers.spec import FrozenBackbone, FullFineTuning, InputEmbedding, LoRA, TrackerSpec, fingerprint, replace
+from trackers.spec import (
+    IA3,
+    Adaptation,
+    Adapter,
+    BitFit,
+    CandidateElimination,
+    FrozenBackbone,
+    FullFineTuning,
+    InputEmbedding,
+    LoRA,
+    Prompts,
+    TrackerSpec,
+    fingerprint,
+    replace,
+)
 from trackers.tokens import Prediction
 from trackers.variants import VARIANTS
 
@@ -22,17 +38,38 @@ PAPER_SCALE = {
     **VARIANTS,
     **{f"{study.name}/{row.name}": study.spec(row) for study in STUDIES.values() for row in study.rows},
 }
-ADAPTATIONS = {
+ADAPTATIONS: dict[str, Adaptation] = {
     "full": FullFineTuning(),
     "frozen": FrozenBackbone(),
     "lora-lorat": LoRA(),
     "lora-lora": LoRA(init="lora"),
 }
+MORE_ADAPTATIONS: dict[str, Adaptation] = {
+    **{"lora-gaussian": LoRA(init="gaussian"), "rslora": LoRA(rslora=True), "dora": LoRA(dora=True, init="lora")},
+    **{
+        "lora-qv": LoRA(targets=("q", "v")),
+        "adapter": Adapter(),
+        "ia3": IA3(),
+        "prompts": Prompts(),
+        "bitfit": BitFit(),
+    },
+}
+"""Run on one tracker; the others on every one of the older ones."""
 EMBEDDINGS = {
     "fixed": InputEmbedding(trainable_positions=False),
     "shared": InputEmbedding(positions="shared"),
     "lorat": InputEmbedding(positions="shared", template_positions="slice", token_types=3, trainable_positions=False),
     "types": InputEmbedding(token_types=2),
+    "trained": InputEmbedding(positions="shared", trainable_positions=True),
+    "sinusoidal": InputEmbedding(positions="sinusoidal"),
+}
+OTHER_AXES: dict[str, dict[str, Any]] = {
+    "mixed": {"attention": "mixed"},
+    "mixed-prompts": {"attention": "mixed", "adaptation": Prompts(count=2)},
+    "ce-prompts": {"sparsity": CandidateElimination(layers=(1, 2, 3)), "adaptation": Prompts(count=2)},
+    "checkpointing": {"checkpointing": True, "drop_path": 0.05},
+    "frozen-but-norm": {"adaptation": FrozenBackbone(), "train_norm": True},
+    "hard": {"labels": "hard"},
 }
 RECIPE = Recipe(steps=2, batch_size=2, lr_backbone=1e-4, lr_new=1e-3, weight_decay=0.1, warmup_steps=0)
 TRUTH = torch.tensor([[0.3, 0.35, 0.6, 0.7], [0.1, 0.2, 0.55, 0.6]])
@@ -50,6 +87,11 @@ def first_name(specs: dict[str, TrackerSpec], spec: TrackerSpec) -> str:
 TINY = {name: at_scale(spec, SCALE) for name, spec in PAPER_SCALE.items()}
 
 
+CROSSED = {n: s for n, s in TINY.items() if not n.startswith(("lorat-", "full-", "detrack-ce-"))}
+"""What is run under every adaptation. LoRAT's variants are crossings of adaptations already, and DETRack's rows differ in
+the head: they are run as they are."""
+
+
 def embedded(embedding: str, adaptation: str) -> TrackerSpec:
     axes = {"embedding": EMBEDDINGS[embedding], "adaptation": ADAPTATIONS[adaptation]}
     return at_scale(replace(TINY["ostrack-256-mlp"], **axes), SCALE)
@@ -57,8 +99,17 @@ def embedded(embedding: str, adaptation: str) -> TrackerSpec:
 
 ADAPTED = distinct(
     {f"{name}-as-is": spec for name, spec in TINY.items()}
-    | {f"{n}-{a}": at_scale(replace(s, adaptation=ADAPTATIONS[a]), SCALE) for n, s in TINY.items() for a in ADAPTATIONS}
+    | {
+        f"{n}-{a}": at_scale(replace(s, adaptation=ADAPTATIONS[a]), SCALE)
+        for n, s in CROSSED.items()
+        for a in ADAPTATIONS
+    }
     | {f"ostrack-256-mlp-{e}-{a}": embedded(e, a) for e in EMBEDDINGS for a in ADAPTATIONS}
+    | {
+        f"ostrack-256-mlp-{a}": at_scale(replace(TINY["ostrack-256-mlp"], adaptation=MORE_ADAPTATIONS[a]), SCALE)
+        for a in MORE_ADAPTATIONS
+    }
+    | {f"ostrack-256-mlp-{n}": replace(TINY["ostrack-256-mlp"], **OTHER_AXES[n]) for n in OTHER_AXES}
 )
 EVERY = pytest.mark.parametrize("spec", ADAPTED.values(), ids=ADAPTED)
 
@@ -67,19 +118,30 @@ def test_nothing_is_left_out() -> None:
     covered = {fingerprint(spec) for spec in ADAPTED.values()}
     for spec in TINY.values():
         assert fingerprint(spec) in covered
+    for spec in CROSSED.values():
         assert {fingerprint(at_scale(replace(spec, adaptation=a), SCALE)) for a in ADAPTATIONS.values()} <= covered
 
 
+ADDED = {
+    **{"full": r".*", "frozen": r"(?!)", "lora": r".*\.lora_", "adapter": r".*\.adapter\.", "ia3": r".*\.ia3_l\."},
+    **{"prompts": r"encoder\.prompts\.", "bitfit": r"encoder\..*bias$"},
+}
+
+
 def declared(spec: TrackerSpec, names: list[str]) -> set[str]:
-    """What must move, by the rule as written down for users: full fine-tuning moves everything; a frozen backbone moves
-    the head and the token types; LoRA moves these and its factors; positions stay where they are said to."""
+    """What must move, by the rule as written down for users: the head and the token types; what the method adds or frees,
+    everything under full fine-tuning; positions as they are said to, or else with the encoder; the final norm where it is
+    said to. What is stored and never read stays."""
 
     def moves(name: str) -> bool:
         if name.startswith("encoder.embedding.") and name.endswith("_positions"):
-            return spec.embedding.trainable_positions and spec.adaptation.kind == "full"
+            asked = spec.embedding.trainable_positions
+            return spec.adaptation.kind == "full" if asked is None else asked
+        if name.startswith("encoder.norm.") and spec.train_norm:
+            return True
         if name.startswith("head.") or name == "encoder.embedding.token_types":
             return True
-        return spec.adaptation.kind == "full" or "lora_" in name
+        return re.match(ADDED[spec.adaptation.kind], name) is not None
 
     return {name for name in names if moves(name)}
 
@@ -137,7 +199,9 @@ def test_exactly_the_declared_parameters_move(spec: TrackerSpec) -> None:
     moved = {name for name, value in model.named_parameters() if not value.equal(before[name])}
     expected = declared(spec, list(before))
     assert moved - expected == set(), "moved, but declared frozen"
-    assert expected - moved <= before_normalisation(model), "declared trainable, but did not move"
+    unread = {name for name in expected if name.startswith("encoder.unused.")}
+    assert not unread & moved, "stored, but never read"
+    assert expected - moved - unread <= before_normalisation(model), "declared trainable, but did not move"
     assert expected == {name for name, value in model.named_parameters() if value.requires_grad}
 
 
@@ -188,7 +252,8 @@ def test_the_optimiser_gets_every_trainable_parameter_once(spec: TrackerSpec) ->
     peak = {id(p): (group["peak"], group["weight_decay"]) for group in groups for p in group["params"]}
     for name in declared(spec, list(named)):
         rate, decay = peak[id(named[name])]
-        new = name.startswith("head.") or "lora_" in name or name.endswith("token_types")
+        added = any(part in name for part in (".lora_", ".adapter.", ".ia3_l.", ".prompts."))
+        new = name.startswith("head.") or added or name.endswith("token_types")
         assert rate == (RECIPE.lr_new if new else RECIPE.lr_backbone), name
         plain = named[name].dim() > 1 and "embedding" not in name
         assert decay == (RECIPE.weight_decay if plain else 0), name
@@ -232,7 +297,8 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         build(replace(spec, backbone="vit-mimi"), pretrained=False)
 
 
-AT_PAPER_SCALE = distinct(PAPER_SCALE)
+LORAT = ("lorat-b-224", "lorat-b-224-conv", "lorat-b-224-ostrackhead", "lorat-b-378", "lorat-g-224")
+AT_PAPER_SCALE = distinct({n: s for n, s in PAPER_SCALE.items() if n in CROSSED or n in LORAT})
 
 
 @pytest.mark.parametrize("adaptation", ["full", "lora-lorat"])

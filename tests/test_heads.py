@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from trackers.conv_head import CentreOutput, ConvCentreHead
+from trackers.conv_head import PROBABILITY, CentreOutput, ConvBoxHead, ConvCentreHead, DenseOutput
 from trackers.decoding import best_boxes, hanning_window
 from trackers.losses import box_iou, centre_focal_loss, cxcywh_to_xyxy, giou_loss, xyxy_to_cxcywh
 from trackers.mlp_head import MLPOutput, TokenMLPHead
-from trackers.spec import CentreHead, MLPHead
+from trackers.spec import CentreHead, ConvHead, MLPHead
 from trackers.tokens import Prediction, SearchTokens, cell_centres
 
 GOLDEN = Path(__file__).parents[1].parent / "shared" / "golden" / "models.json"
@@ -38,6 +38,8 @@ def parameters(module: torch.nn.Module) -> int:
 
 def test_parameter_counts_are_the_published_ones() -> None:
     assert parameters(ConvCentreHead(CentreHead(channels=256), 768, 16)) == 6_474_117
+    assert parameters(ConvCentreHead(CentreHead(offset_from="centre"), 768, 16, labels="hard")) == 6_474_117
+    assert parameters(ConvBoxHead(ConvHead(channels=256), 768, 16)) == 4_316_133
     assert parameters(TokenMLPHead(MLPHead(), 768, 16)) == 2_366_213
     assert parameters(TokenMLPHead(MLPHead(), 384, 16)) == 593_285
     assert parameters(TokenMLPHead(MLPHead(layers=1), DIM, GRID)) == 5 * (DIM + 1)
@@ -103,7 +105,8 @@ def centre_output() -> CentreOutput:
     boxes = torch.full((2, GRID, GRID, 4), 0.9)
     boxes[0, 1, 2] = torch.tensor([0.25, 0.25, 0.75, 0.75])
     boxes[1, 3, 0] = torch.tensor([0.0, 0.5, 0.5, 1.0])
-    return CentreOutput(score, boxes)
+    unread = torch.zeros(2, 2, GRID, GRID)
+    return CentreOutput(score.logit(), score, unread, unread, boxes)
 
 
 def test_centre_losses_by_hand() -> None:
@@ -117,18 +120,109 @@ def test_centre_losses_by_hand() -> None:
     assert losses["focal"].item() == pytest.approx(slow_focal(centre_output().score, heat), rel=1e-5)
 
 
-def test_centre_head_places_boxes_by_the_cells_index() -> None:
-    head = ConvCentreHead(CentreHead(channels=8), DIM, GRID).eval()
-    for tower, bias in ((head.offset, [0.25, -0.5]), (head.size, [0.0, math.log(3)]), (head.score, [-30.0])):
-        last = tower[-1]
+def with_biases(head: ConvCentreHead, biases: dict[str, list[float]]) -> ConvCentreHead:
+    """The head in evaluation with its towers' outputs fixed to what the biases say."""
+    for name, bias in biases.items():
+        last = head.get_submodule(name)[-1]  # type: ignore[index]
         assert isinstance(last, torch.nn.Conv2d)
         assert last.bias is not None
         torch.nn.init.zeros_(last.weight)
         last.bias.data = torch.tensor(bias)
-    output = head(tokens())
+    return head.eval()
+
+
+BIASES = {"offset": [0.25, -0.5], "size": [0.0, math.log(3)], "score": [-30.0]}
+
+
+def test_centre_head_places_boxes_by_the_cells_index() -> None:
+    output = with_biases(ConvCentreHead(CentreHead(channels=8), DIM, GRID), BIASES)(tokens())
     centre = xyxy_to_cxcywh(output.boxes)[1, 3, 2].tolist()
     assert centre == pytest.approx([(2 + 0.25) / GRID, (3 - 0.5) / GRID, 0.5, 0.75])
     assert output.score.flatten().tolist() == pytest.approx([1e-4] * 32), "clamped: its logarithm is taken"
+    assert output.offset[1, :, 3, 2].tolist() == [0.25, -0.5], "in cells"
+    assert output.size[1, :, 3, 2].tolist() == pytest.approx([0.5, 0.75])
+
+
+def test_centre_head_may_count_from_the_cells_centres() -> None:
+    """LoRAT's ablation: the offset in units of the crop, from the middle of the cell; nothing is clamped."""
+    head = ConvCentreHead(CentreHead(channels=8, offset_from="centre"), DIM, GRID, labels="hard")
+    output = with_biases(head, BIASES | {"size": [-30.0, math.log(3)]})(tokens())
+    centre = xyxy_to_cxcywh(output.boxes)[1, 3, 2].tolist()
+    assert centre == pytest.approx([2.5 / GRID + 0.25, 3.5 / GRID - 0.5, 0.0, 0.75], abs=1e-6)
+    assert (output.score < PROBABILITY[0]).all()
+    assert (output.size[:, 0] < PROBABILITY[0]).all()
+    clamped = with_biases(ConvCentreHead(CentreHead(channels=8), DIM, GRID), BIASES | {"size": [-30.0, 30.0]})(tokens())
+    assert clamped.size[0, :, 0, 0].tolist() == pytest.approx(list(PROBABILITY))
+
+
+@pytest.mark.parametrize("grid", [12, 16, 24, 27])
+def test_cell_indices_are_whole_numbers(grid: int) -> None:
+    """The grids of 192, 256 and 384 pixels, and LoRAT's at 378."""
+    cells = ConvCentreHead(CentreHead(channels=8), DIM, grid).cells
+    assert cells[0].equal(torch.arange(grid).float().expand(grid, grid))
+    assert cells[1].equal(cells[0].T)
+
+
+def test_hard_labels_of_the_centre_head_by_hand() -> None:
+    """Truth covers cells 5 and 6: they are taught a score of 1, all others 0, and only their boxes learn."""
+    torch.manual_seed(0)
+    truth = torch.tensor([[0.25, 0.25, 0.75, 0.5]] * 2)
+    head = ConvCentreHead(CentreHead(channels=8, offset_from="centre"), DIM, GRID, labels="hard")
+    output = head(tokens())
+    losses = head.losses(output, truth)
+    assert losses.keys() == {"score", "giou"}
+    hard = sum(
+        cross_entropy(logit, float(cell in (5, 6)))
+        for example in output.logits.flatten(1).tolist()
+        for cell, logit in enumerate(example)
+    )
+    assert losses["score"].item() == pytest.approx(hard / 4, rel=1e-5)
+    boxes = output.boxes.flatten(1, 2)
+    giou = [giou_loss(boxes[b, cell], truth[b]).item() for b in range(2) for cell in (5, 6)]
+    assert losses["giou"].item() == pytest.approx(sum(giou) / 4, rel=1e-5)
+    (moved,) = torch.autograd.grad(losses["giou"], [output.boxes])
+    assert moved.flatten(1, 2)[0].abs().sum(-1).nonzero().flatten().tolist() == [5, 6]
+
+
+def test_gaussian_labels_survive_scores_that_are_not_clamped() -> None:
+    """Any labels may be tried with either offset: the focal loss clamps what it takes the logarithm of."""
+    head = ConvCentreHead(CentreHead(channels=8, offset_from="centre"), DIM, GRID, labels="gaussian")
+    biases = BIASES | {"score": [-200.0]}
+    losses = head.losses(with_biases(head, biases)(tokens()), torch.tensor([[0.25, 0.25, 0.75, 0.5]] * 2))
+    assert all(term.isfinite() for term in losses.values())
+
+
+def test_conv_box_head_predicts_what_the_mlp_head_does() -> None:
+    """Distances from the cell's centre, row by row; a removed token's cell has a box and a score too."""
+    head = ConvBoxHead(ConvHead(channels=8), DIM, GRID).eval()
+    last = head.box[-1]
+    assert isinstance(last, torch.nn.Conv2d)
+    torch.nn.init.zeros_(last.weight)
+    last.bias = torch.nn.Parameter(torch.logit(torch.tensor([0.1, 0.2, 0.3, 0.4])))
+    output = head(tokens([6, 0]))
+    score_map, boxes = head.predict(output)
+    assert boxes[0, 1, 2].tolist() == pytest.approx([0.625 - 0.1, 0.375 - 0.2, 0.625 + 0.3, 0.375 + 0.4])
+    assert boxes[1, 3, 0].tolist() == pytest.approx([0.125 - 0.1, 0.875 - 0.2, 0.125 + 0.3, 0.875 + 0.4])
+    assert score_map[1, 3, 0] == output.logits[1, 12].sigmoid()
+    assert (score_map > 0).all()
+
+
+@pytest.mark.parametrize(("labels", "target"), [("iou-aware", 0.5), ("hard", 1.0)])
+def test_labels_of_the_anchor_free_heads(labels: Any, target: float) -> None:
+    """The positive cell 6 has half the IoU; the target of cell 5, whose box is exact, is 1 under both."""
+    truth = torch.tensor([[0.25, 0.25, 0.75, 0.5]])
+    exact, half, none = [0.25, 0.25, 0.75, 0.5], [0.25, 0.25, 0.5, 0.5], [0.8, 0.8, 0.9, 0.9]
+    mlp = TokenMLPHead(MLPHead(layers=1), DIM, GRID, labels=labels)
+    losses = mlp.losses(mlp_output([5, 6, 15], [exact, half, none], [1.0, -2.0, -1.0]), truth)
+    score = (cross_entropy(1, 1) + cross_entropy(-2, target) + cross_entropy(-1, 0)) / 2
+    assert losses["score"].item() == pytest.approx(score, rel=1e-5)
+    conv = ConvBoxHead(ConvHead(channels=8), DIM, GRID, labels=labels)
+    boxes, logits = torch.tensor([[none] * 16]), torch.full((1, 16), -100.0)
+    boxes[0, 5], boxes[0, 6] = torch.tensor(exact), torch.tensor(half)
+    logits[0, 5], logits[0, 6] = 1, -2
+    losses = conv.losses(DenseOutput(logits, boxes), truth)
+    assert losses["score"].item() == pytest.approx((cross_entropy(1, 1) + cross_entropy(-2, target)) / 2, rel=1e-5)
+    assert losses["giou"].item() == pytest.approx((0 + 0.5) / 2, rel=1e-5)
 
 
 def test_centre_head_sees_zeros_where_tokens_were_removed() -> None:

@@ -1,38 +1,18 @@
-"""Protocols, and where their data are looked for."""
+"""Protocols and data sets: that all are declared whole, and open from where the user says."""
 
-import os
-import pickle
 import subprocess
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
+from video_factory import PNG, write, zipped
 
-from datasets import protocols, roots
+from datasets import protocols
 from datasets.errors import DataError
-from datasets.protocols import PROTOCOLS, GeneratedSequences
+from datasets.protocols import DATA_SETS, PROTOCOLS, GeneratedSequences
 from datasets.registry import UnknownName
-from datasets.roots import data_root, open_protocol, parse_data_options
-from harness.metrics import METRICS
-
-
-@pytest.fixture(autouse=True)
-def _bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No data set is named by this machine's environment, home or current folder."""
-    for name in [n for n in os.environ if n.startswith("TRACKABLATE_DATA_")]:
-        monkeypatch.delenv(name)
-    for name in ("home", "cwd", "data"):
-        (tmp_path / name).mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path / "cwd")
-
-
-def _message(name: str, **given: str) -> str:
-    with pytest.raises(DataError) as caught:
-        data_root(name, given)
-    return str(caught.value)
+from datasets.roots import open_protocol
+from harness.metrics import DIALECTS, METRICS
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -40,14 +20,61 @@ def test_a_protocol_shows_known_metrics_and_says_what_it_is(name: str) -> None:
     protocol = PROTOCOLS[name]
     assert protocol.name == name
     assert protocol.metrics
-    assert set(protocol.metrics) <= set(METRICS)
-    assert all((protocol.title, protocol.description, protocol.source, protocol.attributes))
+    assert {metric for metric, _ in protocol.metrics} <= set(METRICS)
+    assert {dialect for _, dialect in protocol.metrics} <= set(DIALECTS)
+    assert all((protocol.title, protocol.description, protocol.source))
+    assert protocol.data is None or protocol in DATA_SETS[protocol.data].protocols
+
+
+DEFAULTS = {
+    "lasot": ("ostrack", "auc precision norm_precision", 1),
+    "lasot_ext": ("ostrack", "auc precision norm_precision", 0),
+    "trackingnet": ("trackingnet", "auc precision norm_precision", 0),
+    "got10k": ("got10k", "ao sr50 sr75", 0),
+    "got10k-val": ("got10k", "ao sr50 sr75", 0),
+    "tnl2k": ("ostrack", "auc precision norm_precision", 0),
+    "nfs": ("ostrack", "auc precision norm_precision", 0),
+    "uav123": ("ostrack", "auc precision norm_precision", 1),
+}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_a_benchmark_is_scored_as_papers_do(name: str) -> None:
+    dialect, metrics, origin = DEFAULTS[name]
+    protocol = PROTOCOLS[name]
+    assert protocol.metrics == tuple((metric, dialect) for metric in metrics.split())
+    assert protocol.origin == origin
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_a_data_set_has_its_protocols_parts_and_opens_none_from_nothing(name: str, tmp_path: Path) -> None:
+    data = DATA_SETS[name]
+    assert data.name == name
+    assert data.title
+    assert data.parts
+    assert {protocol.name for protocol in data.protocols} <= set(data.parts)
+    assert all(protocol.open is data.parts[protocol.name] for protocol in data.protocols)
+    for part in data.parts.values():
+        with pytest.raises(DataError) as caught:
+            part(tmp_path)
+        assert str(tmp_path) in str(caught.value)
+        with pytest.raises(ValueError, match="needs"):
+            part(None)
+
+
+def test_parts_have_names_of_their_own() -> None:
+    names = [name for data in DATA_SETS.values() for name in data.parts]
+    assert len(names) == len(set(names))
+    assert {"got10k-train", "trackingnet-train", "lasot-train"} <= set(names)
 
 
 @pytest.mark.parametrize(("name", "count", "length"), [("synthetic", 80, 50), ("synthetic-smoke", 4, 8)])
 def test_the_embedded_protocols(name: str, count: int, length: int) -> None:
     sequences = open_protocol(name, {})
-    sequences.check()
+    sequences.check(deep=True)
+    sequences.check_annotations()
+    assert sequences.notes() == []
+    assert len({sequences.stamp(i) for i in range(count)}) == count
     assert (len(sequences), len(sequences.names), len(set(sequences.names))) == (count, count, count)
     assert sequences.coverage == f"{count} of {count} sequences"
     first = sequences[0]
@@ -70,16 +97,17 @@ def test_the_embedded_digest_follows_every_argument(monkeypatch: pytest.MonkeyPa
     assert all(len(bytes.fromhex(each)) == 32 for each in made)
 
 
-def test_otb_is_opened_where_the_user_says(tmp_path: Path) -> None:
-    folder = tmp_path / "data/Mine"
-    (folder / "img").mkdir(parents=True)
-    cv2.imwrite(str(folder / "img/0001.png"), np.zeros((20, 20, 3), dtype=np.uint8))
-    (folder / "groundtruth_rect.txt").write_text("1,1,5,5")
-    sequences = open_protocol("otb", {"otb": str(tmp_path / "data")})
-    sequences.check()
-    assert list(sequences.names) == ["Mine"]
-    with pytest.raises(ValueError, match="needs the folder"):
-        PROTOCOLS["otb"].open(None)
+def test_a_protocol_is_opened_where_the_user_says_and_its_index_too(tmp_path: Path) -> None:
+    write(tmp_path / "data/Mine", {"img/0001.png": PNG, "groundtruth_rect.txt": "1,1,5,5"})
+    archive = zipped(tmp_path / "data", tmp_path / "otb.zip")
+    done: list[int] = []
+    for place in (tmp_path / "data", archive):
+        done.clear()
+        sequences = open_protocol("otb", {"otb": str(place)}, tmp_path / "index", lambda now, _: done.append(now))
+        sequences.check()
+        assert list(sequences.names) == ["Mine"]
+        assert done == [0, 1]
+    assert len(list((tmp_path / "index").iterdir())) == 2
 
 
 def test_an_unknown_protocol_names_the_nearest() -> None:
@@ -90,89 +118,3 @@ def test_an_unknown_protocol_names_the_nearest() -> None:
 def test_nothing_here_imports_torch() -> None:
     modules = "import sys, datasets.protocols, datasets.roots, datasets.frames; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", modules], cwd=Path(__file__).parents[1], check=False).returncode == 0
-
-
-def test_no_root_named_says_all_three_ways() -> None:
-    said = _message("otb")
-    ways = (
-        "--data otb=PATH",
-        "TRACKABLATE_DATA_OTB=PATH",
-        "under [data] in trackablate.toml",
-        "~/.config/trackablate/data.toml",
-    )
-    assert all(way in said for way in ways)
-
-
-def test_the_command_line_wins_then_the_environment_then_the_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    places = {name: tmp_path / "data" / name for name in ("home", "here", "environment", "command")}
-    for place in places.values():
-        place.mkdir()
-    (tmp_path / "home/.config/trackablate").mkdir(parents=True)
-    (tmp_path / "home/.config/trackablate/data.toml").write_text(f'[data]\notb = "{places["home"]}"')
-    assert data_root("otb", {}) == places["home"]
-    Path("trackablate.toml").write_text('[data]\nlasot = "elsewhere"')
-    assert data_root("otb", {}) == places["home"]
-    Path("trackablate.toml").write_text('[data]\notb = "../data/here"')
-    assert data_root("otb", {}).resolve() == places["here"]
-    monkeypatch.setenv("TRACKABLATE_DATA_OTB", str(places["environment"]))
-    assert data_root("otb", {}) == places["environment"]
-    assert data_root("otb", {"otb": str(places["command"])}) == places["command"]
-
-
-def test_a_root_that_is_not_there_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRACKABLATE_DATA_OTB", str(tmp_path / "data"))
-    said = _message("otb", otb=str(tmp_path / "typo"))
-    assert said.startswith(f"{tmp_path / 'typo'} is no folder, but --data names it")
-    assert "TRACKABLATE_DATA_OTB=PATH" in said
-    monkeypatch.setenv("TRACKABLATE_DATA_OTB", str(tmp_path / "gone"))
-    assert "but TRACKABLATE_DATA_OTB names it" in _message("otb")
-
-
-@pytest.mark.parametrize("content", ["[data", "[data]\notb = 3", 'data = "x"', "[data]\notb = '\udcff'"])
-def test_a_bad_file_is_named(content: str) -> None:
-    Path("trackablate.toml").write_bytes(content.encode(errors="surrogateescape"))
-    assert _message("otb").startswith("trackablate.toml: ")
-
-
-def test_a_relative_path_in_a_file_starts_at_the_file(tmp_path: Path) -> None:
-    folder = tmp_path / "home/.config/trackablate"
-    (folder / "otb").mkdir(parents=True)
-    (folder / "data.toml").write_text('[data]\notb = "otb"')
-    assert data_root("otb", {}) == folder / "otb"
-
-
-def test_home_is_understood(tmp_path: Path) -> None:
-    (tmp_path / "home/otb").mkdir()
-    assert data_root("otb", {"otb": "~/otb"}) == tmp_path / "home/otb"
-
-
-def test_data_options_are_read() -> None:
-    assert parse_data_options([]) == {}
-    assert parse_data_options(["otb=/a=b"]) == {"otb": "/a=b"}
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["otb"], "'otb' is not NAME=PATH; write for example --data otb="),
-        (["otb="], "is not NAME=PATH"),
-        (["=/x"], "is not NAME=PATH"),
-        (["obt=/x"], "no data set is called 'obt': did you mean otb"),
-        (["otb=/x", "otb=/y"], "'otb' twice, /x and /y; keep one"),
-    ],
-)
-def test_bad_data_options_are_refused(options: list[str], said: str) -> None:
-    with pytest.raises(DataError) as caught:
-        parse_data_options(options)
-    assert said in str(caught.value)
-
-
-def test_every_data_set_can_be_named() -> None:
-    assert roots.data_names() == ["otb"]
-
-
-def test_the_error_survives_a_process_boundary() -> None:
-    error = DataError("a", "b")
-    assert str(pickle.loads(pickle.dumps(error))) == str(error)

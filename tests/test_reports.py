@@ -17,7 +17,7 @@ import pytest
 import report_factory as factory
 from rich.console import Console
 
-from harness.metrics import values
+from harness.metrics import DIALECTS, values
 from reports import accuracy, export, latex, layout, text
 from reports.attributes import attribute_tables
 from reports.filmstrips import jpeg_size, strips
@@ -78,7 +78,7 @@ def notes_at(table: Table, footnotes: tuple[int, ...]) -> str:
 
 def test_figures_are_the_counts_own(result: StudyResult, table: Table) -> None:
     for row in result.rows:
-        numerators, weights = values(list(row.protocols[factory.PROTOCOL].counts.values()), "ao")
+        numerators, weights = values(list(row.protocols[factory.PROTOCOL].tallies.values()), "ao", DIALECTS["got10k"])
         cell = row_of(table, row.name).cells[AO]
         assert cell.value is not None
         assert cell.value == pytest.approx(100 * numerators.sum() / weights.sum())
@@ -91,8 +91,8 @@ def test_the_order_of_sequences_in_the_store_does_not_matter(result: StudyResult
     rows = []
     for row in result.rows:
         found = row.protocols[factory.PROTOCOL]
-        counts = dict(reversed(list(found.counts.items()))) if row.name == "decoder" else found.counts
-        rows.append(replace(row, protocols={factory.PROTOCOL: replace(found, counts=counts)}))
+        counts = dict(reversed(list(found.tallies.items()))) if row.name == "decoder" else found.tallies
+        rows.append(replace(row, protocols={factory.PROTOCOL: replace(found, tallies=counts)}))
     assert pivot(replace(result, rows=tuple(rows))) == table
 
 
@@ -128,7 +128,7 @@ def test_nothing_is_best_of_one(result: StudyResult) -> None:
 
 def test_a_partial_protocol_is_a_dash_ranks_last_and_is_named(result: StudyResult) -> None:
     found = result.rows[1].protocols[factory.PROTOCOL]
-    part = ProtocolResult(dict(list(found.counts.items())[:40]), found.expected, found.boxes)
+    part = ProtocolResult(dict(list(found.tallies.items())[:40]), found.expected, found.boxes)
     table = pivot(factory.with_row(result, "decoder", protocols={factory.PROTOCOL: part}))
     cell = row_of(table, "decoder").cells[AO]
     column = next(c for c in table.columns if c.key == AO)
@@ -142,9 +142,10 @@ def test_a_partial_protocol_is_a_dash_ranks_last_and_is_named(result: StudyResul
 
 def test_one_undefined_sequence_poisons_the_mean(result: StudyResult) -> None:
     found = result.rows[1].protocols[factory.PROTOCOL]
-    name, counts = next(iter(found.counts.items()))
-    broken = replace(counts, sums=counts.sums | {"ao": float("nan")})
-    part = replace(found, counts=found.counts | {name: broken})
+    name, counts = next(iter(found.tallies.items()))
+    unknown = {key: replace(m, overlap=m.overlap * np.nan) for key, m in counts.measured.items()}
+    broken = replace(counts, measured=unknown)
+    part = replace(found, tallies=found.tallies | {name: broken})
     table = pivot(factory.with_row(result, "decoder", protocols={factory.PROTOCOL: part}))
     assert row_of(table, "decoder").cells[AO].value is None
     assert row_of(table, "decoder").cells[f"{AO}:delta"].value is None
@@ -188,7 +189,7 @@ def test_differences_are_row_minus_baseline_and_say_when_unresolved(table: Table
 
 def test_other_sequences_give_no_difference_but_a_footnote(result: StudyResult) -> None:
     found = result.rows[1].protocols[factory.PROTOCOL]
-    renamed = replace(found, counts={f"other-{name}": counts for name, counts in found.counts.items()})
+    renamed = replace(found, tallies={f"other-{name}": counts for name, counts in found.tallies.items()})
     table = pivot(factory.with_row(result, "decoder", protocols={factory.PROTOCOL: renamed}))
     cell = row_of(table, "decoder").cells[f"{AO}:delta"]
     assert cell.value is None
@@ -278,7 +279,7 @@ def test_a_trial_is_marked(result: StudyResult) -> None:
 
 
 def test_several_protocols_stand_side_by_side(result: StudyResult, tmp_path: Path) -> None:
-    second = replace(result.protocols[0], name="other", metrics=("auc", "precision"), strips={})
+    second = replace(result.protocols[0], name="other", dialects=factory.dialects("auc", "precision"), strips={})
     rows = tuple(replace(r, protocols=r.protocols | {"other": r.protocols[factory.PROTOCOL]}) for r in result.rows)
     both = replace(result, protocols=(*result.protocols, second), rows=rows)
     table = pivot(both)
@@ -495,8 +496,9 @@ def test_film_strips_show_the_best_and_the_worst(result: StudyResult) -> None:
     found = {(strip.row, strip.which): strip for strip in strips(result)}
     assert {row for row, _ in found} == {"conv", "decoder", "ce-conv", "ce-decoder"}
     for row in result.rows[:4]:
-        counts = row.protocols[factory.PROTOCOL].counts
-        shares = {name: 100 * c.sums["ao"] / c.frames["got10k"] for name, c in counts.items()}
+        counts = row.protocols[factory.PROTOCOL].tallies
+        dialect = DIALECTS["got10k"]
+        shares = {n: 100 * float(np.divide(*values([c], "ao", dialect))[0]) for n, c in counts.items()}
         assert found[row.name, "best"].sequence == max(shares, key=shares.__getitem__)
         assert found[row.name, "worst"].score == pytest.approx(min(shares.values()))
         assert found[row.name, "worst"].sequence == min(shares, key=shares.__getitem__)
@@ -507,9 +509,9 @@ def test_film_strips_show_the_best_and_the_worst(result: StudyResult) -> None:
 def test_attributes_average_their_own_sequences(result: StudyResult, written: Path) -> None:
     (found,) = attribute_tables(result)
     assert [row.name for row in found.rows] == ["distractors", "occlusion", "rotation"]
-    counts = result.rows[0].protocols[factory.PROTOCOL].counts
+    counts = result.rows[0].protocols[factory.PROTOCOL].tallies
     members = [name for name in counts if "rotation" in factory.attributes(name)]
-    numerators, weights = values([counts[name] for name in members], "ao")
+    numerators, weights = values([counts[name] for name in members], "ao", DIALECTS["got10k"])
     rotation = row_of(found, "rotation")
     assert rotation.cells[":n"].value == len(members) == 7
     assert rotation.cells["conv"].value == pytest.approx(100 * numerators.sum() / weights.sum())
@@ -621,9 +623,20 @@ def test_two_sequences_give_no_interval_and_no_verdict(result: StudyResult) -> N
     names = result.protocols[0].name
     for row in result.rows:
         found = row.protocols[names]
-        few = replace(found, counts=dict(list(found.counts.items())[:2]), expected=2)
+        few = replace(found, tallies=dict(list(found.tallies.items())[:2]), expected=2)
         result = factory.with_row(result, row.name, protocols={names: few})
     cell = row_of(pivot(result), "decoder").cells[f"{AO}:delta"]
     assert cell.value is not None
     assert (cell.low, cell.high, cell.resolved) == (None, None, None)
     assert row_of(pivot(result), "decoder").cells[AO].low is None
+
+
+def test_a_one_shot_protocol_says_what_was_trained_on_other_videos(result: StudyResult) -> None:
+    facts = replace(result.protocols[0], one_shot=True)
+    table = pivot(replace(result, protocols=(facts,)))
+    for row in result.rows:
+        cell = row_of(table, row.name).cells[AO]
+        trained = row.record.asked.data is not None
+        assert ("trained on generated clips" in notes_at(table, cell.footnotes)) == trained, row.name
+    untouched = pivot(result)
+    assert not any("trained on generated clips" in note for note in untouched.footnotes)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ablations.plan import run_of
-from datasets.otb import OtbSequences
+from datasets.protocols import PROTOCOLS
 from harness.executors import LocalExecutor, _LocalWork
 from harness.profiles import load_profile
 from harness.spec import Evaluation, RunSpec
@@ -65,7 +65,7 @@ class Workshop:
 
     @classmethod
     def at(cls, root: Path, videos: Path) -> "Workshop":
-        digest = OtbSequences(videos).digest()
+        digest = PROTOCOLS["otb"].open(videos).digest()
         evaluations = (
             Evaluation(protocol="otb", data=digest),
             Evaluation(protocol="otb", data=digest, control="shuffled-template"),

@@ -1,14 +1,16 @@
 """Training pairs: numbered, reproducible in any order, and truthful about where the target is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from datasets.augment import Pair, augmented
 from datasets.cropping import window_around
-from datasets.sampling import Pair, PairGeometry, PairSampler, augmented
+from datasets.sampling import FRAME_PAIRS, FramePairs, PairGeometry, PairSampler
 from datasets.sequence import Image, Sequence
 
 GEOMETRY = PairGeometry(
@@ -233,3 +235,69 @@ def test_strong_augmentation_greys_solarises_or_blurs_and_leaves_the_truth_alone
     assert min(smooth) < 0.8 * float(np.median(smooth))
     assert all(r.truth.tolist() == pair.truth.tolist() and r.mask.all() for r in results)
     assert all(r.search.shape == (32, 32, 3) and r.search.dtype == np.uint8 for r in results)
+
+
+LONG = np.arange(0, 1000, 7)
+"""Frame numbers of a long sequence of which every seventh frame may be used."""
+
+
+def drawn(rule: FramePairs, frames: NDArray[np.int64], count: int = 600) -> NDArray[np.int64]:
+    """Frame pairs (template, search), (count, 2)."""
+    rng = np.random.default_rng(4)
+    return np.array([FRAME_PAIRS[rule](frames, rng) for _ in range(count)])
+
+
+def test_ostracks_search_frame_follows_within_two_hundred() -> None:
+    pairs = drawn("causal", LONG)
+    gaps = pairs[:, 1] - pairs[:, 0]
+    assert (gaps >= 7).all() and (gaps <= 200).all()
+    assert gaps.max() == 196 and gaps.min() == 7, "both ends are drawn"
+    assert np.isin(pairs, LONG).all()
+
+
+def test_ostracks_gap_grows_until_a_frame_is_found() -> None:
+    """Frames 0, 500 and 730: no two within 200; the gap grows by 5 to 230, so 0 is never paired with 500."""
+    assert {tuple(pair) for pair in drawn("causal", np.array([0, 500, 730]))} == {(500, 730)}
+
+
+def test_lorats_search_frame_lies_within_a_hundred_either_way() -> None:
+    pairs = drawn("interval", LONG)
+    gaps = pairs[:, 1] - pairs[:, 0]
+    assert gaps.min() == -98 and gaps.max() == 98
+    assert (gaps != 0).all(), "never the same frame where there is another"
+    assert 0.4 < (gaps < 0).mean() < 0.6
+
+
+def test_lorat_takes_a_frame_twice_where_none_is_near() -> None:
+    assert {tuple(pair) for pair in drawn("interval", np.array([0, 101, 201]))} == {(0, 0), (101, 201), (201, 101)}
+
+
+@pytest.mark.parametrize("rule", FRAME_PAIRS)
+def test_a_single_frame_is_its_own_pair(rule: FramePairs) -> None:
+    assert drawn(rule, np.array([5]), 3).tolist() == [[5, 5]] * 3
+
+
+LORAT = replace(GEOMETRY, geometry="lorat", search_size=224, template_size=112, frame_pairs="interval")
+
+
+def test_lorats_truth_is_where_the_square_is() -> None:
+    draw = sampler(augment=False, geometry=LORAT)
+    pairs = [draw(number) for number in range(40)]
+    for pair in pairs:
+        assert pair.search.shape == (224, 224, 3)
+        assert pair.search.dtype == np.float32, "not rounded, as published"
+        assert ((pair.truth[2:] - pair.truth[:2]) * 224 >= 10 - 1.5).all()
+        x1, y1, x2, y2 = (int(v) for v in np.round(pair.truth * 224))
+        red, blur = pair.search[..., 0], 4
+        assert np.abs(red[y1 + blur : y2 - blur, x1 + blur : x2 - blur] - COLOUR[0]).max(initial=0) < 1e-3, "all square"
+        beside = [red[y1:y2, : max(0, x1 - blur)], red[y1:y2, x2 + blur :], red[: max(0, y1 - blur)], red[y2 + blur :]]
+        assert max(part.max(initial=0) for part in beside) < COLOUR[0] - 20, "no square"
+    assert np.mean([p.truth.min() == 0 or p.truth.max() == 1 for p in pairs]) > 0.2, "LoRAT's jitter cuts many targets"
+
+
+def test_lorats_template_mask_is_that_of_the_aligned_crop() -> None:
+    pair = sampler(augment=False, geometry=LORAT)(3)
+    rows, columns = np.nonzero(pair.mask.reshape(8, 8))
+    middle = pair.template[rows.min() * 14 + 14 : rows.max() * 14, columns.min() * 14 + 14 : columns.max() * 14]
+    assert middle.size > 0
+    np.testing.assert_allclose(middle, np.broadcast_to(COLOUR, middle.shape), atol=1e-3)

@@ -6,15 +6,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from timm.layers.attention import Attention
 from torch import Tensor
 
-from trackers import model as model_module
+from trackers import sparsity as sparsity_module
+from trackers.blocks import Layout
 from trackers.model import OneStreamTracker, build
-from trackers.sparsity import attention_with_scores, eliminate, kept, template_centre, training_ratio
+from trackers.sparsity import Judges, attention_with_scores, eliminate, judges, kept, template_centre, training_ratio
 from trackers.spec import CandidateElimination, TrackerSpec, replace
 from trackers.tokens import SearchTokens
 from trackers.variants import VARIANTS
@@ -83,6 +83,37 @@ def test_template_centre() -> None:
     assert template_centre(1) == 0
 
 
+@pytest.mark.parametrize(
+    ("template", "side", "expected"),
+    [
+        ("CTR_POINT", 8, [27]),
+        ("CTR_POINT", 12, [65]),
+        ("CTR_REC", 8, [27, 28, 35, 36]),
+        ("CTR_REC", 12, [65, 66, 77, 78]),
+        ("CTR_REC", 7, [24]),
+        ("ALL", 3, list(range(9))),
+        ("GT_BOX", 3, list(range(9))),
+    ],
+)
+def test_template_ranges_are_the_official_ones(template: Any, side: int, expected: list[int]) -> None:
+    """Rows and columns 3:4, 5:6 (point) and 3:5, 5:7 (square) of 8 and 12; 3:4 of 7."""
+    mask = torch.zeros(1, side * side, dtype=torch.bool)
+    assert judges(CandidateElimination(template=template), side, mask).tokens == expected
+
+
+def test_the_box_range_weighs_the_tokens_inside_the_box_only() -> None:
+    mask = torch.zeros(2, 16, dtype=torch.bool)
+    mask[0, [5, 6, 9, 10]] = mask[1, 0] = True
+    weights = judges(CandidateElimination(template="GT_BOX"), 4, mask).weights
+    assert weights is not None
+    assert weights.sum(1).tolist() == [1, 1]
+    assert weights[0, [5, 6, 9, 10]].tolist() == [0.25] * 4
+    assert weights[1, 0] == 1
+    assert judges(CandidateElimination(template="ALL"), 4, mask).weights is None
+    with pytest.raises(ValueError, match="GT_BOX needs the template's mask"):
+        judges(CandidateElimination(template="GT_BOX"), 4, None)
+
+
 def slow_attention(attention: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     """Softmax attention of one example (N, D) written out: the output, and the weights (heads, N, N)."""
     count, width = x.shape
@@ -99,18 +130,24 @@ def slow_attention(attention: Any, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def test_scores_are_the_centre_tokens_attention() -> None:
+def test_scores_are_the_judges_attention() -> None:
     torch.manual_seed(0)
     attention, x = Attention(16, num_heads=4, qkv_bias=True).eval(), torch.randn(3, 20, 16) * 2
     for parameter in attention.parameters():
         parameter.add_(torch.randn_like(parameter) * 0.3)
-    mixed, scores = attention_with_scores(attention, x, query=2, first_search=9)
-    torch.testing.assert_close(mixed, attention(x))
-    for example in range(3):
-        slow_mixed, weights = slow_attention(attention, x[example])
-        torch.testing.assert_close(mixed[example], slow_mixed, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(scores[example], weights.mean(0)[2, 9:], atol=1e-6, rtol=1e-4)
-        assert 0 < scores[example].sum() < 1, "the softmax runs over the template's tokens too"
+    shares = torch.tensor([[1.0, 0.0], [0.25, 0.75], [0.5, 0.5]])
+    for prompts in (0, 3):
+        layout = Layout(prompts=prompts, leading=prompts + 9, mixed=False, rotation=None)
+        for judging in (Judges([2], None), Judges([2, 5], None), Judges([2, 5], shares)):
+            mixed, scores = attention_with_scores(attention, x, layout, judging)
+            torch.testing.assert_close(mixed, attention(x))
+            for example in range(3):
+                slow_mixed, weights = slow_attention(attention, x[example])
+                torch.testing.assert_close(mixed[example], slow_mixed, atol=1e-5, rtol=1e-4)
+                asked = weights.mean(0)[[prompts + token for token in judging.tokens], prompts + 9 :]
+                share = torch.ones(len(asked)) / len(asked) if judging.weights is None else shares[example]
+                torch.testing.assert_close(scores[example], share @ asked, atol=1e-6, rtol=1e-4)
+                assert 0 < scores[example].sum() < 1, "the softmax runs over the template's tokens too"
 
 
 def test_eliminate_keeps_the_best_in_raster_order() -> None:
@@ -193,7 +230,7 @@ def test_in_training_the_ratio_follows_progress_and_at_test_it_does_not(monkeypa
         seen.append(ratio)
         return eliminate(x, index, scores, templates, ratio)
 
-    monkeypatch.setattr(model_module, "eliminate", recording)
+    monkeypatch.setattr(sparsity_module, "eliminate", recording)
     template, search = images()
     truth = torch.tensor([[0.3, 0.3, 0.6, 0.6]] * 2)
     model(template, search, None, truth, 0.0)
@@ -212,66 +249,25 @@ def test_elimination_in_a_block_that_is_not_there_is_refused() -> None:
 
 
 @torch.no_grad()
-def test_ostrack_computes_what_the_official_code_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OSTrack-256 with elimination at full size, official names mapped to ours, the reference's seeded weights and
-    inputs (design/models.md, section 6): scores, box, size and offset sums, and the first block's removed tokens."""
-    reference, keys = golden("models.json", "ostrack_forward_ce"), golden("state_dict_keys.json", "ostrack256")
-    with torch.device("meta"):
-        model = build(VARIANTS["ostrack-256-ce"], pretrained=False).eval()
-    state = {ours: value for key, value in seeded(keys).items() if (ours := our_name(key)) is not None}
-    model.load_state_dict(state, strict=True, assign=True)
-    model.head.cells = torch.stack(torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="xy"))
-    removed: list[set[int]] = []
+def test_the_template_range_decides_what_is_kept() -> None:
+    """GT_BOX over all tokens is ALL, over the centre token CTR_POINT; the three ranges differ; no mask, no GT_BOX."""
+    template, search = images()
+    everything, centre = torch.ones(2, 16, dtype=torch.bool), torch.zeros(2, 16, dtype=torch.bool)
+    centre[:, 5] = True
 
-    def recording(x: Tensor, index: Tensor, scores: Tensor, templates: int, ratio: float) -> tuple[Tensor, Tensor]:
-        tokens, places = eliminate(x, index, scores, templates, ratio)
-        removed.append(set(index[0].tolist()) - set(places[0].tolist()))
-        return tokens, places
+    def keeps(kind: Any, mask: Tensor | None) -> list[list[int]]:
+        model = random_model(mini(sparsity=CandidateElimination(layers=(1, 2), template=kind)))
+        kept_places: list[list[int]] = model.encoder(template, search, mask, 0.7).index.tolist()
+        return kept_places
 
-    monkeypatch.setattr(model_module, "eliminate", recording)
-    inputs = [np.random.default_rng(3 * s * s).standard_normal((1, 3, s, s)).astype(np.float32) for s in (128, 256)]
-    tokens = model.encoder(torch.from_numpy(inputs[0]), torch.from_numpy(inputs[1]), None, 0.7)
-    output = model.head(tokens)
-    assert [len(r) for r in removed] == [76, 54, 37]
-    assert set(reference["removed_first"]) <= removed[0]
-    assert output.score.flatten()[:8].tolist() == pytest.approx(reference["score"], abs=1e-5)
-    assert float(output.score.sum()) == pytest.approx(reference["score_sum"], abs=1e-3)
-    x1, y1, x2, y2 = output.boxes.flatten(0, 2).unbind(-1)
-    best = int(output.score.argmax())
-    box = [(x1 + x2)[best] / 2, (y1 + y2)[best] / 2, (x2 - x1)[best], (y2 - y1)[best]]
-    assert [float(v) for v in box] == pytest.approx(reference["box"], abs=1e-5)
-    assert float((x2 - x1).sum() + (y2 - y1).sum()) == pytest.approx(reference["size_sum"], abs=1e-2)
+    point, square, whole = keeps("CTR_POINT", None), keeps("CTR_REC", None), keeps("ALL", None)
+    assert keeps("GT_BOX", everything) == whole
+    assert keeps("GT_BOX", centre) == point
+    assert len({str(k) for k in (point, square, whole)}) == 3
+    with pytest.raises(ValueError, match="needs the template's mask"):
+        keeps("GT_BOX", None)
 
 
-def seeded(keys: dict[str, Any]) -> dict[str, Tensor]:
-    """The reference's weights: 1 for scales and variances, else 0, plus 0.05 times seeded noise."""
-    state = {}
-    for number, key in enumerate(sorted(keys)):
-        shape, dtype = keys[key]
-        noise = np.random.default_rng(1000 + number).standard_normal(shape, dtype=np.float64)
-        scale = key.endswith(".weight") and ("norm" in key or (key.startswith("box_head") and len(shape) == 1))
-        base = 1.0 if scale or key.endswith("running_var") else 0.0
-        noise = np.abs(noise) if key.endswith("running_var") else noise
-        value = base + 0.05 * np.asarray(noise)
-        state[key] = torch.from_numpy(value.astype(np.float32)) if dtype == "float32" else torch.tensor(0)
-    return state
-
-
-def our_name(key: str) -> str | None:
-    """Our name of one of OSTrack's entries; None for the two that its forward never uses."""
-    prefixes = {
-        "backbone.pos_embed_z": "encoder.embedding.template_positions",
-        "backbone.pos_embed_x": "encoder.embedding.search_positions",
-        "backbone.patch_embed.proj": "encoder.project",
-        "backbone.blocks": "encoder.blocks",
-        "backbone.norm": "encoder.norm",
-    }
-    for official, ours in prefixes.items():
-        if key.startswith(official):
-            return key.replace(official, ours)
-    if not key.startswith("box_head.conv"):
-        return None
-    convolution, *rest = key.removeprefix("box_head.conv").split(".")
-    number, tower = convolution.split("_")
-    layer = 3 * (int(number) - 1) + (int(rest[0]) if len(rest) == 2 else 0)
-    return f"head.{tower.replace('ctr', 'score')}.{layer}.{rest[-1]}"
+def test_mixed_attention_leaves_nothing_to_rank_by() -> None:
+    with pytest.raises(ValueError, match="under mixed attention the template does not see them"):
+        mini(attention="mixed")

@@ -8,14 +8,21 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from ablations.catalogue import STUDIES
+from harness.profiles import load_profile
 from harness.spec import Recipe, RunSpec, SyntheticData
 from trackers.scale import Scale, at_scale
 from trackers.spec import (
+    IA3,
     ILLEGAL,
     LABELS_OF_HEAD,
+    Adaptation,
+    Adapter,
     AnyTracker,
+    BitFit,
     CandidateElimination,
     CentreHead,
+    ConvHead,
+    CornerHead,
     CropInput,
     DeformableHead,
     Denoising,
@@ -25,6 +32,7 @@ from trackers.spec import (
     InputEmbedding,
     LoRA,
     MLPHead,
+    Prompts,
     TrackerSpec,
     differences,
     fingerprint,
@@ -53,20 +61,25 @@ SCALE = Scale(
     lora_rank=8,
 )
 
-ADAPTATIONS: tuple[FullFineTuning | FrozenBackbone | LoRA, ...] = (
-    *(FullFineTuning(), FrozenBackbone(), LoRA()),
-    *(LoRA(rank=16), LoRA(targets=("q", "v")), LoRA(init="lora")),
+ADAPTATIONS: tuple[Adaptation, ...] = (
+    *(FullFineTuning(), FrozenBackbone(), LoRA(), Adapter(), IA3(), Prompts(), BitFit()),
+    *(LoRA(rank=16), LoRA(alpha=16), LoRA(targets=("q", "v")), LoRA(init="lora"), LoRA(init="gaussian")),
+    *(LoRA(dropout=0.1), LoRA(rslora=True), LoRA(dora=True, init="lora")),
+    *(Adapter(width=8), Adapter(init="zero"), Prompts(count=5)),
 )
+SOME_ADAPTATIONS = ADAPTATIONS[:7]
 EMBEDDINGS = (
     InputEmbedding(),
     InputEmbedding(positions="shared"),
     InputEmbedding(positions="shared", template_positions="slice"),
     InputEmbedding(token_types=2),
     InputEmbedding(trainable_positions=False),
+    InputEmbedding(trainable_positions=True),
+    InputEmbedding(positions="sinusoidal"),
 )
-HEADS: tuple[CentreHead | MLPHead | DeformableHead, ...] = (
-    *(CentreHead(), CentreHead(channels=128), MLPHead(), MLPHead(layers=2)),
-    *(DeformableHead(), DeformableHead(top_k=4)),
+HEADS: tuple[CentreHead | ConvHead | CornerHead | MLPHead | DeformableHead, ...] = (
+    *(CentreHead(), CentreHead(channels=128), CentreHead(offset_from="centre"), MLPHead(), MLPHead(layers=2)),
+    *(ConvHead(), ConvHead(channels=128), CornerHead(), DeformableHead(), DeformableHead(top_k=4)),
 )
 
 
@@ -81,7 +94,11 @@ def specs(draw: st.DrawFn) -> TrackerSpec:
         embedding=draw(st.sampled_from(EMBEDDINGS)),
         sparsity=draw(st.sampled_from([None, CandidateElimination(), CandidateElimination(layers=(3, 6))])),
         head=head,
-        labels=LABELS_OF_HEAD[head.kind],
+        labels=draw(st.sampled_from(LABELS_OF_HEAD[head.kind])),
+        pretrained=draw(st.sampled_from(["shipped", "timm"])),
+        drop_path=draw(st.sampled_from([0.0, 0.1])),
+        checkpointing=draw(st.booleans()),
+        train_norm=draw(st.booleans()),
         denoising=denoising if head.kind == "deformable" else None,
     )
 
@@ -105,11 +122,12 @@ def test_every_leaf_counts_in_the_fingerprint() -> None:
     changed = [
         replace(spec, backbone="vit-mini"),
         *(replace(spec, crop=spec.crop.model_copy(update={f: 99})) for f in CropInput.model_fields),
-        *(replace(spec, head=spec.head.model_copy(update={f: 8})) for f in DeformableHead.model_fields if f != "kind"),
+        *(replace(spec, head=spec.head.model_copy(update={f: SMALL.get(f, 8)})) for f in HEAD_FIELDS),
         *(replace(spec, denoising=spec.denoising.model_copy(update={f: v})) for f, v in DENOISING),  # type: ignore[union-attr]
         *(replace(spec, sparsity=spec.sparsity.model_copy(update={f: v})) for f, v in ELIMINATION),  # type: ignore[union-attr]
         replace(spec, sparsity=None),
         replace(spec, denoising=None),
+        *(replace(spec, **{field: value}) for field, value in OTHER_LEAVES),
         *(replace(spec, adaptation=a) for a in ADAPTATIONS[1:]),
         *(replace(spec, embedding=e) for e in EMBEDDINGS[1:]),
     ]
@@ -118,8 +136,19 @@ def test_every_leaf_counts_in_the_fingerprint() -> None:
     assert len({fingerprint(c) for c in [*changed, spec]}) == len(changed)
 
 
-DENOISING: tuple[tuple[str, Any], ...] = (("groups", 2), ("shift", 0.3), ("scale", 0.3))
-ELIMINATION: tuple[tuple[str, Any], ...] = (("layers", (3,)), ("keep_ratio", 0.6), ("start", 0.1), ("end", 0.5))
+OTHER_LEAVES: tuple[tuple[str, Any], ...] = (
+    *(("pretrained", "timm"), ("drop_path", 0.1), ("checkpointing", True), ("train_norm", True)),
+)
+HEAD_FIELDS = [name for name in DeformableHead.model_fields if name != "kind"]
+SMALL = {"test_layers": 2, "shared_box_mlp": False}
+DENOISING: tuple[tuple[str, Any], ...] = (("groups", 2), ("shift", 0.3), ("scale", 0.3), ("kind", "embedding"))
+ELIMINATION: tuple[tuple[str, Any], ...] = (
+    ("layers", (3,)),
+    ("keep_ratio", 0.6),
+    ("start", 0.1),
+    ("end", 0.5),
+    ("template", "ALL"),
+)
 
 
 def test_the_name_is_for_people_only() -> None:
@@ -181,6 +210,13 @@ def test_specifications_cannot_be_changed() -> None:
         (LoRA, "targets", ("q", "qkv")),
         (LoRA, "rank", 0),
         (InputEmbedding, "token_types", 1),
+        (LoRA, "dropout", 1.0),
+        (Adapter, "width", 0),
+        (Prompts, "count", 0),
+        (TrackerSpec, "drop_path", 1.0),
+        (TrackerSpec, "pretrained", "file:"),
+        (TrackerSpec, "pretrained", "weights.pth"),
+        (TrackerSpec, "attention", "template"),
         (Recipe, "steps", 0),
     ],
 )
@@ -191,9 +227,16 @@ def test_values_out_of_range_are_refused(model: type[Any], field: str, value: ob
 
 
 CANNOT_WORK: dict[str, dict[str, Any]] = {
-    "one label assignment": {"head": MLPHead(), "labels": "gaussian"},
+    "label assignments belong to heads": {"head": MLPHead(), "labels": "gaussian"},
     "needs head 'deformable'": {"denoising": Denoising()},
     "needs positions 'shared'": {"embedding": InputEmbedding(template_positions="slice")},
+    "sinusoidal positions are fixed": {"embedding": InputEmbedding(positions="sinusoidal", trainable_positions=True)},
+    "it needs an init that starts there": {"adaptation": LoRA(dora=True)},
+    "candidate elimination ranks search tokens": {"sparsity": CandidateElimination(), "attention": "mixed"},
+    "cannot run more layers at inference": {
+        "head": DeformableHead(layers=2, test_layers=3),
+        "labels": "localisation-quality",
+    },
 }
 
 
@@ -213,15 +256,21 @@ def test_every_illegal_combination_has_its_example_here() -> None:
     assert not [(s.name, reason) for s in legal for broken, reason in ILLEGAL if broken(s)]
 
 
-def test_each_label_assignment_fits_its_own_head_only() -> None:
-    heads = {"centre": CentreHead(), "mlp": MLPHead(), "deformable": DeformableHead()}
-    assert set(heads) == set(LABELS_OF_HEAD)
+def test_sinusoidal_positions_are_never_sliced() -> None:
+    with pytest.raises(ValueError, match="needs positions 'shared'"):
+        replace(PLAIN, embedding=InputEmbedding(positions="sinusoidal", template_positions="slice"))
+    assert replace(PLAIN, embedding=InputEmbedding(positions="shared", template_positions="slice"))
+
+
+def test_each_label_assignment_fits_its_own_heads_only() -> None:
+    heads = {head.kind: head for head in (CentreHead(), ConvHead(), CornerHead(), MLPHead(), DeformableHead())}
+    assert set(heads) <= set(LABELS_OF_HEAD)
     for kind, head in heads.items():
-        for labels in LABELS_OF_HEAD.values():
-            if labels == LABELS_OF_HEAD[kind]:
+        for labels in {label for several in LABELS_OF_HEAD.values() for label in several}:
+            if labels in LABELS_OF_HEAD[kind]:
                 assert replace(PLAIN, head=head, labels=labels).labels == labels
             else:
-                with pytest.raises(ValueError, match="one label assignment"):
+                with pytest.raises(ValueError, match="label assignments belong to heads"):
                     replace(PLAIN, head=head, labels=labels)
 
 
@@ -247,28 +296,32 @@ def test_differences_reach_down_to_the_leaf() -> None:
 
 
 MAY_SCALE = {
-    *("backbone", "crop.template_size", "crop.search_size", "crop.template_factor", "crop.search_factor"),
+    *("backbone", "pretrained"),
+    *("crop.template_size", "crop.search_size", "crop.template_factor", "crop.search_factor"),
     "crop.min_side",
     *("sparsity.layers", "denoising.groups", "adaptation.rank", "adaptation.alpha", "head.channels"),
+    "adaptation.width",
     *("head.width", "head.queries", "head.heads", "head.feedforward", "head.top_k"),
 }
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-@pytest.mark.parametrize("adaptation", ADAPTATIONS, ids=lambda a: f"{a.kind}")
-def test_a_scale_touches_the_listed_fields_only(name: str, adaptation: FullFineTuning | FrozenBackbone | LoRA) -> None:
+@pytest.mark.parametrize("adaptation", SOME_ADAPTATIONS, ids=lambda a: f"{a.kind}")
+def test_a_scale_touches_the_listed_fields_only(name: str, adaptation: Adaptation) -> None:
     spec = replace(VARIANTS[name], adaptation=adaptation)
     scaled = at_scale(spec, SCALE)
     assert set(differences(scaled, spec)) <= MAY_SCALE
     assert scaled.name == spec.name
-    assert at_scale(scaled, SCALE) == scaled
+    again = at_scale(scaled, SCALE)
+    assert replace(again, adaptation=scaled.adaptation) == scaled, "but for ranks, which shrink in proportion"
     assert (scaled.sparsity is None) == (spec.sparsity is None)
 
 
 def test_a_scale_touches_every_field_it_names() -> None:
     spec = replace(VARIANTS["detrack-ce"], adaptation=LoRA())
     touched = set(differences(at_scale(spec, SCALE), spec))
-    touched |= set(differences(at_scale(VARIANTS["ostrack-256"], SCALE), VARIANTS["ostrack-256"]))
+    for name in ("ostrack-256", "lorat-b-224", "lorat-b-224-adapter"):
+        touched |= set(differences(at_scale(VARIANTS[name], SCALE), VARIANTS[name]))
     assert touched == MAY_SCALE
     scaled = at_scale(spec, SCALE)
     assert isinstance(scaled.head, DeformableHead)
@@ -293,8 +346,9 @@ def test_two_studies_share_the_runs_of_their_common_rows() -> None:
 
 
 def test_run_names_tell_variants_apart() -> None:
-    trackers = [replace(spec, adaptation=a) for spec in VARIANTS.values() for a in ADAPTATIONS]
-    runs = [RunSpec(tracker=t, recipe=RECIPE, data=DATA, seed=s) for t in trackers for s in (0, 1)]
+    trackers = [replace(spec, adaptation=a) for spec in VARIANTS.values() for a in SOME_ADAPTATIONS]
+    different = {fingerprint(tracker): tracker for tracker in trackers}.values()
+    runs = [RunSpec(tracker=t, recipe=RECIPE, data=DATA, seed=s) for t in different for s in (0, 1)]
     assert len({run.name for run in runs}) == len({run.fingerprint for run in runs}) == len(runs)
     assert RunSpec(tracker=VARIANTS["detrack-ce"], recipe=RECIPE, data=DATA).name.startswith(
         "vit-b16-deformable-full-ce-dn-s0-"
@@ -314,3 +368,17 @@ def test_floors_are_trackers_without_anything_to_train() -> None:
     assert run.name.startswith("static-")
     assert run.fingerprint != RunSpec(tracker=FloorSpec(kind="ncc")).fingerprint
     assert TypeAdapter(AnyTracker).validate_python({"kind": "ncc"}) == FloorSpec(kind="ncc")
+
+
+def test_ranks_shrink_in_proportion() -> None:
+    """So that a study of ranks is one at every size."""
+    scale = load_profile("mini").scale
+    assert scale is not None
+    ranks = [64, 16, 8, 4]
+    small = [at_scale(replace(VARIANTS["lorat-b-224"], adaptation=LoRA(rank=r, alpha=r)), scale) for r in ranks]
+    found = [s.adaptation.rank for s in small if isinstance(s.adaptation, LoRA)]
+    assert found == [scale.lora_rank, scale.lora_rank // 4, scale.lora_rank // 8, 1]
+    assert [s.adaptation.alpha for s in small if isinstance(s.adaptation, LoRA)] == found
+    narrow = at_scale(replace(VARIANTS["lorat-b-224"], adaptation=Adapter(width=96)), scale)
+    assert isinstance(narrow.adaptation, Adapter)
+    assert narrow.adaptation.width == 96 * scale.lora_rank // 64

@@ -8,11 +8,11 @@ from typing import BinaryIO
 import pytest
 from test_spec import DATA, PLAIN, RECIPE
 
-from harness.atomic import write_bytes, write_text, write_with
+from datasets.atomic import write_bytes, write_text, write_with
 from harness.errors import BadInput
 from harness.protocol_store import read_protocol
 from harness.record import Failure, PhaseCost, Provenance, SequenceResult, Speed, TrainingCost, TrainingRecord
-from harness.spec import Evaluation, RunSpec
+from harness.spec import TRACKING_REVISION, Evaluation, RunSpec
 from harness.store import FORMAT, Progress, RunFolder, Store
 from trackers.spec import CandidateElimination, DeformableHead, FloorSpec, replace
 
@@ -95,7 +95,7 @@ def test_every_run_has_its_own_place_and_equal_runs_share_one(store: Store) -> N
     others = [
         RUN.model_copy(update={"seed": 1}),
         RUN.model_copy(update={"weights": "other"}),
-        RUN.model_copy(update={"revision": 2}),
+        RUN.model_copy(update={"revision": RUN.revision + 1}),
         RUN.model_copy(update={"recipe": RECIPE.model_copy(update={"lr_new": 2e-3})}),
         RUN.model_copy(update={"data": DATA.model_copy(update={"version": 2})}),
         RUN.model_copy(update={"tracker": replace(PLAIN, sparsity=CandidateElimination())}),
@@ -111,7 +111,12 @@ def test_every_run_has_its_own_place_and_equal_runs_share_one(store: Store) -> N
 
 
 def test_evaluations_of_a_run_do_not_mix() -> None:
-    changes = ({"protocol": "otb"}, {"data": "other"}, {"control": "shuffled-template"}, {"revision": 2})
+    changes = (
+        {"protocol": "otb"},
+        {"data": "other"},
+        {"control": "shuffled-template"},
+        {"revision": TRACKING_REVISION + 1},
+    )
     keys = {PLAIN_EVALUATION.model_copy(update=change).key for change in changes}
     assert len(keys | {PLAIN_EVALUATION.key}) == 5
     assert RunSpec.model_validate_json(RUN.model_dump_json()).fingerprint == RUN.fingerprint

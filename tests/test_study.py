@@ -106,7 +106,7 @@ def test_a_change_hidden_in_a_factors_row_is_refused() -> None:
 
 
 def test_an_illegal_row_is_refused_with_the_axes_reason() -> None:
-    with pytest.raises(ValueError, match="one label assignment"):
+    with pytest.raises(ValueError, match="label assignments belong to heads"):
         head_study(LABELS, head=CentreHead())
 
 

@@ -1,120 +1,181 @@
 """How the pretrained encoder is adapted: which parameters train, and what is added to it.
 
-One entry per method in `ADAPT`; `TRAINABLE` says, as name patterns, exactly what moves, and a test holds it to that.
+One entry per method in `METHODS`: what it adds, and as name patterns exactly what moves; a test holds it to that.
 """
 
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
-from trackers.spec import LoRA, TrackerSpec
+from trackers.blocks import SplitQKV
+from trackers.prompts import DeepPrompts
+from trackers.spec import Adapter, LoRA, Prompts, TrackerSpec
 
-FROM_SCRATCH = ("head.*", "encoder.embedding.token_types", "*.lora_A.*", "*.lora_B.*")
+ADDED = ("*.lora_*", "*.ia3_l.*", "*.adapter.*", "encoder.prompts.*")
+"""Parameters that a method adds to the encoder."""
+
+NEW = ("head.*", "encoder.embedding.token_types")
+"""Parameters that no pretrained backbone has: they train under every method."""
+
+FROM_SCRATCH = (*NEW, *ADDED)
 """Parameters that start from scratch under every method: they get the recipe's learning rate for new parameters."""
 
 POSITIONS = ("encoder.embedding.search_positions", "encoder.embedding.template_positions")
 
-TRAINABLE: dict[str, tuple[str, ...]] = {
-    "full": ("*",),
-    "frozen": ("head.*", "encoder.embedding.token_types"),
-    "lora": ("head.*", "encoder.embedding.token_types", "*.lora_A.*", "*.lora_B.*"),
-}
-"""Name patterns of the parameters that train, by adaptation. Positions additionally stay fixed where the input embedding
-says so."""
+FINAL_NORM = ("encoder.norm.*",)
 
 
-class SplitQKV(nn.Module):
-    """A fused qkv projection as three linear layers, so that each can be adapted for itself (LoRAT, section 3.3)."""
+class Bottleneck(nn.Module):
+    """A drop path, and on what it lets through a bottleneck of two linear layers with GELU, added (LoRAT's ablation, after
+    Houlsby et al. 2019).
 
-    def __init__(self, fused: nn.Linear) -> None:
+    Both start at zero as published: then only the upper bias ever gets a gradient, and after it nothing else does. Started
+    as identity, the lower layer is drawn (std 0.02) and the upper one zero, so that both learn.
+    """
+
+    def __init__(self, path: nn.Module, dim: int, spec: Adapter) -> None:
         super().__init__()
-        self.q, self.k, self.v = (_rows(fused, part) for part in range(3))
+        self.path = path
+        lower = nn.Linear(dim, spec.width)
+        self.adapter = nn.Sequential(lower, nn.GELU(), nn.Linear(spec.width, dim))
+        for parameter in self.adapter.parameters():
+            nn.init.zeros_(parameter)
+        if spec.init == "identity":
+            nn.init.trunc_normal_(lower.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) to (B, N, 3 D), in the order q, k, v."""
-        return torch.cat([self.q(x), self.k(x), self.v(x)], dim=-1)
-
-    def fuse(self) -> nn.Linear:
-        """The one linear layer that computes the same."""
-        parts: list[nn.Linear] = [self.q, self.k, self.v]
-        first = parts[0]
-        fused = nn.Linear(first.in_features, 3 * first.out_features, first.bias is not None, first.weight.device)
-        with torch.no_grad():
-            fused.weight.copy_(torch.cat([p.weight for p in parts]))
-            if first.bias is not None:
-                fused.bias.copy_(torch.cat([p.bias for p in parts]))
-        return fused
+        """x (B, N, D), the attention branch's result, and the adapter's correction to it."""
+        x = self.path(x)
+        corrected: Tensor = x + self.adapter(x)
+        return corrected
 
 
-def _rows(fused: nn.Linear, part: int) -> nn.Linear:
-    size = fused.out_features // 3
-    rows = slice(part * size, (part + 1) * size)
-    linear = nn.Linear(fused.in_features, size, fused.bias is not None, fused.weight.device)
-    with torch.no_grad():
-        linear.weight.copy_(fused.weight[rows])
-        if fused.bias is not None:
-            linear.bias.copy_(fused.bias[rows])
-    return linear
+def _nothing(encoder: Any, spec: TrackerSpec) -> None:
+    """Full fine-tuning, the frozen backbone and BitFit add no module."""
+
+
+def _add_lora(encoder: Any, spec: TrackerSpec) -> None:
+    from peft import LoraConfig  # seconds to import: only what uses it pays
+
+    lora = spec.adaptation
+    assert isinstance(lora, LoRA)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        use_rslora=lora.rslora,
+        use_dora=lora.dora,
+        init_lora_weights="gaussian" if lora.init == "gaussian" else True,
+        target_modules=_layers(lora.targets),
+    )
+    _inject(config, encoder)
+    if lora.init == "lorat":
+        for name, parameter in encoder.blocks.named_parameters():
+            if ".lora_A." in name or ".lora_B." in name:
+                nn.init.trunc_normal_(parameter, std=0.02)
+
+
+def _add_ia3(encoder: Any, spec: TrackerSpec) -> None:
+    from peft import IA3Config
+
+    _inject(IA3Config(target_modules=_layers(("k", "v", "fc2")), feedforward_modules=["fc2"]), encoder)
+
+
+def _layers(targets: tuple[str, ...]) -> list[str]:
+    """The layers' names in timm's modules: a gated MLP may keep its first layer in two parts, adapted each for itself."""
+    return [*targets, *(("fc1_g", "fc1_x") if "fc1" in targets else ())]
+
+
+def _inject(config: Any, encoder: Any) -> None:
+    """Let peft wrap the blocks' layers that the configuration names, q, k and v each for itself."""
+    from peft import inject_adapter_in_model
+
+    for block in encoder.blocks.children():
+        if not isinstance(block.attn.qkv, SplitQKV):
+            block.attn.qkv = SplitQKV.of(block.attn.qkv)
+    inject_adapter_in_model(config, encoder.blocks)
+
+
+def _add_bottlenecks(encoder: Any, spec: TrackerSpec) -> None:
+    assert isinstance(spec.adaptation, Adapter)
+    for block in encoder.blocks.children():
+        block.drop_path1 = Bottleneck(block.drop_path1, encoder.dim, spec.adaptation)
+
+
+def _add_prompts(encoder: Any, spec: TrackerSpec) -> None:
+    assert isinstance(spec.adaptation, Prompts)
+    patch = encoder.project.kernel_size[0]
+    encoder.prompts = DeepPrompts(len(list(encoder.blocks.children())), spec.adaptation.count, encoder.dim, patch)
+
+
+class Method(NamedTuple):
+    """add(encoder, spec) puts modules into the encoder; trainable: patterns of the names of what moves besides `NEW`."""
+
+    add: Callable[[Any, TrackerSpec], None]
+    trainable: tuple[str, ...]
+
+
+METHODS: dict[str, Method] = {
+    "full": Method(_nothing, ("encoder.*",)),
+    "frozen": Method(_nothing, ()),
+    "lora": Method(_add_lora, ("*.lora_*",)),
+    "adapter": Method(_add_bottlenecks, ("*.adapter.*",)),
+    "ia3": Method(_add_ia3, ("*.ia3_l.*",)),
+    "prompts": Method(_add_prompts, ("encoder.prompts.*",)),
+    "bitfit": Method(_nothing, ("encoder.*bias",)),
+}
 
 
 def adapt(model: nn.Module, spec: TrackerSpec) -> None:
     """Add what the method adds to `model.encoder`, in place, and freeze everything that it does not train."""
-    ADAPT[spec.adaptation.kind](model, spec)
-    patterns = TRAINABLE[spec.adaptation.kind]
+    method = METHODS[spec.adaptation.kind]
+    method.add(model.get_submodule("encoder"), spec)
+    patterns = trainable_patterns(spec)
     for name, parameter in model.named_parameters():
-        fixed = name in POSITIONS and not spec.embedding.trainable_positions
+        fixed = name in POSITIONS and not positions_train(spec)
         parameter.requires_grad_(not fixed and any(fnmatchcase(name, pattern) for pattern in patterns))
 
 
-def _nothing_added(model: nn.Module, spec: TrackerSpec) -> None:
-    """Full fine-tuning and the frozen backbone add no module."""
+def trainable_patterns(spec: TrackerSpec) -> tuple[str, ...]:
+    """Name patterns of the parameters that train; `positions_train` decides on position tables before them."""
+    positions = POSITIONS if positions_train(spec) else ()
+    norm = FINAL_NORM if spec.train_norm else ()
+    return (*NEW, *METHODS[spec.adaptation.kind].trainable, *positions, *norm)
 
 
-def _add_lora(model: nn.Module, spec: TrackerSpec) -> None:
-    from peft import LoraConfig, inject_adapter_in_model  # seconds to import: only what uses it pays
-
-    assert isinstance(spec.adaptation, LoRA)
-    blocks = model.get_submodule("encoder.blocks")
-    for module in blocks.modules():
-        if isinstance(module, Attention):
-            setattr(module, "qkv", SplitQKV(module.qkv))  # noqa: B010, its type says Linear
-    config = LoraConfig(
-        r=spec.adaptation.rank, lora_alpha=spec.adaptation.alpha, target_modules=list(spec.adaptation.targets)
-    )
-    inject_adapter_in_model(config, blocks)
-    if spec.adaptation.init == "lorat":
-        for name, parameter in blocks.named_parameters():
-            if ".lora_" in name:
-                nn.init.trunc_normal_(parameter, std=0.02)
-
-
-ADAPT: dict[str, Callable[[Any, TrackerSpec], None]] = {
-    "full": _nothing_added,
-    "frozen": _nothing_added,
-    "lora": _add_lora,
-}
+def positions_train(spec: TrackerSpec) -> bool:
+    """Whether position tables move: as the input embedding says, or where it leaves it open, as the encoder does."""
+    asked = spec.embedding.trainable_positions
+    return spec.adaptation.kind == "full" if asked is None else asked
 
 
 def merge(model: nn.Module) -> nn.Module:
-    """Fold LoRA into the linear layers it adapts and fuse q, k, v again, in place: the plain model that computes the
-    same. A model without LoRA comes back as it is; so merging twice changes nothing the second time."""
-    if any(".lora_" in name for name, _ in model.named_parameters()):
-        _fold_lora(model)
-    for module in model.modules():
-        if isinstance(module, Attention) and isinstance(module.qkv, SplitQKV):
-            module.qkv = module.qkv.fuse()
+    """Fold LoRA, DoRA and IA3 into the linear layers they adapt and fuse q, k, v again, in place: the plain model that
+    computes the same. What cannot be folded (adapters, prompts) stays. Raises ValueError for a model merged before."""
+    if getattr(model, "merged", False):
+        raise ValueError("this model is merged already: merging is done once, when training is over")
+    _fold(model)
+    for module in list(model.modules()):
+        qkv = getattr(module, "qkv", None)
+        if isinstance(qkv, SplitQKV) and qkv.fusible:
+            setattr(module, "qkv", qkv.fuse())  # noqa: B010, only its attribute is known here
+    model.merged = True  # type: ignore[assignment]  # a flag, not a parameter
     return model
 
 
-def _fold_lora(model: nn.Module) -> None:
-    from peft.tuners.lora import LoraLayer
+@torch.no_grad()
+def _fold(model: nn.Module) -> None:
+    if not any(".lora_" in name or ".ia3_l." in name for name, _ in model.named_parameters()):
+        return
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, LoraLayer):
-                child.merge(safe_merge=True)
+            if isinstance(child, BaseTunerLayer):
+                child.merge(
+                    safe_merge=not child.get_base_layer().weight.is_meta
+                )  # safe: refuses NaN, which takes values
                 setattr(parent, name, child.get_base_layer())

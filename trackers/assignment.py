@@ -4,9 +4,14 @@ Truth is (B, 4) xyxy in [0, 1] of the search crop; maps are in raster order (row
 a value from Python, so everything runs on any device, the meta device included.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from trackers.losses import box_iou, giou_loss, xyxy_to_cxcywh
+from trackers.spec import Labels
 from trackers.tokens import cell_centres
 
 MIN_OVERLAP = 0.7
@@ -81,3 +86,78 @@ def top_positives(logits: Tensor, positive: Tensor, k: int) -> Tensor:
     ranked = logits.detach().masked_fill(~positive, float("-inf"))
     best = ranked.topk(min(k, logits.shape[-1]), dim=-1).indices
     return torch.zeros_like(positive).scatter(-1, best, True) & positive
+
+
+class Queries(NamedTuple):
+    """The guesses of one stage of a decoder, or of a stack of stages. logits: (..., B, Q); boxes: (..., B, Q, 4) xyxy;
+    cells: (B, Q) int64, the places on the grid x grid map that the queries come from."""
+
+    logits: Tensor
+    boxes: Tensor
+    cells: Tensor
+    grid: int
+
+
+class Assigned(NamedTuple):
+    """positive: (..., B, Q) bool; target: (..., B, Q) in [0, 1], what the score should be, 0 for negatives. Constants for
+    the gradient."""
+
+    positive: Tensor
+    target: Tensor
+
+
+def by_quality(queries: Queries, truth: Tensor) -> Assigned:
+    """DETRack's labels (section 3.4): every query whose cell lies inside the true box, towards its own box's IoU."""
+    positive = _inside(queries, truth)
+    return Assigned(positive, box_iou(queries.boxes.detach(), truth[:, None].float()) * positive)
+
+
+def one_to_many(queries: Queries, truth: Tensor) -> Assigned:
+    """The same positives towards 1 (Table 6, hard label)."""
+    return _hard(_inside(queries, truth))
+
+
+def at_centre(queries: Queries, truth: Tensor) -> Assigned:
+    """The one query whose cell is nearest to the true centre (Table 6, center).
+
+    The paper only says that it is one-to-one and like a convolutional head's. Its target here is 1 without a Gaussian
+    around it, so that the four assignments differ in what is positive and in nothing else; where the centre's own cell
+    has no query, the nearest that has one stands in.
+    """
+    middle = (truth[:, None, :2] + truth[:, None, 2:]) / 2
+    distance = (cell_centres(queries.grid, truth.device)[queries.cells] - middle).square().sum(-1)
+    return _hard(_least(distance.expand_as(queries.logits)))
+
+
+def hungarian(queries: Queries, truth: Tensor) -> Assigned:
+    """DETR's one-to-one matching (Table 6, Hungarian): with one true box, the Hungarian algorithm's answer is the query of
+    least cost, stage by stage. The test holds it to scipy's linear_sum_assignment."""
+    return _hard(_least(matching_cost(queries, truth)))
+
+
+def matching_cost(queries: Queries, truth: Tensor) -> Tensor:
+    """DETR's cost of matching a query with the true box, (..., B, Q): minus the score, 5 x L1 of cxcywh, 2 x (1 - GIoU)."""
+    boxes, target = queries.boxes.detach(), truth[:, None].float().expand_as(queries.boxes)
+    l1 = (xyxy_to_cxcywh(boxes) - xyxy_to_cxcywh(target)).abs().sum(-1)
+    return -queries.logits.detach().sigmoid() + 5 * l1 + 2 * giou_loss(boxes, target)
+
+
+ASSIGN: dict[Labels, Callable[[Queries, Tensor], Assigned]] = {
+    "localisation-quality": by_quality,
+    "one-to-many": one_to_many,
+    "centre": at_centre,
+    "hungarian": hungarian,
+}
+"""A decoder's label assignments, the rows of DETRack's Table 6: queries and truth (B, 4) to who is positive."""
+
+
+def _inside(queries: Queries, truth: Tensor) -> Tensor:
+    return cells_inside(truth, queries.grid).gather(1, queries.cells).expand_as(queries.logits)
+
+
+def _hard(positive: Tensor) -> Assigned:
+    return Assigned(positive, positive.float())
+
+
+def _least(cost: Tensor) -> Tensor:
+    return torch.zeros_like(cost, dtype=torch.bool).scatter(-1, cost.argmin(dim=-1, keepdim=True), True)

@@ -55,7 +55,8 @@ class DeformableAttention(nn.Module):
     def locations(self, query: Tensor, reference: Tensor) -> Tensor:
         """Where each query samples, (B, Q, heads, points, 2) as (x, y) in [0, 1] of the map.
 
-        An offset of `points` reaches the edge of the reference box (Deformable DETR, appendix A.4).
+        An offset of `points` reaches the edge of the reference box (Deformable DETR, appendix A.4). The paper gives an
+        offset four numbers like the box; a place to sample has two.
         """
         batch, queries, _ = query.shape
         offsets = self.offsets(query).view(batch, queries, self.heads, self.points, 2)

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trackers.assignment import cells_inside, top_positives
+from trackers.assignment import ASSIGN, Assigned, Queries, top_positives
 from trackers.deformable_attention import DeformableAttention
-from trackers.denoising import attention_mask, denoising_queries
+from trackers.denoising import DenoisingBranch, attention_mask
 from trackers.losses import box_iou, cxcywh_to_xyxy, giou_loss, quality_focal_loss, xyxy_to_cxcywh
-from trackers.spec import DeformableHead, Denoising
+from trackers.spec import DeformableHead, Denoising, Labels
 from trackers.tokens import Prediction, SearchTokens, cell_centres
 
 PRIOR_SIZE = 0.25
@@ -96,10 +96,12 @@ class DecoderLayer(nn.Module):
 
 
 class DeformableDecoder(nn.Module):
-    """The head. Box MLP and score layer are one for the query selection and all decoder layers (sections 4.1, 5.1), so
-    a trained head can be run with its first `test_layers` layers only; None means all. Training runs all.
+    """The head. The score layer is one for the query selection and all decoder layers (section 5.1), and so is the box
+    MLP (section 4.1) unless the specification gives each its own. A trained head can be run with its first `test_layers`
+    layers only; None means all. Training runs all.
 
-    dim: width of the encoder's tokens. grid: side of the search map. denoising: None trains without that branch.
+    dim: width of the encoder's tokens. grid: side of the search map. denoising: None trains without that branch. labels:
+    an entry of `ASSIGN`; the denoising branch's are always the quality of its positives (section 3.5).
     """
 
     anchors: Tensor
@@ -109,25 +111,23 @@ class DeformableDecoder(nn.Module):
         spec: DeformableHead,
         dim: int,
         grid: int,
+        labels: Labels = "localisation-quality",
         denoising: Denoising | None = None,
-        test_layers: int | None = None,
     ) -> None:
         super().__init__()
         if spec.width % 8:
             raise ValueError(f"width {spec.width} must be a multiple of 8: a sine and a cosine for each of 4 numbers")
-        self.spec, self.grid, self.denoising, self.test_layers = spec, grid, denoising, test_layers
+        self.spec, self.grid, self.labels, self.test_layers = spec, grid, labels, spec.test_layers
         self.project = nn.Linear(dim, spec.width)
         self.layers = nn.ModuleList(DecoderLayer(spec) for _ in range(spec.layers))
-        self.box = nn.Sequential(
-            *(nn.Linear(spec.width, spec.width), nn.ReLU(inplace=True)),
-            *(nn.Linear(spec.width, spec.width), nn.ReLU(inplace=True)),
-            nn.Linear(spec.width, 4),
-        )
+        self.boxes = nn.ModuleList(_box_mlp(spec.width) for _ in range(1 if spec.shared_box_mlp else 1 + spec.layers))
         self.score = nn.Linear(spec.width, 1)
         centres = cell_centres(grid)
         anchors = torch.cat([centres, torch.full_like(centres, PRIOR_SIZE)], dim=-1)
         self.register_buffer("anchors", anchors, persistent=False)
         self.reset_parameters()
+        # last, so that one seed starts the decoder alike with every kind of denoising
+        self.denoising = DenoisingBranch(denoising, spec.width) if denoising else None
 
     def reset_parameters(self) -> None:
         """Xavier weights as in DETR; boxes start at their references, scores at PRIOR_SCORE."""
@@ -137,10 +137,11 @@ class DeformableDecoder(nn.Module):
         for module in self.modules():
             if isinstance(module, DeformableAttention):
                 module.reset_parameters()
-        last = self.box[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        for mlp in self.boxes:
+            last = list(mlp.children())[-1]
+            assert isinstance(last, nn.Linear)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
         nn.init.constant_(self.score.bias, log(PRIOR_SCORE / (1 - PRIOR_SCORE)))
 
     def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> DecoderOutput:
@@ -149,14 +150,14 @@ class DeformableDecoder(nn.Module):
         if tokens.grid != self.grid:
             raise ValueError(f"head built for a {self.grid} x {self.grid} map got tokens of {tokens.grid}")
         memory = SearchTokens(self.project(tokens.features), tokens.index, tokens.grid)
-        proposals = self.guess(memory.features, self.anchors[memory.index])
+        proposals = self.guess(memory.features, self.anchors[memory.index], stage=0)
         chosen = proposals.logits.topk(min(self.spec.queries, memory.index.shape[1]), dim=1).indices
         content, boxes = _pick(memory.features, chosen), _pick(proposals.boxes, chosen).detach()
         mask = None
         if self.training and self.denoising is not None and truth is not None:
-            extra = denoising_queries(memory, truth, self.denoising)
+            extra = self.denoising(memory, truth)
             content, boxes = torch.cat([content, extra.content], dim=1), torch.cat([boxes, extra.boxes], dim=1)
-            mask = attention_mask(chosen.shape[1], self.denoising.groups, content.device)
+            mask = attention_mask(chosen.shape[1], self.denoising.spec.groups, content.device)
         guesses = self.decode(content, boxes, memory, mask)
         queries = chosen.shape[1]
         return DecoderOutput(
@@ -171,9 +172,9 @@ class DeformableDecoder(nn.Module):
         """Every active layer's guess, stacked: (L, B, Q) and (L, B, Q, 4). Each layer starts from the boxes that the
         one before refined, cut from the gradient as in Deformable DETR."""
         guesses = []
-        for layer in self.active_layers():
+        for stage, layer in enumerate(self.active_layers(), start=1):
             content = layer(content, boxes, memory, mask)
-            guesses.append(self.guess(content, boxes))
+            guesses.append(self.guess(content, boxes, stage))
             boxes = guesses[-1].boxes.detach()
         return Guess(torch.stack([g.logits for g in guesses]), torch.stack([g.boxes for g in guesses]))
 
@@ -185,9 +186,11 @@ class DeformableDecoder(nn.Module):
             raise ValueError(f"test_layers is {self.test_layers}; this decoder has layers 1 to {len(self.layers)}")
         return self.layers[: self.test_layers]
 
-    def guess(self, content: Tensor, reference: Tensor) -> Guess:
-        """Score and refined box: sigmoid(logit(reference) + MLP(content)) (section 3.3). In float32 under autocast."""
-        boxes = (inverse_sigmoid(reference.float()) + self.box(content).float()).sigmoid()
+    def guess(self, content: Tensor, reference: Tensor, stage: int) -> Guess:
+        """Score and refined box: sigmoid(logit(reference) + MLP(content)) (section 3.3). In float32 under autocast. stage:
+        0 for the query selection, then the decoder's layers from 1."""
+        offset = self.boxes[min(stage, len(self.boxes) - 1)](content).float()
+        boxes = (inverse_sigmoid(reference.float()) + offset).sigmoid()
         return Guess(self.score(content).squeeze(-1).float(), boxes)
 
     def losses(self, output: DecoderOutput, truth: Tensor) -> dict[str, Tensor]:
@@ -196,17 +199,17 @@ class DeformableDecoder(nn.Module):
         The paper prints L_cls^DN twice; the second stands beside L_loc and section 3.6 speaks of the denoising branch's
         localisation, so it is taken as L_loc^DN.
         """
-        inside = cells_inside(truth, self.grid)
-        top_k = self.spec.top_k
-        selection = _terms(output.proposals, truth, inside.gather(1, output.kept), top_k)
-        layers = _terms(output.layers, truth, inside.gather(1, output.cells), top_k)
+        selection = self._stage_terms(output.proposals, output.kept, truth)
+        layers = self._stage_terms(output.layers, output.cells, truth)
         terms = _weighted(Terms(*(a + b for a, b in zip(selection, layers, strict=True))))
         if output.denoising is None:
             return terms
-        queries = output.denoising.logits.shape[-1]
-        positive = (torch.arange(queries, device=truth.device) % 2 == 0).expand(truth.shape[0], -1)
-        branch = _weighted(_terms(output.denoising, truth, positive, queries))
+        branch = _weighted(_terms(output.denoising, truth, _denoising_labels(output.denoising, truth)))
         return terms | {f"dn_{name}": value for name, value in branch.items()}
+
+    def _stage_terms(self, guess: Guess, cells: Tensor, truth: Tensor) -> Terms:
+        queries = Queries(guess.logits, cxcywh_to_xyxy(guess.boxes), cells, self.grid)
+        return _terms(guess, truth, ASSIGN[self.labels](queries, truth), self.spec.top_k)
 
     def predict(self, output: DecoderOutput) -> Prediction:
         """The last layer's scores and boxes back on the map, each query at the cell of the token it was selected from
@@ -221,22 +224,36 @@ def _pick(values: Tensor, chosen: Tensor) -> Tensor:
     return values.gather(1, chosen[..., None].expand(-1, -1, values.shape[-1]))
 
 
-def _terms(guess: Guess, truth: Tensor, positive: Tensor, top_k: int) -> Terms:
-    """The losses of one stage or of a stack of layers, (..., B, Q), against truth (B, 4) xyxy; positive: (B, Q).
+def _box_mlp(width: int) -> nn.Sequential:
+    """Three layers (section 4.1)."""
+    hidden = [module for _ in range(2) for module in (nn.Linear(width, width), nn.ReLU(inplace=True))]
+    return nn.Sequential(*hidden, nn.Linear(width, 4))
 
-    A stack yields the sum over its layers: all have the same queries, so one count of positives normalises them all.
+
+def _denoising_labels(guess: Guess, truth: Tensor) -> Assigned:
+    """Positives, every other query, towards their refined box's IoU; negatives towards 0 (section 3.5)."""
+    positive = (torch.arange(guess.logits.shape[-1], device=truth.device) % 2 == 0).expand_as(guess.logits)
+    return Assigned(positive, box_iou(cxcywh_to_xyxy(guess.boxes.detach()), truth[:, None].float()) * positive)
+
+
+def _terms(guess: Guess, truth: Tensor, labels: Assigned, top_k: int | None = None) -> Terms:
+    """The losses of one stage or of a stack of stages, (..., B, Q), against truth (B, 4) xyxy: of a stack, the sum over
+    its stages, each over its own number of positives. top_k: how many positives per example learn boxes, None all.
+
     L1 is on cxcywh, summed over the four as in DETR.
     """
     boxes, target = cxcywh_to_xyxy(guess.boxes), truth[:, None].float()
-    quality = box_iou(boxes.detach(), target) * positive
-    localised = top_positives(guess.logits, positive, top_k)
-    supervised = positive.sum(1).clamp(max=top_k).sum().clamp(min=1)
+    localised = labels.positive if top_k is None else top_positives(guess.logits, labels.positive, top_k)
     l1 = F.l1_loss(guess.boxes, xyxy_to_cxcywh(target).expand_as(guess.boxes), reduction="none").sum(-1)
     return Terms(
-        cls=quality_focal_loss(guess.logits, quality).sum() / positive.sum().clamp(min=1),
-        giou=(giou_loss(boxes, target) * localised).sum() / supervised,
-        l1=(l1 * localised).sum() / supervised,
+        cls=_per_positive(quality_focal_loss(guess.logits, labels.target), labels.positive),
+        giou=_per_positive(giou_loss(boxes, target) * localised, localised),
+        l1=_per_positive(l1 * localised, localised),
     )
+
+
+def _per_positive(loss: Tensor, positive: Tensor) -> Tensor:
+    return (loss.sum((-2, -1)) / positive.sum((-2, -1)).clamp(min=1)).sum()
 
 
 def _weighted(terms: Terms) -> dict[str, Tensor]:

@@ -1,14 +1,15 @@
 """Denoising queries made from the true box (DETRack, section 3.5), and the mask that keeps them to themselves.
 
 `groups` groups of one positive and one negative query, in the order positive, negative, positive, negative, ... All
-randomness is torch's global generator.
+randomness is torch's global generator. Where their content comes from is one class per row of the paper's Table 5.
 """
 
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from trackers.assignment import cells_inside
 from trackers.losses import cxcywh_to_xyxy, xyxy_to_cxcywh
 from trackers.spec import Denoising
 from trackers.tokens import SearchTokens
@@ -24,12 +25,62 @@ class DenoisingQueries(NamedTuple):
     boxes: Tensor
 
 
-def denoising_queries(tokens: SearchTokens, truth: Tensor, spec: Denoising) -> DenoisingQueries:
-    """The extra queries of one training step. tokens: the encoder's, projected to the decoder's width C. truth: (B, 4)
-    xyxy in [0, 1]."""
-    places = nearest_kept(content_points(truth, spec.groups).flatten(1, 2), tokens)
-    content = tokens.features.gather(1, places[..., None].expand(-1, -1, tokens.features.shape[-1]))
-    return DenoisingQueries(content, noised_boxes(truth, spec).flatten(1, 2))
+class EmbeddedContent(nn.Module):
+    """Two learned embeddings, one for all positives and one for all negatives, as DN-DETR does in object detection."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.labels = nn.Embedding(2, width)
+
+    def forward(self, tokens: SearchTokens, truth: Tensor, groups: int) -> Tensor:
+        """(B, 2 * groups, C): rows 0 (positive) and 1 (negative) in turn, whatever the image shows."""
+        turn = torch.arange(2 * groups, device=truth.device) % 2
+        content: Tensor = self.labels(turn.expand(len(truth), -1))
+        return content
+
+
+class CentreCornerContent(nn.Module):
+    """The tokens at the true box's centre and at a corner of it: DETRack's own choice (Fig. 3b)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    def forward(self, tokens: SearchTokens, truth: Tensor, groups: int) -> Tensor:
+        """(B, 2 * groups, C), taken from the tokens."""
+        return tokens_at(nearest_kept(content_points(truth, groups).flatten(1, 2), tokens), tokens)
+
+
+class CentreOutsideContent(nn.Module):
+    """The token at the true box's centre, and a random one outside the box."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    def forward(self, tokens: SearchTokens, truth: Tensor, groups: int) -> Tensor:
+        """(B, 2 * groups, C), taken from the tokens."""
+        positive = nearest_kept(content_points(truth, groups)[:, :, 0], tokens)
+        return tokens_at(torch.stack([positive, random_outside(truth, tokens, groups)], dim=2).flatten(1), tokens)
+
+
+CONTENT: dict[str, type[nn.Module]] = {
+    "embedding": EmbeddedContent,
+    "centre-corner": CentreCornerContent,
+    "centre-outside": CentreOutsideContent,
+}
+
+
+class DenoisingBranch(nn.Module):
+    """The extra queries of one training step; has parameters only where their content is learned. width: the decoder's."""
+
+    def __init__(self, spec: Denoising, width: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.content = CONTENT[spec.kind](width)
+
+    def forward(self, tokens: SearchTokens, truth: Tensor) -> DenoisingQueries:
+        """tokens: the encoder's, projected to the decoder's width C. truth: (B, 4) xyxy in [0, 1]."""
+        content = self.content(tokens, truth, self.spec.groups)
+        return DenoisingQueries(content.to(tokens.features.dtype), noised_boxes(truth, self.spec).flatten(1, 2))
 
 
 def noised_boxes(truth: Tensor, spec: Denoising) -> Tensor:
@@ -75,6 +126,19 @@ def nearest_kept(points: Tensor, tokens: SearchTokens) -> Tensor:
     kept = torch.stack([tokens.index % tokens.grid, tokens.index // tokens.grid], dim=-1)
     distance = (cells[:, :, None] - kept[:, None]).square().sum(-1)
     return distance.argmin(dim=-1)
+
+
+def tokens_at(places: Tensor, tokens: SearchTokens) -> Tensor:
+    """The features at `places` (B, P), indices into the kept tokens: (B, P, C)."""
+    return tokens.features.gather(1, places[..., None].expand(-1, -1, tokens.features.shape[-1]))
+
+
+def random_outside(truth: Tensor, tokens: SearchTokens, groups: int) -> Tensor:
+    """Per group the place of a random kept token whose cell's centre is outside the true box, (B, groups) int64; of any
+    kept token, where all are inside."""
+    outside = ~cells_inside(truth, tokens.grid).gather(1, tokens.index)
+    draws = torch.rand(len(truth), groups, tokens.index.shape[1], device=truth.device)
+    return (draws + outside[:, None]).argmax(dim=-1)
 
 
 def attention_mask(queries: int, groups: int, device: torch.device | None = None) -> Tensor:

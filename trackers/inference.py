@@ -1,13 +1,15 @@
 """Online tracking: one box per frame from the first frame's box, with a network or without one.
 
-Sequences are tracked in groups of fixed composition, all of a group in lockstep, and a group is always run whole: what a
-network computes for one sequence can depend, in the last bit, on the batch beside it, and results must not depend on
-where an earlier attempt was killed.
+Many sequences are tracked at once: a slot whose sequence ends takes the next one at its next step, and the batch shrinks
+when none is left. What a network computes for a row of a batch can depend, in the last bit, on the batch's size and on the
+row's place in it, never on what the other rows hold. So who sits where at which step is a function of the sequences'
+lengths alone (`schedule`), fixed before the first frame: what is tracked already leaves its rows empty when the rest is
+tracked later, and the boxes are those of an unbroken run, bit for bit.
 """
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -16,10 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.boxes import Boxes
-from datasets.cropping import crop, inside_image, token_mask, window_around
+from datasets.cropping import Colour, Crop, View, token_mask
+from datasets.geometries import GEOMETRIES, Request
 from datasets.sequence import Image, Sequence
-from trackers.decoding import best_boxes, hanning_window
+from trackers.decoding import POST_PROCESSING, best_boxes
 from trackers.model import OneStreamTracker
+
+Box = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -35,91 +40,181 @@ class Trajectory:
 class FrameTracker(Protocol):
     """Frame by frame, one target."""
 
-    def initialise(self, image: Image, box: NDArray[np.float64]) -> None: ...
+    def initialise(self, image: Image, box: Box) -> None: ...
 
-    def update(self, image: Image) -> NDArray[np.float64]: ...
+    def update(self, image: Image) -> Box: ...
 
 
-Template = tuple[Image, NDArray[np.float64]]
+Template = tuple[Image, Box]
+"""The image and box that a template is cut from."""
+
+
+@dataclass
+class Target:
+    """What is known of one target: its template (3, S, S) and mask (Nz,), the colour outside the image, where it is."""
+
+    template: Tensor
+    mask: Tensor
+    outside: Colour
+    box: Box
+
+
+Row = tuple[Target, Image] | None
+"""A target and the image to find it in, or an empty row."""
 
 
 class NetworkTracker:
-    """A network tracking `slots` targets at a time; state is one box per slot, the template is never updated."""
+    """A network tracking any number of targets at a time; a target's template is never updated."""
 
     def __init__(self, model: OneStreamTracker, device: torch.device) -> None:
         self.model = model.eval().to(device)
         self.device = device
         self.input = model.spec.crop
-        self.window = hanning_window(model.encoder.search_side).to(device)
-        self._boxes: list[NDArray[np.float64]] = []
-        self._templates: Tensor = torch.empty(0)
-        self._masks: Tensor = torch.empty(0)
+        self.geometry = GEOMETRIES[self.input.geometry]
+        self.post = POST_PROCESSING[self.input.window]
+        self.window = self.post.window(model.encoder.search_side).to(device)
+        side, pixels = model.encoder.template_side, self.input.template_size
+        self._empty = (
+            torch.zeros(3, pixels, pixels, device=device),
+            torch.zeros(side**2, dtype=torch.bool, device=device),
+        )
+        self._target: Target | None = None
 
-    def initialise_all(self, templates: list[Template], boxes: list[NDArray[np.float64]]) -> None:
-        """templates: the image and box that each slot's template is cut from; boxes: where each slot starts."""
-        windows = [window_around(box, self.input.template_factor) for _, box in templates]
-        crops = [crop(image, w, self.input.template_size) for (image, _), w in zip(templates, windows, strict=True)]
-        side = self.model.encoder.template_side
-        masks = [token_mask(w, box, side) for (_, box), w in zip(templates, windows, strict=True)]
-        self._templates = self._tensor(crops)
-        self._masks = torch.from_numpy(np.stack(masks)).to(self.device)
-        self._boxes = [np.asarray(box, dtype=np.float64).copy() for box in boxes]
+    def target(self, template: Template, box: Box) -> Target:
+        """A target at box xywh with the template cut from `template`."""
+        image, around = template
+        size = self.input.template_size
+        view = self.geometry.around(around, Request(self.input.template_factor, size, _extent(image)))
+        outside = self.geometry.outside(image)
+        mask = torch.from_numpy(token_mask(view, around, self.model.encoder.template_side)).to(self.device)
+        (pixels,) = self._tensor([view.cut(image, size, outside)])
+        return Target(pixels, mask, outside, np.asarray(box, dtype=np.float64).copy())
 
-    def update_all(self, images: list[Image]) -> list[NDArray[np.float64]]:
-        """The next frame of every slot; returns every slot's box."""
-        windows = [window_around(box, self.input.search_factor) for box in self._boxes]
-        crops = [crop(image, w, self.input.search_size) for image, w in zip(images, windows, strict=True)]
-        found = self._predict(self._tensor(crops))
-        placed = [w.to_image(box) for box, w in zip(found, windows, strict=True)]
-        self._boxes = [self._settled(*slot) for slot in zip(placed, self._boxes, images, strict=True)]
-        return list(self._boxes)
+    def follow(self, rows: list[Row]) -> list[Box | None]:
+        """Find every target in its image, all in one batch; each row's box, None for an empty row."""
+        views = [row and self._view(*row) for row in rows]
+        size = self.input.search_size
+        blank = np.zeros((size, size, 3), dtype=np.uint8)
+        crops = [
+            view.cut(row[1], size, row[0].outside) if row and view else blank
+            for row, view in zip(rows, views, strict=True)
+        ]
+        found = self._predict(rows, self._tensor(crops))
+        return [
+            self._settle(*row, view.to_image(box)) if row and view else None
+            for row, view, box in zip(rows, views, found, strict=True)
+        ]
 
-    def initialise(self, image: Image, box: NDArray[np.float64]) -> None:
+    def initialise(self, image: Image, box: Box) -> None:
         """One target: cut the template around box xywh."""
-        self.initialise_all([(image, box)], [box])
+        self._target = self.target((image, box), box)
 
-    def update(self, image: Image) -> NDArray[np.float64]:
+    def update(self, image: Image) -> Box:
         """One target: its box xywh in the next frame."""
-        return self.update_all([image])[0]
+        if self._target is None:
+            raise ValueError("no target yet: initialise with the first image and its box")
+        (box,) = self.follow([(self._target, image)])
+        assert box is not None
+        return box
+
+    def _view(self, target: Target, image: Image) -> View:
+        box = self.post.searched(target.box, self.input.min_side)
+        return self.geometry.around(box, Request(self.input.search_factor, self.input.search_size, _extent(image)))
 
     @torch.inference_mode()
-    def _predict(self, search: Tensor) -> NDArray[np.float64]:
-        prediction = self.model(self._templates, search, self._masks)
-        boxes, _ = best_boxes(prediction, self.window)
+    def _predict(self, rows: list[Row], search: Tensor) -> NDArray[np.float64]:
+        templates = torch.stack([row[0].template if row else self._empty[0] for row in rows])
+        masks = torch.stack([row[0].mask if row else self._empty[1] for row in rows])
+        boxes, _ = best_boxes(self.model(templates, search, masks), self.window, self.post.weigh)
         return boxes.double().cpu().numpy()
 
-    def _settled(self, box: NDArray[np.float64], last: NDArray[np.float64], image: Image) -> NDArray[np.float64]:
-        """The predicted box with its size followed as far as size_rate lets it, inside the image."""
+    def _settle(self, target: Target, image: Image, box: Box) -> Box:
+        """The predicted box with its size followed as far as size_rate lets it, as it is reported; moves the target."""
+        if not np.isfinite(box).all():
+            raise ValueError(f"the predicted box {box.tolist()} is not finite")
         rate, smallest = self.input.size_rate, self.input.min_side
         if rate < 1:
-            size = last[2:] ** (1 - rate) * np.maximum(box[2:], smallest) ** rate
+            size = target.box[2:] ** (1 - rate) * np.maximum(box[2:], smallest) ** rate
             box = np.concatenate([box[:2] + (box[2:] - size) / 2, size])
-        return inside_image(box, image.shape[1], image.shape[0], smallest)
+        placed = self.post.placed(box, *_extent(image), smallest)
+        target.box = self.post.followed(placed, target.box)
+        return placed
 
-    def _tensor(self, crops: list[Image]) -> Tensor:
-        return torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2).float()
+    def _tensor(self, crops: list[Crop]) -> Tensor:
+        pixels = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2)
+        return pixels.to(torch.float32, memory_format=torch.contiguous_format)
 
 
-def track_group(
-    tracker: NetworkTracker, group: list[Sequence], template_of: Callable[[int], Template]
-) -> Iterator[Trajectory]:
-    """Track a group in lockstep; a sequence's trajectory comes as soon as its last frame is done. template_of(i) is the
-    image and box that sequence i's template is cut from. Slots of finished sequences idle on their last frame, so that
-    the batch keeps its shape."""
-    started = time.perf_counter()
-    boxes = [[sequence.boxes[0]] for sequence in group]
-    tracker.initialise_all([template_of(i) for i in range(len(group))], [b[0] for b in boxes])
-    total = sum(len(sequence) for sequence in group)
-    for frame in range(max(len(s) for s in group)):
-        if frame:
-            images = [s.frames[min(frame, len(s) - 1)] for s in group]
-            for i, box in enumerate(tracker.update_all(images)):
-                if frame < len(group[i]):
-                    boxes[i].append(box)
-        for i, sequence in enumerate(group):
-            if frame == len(sequence) - 1:
-                share = (time.perf_counter() - started) * len(sequence) / total
-                yield Trajectory(sequence.name, np.stack(boxes[i]), share)
+def _extent(image: Image) -> tuple[int, int]:
+    return image.shape[1], image.shape[0]
+
+
+def schedule(lengths: list[int], slots: int) -> Iterator[list[tuple[int, int]]]:
+    """Step by step, the (sequence, frame) of every row: each sequence's frames 1, 2, ... in one slot, in the order of the
+    sequences, the next one as soon as a slot is free; rows without a successor are closed."""
+    waiting = [(i, 1) for i, length in enumerate(lengths) if length > 1]
+    rows, waiting = waiting[:slots], waiting[slots:]
+    while rows:
+        yield rows
+        following = []
+        for sequence, frame in rows:
+            if frame + 1 < lengths[sequence]:
+                following.append((sequence, frame + 1))
+            elif waiting:
+                following.append(waiting.pop(0))
+        rows = following
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences to be tracked together. open(i) is sequence i and template(i, it) the image and box that its template is
+    cut from; lengths: frames of every sequence; wanted: those to be tracked, the others only keep their places."""
+
+    open: Callable[[int], Sequence]
+    template: Callable[[int, Sequence], Template]
+    lengths: list[int]
+    wanted: frozenset[int]
+    slots: int
+
+
+@dataclass
+class _Run:
+    sequence: Sequence
+    target: Target
+    boxes: list[Box]
+    seconds: float = field(default=0.0)
+
+    def trajectory(self) -> Trajectory:
+        return Trajectory(self.sequence.name, np.stack(self.boxes), self.seconds)
+
+
+def track_together(tracker: NetworkTracker, batch: Batch) -> Iterator[Trajectory]:
+    """Track the wanted sequences; each one's trajectory comes as soon as its last frame is done."""
+    runs: dict[int, _Run] = {}
+    for i in sorted(batch.wanted):
+        if batch.lengths[i] == 1:
+            yield _begin(tracker, batch, i).trajectory()
+    for places in schedule(batch.lengths, batch.slots):
+        live = [(i, frame) for i, frame in places if i in batch.wanted]
+        if not live:
+            continue
+        started = time.perf_counter()
+        runs.update({i: _begin(tracker, batch, i) for i, frame in live if frame == 1})
+        rows: list[Row] = [
+            (runs[i].target, runs[i].sequence.frames[frame]) if i in batch.wanted else None for i, frame in places
+        ]
+        for (i, _), box in zip(places, tracker.follow(rows), strict=True):
+            if box is not None:
+                runs[i].boxes.append(box)
+        for i, frame in live:
+            runs[i].seconds += (time.perf_counter() - started) / len(live)
+            if frame == batch.lengths[i] - 1:
+                yield runs.pop(i).trajectory()
+
+
+def _begin(tracker: NetworkTracker, batch: Batch, i: int) -> _Run:
+    sequence = batch.open(i)
+    return _Run(sequence, tracker.target(batch.template(i, sequence), sequence.boxes[0]), [sequence.boxes[0]])
 
 
 def track_one_by_one(tracker: FrameTracker, sequences: Iterable[Sequence]) -> Iterator[Trajectory]:

@@ -52,3 +52,19 @@ def centre_focal_loss(score: Tensor, heatmap: Tensor, alpha: float = 2.0, beta: 
     positive = torch.log(score) * (1 - score).pow(alpha) * peak
     negative = torch.log(1 - score) * score.pow(alpha) * (1 - heatmap).pow(beta) * ~peak
     return -(positive.sum() + negative.sum()) / peak.sum().clamp(min=1)
+
+
+def anchor_free_losses(
+    logits: Tensor, boxes: Tensor, truth: Tensor, positive: Tensor, *, iou_aware: bool
+) -> dict[str, Tensor]:
+    """LoRAT's: binary cross-entropy of every cell's score, whose target at positives is the predicted box's IoU
+    (`iou_aware`; a constant for the gradient) or 1 and 0 elsewhere, and GIoU at the positives; both summed over the batch
+    and divided by the number of positives, at least 1.
+
+    logits, positive: (B, N); boxes: (B, N, 4); truth: (B, 4).
+    """
+    target = truth[:, None].expand_as(boxes)
+    quality = box_iou(boxes, target).detach() * positive if iou_aware else positive.to(logits.dtype)
+    count = positive.sum().clamp(min=1)
+    score = F.binary_cross_entropy_with_logits(logits, quality, reduction="sum") / count
+    return {"score": score, "giou": (giou_loss(boxes, target) * positive).sum() / count}

@@ -3,12 +3,11 @@
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trackers.assignment import touched_cells
-from trackers.losses import box_iou, giou_loss
-from trackers.spec import Denoising, MLPHead
+from trackers.losses import anchor_free_losses
+from trackers.spec import Denoising, Labels, MLPHead
 from trackers.tokens import Prediction, SearchTokens, cell_centres
 
 
@@ -33,8 +32,11 @@ def _mlp(dim: int, layers: int, outputs: int) -> nn.Sequential:
 class TokenMLPHead(nn.Module):
     """Distances left, top, right, bottom from the cell's centre, each a sigmoid in units of the crop's side."""
 
-    def __init__(self, spec: MLPHead, dim: int, grid: int, denoising: Denoising | None = None) -> None:
+    def __init__(
+        self, spec: MLPHead, dim: int, grid: int, labels: Labels = "iou-aware", denoising: Denoising | None = None
+    ) -> None:
         super().__init__()
+        self.labels = labels
         self.score = _mlp(dim, spec.layers, 1)
         self.box = _mlp(dim, spec.layers, 4)
         self.centres: Tensor
@@ -48,14 +50,10 @@ class TokenMLPHead(nn.Module):
         return MLPOutput(self.score(tokens.features).squeeze(-1).float(), boxes.float(), tokens)
 
     def losses(self, output: MLPOutput, truth: Tensor) -> dict[str, Tensor]:
-        """Binary cross-entropy towards the IoU at every cell that the true box touches and 0 elsewhere, and GIoU at
-        these cells; both summed over the batch and divided by the number of positives. truth: (B, 4)."""
+        """LoRAT's losses at the cells that the true box touches, as far as they were kept. truth: (B, 4)."""
         positive = touched_cells(truth, output.tokens.grid).gather(1, output.tokens.index)
-        target = truth[:, None].expand_as(output.boxes)
-        quality = box_iou(output.boxes, target).detach() * positive
-        count = positive.sum().clamp(min=1)
-        score = F.binary_cross_entropy_with_logits(output.logits, quality, reduction="sum") / count
-        return {"score": score, "giou": (giou_loss(output.boxes, target) * positive).sum() / count}
+        iou_aware = self.labels == "iou-aware"
+        return anchor_free_losses(output.logits, output.boxes, truth, positive, iou_aware=iou_aware)
 
     def predict(self, output: MLPOutput) -> Prediction:
         """Sigmoid scores and boxes on the map."""

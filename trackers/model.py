@@ -3,29 +3,39 @@
 `build` is the only way from a specification to a module: one dispatch table per axis.
 """
 
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import Attention, Block, VisionTransformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from trackers.adaptation import adapt
-from trackers.backbones import BACKBONES, load_pretrained, position_grid
-from trackers.conv_head import ConvCentreHead
+from trackers.backbones import make_backbone, position_grid
+from trackers.blocks import Layout, run_block, set_drop_path
+from trackers.conv_head import ConvBoxHead, ConvCentreHead
+from trackers.corner_head import CornerExpectationHead
 from trackers.deformable_head import DeformableDecoder
-from trackers.embeddings import TokenEmbedding
+from trackers.embeddings import TokenEmbedding, unused_weights
 from trackers.mlp_head import TokenMLPHead
-from trackers.pretrained import FILES, weights_digest
-from trackers.sparsity import attention_with_scores, eliminate, template_centre, training_ratio
+from trackers.plugins import OUTSIDE_HEADS
+from trackers.prompts import NoPrompts
+from trackers.sparsity import eliminating_block, judges, training_ratio
 from trackers.spec import CandidateElimination, TrackerSpec
+from trackers.timm_vits import ViT, final_norm, plain_blocks, rotations
 from trackers.tokens import Prediction, SearchTokens
 
-HEADS: dict[str, Callable[..., nn.Module]] = {
-    "centre": ConvCentreHead,
-    "mlp": TokenMLPHead,
-    "deformable": DeformableDecoder,
-}
+HEADS: Mapping[str, Callable[..., nn.Module]] = ChainMap(
+    {
+        "centre": ConvCentreHead,
+        "conv": ConvBoxHead,
+        "corner": CornerExpectationHead,
+        "mlp": TokenMLPHead,
+        "deformable": DeformableDecoder,
+    },
+    OUTSIDE_HEADS,
+)
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -47,49 +57,77 @@ class Normalise(nn.Module):
 
 
 class OneStreamEncoder(nn.Module):
-    """A ViT over [template tokens | search tokens] with full joint attention."""
+    """A ViT over [template tokens | search tokens], their attention joint or mixed.
 
-    def __init__(self, vit: VisionTransformer, spec: TrackerSpec) -> None:
+    `lean`: leave out what nothing reads, the last block's output for the template and every block's for prompts. Costs are
+    counted with it off, as the papers count; the result is the same.
+    """
+
+    def __init__(self, vit: ViT, spec: TrackerSpec) -> None:
         super().__init__()
         patch = vit.patch_embed.patch_size[0]
         self.template_side = _tokens_along(spec.crop.template_size, patch, spec.backbone)
         self.search_side = _tokens_along(spec.crop.search_size, patch, spec.backbone)
-        self.project: nn.Module = vit.patch_embed.proj
-        self.embedding = TokenEmbedding(spec.embedding, position_grid(vit), self.template_side, self.search_side)
-        self.blocks: nn.Sequential = vit.blocks
-        self.norm: nn.Module = vit.norm
-        self.sparsity = spec.sparsity
         self.dim: int = vit.embed_dim
-        if spec.sparsity and max(spec.sparsity.layers) >= len(vit.blocks):
-            raise ValueError(f"elimination in block {max(spec.sparsity.layers)} of {len(vit.blocks)} (0-based)")
+        sides = self.template_side, self.search_side
+        self.project: nn.Module = vit.patch_embed.proj
+        self.embedding = TokenEmbedding(spec.embedding, position_grid(vit), self.dim, *sides)
+        if spec.embedding.keep_unused:
+            self.unused = unused_weights(vit)
+        self.norm_pre: nn.Module = vit.norm_pre
+        self.prompts: Any = NoPrompts()
+        self.blocks: nn.Module = plain_blocks(vit)
+        self.norm: nn.Module = final_norm(vit)
+        self.sparsity, self.mixed, self.checkpointing = spec.sparsity, spec.attention == "mixed", spec.checkpointing
+        self.lean = True
+        self.rotation: Tensor | None
+        sliced = spec.embedding.template_positions == "slice"
+        self.register_buffer("rotation", rotations(vit, *sides, sliced=sliced), persistent=False)
+        set_drop_path(self.blocks, spec.drop_path)
+        self._refuse_what_does_not_fit(spec, len(vit.blocks))
+
+    def _refuse_what_does_not_fit(self, spec: TrackerSpec, depth: int) -> None:
+        if spec.sparsity and max(spec.sparsity.layers) >= depth:
+            raise ValueError(f"elimination in block {max(spec.sparsity.layers)} of {depth} (0-based)")
+        if spec.sparsity and self.rotation is not None:
+            raise ValueError(
+                f"{spec.backbone} has rotary positions: candidate elimination would misplace what it keeps"
+            )
 
     def forward(self, template: Tensor, search: Tensor, mask: Tensor | None, keep_ratio: float) -> SearchTokens:
         """template, search: (B, 3, H, W) normalised. mask: (B, Nz) bool or None. keep_ratio: of candidate elimination."""
         z, x = self.embedding(self._patches(template), self._patches(search), mask)
-        templates, tokens = z.shape[1], torch.cat([z, x], dim=1)
+        templates, tokens = z.shape[1], self.norm_pre(torch.cat([z, x], dim=1))
         index = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
-        for depth, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
+        prompts: int = self.prompts.count
+        layout = Layout(prompts, prompts + templates, self.mixed, self.rotation)
+        blocks = list(self.blocks.children())
+        for depth, block in enumerate(blocks):
+            tokens, first = self.prompts(depth, tokens), self._first(layout, depth == len(blocks) - 1)
             if self.sparsity and depth in self.sparsity.layers and keep_ratio < 1:
-                tokens, index = self._eliminating(block, tokens, index, templates, keep_ratio)
+                judging, first = judges(self.sparsity, self.template_side, mask), 0
+                tokens, index = self._run(eliminating_block, block, tokens, index, layout, judging, keep_ratio)
             else:
-                tokens = block(tokens)
-        return SearchTokens(self.norm(tokens)[:, templates:], index, self.search_side)
+                tokens = self._run(run_block, block, tokens, layout, first)
+            tokens = tokens[:, max(0, prompts - first) :]
+        return SearchTokens(self.norm(tokens)[:, -index.shape[1] :], index, self.search_side)
+
+    def _first(self, layout: Layout, last: bool) -> int:
+        """The first token whose output a block must compute: prompts are dropped after it, and nothing reads the
+        template after the last one."""
+        if not self.lean:
+            return 0
+        return layout.leading if last else layout.prompts
+
+    def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The function's result, its activations not kept for the backward pass where the specification says so."""
+        if self.checkpointing and self.training:
+            return checkpoint(function, *arguments, use_reentrant=False)
+        return function(*arguments)
 
     def _patches(self, image: Tensor) -> Tensor:
         patches: Tensor = self.project(image)
         return patches.flatten(2).transpose(1, 2)
-
-    def _eliminating(
-        self, block: Block, tokens: Tensor, index: Tensor, templates: int, ratio: float
-    ) -> tuple[Tensor, Tensor]:
-        """A block that drops tokens between its attention and its MLP, as OSTrack does."""
-        assert isinstance(block.attn, Attention)
-        centre = template_centre(self.template_side)
-        mixed, scores = attention_with_scores(block.attn, block.norm1(tokens), centre, templates)
-        tokens = tokens + block.drop_path1(block.ls1(mixed))
-        tokens, index = eliminate(tokens, index, scores, templates, ratio)
-        return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens)))), index
 
 
 def _tokens_along(size: int, patch: int, backbone: str) -> int:
@@ -101,11 +139,13 @@ def _tokens_along(size: int, patch: int, backbone: str) -> int:
 class OneStreamTracker(nn.Module):
     """Encoder and head. Images come as (B, 3, H, W) RGB, 0..255, and are normalised here, on the device."""
 
-    def __init__(self, spec: TrackerSpec, vit: VisionTransformer) -> None:
+    def __init__(self, spec: TrackerSpec, vit: ViT) -> None:
         super().__init__()
         self.spec = spec
         self.encoder = OneStreamEncoder(vit, spec)
-        self.head: Any = HEADS[spec.head.kind](spec.head, self.encoder.dim, self.encoder.search_side, spec.denoising)
+        self.head: Any = HEADS[spec.head.kind](
+            spec.head, self.encoder.dim, self.encoder.search_side, labels=spec.labels, denoising=spec.denoising
+        )
         self.normalise = Normalise()
 
     def forward(
@@ -138,12 +178,10 @@ class OneStreamTracker(nn.Module):
 def build(spec: TrackerSpec, *, pretrained: bool = True) -> OneStreamTracker:
     """The module of a specification, adapted and with everything frozen that its adaptation freezes.
 
-    pretrained loads the backbone's shipped weights, where the project ships any. Raises ValueError where sizes do not
-    fit, UnknownName for an unknown backbone, FileNotFoundError for missing weights.
+    pretrained loads the weights that the specification names. Raises ValueError where sizes do not fit or timm's model
+    cannot be run, UnknownName for an unknown backbone, DataError or FileNotFoundError for weights of no use.
     """
-    vit = BACKBONES[spec.backbone]()
-    if pretrained and weights_digest(spec.backbone) is not None:
-        load_pretrained(vit, FILES[spec.backbone])
+    vit = make_backbone(spec.backbone, spec.pretrained if pretrained else "none")
     model = OneStreamTracker(spec, vit)
     adapt(model, spec)
     return model

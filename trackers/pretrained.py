@@ -16,14 +16,27 @@ RESTORE = "restore it from the project's repository, or make it again with `pyth
 
 
 @cache
-def weights_digest(backbone: str) -> str | None:
-    """SHA-256 of the backbone's pretrained file, None where it starts from scratch.
+def weights_digest(backbone: str, pretrained: str = "shipped") -> str | None:
+    """SHA-256 of the file that a backbone's pretrained weights come from (see `TrackerSpec`), None where there is none:
+    a random start, or timm's weights, which their name stands for.
 
-    Raises FileNotFoundError where a shipped file is missing and DataError where it is damaged, both naming the remedy.
+    Raises FileNotFoundError where a shipped file is missing, and DataError where it is damaged or the file that is named
+    is missing, naming the remedy.
     """
-    file = FILES.get(backbone)
-    if file is None:
-        return None
+    if pretrained.startswith("file:"):
+        return _digest_of(Path(pretrained.removeprefix("file:")))
+    return _shipped_digest(backbone) if pretrained == "shipped" and backbone in FILES else None
+
+
+def _digest_of(file: Path) -> str:
+    if not file.is_file():
+        raise DataError.at(file, "there is no such file", "give the path of a weights file")
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _shipped_digest(backbone: str) -> str:
+    file = FILES[backbone]
     if not file.exists():
         raise FileNotFoundError(f"{file} is missing: `python -m harness pretrain mini` makes it")
     try:

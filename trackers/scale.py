@@ -6,7 +6,21 @@ here, so a scaled row still differs from its scaled baseline in what the study d
 
 from pydantic import PositiveFloat, PositiveInt
 
-from trackers.spec import CentreHead, DeformableHead, Denoising, Frozen, LoRA, TrackerSpec, replace
+from trackers.spec import (
+    Adapter,
+    CentreHead,
+    ConvHead,
+    CornerHead,
+    DeformableHead,
+    Denoising,
+    Frozen,
+    LoRA,
+    TrackerSpec,
+    replace,
+)
+
+PAPER_RANK = 64
+"""LoRAT's rank, which `Scale.lora_rank` stands for."""
 
 
 class Scale(Frozen):
@@ -32,27 +46,40 @@ class Scale(Frozen):
 
 def at_scale(spec: TrackerSpec, scale: Scale) -> TrackerSpec:
     """The specification with its sizes replaced by the scale's."""
-    crop = spec.crop.model_copy(update={name: getattr(scale, name) for name in type(spec.crop).model_fields})
+    sizes = type(spec.crop).model_fields.keys() & Scale.model_fields.keys()
+    crop = spec.crop.model_copy(update={name: getattr(scale, name) for name in sizes})
     sparsity = spec.sparsity and spec.sparsity.model_copy(update={"layers": scale.elimination_layers})
     denoising: Denoising | None = spec.denoising and spec.denoising.model_copy(
         update={"groups": scale.denoising_groups}
     )
-    adaptation = spec.adaptation
-    if isinstance(adaptation, LoRA):
-        adaptation = adaptation.model_copy(update={"rank": scale.lora_rank, "alpha": scale.lora_rank})
     return replace(
         spec,
         backbone=scale.backbone,
+        pretrained="shipped",
         crop=crop,
         sparsity=sparsity,
         denoising=denoising,
-        adaptation=adaptation,
+        adaptation=_scaled_adaptation(spec, scale),
         head=_scaled_head(spec, scale),
     )
 
 
+def _scaled_adaptation(spec: TrackerSpec, scale: Scale) -> object:
+    """Ranks and widths shrink in proportion, so that a rank of 16 stays a quarter of one of 64."""
+
+    def scaled(size: int) -> int:
+        return max(1, round(size * scale.lora_rank / PAPER_RANK))
+
+    adaptation = spec.adaptation
+    if isinstance(adaptation, LoRA):
+        return adaptation.model_copy(update={"rank": scaled(adaptation.rank), "alpha": scaled(adaptation.alpha)})
+    if isinstance(adaptation, Adapter):
+        return adaptation.model_copy(update={"width": scaled(adaptation.width)})
+    return adaptation
+
+
 def _scaled_head(spec: TrackerSpec, scale: Scale) -> object:
-    if isinstance(spec.head, CentreHead):
+    if isinstance(spec.head, CentreHead | ConvHead | CornerHead):
         return spec.head.model_copy(update={"channels": scale.centre_channels})
     if isinstance(spec.head, DeformableHead):
         return spec.head.model_copy(

@@ -4,14 +4,14 @@ This package and `__main__` are the composition root: they may import any packag
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.errors import BadInput, RunFailed
+from harness.cli.data import data_app
+from harness.cli.exits import exit_status
+from harness.errors import RunFailed
 
 app = typer.Typer(
     name="harness",
@@ -22,7 +22,9 @@ app = typer.Typer(
 )
 
 StudyName = Annotated[str, typer.Argument(help="a study, as `list studies` shows them")]
-ProfileName = Annotated[str, typer.Option("--profile", help="the size to run at, as `list profiles` shows them")]
+ProfileName = Annotated[
+    str, typer.Option("--profile", help="the size to run at: a name of `list profiles`, or a TOML file")
+]
 Protocols = Annotated[list[str] | None, typer.Option("--protocol", help="protocols instead of the profile's; repeat")]
 Data = Annotated[list[str] | None, typer.Option("--data", help="NAME=PATH: where a data set lies; repeat")]
 Only = Annotated[list[str] | None, typer.Option("--only", help="these rows alone, and the baseline; repeat")]
@@ -30,6 +32,22 @@ StorePath = Annotated[Path, typer.Option("--store", envvar="TRACKABLATE_STORE", 
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 RunName = Annotated[str, typer.Argument(help="a run in the store, as `plan` names them, or the beginning of its name")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
+
+
+app.add_typer(data_app, name="data")
+
+
+@app.callback()
+def _with_plugins(
+    plugin: Annotated[
+        list[Path] | None, typer.Option("--plugin", help="a Python file that adds trackers; anywhere, and repeat")
+    ] = None,
+) -> None:
+    """Benchmark and ablation studies for single-object visual trackers."""
+    with exit_status():
+        from trackers.plugins import load_plugins
+
+        load_plugins(plugin or [])
 
 
 @app.command("list")
@@ -40,7 +58,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """What there is, one line each. Example: python -m harness list studies"""
-    with _exit_status():
+    with exit_status():
         from harness.cli.listing import listing
         from harness.cli.terminal import say, say_json
 
@@ -49,9 +67,11 @@ def list_(
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="a study, tracker or protocol")], json: Json = False) -> None:
-    """One study, tracker or protocol in full. Example: python -m harness show table3"""
-    with _exit_status():
+def show(
+    name: Annotated[str, typer.Argument(help="a study, tracker, protocol or dialect")], json: Json = False
+) -> None:
+    """One study, tracker, protocol or dialect in full. Example: python -m harness show table3"""
+    with exit_status():
         from harness.cli.listing import details
         from harness.cli.terminal import say_document, say_json
 
@@ -70,7 +90,7 @@ def plan(
     json: Json = False,
 ) -> None:
     """The runs of a study: which are done, and what remains. Example: python -m harness plan table3"""
-    with _exit_status():
+    with exit_status():
         from harness.cli.session import Request, open_session
         from harness.cli.terminal import say_json, say_plan
 
@@ -92,7 +112,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Train, evaluate and report what is missing of a study. Example: python -m harness run table3"""
-    with _exit_status():
+    with exit_status():
         from harness.cli.session import Request, open_session
 
         session = open_session(Request(study, profile, protocol or [], data or [], only or [], store))
@@ -117,7 +137,7 @@ def report(
     json: Json = False,
 ) -> None:
     """Render a study from the store alone. Example: python -m harness report table3 --format html,latex"""
-    with _exit_status():
+    with exit_status():
         from harness.cli.session import Request, chosen_formats, open_session
 
         chosen_formats(format)
@@ -131,16 +151,17 @@ def report(
 def train(
     variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")],
     profile: ProfileName = "mini",
+    data: Data = None,
     device: Device = "auto",
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
     """Train one variant at a profile's size. Example: python -m harness train ostrack-256-ce"""
-    with _exit_status():
+    with exit_status():
         from harness.cli.pieces import train_variant
         from harness.cli.terminal import say_document, say_json
 
-        found = train_variant(variant, profile, store, device)
+        found = train_variant(variant, profile, data or [], store, device)
         say_json(found) if json else say_document(found)
 
 
@@ -154,7 +175,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Evaluate a stored run on one protocol. Example: python -m harness evaluate ncc --protocol synthetic"""
-    with _exit_status():
+    with exit_status():
         from harness.cli.pieces import evaluate_run
         from harness.cli.terminal import say_document, say_json
 
@@ -173,7 +194,7 @@ def track(
 ) -> None:
     """Track one target with a stored run; a box x,y,w,h per line. Example: python -m harness track ncc clip.mp4 --init
     50,46,25,62"""
-    with _exit_status():
+    with exit_status():
         from harness.cli.pieces import track_video
         from harness.cli.terminal import say_boxes, say_json
 
@@ -182,11 +203,108 @@ def track(
 
 
 @app.command()
+def score(
+    results: Annotated[list[str], typer.Argument(metavar="NAME=PATH...", help="raw result files: a folder or a zip")],
+    protocol: Annotated[str, typer.Option("--protocol", help="as `list protocols` shows them")],
+    annotations: Annotated[
+        Path | None, typer.Option(help="the ground truth: a folder or a zip, with frames or without")
+    ] = None,
+    dialect: Annotated[
+        list[str] | None, typer.Option("--dialect", help="whose rules, as `list dialects` shows them; repeat, or `all`")
+    ] = None,
+    attributes: Annotated[bool, typer.Option("--attributes", help="also by attribute")] = False,
+    compare: Annotated[
+        tuple[str, str] | None, typer.Option("--compare", metavar="A B", help="two of the trackers, paired by sequence")
+    ] = None,
+    allow_incomplete: Annotated[
+        bool, typer.Option("--allow-incomplete", help="score what is whole of an incomplete tracker, and say so")
+    ] = False,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="cut predicted numbers to integers first, as pytracking's files are")
+    ] = False,
+    repetition: Annotated[int | None, typer.Option(help="one of GOT-10k's repeated runs; default: all, pooled")] = None,
+    data: Data = None,
+    store: StorePath = Path("store"),
+    out: Annotated[Path | None, typer.Option(help="folder for a page, tables and figures")] = None,
+    json: Json = False,
+) -> None:
+    """Score anyone's raw result files by anyone's rules. Example: python -m harness score MyTracker=results/lasot
+    --protocol lasot --annotations /data/LaSOT --dialect all"""
+    with exit_status():
+        from harness.cli.scoring import incomplete, output_folder, say_scores, scored_results, shown_options
+        from harness.errors import BadInput
+
+        if out:
+            output_folder(out)
+        found = scored_results(
+            results,
+            protocol,
+            annotations,
+            data or [],
+            dialect or [],
+            store,
+            truncate=truncate,
+            allow_incomplete=allow_incomplete,
+            repetition=repetition,
+            page=out is not None,
+            more=shown_options(compare, attributes=attributes, page=out is not None),
+        )
+        say_scores(found, compare, out, attributes=attributes, as_json=json)
+        if refused := incomplete(found):
+            raise BadInput(refused)
+
+
+@app.command()
+def submit(
+    run: RunName,
+    protocol: Annotated[str, typer.Option("--protocol", help="got10k or trackingnet")],
+    store: StorePath = Path("store"),
+    out: Annotated[Path | None, typer.Option(help="the archive to write; default: submission/PROTOCOL-RUN.zip")] = None,
+    json: Json = False,
+) -> None:
+    """The evaluation server's archive of a stored run, checked. Example: python -m harness submit ncc --protocol got10k"""
+    with exit_status():
+        from harness.cli.results import submit_run
+        from harness.cli.terminal import say_document, say_json
+
+        found = submit_run(run, protocol, store, out)
+        say_json(found) if json else say_document(found)
+
+
+@app.command()
+def export(
+    run: RunName,
+    protocol: Annotated[str, typer.Option("--protocol", help="one that the run was evaluated on")],
+    layout: Annotated[
+        str,
+        typer.Option(
+            "--layout",
+            help="pytracking[-comma], ostrack, pysot[-got10k], lasot-toolkit, got10k[-ope], trackingnet",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="the folder to write")],
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="integers, as pytracking's own writer leaves them")
+    ] = False,
+    store: StorePath = Path("store"),
+    json: Json = False,
+) -> None:
+    """A stored run's boxes as raw result files. Example: python -m harness export ncc --protocol otb --layout pytracking
+    --out results"""
+    with exit_status():
+        from harness.cli.results import export_run
+        from harness.cli.terminal import say_document, say_json
+
+        found = export_run(run, protocol, layout, store, out, truncate=truncate)
+        say_json(found) if json else say_document(found)
+
+
+@app.command()
 def cost(
     variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")], json: Json = False
 ) -> None:
     """Parameters and MACs of a tracker at its own size, on any machine. Example: python -m harness cost ostrack-256"""
-    with _exit_status():
+    with exit_status():
         from harness.cli.terminal import say_document, say_json
         from harness.cost import cost_document
         from trackers.variants import VARIANTS
@@ -203,7 +321,7 @@ def pretrain(
     store: StorePath = Path("store"),
 ) -> None:
     """Make the embedded profile's pretrained backbone. Example: python -m harness pretrain mini --out mine.safetensors"""
-    with _exit_status():
+    with exit_status():
         import os
 
         from harness.threads import quiet_threads
@@ -224,7 +342,7 @@ def pretrain(
 @app.command()
 def doctor(store: StorePath = Path("store"), json: Json = False) -> None:
     """What this machine can run, and what to do about what it cannot. Example: python -m harness doctor"""
-    with _exit_status():
+    with exit_status():
         from harness.cli.terminal import say_checks, say_json
         from harness.doctor import examine
 
@@ -232,48 +350,19 @@ def doctor(store: StorePath = Path("store"), json: Json = False) -> None:
         say_json([check.model_dump() for check in checks]) if json else say_checks(checks)
 
 
-data_app = typer.Typer(help="Data sets: verify them.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
-
-
-@data_app.command()
-def check(
-    entry: Annotated[str, typer.Argument(metavar="NAME=PATH", help="the data set and its folder")], json: Json = False
-) -> None:
-    """Verify a data set without running anything. Example: python -m harness data check otb=/data/OTB100"""
-    with _exit_status():
-        from harness.cli.pieces import check_data
-        from harness.cli.terminal import say_document, say_json
-
-        found = check_data(entry)
-        say_json(found) if json else say_document(found)
-
-
-@data_app.callback()
-def _data_commands() -> None:
-    """Data sets: verify them."""
-
-
-@contextmanager
-def _exit_status() -> Iterator[None]:
-    """Turn what a user can mend into one message and the contract's exit status."""
-    from ablations.study import FaultyStudy
-    from datasets.errors import DataError
-    from datasets.registry import UnknownName
-
-    try:
-        yield
-    except (BadInput, DataError, FaultyStudy, UnknownName, FileNotFoundError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise typer.Exit(2) from error
-    except RunFailed as error:
-        sys.stderr.write(f"failed: {error}\nwhat was done is kept; the same command goes on from there\n")
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt as error:
-        sys.stderr.write("stopped; what was done is kept; the same command goes on from there\n")
-        raise typer.Exit(130) from error
+def plugins_first(arguments: list[str]) -> list[str]:
+    """The arguments with every `--plugin FILE` before the command, where the option belongs."""
+    options, others, rest = [], [], iter(arguments)
+    for argument in rest:
+        if argument == "--plugin":
+            options += [argument, *([file] if (file := next(rest, None)) is not None else [])]
+        elif argument.startswith("--plugin="):
+            options.append(argument)
+        else:
+            others.append(argument)
+    return [*options, *others]
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(plugins_first(sys.argv[1:]))

@@ -1,20 +1,24 @@
 """What `list` and `show` say: names with one line each, and one entry in full. Documents, not text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
 from typing import Any
 
 from ablations.catalogue import STUDIES
 from ablations.published import published
 from ablations.study import Study
-from datasets.protocols import PROTOCOLS
+from datasets.protocols import DATA_SETS, PROTOCOLS
 from datasets.registry import Registry, UnknownName, unknown
 from datasets.synthetic_domains import DOMAINS
-from harness.metrics import DIALECTS
+from harness.dialects import Treatments
+from harness.metrics import DIALECTS, Dialect
 from harness.profiles import load_profile, profile_names
 from trackers.spec import TrackerSpec, differences
 from trackers.variants import VARIANTS
 
 Listing = dict[str, dict[str, str]]
+MOST_CHANGES = 4
+"""Fields in which a tracker may differ from another to be described by them."""
 
 
 def _studies() -> dict[str, str]:
@@ -34,7 +38,9 @@ def _dialects() -> dict[str, str]:
 
 
 def _datasets() -> dict[str, str]:
-    real = {p.data: f"{p.title}: needs --data {p.data}=PATH" for p in PROTOCOLS.values() if p.data}
+    real = {
+        name: f"{data.title}: needs --data {name}=PATH; {', '.join(data.parts)}" for name, data in DATA_SETS.items()
+    }
     return {f"synthetic-{name}": "embedded generator" for name in DOMAINS} | real
 
 
@@ -60,7 +66,11 @@ def listing(kind: str) -> Listing:
 
 
 def describe(spec: TrackerSpec) -> str:
-    """A tracker in a line."""
+    """A tracker in a line: against the one whose name it continues, where that says it shortly, else by its axes."""
+    of = max((n for n in VARIANTS if spec.name.startswith(f"{n}-")), key=len, default="")
+    changed = differences(spec, VARIANTS[of]) if of else {}
+    if changed and len(changed) <= MOST_CHANGES:
+        return f"as {of}, but {', '.join(_changes(spec, changed))}"
     crop = spec.crop
     parts = [
         spec.backbone,
@@ -73,18 +83,29 @@ def describe(spec: TrackerSpec) -> str:
     return ", ".join(parts)
 
 
+def _changes(spec: TrackerSpec, changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """What differs, without the fields that another kind of the same axis does not have."""
+    gone = [f"no {axis}" for axis in dict.fromkeys(f.split(".")[0] for f in changed) if getattr(spec, axis) is None]
+    return [f"{field} {_shown(ours)}" for field, (ours, _) in changed.items() if ours is not None] + gone
+
+
+def _shown(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def details(name: str) -> dict[str, Any]:
-    """A study, tracker or protocol in full. Raises UnknownName where none of them has the name."""
+    """A study, tracker, protocol or dialect in full. Raises UnknownName where none of them has the name."""
     registries: tuple[tuple[Registry[Any], Callable[[Any], dict[str, Any]]], ...] = (
         (STUDIES, _study),
         (VARIANTS, lambda spec: {"tracker": spec.name, **spec.model_dump(mode="json")}),
         (PROTOCOLS, _protocol),
+        (DIALECTS, _dialect),
     )
     for registry, document in registries:
         if name in registry:
             return document(registry[name])
     known = [entry for registry, _ in registries for entry in registry]
-    raise UnknownName(unknown("study, tracker or protocol", name, known))
+    raise UnknownName(unknown("study, tracker, protocol or dialect", name, known))
 
 
 def _study(study: Study) -> dict[str, Any]:
@@ -108,6 +129,20 @@ def _study(study: Study) -> dict[str, Any]:
     }
 
 
+def _dialect(dialect: Dialect) -> dict[str, Any]:
+    """Every rule of it, and where the data set's name changes one."""
+    rules = {field.name: getattr(dialect, field.name) for field in fields(dialect)}
+    readings = {key: f"{r.how} {r.at or ''} of {r.curve}".replace("  ", " ") for key, r in dialect.readings.items()}
+    treatments = {key: asdict(rules[key]) for key in ("absent", "invalid")}
+    changed = {name: {key: _plain(value) for key, value in of.items()} for name, of in dialect.by_protocol.items()}
+    known = {"dialect": rules.pop("name"), **rules}
+    return known | {"readings": readings, **treatments, "by_protocol": changed or "the same on every data set"}
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if isinstance(value, Treatments) else value
+
+
 def _protocol(protocol: Any) -> dict[str, Any]:
     return {
         "protocol": protocol.name,
@@ -115,6 +150,6 @@ def _protocol(protocol: Any) -> dict[str, Any]:
         "description": protocol.description,
         "source": protocol.source,
         "data": protocol.data,
-        "metrics": list(protocol.metrics),
+        "metrics": [f"{metric} ({dialect})" for metric, dialect in protocol.metrics],
         "attributes": list(protocol.attributes),
     }

@@ -10,18 +10,22 @@ from numpy.typing import NDArray
 
 from ablations.plan import run_of
 from datasets.boxes import clip
-from datasets.errors import DataError
-from datasets.frames import ImageFiles
-from datasets.protocols import PROTOCOLS
+from datasets.errors import DataError, NothingThereError, raise_all, shown
+from datasets.files import Folder
+from datasets.framenames import SUFFIXES, frame_names
+from datasets.frames import ImageFiles, NoFrames
+from datasets.layouts import LAYOUTS, videos, write
+from datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList
 from datasets.registry import UnknownName, unknown
 from datasets.roots import data_root, parse_data_options
 from datasets.sequence import Image
-from harness.cli.session import opened
+from harness.cli.session import opened, training_roots
 from harness.errors import BadInput
 from harness.executors import LocalExecutor
-from harness.metrics import METRICS, count, values
+from harness.metrics import DIALECTS, METRICS, tally, treatments, values
 from harness.profiles import load_profile
-from harness.protocol_store import read_protocol
+from harness.progress import step_bar
+from harness.protocol_store import ON_SERVER, ProtocolRecord, read_protocol
 from harness.runner import Job, logs_of
 from harness.runner import run as run_job
 from harness.spec import Evaluation, RunSpec
@@ -30,13 +34,12 @@ from harness.tasks import RunTask
 from trackers.spec import FloorSpec
 from trackers.variants import VARIANTS
 
-IMAGES = {".jpg", ".jpeg", ".png"}
 
-
-def train_variant(variant: str, profile: str, store: Path, device: str) -> dict[str, Any]:
+def train_variant(variant: str, profile: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
     """Train a named variant at a profile's size, unless it is trained; what there is then."""
     loaded = load_profile(profile)
-    task = RunTask(run=run_of(VARIANTS[variant], loaded, seed=0), evaluations=())
+    roots = training_roots(loaded.data, [], parse_data_options(data))
+    task = RunTask(run=run_of(VARIANTS[variant], loaded, seed=0), evaluations=(), roots=roots)
     kept = Store(store)
     job = Job(tasks=[task], sizes=[VARIANTS[variant]], sequences={}, profile=loaded)
     run_job(job, kept, LocalExecutor(logs_of(kept)), device)
@@ -54,9 +57,12 @@ def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device:
     task = RunTask(run=folder.run, evaluations=(evaluation,), roots=roots)
     job = Job([task], [], {protocol: found.sequences}, load_profile("mini"))
     run_job(job, kept, LocalExecutor(logs_of(kept)), device)
-    return {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage} | {
-        "metrics": _scores(kept, folder, evaluation)
-    }
+    document = {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage}
+    record = read_protocol(kept.protocol(evaluation))
+    assert record is not None
+    if record.on_server:
+        return document | {"metrics": {}, "note": ON_SERVER.format(protocol)}
+    return document | {"metrics": _scores(record, folder, evaluation)}
 
 
 def track_video(name: str, video: Path, init: str, store: Path, device: str) -> list[list[float]]:
@@ -81,17 +87,71 @@ def track_video(name: str, video: Path, init: str, store: Path, device: str) -> 
     return [box.tolist(), *(online.update(image).tolist() for image in images)]
 
 
-def check_data(entry: str) -> dict[str, Any]:
-    """Verify a data set as far as that goes without tracking. Raises DataError with everything that is wrong."""
+def check_data(entry: str, *, deep: bool = False) -> dict[str, Any]:
+    """Verify all parts of a data set as far as that goes without tracking; deep: every frame's file.
+
+    protocols: coverage by part; problems: what is no error but should be known, such as what is missing. Raises DataError
+    with everything that is wrong, and where there is nothing of the data set.
+    """
     given = parse_data_options([entry])
     (data,) = given
-    found = {}
-    for name, protocol in PROTOCOLS.items():
-        if protocol.data == data:
-            sequences = protocol.open(data_root(data, given))
-            sequences.check()
-            found[name] = sequences.coverage
-    return {"data": data, "protocols": found}
+    root = data_root(data, given)
+    found: dict[str, str] = {}
+    problems: list[str] = []
+    faults: list[str] = []
+    absent: list[str] = []
+    for name, opener in DATA_SETS[data].parts.items():
+        try:
+            sequences = opener(root)
+        except NothingThereError as error:
+            absent.extend(error.problems)
+            continue
+        except DataError as error:
+            faults.extend(error.problems)
+            continue
+        found[name] = sequences.coverage
+        try:
+            problems += _checked(name, sequences, deep=deep)
+        except DataError as error:
+            faults.extend(error.problems)
+    raise_all(faults or ([] if found else absent))
+    return {"data": data, "protocols": found, "problems": problems + absent}
+
+
+def _checked(name: str, sequences: SequenceList, *, deep: bool) -> list[str]:
+    """Notes on one part, after it was found to be in order. Raises DataError."""
+    sequences.check_annotations()
+    if all(isinstance(sequence.frames, NoFrames) for sequence in sequences):
+        return [f"{name}: annotations only, enough to score results; add the images to track them", *sequences.notes()]
+    with step_bar(f"checking {name}", len(sequences), after=1.0) as bar:
+        sequences.check(deep=deep, progress=lambda done, _total: bar(done))
+    return sequences.notes()
+
+
+def make_data(
+    what: str,
+    layout: str,
+    out: Path,
+    *,
+    count: int,
+    length: int | None,
+    size: tuple[int, int],
+    seed: int,
+    test_boxes: bool,
+) -> dict[str, Any]:
+    """Write synthetic videos in a benchmark's layout. Raises UnknownName or DataError before anything is written."""
+    if what != "synthetic":
+        raise UnknownName(unknown("generator", what, ["synthetic"]))
+    chosen = videos(layout, count=count, length=length, size=size, seed=seed, test_boxes=test_boxes)
+    with step_bar(f"writing {layout}", len(chosen), after=1.0) as bar:
+        write(layout, chosen, out, lambda done, _total: bar(done))
+    return {
+        "layout": layout,
+        "description": LAYOUTS[layout].description,
+        "videos": len(chosen),
+        "frames": sum(video.length for video in chosen),
+        "out": str(out),
+    }
 
 
 def find_run(store: Store, name: str) -> RunFolder:
@@ -109,12 +169,13 @@ def find_run(store: Store, name: str) -> RunFolder:
 def frames_of(video: Path) -> Iterator[Image]:
     """The frames of a folder of images, sorted by name, or of a video file. Raises DataError where there is none."""
     if video.is_dir():
-        files = sorted(f for f in video.iterdir() if f.suffix.lower() in IMAGES)
-        if not files:
-            raise DataError(f"{video} holds no image ({', '.join(sorted(IMAGES))})")
-        return iter(ImageFiles(files, video))
+        files = Folder(video)
+        names = frame_names(files.names(), "name")
+        if not len(names):
+            raise DataError(f"{shown(video)} holds no image ({', '.join(SUFFIXES)})")
+        return iter(ImageFiles(files, "", names))
     if not video.exists():
-        raise DataError(f"{video} is not there: name a folder of images or a video file")
+        raise DataError(f"{shown(video)} is not there: name a folder of images or a video file")
     return _decoded(video)
 
 
@@ -149,16 +210,18 @@ def _training(training: Any) -> dict[str, Any]:
     return {"validation_iou": training.curve[-1].validation_iou, "cost": json.loads(training.cost.model_dump_json())}
 
 
-def _scores(store: Store, folder: RunFolder, evaluation: Evaluation) -> dict[str, float]:
-    protocol = read_protocol(store.protocol(evaluation))
-    assert protocol is not None
-    counts = []
+def _scores(protocol: ProtocolRecord, folder: RunFolder, evaluation: Evaluation) -> dict[str, float]:
+    dialects = {metric: DIALECTS[name].on(protocol.name) for metric, name in protocol.metrics}
+    needed = treatments(dialects.values())
+    tallies = []
     for facts in protocol.sequences:
         result = folder.result(evaluation, facts.name)
         assert result is not None
-        counts.append(count(np.array(result.boxes), np.array(facts.boxes), np.array(facts.visible), facts.size))
+        truth, visible = np.array(facts.boxes), np.array(facts.visible)
+        boxes = np.array(result.boxes)
+        tallies.append(tally(boxes, truth, visible, origin=protocol.origin, size=facts.size, treatments=needed))
     scores = {}
-    for metric in protocol.metrics:
-        sums, weights = values(counts, metric)
+    for metric, dialect in dialects.items():
+        sums, weights = values(tallies, metric, dialect)
         scores[metric] = float(METRICS[metric].scale * sums.sum() / weights.sum())
     return scores

@@ -11,13 +11,14 @@ from ablations.plan import PlannedRow, planned_rows, tasks
 from ablations.study import Study
 from datasets.protocols import PROTOCOLS
 from datasets.roots import data_root, open_protocol, parse_data_options
+from datasets.training import TRAINING_SETS, check_disjoint
 from harness.errors import BadInput
 from harness.profiles import load_profile
 from harness.protocol_store import read_protocol
 from harness.queue import Missing
 from harness.runner import Job, logs_of, missing
 from harness.runner import run as run_job
-from harness.spec import Profile
+from harness.spec import Profile, TrainingData, VideoData
 from harness.store import Store
 
 FORMATS = ("html", "latex", "markdown", "csv", "json")
@@ -120,11 +121,15 @@ def open_session(request: Request) -> Session:
         raise BadInput(
             f"there is no store at {request.store}: name it with --store, or `python -m harness run {study.name}` first"
         )
-    found = {name: _evaluated(name, given, request) or opened(name, given) for name in names}
+    # No store is made only to keep an index in it.
+    index = request.store / "index" if (request.store / "store.json").exists() else None
+    found = {name: _evaluated(name, given, request) or opened(name, given, index) for name in names}
     if any(len(data.sequences) < 2 for data in found.values()):
         rows = [row for row in rows if row.control == "none"]  # one sequence has no other one's template
     digests = {name: data.digest for name, data in found.items()}
     roots = {PROTOCOLS[name].data or "": str(data.root) for name, data in found.items() if data.root}
+    if not request.must_exist:
+        roots |= training_roots(profile.data, names, given)
     return Session(
         request=request,
         study=study,
@@ -142,6 +147,20 @@ def open_session(request: Request) -> Session:
     )
 
 
+def training_roots(data: TrainingData, protocols: list[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Where the videos to train on lie, by data set. Raises DataError where they are not there, and where a tracker would
+    be trained or validated on what one of the protocols tests it on."""
+    if not isinstance(data, VideoData):
+        return {}
+    check_disjoint(data.all_sets, protocols)
+    roots = {}
+    for kind in (TRAINING_SETS[name] for name in data.all_sets):
+        root = data_root(kind.data, given).resolve()
+        kind.open(root)
+        roots[kind.data] = str(root)
+    return roots
+
+
 @dataclass(frozen=True)
 class Data:
     """A protocol's sequences by name, the digest of its data, and where they lie, None where nothing lies anywhere."""
@@ -152,10 +171,10 @@ class Data:
     root: Path | None
 
 
-def opened(name: str, given: Mapping[str, str]) -> Data:
-    """A protocol's data from where they lie, checked. Raises UnknownName or DataError."""
+def opened(name: str, given: Mapping[str, str], index: Path | None = None) -> Data:
+    """A protocol's data from where they lie, checked; index: where one may be kept. Raises UnknownName or DataError."""
     data = PROTOCOLS[name].data
-    sequences = open_protocol(name, given)
+    sequences = open_protocol(name, given, index)
     sequences.check()
     root = data_root(data, given).resolve() if data else None
     return Data(list(sequences.names), sequences.digest(), sequences.coverage, root)

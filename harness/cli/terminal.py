@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from harness.cli.listing import Listing
     from harness.doctor import Check
     from reports.results import StudyResult
+    from reports.table import Table
+
+LONG = 40
+"""Characters from which the items of a list get a line each."""
 
 
 def say_json(document: Any) -> None:
@@ -33,6 +37,9 @@ def say_document(document: dict[str, Any], indent: int = 0) -> None:
         if isinstance(value, dict) and value:
             sys.stdout.write(f"{'  ' * indent}{key}:\n")
             say_document(value, indent + 1)
+        elif isinstance(value, list) and any(len(str(item)) > LONG for item in value):
+            sys.stdout.write(f"{'  ' * indent}{key}:\n")
+            sys.stdout.writelines(f"{'  ' * (indent + 1)}- {item}\n" for item in value)
         else:
             sys.stdout.write(f"{'  ' * indent}{key}: {_plain(value)}\n")
 
@@ -83,6 +90,14 @@ def say_table(result: "StudyResult", written: list[Path], *, as_json: bool) -> N
         Console().print(TerminalTable(table))
     names = ", ".join(sorted({path.name for path in written if path.parent.name != "figures"}))
     sys.stderr.write(f"report: {written[0].parent} ({names})\n" if written else "")
+
+
+def say_tables(tables: "list[Table]") -> None:
+    """Tables, one under the other."""
+    from reports.text import TerminalTable
+
+    for table in tables:
+        Console().print(TerminalTable(table))
 
 
 def _state(run: dict[str, Any]) -> str:

@@ -1,0 +1,83 @@
+"""A stored run's boxes on their way out: the archive for an evaluation server, and raw result files for other toolkits."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.cli.pieces import find_run
+from harness.errors import BadInput
+from harness.protocol_store import ProtocolRecord, read_protocol
+from harness.record import SequenceResult
+from harness.results_writing import LAYOUTS, Tracked, write_results
+from harness.spec import Evaluation
+from harness.store import RunFolder, Store
+from harness.submission import SERVERS, Asked, build_submission
+
+MEAN_TIMES = "the store knows a sequence's seconds as a whole: each frame is given their mean"
+
+
+def submit_run(run: str, protocol: str, store: Path, out: Path | None) -> dict[str, Any]:
+    """Build and check the archive of a run for the server of "got10k" or "trackingnet", from the store; by default
+    submission/PROTOCOL-RUN.zip. Raises UnknownName for another protocol, BadInput for a run that was not
+    evaluated on it, DataError with everything that the server would refuse."""
+    server = SERVERS[protocol]
+    folder, record, results = _evaluated(run, protocol, store)
+    asked = {f.name: Asked(f.frames, _in_file(f.boxes[0], record.origin)) for f in record.sequences}
+    place = out or Path("submission", f"{protocol}-{folder.run.name}.zip")
+    build_submission(protocol, _tracked(results), place, asked, origin=record.origin)
+    notes = {"note": MEAN_TIMES} if server.times else {}
+    return {"run": folder.run.name, "protocol": protocol, "archive": str(place), "sequences": len(results)} | notes
+
+
+def export_run(
+    run: str, protocol: str, layout: str, store: Path, out: Path, *, truncate: bool = False
+) -> dict[str, Any]:
+    """Write a run's boxes on a protocol as another toolkit's raw result files, in the data set's own pixel numbers.
+    Raises as `submit_run` does, UnknownName for no layout."""
+    chosen = LAYOUTS[layout]
+    folder, record, results = _evaluated(run, protocol, store)
+    name = folder.run.name
+    count = write_results(
+        layout, out, name, _tracked(results), dataset=protocol, origin=record.origin, truncate=truncate
+    )
+    notes = [f"numbers are {'cut to integers' if truncate else 'in full'}; the toolkit's own writer {chosen.official}"]
+    notes += [MEAN_TIMES] if chosen.times else []
+    return {"run": name, "protocol": protocol, "layout": layout, "for": chosen.reader, "folder": str(out)} | {
+        "sequences": count,
+        "notes": notes,
+    }
+
+
+def _evaluated(run: str, protocol: str, store: Path) -> tuple[RunFolder, ProtocolRecord, list[SequenceResult]]:
+    """A stored run, a protocol it was evaluated on whole, and its results in the protocol's order."""
+    kept = Store(store, make=False)
+    folder = find_run(kept, run)
+    command = f"python -m harness evaluate {folder.run.name} --protocol {protocol}"
+    complete, begun = [], False
+    for place in sorted((kept.root / "protocols").glob(f"{protocol}-*")):
+        record = read_protocol(place)
+        if record is None or record.name != protocol:
+            continue
+        evaluation = Evaluation(protocol=protocol, data=record.digest)
+        found = [folder.result(evaluation, facts.name) for facts in record.sequences]
+        results = [result for result in found if result is not None]
+        begun = begun or bool(results)
+        if len(results) == len(found):
+            complete.append((folder, record, results))
+    if len(complete) > 1:
+        raise BadInput(
+            f"the run {folder.run.name} was evaluated on {len(complete)} versions of {protocol}: use a new --store"
+        )
+    if not complete:
+        how = "only partly" if begun else "not"
+        raise BadInput(f"the run {folder.run.name} was {how} evaluated on {protocol}: do that first, `{command}`")
+    return complete[0]
+
+
+def _tracked(results: list[SequenceResult]) -> Iterator[Tracked]:
+    return ((result.name, result.boxes, result.seconds) for result in results)
+
+
+def _in_file(box: tuple[float, float, float, float], origin: int) -> tuple[float, float, float, float]:
+    x, y, w, h = box
+    return x + origin, y + origin, w, h

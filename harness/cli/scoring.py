@@ -1,0 +1,166 @@
+"""The command `score`: raw result files of anyone's tracker, by anyone's rules."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from datasets.benchmark import SequenceList
+from datasets.errors import DataError, shown
+from datasets.protocols import PROTOCOLS
+from datasets.roots import data_root, parse_data_options
+from harness.cli.terminal import say_tables
+from harness.errors import BadInput
+from harness.progress import step_bar
+from harness.results_io import ResultFiles, open_results
+from harness.score_reading import Request
+from harness.scoring import Scored, chosen_dialects, score
+
+
+def scored_results(
+    entries: list[str],
+    protocol: str,
+    annotations: Path | None,
+    data: list[str],
+    dialects: list[str],
+    store: Path | None,
+    *,
+    truncate: bool,
+    allow_incomplete: bool,
+    repetition: int | None,
+    page: bool,
+    more: str,
+) -> Scored:
+    """Score NAME=PATH entries. page: whether what a page shows is wanted too; more: options of the output, for the command
+    that reproduces it. Raises UnknownName, DataError or BadInput for what cannot be scored at all; what is wrong
+    with single results is in the answer."""
+    chosen = chosen_dialects(protocol, dialects)
+    root = _root(protocol, annotations, data)
+    if store and not _may_write(store):
+        sys.stderr.write(f"{shown(store)} cannot be written: nothing is kept for the next time\n")
+        store = None
+    # Without an index: making one reads all annotation, which the workers do side by side.
+    sequences = PROTOCOLS[protocol].open(root)
+    if _on_server(sequences):
+        raise BadInput(
+            f"the annotation has the first box of each sequence alone: those of {PROTOCOLS[protocol].title} are on its"
+            " evaluation server; `python -m harness submit` makes the archive for it"
+        )
+    results = tuple(_results(entries, sequences, repetition))
+    request = Request(
+        protocol=protocol,
+        annotations=root,
+        results=results,
+        dialects=chosen,
+        command=_command(entries, protocol, dialects, truncate=truncate, allow_incomplete=allow_incomplete) + more,
+        truncate=truncate,
+        allow_incomplete=allow_incomplete,
+        store=store,
+        with_failures=page,
+        every_dialect="all" in dialects,
+    )
+    with step_bar(f"scoring {protocol}", len(sequences), after=1.0) as bar:
+        return score(request, sequences, lambda done, total: bar(len(sequences) - total + done))
+
+
+def _command(entries: list[str], protocol: str, dialects: list[str], *, truncate: bool, allow_incomplete: bool) -> str:
+    """What reproduces this, without the paths of this machine."""
+    names = (entry.split("=")[0] for entry in entries)
+    words = ["python -m harness score", *(shlex.quote(f"{name}=PATH") for name in names)]
+    words += [f"--protocol {protocol} --annotations PATH", *(f"--dialect {name}" for name in dialects)]
+    words += ["--truncate"] if truncate else []
+    return " ".join(words + (["--allow-incomplete"] if allow_incomplete else []))
+
+
+def shown_options(compare: tuple[str, str] | None, *, attributes: bool, page: bool) -> str:
+    """The options of the output, as they stand in a command."""
+    words = ["--attributes"] if attributes else []
+    words += [f"--compare {shlex.join(compare)}"] if compare else []
+    return "".join(f" {word}" for word in words + (["--out OUT"] if page else []))
+
+
+def _on_server(sequences: SequenceList) -> bool:
+    """Whether there is no annotation but of first frames. A broken one is named later, with all others that are."""
+    try:
+        return len(sequences[0].boxes) == 1
+    except DataError:
+        return False
+
+
+def _may_write(folder: Path) -> bool:
+    """Whether the folder, or the first one above it that is there, may be written to."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
+
+
+def output_folder(out: Path) -> None:
+    """Raise BadInput, before hours are spent, where a folder of outputs cannot be made."""
+    if (out.exists() and not out.is_dir()) or not _may_write(out):
+        raise BadInput(f"--out {shown(out)} is no folder that can be written: name another")
+
+
+def incomplete(scored: Scored) -> str:
+    """Why an incomplete tracker has no score, and what to do; "" where all are complete or incomplete ones allowed."""
+    lacking = [t.name for t in scored.trackers if not scored.complete(t)]
+    if not lacking or scored.allow_incomplete:
+        return ""
+    return (
+        f"{', '.join(lacking)}: incomplete, so without a score (what is wrong is listed above); mend the files, or give"
+        " --allow-incomplete to score what is whole"
+    )
+
+
+def say_scores(
+    scored: Scored, compare: tuple[str, str] | None, out: Path | None, *, attributes: bool, as_json: bool
+) -> None:
+    """Tables or one JSON document on standard output, problems on standard error, the page in `out`, if one is asked for.
+    Raises BadInput for a pair that cannot be compared; the page is not written where a tracker is refused."""
+    from reports.comparison import comparison_table, comparisons
+    from reports.score_json import as_text, results_document, score_document
+    from reports.score_page import write_scores
+    from reports.score_sequences import attribute_table
+    from reports.score_table import dialect_tables, flattering, score_table
+
+    compared = comparisons(scored, *compare) if compare else []
+    written = write_scores(scored, out, compare) if out and not incomplete(scored) else []
+    for problem in scored.problems:
+        sys.stderr.write(f"{problem}\n")
+    if as_json and (attributes or compare):
+        sys.stdout.write(as_text(results_document(scored, score_table(scored), flattering(scored), compared)))
+    elif as_json:
+        sys.stdout.write(as_text(score_document(scored)))
+    else:
+        tables = [score_table(scored), *dialect_tables(scored, flattering(scored))]
+        tables += [found] if attributes and (found := attribute_table(scored)) else []
+        tables += [comparison_table(scored, compared)] if compared else []
+        say_tables(tables)
+    if written:
+        sys.stderr.write(f"page: {written[0]}\n")
+
+
+def _root(protocol: str, annotations: Path | None, data: list[str]) -> Path | None:
+    """Where the annotation lies: where the user says, else in the data set's own folder; None where it lies nowhere."""
+    known = PROTOCOLS[protocol]
+    if known.data is None:
+        return None
+    if annotations is None:
+        return data_root(known.data, parse_data_options(data))
+    if not annotations.exists():
+        raise BadInput(f"--annotations {shown(annotations)} is not there: name the folder or archive of {known.title}")
+    return annotations
+
+
+def _results(entries: list[str], sequences: SequenceList, repetition: int | None) -> list[ResultFiles]:
+    found: dict[str, ResultFiles] = {}
+    for entry in entries:
+        name, _, path = entry.partition("=")
+        if not name or not path:
+            raise BadInput(f"{shown(entry)!r} is not NAME=PATH; write for example MyTracker=results/lasot")
+        if not name.isprintable():
+            raise BadInput(f"{shown(name)!r} cannot be a tracker's name: use printable characters")
+        if name in found:
+            raise BadInput(f"{shown(name)!r} is named twice; give every tracker a name of its own")
+        if not Path(path).expanduser().exists() and not any(p.is_file() for p in Path(path).expanduser().parents):
+            raise DataError(f"{shown(path)}, named for {shown(name)}, is not there: name a folder or a zip archive")
+        found[name] = open_results(name, Path(path).expanduser(), sequences.names, repetition=repetition)
+    return list(found.values())

@@ -1,0 +1,47 @@
+"""Any tracker of this project as a tracker of the got10k package, for its experiments. No torch here.
+
+    from got10k.experiments import ExperimentGOT10k
+    from trackers.floors import FLOORS
+    from trackers.toolkit import toolkit_tracker
+
+    ExperimentGOT10k("/data/GOT-10k").run(toolkit_tracker("ncc", FLOORS["ncc"]()))
+
+A trained run's tracker comes from `harness.evaluate.online_tracker`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+    from trackers.inference import FrameTracker
+
+
+def toolkit_tracker(name: str, tracker: "FrameTracker", *, origin: int = 0) -> Any:
+    """A `got10k.trackers.Tracker` that tracks with `tracker` (a floor, or a trained network for one target).
+
+    The package hands out and stores boxes in the data set's own pixel numbers; origin says how these number the first
+    pixel: 0 on GOT-10k and TrackingNet, 1 on OTB, LaSOT and UAV123. Our trackers are deterministic, so GOT-10k's experiment
+    runs one repetition. Raises ImportError, naming the remedy, where the package is not installed.
+    """
+    try:
+        from got10k.trackers import Tracker
+    except ImportError as error:
+        raise ImportError(f"the got10k package cannot be imported ({error}): pip install got10k") from error
+
+    class ToolkitTracker(Tracker):  # type: ignore[misc]
+        """One tracker under the package's interface: boxes x, y, w, h."""
+
+        def init(self, image: "PillowImage", box: ArrayLike) -> None:
+            """Start on the first frame."""
+            tracker.initialise(np.asarray(image.convert("RGB")), np.asarray(box, dtype=np.float64) - offset)
+
+        def update(self, image: "PillowImage") -> NDArray[np.float64]:
+            """The box in the next frame."""
+            return tracker.update(np.asarray(image.convert("RGB"))) + offset
+
+    offset = np.array([origin, origin, 0, 0], dtype=np.float64)
+    return ToolkitTracker(name, is_deterministic=True)
