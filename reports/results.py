@@ -14,18 +14,26 @@ from reports.table import Role
 
 @dataclass(frozen=True)
 class ProtocolResult:
-    """One row on one protocol. tallies: sequence name to its tally; expected: how many sequences the protocol has;
-    boxes: sequence name to predicted boxes (N, 4)."""
+    """One row on one protocol. tallies: sequence name to its tally, of the first seed; expected: how many sequences the
+    protocol has; boxes: sequence name to predicted boxes (N, 4), of the first seed; more_seeds: the tallies of every
+    further seed."""
 
     tallies: dict[str, Tally]
     expected: int
     boxes: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    more_seeds: tuple[dict[str, Tally], ...] = ()
+
+    @property
+    def seeds(self) -> tuple[dict[str, Tally], ...]:
+        """Tallies by sequence name, seed by seed."""
+        return (self.tallies, *self.more_seeds)
 
 
 @dataclass(frozen=True)
 class RowResult:
-    """One row of the report. For floors and controls, paper_scale is None; for a control, record is that of the run whose
-    weights it uses. protocols: protocol name to result; a protocol that is missing was not evaluated."""
+    """One row of the report. record: that of the first seed; more_records: those of every further seed or training. For
+    floors and controls, paper_scale is None; for a control, record is that of the run whose weights it uses. protocols:
+    protocol name to result; a protocol that is missing was not evaluated."""
 
     name: str
     role: Role
@@ -35,6 +43,21 @@ class RowResult:
     protocols: dict[str, ProtocolResult]
     paper_scale: PaperScale | None = None
     baseline: bool = False
+    more_records: tuple[RunRecord, ...] = ()
+
+    @property
+    def records(self) -> tuple[RunRecord, ...]:
+        """The record of every run behind the row."""
+        return (self.record, *self.more_records)
+
+
+@dataclass(frozen=True)
+class CitedRow:
+    """A tracker that is only cited: its printed figures come from `ablations.published`; protocols: what its raw results,
+    where the reader has them, score by our own rules, by protocol."""
+
+    name: str
+    protocols: dict[str, ProtocolResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +96,7 @@ class ProtocolFacts:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """Everything a report shows. command: how to get it again."""
+    """Everything a report shows. command: how to get it again; cited: rows that nobody here trained."""
 
     study: Study
     profile: Profile
@@ -81,3 +104,4 @@ class StudyResult:
     rows: tuple[RowResult, ...]
     missing: tuple[str, ...]
     command: str
+    cited: tuple[CitedRow, ...] = ()
