@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from reports import filmstrips, layout, provenance
 from reports.attributes import attribute_tables
-from reports.figures import Picture
+from reports.figures.drawing import Picture
 from reports.results import StudyResult
 from reports.table import Table
 

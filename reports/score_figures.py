@@ -5,10 +5,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from harness.dialects import Curve
-from harness.metrics import METRICS, Dialect, Metric, curve
+from harness.metrics import METRICS, Metric, curve
 from harness.scoring import Scored, TrackerScores
 from reports.comparison import Comparison, tracker_named
-from reports.figures import GREY, PALETTE, STYLE, Look, Picture, canvas, distinct_looks, legend, picture
+from reports.figures.curves import TITLES, metric_of_curve
+from reports.figures.drawing import GREY, PALETTE, STYLE, Look, Picture, canvas, distinct_looks, legend, picture
 from reports.score_table import incompleteness, standing, usable
 from reports.statistics import curve_band
 
@@ -18,12 +19,6 @@ BESIDE = 4.3
 """Inches: three of this width stand side by side on the page."""
 MOST_INSIDE = 6
 """Trackers up to which the legend fits into the axes."""
-TITLES: dict[Curve, tuple[str, str, str]] = {
-    "success": ("Success", "overlap threshold", "success (%)"),
-    "precision": ("Precision", "centre error threshold (px)", "precision (%)"),
-    "norm_precision": ("Normalised precision", "normalised centre error threshold", "normalised precision (%)"),
-}
-"""What each curve is called, and its axes."""
 
 
 def score_pictures(scored: Scored, compared: Comparison | None) -> list[Picture]:
@@ -36,11 +31,6 @@ def score_pictures(scored: Scored, compared: Comparison | None) -> list[Picture]
     with rc_context(STYLE):
         found = [_curve(scored, kind, shown, looks) for kind in kinds] if shown else []
         return found + ([_differences(scored, compared)] if compared and compared.sequences else [])
-
-
-def metric_of_curve(dialect: Dialect, kind: Curve) -> Metric:
-    """The first metric that is read off a curve: the one its legend shows."""
-    return METRICS[next(key for key, reading in dialect.readings.items() if reading.curve == kind)]
 
 
 def _curve(scored: Scored, kind: Curve, shown: list[TrackerScores], looks: dict[str, Look]) -> Picture:

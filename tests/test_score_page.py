@@ -362,7 +362,7 @@ def test_legends_show_the_tables_figures(scored: Scored, written: Path) -> None:
 
 def test_many_trackers_are_told_apart(scored: Scored) -> None:
     many = replace(scored, trackers=tuple(replace(scored.trackers[0], name=f"t{i:02d}") for i in range(20)))
-    from reports.figures import distinct_looks
+    from reports.figures.drawing import distinct_looks
 
     assert len(set(distinct_looks([t.name for t in standing(many)]).values())) == 20
     drawn = score_pictures(many, None)[0]
