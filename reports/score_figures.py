@@ -9,7 +9,18 @@ from harness.metrics import METRICS, Metric, curve
 from harness.scoring import Scored, TrackerScores
 from reports.comparison import Comparison, tracker_named
 from reports.figures.curves import TITLES, metric_of_curve
-from reports.figures.drawing import GREY, PALETTE, STYLE, Look, Picture, canvas, distinct_looks, legend, picture
+from reports.figures.drawing import (
+    GREY,
+    PALETTE,
+    STYLE,
+    Drawing,
+    Look,
+    Picture,
+    canvas,
+    distinct_looks,
+    legend,
+    picture,
+)
 from reports.score_table import incompleteness, standing, usable
 from reports.statistics import curve_band
 
@@ -56,7 +67,7 @@ def _curve(scored: Scored, kind: Curve, shown: list[TrackerScores], looks: dict[
     bands = " Bands: pointwise 95 % bootstrap over sequences." if len(shown) <= MOST_BANDS else ""
     over = "pooled over all frames" if dialect.pooling == "frames" else "averaged over sequences"
     caption = f"{title}: share of frames, {over}. In the legend {metric.symbol}: {metric.description}.{bands}"
-    return picture(kind, figure, f"{title} curves, {metric.symbol}: {_listed(labels)}.", caption)
+    return picture(Drawing(kind, figure, f"{title} curves, {metric.symbol}: {_listed(labels)}.", caption))
 
 
 def _listed(labels: Iterable[str]) -> str:
@@ -91,4 +102,4 @@ def _differences(scored: Scored, found: Comparison) -> Picture:
         " scores."
     )
     alt = f"{found.a} is better on {found.wins} sequences, {found.b} on {found.losses}, both are equal on {found.ties}."
-    return picture("differences", figure, alt, caption)
+    return picture(Drawing("differences", figure, alt, caption))

@@ -73,7 +73,7 @@ def score_page(scored: Scored, compare: tuple[str, str] | None = None) -> dict[s
     }
     files = {name: text.encode() for name, text in texts.items()}
     for each in pictures:
-        files |= {f"figures/{each.name}.svg": each.svg, f"figures/{each.name}.pdf": each.pdf}
+        files |= each.files()
     return files
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports.attributes import attribute_tables
-from reports.figures.drawing import Look, Picture, canvas, legend, panels, picture
+from reports.figures.drawing import Drawing, Look, canvas, legend, panels
 from reports.figures.values import Readings
 from reports.results import StudyResult
 from reports.table import Table
@@ -19,7 +19,7 @@ TWO_SIDED = "PuOr"
 """Orange for less, purple for more: told apart with every kind of colour vision."""
 
 
-def radar(result: StudyResult, table: Table, looks: dict[str, Look]) -> Picture | None:
+def radar(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing | None:
     """A panel per protocol with at least three attributes."""
     shown = [each for each in attribute_tables(result) if len(each.rows) >= FEWEST and len(each.columns) > 1]
     if not shown:
@@ -32,7 +32,7 @@ def radar(result: StudyResult, table: Table, looks: dict[str, Look]) -> Picture 
     legend(axes[-1], drawn, "right")
     titles = "; ".join(each.title for each in shown)
     caption = f"{titles}. Beside each attribute the number of its sequences; intervals are in the table below."
-    return picture("attributes", figure, f"Radar of {titles}; the table below has the same figures.", caption, readings)
+    return Drawing("attributes", figure, f"Radar of {titles}; the table below has the same figures.", caption, readings)
 
 
 def _radar(each: Table, looks: dict[str, Look], ax: "Axes", readings: Readings, named: bool) -> None:
@@ -50,12 +50,11 @@ def _radar(each: Table, looks: dict[str, Look], ax: "Axes", readings: Readings, 
     ax.set_xticks(angles, [f"{row.name} ({count:.0f})" for row, count in zip(each.rows, counts, strict=True)])
     ax.set_ylim(bottom=0)
     ax.tick_params(axis="x", pad=10)
-    ax.set_theta_offset(np.pi / 2)
-    ax.set_theta_direction(-1)
+    ax.set(theta_offset=np.pi / 2, theta_direction=-1)
     ax.set_title(each.title, pad=14)
 
 
-def differences(result: StudyResult, table: Table, looks: dict[str, Look]) -> Picture | None:
+def differences(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing | None:
     """Variant minus baseline by attribute, for the first protocol with attributes; seaborn's heat map."""
     baseline = next((row.name for row in result.rows if row.baseline), "")
     for each in attribute_tables(result):
@@ -66,7 +65,7 @@ def differences(result: StudyResult, table: Table, looks: dict[str, Look]) -> Pi
     return None
 
 
-def _heat_map(each: Table, variants: list[str], baseline: str) -> Picture:
+def _heat_map(each: Table, variants: list[str], baseline: str) -> Drawing:
     import seaborn
 
     values = np.array([[_difference(each, at, name, baseline) for name in variants] for at in range(len(each.rows))])
@@ -75,7 +74,7 @@ def _heat_map(each: Table, variants: list[str], baseline: str) -> Picture:
     figure, (ax,) = canvas(1, height=0.9 + 0.3 * len(each.rows), width=3.2 + 0.75 * len(variants))
     seaborn.heatmap(
         values, ax=ax, cmap=TWO_SIDED, center=0, vmin=-limit, vmax=limit, annot=True, fmt="+.1f", linewidths=1,
-        xticklabels=variants, yticklabels=[row.name for row in each.rows], cbar_kws={"label": "points"},
+        xticklabels=variants, yticklabels=[row.name for row in each.rows], cbar=False,
     )  # fmt: skip
     ax.tick_params(length=0)
     ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
@@ -87,7 +86,7 @@ def _heat_map(each: Table, variants: list[str], baseline: str) -> Picture:
     symbol = each.title.split(" by ")[0]
     caption = f"{each.title}: variant minus {baseline}, in points. Few sequences make large differences by chance."
     alt = f"Differences in {symbol} to {baseline} by attribute; the values are in the table below the figure."
-    return picture("attribute-differences", figure, alt, caption, readings)
+    return Drawing("attribute-differences", figure, alt, caption, readings)
 
 
 def _difference(each: Table, at: int, name: str, baseline: str) -> float:

@@ -8,7 +8,7 @@ from harness.metrics import METRICS, Metric
 from reports.accuracy import metric_key, primary_metric
 from reports.block import si
 from reports.costs import Cost, cost_of
-from reports.figures.drawing import GREY, Look, Picture, legend, listed, panels, picture
+from reports.figures.drawing import GREY, Drawing, Look, legend, listed, panels
 from reports.figures.values import Readings
 from reports.results import StudyResult
 from reports.table import Cell, Table
@@ -48,7 +48,7 @@ class _Scores:
         return self.cells[name].value if name in self.cells else None
 
 
-def against_cost(result: StudyResult, table: Table, looks: dict[str, Look]) -> Picture | None:
+def against_cost(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing | None:
     """The primary metric on the first protocol against each cost that is known."""
     scores = scores_of(result, table)
     if scores is None:
@@ -73,7 +73,7 @@ def against_cost(result: StudyResult, table: Table, looks: dict[str, Look]) -> P
         " the Pareto front, the variants that none beats in both. Grey dashes: floors and controls."
     )
     numbers = listed({name: scores.of(name) or 0.0 for name in scored})
-    return picture(
+    return Drawing(
         "accuracy-cost", figure, f"{symbol} against cost: {numbers}. Pareto front: {words}.", caption, readings
     )
 

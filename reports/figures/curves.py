@@ -8,7 +8,7 @@ import numpy as np
 from harness.dialects import Curve
 from harness.metrics import DIALECTS, METRICS, Dialect, Metric, curve, values
 from reports.accuracy import complete
-from reports.figures.drawing import Look, Picture, legend, listed, panels, picture
+from reports.figures.drawing import Drawing, Look, legend, listed, panels
 from reports.figures.values import Readings
 from reports.results import ProtocolFacts, ProtocolResult, StudyResult
 from reports.statistics import Floats, curve_band
@@ -17,7 +17,7 @@ from reports.table import Table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Draw = Callable[[StudyResult, Table, dict[str, Look]], Picture | None]
+Draw = Callable[[StudyResult, Table, dict[str, Look]], Drawing | None]
 TITLES: dict[Curve, tuple[str, str, str]] = {
     "success": ("Success", "overlap threshold", "success (%)"),
     "precision": ("Precision", "centre error threshold (px)", "precision (%)"),
@@ -41,13 +41,13 @@ def metric_of_curve(dialect: Dialect, kind: Curve) -> Metric:
 def curves(kind: Curve) -> Draw:
     """What draws one kind of curve."""
 
-    def draw(result: StudyResult, table: Table, looks: dict[str, Look]) -> Picture | None:
-        return _picture(result, kind, looks)
+    def draw(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing | None:
+        return _drawing(result, kind, looks)
 
     return draw
 
 
-def _picture(result: StudyResult, kind: Curve, looks: dict[str, Look]) -> Picture | None:
+def _drawing(result: StudyResult, kind: Curve, looks: dict[str, Look]) -> Drawing | None:
     read = {facts.name: rules for facts in result.protocols if (rules := _rules(facts, kind)) is not None}
     shown = [f for f in result.protocols if f.name in read and any(complete(row, f) for row in result.rows)]
     if not shown:
@@ -63,7 +63,7 @@ def _picture(result: StudyResult, kind: Curve, looks: dict[str, Look]) -> Pictur
         " pointwise 95 % bootstrap over sequences."
     )
     alt = f"{title} curves. " + "; ".join(f"{name}: {listed(found)}" for name, found in summary.items())
-    return picture(kind, figure, alt, caption, readings)
+    return Drawing(kind, figure, alt, caption, readings)
 
 
 def _rules(facts: ProtocolFacts, kind: Curve) -> tuple[Dialect, str | None] | None:

@@ -40,14 +40,20 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure as files and for the page: alt says in words what it shows, values what each mark stands for."""
+    """One figure as files and for the page: pdf is None where only a page is made; alt says in words what it shows,
+    values what each mark stands for."""
 
     name: str
     svg: bytes
-    pdf: bytes
+    pdf: bytes | None
     alt: str
     caption: str
     values: ValueTable | None = None
+
+    def files(self) -> dict[str, bytes]:
+        """Its files by their place in a report."""
+        paper = {} if self.pdf is None else {f"figures/{self.name}.pdf": self.pdf}
+        return {f"figures/{self.name}.svg": self.svg} | paper
 
     @property
     def inline(self) -> str:
@@ -56,6 +62,17 @@ class Picture:
         text = text[text.index("<svg") :]
         text = re.sub(r'\bid="', f'id="{self.name}-', text)
         return re.sub(r'(url\(#|href="#)', rf"\g<1>{self.name}-", text)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that is drawn and not yet a file. readings: what its marks stand for."""
+
+    name: str
+    figure: "Figure"
+    alt: str
+    caption: str
+    readings: Readings | None = None
 
 
 @dataclass(frozen=True)
@@ -124,13 +141,15 @@ def listed(values: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
 
 
-def picture(name: str, figure: "Figure", alt: str, caption: str, readings: Readings | None = None) -> Picture:
-    """A drawn figure as files, always the same bytes. readings: what its marks stand for."""
+def picture(drawing: Drawing, pdf: bool = True) -> Picture:
+    """A drawing as files, always the same bytes. pdf: whether it is made for paper too."""
     from matplotlib import rc_context
 
-    svg, pdf = io.BytesIO(), io.BytesIO()
-    with rc_context({"svg.hashsalt": name}):
+    svg, paper, figure = io.BytesIO(), io.BytesIO(), drawing.figure
+    with rc_context({"svg.hashsalt": drawing.name}):
         figure.savefig(svg, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     figure.set_layout_engine("none")  # the places found for the first file hold for the second
-    figure.savefig(pdf, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
-    return Picture(name, svg.getvalue(), pdf.getvalue(), alt, caption, readings.placed(figure) if readings else None)
+    if pdf:
+        figure.savefig(paper, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+    values = drawing.readings.placed(figure) if drawing.readings else None
+    return Picture(drawing.name, svg.getvalue(), paper.getvalue() or None, drawing.alt, drawing.caption, values)

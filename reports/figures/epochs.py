@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ablations.published import published
 from reports.costs import cost_of
 from reports.figures.cost import scores_of
-from reports.figures.drawing import Look, Picture, canvas, legend, listed, picture
+from reports.figures.drawing import Drawing, Look, canvas, legend, listed
 from reports.figures.values import Readings
 from reports.results import RowResult, StudyResult
 from reports.table import Table
@@ -32,7 +32,7 @@ class _Bubble:
     macs: float
 
 
-def against_epochs(result: StudyResult, table: Table, looks: dict[str, Look]) -> Picture | None:
+def against_epochs(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing | None:
     """The primary metric against epochs, for at least two variants whose computation is known."""
     scores = scores_of(result, table)
     if scores is None:
@@ -50,10 +50,11 @@ def against_epochs(result: StudyResult, table: Table, looks: dict[str, Look]) ->
     printed = _printed(result, ax, looks) if scores.metric.key == "ao" else {}
     ax.set(xlabel=f"epochs of {PAIRS_PER_EPOCH // 1000} 000 training pairs", title=f"{scores.protocol}")
     ax.set(ylabel=f"{scores.metric.symbol} ({scores.metric.unit})")
-    ax.margins(x=0.25, y=0.25)
+    ax.margins(y=0.25)
+    ax.set_xlim(0, 1.5 * max(bubble.epochs for bubble in bubbles))
     legend(ax, {b.name: looks[b.name] for b in bubbles}, "right")
     figures = f"{listed({b.name: b.score for b in bubbles})}"
-    return picture(
+    return Drawing(
         "epochs",
         figure,
         f"{scores.metric.symbol} against training length: {figures}.",

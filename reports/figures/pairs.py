@@ -7,7 +7,7 @@ import numpy as np
 
 from harness.metrics import METRICS, Metric
 from reports.accuracy import complete, primary_metric, samples
-from reports.figures.drawing import Look, Picture, panels, picture
+from reports.figures.drawing import Drawing, Look, panels
 from reports.figures.values import Readings
 from reports.results import ProtocolFacts, ProtocolResult, RowResult, StudyResult
 from reports.statistics import Floats
@@ -20,19 +20,19 @@ MOST = 9
 """Variants with a panel; further ones are named in the caption."""
 
 
-def pairs(result: StudyResult, table: Table, looks: dict[str, Look]) -> Picture | None:
+def pairs(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing | None:
     """The primary metric of each sequence of the first protocol on which the baseline is complete."""
     for facts in result.protocols:
         baseline = next((row for row in result.rows if row.baseline and complete(row, facts)), None)
         others = [row for row in result.rows if row.role == "variant" and not row.baseline and complete(row, facts)]
         if baseline and others:
-            return _picture(result, facts, baseline, others, looks)
+            return _drawing(result, facts, baseline, others, looks)
     return None
 
 
-def _picture(
+def _drawing(
     result: StudyResult, facts: ProtocolFacts, baseline: RowResult, others: list[RowResult], looks: dict[str, Look]
-) -> Picture | None:
+) -> Drawing | None:
     metric = METRICS[primary_metric(result, facts)]
     reference = by_sequence(baseline.protocols[facts.name], facts, metric)
     shown = others[:MOST]
@@ -46,7 +46,7 @@ def _picture(
         f"{metric.symbol} of every sequence of {facts.name}: each variant against {baseline.name}. Above the diagonal the"
         f" variant has more.{left_out}"
     )
-    return picture("pairs", figure, f"Per sequence. {' '.join(words)}", caption, readings)
+    return Drawing("pairs", figure, f"Per sequence. {' '.join(words)}", caption, readings)
 
 
 def by_sequence(found: ProtocolResult, facts: ProtocolFacts, metric: Metric) -> dict[str, float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.record import CurvePoint, TrainingRecord
-from reports.figures.drawing import Look, Picture, legend, listed, panels, picture
+from reports.figures.drawing import Drawing, Look, legend, listed, panels
 from reports.figures.values import Readings
 from reports.results import StudyResult
 from reports.table import Table
@@ -23,7 +23,7 @@ class _Axis:
     written: str
 
 
-def training(result: StudyResult, table: Table, looks: dict[str, Look]) -> Picture | None:
+def training(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing | None:
     """The convergence of every variant's first run."""
     found = {row.name: row.record.training for row in result.rows if row.role == "variant" and row.record.training}
     found = {name: record for name, record in found.items() if record.curve}
@@ -45,7 +45,7 @@ def training(result: StudyResult, table: Table, looks: dict[str, Look]) -> Pictu
         " time, spread evenly over its wall time), and the sum of the losses; losses of different heads do not compare."
     )
     alt = f"Training curves. Last validation IoU in percent: {listed(_last(found))}."
-    return picture("training", figure, alt, caption, readings)
+    return Drawing("training", figure, alt, caption, readings)
 
 
 def _axes(found: dict[str, TrainingRecord]) -> tuple[_Axis, ...]:
