@@ -13,6 +13,9 @@ nox.options.default_venv_backend = "virtualenv"
 
 ROOT = Path(__file__).parent
 
+SHARED = ".nox/trackablate"
+"""One environment for all sessions that need the project: torch alone takes several gigabytes."""
+
 
 def _studies() -> list[str]:
     """The names given to STUDIES.add(...) in ablations/*.py."""
@@ -24,7 +27,7 @@ def _studies() -> list[str]:
     return names
 
 
-@nox.session
+@nox.session(venv_location=SHARED)
 def tests(session: nox.Session) -> None:
     """The test suite."""
     session.install("-e", ".[dev]")
@@ -39,14 +42,14 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session
+@nox.session(venv_location=SHARED)
 def types(session: nox.Session) -> None:
     """mypy --strict over the five packages."""
     session.install("-e", ".[dev]")
     session.run("mypy")
 
 
-@nox.session
+@nox.session(venv_location=SHARED)
 def benchmark(session: nox.Session) -> None:
     """A benchmark of tests/benchmarks by name, without "bench_", and its arguments: nox -s benchmark -- score."""
     session.install("-e", ".[dev]")
@@ -54,16 +57,25 @@ def benchmark(session: nox.Session) -> None:
     session.run("python", "-m", f"tests.benchmarks.bench_{name}", *arguments)
 
 
-def _study_session(study: str) -> None:
-    name = study if study.startswith("table") else f"ablation-{study}"
-
-    @nox.session(name=name)
+def _study_session(study: str, name: str) -> None:
+    @nox.session(name=name, venv_location=SHARED)
     def run(session: nox.Session) -> None:
-        session.install("-e", ".")
+        session.install("-e", ".[dev]")
         session.run("python", "-m", "harness", "run", study, *session.posargs)
 
     run.__doc__ = f"Run the study {study}; options after -- go to `python -m harness run`."
 
 
-for _study in _studies():
-    _study_session(_study)
+def _session_names(study: str, studies: list[str]) -> list[str]:
+    """The papers' tables and figures under their own names, the others as ablation-NAME, LoRAT's without its name too
+    where no other study has that one."""
+    if study.startswith(("table", "figure")):
+        return [study]
+    short = study.removeprefix("lorat-")
+    return [f"ablation-{study}"] + ([f"ablation-{short}"] if short != study and short not in studies else [])
+
+
+STUDIES = _studies()
+for _study in STUDIES:
+    for _name in _session_names(_study, STUDIES):
+        _study_session(_study, _name)
