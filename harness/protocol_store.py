@@ -1,10 +1,12 @@
 """What reports show of a protocol, kept in the store: annotations, attributes, and a few thumbnails of each sequence."""
 
 import io
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
@@ -103,8 +105,16 @@ def read_protocol(folder: Path) -> ProtocolRecord | None:
 
 def read_strip(folder: Path, facts: SequenceFacts) -> tuple[bytes, ...]:
     """The JPEG thumbnails of a sequence, in the order of facts.strip."""
-    with np.load(folder / "strips.npz", allow_pickle=False) as strips:
-        return tuple(strips[f"{facts.name}:{frame}"].tobytes() for frame in facts.strip)
+    file = folder / "strips.npz"
+    strips = _opened(file, file.stat().st_mtime_ns)
+    return tuple(strips[f"{facts.name}:{frame}"].tobytes() for frame in facts.strip)
+
+
+@lru_cache(maxsize=1)
+def _opened(file: Path, changed: int) -> NpzFile:
+    """A protocol's thumbnails: finding one among thousands takes reading the archive's directory, so it stays open."""
+    archive: NpzFile = np.load(file, allow_pickle=False)
+    return archive
 
 
 def _facts(sequence: Sequence, thumbnails: int) -> tuple[SequenceFacts, dict[int, NDArray[np.uint8]]]:
