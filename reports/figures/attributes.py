@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports.attributes import attribute_tables
-from reports.figures.drawing import Drawing, Look, canvas, legend, panels
+from reports.figures.drawing import Drawing, Look, canvas, legend, panels, short
 from reports.figures.values import Readings
 from reports.results import StudyResult
 from reports.table import Table
@@ -47,7 +47,7 @@ def _radar(each: Table, looks: dict[str, Look], ax: "Axes", readings: Readings, 
                 at = f"{column.group}, {row.name}" if named else row.name
                 readings.add(ax, at, column.symbol, (float(angle), value), f"{value:.{column.decimals}f}")
     counts = [row.cells[":n"].value or 0 for row in each.rows]
-    ax.set_xticks(angles, [f"{row.name} ({count:.0f})" for row, count in zip(each.rows, counts, strict=True)])
+    ax.set_xticks(angles, [f"{short(row.name)} ({count:.0f})" for row, count in zip(each.rows, counts, strict=True)])
     ax.set_ylim(bottom=0)
     ax.tick_params(axis="x", pad=10)
     ax.set(theta_offset=np.pi / 2, theta_direction=-1)
@@ -74,7 +74,7 @@ def _heat_map(each: Table, variants: list[str], baseline: str) -> Drawing:
     figure, (ax,) = canvas(1, height=0.9 + 0.3 * len(each.rows), width=3.2 + 0.75 * len(variants))
     seaborn.heatmap(
         values, ax=ax, cmap=TWO_SIDED, center=0, vmin=-limit, vmax=limit, annot=True, fmt="+.1f", linewidths=1,
-        xticklabels=variants, yticklabels=[row.name for row in each.rows], cbar=False,
+        xticklabels=[short(name) for name in variants], yticklabels=[short(row.name) for row in each.rows], cbar=False,
     )  # fmt: skip
     ax.tick_params(length=0)
     ax.set_yticklabels(ax.get_yticklabels(), rotation=0)

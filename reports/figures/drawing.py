@@ -19,6 +19,8 @@ PALETTE = ("#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#CA9161", "#5
 """seaborn's "colorblind" palette without its grey, which is the floors'."""
 GREY = "#777777"
 MARKERS = "osD^vPX*h"
+LONGEST_NAME = 34
+"""Characters of a name in a drawing."""
 Dash = Literal["-", "--", ":", "-."]
 DASHES: tuple[Dash, ...] = ("--", ":", "-.")
 STYLE: Any = {
@@ -133,7 +135,12 @@ def legend(ax: "Axes", rows: dict[str, Look], place: str) -> None:
         handles, [str(index) for index in range(len(rows))], **(beside if place == "right" else {"loc": place})
     )
     for text, name in zip(drawn.get_texts(), rows, strict=True):
-        text.set_text(name)
+        text.set_text(short(name))
+
+
+def short(name: str) -> str:
+    """A name that leaves room for the drawing: a long one loses its middle."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 12]}…{name[-11:]}"
 
 
 def listed(values: dict[str, float]) -> str:

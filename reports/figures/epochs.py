@@ -3,6 +3,7 @@
 Measured and printed figures never share axes: what papers print stands in a panel of its own, hollow.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from harness.metrics import METRICS
 from reports.costs import cost_of
 from reports.discrepancies import printed
 from reports.figures.cost import scores_of
-from reports.figures.drawing import Drawing, Look, distinct_looks, legend, listed, panels
+from reports.figures.drawing import Drawing, Look, distinct_looks, listed, panels, short
 from reports.figures.values import Readings
 from reports.results import RowResult, StudyResult
 from reports.table import Table
@@ -57,8 +58,7 @@ def against_epochs(result: StudyResult, table: Table, looks: dict[str, Look]) ->
     readings = Readings("training")
     for panel, ax in zip(shown, axes, strict=True):
         _draw(panel, looks, ax, readings)
-    legend(axes[-1], looks, "right")
-    words = "; ".join(f"{p.title}: {listed({b.name: b.score for b in p.bubbles})}" for p in shown)
+    words = "; ".join(f"{p.title}: {listed({b.name: b.score for b in p.bubbles})}" for p in shown).replace("\n", ", ")
     caption = (
         "Accuracy against training length; area: multiply-accumulates of one tracking step, by each panel's own scale; a"
         " small cross where they are not known. Hollow: printed in papers, measured by them and not here."
@@ -73,7 +73,7 @@ def _measured(result: StudyResult, table: Table) -> _Panel | None:
     found = [_bubble(row, scores.of(row.name)) for row in result.rows if row.role == "variant"]
     bubbles = tuple(bubble for bubble in found if bubble is not None)
     metric = scores.metric
-    title = f"measured, profile {result.profile.name}: {scores.protocol}"
+    title = f"measured, profile {result.profile.name}\n{scores.protocol}"
     return _Panel(title, f"{metric.symbol} ({metric.unit})", metric.symbol, bubbles, hollow=False)
 
 
@@ -101,7 +101,7 @@ def _printed(result: StudyResult) -> _Panel | None:
     protocol, metric = key.split(":")
     comparable = "" if result.profile.comparable_with_paper else ", not comparable"
     symbol = METRICS[metric].symbol
-    return _Panel(f"printed{comparable}: {protocol}", f"{symbol} (%)", symbol, bubbles, hollow=True)
+    return _Panel(f"printed in papers{comparable}\n{protocol}", f"{symbol} (%)", symbol, bubbles, hollow=True)
 
 
 def _draw(panel: _Panel, looks: dict[str, Look], ax: "Axes", readings: Readings) -> None:
@@ -118,11 +118,13 @@ def _draw(panel: _Panel, looks: dict[str, Look], ax: "Axes", readings: Readings)
         else:
             ax.plot(*place, marker="x", color=colour, markersize=6)
         size = f", {bubble.macs / 1e9:.3g} GMACs" if bubble.macs else ""
-        at = f"{panel.title}, {bubble.epochs:.3g} epochs"
+        aside = (5 + (LARGEST_BUBBLE * bubble.macs / largest / math.pi) ** 0.5 if bubble.macs else 7, -3)
+        ax.annotate(short(bubble.name), place, aside, textcoords="offset points", fontsize=8)
+        at = f"{bubble.epochs:.3g} epochs, {'printed' if panel.hollow else 'measured'}"
         readings.add(ax, at, bubble.name, place, f"{panel.symbol} {bubble.score:.1f}{size}")
     ax.set(title=panel.title, xlabel=f"epochs of {PAIRS_PER_EPOCH // 1000}k training pairs", ylabel=panel.axis)
     ax.margins(y=0.25)
-    ax.set_xlim(0, 1.3 * max(bubble.epochs for bubble in panel.bubbles))
+    ax.set_xlim(0, 1.5 * max(bubble.epochs for bubble in panel.bubbles))
 
 
 def _largest_first(bubbles: Sequence[_Bubble]) -> list[_Bubble]:

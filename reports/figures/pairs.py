@@ -7,7 +7,7 @@ import numpy as np
 
 from harness.metrics import METRICS, Metric
 from reports.accuracy import complete, primary_metric, samples
-from reports.figures.drawing import Drawing, Look, panels
+from reports.figures.drawing import Drawing, Look, panels, short
 from reports.figures.values import Readings
 from reports.results import ProtocolFacts, ProtocolResult, RowResult, StudyResult
 from reports.statistics import Floats
@@ -80,6 +80,6 @@ def _panel(
     for line in ax.lines[1:]:
         line.set(markersize=4, markeredgewidth=0)
     ax.set(title=f"more on {above}, less on {below}", xlabel="", ylabel="", aspect="equal")
-    ax.set_xlabel(f"{metric.symbol}, {baseline}")
-    ax.set_ylabel(f"{metric.symbol}, {name}")
+    ax.set_xlabel(f"{metric.symbol}, {short(baseline)}")
+    ax.set_ylabel(f"{metric.symbol}, {short(name)}")
     return f"{name} has more than {baseline} on {above} sequences and less on {below}."
