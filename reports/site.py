@@ -65,17 +65,17 @@ def write_site(store: Store, out: Path, studies: Sequence[Study], profiles: Sequ
         entries.append(entry)
         for name in found.runs:
             used.setdefault(name, []).append((f"{entry.study}, {entry.profile}", entry.href))
-    runs = [_run(record, used.get(record.asked.name, [])) for record in stored_runs(store)]
+    runs = [_run(name, record, used.get(name, [])) for name, record in stored_runs(store)]
     write_text(out / "index.html", render("site.html", {"entries": entries, "runs": runs}))
     return [out / "index.html", *written]
 
 
-def stored_runs(store: Store) -> Iterator[RunRecord]:
-    """The record of every run in the store, by name."""
+def stored_runs(store: Store) -> Iterator[tuple[str, RunRecord]]:
+    """Name and record of every run in the store, by name."""
     for file in sorted((store.root / "runs").glob("*/spec.json")):
         asked = read_document(file, RunSpec)
         if asked is not None:
-            yield RunFolder(file.parent, asked).record()
+            yield file.parent.name, RunFolder(file.parent, asked).record()
 
 
 def _entry(found: StoredStudy, result: StudyResult, table: Table, done: Progress) -> Entry:
@@ -111,11 +111,11 @@ def _best(result: StudyResult, table: Table) -> tuple[str, str, float | None]:
     return "", "", None
 
 
-def _run(record: RunRecord, studies: list[tuple[str, str]]) -> RunEntry:
+def _run(name: str, record: RunRecord, studies: list[tuple[str, str]]) -> RunEntry:
     where = record.failure.where if record.failure else record.training.where if record.training else None
     floor = record.asked.data is None
     return RunEntry(
-        name=record.asked.name,
+        name=name,
         verdict=record.verdict if where else "needs no training" if floor else "not finished",
         reason=record.failure.summary if record.failure else "",
         seed=record.asked.seed,

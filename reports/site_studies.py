@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ablations.plan import PlannedRow, planned_protocols, planned_rows, tasks
 from ablations.study import Study
 from harness.protocol_store import ProtocolRecord, read_protocol
 from harness.spec import Profile
-from harness.store import Store
+from harness.store import RunFolder, Store
 from harness.tasks import RunTask
 from trackers.spec import FloorSpec
 
@@ -35,10 +36,10 @@ class StoredStudy:
         profile = "" if self.profile.name == "mini" else f" --profile {self.profile.name}"
         return f"python -m harness run {self.study.name}{profile}"
 
-    @property
-    def runs(self) -> set[str]:
-        """The names of its runs."""
-        return {task.run.name for task in self.tasks}
+    @cached_property
+    def runs(self) -> dict[str, RunTask]:
+        """Its runs by name. A name takes hashing the whole specification, so each is asked for once."""
+        return {task.run.name: task for task in self.tasks}
 
 
 def stored_studies(store: Store, studies: Sequence[Study], profiles: Sequence[Profile]) -> Iterator[StoredStudy]:
@@ -68,8 +69,9 @@ def _stored(
         return None
     evaluated = {e.name for name in here for e in (store.root / "runs" / name / "evaluations").glob("*")}
     extra = [record.name for record in kept if any(key.startswith(f"{record.name}-") for key in evaluated)]
-    protocols = tuple(dict.fromkeys((*planned_protocols(study, profile), *extra)))
-    rows = planned_rows(study, profile, protocols=protocols)
+    planned = planned_protocols(study, profile)
+    protocols = tuple(dict.fromkeys((*planned, *extra)))
+    rows = rows if protocols == tuple(planned) else planned_rows(study, profile, protocols=protocols)
     digests = {name: _digest(name, rows, kept, store) for name in protocols}
     return StoredStudy(study, profile, rows, digests, tasks(rows, digests, {}))
 
@@ -77,6 +79,8 @@ def _stored(
 def _digest(protocol: str, rows: list[PlannedRow], kept: list[ProtocolRecord], store: Store) -> str:
     """Of several versions of a protocol's data, the one that most of the study's runs were evaluated on."""
     versions = [record.digest for record in kept if record.name == protocol]
+    if len(versions) == 1:
+        return versions[0]
     return max(versions, key=lambda digest: (_evaluations(rows, protocol, digest, store), digest), default="")
 
 
@@ -112,11 +116,11 @@ def progress(found: StoredStudy, store: Store, kept: Sequence[ProtocolRecord]) -
     """Counts a run as done when it is trained and every sequence of its protocols is tracked."""
     sequences = {(record.name, record.digest): [s.name for s in record.sequences] for record in kept}
     done, failed, started = 0, [], [""]
-    for task in found.tasks:
-        folder = store.run(task.run)
+    for name, task in found.runs.items():
+        folder = RunFolder(store.root / "runs" / name, task.run)
         training, failure = folder.training(), folder.failure()
         if failure is not None:
-            failed.append((task.run.name, failure.summary))
+            failed.append((name, failure.summary))
         if training is not None:
             started.append(training.where.started)
         lists = [sequences.get((e.protocol, e.data)) for e in task.evaluations]
