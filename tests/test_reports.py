@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 AO = f"{factory.PROTOCOL}:ao"
 FIGURES = (
     *("success", "precision", "norm_precision", "accuracy-cost", "epochs", "training", "pairs"),
-    *("attributes", "attribute-differences"),
+    *("attribute-radar", "attribute-differences"),
 )
 NASTY = "<script>alert('x')</script>$\\input{/etc/passwd}$ & 50% #_^~{}|[red]*`"
 

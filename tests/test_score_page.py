@@ -411,12 +411,14 @@ def test_a_refused_pair_leaves_nothing_behind(scored: Scored, tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
-def test_the_page_needs_no_network_and_runs_no_script(written: Path) -> None:
+def test_the_page_needs_no_network_and_runs_our_script_alone(written: Path) -> None:
     page = (written / "index.html").read_text()
     found = read(page)
     assert found.references
     assert [r for r in found.references if not r.startswith("#")] == []
-    assert not {"script", "link", "iframe"} & set(found.tags)
+    assert not {"link", "iframe"} & set(found.tags)
+    assert found.tags.count("script") == 1
+    assert "script-src 'sha256-" in page
     assert not re.search(r"url\((?!#)|@import", page)
     assert "default-src 'none'" in page
 

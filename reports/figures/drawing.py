@@ -135,7 +135,7 @@ def legend(ax: "Axes", rows: dict[str, Look], place: str) -> None:
         handles, [str(index) for index in range(len(rows))], **(beside if place == "right" else {"loc": place})
     )
     for text, name in zip(drawn.get_texts(), rows, strict=True):
-        text.set_text(short(name))
+        text.set_text("\n".join(short(line) for line in name.split("\n")))
 
 
 def short(name: str) -> str:
