@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 from reports.layout import Panel, groups, panels, used_notes
 from reports.table import Column, Table, TableRow
-from reports.tex_columns import GAP, SIZE, SMALL, WORDS, Marks, Slot, marks_width, small, superscript
+from reports.tex_columns import GAP, SIZE, WORDS, Marks, Slot, marks_width, small, superscript
 from reports.tex_text import escape
 from reports.tex_widths import lines, text_width, widest
 
 WIDE, NARROW = 480.0, 340.0
 """Points of text width: a two-column article's page, and the narrowest text of a one-column article."""
-HEIGHT = 530.0
-"""Points that a float may be high: a little less than an article's page."""
+HEIGHT = 480.0
+"""Points of a page for title, rows and notes of a float: an article's 550, less the heads of the columns and the gaps."""
+TITLE_SIZE = 10.0
+LEGEND = " Best {} bold, second underlined, -- missing."
 NOTE_SIZE, NOTE_LINE = 7.0, 8.2
 SYMBOLS = (r"$\dagger$", r"$\ddagger$", r"$\mathsection$", r"$\mathparagraph$", r"$\|$")
 
@@ -25,8 +27,8 @@ PREAMBLE = r"""% \input this file. It needs, in the preamble:
 \providecommand{\trackablatesmall}{\fontsize{6}{7}\selectfont}
 """
 TWO_LAYOUTS = (
-    "% The same figures in two layouts: the first for texts narrower than {wide:.0f} pt, a one-column article's; the second\n"
-    "% for a two-column article's page.\n"
+    "% The same figures in two layouts: the first for texts narrower than {wide:.0f} pt, a one-column article's;\n"
+    "% the second for a two-column article's page.\n"
 )
 SETUP = (
     "\\begin{table*}[t]\n\\centering\\fontsize{8}{9.5}\\selectfont\\setlength{\\tabcolsep}{3pt}\n"
@@ -74,10 +76,14 @@ def _names_width(rows: tuple[TableRow, ...], corner: str) -> float:
 
 def _pages(table: Table, panel: Panel, width: float) -> Iterator[Panel]:
     """The panel in as many parts as fit on a page each."""
-    left = HEIGHT - sum(lines(table.footnotes[i], NOTE_SIZE, width) * NOTE_LINE for i in used_notes(panel))
-    left -= sum(lines(text, NOTE_SIZE, width) * NOTE_LINE for text in table.missing) + 80  # title and heads
+    texts = [table.footnotes[index] for index in used_notes(panel)] + list(table.missing)
+    left = HEIGHT - sum(lines(text, NOTE_SIZE, width) * NOTE_LINE for text in texts)
+    left -= 12 * lines(f"{table.title}, continued. {table.caveat}{LEGEND}", TITLE_SIZE, width)
     slots = _slots(panel.columns, panel.rows).values()
-    heights = [10.5 + 7 * (any(s.lower(at) for s in slots) or row.baseline) for at, row in enumerate(panel.rows)]
+    heights = [
+        1 + 9.5 * lines(row.name, SIZE, WORDS) + 8 * (row.baseline or any(slot.lower(at) for slot in slots))
+        for at, row in enumerate(panel.rows)
+    ]
     start, used = 0, 0.0
     for at, height in enumerate(heights):
         if at > start and used + height > left:
@@ -110,7 +116,7 @@ class _Float:
         table = self.table
         caveat = rf" \textbf{{{escape(table.caveat)}}}" if table.caveat else ""
         title = escape(table.title) + ("" if self.first else ", continued")
-        legend = f" Best {table.subject} bold, second underlined, -- missing." if self.first else ""
+        legend = LEGEND.format(table.subject) if self.first else ""
         caption = f"\\caption{{{title}.{caveat}{legend}}}\\smallskip\n"
         return f"{SETUP}{caption}{self._tabular()}\n\\par\\smallskip\n{self._notes()}\\end{{table*}}\n"
 
@@ -139,7 +145,9 @@ class _Float:
     def _heads(self, slots: list[Slot]) -> list[str]:
         symbols = [s.head + superscript(self.marks.at(s.column.footnotes)) for s in slots]
         units = [small(escape(f"({s.column.unit})")) if s.column.unit else "" for s in slots]
-        braced = [[f"{{{t}}}" if t and s.aligned else t for s, t in zip(slots, ts, strict=True)] for ts in (symbols, units)]
+        braced = [
+            [f"{{{t}}}" if t and s.aligned else t for s, t in zip(slots, ts, strict=True)] for ts in (symbols, units)
+        ]
         return _two_lines([escape(self.table.corner), *braced[0]], ["", *braced[1]])
 
     def _notes(self) -> str:

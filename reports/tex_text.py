@@ -3,7 +3,7 @@ r"""Any text as TeX that prints it: plain ASCII that needs no input encoding, an
 import re
 import unicodedata
 
-LIMIT = 24
+LIMIT = 16
 """Characters of one word, a path or an identifier, after which TeX may break the line inside it."""
 
 SPECIAL = {
@@ -17,15 +17,13 @@ SPECIAL = {
     "`": "{`}",  # the group keeps it from making a ligature with what stands before it
 } | {character: f"\\{character}" for character in "&%$#_{}"}
 
-GREEK = {
-    character: f"$\\{name}$"
-    for character, name in zip(
-        "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ",
-        "alpha beta gamma delta varepsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon varphi chi"
-        " psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega".split(),
-        strict=True,
-    )
-} | {"ο": "o"}  # the micron has no command: TeX prints it as the letter o
+GREEK_COMMANDS = (
+    "alpha", "beta", "gamma", "delta", "varepsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu",
+    "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "varphi", "chi", "psi", "omega", "Gamma",
+    "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega",
+)  # fmt: skip
+GREEK_LETTERS = "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ"
+GREEK = {letter: f"$\\{command}$" for letter, command in zip(GREEK_LETTERS, GREEK_COMMANDS, strict=True)}
 
 SIGNS = {
     "–": "{--}",

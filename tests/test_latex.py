@@ -23,7 +23,9 @@ needs_tex = pytest.mark.skipif(
     any(shutil.which(program) is None for program in NEEDED),
     reason=f"NOT TESTED: table.tex is not compiled; it takes `apt-get install --no-install-recommends {PACKAGES}`",
 )
-TWO_COLUMNS = r"\documentclass[twocolumn]{article}\usepackage[letterpaper,textwidth=6.75in,textheight=8.875in]{geometry}"
+TWO_COLUMNS = (
+    r"\documentclass[twocolumn]{article}\usepackage[letterpaper,textwidth=6.75in,textheight=8.875in]{geometry}"
+)
 ONE_COLUMN = r"\documentclass{article}"
 DOCUMENTS = {
     "two columns": TWO_COLUMNS,
@@ -137,9 +139,7 @@ def test_a_long_table_is_cut_into_pages(table: Table) -> None:
 def test_what_is_no_figure_keeps_out_of_the_alignment() -> None:
     column = Column("a:x", "X", group="g", better="higher")
     cells = (Cell(float("nan")), Cell(text="40 of 48"), None, Cell(1234.5, rank=2), Cell(-3.0, rank=1))
-    rows = tuple(
-        TableRow(f"r{at}", "variant", {} if c is None else {"a:x": c}) for at, c in enumerate(cells)
-    )
+    rows = tuple(TableRow(f"r{at}", "variant", {} if c is None else {"a:x": c}) for at, c in enumerate(cells))
     tex = latex(Table("t", "q", "", (column,), rows))
     assert "S[table-format=+4.1]" in tex
     for line in ("r0 & {nan}", "r1 & {40 of 48}", "r2 & {{--}}", r"r3 & {\hphantom{$-$}\underline{1234.5}}"):
@@ -153,7 +153,8 @@ def test_what_is_no_figure_keeps_out_of_the_alignment() -> None:
 @pytest.mark.parametrize(
     ("text", "tex"),
     [
-        ("a&b%c$d#e_f{g}h~i^j\\k", r"a\&b\%c\$d\#e\_f\{g\}h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k"),
+        ("a&b%c$d#e_f{g}", r"a\&b\%c\$d\#e\_f\{g\}"),
+        ("h~i^j\\k", r"h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k"),
         (r"\input{x}", r"\textbackslash{}input\{x\}"),
         ("Δ of λ", r"$\Delta$ of $\lambda$"),
         ("汉字 x", "[U+6C49 U+5B57] x"),
@@ -172,14 +173,15 @@ def test_text_is_printed_as_it_is(text: str, tex: str) -> None:
 def test_no_text_has_a_command_of_its_own(text: str) -> None:
     tex = escape(text)
     assert tex.isascii()
-    known = r"\\(?:text\w+\{\}|[&%$#_{}]|allowbreak\{\}|[`'^~=.\"uvrHc]\{|ss\{\}|[oOlL]\{\}|a[ea]\{\})|\$(?:\\\w+|\^\\circ|-)\$"
+    commands = r"\\(?:text\w+\{\}|[&%$#_{}]|allowbreak\{\}|[`'^~=.\"uvrHc]\{|ss\{\}|[oOlL]\{\}|a[ea]\{\})"
+    known = commands + r"|\$(?:\\\w+|\^\\circ|-)\$"
     rest = re.sub(known, "", tex)
     assert "\\" not in rest
     assert not set(rest) & set("%#&_~^$")
 
 
 def test_a_long_word_may_break() -> None:
-    assert escape("a" * 60).count(r"\allowbreak{}") == 2
+    assert escape("a" * 40).count(r"\allowbreak{}") == 2
 
 
 # A real TeX
