@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from reports.layout import Panel, groups, panels, used_notes
 from reports.table import Column, Table, TableRow
-from reports.tex_columns import GAP, SIZE, WORDS, Marks, Slot, marks_width, small, superscript
+from reports.tex_columns import GAP, SIZE, WORDS, Marks, Slot, boxed, marks_width, small, superscript
 from reports.tex_text import escape
 from reports.tex_widths import lines, text_width, widest
 
@@ -16,6 +16,8 @@ HEIGHT = 480.0
 """Points of a page for title, rows and notes of a float: an article's 550, less the heads of the columns and the gaps."""
 TITLE_SIZE = 10.0
 LEGEND = " Best {} bold, second underlined, -- missing."
+GROUP = 150.0
+"""Points after which a heading above columns is broken into lines."""
 NOTE_SIZE, NOTE_LINE = 7.0, 8.2
 SYMBOLS = (r"$\dagger$", r"$\ddagger$", r"$\mathsection$", r"$\mathparagraph$", r"$\|$")
 
@@ -61,7 +63,7 @@ def _width(table: Table, columns: tuple[Column, ...]) -> float:
     total = _names_width(table.rows, table.corner)
     for group in groups(columns):
         own = sum(slots[column.key].width + GAP for column in group.columns)
-        total += max(own, text_width(group.title, SIZE) + GAP)
+        total += max(own, min(GROUP, text_width(group.title, SIZE)) + GAP)
     return total
 
 
@@ -163,7 +165,8 @@ def _group_heads(columns: tuple[Column, ...]) -> list[str]:
     titles, rules, start = [""], [], 2
     for group in groups(columns):
         width = len(group.columns)
-        titles.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(group.title)}}}")
+        title = boxed(escape(group.title), group.title, GROUP)
+        titles.append(rf"\multicolumn{{{width}}}{{c}}{{{title}}}")
         rules += [rf"\cmidrule(lr){{{start}-{start + width - 1}}}"] if group.title else []
         start += width
     return [_cells(titles), "".join(rules)] if rules else []

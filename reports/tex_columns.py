@@ -18,6 +18,8 @@ GAP = 6.0
 """Points between two columns."""
 WORDS = 96.0
 """Points after which words are broken into lines."""
+HEAD = 72.0
+"""Points after which a column's symbol is."""
 FIGURE = re.compile(r"([+−]?)(\d+)(?:\.(\d+))?")
 BOUNDS = re.compile(r"\[(.*), (.*)\]")
 
@@ -30,6 +32,13 @@ def small(text: str) -> str:
 def superscript(marks: str) -> str:
     """Marks of footnotes, already TeX."""
     return rf"\textsuperscript{{{marks}}}" if marks else ""
+
+
+def boxed(tex: str, text: str, limit: float) -> str:
+    """TeX of a text, in lines of `limit` points where one line is longer than that."""
+    if text_width(text, SIZE) <= limit:
+        return tex
+    return rf"\parbox[t]{{{limit:.0f}pt}}{{\centering {tex}}}"
 
 
 def marks_width(number: int) -> float:
@@ -58,7 +67,9 @@ class Slot:
     @property
     def head(self) -> str:
         """Its symbol as TeX: what follows an underscore is set below the line."""
-        return re.sub(r"(?<=\w)\\_(\w+)", r"\\textsubscript{\1}", escape(self.column.symbol))
+        symbol = self.column.symbol
+        tex = re.sub(r"(?<=\w)\\_(\w+)", r"\\textsubscript{\1}", escape(symbol))
+        return boxed(tex, symbol, HEAD if self.column.group else WORDS)
 
     @property
     def _texts(self) -> list[str]:
@@ -81,8 +92,8 @@ class Slot:
             return min(WORDS, widest([self.column.symbol, *self._texts], SIZE))
         refs = max((len(cell.footnotes) for cell in self.cells if cell), default=0)
         marks = marks_width(refs)
-        figures = widest(self._texts, SIZE) * BOLD + marks
-        head = text_width(self.column.symbol, SIZE) + marks_width(len(self.column.footnotes))
+        figures = min(WORDS, widest(self._texts, SIZE) * BOLD) + marks
+        head = min(HEAD, text_width(self.column.symbol, SIZE)) + marks_width(len(self.column.footnotes))
         below = widest([f"({self.column.unit})", *(interval(cell, self.column) for cell in self.cells)], SMALL)
         return max(figures, head, below)
 
@@ -103,7 +114,8 @@ class Slot:
         mark = cell.mark if cell else None
         match = FIGURE.fullmatch(text)
         if match is None or not self.aligned:
-            words = _marked(escape(text), mark) + superscript(notes)
+            words = boxed(_marked(escape(text), mark), text, WORDS) if self.column.group else escape(text)
+            words += superscript(notes)
             return f"{{{words}}}" if self.aligned else words
         if mark == "second":
             return f"{{{self._padded(match, notes, marks)}}}"
