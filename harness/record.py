@@ -55,7 +55,8 @@ class TrainingCost(_Block):
 
 class Speed(_Block):
     """Tracking speed at batch 1: crop, normalise, forward and decode, after warm-up, device synchronised, decoding of
-    the video excluded. Median over rounds; rounds of all compared runs were interleaved in one process."""
+    the video excluded. Median over rounds; rounds of all compared runs were interleaved in one process. macs: of one
+    frame."""
 
     fps: float
     low: float
@@ -65,6 +66,7 @@ class Speed(_Block):
     device: str
     threads: int
     measured_with: list[str]
+    macs: int | None = None
 
 
 class Provenance(_Block):

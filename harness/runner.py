@@ -11,7 +11,7 @@ from harness.provenance import command_line
 from harness.queue import POLL_SECONDS, Missing, run_all, said
 from harness.spec import Evaluation, Profile, RunSpec
 from harness.store import Store
-from harness.tasks import Device, PrepareTask, RunTask, SpeedTask, WorkerSettings
+from harness.tasks import Device, PrepareTask, RunTask, SpeedTask, Timed, WorkerSettings
 from harness.worker import BAD_INPUT
 from trackers.spec import FloorSpec, TrackerSpec
 
@@ -48,7 +48,7 @@ def run(job: Job, store: Store, executor: Executor, device: str) -> None:
     if unmeasured:
         alone = settings[0].model_copy(update={"workers": 1})
         try:
-            _wait(executor.start(SpeedTask(runs=tuple(unmeasured)), alone))
+            _wait(executor.start(SpeedTask(timed=tuple(unmeasured)), alone))
         except RunFailed as error:
             failures.append(f"measuring speed: {error}")
     if failures:
@@ -62,7 +62,7 @@ def _missing(task: RunTask, job: Job, store: Store) -> Missing:
         task=task,
         training=not floor and folder.training() is None,
         sequences=sum(len(folder.missing(e, job.sequences[e.protocol])) for e in task.evaluations),
-        speed=folder.speed() is None,
+        speed=any(store.run(one.run).speed(one.test_layers) is None for one in _timed(task)),
     )
 
 
@@ -127,13 +127,24 @@ def _wait(work: Work) -> str:
     return work.output()[0]
 
 
-def _trained_without_speed(job: Job, store: Store) -> list[RunSpec]:
+def _timed(task: RunTask) -> list[Timed]:
+    """How a run's speed is measured: once for every number of decoder layers that is tested, and of the first seed alone,
+    since another seed's weights compute as fast."""
+    layers = dict.fromkeys(evaluation.test_layers for evaluation in task.evaluations) or {None: None}
+    return [Timed(run=task.run, test_layers=n) for n in layers] if task.run.seed == 0 else []
+
+
+def _trained_without_speed(job: Job, store: Store) -> list[Timed]:
     """Runs whose speed is to be measured: all of the job's that are trained as soon as one of them lacks it, so that the
     figures of one table come from one measurement."""
-    folders = [store.run(task.run) for task in job.tasks]
-    ready = [f for f in folders if isinstance(f.run.tracker, FloorSpec) or f.training() is not None]
-    lacking = any(f.speed() is None for f in ready)
-    return [f.run for f in ready] if lacking else []
+    ready = [task for task in job.tasks if _can_track(task.run, store)]
+    timed = [one for task in ready for one in _timed(task)]
+    lacking = any(store.run(one.run).speed(one.test_layers) is None for one in timed)
+    return timed if lacking else []
+
+
+def _can_track(run: RunSpec, store: Store) -> bool:
+    return isinstance(run.tracker, FloorSpec) or store.run(run).training() is not None
 
 
 def logs_of(store: Store) -> Path:

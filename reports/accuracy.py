@@ -4,9 +4,9 @@ import math
 from dataclasses import replace
 
 from harness.metrics import METRICS, Dialect, Metric, Tally, values
-from reports.block import Block
+from reports.block import NOT_APPLICABLE, Block
 from reports.notes import Notes
-from reports.results import ProtocolFacts, ProtocolResult, RowResult, StudyResult
+from reports.results import CitedRow, ProtocolFacts, ProtocolResult, RowResult, StudyResult
 from reports.statistics import RESAMPLES, Estimate, Floats, paired_difference, ratio_estimate
 from reports.table import Cell, Column
 
@@ -54,9 +54,10 @@ def primary_metric(result: StudyResult, facts: ProtocolFacts) -> str:
 
 
 def complete(row: RowResult, facts: ProtocolFacts) -> ProtocolResult | None:
-    """The row's result on a protocol, or None where it is absent or lacks a sequence: no mean is ever of a part."""
+    """The row's result on a protocol, or None where it is absent or any seed lacks a sequence: no mean is ever of a part."""
     found = row.protocols.get(facts.name)
-    return found if found is not None and len(found.tallies) == found.expected else None
+    whole = found is not None and all(len(tallies) == found.expected for tallies in found.seeds)
+    return found if whole else None
 
 
 def samples(found: ProtocolResult, facts: ProtocolFacts, metric: str) -> tuple[Floats, Floats]:
@@ -67,6 +68,12 @@ def samples(found: ProtocolResult, facts: ProtocolFacts, metric: str) -> tuple[F
 def ordered(found: ProtocolResult) -> list[Tally]:
     """Tallies in the order of the sequences' names, so that rows pair and the result does not depend on the store."""
     return [found.tallies[name] for name in sorted(found.tallies)]
+
+
+def row_value(found: ProtocolResult, facts: ProtocolFacts, metric: str) -> float:
+    """The row's figure as a share: the mean over its seeds."""
+    numerators, weights = samples(found, facts, metric)
+    return float(numerators.sum() / weights.sum())
 
 
 def paired(row: ProtocolResult, other: ProtocolResult, facts: ProtocolFacts, metric: str) -> Estimate | None:
@@ -87,6 +94,8 @@ def _metric(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Bl
             block.put(row.name, key, replace(cell, footnotes=tuple(notes.add(text) for text in remarks)))
         elif facts.name in row.protocols:
             block.put(row.name, key, Cell(footnotes=(notes.add(_incomplete(row, facts)),)))
+    for cited in result.cited:
+        block.put(cited.name, key, _recomputed(cited, facts, metric, notes))
     block.columns.append(
         Column(
             key=key,
@@ -100,6 +109,18 @@ def _metric(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Bl
             footnotes=footnotes,
         )
     )
+
+
+RECOMPUTED = "Recomputed from the tracker's published raw results, by the rules of this column."
+
+
+def _recomputed(cited: CitedRow, facts: ProtocolFacts, metric: Metric, notes: Notes) -> Cell:
+    """A cited tracker's figure, blank where nobody has its raw results."""
+    found = cited.protocols.get(facts.name)
+    if found is None:
+        return NOT_APPLICABLE
+    cell = cell_of(ratio_estimate(*samples(found, facts, metric.key)), metric.scale)
+    return replace(cell, footnotes=(notes.add(RECOMPUTED),))
 
 
 def _not_one_shot(row: RowResult, facts: ProtocolFacts) -> str:
@@ -136,6 +157,8 @@ def _difference(result: StudyResult, facts: ProtocolFacts, metric: Metric, block
         block.put(row.name, key, replace(own, delta=cell.delta, delta_low=cell.delta_low, delta_high=cell.delta_high))
         block.put(row.name, f"{key}:delta", cell)
     block.put(baseline.name, f"{key}:delta", Cell(text="baseline"))
+    for cited in result.cited:
+        block.put(cited.name, f"{key}:delta", NOT_APPLICABLE)
     block.columns.append(
         Column(
             key=f"{key}:delta",
@@ -167,6 +190,9 @@ def _sequences(result: StudyResult, facts: ProtocolFacts, block: Block) -> None:
             block.put(row.name, key, Cell(value=float(len(row.protocols[facts.name].tallies))))
         elif found := row.protocols.get(facts.name):
             block.put(row.name, key, Cell(text=f"{len(found.tallies)} of {found.expected}"))
+    for cited in result.cited:
+        scored = cited.protocols.get(facts.name)
+        block.put(cited.name, key, Cell(value=float(len(scored.tallies))) if scored else NOT_APPLICABLE)
     block.columns.append(Column(key, "n", "seq.", 0, group=facts.name, note="number of sequences", panel="accuracy"))
 
 

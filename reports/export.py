@@ -9,7 +9,7 @@ from typing import Any
 
 from reports.accuracy import metric_key, primary_metric
 from reports.costs import Cost, cost_of
-from reports.discrepancies import printed_figures, printed_of
+from reports.discrepancies import printed
 from reports.layout import figure, heading, interval, references
 from reports.results import RowResult, StudyResult
 from reports.table import Cell, Column, Table, TableRow
@@ -138,14 +138,15 @@ def _json_row(result: StudyResult, row: TableRow, found: RowResult | None) -> di
         "role": row.role,
         "baseline": row.baseline,
         "factors": {name: row.cells[f"factor:{name}"].text for name in result.study.factors},
-        "verdict": found.record.verdict if found else None,
+        "verdict": found.verdict if found else None,
         "run": found.record.asked.name if found else None,
+        "runs": [record.asked.name for record in found.records] if found else [],
         "metrics": next(iter(protocols.values()), {}),
         "protocols": protocols,
         "deltas": {facts.name: _delta(row, facts.name, primary_metric(result, facts)) for facts in result.protocols},
         "cost": _cost(found),
         "paper_scale": {key: getattr(scale, key) if scale else None for key in ("params", "macs", "macs_linear_conv")},
-        "published": _published(result, found),
+        "published": _published(result, row.name) if row.role in ("variant", "cited") else {},
     }
 
 
@@ -164,12 +165,11 @@ def _cost(found: RowResult | None) -> dict[str, Any]:
     return asdict(cost_of(found) if found else Cost())
 
 
-def _published(result: StudyResult, found: RowResult | None) -> dict[str, Any]:
-    entry = printed_of(result, found) if found else None
-    if entry is None:
-        return {}
-    row, source = entry
-    return {
-        key: {"value": value, "source": source.title, "trust": source.trust}
-        for key, value in printed_figures(row).items()
-    }
+def _published(result: StudyResult, name: str) -> dict[str, Any]:
+    """By metric of the first protocol that prints it, by "PROTOCOL:METRIC" for further ones, and by name."""
+    document: dict[str, Any] = {}
+    for key, one in printed(result.study.name, name).items():
+        short = key.rpartition(":")[2]
+        value = {"value": one.value, "source": one.source.title, "trust": one.source.trust}
+        document[key if short in document else short] = value | ({"note": one.entry.note} if one.entry.note else {})
+    return document

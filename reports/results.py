@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ablations.study import Study
 from harness.metrics import Dialect, Tally
-from harness.record import PaperScale, RunRecord
+from harness.record import PaperScale, RunRecord, Verdict
 from harness.spec import Profile
 from reports.table import Role
 
@@ -49,6 +49,12 @@ class RowResult:
     def records(self) -> tuple[RunRecord, ...]:
         """The record of every run behind the row."""
         return (self.record, *self.more_records)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of its runs'."""
+        found = {record.verdict for record in self.records}
+        return "failed" if "failed" in found else "trial" if "trial" in found else "publishable"
 
 
 @dataclass(frozen=True)

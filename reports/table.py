@@ -19,7 +19,7 @@ class Column:
     better: Literal["higher", "lower"] | None = None
     group: str = ""
     note: str = ""
-    panel: Literal["", "accuracy", "cost"] = ""
+    panel: Literal["", "accuracy", "cost", "published"] = ""
     signed: bool = False
     footnotes: tuple[int, ...] = ()
 
@@ -59,7 +59,7 @@ class Cell:
         return "best" if self.rank == 1 else "second" if self.rank == 2 else None
 
 
-Role = Literal["variant", "floor", "control"]
+Role = Literal["variant", "floor", "control", "cited"]
 
 
 @dataclass(frozen=True)

@@ -111,11 +111,11 @@ def details(name: str) -> dict[str, Any]:
 def _study(study: Study) -> dict[str, Any]:
     rows = {}
     for row in study.rows:
-        changed = differences(study.spec(row), study.baseline)
-        printed = published(study.name, row.name)
+        changed = study.differences(row)
+        printed = [entry for entry, _ in published(study.name, row.name)]
         rows[row.name] = {
             "differs": {field: f"{theirs} -> {ours}" for field, (ours, theirs) in changed.items()} or "the baseline",
-            "published": printed[0].model_dump(exclude={"study", "row"}, exclude_none=True) if printed else None,
+            "published": [entry.model_dump(exclude={"rows"}, exclude_defaults=True) for entry in printed] or None,
         }
     return {
         "study": study.name,

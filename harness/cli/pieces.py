@@ -38,8 +38,10 @@ from trackers.variants import VARIANTS
 def train_variant(variant: str, profile: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
     """Train a named variant at a profile's size, unless it is trained; what there is then."""
     loaded = load_profile(profile)
-    roots = training_roots(loaded.data, [], parse_data_options(data))
-    task = RunTask(run=run_of(VARIANTS[variant], loaded, seed=0), evaluations=(), roots=roots)
+    run = run_of(VARIANTS[variant], loaded, seed=0)
+    assert run.data is not None
+    roots = training_roots(run.data, [], parse_data_options(data))
+    task = RunTask(run=run, evaluations=(), roots=roots)
     kept = Store(store)
     job = Job(tasks=[task], sizes=[VARIANTS[variant]], sequences={}, profile=loaded)
     run_job(job, kept, LocalExecutor(logs_of(kept)), device)

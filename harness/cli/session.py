@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablations.catalogue import STUDIES
-from ablations.plan import PlannedRow, planned_rows, tasks
+from ablations.catalogue import named_study
+from ablations.plan import PlannedRow, planned_protocols, planned_rows, tasks
 from ablations.study import Study
+from datasets.errors import DataError
 from datasets.protocols import PROTOCOLS
 from datasets.roots import data_root, open_protocol, parse_data_options
 from datasets.training import TRAINING_SETS, check_disjoint
+from harness.cli.cited import recompute
 from harness.errors import BadInput
 from harness.profiles import load_profile
 from harness.protocol_store import read_protocol
 from harness.queue import Missing
 from harness.runner import Job, logs_of, missing
 from harness.runner import run as run_job
+from harness.scoring import Scored
 from harness.spec import Profile, TrainingData, VideoData
 from harness.store import Store
 
@@ -26,7 +29,8 @@ FORMATS = ("html", "latex", "markdown", "csv", "json")
 
 @dataclass(frozen=True)
 class Request:
-    """What the user typed. reads_only: the store is not made where it is not; must_exist: it has to be there already."""
+    """What the user typed. seeds: None for as many as the study says; results: NAME=PATH of cited trackers' raw results;
+    reads_only: the store is not made where it is not; must_exist: it has to be there already."""
 
     study: str
     profile: str
@@ -34,6 +38,8 @@ class Request:
     data: list[str]
     only: list[str]
     store: Path
+    seeds: int | None = None
+    results: tuple[str, ...] = ()
     reads_only: bool = False
     must_exist: bool = False
 
@@ -50,6 +56,7 @@ class Session:
     coverage: dict[str, str]
     store: Store
     job: Job
+    recomputed: dict[str, Scored]
 
     def run(self, device: str) -> None:
         """Do what is missing. Raises BadInput or RunFailed."""
@@ -78,7 +85,7 @@ class Session:
         from reports.write import write_report
 
         chosen = chosen_formats(formats)
-        result = assemble(self.study, self.profile, self.rows, self.digests, self.store, self.command)
+        result = assemble(self.study, self.profile, self.rows, self.digests, self.store, self.command, self.recomputed)
         folder = out or Path("report") / "-".join([self.study.name, self.profile.name, *self.request.protocols])
         written = write_report(result, folder, chosen)
         say_table(result, written, as_json=as_json)
@@ -91,6 +98,8 @@ class Session:
         words += [f"--protocol {name}" for name in self.request.protocols]
         words += [f"--data {entry.split('=')[0]}=PATH" for entry in self.request.data]
         words += [f"--only {name}" for name in self.request.only]
+        words += [f"--seeds {self.request.seeds}"] if self.request.seeds is not None else []
+        words += [f"--results {entry.split('=')[0]}=PATH" for entry in self.request.results]
         return " ".join(words)
 
     def _estimate(self, lacking: list[Missing]) -> float | None:
@@ -113,23 +122,25 @@ def chosen_formats(text: str) -> list[str]:
 
 def open_session(request: Request) -> Session:
     """Resolve names, find and check the data, open the store: everything that can be refused is refused here."""
-    study, profile = STUDIES[request.study], load_profile(request.profile)
+    study, profile = named_study(request.study), load_profile(request.profile)
     given = parse_data_options(request.data)
-    rows = planned_rows(study, profile, only=request.only)
-    names = [PROTOCOLS[name].name for name in request.protocols or profile.protocols]
+    names = [PROTOCOLS[name].name for name in request.protocols or planned_protocols(study, profile)]
+    rows = planned_rows(study, profile, protocols=names, seeds=request.seeds, only=request.only)
+    recomputed = recompute(request.results, names, given, request.store)
     if request.must_exist and not (request.store / "store.json").exists():
         raise BadInput(
             f"there is no store at {request.store}: name it with --store, or `python -m harness run {study.name}` first"
         )
     # No store is made only to keep an index in it.
     index = request.store / "index" if (request.store / "store.json").exists() else None
-    found = {name: _evaluated(name, given, request) or opened(name, given, index) for name in names}
-    if any(len(data.sequences) < 2 for data in found.values()):
+    found = {name: _evaluated(name, given, request) or _opened(name, given, index, request) for name in names}
+    if any(len(data.sequences) == 1 for data in found.values()):
         rows = [row for row in rows if row.control == "none"]  # one sequence has no other one's template
     digests = {name: data.digest for name, data in found.items()}
     roots = {PROTOCOLS[name].data or "": str(data.root) for name, data in found.items() if data.root}
     if not request.must_exist:
-        roots |= training_roots(profile.data, names, given)
+        for data in _trained_on(rows):
+            roots |= training_roots(data, names, given)
     return Session(
         request=request,
         study=study,
@@ -144,7 +155,17 @@ def open_session(request: Request) -> Session:
             sequences={name: data.sequences for name, data in found.items()},
             profile=profile,
         ),
+        recomputed=recomputed,
     )
+
+
+def _trained_on(rows: list[PlannedRow]) -> list[TrainingData]:
+    """What the rows are trained on, each once."""
+    found: list[TrainingData] = []
+    for run in (planned.run for row in rows for planned in row.runs):
+        if run.data is not None and run.data not in found:
+            found.append(run.data)
+    return found
 
 
 def training_roots(data: TrainingData, protocols: list[str], given: Mapping[str, str]) -> dict[str, str]:
@@ -171,13 +192,26 @@ class Data:
     root: Path | None
 
 
-def opened(name: str, given: Mapping[str, str], index: Path | None = None) -> Data:
-    """A protocol's data from where they lie, checked; index: where one may be kept. Raises UnknownName or DataError."""
+def opened(name: str, given: Mapping[str, str], index: Path | None = None, *, frames: bool = True) -> Data:
+    """A protocol's data from where they lie, checked, with their frames unless those are not needed; index: where one may
+    be kept. Raises UnknownName or DataError."""
     data = PROTOCOLS[name].data
     sequences = open_protocol(name, given, index)
-    sequences.check()
+    sequences.check() if frames else sequences.check_annotations()
     root = data_root(data, given).resolve() if data else None
     return Data(list(sequences.names), sequences.digest(), sequences.coverage, root)
+
+
+def _opened(name: str, given: Mapping[str, str], index: Path | None, request: Request) -> Data:
+    """A protocol's data. A report needs no frames, and where nothing of a protocol is here it says so."""
+    if not request.must_exist:
+        return opened(name, given, index)
+    try:
+        return opened(name, given, index, frames=False)
+    except DataError:
+        if PROTOCOLS[name].data in given:
+            raise
+        return Data([], "", f"{name}: not here", None)
 
 
 def _evaluated(name: str, given: Mapping[str, str], request: Request) -> Data | None:
