@@ -46,6 +46,8 @@ def frame(store: Path | str | Store) -> pd.DataFrame:
     or "unreadable". A run without any evaluation has one row without a metric. Raises BadInput for what is no store.
     """
     opened = store if isinstance(store, Store) else Store(Path(store), make=False)
+    if not (opened.root / "store.json").exists():
+        raise BadInput(f"there is no store at {opened.root}: name the folder that `run` was given as --store")
     folders = sorted(path for path in (opened.root / "runs").glob("*") if path.is_dir())
     protocols = _protocols(opened)
     rows = [row for path in folders for row in _rows(path, protocols)]

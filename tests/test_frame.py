@@ -16,7 +16,7 @@ from harness.errors import BadInput
 from harness.metrics import DIALECTS, METRICS, values
 from harness.protocol_store import ProtocolRecord, SequenceFacts
 from harness.record import Failure, PhaseCost, SequenceResult, Speed, TrainingCost, TrainingRecord
-from harness.spec import Control, Evaluation, RunSpec
+from harness.spec import Evaluation, RunSpec
 from harness.store import Progress, RunFolder, Store
 from harness.stored_scores import stored_scores
 from trackers.spec import CandidateElimination, DeformableHead, FloorSpec, LoRA, TrackerSpec
@@ -225,7 +225,7 @@ def test_an_empty_store_and_no_store(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput):
         harness.results(tmp_path / "file")
-    with pytest.raises(BadInput, match="no store"):
+    with pytest.raises(BadInput, match="no store at"):
         harness.results(tmp_path / "nowhere")
 
 
