@@ -71,15 +71,17 @@ def _sup(footnotes: tuple[int, ...]) -> str:
 
 def comma_separated(table: Table) -> str:
     """One line per row, full precision: value, low, high and n per figure. Missing is empty, as is not applicable. A
-    study's rows say their role too."""
+    study's rows say their role too, and whether their figures compare with the paper's: each row, since a line above the
+    heads is one that readers of CSV trip over."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     study = table.subject == "variant"
-    names = ["row", "role", "baseline"] if study else [table.corner.lower()]
+    names = ["row", "role", "baseline", "comparable_with_paper"] if study else [table.corner.lower()]
     writer.writerow([*names, *(head for c in table.columns for head in _csv_heads(c, table))])
     for row in table.rows:
         fields = [field for c in table.columns for field in _csv_fields(row.cells.get(c.key), c, table)]
-        writer.writerow([_plain(row.name), *([row.role, int(row.baseline)] if study else []), *fields])
+        about = [row.role, int(row.baseline), "no" if table.caveat else "yes"] if study else []
+        writer.writerow([_plain(row.name), *about, *fields])
     return text.getvalue()
 
 

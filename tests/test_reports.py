@@ -358,6 +358,9 @@ def test_csv_keeps_full_precision(table: Table, written: Path) -> None:
         assert float(read_row[f"{AO} [%]"]) == row.cells[AO].value
         assert float(read_row[f"{AO} low"]) == row.cells[AO].low
     assert rows[-1]["params [M]"] == ""
+    assert {row["comparable_with_paper"] for row in rows} == {"no"}
+    comparable = csv.DictReader(io.StringIO(export.comma_separated(replace(table, caveat=""))))
+    assert {row["comparable_with_paper"] for row in comparable} == {"yes"}
 
 
 @pytest.mark.parametrize("width", [80, 100, 220])
