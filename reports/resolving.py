@@ -14,8 +14,8 @@ from reports.statistics import Sample
 from reports.variance import Noise, noise, row_difference
 
 POWER = 0.8
-MOST_SEQUENCES = 100_000
-MOST_SEEDS = 1000
+MOST_SEQUENCES = 10_000
+MOST_SEEDS = 100
 """More than this of either nobody runs: reported as out of reach."""
 
 
@@ -60,11 +60,17 @@ def _fewest_sequences(seen: Noise, level: float) -> int:
 
 
 def _smallest(reaches: Callable[[int], bool], least: int, most: int) -> int | None:
-    """The smallest number from least to most that reaches, where more is never worse; None where none does."""
-    if not reaches(most):
-        return None
-    low, high = least, most
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reaches(middle) else (middle + 1, high)
-    return low
+    """The smallest number from least to most that reaches; None where none does.
+
+    Walked in steps of a tenth, then halved: power can fall again, since with endless sequences what remains is the seeds'
+    part, of few degrees of freedom, so halving from `most` would miss what lies between.
+    """
+    below, at = least - 1, least
+    while not reaches(at):
+        if at == most:
+            return None
+        below, at = at, min(at + max(1, at // 10), most)
+    while at - below > 1:
+        middle = (below + at) // 2
+        below, at = (below, middle) if reaches(middle) else (middle, at)
+    return at

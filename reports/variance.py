@@ -17,11 +17,14 @@ from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
-from scipy.special import nctdtr, stdtr, stdtrit
+from scipy.special import gammaincinv, ndtr, stdtr, stdtrit
 
 from reports.significance import paired_p
 from reports.statistics import FEWEST_SEQUENCES, LEVEL, Estimate, Floats, Sample, paired_difference, quotient
 from reports.statistics import ratio_estimate as of_one_seed
+
+_MIDPOINTS = (np.arange(100) + 0.5) / 100
+"""Levels at which the distribution of an estimated variance is read off."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,12 @@ class Noise:
 
     def power(self, effect: float, level: float) -> float:
         """The chance that a true effect of this size is found at this two-sided level, and with the right sign: the
-        noncentral t distribution."""
+        noncentral t distribution, as a mean over what the variance may be estimated as (scipy's is NaN far out)."""
         if not self.variance:
-            return 1.0 if effect else level
-        bound, away = float(stdtrit(self.freedom, 1 - level / 2)), abs(effect) / sqrt(self.variance)
-        return 1 - float(nctdtr(self.freedom, away, bound))
+            return 1.0 if effect else level / 2
+        bound, away = stdtrit(self.freedom, 1 - level / 2), abs(effect) / sqrt(self.variance)
+        estimated = np.sqrt(2 * gammaincinv(self.freedom / 2, _MIDPOINTS) / self.freedom)
+        return float(ndtr(away - bound * estimated).mean())
 
     def _averaged(self, seeds: Sequence[int]) -> float:
         return sum(residual / count for residual, count in zip(self.residual, seeds, strict=True))
