@@ -66,10 +66,12 @@ class Slot:
 
     @property
     def head(self) -> str:
-        """Its symbol as TeX: what follows an underscore is set below the line."""
+        """Its symbol as TeX: P_norm with the norm below the line. Words break in their column, a figure's head in a box."""
         symbol = self.column.symbol
-        tex = re.sub(r"(?<=\w)\\_(\w+)", r"\\textsubscript{\1}", escape(symbol))
-        return boxed(tex, symbol, HEAD if self.column.group else WORDS)
+        tex = escape(symbol)
+        if symbol.count("_") == 1:
+            tex = re.sub(r"(?<=\w)\\_(\w+)$", r"\\textsubscript{\1}", tex)
+        return boxed(tex, symbol, HEAD) if self.column.group else tex
 
     @property
     def _texts(self) -> list[str]:
@@ -89,7 +91,9 @@ class Slot:
     def width(self) -> float:
         """Its width in print, in points, before any gap."""
         if not self.column.group:
-            return min(WORDS, widest([self.column.symbol, *self._texts], SIZE))
+            return min(WORDS, widest([self.column.symbol, *self._texts], SIZE)) + marks_width(
+                len(self.column.footnotes)
+            )
         refs = max((len(cell.footnotes) for cell in self.cells if cell), default=0)
         marks = marks_width(refs)
         figures = min(WORDS, widest(self._texts, SIZE) * BOLD) + marks
