@@ -7,9 +7,10 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from reports.accuracy import metric_key, primary_metric
+from reports.accuracy import metric_key
 from reports.costs import Cost, cost_of
 from reports.discrepancies import printed
+from reports.effects import primary_metric
 from reports.layout import figure, heading, interval, references
 from reports.results import RowResult, StudyResult
 from reports.table import Cell, Column, Table, TableRow
@@ -158,7 +159,7 @@ def _estimate(row: TableRow, protocol: str, metric: str) -> dict[str, Any]:
 def _delta(row: TableRow, protocol: str, metric: str) -> dict[str, Any]:
     cell = row.cells.get(metric_key(protocol, metric), Cell())
     bounds = None if cell.delta_low is None else [cell.delta_low, cell.delta_high]
-    return {"metric": metric, "mean": cell.delta, "ci95": bounds, "resolved": cell.resolved}
+    return {"metric": metric, "mean": cell.delta, "ci95": bounds, "p_holm": cell.p, "resolved": cell.resolved}
 
 
 def _cost(found: RowResult | None) -> dict[str, Any]:
