@@ -22,7 +22,7 @@ METHOD_OF_SEEDS = (
     " components of seed, sequence and residual (docs/statistics.md)."
 )
 PAIRED = "Row minus baseline on the same sequences, with its own 95 % interval."
-HOLM = "Two-sided p value of the difference, corrected by Holm's method for all differences of this table: resolved below 0.05."
+HOLM = "Two-sided p value of the difference, corrected (Holm) for all differences of this table: resolved below 0.05."
 UNRESOLVED = "Not resolved: the difference is not told from chance (corrected p of 0.05 or more)."
 NO_PAIRS = "No difference: this row was not evaluated on the baseline's sequences."
 FEW = (

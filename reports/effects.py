@@ -10,7 +10,7 @@ from reports.results import ProtocolFacts, ProtocolResult, RowResult, StudyResul
 from reports.significance import Verdict, verdicts
 from reports.stability import Stability, rank_stability
 from reports.statistics import Estimate, Sample
-from reports.variance import row_difference
+from reports.variance import noise, row_difference
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,15 @@ def paired(row: ProtocolResult, other: ProtocolResult, facts: ProtocolFacts, met
 
 
 def stability(result: StudyResult, facts: ProtocolFacts) -> tuple[list[str], Stability] | None:
-    """How stable the variants' ranking is in the protocol's primary metric; None where there are not two to rank."""
+    """How stable the ranking of the variants that have a value is in the protocol's primary metric, with their names; None
+    where there are not two."""
     metric = primary_metric(result, facts)
     found = {r.name: done for r in result.rows if r.role == "variant" and (done := complete(r, facts))}
     first = next(iter(found.values()), None)
     found = {name: one for name, one in found.items() if first and _same_sequences(one, first)}
     rows = {name: samples(one, facts, metric) for name, one in found.items()}
-    rows = {name: row for name, row in rows.items() if row[1].sum(axis=1).all()}
-    if len(rows) < 2 or len(first.tallies if first else ()) < 2:
+    rows = {name: row for name, row in rows.items() if noise(row) is not None}
+    if len(rows) < 2:
         return None
     return list(rows), rank_stability(list(rows.values()), METRICS[metric].lower_is_better)
 
