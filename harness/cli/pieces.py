@@ -114,7 +114,8 @@ def check_data(entry: str, *, deep: bool = False) -> dict[str, Any]:
             problems += _checked(name, sequences, deep=deep)
         except DataError as error:
             faults.extend(error.problems)
-    raise_all(faults or ([] if found else absent))
+    # A root that cannot be opened at all is refused by each part in the same words.
+    raise_all(list(dict.fromkeys(faults)) or ([] if found else absent))
     return {"data": data, "protocols": found, "problems": problems + absent}
 
 
