@@ -156,8 +156,11 @@ def make_data(
 
 
 def find_run(store: Store, name: str) -> RunFolder:
-    """The stored run of that name, or of that unique beginning. Raises UnknownName with the nearest names."""
+    """The stored run of that name, or of that unique beginning. Raises UnknownName with the nearest names, BadInput where
+    there is no run at all."""
     folders = {file.parent.name: file for file in sorted((store.root / "runs").glob("*/spec.json"))}
+    if not folders:
+        raise BadInput(f"{shown(store.root)} holds no run: `python -m harness run STUDY` or `train VARIANT` makes some")
     fitting = [n for n in folders if n == name] or [n for n in folders if n.startswith(name)]
     if len(fitting) != 1:
         several = f"; {', '.join(fitting)} begin so" if fitting else ""
