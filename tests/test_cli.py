@@ -299,6 +299,15 @@ def test_the_overview_lists_every_command() -> None:
     assert {"list", "show", "plan", "run", "report", "cost", "doctor", "pretrain"} <= listed
 
 
+@pytest.mark.parametrize("name", ["got10k", "trackingnet", "otb"])
+def test_a_protocol_is_shown_with_the_rules_that_are_called_like_it(name: str) -> None:
+    document = said("show", name)
+    assert (document["protocol"], document["dialect"]["dialect"]) == (name, name)
+    assert "denominator" in document["dialect"]
+    assert "denominator" in invoke("show", name).stdout
+    assert invoke("show", "nothing-like-it").stderr.count(f" {name},") == 1
+
+
 @pytest.mark.parametrize("kind", ["studies", "trackers", "protocols", "dialects", "datasets", "profiles"])
 def test_list_and_show(kind: str) -> None:
     found = said("list", kind)

@@ -49,7 +49,7 @@ def train_variant(variant: str, profile: str, data: list[str], store: Path, devi
 
 def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
     """Track what is missing of a protocol with a stored run; its scores in percent."""
-    kept = Store(store)
+    kept = Store(store, make=False)
     folder = find_run(kept, name)
     found = opened(protocol, parse_data_options(data))
     evaluation = Evaluation(protocol=protocol, data=found.digest)
@@ -67,7 +67,7 @@ def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device:
 
 def track_video(name: str, video: Path, init: str, store: Path, device: str) -> list[list[float]]:
     """Track one target through a folder of images or a video file with a stored run; boxes x, y, w, h in pixels."""
-    folder = find_run(Store(store), name)
+    folder = find_run(Store(store, make=False), name)
     box = _box(init)
     images = frames_of(video)
     from harness.devices import resolve_device
