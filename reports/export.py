@@ -85,8 +85,9 @@ def comma_separated(table: Table) -> str:
 
 
 def _csv_heads(column: Column, table: Table) -> list[str]:
-    name = column.key if _words(column, table) or not column.unit else f"{column.key} [{column.unit}]"
-    return [_plain(name), *(_plain(f"{column.key} {part}") for part in _parts(column, table))]
+    key = column.key.removeprefix(":")
+    name = key if _words(column, table) or not column.unit else f"{key} [{column.unit}]"
+    return [_plain(name), *(_plain(f"{key} {part}") for part in _parts(column, table))]
 
 
 def _parts(column: Column, table: Table) -> list[str]:
