@@ -7,9 +7,10 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from reports.accuracy import metric_key, primary_metric
+from reports.accuracy import metric_key
 from reports.costs import Cost, cost_of
 from reports.discrepancies import printed
+from reports.effects import primary_metric
 from reports.layout import figure, heading, interval, references
 from reports.results import RowResult, StudyResult
 from reports.table import Cell, Column, Table, TableRow
@@ -86,8 +87,9 @@ def comma_separated(table: Table) -> str:
 
 
 def _csv_heads(column: Column, table: Table) -> list[str]:
-    name = column.key if _words(column, table) or not column.unit else f"{column.key} [{column.unit}]"
-    return [_plain(name), *(_plain(f"{column.key} {part}") for part in _parts(column, table))]
+    key = column.key.removeprefix(":")
+    name = key if _words(column, table) or not column.unit else f"{key} [{column.unit}]"
+    return [_plain(name), *(_plain(f"{key} {part}") for part in _parts(column, table))]
 
 
 def _parts(column: Column, table: Table) -> list[str]:
@@ -160,7 +162,7 @@ def _estimate(row: TableRow, protocol: str, metric: str) -> dict[str, Any]:
 def _delta(row: TableRow, protocol: str, metric: str) -> dict[str, Any]:
     cell = row.cells.get(metric_key(protocol, metric), Cell())
     bounds = None if cell.delta_low is None else [cell.delta_low, cell.delta_high]
-    return {"metric": metric, "mean": cell.delta, "ci95": bounds, "resolved": cell.resolved}
+    return {"metric": metric, "mean": cell.delta, "ci95": bounds, "p_holm": cell.p, "resolved": cell.resolved}
 
 
 def _cost(found: RowResult | None) -> dict[str, Any]:

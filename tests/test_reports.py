@@ -240,8 +240,8 @@ def test_a_printed_size_that_cannot_be_is_noted(table: Table) -> None:
     assert "That does not explain decoder 21.0 against 21.4 G." in macs
     assert len(row_of(table, "conv").cells["paper_macs"].footnotes) == 1
     assert row_of(table, "ce-decoder").cells["paper_macs"].footnotes == ()
-    assert row_of(table, "conv").cells["published_ao"].value == 71.5
-    assert row_of(table, "ncc").cells["published_ao"].text == ""
+    assert row_of(table, "conv").cells["published_got10k:ao"].value == 71.5
+    assert row_of(table, "ncc").cells["published_got10k:ao"].text == ""
 
 
 def test_a_printed_size_that_agrees_is_not_noted(result: StudyResult) -> None:
@@ -254,7 +254,7 @@ def test_a_printed_size_that_agrees_is_not_noted(result: StudyResult) -> None:
 
 def test_speeds_measured_apart_carry_their_own_conditions(result: StudyResult, table: Table) -> None:
     fps = next(column for column in table.columns if column.key == "fps")
-    assert "interleaved in one process with 6 runs" in notes_at(table, fps.footnotes)
+    assert "6 trackers interleaved in one process" in notes_at(table, fps.footnotes)
     alone = result.rows[1].record
     assert alone.speed is not None
     speed = alone.speed.model_copy(update={"measured_with": ["decoder"]})
@@ -404,7 +404,7 @@ def test_json_keeps_the_contract(result: StudyResult, table: Table, written: Pat
         "macs_linear_conv": 29_024_100_352,
     }
     assert conv["published"]["ao"]["value"] == 71.5
-    assert set(conv["published"]["params"]) == {"value", "source", "trust"}
+    assert set(conv["published"]["params"]) == {"value", "source", "trust", "note"}
     assert rows["static"]["cost"]["params"] is None
     assert rows["shuffled-template"]["cost"]["fps"] is None
 

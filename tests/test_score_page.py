@@ -170,6 +170,10 @@ def test_every_output_says_incomplete(part: Scored) -> None:
     page = files["index.html"].decode()
     assert "line 4: 3 numbers instead of 4; restore the file" in page
     assert ('class="caveat"' in page) == part.allow_incomplete
+    lacking = {
+        line["sequence"]: line["incomplete"] for line in csv.DictReader(io.StringIO(files["sequences.csv"].decode()))
+    }
+    assert lacking == {name: "" if name in factory.names()[:12] else A for name in factory.names()}
 
 
 def test_a_tracker_without_any_whole_result_is_a_row_of_dashes(scored: Scored) -> None:
@@ -491,6 +495,8 @@ def test_csv_has_full_precision_and_no_role(scored: Scored, written: Path) -> No
     by_sequence = list(csv.DictReader(io.StringIO((written / "sequences.csv").read_text())))
     assert len(by_sequence) == 30
     assert {line["sequence"] for line in by_sequence} == set(factory.names())
+    assert list(by_sequence[0])[:4] == ["sequence", "frames", "attributes", "mean [%]"]
+    assert "incomplete" not in by_sequence[0]
 
 
 def test_markup_in_names_stays_text(scored: Scored) -> None:
