@@ -1,10 +1,12 @@
 """What reports show of a protocol, kept in the store: annotations, attributes, and a few thumbnails of each sequence."""
 
 import io
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
@@ -17,7 +19,10 @@ ON_SERVER = (
     "its true boxes are on the evaluation server; `python -m harness submit RUN --protocol {}` makes its archive"
 )
 """What is said instead of a score, for a protocol by name."""
-STRIP_FRAMES = 6
+FEWEST_FRAMES, MOST_FRAMES = 6, 24
+"""Thumbnails of a sequence: as many as the budget allows, so that a small protocol can be scrubbed through."""
+THUMBNAILS = 4000
+"""Thumbnails of a protocol, about: at some 4 kB each, 16 MB of the store. A protocol of 700 sequences keeps 6 each."""
 STRIP_WIDTH = 160
 
 
@@ -70,9 +75,10 @@ def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> 
     if (folder / "protocol.json").exists():
         return
     facts, strips = [], {}
+    number = max(FEWEST_FRAMES, min(MOST_FRAMES, THUMBNAILS // max(1, len(sequences))))
     for i in range(len(sequences)):
         sequence = sequences[i]
-        fact, thumbnails = _facts(sequence)
+        fact, thumbnails = _facts(sequence, number)
         facts.append(fact)
         strips.update({f"{sequence.name}:{frame}": thumbnail for frame, thumbnail in thumbnails.items()})
     buffer = io.BytesIO()
@@ -99,12 +105,20 @@ def read_protocol(folder: Path) -> ProtocolRecord | None:
 
 def read_strip(folder: Path, facts: SequenceFacts) -> tuple[bytes, ...]:
     """The JPEG thumbnails of a sequence, in the order of facts.strip."""
-    with np.load(folder / "strips.npz", allow_pickle=False) as strips:
-        return tuple(strips[f"{facts.name}:{frame}"].tobytes() for frame in facts.strip)
+    file = folder / "strips.npz"
+    strips = _opened(file, file.stat().st_mtime_ns)
+    return tuple(strips[f"{facts.name}:{frame}"].tobytes() for frame in facts.strip)
 
 
-def _facts(sequence: Sequence) -> tuple[SequenceFacts, dict[int, NDArray[np.uint8]]]:
-    indices = np.unique(np.linspace(0, len(sequence) - 1, STRIP_FRAMES).round().astype(int)).tolist()
+@lru_cache(maxsize=1)
+def _opened(file: Path, changed: int) -> NpzFile:
+    """A protocol's thumbnails: finding one among thousands takes reading the archive's directory, so it stays open."""
+    archive: NpzFile = np.load(file, allow_pickle=False)
+    return archive
+
+
+def _facts(sequence: Sequence, thumbnails: int) -> tuple[SequenceFacts, dict[int, NDArray[np.uint8]]]:
+    indices = np.unique(np.linspace(0, len(sequence) - 1, thumbnails).round().astype(int)).tolist()
     images = {i: sequence.frames[i] for i in indices}
     height, width = images[0].shape[:2]
     scale = min(1.0, STRIP_WIDTH / width)

@@ -4,6 +4,8 @@ import base64
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from datasets.boxes import iou
 from harness.metrics import METRICS, values
 from reports.effects import primary_metric
@@ -11,6 +13,8 @@ from reports.results import FilmStrip, ProtocolFacts, ProtocolResult, RowResult,
 
 LOST = 0.1
 """IoU below which a box has lost its target: pixels shared by chance."""
+STILLS = 6
+"""Frames of a strip, spread over the thumbnails that are kept."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,9 @@ def _of_row(result: StudyResult, facts: ProtocolFacts, row: RowResult) -> list[S
     if found is None:
         return []
     scores = {
-        name: score for name in sorted(facts.strips) if (score := _score(found, facts, name, metric.key)) is not None
+        name: score
+        for name in sorted(facts.strips)
+        if (score := sequence_score(found, facts, name, metric.key)) is not None
     }
     if not scores:
         return []
@@ -82,7 +88,8 @@ def _of_row(result: StudyResult, facts: ProtocolFacts, row: RowResult) -> list[S
     ]
 
 
-def _score(found: ProtocolResult, facts: ProtocolFacts, sequence: str, metric: str) -> float | None:
+def sequence_score(found: ProtocolResult, facts: ProtocolFacts, sequence: str, metric: str) -> float | None:
+    """A sequence's own score in 0..1, None where it has no boxes or nothing of it counts."""
     if sequence not in found.boxes or sequence not in found.tallies:
         return None
     numerators, weights = values([found.tallies[sequence]], metric, facts.dialects[metric])
@@ -91,7 +98,8 @@ def _score(found: ProtocolResult, facts: ProtocolFacts, sequence: str, metric: s
 
 def _stills(facts: ProtocolFacts, found: ProtocolResult, sequence: str) -> tuple[Still, ...]:
     strip = facts.strips[sequence]
-    return tuple(_still(strip, found, sequence, index) for index in range(len(strip.frames)))
+    few = np.unique(np.linspace(0, len(strip.frames) - 1, STILLS).round().astype(int)).tolist()
+    return tuple(_still(strip, found, sequence, index) for index in few)
 
 
 def _still(strip: FilmStrip, found: ProtocolResult, sequence: str, index: int) -> Still:

@@ -1,5 +1,13 @@
-"""The page: one self-contained file. Templates format; everything they print is escaped unless made in figures.py."""
+"""The page: one self-contained file. Templates format; everything they print is escaped unless made in reports/figures.
 
+The page's only script is ours, inlined; a content security policy in the page lets that script run by its digest and
+nothing else, so that no name can become one. Without it the page is whole: it adds sorting, filters, values at the
+pointer and the sequence viewer.
+"""
+
+import base64
+import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,38 +16,48 @@ from markupsafe import Markup
 
 from reports import filmstrips, layout, provenance
 from reports.attributes import attribute_tables
-from reports.figures import Picture
+from reports.figures.drawing import Picture
 from reports.results import StudyResult
 from reports.table import Table
+from reports.viewer import viewer
 
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("tables.js", "plots.js", "viewer.js")
 
 
 def page(result: StudyResult, table: Table, pictures: list[Picture]) -> str:
-    """index.html: no script, no network; a content security policy in the page forbids both."""
+    """index.html: needs no network, and forbids it."""
     return render("page.html", _view(result, table, pictures))
 
 
 def render(template: str, view: dict[str, Any]) -> str:
     """A page made from a template; a name that the template uses and the view lacks is an error."""
-    environment = Environment(
+    script = "\n" + "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    whole = {"script": Markup(script), "script_digest": f"sha256-{digest}", **view}
+    return _environment().get_template(template).render(whole) + "\n"
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(view) + "\n"
 
 
 def _view(result: StudyResult, table: Table, pictures: list[Picture]) -> dict[str, Any]:
     runs = provenance.runs(result)
-    return {
+    view = {
         "result": result,
         "table": table,
         "layout": layout,
         "pictures": [(picture, Markup(picture.inline)) for picture in pictures],
         "attributes": attribute_tables(result),
+        "viewer": viewer(result),
         "strips": filmstrips.strips(result),
         "runs": runs,
         "versions": provenance.versions(runs),
@@ -47,3 +65,17 @@ def _view(result: StudyResult, table: Table, pictures: list[Picture]) -> dict[st
         "failed": [row.name for row in result.rows if row.record.verdict == "failed"],
         "trials": [row.name for row in result.rows if row.record.verdict == "trial"],
     }
+    return view | {"contents": _contents(view)}
+
+
+def _contents(view: dict[str, Any]) -> list[tuple[str, str]]:
+    """The sections that the page has, for its navigation."""
+    sections = {
+        "table": ("Results", True),
+        "figures": ("Figures", view["pictures"]),
+        "attributes": ("Attributes", view["attributes"]),
+        "viewer": ("Sequence viewer", view["viewer"]),
+        "filmstrips": ("Easy and failed sequences", view["strips"]),
+        "provenance": ("Provenance", True),
+    }
+    return [(anchor, title) for anchor, (title, there) in sections.items() if there]

@@ -70,13 +70,15 @@ class CitedRow:
 @dataclass(frozen=True)
 class FilmStrip:
     """A few frames of one sequence of a protocol, from the store. frames: indices; jpegs: encoded thumbnails, same order;
-    scale: thumbnail pixels per image pixel; truth: (len(frames), 4) true boxes in image pixels."""
+    scale: thumbnail pixels per image pixel; truth: (len(frames), 4) true boxes in image pixels; path: (N, 4) those of
+    every frame of the sequence, None where only those of the thumbnails are at hand."""
 
     sequence: str
     frames: tuple[int, ...]
     jpegs: tuple[bytes, ...]
     scale: float
     truth: NDArray[np.float64]
+    path: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,22 @@ from collections.abc import Iterable
 import numpy as np
 
 from harness.dialects import Curve
-from harness.metrics import METRICS, Dialect, Metric, curve
+from harness.metrics import METRICS, Metric, curve
 from harness.scoring import Scored, TrackerScores
 from reports.comparison import Comparison, tracker_named
-from reports.figures import GREY, PALETTE, STYLE, Look, Picture, canvas, distinct_looks, legend, picture
+from reports.figures.curves import TITLES, metric_of_curve
+from reports.figures.drawing import (
+    GREY,
+    PALETTE,
+    STYLE,
+    Drawing,
+    Look,
+    Picture,
+    canvas,
+    distinct_looks,
+    legend,
+    picture,
+)
 from reports.score_table import incompleteness, standing, usable
 from reports.statistics import curve_band
 
@@ -18,12 +30,6 @@ BESIDE = 4.3
 """Inches: three of this width stand side by side on the page."""
 MOST_INSIDE = 6
 """Trackers up to which the legend fits into the axes."""
-TITLES: dict[Curve, tuple[str, str, str]] = {
-    "success": ("Success", "overlap threshold", "success (%)"),
-    "precision": ("Precision", "centre error threshold (px)", "precision (%)"),
-    "norm_precision": ("Normalised precision", "normalised centre error threshold", "normalised precision (%)"),
-}
-"""What each curve is called, and its axes."""
 
 
 def score_pictures(scored: Scored, compared: Comparison | None) -> list[Picture]:
@@ -36,11 +42,6 @@ def score_pictures(scored: Scored, compared: Comparison | None) -> list[Picture]
     with rc_context(STYLE):
         found = [_curve(scored, kind, shown, looks) for kind in kinds] if shown else []
         return found + ([_differences(scored, compared)] if compared and compared.sequences else [])
-
-
-def metric_of_curve(dialect: Dialect, kind: Curve) -> Metric:
-    """The first metric that is read off a curve: the one its legend shows."""
-    return METRICS[next(key for key, reading in dialect.readings.items() if reading.curve == kind)]
 
 
 def _curve(scored: Scored, kind: Curve, shown: list[TrackerScores], looks: dict[str, Look]) -> Picture:
@@ -66,7 +67,7 @@ def _curve(scored: Scored, kind: Curve, shown: list[TrackerScores], looks: dict[
     bands = " Bands: pointwise 95 % bootstrap over sequences." if len(shown) <= MOST_BANDS else ""
     over = "pooled over all frames" if dialect.pooling == "frames" else "averaged over sequences"
     caption = f"{title}: share of frames, {over}. In the legend {metric.symbol}: {metric.description}.{bands}"
-    return picture(kind, figure, f"{title} curves, {metric.symbol}: {_listed(labels)}.", caption)
+    return picture(Drawing(kind, figure, f"{title} curves, {metric.symbol}: {_listed(labels)}.", caption))
 
 
 def _listed(labels: Iterable[str]) -> str:
@@ -101,4 +102,4 @@ def _differences(scored: Scored, found: Comparison) -> Picture:
         " scores."
     )
     alt = f"{found.a} is better on {found.wins} sequences, {found.b} on {found.losses}, both are equal on {found.ties}."
-    return picture("differences", figure, alt, caption)
+    return picture(Drawing("differences", figure, alt, caption))

@@ -10,7 +10,7 @@ from harness.scoring import Scored
 from reports import layout
 from reports.comparison import Comparison, comparison_table, comparisons, largest_table
 from reports.export import comma_separated, markdown
-from reports.figures import Picture
+from reports.figures.drawing import Picture
 from reports.html import render
 from reports.latex import latex
 from reports.score_failures import failure_table
@@ -73,7 +73,7 @@ def score_page(scored: Scored, compare: tuple[str, str] | None = None) -> dict[s
     }
     files = {name: text.encode() for name, text in texts.items()}
     for each in pictures:
-        files |= {f"figures/{each.name}.svg": each.svg, f"figures/{each.name}.pdf": each.pdf}
+        files |= each.files()
     return files
 
 

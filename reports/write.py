@@ -10,7 +10,7 @@ from reports.results import StudyResult
 from reports.table import Table
 
 if TYPE_CHECKING:
-    from reports.figures import Picture
+    from reports.figures.drawing import Picture
 
 FORMATS = ("html", "latex", "markdown", "csv", "json")
 
@@ -18,26 +18,27 @@ FORMATS = ("html", "latex", "markdown", "csv", "json")
 def write_report(result: StudyResult, out: Path, formats: Collection[str] = FORMATS) -> list[Path]:
     """Write the formats asked for and return the files, the page first.
 
-    html leaves index.html and figures/, latex table.tex and figures/, markdown table.md, csv table.csv, json
-    results.json. Raises ValueError for a format that does not exist, before anything is written.
+    html leaves index.html and figures/ as SVG, latex table.tex and figures/ as PDF too, markdown table.md, csv table.csv,
+    json results.json. Raises ValueError for a format that does not exist, before anything is written.
     """
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
         raise ValueError(f"no report format is called {', '.join(unknown)}; there are: {', '.join(FORMATS)}")
     table = pivot(result)
-    pictures = _pictures(result, table) if {"html", "latex"} & set(formats) else []
+    pictures = _pictures(result, table, "latex" in formats) if {"html", "latex"} & set(formats) else []
     files = {name: render() for kind, name, render in _documents(result, table, pictures) if kind in formats}
     contents = {name: text.encode() for name, text in files.items()}
-    contents |= {f"figures/{p.name}.svg": p.svg for p in pictures} | {f"figures/{p.name}.pdf": p.pdf for p in pictures}
+    for each in pictures:
+        contents |= each.files()
     for name, content in contents.items():
         write_bytes(out / name, content)
     return [out / name for name in contents]
 
 
-def _pictures(result: StudyResult, table: Table) -> "list[Picture]":
+def _pictures(result: StudyResult, table: Table, pdf: bool) -> "list[Picture]":
     from reports.figures import pictures
 
-    return pictures(result, table)
+    return pictures(result, table, pdf)
 
 
 def _documents(

@@ -260,7 +260,7 @@ def film_strip(name: str) -> FilmStrip:
     """Six thumbnails: a blob on a gradient."""
     frames = tuple(range(0, FRAMES, 7))
     boxes = truth(name)[list(frames)]
-    return FilmStrip(name, frames, tuple(_thumbnail(box) for box in boxes), 1.0, boxes)
+    return FilmStrip(name, frames, tuple(_thumbnail(box) for box in boxes), 1.0, boxes, truth(name))
 
 
 def _thumbnail(box: NDArray[np.float64]) -> bytes:

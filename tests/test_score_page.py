@@ -366,7 +366,7 @@ def test_legends_show_the_tables_figures(scored: Scored, written: Path) -> None:
 
 def test_many_trackers_are_told_apart(scored: Scored) -> None:
     many = replace(scored, trackers=tuple(replace(scored.trackers[0], name=f"t{i:02d}") for i in range(20)))
-    from reports.figures import distinct_looks
+    from reports.figures.drawing import distinct_looks
 
     assert len(set(distinct_looks([t.name for t in standing(many)]).values())) == 20
     drawn = score_pictures(many, None)[0]
@@ -506,7 +506,7 @@ def test_markup_in_names_stays_text(scored: Scored) -> None:
     nasty = replace(nasty, trackers=tuple(replace(t, layout=NASTY) for t in nasty.trackers))
     files = score_page(nasty, (NASTY, B))
     page = files["index.html"].decode()
-    assert "script" not in read(page).tags
+    assert read(page).tags.count("script") == 1
     assert "&lt;script&gt;" in page
     tex = files["table.tex"].decode().replace(r"\allowbreak{}", "")
     assert r"\input{" not in tex.split("\\begin{table*}", 1)[1]

@@ -11,6 +11,7 @@ import typer
 
 from harness.cli.data import data_app
 from harness.cli.exits import exit_status
+from harness.cli.site import site
 from harness.errors import RunFailed
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
 
 
 app.add_typer(data_app, name="data")
+app.command()(site)
 
 
 @app.callback()

@@ -1,0 +1,44 @@
+"""The command that makes a site of a whole store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.exits import exit_status
+
+
+def site(
+    store: Annotated[
+        Path, typer.Option("--store", envvar="TRACKABLATE_STORE", help="the folder that keeps all runs")
+    ] = Path("store"),
+    out: Annotated[Path, typer.Option(help="the folder to write")] = Path("site"),
+    study: Annotated[
+        list[str] | None, typer.Option("--study", help="these studies alone, by name or TOML file; repeat")
+    ] = None,
+    profile: Annotated[
+        list[str] | None, typer.Option("--profile", help="at these profiles alone, by name or TOML file; repeat")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="one JSON document on standard output")] = False,
+) -> None:
+    """A page for every study in the store, and an index of all. Example: python -m harness site --out site"""
+    with exit_status():
+        from harness.cli.terminal import say_document, say_json
+
+        pages = [str(page) for page in _pages(store, out, study or [], profile or [])]
+        found = {"index": pages[0], "pages": pages[1:]}
+        say_json(found) if json else say_document(found)
+
+
+def _pages(store: Path, out: Path, studies: list[str], profiles: list[str]) -> list[Path]:
+    from ablations.catalogue import STUDIES, named_study
+    from harness.errors import BadInput
+    from harness.profiles import load_profile, profile_names
+    from harness.store import Store
+    from reports.site import write_site
+
+    wanted = [named_study(name) for name in studies or STUDIES]
+    sizes = [load_profile(name) for name in profiles or profile_names()]
+    if not (store / "store.json").exists():
+        raise BadInput(f"there is no store at {store}: name it with --store, or `python -m harness run table3` first")
+    return write_site(Store(store, make=False), out, wanted, sizes)

@@ -1,0 +1,142 @@
+"""Accuracy against what it costs, with the Pareto front: the variants that no other beats in both."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.metrics import METRICS, Metric
+from reports.accuracy import metric_key
+from reports.block import si
+from reports.costs import Cost, cost_of
+from reports.effects import primary_metric
+from reports.figures.drawing import GREY, Drawing, Look, legend, listed, panels
+from reports.figures.values import Readings
+from reports.results import StudyResult
+from reports.table import Cell, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One kind of cost. dearer: whether more of it is worse."""
+
+    label: str
+    unit: str
+    of: Callable[[Cost], float | None]
+    dearer: bool = True
+
+
+PANELS = (
+    _Panel("training, device time", "h", lambda c: c.device_hours),
+    _Panel("peak memory of the training", "B", lambda c: c.peak_memory_bytes),
+    _Panel("tracking speed", "frames/s", lambda c: c.fps, dearer=False),
+    _Panel("per tracking step", "MACs", lambda c: c.macs),
+)
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """The primary metric of every row on the first protocol, as the table has it."""
+
+    metric: Metric
+    protocol: str
+    cells: dict[str, Cell]
+
+    def of(self, name: str) -> float | None:
+        """A row's figure, None where it has none."""
+        return self.cells[name].value if name in self.cells else None
+
+
+def against_cost(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing | None:
+    """The primary metric on the first protocol against each cost that is known."""
+    scores = scores_of(result, table)
+    if scores is None:
+        return None
+    costs = {row.name: cost_of(row) for row in result.rows if row.role == "variant"}
+    scored = {name: cost for name, cost in costs.items() if scores.of(name) is not None}
+    known = [panel for panel in PANELS if any(panel.of(cost) is not None for cost in scored.values())]
+    if not known:
+        return None
+    figure, axes = panels(len(known), height=2.7, most=2)
+    readings, fronts = Readings("against"), {}
+    for panel, ax in zip(known, axes, strict=True):
+        points = {name: x for name, cost in scored.items() if (x := panel.of(cost)) is not None}
+        fronts[panel.label] = _draw(points, panel, scores, looks, ax, readings)
+        _levels(result, scores, looks, ax)
+    shown = {row.name: looks[row.name] for row in result.rows if scores.of(row.name) is not None}
+    legend(axes[min(1, len(axes) - 1)], shown, "right")
+    symbol = scores.metric.symbol
+    words = "; ".join(f"{label}: {', '.join(names)}" for label, names in fronts.items())
+    caption = (
+        f"{symbol} on {scores.protocol} with its 95 % interval against measured cost, profile {result.profile.name}. Line:"
+        " the Pareto front, the variants that none beats in both. Grey dashes: floors and controls."
+    )
+    numbers = listed({name: scores.of(name) or 0.0 for name in scored})
+    return Drawing(
+        "accuracy-cost", figure, f"{symbol} against cost: {numbers}. Pareto front: {words}.", caption, readings
+    )
+
+
+def scores_of(result: StudyResult, table: Table) -> _Scores | None:
+    """The primary metric on the first protocol, None for a study without protocols."""
+    if not result.protocols:
+        return None
+    facts = result.protocols[0]
+    metric = METRICS[primary_metric(result, facts)]
+    cells = {row.name: row.cells.get(metric_key(facts.name, metric.key), Cell()) for row in table.rows}
+    return _Scores(metric, facts.name, cells)
+
+
+def front(points: Iterable[tuple[str, float, float]]) -> list[str]:
+    """The names on the Pareto front, by cost: no other point costs at most as much and scores at least as much, one of
+    them strictly. points: name, cost (less is better), score (more is better)."""
+    found: list[tuple[str, float, float]] = []
+    for name, cost, score in sorted(points, key=lambda p: (p[1], -p[2], p[0])):
+        if not found or score > found[-1][2] or (cost, score) == found[-1][1:]:
+            found.append((name, cost, score))
+    return [name for name, _, _ in found]
+
+
+def _draw(
+    points: dict[str, float],
+    panel: _Panel,
+    scores: _Scores,
+    looks: dict[str, Look],
+    ax: "Axes",
+    readings: Readings,
+) -> list[str]:
+    divisor, unit = _unit(panel, max(points.values()))
+    for name, cost in points.items():
+        cell, look, x = scores.cells[name], looks[name], cost / divisor
+        value = cell.value or 0.0
+        spread = None if cell.low is None or cell.high is None else [[value - cell.low], [cell.high - value]]
+        ax.errorbar(x, value, yerr=spread, color=look.colour, marker=look.marker, markersize=6, linewidth=1.2)
+        interval = "" if cell.low is None or cell.high is None else f" [{cell.low:.1f}, {cell.high:.1f}]"
+        text = f"{scores.metric.symbol} {value:.1f}{interval} at {x:.3g} {unit}"
+        readings.add(ax, panel.label, name, (x, value), text)
+    way, up = 1 if panel.dearer else -1, -1 if scores.metric.lower_is_better else 1
+    best = front((name, way * cost, up * (scores.of(name) or 0.0)) for name, cost in points.items())
+    corners = [(points[name] / divisor, scores.of(name) or 0.0) for name in best]
+    ax.plot(*zip(*corners, strict=True), color="#000000", linewidth=0.9, alpha=0.6, zorder=1, drawstyle="steps-post")
+    ax.set(xlabel=f"{panel.label} ({unit})", ylabel=f"{scores.metric.symbol} ({scores.metric.unit})")
+    ax.margins(x=0.15)
+    return best
+
+
+def _unit(panel: _Panel, largest: float) -> tuple[float, str]:
+    if panel.unit == "h":
+        small = [(1 / 3600, "s"), (1 / 60, "min")]
+        return next(((divisor, unit) for divisor, unit in small if largest < 120 * divisor), (1.0, "h"))
+    if panel.unit == "frames/s":
+        return 1.0, panel.unit
+    divisor, prefix = si(largest)
+    return divisor, f"{prefix}{panel.unit}" if panel.unit == "B" else f"{prefix} {panel.unit}".strip()
+
+
+def _levels(result: StudyResult, scores: _Scores, looks: dict[str, Look], ax: "Axes") -> None:
+    """Floors and controls, which have no cost to speak of, as lines."""
+    for row in result.rows:
+        if row.role != "variant" and (value := scores.of(row.name)) is not None:
+            ax.axhline(value, color=GREY, linestyle=looks[row.name].dash, linewidth=1)

@@ -1,0 +1,162 @@
+"""How every figure is drawn: palette, canvas, legend, and the files it becomes. matplotlib is imported where a figure is
+drawn, without pyplot and its global state. The same input gives the same bytes: no dates, fixed ids."""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from reports.figures.values import Readings, ValueTable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from reports.results import StudyResult
+
+PALETTE = ("#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#CA9161", "#56B4E9", "#FBAFE4", "#ECE133")
+"""seaborn's "colorblind" palette without its grey, which is the floors'."""
+GREY = "#777777"
+MARKERS = "osD^vPX*h"
+LONGEST_NAME = 34
+"""Characters of a name in a drawing."""
+Dash = Literal["-", "--", ":", "-."]
+DASHES: tuple[Dash, ...] = ("--", ":", "-.")
+STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "axes.titlesize": 9,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "text.parse_math": False,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure as files and for the page: pdf is None where only a page is made; alt says in words what it shows,
+    values what each mark stands for."""
+
+    name: str
+    svg: bytes
+    pdf: bytes | None
+    alt: str
+    caption: str
+    values: ValueTable | None = None
+
+    def files(self) -> dict[str, bytes]:
+        """Its files by their place in a report."""
+        paper = {} if self.pdf is None else {f"figures/{self.name}.pdf": self.pdf}
+        return {f"figures/{self.name}.svg": self.svg} | paper
+
+    @property
+    def inline(self) -> str:
+        """The SVG element alone, its ids made unique to this figure so that several fit on one page."""
+        text = self.svg.decode()
+        text = text[text.index("<svg") :]
+        text = re.sub(r'\bid="', f'id="{self.name}-', text)
+        return re.sub(r'(url\(#|href="#)', rf"\g<1>{self.name}-", text)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that is drawn and not yet a file. readings: what its marks stand for."""
+
+    name: str
+    figure: "Figure"
+    alt: str
+    caption: str
+    readings: Readings | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one row is drawn, the same in every figure."""
+
+    colour: str
+    marker: str
+    dash: Dash
+
+
+def looks_of(result: "StudyResult") -> dict[str, Look]:
+    """Each row's look: variants in colours, floors and controls in grey dashes."""
+    variants = [row.name for row in result.rows if row.role == "variant"]
+    others = [row.name for row in result.rows if row.role != "variant"]
+    return distinct_looks(variants) | {n: Look(GREY, "", DASHES[i % len(DASHES)]) for i, n in enumerate(others)}
+
+
+def distinct_looks(names: Sequence[str]) -> dict[str, Look]:
+    """A colour and a marker for each name; where colours run out, the line's dashes tell the rounds apart."""
+    dashes: tuple[Dash, ...] = ("-", *DASHES)
+    turns = ((divmod(index, len(PALETTE)), name) for index, name in enumerate(names))
+    return {name: Look(PALETTE[at], MARKERS[at], dashes[turn % len(dashes)]) for (turn, at), name in turns}
+
+
+def canvas(
+    columns: int, height: float, rows: int = 1, sharey: bool = False, width: float | None = None, polar: bool = False
+) -> tuple["Figure", list["Axes"]]:
+    """A figure and its axes, row by row. height: that of one row, in inches; width: None for what fits the columns."""
+    from matplotlib.figure import Figure
+
+    width = width or {1: 5.6, 2: 7.2}.get(columns, 9.4)
+    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    kind = {"projection": "polar"} if polar else None
+    axes = figure.subplots(rows, columns, sharey=sharey, squeeze=False, subplot_kw=kind)
+    return figure, list(axes.flat)
+
+
+def panels(number: int, height: float, most: int = 3, polar: bool = False) -> tuple["Figure", list["Axes"]]:
+    """A figure of `number` axes, at most so many side by side; places that are left over stay blank."""
+    columns = min(number, most)
+    figure, axes = canvas(columns, height, rows=-(-number // columns), polar=polar)
+    for ax in axes[number:]:
+        ax.set_axis_off()
+    return figure, axes[:number]
+
+
+def legend(ax: "Axes", rows: dict[str, Look], place: str) -> None:
+    """A legend whose texts are set afterwards, since matplotlib drops labels that start with an underscore."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=look.colour, linestyle=look.dash, marker=look.marker, linewidth=1.5, markersize=5)
+        for look in rows.values()
+    ]
+    beside = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
+    drawn = ax.legend(
+        handles, [str(index) for index in range(len(rows))], **(beside if place == "right" else {"loc": place})
+    )
+    for text, name in zip(drawn.get_texts(), rows, strict=True):
+        text.set_text(short(name))
+
+
+def short(name: str) -> str:
+    """A name that leaves room for the drawing: a long one loses its middle."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 12]}…{name[-11:]}"
+
+
+def listed(values: dict[str, float]) -> str:
+    """Names with their numbers, for a figure in words."""
+    return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
+
+
+def picture(drawing: Drawing, pdf: bool = True) -> Picture:
+    """A drawing as files, always the same bytes. pdf: whether it is made for paper too."""
+    from matplotlib import rc_context
+
+    svg, paper, figure = io.BytesIO(), io.BytesIO(), drawing.figure
+    with rc_context({"svg.hashsalt": drawing.name}):
+        figure.savefig(svg, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    figure.set_layout_engine("none")  # the places found for the first file hold for the second
+    if pdf:
+        figure.savefig(paper, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+    values = drawing.readings.placed(figure) if drawing.readings else None
+    return Picture(drawing.name, svg.getvalue(), paper.getvalue() or None, drawing.alt, drawing.caption, values)

@@ -1,0 +1,132 @@
+"""Accuracy against training length, a bubble per tracker whose area is its computation (DETRack, Figure 1).
+
+Measured and printed figures never share axes: what papers print stands in a panel of its own, hollow.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.metrics import METRICS
+from reports.costs import cost_of
+from reports.discrepancies import printed
+from reports.figures.cost import scores_of
+from reports.figures.drawing import Drawing, Look, distinct_looks, listed, panels, short
+from reports.figures.values import Readings
+from reports.results import RowResult, StudyResult
+from reports.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PAIRS_PER_EPOCH = 60_000
+"""What OSTrack, DETRack and most one-stream trackers call an epoch, in training pairs."""
+LARGEST_BUBBLE = 800.0
+"""Area of the largest bubble of a panel, in square points."""
+
+
+@dataclass(frozen=True)
+class _Bubble:
+    """macs: None where a paper does not print them."""
+
+    name: str
+    epochs: float
+    score: float
+    macs: float | None
+
+
+@dataclass(frozen=True)
+class _Panel:
+    title: str
+    axis: str
+    symbol: str
+    bubbles: tuple[_Bubble, ...]
+    hollow: bool
+
+
+def against_epochs(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing | None:
+    """A panel of what was measured and one of what is printed, each with at least two bubbles."""
+    shown = [panel for panel in (_measured(result, table), _printed(result)) if panel and len(panel.bubbles) > 1]
+    if not shown:
+        return None
+    names = list(dict.fromkeys(bubble.name for panel in shown for bubble in panel.bubbles))
+    further = distinct_looks([*looks, *(name for name in names if name not in looks)])
+    looks = {name: looks.get(name) or further[name] for name in names}
+    figure, axes = panels(len(shown), height=3.4)
+    readings = Readings("training")
+    for panel, ax in zip(shown, axes, strict=True):
+        _draw(panel, looks, ax, readings)
+    words = "; ".join(f"{p.title}: {listed({b.name: b.score for b in p.bubbles})}" for p in shown).replace("\n", ", ")
+    caption = (
+        "Accuracy against training length; area: multiply-accumulates of one tracking step, by each panel's own scale; a"
+        " small cross where they are not known. Hollow: printed in papers, measured by them and not here."
+    )
+    return Drawing("epochs", figure, f"Accuracy against epochs. {words}.", caption, readings)
+
+
+def _measured(result: StudyResult, table: Table) -> _Panel | None:
+    scores = scores_of(result, table)
+    if scores is None:
+        return None
+    found = [_bubble(row, scores.of(row.name)) for row in result.rows if row.role == "variant"]
+    bubbles = tuple(bubble for bubble in found if bubble is not None)
+    metric = scores.metric
+    title = f"measured, profile {result.profile.name}\n{scores.protocol}"
+    return _Panel(title, f"{metric.symbol} ({metric.unit})", metric.symbol, bubbles, hollow=False)
+
+
+def _bubble(row: RowResult, score: float | None) -> _Bubble | None:
+    recipe, macs = row.record.asked.recipe, cost_of(row).macs
+    if score is None or recipe is None:
+        return None
+    return _Bubble(row.name, recipe.steps * recipe.batch_size / PAIRS_PER_EPOCH, score, macs)
+
+
+def _printed(result: StudyResult) -> _Panel | None:
+    """What papers print of the study's rows and of the trackers that it cites, by the metric that most of them print."""
+    names = [row.name for row in result.rows if row.role == "variant"] + [row.name for row in result.cited]
+    found = {name: printed(result.study.name, name) for name in dict.fromkeys(names)}
+    found = {name: figures for name, figures in found.items() if "epochs" in figures}
+    keys = Counter(key for figures in found.values() for key in figures if ":" in key)
+    if not keys:
+        return None
+    key = keys.most_common(1)[0][0]
+    bubbles = tuple(
+        _Bubble(name, of["epochs"].value, of[key].value, of["flops"].value if "flops" in of else None)
+        for name, of in found.items()
+        if key in of
+    )
+    protocol, metric = key.split(":")
+    comparable = "" if result.profile.comparable_with_paper else ", not comparable"
+    symbol = METRICS[metric].symbol
+    return _Panel(f"printed in papers{comparable}\n{protocol}", f"{symbol} (%)", symbol, bubbles, hollow=True)
+
+
+def _draw(panel: _Panel, looks: dict[str, Look], ax: "Axes", readings: Readings) -> None:
+    largest = max((bubble.macs for bubble in panel.bubbles if bubble.macs), default=1.0)
+    for bubble in _largest_first(panel.bubbles):
+        colour = looks[bubble.name].colour
+        place = (bubble.epochs, bubble.score)
+        if bubble.macs:
+            area = LARGEST_BUBBLE * bubble.macs / largest
+            face = "none" if panel.hollow else colour
+            ax.scatter(
+                *place, s=area, facecolor=face, alpha=0.9 if panel.hollow else 0.45, edgecolor=colour, linewidth=1.4
+            )
+        else:
+            ax.plot(*place, marker="x", color=colour, markersize=6)
+        size = f", {bubble.macs / 1e9:.3g} GMACs" if bubble.macs else ""
+        aside = (5 + (LARGEST_BUBBLE * bubble.macs / largest / math.pi) ** 0.5 if bubble.macs else 7, -3)
+        ax.annotate(short(bubble.name), place, aside, textcoords="offset points", fontsize=8)
+        at = f"{bubble.epochs:.3g} epochs, {'printed' if panel.hollow else 'measured'}"
+        readings.add(ax, at, bubble.name, place, f"{panel.symbol} {bubble.score:.1f}{size}")
+    ax.set(title=panel.title, xlabel=f"epochs of {PAIRS_PER_EPOCH // 1000}k training pairs", ylabel=panel.axis)
+    ax.margins(y=0.25)
+    ax.set_xlim(0, 1.5 * max(bubble.epochs for bubble in panel.bubbles))
+
+
+def _largest_first(bubbles: Sequence[_Bubble]) -> list[_Bubble]:
+    """So that no bubble hides behind another."""
+    return sorted(bubbles, key=lambda bubble: -(bubble.macs or 0.0))
