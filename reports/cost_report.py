@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.record import PhaseCost
 from reports.block import NOT_APPLICABLE, Block, decimals_for, si
-from reports.costs import DEVICE, cost_of
+from reports.costs import DEVICE, cost_of, same_training
 from reports.notes import Notes
 from reports.results import RowResult, StudyResult
 from reports.table import Cell, Column, Table, TableRow
@@ -38,9 +38,7 @@ class PhaseCosts:
 
 def phase_costs(row: RowResult) -> PhaseCosts:
     """What a row's trainings and evaluations cost."""
-    first = row.record.asked
-    same = [r for r in row.records if (r.asked.recipe, r.asked.data) == (first.recipe, first.data)]
-    booked = [r.training.cost.phases for r in same if r.training and r.training.cost.phases]
+    booked = [r.training.cost.phases for r in same_training(row) if r.training and r.training.cost.phases]
     whole = {name: found for name, found in row.protocols.items() if len(found.tallies) == found.expected}
     evaluation = {name: found.seconds for name, found in whole.items() if found.seconds is not None}
     if row.role != "variant" or not booked:

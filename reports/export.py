@@ -8,10 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from reports.accuracy import metric_key
+from reports.cost_report import phases_json
 from reports.costs import Cost, cost_of
 from reports.discrepancies import printed
 from reports.effects import primary_metric
 from reports.layout import figure, heading, interval, references
+from reports.ranks import ranks_json
 from reports.results import RowResult, StudyResult
 from reports.table import Cell, Column, Table, TableRow
 
@@ -128,6 +130,8 @@ def results_json(result: StudyResult, table: Table) -> str:
         "command": result.command,
         "primary_metric": result.study.primary_metric,
         "rows": [_json_row(result, row, rows.get(row.name)) for row in table.rows],
+        "phases": phases_json(result),
+        "ranking": ranks_json(result),
         "footnotes": list(table.footnotes),
         "missing": list(table.missing),
     }

@@ -1,7 +1,7 @@
 """How figures look in a paper: serif type that goes with LaTeX's, embedded as TrueType, at the size it is printed in.
 
-`with rc_context(STYLE | PAPER_STYLE)` draws with it, `paper_size` says how large. Include the PDF unscaled:
-\\includegraphics{figures/success.pdf}. Imports no matplotlib.
+`with rc_context(STYLE | PAPER_STYLE)` draws with it, `reports.figures.drawing.paper_pdf` makes the file. Include the PDF unscaled:
+\\\\includegraphics{figures/success.pdf}. Imports no matplotlib.
 """
 
 from typing import Any
@@ -30,9 +30,3 @@ PAPER_STYLE: dict[str, Any] = {
     "ps.fonttype": 42,
     "savefig.bbox": None,  # not "tight": that would change the size
 }
-
-
-def paper_size(columns: int, height: float = 2.1) -> tuple[float, float]:
-    """Width and height in inches of a figure with so many axes side by side: one fits a column, more take the text width.
-    height: of one row."""
-    return (COLUMN_WIDTH if columns == 1 else TEXT_WIDTH), height

@@ -32,7 +32,9 @@ def radar(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing 
     legend(axes[-1], drawn, "right")
     titles = "; ".join(each.title for each in shown)
     caption = f"{titles}. Beside each attribute the number of its sequences; intervals are in the table below."
-    return Drawing("attributes", figure, f"Radar of {titles}; the table below has the same figures.", caption, readings)
+    return Drawing(
+        "attribute-radar", figure, f"Radar of {titles}; the table below has the same figures.", caption, readings
+    )
 
 
 def _radar(each: Table, looks: dict[str, Look], ax: "Axes", readings: Readings, named: bool) -> None:
