@@ -24,7 +24,8 @@ LARGEST = 10
 EXACT = 12
 """Decimals (of shares) beyond which two sequences are equal: less is the rounding of sums."""
 PAIRED = (
-    "95 % interval of the paired bootstrap: the same sequences are drawn for both; not corrected for several metrics."
+    "95 % interval, BCa bootstrap over sequences, stretched for small samples: the same sequences are drawn for both; not"
+    " corrected for several metrics."
 )
 RANK_TEST = (
     "Wilcoxon signed-rank test, two-sided, over the sequences' own values, each with the same weight; sequences without a"

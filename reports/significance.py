@@ -2,9 +2,10 @@
 
 One seed per row: the p value is the larger of two. The sign-flip test exchanges row and baseline sequence by sequence, as
 chance would if nothing told them apart; it keeps its level from six sequences up where differences are symmetric. The
-inverted BCa interval follows skew, and keeps p from contradicting the printed interval: where that holds 0, p is at least
-0.05. The reverse is possible: with few sequences the interval is too narrow and may leave 0 out while p is above 0.05.
-Then p decides. Several seeds per row: see `reports.variance`; there p and interval are two readings of one t statistic.
+inverted interval follows skew, and keeps p from contradicting the printed interval, of which it is the other reading (BCa,
+stretched for small samples; `reports.statistics`): where that holds 0, p is at least 0.05. The reverse is possible: the
+interval may leave 0 out while the sign flips put p above 0.05. Then p decides. Several seeds per row: see
+`reports.variance`; there p and interval are two readings of one t statistic.
 """
 
 from collections.abc import Sequence

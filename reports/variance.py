@@ -92,8 +92,8 @@ class Noise:
 def row_estimate(numerators: Floats, weights: Floats) -> Estimate:
     """The mean over seeds of sum(numerators) / sum(weights), with its 95 % interval over seeds and sequences.
 
-    Arrays (S, n), or (n,) for one seed. With one seed: the BCa interval over sequences, which does not cover seeds.
-    Raises ValueError where the shapes differ.
+    Arrays (S, n), or (n,) for one seed. With one seed: the BCa interval over sequences, stretched for small samples,
+    which does not cover seeds. Raises ValueError where the shapes differ.
     """
     sample = by_seed((numerators, weights))
     if len(sample[0]) == 1:
@@ -105,9 +105,9 @@ def row_difference(row: Sample, baseline: Sample) -> Estimate:
     """Row minus baseline with its 95 % interval and p value; same sequences in the same order, seeds unrelated.
 
     Numerators and weights (S, n), or (n,) for one seed; the rows may have different S. With one seed each: the paired BCa
-    interval and the p value of `reports.significance`, which do not cover seeds. Where only one of them has several, the
-    other is taken to vary with the seed as much. No p value below `FEWEST_SEQUENCES`. Raises ValueError where the
-    sequences or shapes differ.
+    interval, stretched for small samples, and the p value of `reports.significance`, which do not cover seeds. Where only
+    one of them has several, the other is taken to vary with the seed as much. No p value below `FEWEST_SEQUENCES`. Raises
+    ValueError where the sequences or shapes differ.
     """
     one, other = by_seed(row), by_seed(baseline)
     n = one[0].shape[1]

@@ -44,10 +44,13 @@ def test_95_percent_intervals_cover_93_to_97_percent_and_p_keeps_its_level(desig
     assert difference + alarms == REPLICATES, "interval and p are two readings of one statistic"
 
 
-def test_95_percent_intervals_of_one_seed_cover_93_to_97_percent() -> None:
+@pytest.mark.parametrize(
+    "design", [Design(seeds=(1, 1), seed=0, n=20), Design(seeds=(1, 1), seed=0, n=80)], ids=["20", "80"]
+)
+def test_95_percent_intervals_of_one_seed_cover_93_to_97_percent(design: Design) -> None:
     rng, row, difference = np.random.default_rng(1), 0, 0
     for _ in range(REPLICATES):
-        (numerators, weights), (others, _) = pair(Design(seeds=(1, 1), seed=0), rng)
+        (numerators, weights), (others, _) = pair(design, rng)
         row += covers(ratio_estimate(numerators[0], weights[0], resamples=1000), TRUTH)
         against = (others[0], weights[0])
         difference += covers(paired_difference((numerators[0], weights[0]), against, resamples=1000), 0)
