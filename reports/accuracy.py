@@ -26,8 +26,8 @@ HOLM = "Two-sided p value of the difference, corrected (Holm) for all difference
 UNRESOLVED = "Not resolved: the difference is not told from chance (corrected p of 0.05 or more)."
 NO_PAIRS = "No difference: this row was not evaluated on the baseline's sequences."
 FEW = (
-    "With fewer than 20 sequences a bootstrap interval is too narrow: read it as a lower bound of the uncertainty; with"
-    " fewer than 4 none is given, and no difference counts as resolved."
+    "With fewer than 20 sequences an interval covers a little less than it says (docs/statistics.md); with fewer than 4"
+    " none is given, and no difference counts as resolved."
 )
 FEW_SEQUENCES = 20
 
@@ -67,7 +67,7 @@ def _metric(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Bl
         footnotes.append(notes.add(note))
     for row in result.rows:
         if found := complete(row, facts):
-            cell = cell_of(row_estimate(*samples(found, facts, metric.key)), metric.scale)
+            cell = cell_of(row_estimate(*samples(found, facts, metric.key)), metric.scale, bounded=True)
             remarks = [FEW] if len(found.tallies) < FEW_SEQUENCES else []
             remarks += [_not_one_shot(row, facts)] if facts.one_shot and not row.record.asked.one_shot else []
             block.put(row.name, key, replace(cell, footnotes=tuple(notes.add(text) for text in remarks)))
@@ -114,7 +114,7 @@ def _recomputed(cited: CitedRow, facts: ProtocolFacts, metric: Metric, notes: No
     found = cited.protocols.get(facts.name)
     if found is None:
         return NOT_APPLICABLE
-    cell = cell_of(row_estimate(*samples(found, facts, metric.key)), metric.scale)
+    cell = cell_of(row_estimate(*samples(found, facts, metric.key)), metric.scale, bounded=True)
     return replace(cell, footnotes=(notes.add(RECOMPUTED),))
 
 
@@ -250,10 +250,14 @@ def _share(found: ProtocolResult, facts: ProtocolFacts, metric: str) -> float:
     return -math.inf if math.isnan(share) else -share if METRICS[metric].lower_is_better else share
 
 
-def cell_of(estimated: Estimate, scale: float) -> Cell:
-    """A cell in the printed unit; a dash where the value is undefined."""
+def cell_of(estimated: Estimate, scale: float, *, bounded: bool = False) -> Cell:
+    """A cell in the printed unit; a dash where the value is undefined. bounded: the figure is a share, and no interval of
+    it reaches beyond 0 and 1."""
     if not math.isfinite(estimated.value):
         return Cell(n=estimated.n)
-    bounds = (estimated.low, estimated.high) if estimated.n >= FEWEST_SEQUENCES else (None, None)
-    low, high = (None if bound is None else bound * scale for bound in bounds)
-    return Cell(value=estimated.value * scale, low=low, high=high, n=estimated.n)
+    if estimated.n < FEWEST_SEQUENCES or estimated.low is None or estimated.high is None:
+        return Cell(value=estimated.value * scale, n=estimated.n)
+    low, high = estimated.low, estimated.high
+    if bounded:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Cell(value=estimated.value * scale, low=low * scale, high=high * scale, n=estimated.n)

@@ -54,7 +54,7 @@ def _cell(result: ProtocolResult, sequences: list[str], facts: ProtocolFacts, me
     if not result.tallies.keys() >= set(sequences):
         return Cell()
     tallies = [result.tallies[name] for name in sequences]
-    return cell_of(ratio_estimate(*values(tallies, metric.key, facts.dialects[metric.key])), metric.scale)
+    return cell_of(ratio_estimate(*values(tallies, metric.key, facts.dialects[metric.key])), metric.scale, bounded=True)
 
 
 def _ranked(cells: dict[str, Cell], metric: Metric) -> dict[str, Cell]:

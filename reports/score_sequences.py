@@ -71,7 +71,9 @@ def attribute_cells(scored: Scored, sequences: Sequence[SequenceInfo]) -> dict[s
             cells[tracker.name] = Cell()
             continue
         tallies = [tracker.tallies[name] for name in whole]
-        cells[tracker.name] = cell_of(ratio_estimate(*values(tallies, metric.key, scored.dialects[0])), metric.scale)
+        cells[tracker.name] = cell_of(
+            ratio_estimate(*values(tallies, metric.key, scored.dialects[0])), metric.scale, bounded=True
+        )
     return ranked(cells, metric.decimals, better(metric), frozenset(last))
 
 

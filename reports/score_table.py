@@ -156,7 +156,7 @@ def _estimated(scored: Scored, tracker: TrackerScores, metric: Metric, dialect: 
     if not usable(scored, tracker):
         return Cell()
     tallies = scored.tallies(tracker)
-    cell = cell_of(ratio_estimate(*values(tallies, metric.key, dialect)), metric.scale)
+    cell = cell_of(ratio_estimate(*values(tallies, metric.key, dialect)), metric.scale, bounded=True)
     return cell if len(tallies) >= FEW_SEQUENCES else replace(cell, footnotes=(notes.add(FEW),))
 
 

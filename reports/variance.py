@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
-from scipy.special import gammaincinv, ndtr, stdtr, stdtrit
 
 from reports.significance import paired_p
 from reports.statistics import FEWEST_SEQUENCES, LEVEL, Estimate, Floats, Sample, paired_difference, quotient
@@ -58,10 +57,14 @@ class Noise:
 
     def half_width(self) -> float:
         """Half the 95 % interval."""
+        from scipy.special import stdtrit  # a score page imports this module and needs no scipy
+
         return float(stdtrit(self.freedom, (1 + LEVEL) / 2)) * sqrt(self.variance)
 
     def p(self, effect: float) -> float:
         """Two-sided p value that the true figure is 0."""
+        from scipy.special import stdtr
+
         if not self.variance:
             return 0.0 if effect else 1.0
         return 2 * float(stdtr(self.freedom, -abs(effect) / sqrt(self.variance)))
@@ -69,6 +72,8 @@ class Noise:
     def power(self, effect: float, level: float) -> float:
         """The chance that a true effect of this size is found at this two-sided level, and with the right sign: the
         noncentral t distribution, as a mean over what the variance may be estimated as (scipy's is NaN far out)."""
+        from scipy.special import gammaincinv, ndtr, stdtrit
+
         if not self.variance:
             return 1.0 if effect else level / 2
         bound, away = stdtrit(self.freedom, 1 - level / 2), abs(effect) / sqrt(self.variance)
