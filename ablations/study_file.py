@@ -19,6 +19,7 @@ set = { "adaptation.dora" = true, "adaptation.init" = "lora" }    # "recipe.laye
 """
 
 import itertools
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,8 @@ def load_study(file: Path) -> Study:
         return _study(_File.model_validate(document))
     except ValidationError as error:
         raise FaultyStudy("; ".join(_blamed(file, text, error))) from error
+    except FaultyStudy as error:
+        raise type(error)(f"{file}: {error}") from error
     except (UnknownName, ValueError) as error:
         raise FaultyStudy(f"{file}{_line(text, str(error))}: {error}") from error
 
@@ -149,10 +152,14 @@ def _blamed(file: Path, text: str, error: ValidationError) -> Iterator[str]:
 
 
 def _line(text: str, *words: str) -> str:
-    """The number of the first line that has one of the words, or a word quoted in one of them, as `:N`."""
+    """The number of the line to blame, as `:N`: the first that sets one of the words, or has it as a value, or a word that
+    is quoted in one of them."""
     quoted = [part for word in words for part in word.split("'")[1::2]]
-    for word in (*words, *quoted):
-        for number, line in enumerate(text.splitlines(), 1):
-            if word and word in line:
-                return f":{number}"
+    for word in filter(None, (*words, *quoted)):
+        key = re.compile(rf"""(^|[\s".{{,\[]){re.escape(word)}["\s]*[=\]]""")
+        value = re.compile(rf"""=.*(?<![\w-]){re.escape(word)}(?![\w-])""")
+        for pattern in (key, value):
+            for number, line in enumerate(text.splitlines(), 1):
+                if pattern.search(line):
+                    return f":{number}"
     return ""

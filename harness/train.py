@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from datasets.atomic import write_bytes
 from datasets.sampling import PairSampler
 from harness.clock import PhaseClock, peak_rss_bytes
-from harness.devices import synchroniser
+from harness.devices import energy_meter, synchroniser
 from harness.pairs import Batch, PairDataset
 from harness.record import CurvePoint, TrainingCost
 from harness.spec import Recipe
@@ -63,7 +63,7 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
     accelerator = Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu else "no")
     optimizer = torch.optim.AdamW(parameter_groups(job.model, job.recipe))
     state = _restore(job, optimizer)
-    clock = PhaseClock(state.cost.phases, synchroniser(job.device), on_cpu=not gpu)
+    clock = PhaseClock(state.cost.phases, synchroniser(job.device), on_cpu=not gpu, meter=energy_meter(job.device))
     model, optimizer, batches = accelerator.prepare(job.model, optimizer, _loader(job, state.step))
     if gpu:
         torch.cuda.reset_peak_memory_stats(job.device)

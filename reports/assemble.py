@@ -8,13 +8,13 @@ import numpy as np
 from ablations.plan import PlannedRow, evaluation_of
 from ablations.study import Study
 from datasets.protocols import PROTOCOLS
-from harness.metrics import DIALECTS, Dialect, Tally, tally, treatments
+from harness.metrics import DIALECTS
 from harness.protocol_store import ON_SERVER, ProtocolRecord, SequenceFacts, read_protocol, read_strip
 from harness.scoring import Scored
 from harness.spec import Evaluation, Profile
-from harness.store import RunFolder, Store
+from harness.store import Store
+from harness.stored_scores import dialects_of, stored_scores
 from reports.results import CitedRow, FilmStrip, ProtocolFacts, ProtocolResult, RowResult, StudyResult
-from reports.statistics import Floats
 from reports.table import Role
 
 ROLES: dict[str, Role] = {"variant": "variant", "floor": "floor", "control": "control"}
@@ -93,30 +93,14 @@ def _row(row: PlannedRow, known: Mapping[str, ProtocolRecord], digests: Mapping[
 
 def _result(row: PlannedRow, protocol: ProtocolRecord, digest: str, store: Store) -> ProtocolResult:
     evaluation = evaluation_of(row, protocol.name, digest)
-    (boxes, tallies), *more = (_tracked(store.run(run), evaluation, protocol) for run in row.on(protocol.name))
-    more_seeds = tuple(found for _, found in more)
-    return ProtocolResult(tallies=tallies, expected=len(protocol.sequences), boxes=boxes, more_seeds=more_seeds)
-
-
-def _tracked(
-    folder: RunFolder, evaluation: Evaluation, protocol: ProtocolRecord
-) -> tuple[dict[str, Floats], dict[str, Tally]]:
-    """One run's boxes and tallies, by sequence."""
-    tallies, boxes = {}, {}
-    needed = treatments(_dialects(protocol).values())
-    for facts in protocol.sequences:
-        result = folder.result(evaluation, facts.name)
-        if result is not None:
-            boxes[facts.name] = np.array(result.boxes)
-            tallies[facts.name] = tally(
-                boxes[facts.name],
-                np.array(facts.boxes),
-                np.array(facts.visible),
-                origin=protocol.origin,
-                size=facts.size,
-                treatments=needed,
-            )
-    return boxes, tallies
+    first, *more = (stored_scores(store.run(run), evaluation, protocol) for run in row.on(protocol.name))
+    return ProtocolResult(
+        tallies={name: scored.tally for name, scored in first.items()},
+        expected=len(protocol.sequences),
+        boxes={name: np.array(scored.result.boxes) for name, scored in first.items()},
+        more_seeds=tuple({name: scored.tally for name, scored in found.items()} for found in more),
+        seconds=sum(scored.result.seconds for scored in first.values()) if first else None,
+    )
 
 
 def _facts(record: ProtocolRecord, store: Store, evaluation: Evaluation) -> ProtocolFacts:
@@ -126,16 +110,11 @@ def _facts(record: ProtocolRecord, store: Store, evaluation: Evaluation) -> Prot
         source=record.source,
         sequences=len(record.sequences),
         frames=record.frames,
-        dialects=_dialects(record),
+        dialects=dialects_of(record),
         one_shot=record.one_shot,
         attributes={s.name: tuple(s.attributes) for s in record.sequences},
         strips={s.name: _strip(s, store, evaluation) for s in record.sequences},
     )
-
-
-def _dialects(record: ProtocolRecord) -> dict[str, Dialect]:
-    """Each column's metric and the dialect it is in."""
-    return {metric: DIALECTS[dialect].on(record.name) for metric, dialect in record.metrics}
 
 
 def _strip(facts: SequenceFacts, store: Store, evaluation: Evaluation) -> FilmStrip:

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Literal
 
 from harness.metrics import METRICS, Metric, values
-from reports.accuracy import cell_of, complete, primary_metric
+from reports.accuracy import cell_of
+from reports.effects import complete, primary_metric
 from reports.results import ProtocolFacts, ProtocolResult, RowResult, StudyResult
 from reports.statistics import ratio_estimate
 from reports.table import Cell, Column, Table, TableRow
@@ -53,7 +54,7 @@ def _cell(result: ProtocolResult, sequences: list[str], facts: ProtocolFacts, me
     if not result.tallies.keys() >= set(sequences):
         return Cell()
     tallies = [result.tallies[name] for name in sequences]
-    return cell_of(ratio_estimate(*values(tallies, metric.key, facts.dialects[metric.key])), metric.scale)
+    return cell_of(ratio_estimate(*values(tallies, metric.key, facts.dialects[metric.key])), metric.scale, bounded=True)
 
 
 def _ranked(cells: dict[str, Cell], metric: Metric) -> dict[str, Cell]:

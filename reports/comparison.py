@@ -14,7 +14,7 @@ from datasets.registry import unknown
 from harness.errors import BadInput
 from harness.metrics import METRICS, Dialect, values
 from harness.scoring import Scored, TrackerScores
-from reports.accuracy import FEW, FEW_SEQUENCES, UNRESOLVED, cell_of
+from reports.accuracy import FEW, FEW_SEQUENCES, cell_of
 from reports.notes import Notes
 from reports.score_table import caveat, coverage, headline, metrics_of, missing
 from reports.statistics import Estimate, Floats, paired_difference, ratio_estimate, signed_rank
@@ -23,8 +23,10 @@ from reports.table import Cell, Column, Table, TableRow
 LARGEST = 10
 EXACT = 12
 """Decimals (of shares) beyond which two sequences are equal: less is the rounding of sums."""
+UNRESOLVED = "Not resolved: the 95 % interval of the difference contains 0."
 PAIRED = (
-    "95 % interval of the paired bootstrap: the same sequences are drawn for both; not corrected for several metrics."
+    "95 % interval, BCa bootstrap over sequences, stretched for small samples: the same sequences are drawn for both; not"
+    " corrected for several metrics."
 )
 RANK_TEST = (
     "Wilcoxon signed-rank test, two-sided, over the sequences' own values, each with the same weight; sequences without a"
@@ -173,8 +175,8 @@ def _cells(found: Comparison, notes: Notes) -> dict[str, Cell]:
     difference = replace(shown, delta=shown.value, delta_low=shown.low, delta_high=shown.high)
     unresolved = (notes.add(UNRESOLVED),) if difference.resolved is False else ()
     cells = {
-        "a": cell_of(found.of_a, scale),
-        "b": cell_of(found.of_b, scale),
+        "a": cell_of(found.of_a, scale, bounded=True),
+        "b": cell_of(found.of_b, scale, bounded=True),
         "difference": replace(difference, footnotes=(*few, *unresolved)),
         "p": Cell(found.p) if found.p is None or found.p >= 1e-4 else Cell(text="< 0.0001"),
     }

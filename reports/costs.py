@@ -38,7 +38,7 @@ def cost_of(row: RowResult) -> Cost:
         return Cost()
     speed = row.record.speed
     fps = speed.fps if speed else None
-    costs = [record.training.cost for record in _same_training(row) if record.training is not None]
+    costs = [record.training.cost for record in same_training(row) if record.training is not None]
     if row.record.training is None or not costs:
         return Cost(fps=fps)
     first, booked = row.record.training.cost, [cost for cost in costs if cost.phases]
@@ -53,7 +53,7 @@ def cost_of(row: RowResult) -> Cost:
     )
 
 
-def _same_training(row: RowResult) -> list[RunRecord]:
+def same_training(row: RowResult) -> list[RunRecord]:
     """The first training's runs, one for each seed."""
     first = row.record.asked
     return [r for r in row.records if (r.asked.recipe, r.asked.data) == (first.recipe, first.data)]

@@ -7,10 +7,13 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from reports.accuracy import metric_key, primary_metric
+from reports.accuracy import metric_key
+from reports.cost_report import phases_json
 from reports.costs import Cost, cost_of
 from reports.discrepancies import printed
+from reports.effects import primary_metric
 from reports.layout import figure, heading, interval, references
+from reports.ranks import ranks_json
 from reports.results import RowResult, StudyResult
 from reports.table import Cell, Column, Table, TableRow
 
@@ -71,21 +74,24 @@ def _sup(footnotes: tuple[int, ...]) -> str:
 
 def comma_separated(table: Table) -> str:
     """One line per row, full precision: value, low, high and n per figure. Missing is empty, as is not applicable. A
-    study's rows say their role too."""
+    study's rows say their role too, and whether their figures compare with the paper's: each row, since a line above the
+    heads is one that readers of CSV trip over."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     study = table.subject == "variant"
-    names = ["row", "role", "baseline"] if study else [table.corner.lower()]
+    names = ["row", "role", "baseline", "comparable_with_paper"] if study else [table.corner.lower()]
     writer.writerow([*names, *(head for c in table.columns for head in _csv_heads(c, table))])
     for row in table.rows:
         fields = [field for c in table.columns for field in _csv_fields(row.cells.get(c.key), c, table)]
-        writer.writerow([_plain(row.name), *([row.role, int(row.baseline)] if study else []), *fields])
+        about = [row.role, int(row.baseline), "no" if table.caveat else "yes"] if study else []
+        writer.writerow([_plain(row.name), *about, *fields])
     return text.getvalue()
 
 
 def _csv_heads(column: Column, table: Table) -> list[str]:
-    name = column.key if _words(column, table) or not column.unit else f"{column.key} [{column.unit}]"
-    return [_plain(name), *(_plain(f"{column.key} {part}") for part in _parts(column, table))]
+    key = column.key.removeprefix(":")
+    name = key if _words(column, table) or not column.unit else f"{key} [{column.unit}]"
+    return [_plain(name), *(_plain(f"{key} {part}") for part in _parts(column, table))]
 
 
 def _parts(column: Column, table: Table) -> list[str]:
@@ -124,6 +130,8 @@ def results_json(result: StudyResult, table: Table) -> str:
         "command": result.command,
         "primary_metric": result.study.primary_metric,
         "rows": [_json_row(result, row, rows.get(row.name)) for row in table.rows],
+        "phases": phases_json(result),
+        "ranking": ranks_json(result),
         "footnotes": list(table.footnotes),
         "missing": list(table.missing),
     }
@@ -158,7 +166,7 @@ def _estimate(row: TableRow, protocol: str, metric: str) -> dict[str, Any]:
 def _delta(row: TableRow, protocol: str, metric: str) -> dict[str, Any]:
     cell = row.cells.get(metric_key(protocol, metric), Cell())
     bounds = None if cell.delta_low is None else [cell.delta_low, cell.delta_high]
-    return {"metric": metric, "mean": cell.delta, "ci95": bounds, "resolved": cell.resolved}
+    return {"metric": metric, "mean": cell.delta, "ci95": bounds, "p_holm": cell.p, "resolved": cell.resolved}
 
 
 def _cost(found: RowResult | None) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from markupsafe import Markup
 
 from reports import filmstrips, layout, provenance
 from reports.attributes import attribute_tables
+from reports.cost_report import cost_table
 from reports.figures.drawing import Picture
+from reports.ranks import rank_tables
 from reports.results import StudyResult
 from reports.table import Table
 from reports.viewer import viewer
@@ -57,13 +59,15 @@ def _view(result: StudyResult, table: Table, pictures: list[Picture]) -> dict[st
         "layout": layout,
         "pictures": [(picture, Markup(picture.inline)) for picture in pictures],
         "attributes": attribute_tables(result),
+        "ranks": rank_tables(result),
+        "phases": cost_table(result),
         "viewer": viewer(result),
         "strips": filmstrips.strips(result),
         "runs": runs,
         "versions": provenance.versions(runs),
         "profile_facts": provenance.profile_facts(result.profile),
-        "failed": [row.name for row in result.rows if row.record.verdict == "failed"],
-        "trials": [row.name for row in result.rows if row.record.verdict == "trial"],
+        "failed": [row.name for row in result.rows if row.verdict == "failed"],
+        "trials": [row.name for row in result.rows if row.verdict == "trial"],
     }
     return view | {"contents": _contents(view)}
 
@@ -73,6 +77,8 @@ def _contents(view: dict[str, Any]) -> list[tuple[str, str]]:
     sections = {
         "table": ("Results", True),
         "figures": ("Figures", view["pictures"]),
+        "ranking": ("Ranking", view["ranks"]),
+        "phases": ("Cost by phase", view["phases"].columns),
         "attributes": ("Attributes", view["attributes"]),
         "viewer": ("Sequence viewer", view["viewer"]),
         "filmstrips": ("Easy and failed sequences", view["strips"]),

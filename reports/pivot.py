@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from ablations.study import Row
 from harness.record import RunRecord
-from reports.accuracy import complete, protocol_block
+from reports.accuracy import protocol_block
 from reports.block import Block
 from reports.costs import measured_block
+from reports.effects import complete, effects
 from reports.notes import Notes
 from reports.printed import paper_scale_block, published_block
 from reports.results import RowResult, StudyResult
@@ -22,12 +23,12 @@ ROLES = ("variant", "floor", "control")
 
 def pivot(result: StudyResult) -> Table:
     """The study's table: factors, each protocol, measured cost, size at paper scale, published figures."""
-    notes = Notes()
+    notes, found = Notes(), effects(result)
     at_row = {row.name: _row_notes(result, row, notes) for row in result.rows}
     remarks = tuple(notes.add(text) for text in result.study.remarks)
     blocks = [
         _factors(result, remarks),
-        *(protocol_block(result, facts, notes) for facts in result.protocols),
+        *(protocol_block(result, facts, found, notes) for facts in result.protocols),
         measured_block(result, notes),
         paper_scale_block(result, notes),
         published_block(result, notes),

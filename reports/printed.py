@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from ablations.published import Source
 from harness.metrics import METRICS
 from harness.record import PaperScale
-from reports.accuracy import complete, row_value
+from reports.accuracy import row_value
 from reports.block import NOT_APPLICABLE, Block
 from reports.discrepancies import Printed, note_discrepancies, printed
+from reports.effects import complete
 from reports.notes import Notes
 from reports.results import ProtocolFacts, ProtocolResult, StudyResult
 from reports.table import Cell, Column

@@ -17,8 +17,8 @@ from reports.statistics import RESAMPLES, ratio_estimate
 from reports.table import Cell, Column, Table, TableRow
 
 METHOD = (
-    f"Brackets: 95 % interval, BCa bootstrap over sequences, {RESAMPLES} resamples, fixed seed: it covers other sequences"
-    " of the same kind, not another run of the tracker."
+    f"Brackets: 95 % interval, BCa bootstrap over sequences, stretched for small samples, {RESAMPLES} resamples, fixed seed:"
+    " it covers other sequences of the same kind, not another run of the tracker."
 )
 PART = (
     "Scores of incomplete trackers are over the sequences that are there, as --allow-incomplete asks: they do not compare"
@@ -156,7 +156,7 @@ def _estimated(scored: Scored, tracker: TrackerScores, metric: Metric, dialect: 
     if not usable(scored, tracker):
         return Cell()
     tallies = scored.tallies(tracker)
-    cell = cell_of(ratio_estimate(*values(tallies, metric.key, dialect)), metric.scale)
+    cell = cell_of(ratio_estimate(*values(tallies, metric.key, dialect)), metric.scale, bounded=True)
     return cell if len(tallies) >= FEW_SEQUENCES else replace(cell, footnotes=(notes.add(FEW),))
 
 

@@ -11,8 +11,9 @@ from harness.record import RunRecord
 from harness.spec import Profile, RunSpec
 from harness.store import RunFolder, Store, read_document
 from reports import layout
-from reports.accuracy import metric_key, primary_metric
+from reports.accuracy import metric_key
 from reports.assemble import assemble
+from reports.effects import primary_metric
 from reports.figures import pictures
 from reports.html import page, render
 from reports.pivot import pivot

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from datasets.boxes import iou, valid
 from harness.metrics import METRICS, Metric
-from reports.accuracy import primary_metric
+from reports.effects import primary_metric
 from reports.figures.drawing import Look, looks_of
 from reports.filmstrips import jpeg_size, sequence_score
 from reports.results import FilmStrip, ProtocolFacts, RowResult, StudyResult

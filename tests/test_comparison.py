@@ -11,8 +11,8 @@ from harness.errors import BadInput
 from harness.metrics import values
 from harness.scoring import Scored
 from harness.tally import tally
-from reports.accuracy import FEW, UNRESOLVED
-from reports.comparison import POOLED, Comparison, compare, comparison_table, comparisons, largest_table
+from reports.accuracy import FEW
+from reports.comparison import POOLED, UNRESOLVED, Comparison, compare, comparison_table, comparisons, largest_table
 from reports.statistics import paired_difference, signed_rank
 from reports.table import Cell, Table
 

@@ -293,7 +293,7 @@ def export(
         str,
         typer.Option(
             "--layout",
-            help="pytracking[-comma], ostrack, pysot[-got10k], lasot-toolkit, got10k[-ope], trackingnet",
+            help="pytracking[-comma], ostrack, pysot[-got10k], lasot-toolkit, got10k[-ope], lorat, otb, trackingnet",
         ),
     ],
     out: Annotated[Path, typer.Option(help="the folder to write")],

@@ -94,17 +94,18 @@ def _shown(value: Any) -> str:
 
 
 def details(name: str) -> dict[str, Any]:
-    """A study, tracker, protocol or dialect in full. Raises UnknownName where none of them has the name."""
+    """A study, tracker, protocol or dialect in full; a protocol together with the dialect that is called like it, as
+    toolkits and their benchmarks are. Raises UnknownName where none of them has the name."""
     registries: tuple[tuple[Registry[Any], Callable[[Any], dict[str, Any]]], ...] = (
         (STUDIES, _study),
         (VARIANTS, lambda spec: {"tracker": spec.name, **spec.model_dump(mode="json")}),
         (PROTOCOLS, _protocol),
         (DIALECTS, _dialect),
     )
-    for registry, document in registries:
-        if name in registry:
-            return document(registry[name])
-    known = [entry for registry, _ in registries for entry in registry]
+    found = [document(registry[name]) for registry, document in registries if name in registry]
+    if found:
+        return found[0] | ({"dialect": found[1]} if len(found) > 1 else {})
+    known = list(dict.fromkeys(entry for registry, _ in registries for entry in registry))
     raise UnknownName(unknown("study, tracker, protocol or dialect", name, known))
 
 

@@ -1,12 +1,15 @@
 """The report's figures: what each module here draws, as SVG for the page and PDF for the paper."""
 
+from dataclasses import replace
+
 from reports.figures.attributes import differences, radar
 from reports.figures.cost import against_cost
 from reports.figures.curves import curves
-from reports.figures.drawing import STYLE, Picture, looks_of, picture
+from reports.figures.drawing import STYLE, Picture, looks_of, paper_pdf, picture
 from reports.figures.epochs import against_epochs
 from reports.figures.pairs import pairs
 from reports.figures.training import training
+from reports.paper_style import PAPER_STYLE
 from reports.results import StudyResult
 from reports.table import Table
 
@@ -21,7 +24,16 @@ def pictures(result: StudyResult, table: Table, pdf: bool = True) -> list[Pictur
     """The figures that the study's data allow. pdf: whether they are made for paper too."""
     from matplotlib import rc_context
 
-    looks = looks_of(result)
-    with rc_context(STYLE):
-        drawn = (draw(result, table, looks) for draw in DRAWN)
-        return [picture(drawing, pdf) for drawing in drawn if drawing is not None]
+    looks, made = looks_of(result), []
+    for draw in DRAWN:
+        with rc_context(STYLE):
+            drawing = draw(result, table, looks)
+            if drawing is None:
+                continue
+            shown = picture(drawing, pdf=False)
+        if pdf:  # drawn once more, since type and size of a paper's figure are not a page's
+            with rc_context(STYLE | PAPER_STYLE):
+                again = draw(result, table, looks)
+                shown = replace(shown, pdf=paper_pdf(again.figure) if again else None)
+        made.append(shown)
+    return made

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.metrics import METRICS, Metric
-from reports.accuracy import metric_key, primary_metric
+from reports.accuracy import metric_key
 from reports.block import si
 from reports.costs import Cost, cost_of
+from reports.effects import primary_metric
 from reports.figures.drawing import GREY, Drawing, Look, legend, listed, panels
 from reports.figures.values import Readings
 from reports.results import StudyResult

@@ -7,7 +7,7 @@ import numpy as np
 
 from harness.dialects import Curve
 from harness.metrics import DIALECTS, METRICS, Dialect, Metric, curve, values
-from reports.accuracy import complete
+from reports.effects import complete
 from reports.figures.drawing import Drawing, Look, legend, listed, panels
 from reports.figures.values import Readings
 from reports.results import ProtocolFacts, ProtocolResult, StudyResult

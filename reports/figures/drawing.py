@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from reports.figures.values import Readings, ValueTable
+from reports.paper_style import COLUMN_WIDTH, TEXT_WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,6 +147,17 @@ def short(name: str) -> str:
 def listed(values: dict[str, float]) -> str:
     """Names with their numbers, for a figure in words."""
     return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
+
+
+def paper_pdf(figure: "Figure") -> bytes:
+    """A figure drawn in the style of a paper, at its column's or its text's width; its height shrinks less than its width,
+    since its type does not shrink with it."""
+    wide, high = figure.get_size_inches()
+    width = COLUMN_WIDTH if wide < TEXT_WIDTH else TEXT_WIDTH
+    figure.set_size_inches(width, high * (width / wide) ** 0.6)
+    content = io.BytesIO()
+    figure.savefig(content, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+    return content.getvalue()
 
 
 def picture(drawing: Drawing, pdf: bool = True) -> Picture:

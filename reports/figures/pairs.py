@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.metrics import METRICS, Metric
-from reports.accuracy import complete, primary_metric, samples
+from reports.effects import complete, primary_metric, samples
 from reports.figures.drawing import Drawing, Look, panels, short
 from reports.figures.values import Readings
 from reports.results import ProtocolFacts, ProtocolResult, RowResult, StudyResult
@@ -50,8 +50,8 @@ def _drawing(
 
 
 def by_sequence(found: ProtocolResult, facts: ProtocolFacts, metric: Metric) -> dict[str, float]:
-    """A metric of each sequence, in its own unit; sequences of which nothing counts are left out."""
-    numerators, weights = samples(found, facts, metric.key)
+    """A metric of each sequence over all seeds, in its own unit; sequences of which nothing counts are left out."""
+    numerators, weights = (of_seeds.sum(axis=0) for of_seeds in samples(found, facts, metric.key))
     score: Floats = np.divide(numerators, weights, out=np.full_like(numerators, np.nan), where=weights > 0)
     pairs = zip(sorted(found.tallies), metric.scale * score, strict=True)
     return {name: float(value) for name, value in pairs if math.isfinite(value)}
