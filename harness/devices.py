@@ -1,12 +1,11 @@
 """Which device work runs on, and how to wait for it."""
 
-import platform
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from harness.errors import BadInput
+from harness.hardware import processor_label
 
 
 def resolve_device(name: str) -> torch.device:
@@ -44,7 +43,7 @@ def device_name(device: torch.device) -> str:
     """What to print for it: the GPU's or the processor's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU ({_processor()})"
+    return processor_label()
 
 
 def driver_version(device: torch.device) -> str | None:
@@ -53,12 +52,3 @@ def driver_version(device: torch.device) -> str | None:
         return None
     major, minor = torch.cuda.get_device_capability(device)
     return f"CUDA {torch.version.cuda}, compute capability {major}.{minor}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
