@@ -46,7 +46,9 @@ def _by_clips(protocol: Protocol) -> Extent:
         lengths = {c.name: (c.last or 0) - (c.first or 0) + 1 - c.skip for c in clips}
         return Extent(lengths, True, "first and last frames in the official list")
     total, source = _published_total(protocol.name)
-    return Extent({clip.name: max(1, round(total / len(clips))) for clip in clips}, False, f"a published total: {source}")
+    return Extent(
+        {clip.name: max(1, round(total / len(clips))) for clip in clips}, False, f"a published total: {source}"
+    )
 
 
 def _published_total(name: str) -> tuple[int, str]:

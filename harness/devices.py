@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 
+from harness.clock import peak_rss_bytes
 from harness.errors import BadInput
 from harness.hardware import processor_label
 
@@ -44,6 +45,11 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return processor_label()
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most that this process has held so far: allocated on a GPU, resident on a CPU."""
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else peak_rss_bytes()
 
 
 def driver_version(device: torch.device) -> str | None:

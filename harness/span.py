@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Span(BaseModel):
-    """low <= expected <= high, in any unit. Sums add end by end: errors of one source go the same way, so they do not cancel."""
+    """low <= expected <= high, in any unit. Sums add end by end: errors of one source go the same way and do not cancel."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,6 +32,4 @@ def about(value: float, error: float) -> Span:
 def total(spans: Iterable[Span]) -> Span:
     """The sum, end by end."""
     spans = list(spans)
-    return Span(
-        low=sum(s.low for s in spans), expected=sum(s.expected for s in spans), high=sum(s.high for s in spans)
-    )
+    return Span(low=sum(s.low for s in spans), expected=sum(s.expected for s in spans), high=sum(s.high for s in spans))

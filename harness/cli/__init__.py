@@ -86,17 +86,34 @@ def plan(
     protocol: Protocols = None,
     data: Data = None,
     only: Only = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="measure a few steps on this device first, and keep that in the store")
+    ] = False,
+    device: Device = "auto",
+    device_peak: Annotated[
+        str,
+        typer.Option("--device-peak", help="estimate for another device, by its published peak: RTX 3090, H100, ..."),
+    ] = "",
+    gpus: Annotated[int, typer.Option(help="how many of the device of --device-peak", min=1)] = 1,
+    budget: Annotated[str, typer.Option(help="what may be spent: 20gpuh, 90min, 2h; says which rows fit")] = "",
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
-    """The runs of a study: which are done, and what remains. Example: python -m harness plan table3"""
+    """The runs of a study: which are done, what remains, and what that takes. Example: python -m harness plan table3
+    --calibrate"""
     with exit_status():
+        from harness.cli.plan_text import say_plan
+        from harness.cli.planning import PlanOptions, plan_document
         from harness.cli.session import Request, open_session
-        from harness.cli.terminal import say_json, say_plan
+        from harness.cli.terminal import say_json
+        from harness.errors import BadInput
 
         request = Request(study, profile, protocol or [], data or [], only or [], store, reads_only=True)
-        planned = open_session(request).plan()
+        session = open_session(request)
+        planned = plan_document(session, PlanOptions(calibrate, device, device_peak, gpus, budget))
         say_json(planned) if json else say_plan(planned)
+        if session.problems:
+            raise BadInput(f"it cannot run here: {len(session.problems)} data sets are missing, as said above")
 
 
 @app.command()
