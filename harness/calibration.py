@@ -49,15 +49,22 @@ class Steps(_Document):
 
 
 class Calibration(_Document):
-    """start: seconds until a worker process is ready; ncc: seconds of one frame of the correlation floor."""
+    """start: seconds until a worker process is ready; first: what building and training take longer the first time in a
+    process, and every run has its own; ncc: seconds of one frame of the correlation floor."""
 
     device: str
     threads: int
     workers: int
     start: float
+    first: float
     drawing: Drawing
     ncc: float
     steps: list[Steps]
+
+    @property
+    def device_share(self) -> float:
+        """Device seconds per wall second, over all trackers."""
+        return _mean([s.device_share for s in self.steps])
 
     def of(self, run: RunSpec) -> Steps | None:
         """What was measured for exactly this tracker and batch size."""
@@ -109,6 +116,7 @@ def mean_of(parts: list[Calibration]) -> Calibration:
     return first.model_copy(
         update={
             "start": _mean([p.start for p in parts]),
+            "first": _mean([p.first for p in parts]),
             "drawing": Drawing(**drawing),
             "ncc": _mean([p.ncc for p in parts]),
             "steps": [_mean_steps([p.steps[i] for p in parts]) for i in range(len(first.steps))],

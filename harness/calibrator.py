@@ -46,6 +46,7 @@ def calibrate(task: CalibrateTask, settings: WorkerSettings) -> Calibration:
     began, start = time.perf_counter(), time.time() - task.asked
     device = resolve_device(settings.device)
     clips, drawing = _draw()
+    first = _Bench(task.runs[0], clips, device).first()
     steps: list[Steps] = []
     for number, run in enumerate(task.runs):
         left = task.seconds - (time.perf_counter() - began)
@@ -55,6 +56,7 @@ def calibrate(task: CalibrateTask, settings: WorkerSettings) -> Calibration:
         threads=settings.threads,
         workers=settings.workers,
         start=start,
+        first=first,
         drawing=drawing,
         ncc=_ncc(clips[0]),
         steps=steps,
@@ -147,9 +149,15 @@ class _Bench:
             memory_bytes=peak_memory_bytes(self.device),
         )
 
+    def first(self) -> float:
+        """Wall seconds of building and of as few steps as warm up: nearly all of it is paid once per process."""
+        began = time.perf_counter()
+        assert isinstance(self.run.tracker, TrackerSpec)
+        self._fit(build(self.run.tracker, pretrained=False), WARM_UP, lambda _: None)
+        return time.perf_counter() - began
+
     def _steps(self, model: OneStreamTracker, seconds: float) -> tuple[float, float]:
         """Wall seconds of one step, and device seconds per wall second."""
-        assert self.run.recipe is not None
         cuda = self.device.type == "cuda"
         stamps: list[tuple[float, float]] = []
         wait = synchroniser(self.device)
@@ -160,17 +168,21 @@ class _Bench:
             if done > WARM_UP + FEWEST and stamps[-1][0] - stamps[0][0] > seconds:
                 raise _Enough
 
-        recipe = self.run.recipe.model_copy(
-            update={"steps": WARM_UP + MOST, "checkpoint_every": 10**9, "validation_pairs": 1, "warmup_steps": 1}
-        )
-        sampler = self._pairs(model.encoder.template_side)
-        with tempfile.TemporaryDirectory() as folder, suppress(_Enough):
-            checkpoint = Path(folder) / "checkpoint.pt"
-            fit(Fit(model, recipe, sampler, sampler, self.run.seed, checkpoint, self.device, note))
+        with suppress(_Enough):
+            self._fit(model, WARM_UP + MOST, note)
         # The last of all steps validates and saves as well; the warm-up's last stamp is where the clock starts.
         counted = stamps[WARM_UP - 1 : WARM_UP + MOST - 1]
         wall, busy = (counted[-1][i] - counted[0][i] for i in (0, 1))
         return wall / (len(counted) - 1), busy / wall
+
+    def _fit(self, model: OneStreamTracker, steps: int, note: Callable[[int], None]) -> None:
+        """Train so many steps on the clips; nothing of it is kept."""
+        assert self.run.recipe is not None
+        update = {"steps": steps, "checkpoint_every": 10**9, "validation_pairs": 1, "warmup_steps": 1}
+        recipe, sampler = self.run.recipe.model_copy(update=update), self._pairs(model.encoder.template_side)
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = Path(folder) / "checkpoint.pt"
+            fit(Fit(model, recipe, sampler, sampler, self.run.seed, checkpoint, self.device, note))
 
     def _pairs(self, template_side: int) -> PairSampler:
         assert isinstance(self.run.tracker, TrackerSpec)

@@ -100,8 +100,11 @@ def estimate_run(item: Missing, evidence: Evidence, disk_bytes: int) -> RunEstim
     if (training.steps and trains is None) or ((tracking.frames or item.speed) and tracks is None):
         return None
     learned, followed = _training_seconds(training, trains), _tracking_seconds(tracking, tracks)
-    share = trains.device_share if trains else 1.0
-    busy = total([learned, followed])
+    if trains and evidence.calibration:
+        learned = total([learned, about(evidence.calibration.first, MEASURED)])
+    busy = total(
+        [learned.times(trains.device_share if trains else 1), followed.times(tracks.device_share if tracks else 1)]
+    )
     return RunEstimate(
         run=item.task.run.name,
         sources=tuple(dict.fromkeys(r.source for r in (trains, tracks if tracking.frames else None) if r))
@@ -111,7 +114,7 @@ def estimate_run(item: Missing, evidence: Evidence, disk_bytes: int) -> RunEstim
         training=learned,
         tracking=followed,
         online=_online(item, tracks),
-        device_seconds=busy.times(share),
+        device_seconds=busy,
         memory_bytes=trains.memory if trains else None,
         disk_bytes=_disk(item, tracking, evidence, disk_bytes),
     )

@@ -70,6 +70,7 @@ class TrackingRates:
     clip: Span = NOTHING
     drawn: Span = NOTHING
     decoded: Span = NOTHING
+    device_share: float = 1.0
 
 
 def training_rates(run: RunSpec, evidence: Evidence) -> TrainingRates | None:
@@ -96,7 +97,13 @@ def tracking_rates(run: RunSpec, evidence: Evidence) -> TrackingRates | None:
     measured = evidence.calibration
     own = tracked_seconds_per_frame(evidence.store.run(run).path)
     if own is not None:
-        return TrackingRates("finished", "tracked before", about(own, SAME_RUN), _online(run, evidence, own))
+        return TrackingRates(
+            "finished",
+            "tracked before",
+            about(own, SAME_RUN),
+            _online(run, evidence, own),
+            device_share=_share(measured),
+        )
     if isinstance(run.tracker, FloorSpec):
         return _floor(run.tracker, measured, evidence)
     if measured and (steps := measured.of(run)):
@@ -106,7 +113,9 @@ def tracking_rates(run: RunSpec, evidence: Evidence) -> TrackingRates | None:
     if near:
         best, ratio, error = _nearest(near, size)
         frame = about((best.seconds_per_frame or 0.0) * ratio, error)
-        return TrackingRates("scaled", f"as {best.run.name} tracked", frame, frame.times(2))
+        return TrackingRates(
+            "scaled", f"as {best.run.name} tracked", frame, frame.times(2), device_share=_share(measured)
+        )
     batch = run.recipe.batch_size if run.recipe else 0
     if measured and size and (steps := measured.nearest(size.macs, batch)):
         return _tracking_from_steps(measured, steps, size.macs / steps.macs, "scaled")
@@ -170,6 +179,7 @@ def _tracking_from_steps(measured: Calibration, steps: Steps, ratio: float, sour
         about(measured.drawing.clip, error),
         about(measured.drawing.frame, error),
         about(measured.drawing.megapixel * MEGAPIXELS, error),
+        steps.device_share,
     )
 
 
@@ -185,6 +195,7 @@ def _floor(floor: FloorSpec, measured: Calibration | None, evidence: Evidence) -
             clip=about(drawing.clip, MEASURED),
             drawn=about(drawing.frame, MEASURED),
             decoded=about(drawing.megapixel * MEGAPIXELS, MEASURED),
+            device_share=measured.device_share,
         )
     if found := [f.seconds_per_frame for f in evidence.finished if f.seconds_per_frame]:
         frame = about(min(found), GUESSED)
@@ -231,6 +242,10 @@ def _tracking_from_peak(size: PaperScale, peak: Peak) -> TrackingRates:
 def _decoding() -> Span:
     low, expected, high = DECODING
     return Span(low=low, expected=expected, high=high)
+
+
+def _share(measured: Calibration | None) -> float:
+    return measured.device_share if measured else 1.0
 
 
 def _same_size(one: RunSpec, other: RunSpec) -> bool:

@@ -318,15 +318,20 @@ def export(
 
 @app.command()
 def cost(
-    variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")], json: Json = False
+    variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")],
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda: speed and memory there as well")] = "",
+    json: Json = False,
 ) -> None:
     """Parameters and MACs of a tracker at its own size, on any machine. Example: python -m harness cost ostrack-256"""
     with exit_status():
-        from harness.cli.terminal import say_document, say_json
-        from harness.cost import cost_document
         from trackers.variants import VARIANTS
 
-        found = cost_document(VARIANTS[variant])
+        spec = VARIANTS[variant]
+        from harness.cli.terminal import say_document, say_json
+        from harness.cost import cost_document
+        from harness.device_cost import cost_on
+
+        found = cost_on(spec, device) if device else cost_document(spec)
         say_json(found) if json else say_document(found)
 
 
