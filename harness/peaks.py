@@ -44,11 +44,11 @@ def peaks() -> dict[str, Peak]:
     return {name: Peak.model_validate(entry) for name, entry in tomllib.loads(_FILE.read_text("utf-8")).items()}
 
 
-def peak_of(name: str) -> Peak:
-    """A device's peak, upper or lower case. Raises UnknownName with the nearest names."""
+def peak_of(name: str) -> tuple[str, Peak]:
+    """A device's own name and peak, asked for in upper or lower case. Raises UnknownName with the nearest names."""
     for known, peak in peaks().items():
         if known.lower() == name.lower():
-            return peak
+            return known, peak
     raise UnknownName(unknown("device", name, list(peaks())))
 
 

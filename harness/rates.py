@@ -219,9 +219,8 @@ def _from_peak(run: RunSpec, tracker: TrackerSpec, size: PaperScale | None, evid
     low, _, high = UTILISATION
     return TrainingRates(
         "peak",
-        f"{flops / 1e12:.3g} TFLOP per step from MACs at {100 * low:.0f} to {100 * high:.0f} % of the"
-        f" {evidence.peak.tflops:g} TFLOPS that are published of {evidence.peak_name}, and decoding"
-        f" at {1000 * DECODING[0]:.0f} to {1000 * DECODING[2]:.0f} ms per image",
+        f"MACs at {100 * low:.0f} to {100 * high:.0f} % of the {evidence.peak.tflops:g} TFLOPS that are published of"
+        f" {evidence.peak_name}, decoding at {1000 * DECODING[0]:.0f} to {1000 * DECODING[2]:.0f} ms per image",
         seconds_at(flops, evidence.peak, UTILISATION),
         ASSUMED_START,
         seconds_at(tracking_flops(size), evidence.peak, UTILISATION),

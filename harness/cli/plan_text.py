@@ -59,6 +59,9 @@ def _say_remains(plan: dict[str, Any], out: TextIO) -> None:
     hours = _range(estimate["device_hours"], _hours)
     memory = f"; peak memory of a run {_range(estimate['memory_bytes'], _bytes)}" if estimate["memory_bytes"] else ""
     out.write(f"  {hours} device-hours{memory}; {disk}\n")
+    limit, needed = estimate["memory_limit_bytes"], estimate["memory_bytes"]
+    if limit and needed and needed["expected"] > limit:
+        out.write(f"  that is more than the {_bytes(limit)} of {estimate['device']}: it will most likely not fit\n")
 
 
 def _say_sources(plan: dict[str, Any], out: TextIO) -> None:

@@ -73,7 +73,7 @@ class _Plan:
             "protocols": self.session.coverage,
             "runs": [self.run(item) for item in self.lacking],
             "estimated_seconds": whole.wall.expected if known else None,
-            "estimate": _estimate_document(whole),
+            "estimate": _estimate_document(whole) | {"memory_limit_bytes": self._memory_limit()},
             "disk_bytes": whole.disk_bytes,
             "free_bytes": self.session.store.free_bytes(),
             "budget": self.chosen(budget) if budget else None,
@@ -111,6 +111,10 @@ class _Plan:
         measured = self.evidence.calibration
         on_cpu = self.evidence.device.startswith("CPU")
         return cpu_workers(self.session.profile, runs) if on_cpu else (measured.workers if measured else 1)
+
+    def _memory_limit(self) -> float | None:
+        """Bytes of the named device, None where none was named."""
+        return self.evidence.peak.gigabytes * 1e9 if self.evidence.peak else None
 
     def chosen(self, budget: Budget) -> dict[str, Any]:
         """Which rows fit the budget. Raises BadInput where a run has no estimate."""
