@@ -152,12 +152,12 @@ def test_another_tracker_of_the_size_counts_by_its_macs(store: Store) -> None:
     store.run(OTHER).add_result(HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * 10, seconds=5.0))
     uncounted = estimate_run(item(), Evidence("CPU (x)", store), 5)
     assert uncounted is not None
-    assert uncounted.training == about(30, 0.6)
+    assert (uncounted.training.expected, uncounted.training.high) == pytest.approx((30, 48))
     store.set_paper_scale(PLAIN, SIZE)
     found = estimate_run(item(), Evidence("CPU (x)", store), 5)
     assert found is not None
     assert found.sources == ("scaled",)
-    assert found.training == about(15, 0.4), "1000 of 2000 MACs"
+    assert (found.training.expected, found.training.high) == pytest.approx((15, 21)), "1000 of 2000 MACs"
     assert found.tracking.expected == pytest.approx(8)
 
 
