@@ -21,9 +21,10 @@ class _Document(BaseModel):
 
 
 class Drawing(_Document):
-    """Seconds of what generated videos take: planning one clip, drawing one frame (160 x 120 pixels); and decoding one
-    megapixel of JPEG, which videos on disk take."""
+    """Seconds of what generated videos take: making a split's textures once per process, planning one clip, drawing one
+    frame (160 x 120 pixels); and decoding one megapixel of JPEG, which videos on disk take."""
 
+    textures: float
     clip: float
     frame: float
     megapixel: float

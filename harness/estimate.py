@@ -30,7 +30,7 @@ SPEED_FRAMES = 9 * 24 + 10 + 25
 """Frames of one run in `harness.speed`: rounds, warm-up, and the video, whose drawing they share."""
 COUNTING = Span(low=1.0, expected=2.0, high=6.0)
 """Assumed seconds of counting one tracker on the meta device."""
-KEEPING = Span(low=0.1, expected=0.4, high=1.0)
+KEEPING = Span(low=0.02, expected=0.1, high=0.5)
 """Assumed seconds of keeping one sequence's thumbnails: six frames drawn or decoded."""
 START = Span(low=2.0, expected=5.0, high=15.0)
 """Assumed seconds until a worker has loaded what it needs, where that was not measured."""
@@ -178,7 +178,12 @@ def _training_seconds(work: Training, rates: TrainingRates | None) -> Span:
     if rates is None:
         return NOTHING
     parts = [rates.setup, rates.step.times(work.steps), rates.validated.times(work.validated)]
-    parts += [rates.clip.times(work.clips), rates.drawn.times(work.frames), rates.decoded.times(work.decoded)]
+    parts += [
+        rates.textures.times(work.splits),
+        rates.clip.times(work.clips),
+        rates.drawn.times(work.frames),
+        rates.decoded.times(work.decoded),
+    ]
     return total(parts)
 
 
@@ -186,6 +191,7 @@ def _tracking_seconds(work: Tracking, rates: TrackingRates | None) -> Span:
     if rates is None or not work.frames:
         return NOTHING
     parts = [rates.setup.times(work.evaluations), rates.frame.times(work.frames), rates.clip.times(work.clips)]
+    parts.append(rates.textures.times(work.splits))
     return total([*parts, rates.drawn.times(work.drawn), rates.decoded.times(work.decoded)])
 
 
@@ -205,7 +211,9 @@ def _prepare(around: Around, evidence: Evidence) -> Span:
     if evidence.calibration:
         drawing = evidence.calibration.drawing
         keeping = about(6 * drawing.frame + drawing.clip, GUESSED)
-    return total([start_of(evidence), COUNTING.times(around.sizes), keeping.times(around.thumbnails)])
+    textures = about(evidence.calibration.drawing.textures, MEASURED) if evidence.calibration else NOTHING
+    once = textures if around.thumbnails else NOTHING
+    return total([start_of(evidence), once, COUNTING.times(around.sizes), keeping.times(around.thumbnails)])
 
 
 def _speed(runs: tuple[RunEstimate, ...], around: Around, evidence: Evidence) -> Span:
@@ -213,8 +221,9 @@ def _speed(runs: tuple[RunEstimate, ...], around: Around, evidence: Evidence) ->
     own = [run.online for run in runs if run.online.high]
     if not own:
         return NOTHING
+    textures = about(evidence.calibration.drawing.textures, MEASURED) if evidence.calibration else NOTHING
     mean = total(own).times(1 / len(own))
-    return total([start_of(evidence), *own, mean.times(len(around.measured_again))])
+    return total([start_of(evidence), textures, *own, mean.times(len(around.measured_again))])
 
 
 def _disk(item: Missing, tracking: Tracking, evidence: Evidence, assumed: int) -> int:

@@ -35,14 +35,17 @@ MEGAPIXELS = 0.92
 """Of one frame on disk, as 1280 x 720, where nothing better is known."""
 FLOOR_FRAME = 0.01
 """Seconds of one frame of the correlation floor, where it was not measured: more than it takes."""
-DRAWING = Span(low=0.01, expected=0.03, high=0.1)
+DRAWING = Span(low=0.002, expected=0.004, high=0.01)
 """Assumed seconds of drawing one generated frame, or planning one clip, on one CPU core."""
+TEXTURES = Span(low=1.0, expected=2.0, high=5.0)
+"""Assumed seconds of making a generated split's textures."""
 ASSUMED_START = Span(low=5.0, expected=20.0, high=60.0)
 
 
 @dataclass(frozen=True)
 class TrainingRates:
-    """Seconds of: setup once, a step with its pairs, a validation pair, a generated clip and frame, an image from a file.
+    """Seconds of: setup once, a step with its pairs, a validation pair, the textures of a
+    generated split, a generated clip and frame, an image from a file.
     device_share: device seconds per wall second. memory: bytes."""
 
     source: Source
@@ -50,6 +53,7 @@ class TrainingRates:
     step: Span
     setup: Span = NOTHING
     validated: Span = NOTHING
+    textures: Span = NOTHING
     clip: Span = NOTHING
     drawn: Span = NOTHING
     decoded: Span = NOTHING
@@ -59,14 +63,15 @@ class TrainingRates:
 
 @dataclass(frozen=True)
 class TrackingRates:
-    """Seconds of: setup once per evaluation, one frame of many sequences at a time, planning a generated sequence,
-    drawing a frame, decoding one; online: one frame at batch 1."""
+    """Seconds of: setup once per evaluation, one frame of many sequences at a time, making the textures of a
+    generated split, planning a sequence of it, drawing a frame, decoding one; online: one frame at batch 1."""
 
     source: Source
     note: str
     frame: Span
     online: Span
     setup: Span = NOTHING
+    textures: Span = NOTHING
     clip: Span = NOTHING
     drawn: Span = NOTHING
     decoded: Span = NOTHING
@@ -160,6 +165,7 @@ def _from_steps(measured: Calibration, steps: Steps, ratio: float, source: Sourc
         about(steps.step * ratio, error),
         about(steps.setup, error),
         about(steps.validated * ratio, error),
+        about(measured.drawing.textures, error),
         about(measured.drawing.clip, error),
         about(measured.drawing.frame, error),
         about(measured.drawing.megapixel * MEGAPIXELS, error),
@@ -176,6 +182,7 @@ def _tracking_from_steps(measured: Calibration, steps: Steps, ratio: float, sour
         about(steps.tracked * ratio, error),
         about(steps.online * ratio, error),
         about(steps.setup, error),
+        about(measured.drawing.textures, error),
         about(measured.drawing.clip, error),
         about(measured.drawing.frame, error),
         about(measured.drawing.megapixel * MEGAPIXELS, error),
@@ -192,6 +199,7 @@ def _floor(floor: FloorSpec, measured: Calibration | None, evidence: Evidence) -
             "measured",
             frame,
             frame,
+            textures=about(drawing.textures, MEASURED),
             clip=about(drawing.clip, MEASURED),
             drawn=about(drawing.frame, MEASURED),
             decoded=about(drawing.megapixel * MEGAPIXELS, MEASURED),
@@ -202,7 +210,7 @@ def _floor(floor: FloorSpec, measured: Calibration | None, evidence: Evidence) -
         return TrackingRates("scaled", "as the fastest tracker here, at most", frame, frame)
     if evidence.peak:
         frame = about(FLOOR_FRAME, GUESSED)
-        return TrackingRates("peak", "assumed", frame, frame, NOTHING, DRAWING, DRAWING, _decoding())
+        return TrackingRates("peak", "assumed", frame, frame, NOTHING, TEXTURES, DRAWING, DRAWING, _decoding())
     return None
 
 
@@ -224,6 +232,7 @@ def _from_peak(run: RunSpec, tracker: TrackerSpec, size: PaperScale | None, evid
         seconds_at(flops, evidence.peak, UTILISATION),
         ASSUMED_START,
         seconds_at(tracking_flops(size), evidence.peak, UTILISATION),
+        textures=TEXTURES,
         clip=DRAWING,
         drawn=DRAWING,
         decoded=_decoding(),
@@ -235,7 +244,7 @@ def _tracking_from_peak(size: PaperScale, peak: Peak) -> TrackingRates:
     low, _, high = TRACKING_UTILISATION
     frame = seconds_at(tracking_flops(size), peak, TRACKING_UTILISATION)
     note = f"MACs at {100 * low:.0f} to {100 * high:.0f} % of the peak"
-    return TrackingRates("peak", note, frame, frame.times(3), ASSUMED_START, DRAWING, DRAWING, _decoding())
+    return TrackingRates("peak", note, frame, frame.times(3), ASSUMED_START, TEXTURES, DRAWING, DRAWING, _decoding())
 
 
 def _decoding() -> Span:

@@ -14,12 +14,13 @@ BOX_BYTES = 70
 
 @dataclass(frozen=True)
 class Training:
-    """What is left of a training. pairs: of all steps left; validated: validation pairs looked at; clips, frames: generated
-    ones that are planned and drawn; decoded: images read from files."""
+    """What is left of a training. pairs: of all steps left; validated: validation pairs looked at; splits, clips, frames:
+    generated ones whose textures are made, that are planned, and drawn; decoded: images read from files."""
 
     steps: int = 0
     pairs: int = 0
     validated: int = 0
+    splits: int = 0
     clips: float = 0.0
     frames: float = 0.0
     decoded: int = 0
@@ -27,10 +28,11 @@ class Training:
 
 @dataclass(frozen=True)
 class Tracking:
-    """What is left of tracking. frames: all; clips, drawn: generated; decoded: read from files; evaluations: how many
-    have something left."""
+    """What is left of tracking. frames: all; splits, clips, drawn: generated; decoded: read from files; evaluations: how
+    many have something left."""
 
     frames: int = 0
+    splits: int = 0
     clips: int = 0
     drawn: int = 0
     decoded: int = 0
@@ -47,15 +49,17 @@ def training_left(item: Missing) -> Training:
     validations = -(-recipe.steps // recipe.checkpoint_every) - done // recipe.checkpoint_every
     pairs, validated = steps * recipe.batch_size, validations * recipe.validation_pairs
     clips, frames = _drawn(run, pairs)
-    decoded = 0 if isinstance(run.data, SyntheticData) else round((2 - recipe.image_pairs) * pairs) + 2 * validated
-    return Training(steps, pairs, validated, clips, frames, decoded)
+    if isinstance(run.data, SyntheticData):
+        return Training(steps, pairs, validated, 2, clips, frames)  # the training's split, and the validation's
+    decoded = round((2 - recipe.image_pairs) * pairs) + 2 * validated
+    return Training(steps, pairs, validated, decoded=decoded)
 
 
 def tracking_left(item: Missing) -> Tracking:
     """What is left of the item's evaluations."""
     made, read = item.generated, item.frames - item.generated
     clips = item.sequences if made else 0
-    return Tracking(item.frames, clips, made, read, len(item.task.evaluations) if item.sequences else 0)
+    return Tracking(item.frames, int(made > 0), clips, made, read, len(item.task.evaluations) if item.sequences else 0)
 
 
 def _drawn(run: RunSpec, pairs: int) -> tuple[float, float]:

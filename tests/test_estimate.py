@@ -28,7 +28,7 @@ HERE = Evaluation(protocol="synthetic-smoke", data="d")
 SIZE = PaperScale(
     params=100, trainable_params=100, head_params=1, macs=1000, macs_linear_conv=900, qkv_params=1, qkv_macs=1
 )
-DRAWING = Drawing(clip=0.5, frame=0.25, megapixel=0.01)
+DRAWING = Drawing(textures=2.0, clip=0.5, frame=0.25, megapixel=0.01)
 STEPS = Steps(
     tracker=PLAIN,
     batch_size=2,
@@ -125,9 +125,9 @@ def test_measured_steps_times_their_number(store: Store) -> None:
     assert found is not None
     assert found.sources == ("measured",)
     work = training_left(item())
-    expected = 1 + 3 + 0.1 * 10 + 0.01 * work.validated + 0.5 * work.clips + 0.25 * work.frames
+    expected = 1 + 3 + 2 * 2.0 + 0.1 * 10 + 0.01 * work.validated + 0.5 * work.clips + 0.25 * work.frames
     assert found.training.expected == pytest.approx(expected)
-    assert found.tracking.expected == pytest.approx(3 + 32 * 0.02 + 4 * 0.5 + 32 * 0.25)
+    assert found.tracking.expected == pytest.approx(3 + 2.0 + 32 * 0.02 + 4 * 0.5 + 32 * 0.25)
     assert found.seconds.expected == pytest.approx(7 + found.training.expected + found.tracking.expected)
     assert found.seconds.high == pytest.approx(1.2 * found.seconds.expected)
     busy = (found.training.expected + found.tracking.expected) * 0.5
@@ -203,8 +203,8 @@ def test_a_study_adds_preparation_and_the_speed_of_all(store: Store) -> None:
     study = estimate_study([item(), item(floor)], evidence, 2, 5, Around(sizes=2, thumbnails=4))
     assert [run.run for run in study.runs] == [RUN.name, floor.name]
     longest = max(run.seconds.expected for run in study.runs)
-    assert study.prepare.expected == pytest.approx(7 + 2 * 2 + 4 * (6 * 0.25 + 0.5))
-    assert study.speed.expected == pytest.approx(7 + 3 + 0.04 * SPEED_FRAMES)
+    assert study.prepare.expected == pytest.approx(7 + 2.0 + 2 * 2 + 4 * (6 * 0.25 + 0.5))
+    assert study.speed.expected == pytest.approx(7 + 2.0 + 3 + 0.04 * SPEED_FRAMES)
     assert study.wall.expected == pytest.approx(study.prepare.expected + longest + study.speed.expected)
     alone = estimate_study([item(), item(floor)], evidence, 1, 5, Around())
     assert alone.wall.expected > study.wall.expected - study.prepare.expected
