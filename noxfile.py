@@ -2,6 +2,7 @@
 source, since this file must not import the project."""
 
 import ast
+import sys
 from pathlib import Path
 
 import nox
@@ -12,6 +13,18 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "virtualenv"
 
 ROOT = Path(__file__).parent
+
+SHARED = ROOT / ".nox" / "trackablate"
+"""One environment for all sessions that need the project: torch alone takes several gigabytes."""
+
+
+def _python(session: nox.Session) -> str:
+    """The shared environment's interpreter, with the project installed."""
+    python = SHARED / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    if not python.exists():
+        session.run(sys.executable, "-m", "venv", str(SHARED), external=True)
+    session.run(str(python), "-m", "pip", "install", "--quiet", "-e", ".[dev]", external=True)
+    return str(python)
 
 
 def _studies() -> list[str]:
@@ -24,11 +37,10 @@ def _studies() -> list[str]:
     return names
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """The test suite."""
-    session.install("-e", ".[dev]")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run(_python(session), "-m", "pytest", *session.posargs, external=True)
 
 
 @nox.session
@@ -39,31 +51,37 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def types(session: nox.Session) -> None:
     """mypy --strict over the five packages."""
-    session.install("-e", ".[dev]")
-    session.run("mypy")
+    session.run(_python(session), "-m", "mypy", external=True)
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def benchmark(session: nox.Session) -> None:
     """A benchmark of tests/benchmarks by name, without "bench_", and its arguments: nox -s benchmark -- score."""
-    session.install("-e", ".[dev]")
     name, *arguments = session.posargs or ["score"]
-    session.run("python", "-m", f"tests.benchmarks.bench_{name}", *arguments)
+    session.run(_python(session), "-m", f"tests.benchmarks.bench_{name}", *arguments, external=True)
 
 
-def _study_session(study: str) -> None:
-    name = study if study.startswith("table") else f"ablation-{study}"
-
-    @nox.session(name=name)
+def _study_session(study: str, name: str) -> None:
+    @nox.session(name=name, venv_backend="none")
     def run(session: nox.Session) -> None:
-        session.install("-e", ".")
-        session.run("python", "-m", "harness", "run", study, *session.posargs)
+        session.run(_python(session), "-m", "harness", "run", study, *session.posargs, external=True)
 
     run.__doc__ = f"Run the study {study}; options after -- go to `python -m harness run`."
 
 
-for _study in _studies():
-    _study_session(_study)
+def _session_names(study: str, studies: list[str]) -> list[str]:
+    """The papers' tables and figures under their own names, the others as ablation-NAME, LoRAT's without its name too
+    where no other study has that one."""
+    if study.startswith(("table", "figure")):
+        return [study]
+    short = study.removeprefix("lorat-")
+    return [f"ablation-{study}"] + ([f"ablation-{short}"] if short != study and short not in studies else [])
+
+
+STUDIES = _studies()
+for _study in STUDIES:
+    for _name in _session_names(_study, STUDIES):
+        _study_session(_study, _name)

@@ -2,16 +2,18 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from ablations.study import Study
+from ablations.recipes import Training, published_training
+from ablations.study import Row, Study
 from datasets.registry import UnknownName, unknown
-from harness.spec import Control, Evaluation, Profile, RunSpec
+from harness.spec import Control, Evaluation, Profile, Recipe, RunSpec
 from harness.tasks import RunTask
 from trackers.pretrained import weights_digest
 from trackers.scale import at_scale
-from trackers.spec import FloorSpec, TrackerSpec
+from trackers.spec import DeformableHead, FloorSpec, TrackerSpec, replace
 
-FLOORS = {
+FLOORS: dict[Literal["static", "ncc"], str] = {
     "static": "repeats the first frame's box: what standing still scores",
     "ncc": "normalised cross-correlation of the first template at three scales: what needs no learning",
 }
@@ -20,33 +22,62 @@ SHUFFLED = "the baseline's weights shown another sequence's template: what knowi
 
 
 @dataclass(frozen=True)
+class PlannedRun:
+    """One training behind a row, and the protocols that it is evaluated on."""
+
+    run: RunSpec
+    protocols: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class PlannedRow:
-    """One row of the table to be. tracker_at_paper_scale is None for floors and controls."""
+    """One row of the table to be. runs: seed by seed, and for each seed one for every training of the study.
+    test_layers: see `harness.spec.Evaluation`. tracker_at_paper_scale is None for floors and controls."""
 
     name: str
     role: str
     cells: tuple[str, ...]
     description: str
-    run: RunSpec
+    runs: tuple[PlannedRun, ...]
     control: Control = "none"
+    test_layers: int | None = None
     tracker_at_paper_scale: TrackerSpec | None = None
     baseline: bool = False
 
+    @property
+    def run(self) -> RunSpec:
+        """The first seed's first training."""
+        return self.runs[0].run
 
-def planned_rows(study: Study, profile: Profile, *, seed: int = 0, only: Collection[str] = ()) -> list[PlannedRow]:
-    """The study's rows at the profile's size, then floors and controls. `only` limits the variants by name; the baseline
-    stays in, since deltas need it. Raises UnknownName for a name in `only` that is no row."""
+    def on(self, protocol: str) -> tuple[RunSpec, ...]:
+        """The runs that are evaluated on a protocol, seed by seed."""
+        return tuple(planned.run for planned in self.runs if protocol in planned.protocols)
+
+
+def planned_rows(
+    study: Study,
+    profile: Profile,
+    *,
+    protocols: Collection[str] = (),
+    seeds: int | None = None,
+    only: Collection[str] = (),
+) -> list[PlannedRow]:
+    """The study's rows at the profile's size, then floors and controls. protocols: instead of the profile's or the
+    study's. seeds: instead of the study's. `only` limits the variants by name; the baseline stays in, since deltas need
+    it. Raises UnknownName for a name in `only` that is no row."""
     names = [row.name for row in study.rows]
     for name in only:
         if name not in names:
             raise UnknownName(unknown(f"row of {study.name}", name, names))
+    wanted = tuple(protocols or planned_protocols(study, profile))
     rows = [
         PlannedRow(
             name=row.name,
             role="variant",
             cells=row.cells,
             description=", ".join(f"{factor}: {cell}" for factor, cell in zip(study.factors, row.cells, strict=True)),
-            run=run_of(study.spec(row), profile, seed),
+            runs=_runs(study, row, profile, wanted, range(study.seeds if seeds is None else seeds)),
+            test_layers=_test_layers(study.spec(row)),
             tracker_at_paper_scale=study.spec(row),
             baseline=row is study.baseline_row,
         )
@@ -55,41 +86,99 @@ def planned_rows(study: Study, profile: Profile, *, seed: int = 0, only: Collect
     ]
     baseline = next(row for row in rows if row.baseline)
     floors = [
-        PlannedRow(name, "floor", (), text, RunSpec(tracker=FloorSpec(kind="static" if name == "static" else "ncc")))
-        for name, text in FLOORS.items()
+        PlannedRow(kind, "floor", (), text, (PlannedRun(RunSpec(tracker=FloorSpec(kind=kind)), wanted),))
+        for kind, text in FLOORS.items()
     ]
-    control = PlannedRow("shuffled-template", "control", (), SHUFFLED, baseline.run, "shuffled-template")
+    control = PlannedRow("shuffled-template", "control", (), SHUFFLED, baseline.runs, "shuffled-template")
     return [*rows, *floors, control]
 
 
-def run_of(tracker: TrackerSpec, profile: Profile, seed: int) -> RunSpec:
-    """The run that trains a paper-scale tracker at the profile's size under its recipe."""
-    scaled = at_scale(tracker, profile.scale) if profile.scale else tracker
+def planned_protocols(study: Study, profile: Profile) -> tuple[str, ...]:
+    """What a study is evaluated on at a profile's size, unless the user says otherwise."""
+    return profile.protocols or study.protocols
+
+
+def _runs(study: Study, row: Row, profile: Profile, protocols: tuple[str, ...], seeds: range) -> tuple[PlannedRun, ...]:
+    """A profile with a recipe and data of its own trains each row once; one without trains it as the paper does."""
+    own = profile.recipe is not None and profile.data is not None
+    groups = [(0, protocols)] if own else _groups(study, protocols)
+    return tuple(
+        PlannedRun(run_of(study.spec(row), profile, seed, _training(study, row, profile, index)), served)
+        for seed in seeds
+        for index, served in groups
+    )
+
+
+def _groups(study: Study, protocols: tuple[str, ...]) -> list[tuple[int, tuple[str, ...]]]:
+    """Which training serves which of the protocols; those that no training names go to the last."""
+    last = len(study.trainings) - 1
+    of = {name: index for index, training in enumerate(study.trainings) for name in training.protocols}
+    grouped = [(i, tuple(p for p in protocols if of.get(p, last) == i)) for i in range(len(study.trainings))]
+    return [(index, served) for index, served in grouped if served]
+
+
+def _training(study: Study, row: Row, profile: Profile, index: int) -> Training:
+    """A row's training at the profile's size, where it takes anything from the paper."""
+    training, own = study.trainings[index], study.recipes(row)[index]
+    if profile.recipe is not None:
+        longest = max(study.recipes(other)[index].steps for other in study.rows)
+        own = scaled_recipe(profile.recipe, own, training.recipe, longest)
+    return Training(own, training.data, training.protocols)
+
+
+RATES = ("lr_backbone", "lr_new", "weight_decay")
+SIZES = ("steps", "batch_size", "warmup_steps", "validation_pairs", "checkpoint_every")
+"""Fields of a recipe that belong to the size at which it runs."""
+
+
+def scaled_recipe(recipe: Recipe, own: Recipe, baseline: Recipe, longest: int) -> Recipe:
+    """The profile's recipe with what sets a row's own published recipe apart from its baseline's: its length as a share
+    of the study's longest, its rates in proportion, everything else as it is."""
+    changes: dict[str, Any] = {"steps": max(1, round(recipe.steps * own.steps / longest))}
+    changes["warmup_steps"] = min(recipe.warmup_steps, changes["steps"] // 4)
+    for name in Recipe.model_fields:
+        ours, theirs = getattr(own, name), getattr(baseline, name)
+        if ours == theirs or name in SIZES:
+            continue
+        changes[name] = getattr(recipe, name) * ours / theirs if name in RATES else ours
+    return recipe.model_copy(update=changes)
+
+
+def run_of(tracker: TrackerSpec, profile: Profile, seed: int, training: Training | None = None) -> RunSpec:
+    """The run that trains a paper-scale tracker at the profile's size. training: instead of what the profile, or for one
+    without a recipe the tracker's own paper, says. The decoder trains with all layers, however many are tested."""
+    asked = training or published_training(tracker)
+    scaled = at_scale(tracker, profile.scale) if profile.scale else _at_paper_scale(tracker, profile)
+    if isinstance(scaled.head, DeformableHead):
+        scaled = replace(scaled, head=scaled.head.model_copy(update={"test_layers": None}))
     return RunSpec(
         tracker=scaled,
-        recipe=profile.recipe,
-        data=profile.data,
+        recipe=training.recipe if training else profile.recipe or asked.recipe,
+        data=profile.data or asked.data,
         weights=weights_digest(scaled.backbone, scaled.pretrained),
         seed=seed,
     )
 
 
+def _at_paper_scale(tracker: TrackerSpec, profile: Profile) -> TrackerSpec:
+    return replace(tracker, pretrained=profile.pretrained.get(tracker.backbone, tracker.pretrained))
+
+
+def _test_layers(tracker: TrackerSpec) -> int | None:
+    return tracker.head.test_layers if isinstance(tracker.head, DeformableHead) else None
+
+
 def tasks(rows: list[PlannedRow], digests: Mapping[str, str], roots: Mapping[str, str]) -> list[RunTask]:
     """One task per distinct run, with everything that is to be evaluated on it. digests: protocol name to the digest of
     its data; roots: data name to path."""
-    grouped: dict[str, list[PlannedRow]] = {}
+    grouped: dict[str, tuple[RunSpec, dict[Evaluation, None]]] = {}
     for row in rows:
-        grouped.setdefault(row.run.fingerprint, []).append(row)
-    return [
-        RunTask(
-            run=same[0].run,
-            evaluations=tuple(evaluation_of(row, name, digest) for row in same for name, digest in digests.items()),
-            roots=dict(roots),
-        )
-        for same in grouped.values()
-    ]
+        for planned in row.runs:
+            _, evaluations = grouped.setdefault(planned.run.fingerprint, (planned.run, {}))
+            evaluations |= {evaluation_of(row, name, digests[name]): None for name in planned.protocols}
+    return [RunTask(run=run, evaluations=tuple(found), roots=dict(roots)) for run, found in grouped.values()]
 
 
 def evaluation_of(row: PlannedRow, protocol: str, digest: str) -> Evaluation:
     """The evaluation of a row on a protocol."""
-    return Evaluation(protocol=protocol, data=digest, control=row.control)
+    return Evaluation(protocol=protocol, data=digest, control=row.control, test_layers=row.test_layers)

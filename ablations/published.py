@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+Trust = Literal["paper", "abstract", "secondary", "config"]
+
 
 class Source(BaseModel):
     """Where a figure is printed, what it was measured on, and how far it can be trusted."""
@@ -14,25 +16,37 @@ class Source(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     title: str
     data: str
-    trust: Literal["paper", "abstract", "secondary", "config"]
+    trust: Trust
 
 
 class PublishedRow(BaseModel):
-    """The printed figures of one row: metrics in percent, params and flops in units."""
+    """The printed figures of a row. rows: "STUDY/ROW" of every row that they belong to; metrics: by protocol and metric, in
+    percent; flops: as printed, in units, as params are; note: in what the printed row differs from ours."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    study: str
-    row: str
+    rows: tuple[str, ...]
     source: str
-    ao: float | None = None
+    metrics: dict[str, dict[str, float]] = {}
+    epochs: float | None = None
     params: float | None = None
+    trainable: float | None = None
     flops: float | None = None
+    fps: float | None = None
+    gpu_hours: float | None = None
+    memory: float | None = None
+    note: str = ""
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Everything but the metrics, by name, in units: hours for gpu_hours, bytes for memory."""
+        named = ("epochs", "params", "trainable", "flops", "fps", "gpu_hours", "memory")
+        return {name: value for name in named if (value := getattr(self, name)) is not None}
 
 
 class _Published(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     sources: dict[str, Source]
-    rows: tuple[PublishedRow, ...]
+    entries: tuple[PublishedRow, ...]
 
 
 @cache
@@ -41,9 +55,7 @@ def _published() -> _Published:
     return _Published.model_validate(tomllib.loads(text))
 
 
-def published(study: str, row: str) -> tuple[PublishedRow, Source] | None:
-    """The printed figures of a study's row and their source, or None where the paper has none."""
-    for entry in _published().rows:
-        if (entry.study, entry.row) == (study, row):
-            return entry, _published().sources[entry.source]
-    return None
+def published(study: str, row: str) -> tuple[tuple[PublishedRow, Source], ...]:
+    """What is printed for a study's row, an entry for every source; () where nothing is."""
+    wanted = f"{study}/{row}"
+    return tuple((entry, _published().sources[entry.source]) for entry in _published().entries if wanted in entry.rows)

@@ -4,8 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ablations.recipes import DETRACK_ONE_SHOT, Training
 from datasets.registry import Registry
-from trackers.spec import TrackerSpec, differences, replace
+from harness.spec import Recipe
+from trackers.spec import TrackerSpec, differences, leaves, replace
+
+RECIPE = "recipe"
+"""The key under which a row changes how it is trained: a Recipe, or one for each of the study's trainings."""
 
 
 class FaultyStudy(ValueError):
@@ -26,8 +31,8 @@ class Coupled:
 
 @dataclass(frozen=True)
 class Row:
-    """One variant: the baseline with `changes` (whole fields of TrackerSpec) replaced. `cells` are the words that the
-    study's factors print for it, one per factor."""
+    """One variant: the baseline with `changes` replaced: whole fields of TrackerSpec, and under RECIPE the recipe of each of
+    the study's trainings. `cells` are the words that the study's factors print for it, one per factor."""
 
     name: str
     cells: tuple[str, ...]
@@ -36,11 +41,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """A question, what is varied (`factors`: column title to field of TrackerSpec), and the rows that answer it.
+    """A question, what is varied (`factors`: column title to field of TrackerSpec, or RECIPE), and the rows that answer it.
+
+    trainings: how the rows are trained at paper scale, and what is evaluated on each training. cited: trackers that the
+    paper's table only cites, named as in `published.toml`. remarks: what a reader must know of how rows here and in the
+    paper differ; printed as footnotes. seeds: how many runs of each row, unless the user says
+    otherwise.
 
     Raises ConfoundedStudy where a row changes a field that is neither a factor nor coupled to one, or coupled fields and
-    no factor; FaultyStudy where two rows share a name, not exactly one row is the baseline, a factor is no field of
-    TrackerSpec, or a row has not one cell per factor.
+    no factor; FaultyStudy where two rows share a name or are the same tracker trained alike, not exactly one row is the
+    baseline, a factor is no field of TrackerSpec, or a row has not one cell per factor or one recipe per training.
     """
 
     name: str
@@ -51,7 +61,11 @@ class Study:
     factors: Mapping[str, str]
     rows: tuple[Row, ...]
     coupled: tuple[Coupled, ...] = ()
+    trainings: tuple[Training, ...] = (DETRACK_ONE_SHOT,)
     primary_metric: str = "ao"
+    cited: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    seeds: int = 1
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]
@@ -59,11 +73,11 @@ class Study:
             raise FaultyStudy(f"study {self.name!r}: two rows share a name: {names}")
         if sum(not row.changes for row in self.rows) != 1:
             raise FaultyStudy(f"study {self.name!r}: exactly one row must change nothing: the baseline")
-        if missing := {f.split(".")[0] for f in self.factors.values()} - TrackerSpec.model_fields.keys():
+        if missing := {f.split(".")[0] for f in self.factors.values()} - {*TrackerSpec.model_fields, RECIPE}:
             raise FaultyStudy(f"study {self.name!r}: {sorted(missing)} is no field of TrackerSpec")
         for row in self.rows:
             if len(row.cells) != len(self.factors):
-                raise ValueError(
+                raise FaultyStudy(
                     f"study {self.name!r}: row {row.name!r} needs {len(self.factors)} cells, one per factor"
                 )
             self._refuse_confounds(row)
@@ -78,13 +92,41 @@ class Study:
         """The row without changes."""
         return next(row for row in self.rows if not row.changes)
 
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """What the rows are evaluated on at paper scale."""
+        return tuple(name for training in self.trainings for name in training.protocols)
+
     def spec(self, row: Row) -> TrackerSpec:
         """The tracker of a row, at paper scale."""
-        return replace(self.baseline, name=row.name, **row.changes)
+        changes = {field_: value for field_, value in row.changes.items() if field_ != RECIPE}
+        return replace(self.baseline, name=row.name, **changes)
+
+    def recipes(self, row: Row) -> tuple[Recipe, ...]:
+        """How a row is trained at paper scale, for each of the study's trainings. Raises FaultyStudy where it names
+        another number of recipes."""
+        changed = row.changes.get(RECIPE)
+        if changed is None:
+            return tuple(training.recipe for training in self.trainings)
+        recipes = (changed,) if isinstance(changed, Recipe) else tuple(changed)
+        if len(recipes) != len(self.trainings):
+            raise FaultyStudy(
+                f"study {self.name!r}: row {row.name!r} has {len(recipes)} recipes for {len(self.trainings)} trainings"
+            )
+        return recipes
+
+    def differences(self, row: Row) -> dict[str, tuple[Any, Any]]:
+        """Fields in which a row differs from the baseline, dotted down to the leaf: {field: (row's, baseline's)}."""
+        found = differences(self.spec(row), self.baseline)
+        for ours, training in zip(self.recipes(row), self.trainings, strict=True):
+            own, base = leaves(ours), leaves(training.recipe)
+            for name in (n for n in own if own[n] != base[n]):
+                found.setdefault(f"{RECIPE}.{name}", (own[name], base[name]))
+        return found
 
     def _refuse_confounds(self, row: Row) -> None:
         factors, coupled = set(self.factors.values()), {c.field for c in self.coupled}
-        changed = differences(self.spec(row), self.baseline)
+        changed = self.differences(row)
         for field_ in changed:
             if not _within(field_, factors | coupled):
                 raise ConfoundedStudy(

@@ -54,7 +54,12 @@ class Files(Protocol):
 
 
 def open_files(path: Path) -> Files:
-    """The files below a folder or in a zip archive. Raises DataError for anything else, and for a hostile archive."""
+    """The files below a folder, in a zip archive or in LMDB databases. Raises DataError for anything else, and for a hostile
+    archive."""
+    from datasets.databases import has_databases, open_databases
+
+    if path.is_dir() and has_databases(path):
+        return open_databases(path)
     if path.is_dir():
         return Folder(path)
     if path.is_file():

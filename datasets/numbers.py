@@ -6,7 +6,7 @@ beside a comma do not matter), and keeps to one of them: a change of separator i
 """
 
 import re
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +97,7 @@ def _line_by_line(text: bytes, columns: int) -> Rows:
     values = np.full((len(lines), columns), np.nan)
     bad = []
     usual = _separator(lines[0])
+    wide = "UTF-16 text, save it as UTF-8; " if text.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else ""
     for index, line in enumerate(lines):
         try:
             values[index] = parse_row(line, columns)
@@ -104,7 +105,7 @@ def _line_by_line(text: bytes, columns: int) -> Rows:
                 values[index] = np.nan
                 raise ValueError(f"numbers separated by {_separator(line)}, those of the first line by {usual}")
         except ValueError as error:
-            bad.append(BadLine(index + 1, str(error), shown(line.strip())[:_LONGEST_SHOWN]))
+            bad.append(BadLine(index + 1, f"{wide}{error}", shown(line.strip())[:_LONGEST_SHOWN]))
     return Rows(values, tuple(bad))
 
 

@@ -77,6 +77,18 @@ def _names(part: Part) -> frozenset[str]:
     return frozenset(clip.name for clip in part.clips())
 
 
+def _split(part: Part, validation: str, *, validates: bool) -> Part:
+    """What pytracking trains on of a training set, or (validates) the rest, a file in splits/, that it validates on."""
+    held_out = frozenset(names(validation))
+    return replace(
+        part,
+        name=f"{part.name}-{'val' if validates else 'train'}",
+        title=f"{part.title}, pytracking's {'validation' if validates else 'training'} split",
+        clips=lambda: tuple(clip for clip in part.clips() if (clip.name in held_out) == validates),
+        siblings=lambda: {*part.siblings(), *_names(part)},
+    )
+
+
 def _without_vot() -> Part:
     """GOT-10k's training videos without the 1000 that VOT's challenges test on, by name.
 
@@ -95,9 +107,15 @@ def _without_vot() -> Part:
 
 TRAINING_SETS: Registry[TrainingSet] = Registry("training set")
 
+_LASOT_VAL, _GOT10K_VAL = "lasot_train_val.txt", "got10k_train_val.txt"
+
 for _set in (
     _of_part(lasot.TRAIN, "LaSOT, 1120 videos", "lasot"),
+    _of_part(_split(lasot.TRAIN, _LASOT_VAL, validates=False), "LaSOT, pytracking's 1000 to train on", "lasot"),
+    _of_part(_split(lasot.TRAIN, _LASOT_VAL, validates=True), "LaSOT, pytracking's 120 to validate on", "lasot"),
     _of_part(got10k.TRAIN, "GOT-10k, 9335 videos", "got10k"),
+    _of_part(_split(got10k.TRAIN, _GOT10K_VAL, validates=False), "GOT-10k, pytracking's 7934 to train on", "got10k"),
+    _of_part(_split(got10k.TRAIN, _GOT10K_VAL, validates=True), "GOT-10k, pytracking's 1401 to validate on", "got10k"),
     _of_part(_without_vot(), "GOT-10k without VOT's, 8335 videos", "got10k"),
     _of_part(got10k.VAL, "GOT-10k's validation videos, 180", "got10k"),
     _of_part(trackingnet.TRAIN, "TrackingNet, 30,132 videos", "trackingnet"),
@@ -124,4 +142,4 @@ def check_disjoint(training: Iterable[str], protocols: Iterable[str]) -> None:
 def one_shot(training: Iterable[str]) -> bool:
     """Whether a tracker trained on these sets keeps to GOT-10k's protocol: GOT-10k's training videos and no others."""
     used = set(training)
-    return bool(used) and used <= {"got10k-train", "got10k-train-vot"}
+    return bool(used) and all(name == "got10k-train" or name.startswith("got10k-train-") for name in used)

@@ -1,4 +1,4 @@
-"""Time booked by phase, the device synchronised before every reading."""
+"""Time and energy booked by phase, the device synchronised before every reading."""
 
 import resource
 import sys
@@ -6,26 +6,39 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from harness.energy import Meter
 from harness.record import PhaseCost
 
 
 class PhaseClock:
-    """Adds up wall and device seconds by phase. Phases do not nest. `synchronise` waits for the device; `device_time`
-    reads its clock: the process's CPU time on a CPU, wall time on a GPU, which is held all the while."""
+    """Adds up wall and device seconds and, where there is a meter, joules by phase. Phases do not nest. `synchronise` waits
+    for the device; `device_time` reads its clock: the process's CPU time on a CPU, wall time on a GPU, which is held all
+    the while. What was booked without a meter is not made up for: its phase's energy stays unknown."""
 
-    def __init__(self, booked: dict[str, PhaseCost], synchronise: Callable[[], None], on_cpu: bool) -> None:
+    def __init__(
+        self,
+        booked: dict[str, PhaseCost],
+        synchronise: Callable[[], None],
+        on_cpu: bool,
+        meter: Meter | None = None,
+    ) -> None:
         self.booked = {name: cost.model_copy() for name, cost in booked.items()}
-        self._synchronise = synchronise
+        self._synchronise, self._meter = synchronise, meter
         self._device_time = time.process_time if on_cpu else time.perf_counter
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Book what runs inside on the phase `name`."""
         self._synchronise()
+        joules = self._meter() if self._meter else None
         wall, device = time.perf_counter(), self._device_time()
         yield
         self._synchronise()
-        cost = self.booked.setdefault(name, PhaseCost())
+        cost = self.booked.setdefault(name, PhaseCost(energy_joules=None if joules is None else 0.0))
+        if self._meter is None or joules is None or cost.energy_joules is None:
+            cost.energy_joules = None
+        else:
+            cost.energy_joules += self._meter() - joules
         cost.wall_seconds += time.perf_counter() - wall
         cost.device_seconds += self._device_time() - device
 

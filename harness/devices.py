@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 
 from harness.clock import peak_rss_bytes
+from harness.energy import Meter, gpu_meter, processor_meter
 from harness.errors import BadInput
 from harness.hardware import processor_label
 
@@ -38,6 +39,14 @@ def synchroniser(device: torch.device) -> Callable[[], None]:
     if device.type == "cuda":
         return lambda: torch.cuda.synchronize(device)
     return lambda: None
+
+
+def energy_meter(device: torch.device) -> Meter | None:
+    """The device's own counter of joules, None where it has none that may be read."""
+    if device.type != "cuda":
+        return processor_meter()
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return gpu_meter(f"GPU-{uuid}") if uuid else None
 
 
 def device_name(device: torch.device) -> str:

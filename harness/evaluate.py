@@ -14,6 +14,7 @@ from harness.spec import Evaluation
 from harness.store import RunFolder
 from harness.train import load_trained
 from trackers.adaptation import merge
+from trackers.deformable_head import DeformableDecoder
 from trackers.floors import FLOORS
 from trackers.inference import (
     Batch,
@@ -31,8 +32,9 @@ SLOTS = 16
 """Sequences tracked together at most. Part of what a result depends on: raise TRACKING_REVISION when it changes."""
 
 
-def trained_model(folder: RunFolder) -> OneStreamTracker:
-    """The run's trained tracker, merged for inference. Raises ValueError, naming the remedy, for weights of no use."""
+def trained_model(folder: RunFolder, test_layers: int | None = None) -> OneStreamTracker:
+    """The run's trained tracker, merged for inference; test_layers: see `harness.spec.Evaluation`. Raises ValueError,
+    naming the remedy, for weights of no use."""
     assert isinstance(folder.run.tracker, TrackerSpec)
     model = build(folder.run.tracker)
     try:
@@ -41,13 +43,18 @@ def trained_model(folder: RunFolder) -> OneStreamTracker:
         raise ValueError(f"{folder.weights} is damaged ({error}): delete it, and the run is trained again") from error
     merged: nn.Module = merge(model)
     assert isinstance(merged, OneStreamTracker)
+    if test_layers is not None:
+        assert isinstance(merged.head, DeformableDecoder)
+        merged.head.test_layers = test_layers
     return merged
 
 
-def online_tracker(folder: RunFolder, device: torch.device) -> FrameTracker:
+def online_tracker(folder: RunFolder, device: torch.device, test_layers: int | None = None) -> FrameTracker:
     """The run's tracker, ready for one target: a floor, or its trained network."""
     tracker = folder.run.tracker
-    return FLOORS[tracker.kind]() if isinstance(tracker, FloorSpec) else NetworkTracker(trained_model(folder), device)
+    if isinstance(tracker, FloorSpec):
+        return FLOORS[tracker.kind]()
+    return NetworkTracker(trained_model(folder, test_layers), device)
 
 
 def evaluate(
@@ -88,7 +95,7 @@ def _trajectories(
         wanted=frozenset(i for i, name in enumerate(sequences.names) if name in missing),
         slots=SLOTS,
     )
-    yield from track_together(NetworkTracker(trained_model(folder), device), batch)
+    yield from track_together(NetworkTracker(trained_model(folder, evaluation.test_layers), device), batch)
 
 
 def _template_source(evaluation: Evaluation, sequences: SequenceList) -> Callable[[int, Sequence], Template]:

@@ -85,7 +85,8 @@ def measure(task: SpeedTask, settings: WorkerSettings) -> None:
     """Measure tracking speed on a synthetic video."""
     store = Store(Path(settings.store))
     video = make_sequence("source", 0, length=FRAMES + 1, split="val")
-    measure_speed([store.run(run) for run in task.runs], video, resolve_device(settings.device))
+    timed = [(store.run(one.run), one.test_layers) for one in task.timed]
+    measure_speed(timed, video, resolve_device(settings.device))
 
 
 def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, settings: WorkerSettings) -> None:

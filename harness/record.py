@@ -25,11 +25,13 @@ class CurvePoint(_Block):
 class PhaseCost(_Block):
     """Wall and device time of one phase (data, train, validate), device synchronised before every clock reading.
 
-    On a CPU device time is the process's CPU time; on a GPU it is the wall time during which the GPU was held.
+    On a CPU device time is the process's CPU time; on a GPU it is the wall time during which the GPU was held. Energy is
+    the whole device's meanwhile, by its own counter (`harness.energy`); None where a part of the phase was not metered.
     """
 
     wall_seconds: float = 0.0
     device_seconds: float = 0.0
+    energy_joules: float | None = None
 
 
 class TrainingCost(_Block):
@@ -52,10 +54,16 @@ class TrainingCost(_Block):
         """All phases' device seconds."""
         return sum(p.device_seconds for p in self.phases.values())
 
+    def energy(self) -> float | None:
+        """All phases' joules, None where one of them is not known."""
+        known = [p.energy_joules for p in self.phases.values() if p.energy_joules is not None]
+        return sum(known) if known and len(known) == len(self.phases) else None
+
 
 class Speed(_Block):
     """Tracking speed at batch 1: crop, normalise, forward and decode, after warm-up, device synchronised, decoding of
-    the video excluded. Median over rounds; rounds of all compared runs were interleaved in one process."""
+    the video excluded. Median over rounds; rounds of all compared runs were interleaved in one process. macs: of one
+    frame."""
 
     fps: float
     low: float
@@ -65,6 +73,7 @@ class Speed(_Block):
     device: str
     threads: int
     measured_with: list[str]
+    macs: int | None = None
 
 
 class Provenance(_Block):

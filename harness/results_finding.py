@@ -7,6 +7,7 @@ Layouts (SEQ: a sequence's name, which pytracking and LoRAT precede by uav_, nfs
     SEQ.txt, times/SEQ_time.txt          got10k toolkit, all benchmarks but GOT-10k
     SEQ/SEQ_001.txt, SEQ/SEQ_time.txt    GOT-10k: got10k toolkit, pysot, its server; a file for each repetition
     SEQ/SEQ.txt                          TrackingNet as LoRAT packs it
+    SEQ.json                             OTB's toolkit
 
 each in any sub-folder, but all in one: two of them are two trackers or two runs, and which is meant is for the user to say.
 """
@@ -75,20 +76,23 @@ def find_results(files: Files, folder: str, sequences: Sequence[str], repetition
     for text in candidates:
         if text.repetition in (None, repetition):
             results.setdefault(names[text.stem], []).append(text.file)
+    said = f"repetition {repetition} of {len(repetitions)}" if repetitions else ""
+    in_json = any(text.file.endswith(".json") for text in candidates)
     return Found(
-        layout=_layout(
-            files, base, own, prefix, f"repetition {repetition} of {len(repetitions)}" if repetitions else ""
-        ),
+        layout="OTB toolkit" if in_json else _layout(files, base, own, prefix, said),
         results={name: tuple(found) for name, found in results.items()},
         times={names[t.stem]: t.file for t in own if t.role == "_time" and t.stem in names},
         repetitions=repetitions,
         column=repetition - 1,
-        unknown=tuple(text.file for text in own if text.role == "result" and text.stem not in names),
+        # JSON of another name is anything: settings, scores.
+        unknown=tuple(
+            text.file for text in own if text.role == "result" and text.stem not in names and text.file.endswith(".txt")
+        ),
     )
 
 
 def _text_files(files: Files, folder: str) -> list[str]:
-    """All text files below a folder, sorted. Raises DataError where that is no end of looking."""
+    """All files below a folder that results could be in, sorted. Raises DataError where that is no end of looking."""
     found, folders, seen = [], [folder], 0
     while folders:
         place = folders.pop()
@@ -99,7 +103,7 @@ def _text_files(files: Files, folder: str) -> list[str]:
             raise DataError.at(files.place(place), too, "name the folder of one tracker's results")
         for name in entries:
             path = f"{place}/{name}" if place else name
-            if name.endswith(".txt"):
+            if name.endswith((".txt", ".json")):
                 found.append(path)
             elif files.is_folder(path):
                 folders.append(path)

@@ -1,4 +1,4 @@
-"""Anyone's raw tracking results: one text file of boxes for each sequence, read in place from a folder or a zip archive.
+"""Anyone's raw tracking results: one file of boxes for each sequence, read in place from a folder or a zip archive.
 
 Nothing is padded, cut or skipped. Whatever is wrong with a sequence's result is a `Fault` that names the file and the line,
 and a sequence with a fault is not scored.
@@ -16,6 +16,7 @@ from datasets.errors import DataError, shown
 from datasets.files import Files, open_files
 from datasets.numbers import Rows, parse_rows
 from harness.results_finding import Found, find_results
+from harness.results_json import text_of_json
 
 FaultKind = Literal[
     "missing", "duplicate", "unreadable", "empty", "short", "long", "not numbers", "nan", "negative", "huge"
@@ -87,13 +88,20 @@ class ResultFiles:
         files = self.found.results.get(sequence, ())
         if len(files) != 1:
             return RawResult(sequence, nothing, faults=(self._not_one(sequence, files),))
+        place, rate = self.files.place(files[0]), None
         try:
-            rows = parse_rows(self.files.read(files[0]), 4)
+            content = self.files.read(files[0])
+            if place.suffix == ".json":
+                content, rate = text_of_json(content, place)
+                place = place.with_name(f"{place.name}, res")  # its boxes are called lines too
+            rows = parse_rows(content, 4)
         except DataError as error:
             return RawResult(sequence, nothing, faults=(Fault(sequence, "unreadable", str(error)),))
         if may_be_longer:
             rows = Rows(rows.values[:frames], tuple(bad for bad in rows.bad if bad.line <= frames))
-        boxes, faults = _judged(rows, frames, sequence, self.files.place(files[0]))
+        boxes, faults = _judged(rows, frames, sequence, place)
+        if rate is not None:
+            return RawResult(sequence, boxes, np.full(len(boxes), 1 / rate), faults)
         seconds, remarks = self._seconds(sequence, len(boxes), may_be_longer=may_be_longer)
         return RawResult(sequence, boxes, seconds, faults, remarks)
 

@@ -17,6 +17,7 @@ from datasets.errors import DataError, shown
 from datasets.registry import Registry
 from harness.errors import BadInput
 from harness.results_finding import OTHER_SPELLINGS
+from harness.results_json import as_json
 
 Tracked = tuple[str, ArrayLike, ArrayLike]
 """A sequence's name, its boxes (N, 4) x, y, w, h in pixels, 0-based, and its seconds: (N,), or their sum."""
@@ -26,7 +27,8 @@ Tracked = tuple[str, ArrayLike, ArrayLike]
 class Layout:
     """boxes, times: paths below the output folder, of {dataset}, {tracker} and {sequence}; times: None where the toolkit
     reads none. folders: what the toolkit calls a protocol in its paths, where that is not the protocol's own name.
-    names: by protocol, what the toolkit calls its sequences. official: how the toolkit's own writer writes numbers."""
+    names: by protocol, what the toolkit calls its sequences. official: how the toolkit's own writer writes numbers.
+    separator: between numbers; "" for OTB's JSON, which holds the speed too."""
 
     name: str
     reader: str
@@ -154,6 +156,22 @@ for _layout in (
         names=(("otb", _got10k_otb_name),),
     ),
     Layout(
+        "lorat",
+        "LoRAT, which packs the folder as results.zip",
+        "{tracker}/{sequence}.txt",
+        "\t",
+        "writes 3 decimals, on GOT-10k and TrackingNet whole pixels",
+        names=_PREFIXED,
+    ),
+    Layout(
+        "otb",
+        "OTB's toolkit (tracker_benchmark)",
+        "{tracker}/{sequence}.json",
+        "",
+        "writes them in full",
+        names=(("otb", _otb_name("-")),),
+    ),
+    Layout(
         "trackingnet", "TrackingNet's devkit", "{tracker}/{sequence}.txt", ",", "has no writer; users write 2 decimals"
     ),
 ):
@@ -186,9 +204,13 @@ def write_results(
         for name, boxes, seconds in results:
             box_file, time_file = chosen.paths(file_name(tracker), dataset, file_name(name))
             rows = in_pixels_of(name, boxes, origin)
-            _write(temporary / box_file, rows_as_text(rows, chosen.separator, integers=truncate))
+            times = per_frame(seconds, len(rows))
+            if chosen.separator:
+                _write(temporary / box_file, rows_as_text(rows, chosen.separator, integers=truncate))
+            else:
+                _write(temporary / box_file, as_json(rows, times, integers=truncate))
             if time_file:
-                _write(temporary / time_file, rows_as_text(per_frame(seconds, len(rows)), chosen.separator))
+                _write(temporary / time_file, rows_as_text(times, chosen.separator))
             count += 1
         temporary.chmod(0o755)
         temporary.replace(out)

@@ -17,7 +17,7 @@ from harness.provenance import command_line
 from harness.queue import Missing, run_all, wait_for
 from harness.spec import Evaluation, Profile, RunSpec
 from harness.store import RunFolder, Store
-from harness.tasks import Device, PrepareTask, RunTask, SpeedTask, WorkerSettings
+from harness.tasks import Device, PrepareTask, RunTask, SpeedTask, Timed, WorkerSettings
 from trackers.spec import FloorSpec, TrackerSpec
 
 
@@ -63,10 +63,11 @@ def run(job: Job, store: Store, executor: Executor, device: str) -> None:
 def around_of(job: Job, store: Store) -> Around:
     """What the job does beside its runs."""
     unknown = {e.protocol for e in _unknown_protocols(job, store)}
+    timed = [one for task in job.tasks for one in _timed(task)]
     return Around(
         sizes=sum(store.paper_scale(spec) is None for spec in job.sizes),
         thumbnails=sum(len(job.sequences[name]) for name in unknown),
-        measured_again=tuple(task.run.name for task in job.tasks if store.run(task.run).speed() is not None),
+        measured_again=tuple(one.run.name for one in timed if store.run(one.run).speed(one.test_layers) is not None),
     )
 
 
@@ -94,10 +95,10 @@ def _run_longest_first(
 
 def _measure_speed(job: Job, store: Store, executor: Executor, place: WorkerSettings) -> list[str]:
     """Measures the speed of what is trained, if any lacks it; what failed."""
-    runs = _trained_without_speed(job, store)
+    timed = _trained_without_speed(job, store)
     try:
-        if runs:
-            wait_for(executor.start(SpeedTask(runs=tuple(runs)), place.model_copy(update={"workers": 1})))
+        if timed:
+            wait_for(executor.start(SpeedTask(timed=tuple(timed)), place.model_copy(update={"workers": 1})))
     except RunFailed as error:
         return [f"measuring speed: {error}"]
     return []
@@ -113,7 +114,7 @@ def _missing(task: RunTask, job: Job, store: Store) -> Missing:
         task=task,
         training=training,
         sequences=sum(map(len, left.values())),
-        speed=folder.speed() is None,
+        speed=any(folder.speed(one.test_layers) is None for one in _timed(task)),
         steps_done=_steps_done(folder) if training else 0,
         frames=sum(frames.values()),
         generated=sum(count for e, count in frames.items() if PROTOCOLS[e.protocol].data is None),
@@ -164,13 +165,24 @@ def _prepare(
     return Device.model_validate_json(wait_for(executor.start(task, settings)))
 
 
-def _trained_without_speed(job: Job, store: Store) -> list[RunSpec]:
+def _timed(task: RunTask) -> list[Timed]:
+    """How a run's speed is measured: once for every number of decoder layers that is tested, and of the first seed alone,
+    since another seed's weights compute as fast."""
+    layers = dict.fromkeys(evaluation.test_layers for evaluation in task.evaluations) or {None: None}
+    return [Timed(run=task.run, test_layers=n) for n in layers] if task.run.seed == 0 else []
+
+
+def _trained_without_speed(job: Job, store: Store) -> list[Timed]:
     """Runs whose speed is to be measured: all of the job's that are trained as soon as one of them lacks it, so that the
     figures of one table come from one measurement."""
-    folders = [store.run(task.run) for task in job.tasks]
-    ready = [f for f in folders if isinstance(f.run.tracker, FloorSpec) or f.training() is not None]
-    lacking = any(f.speed() is None for f in ready)
-    return [f.run for f in ready] if lacking else []
+    ready = [task for task in job.tasks if _can_track(task.run, store)]
+    timed = [one for task in ready for one in _timed(task)]
+    lacking = any(store.run(one.run).speed(one.test_layers) is None for one in timed)
+    return timed if lacking else []
+
+
+def _can_track(run: RunSpec, store: Store) -> bool:
+    return isinstance(run.tracker, FloorSpec) or store.run(run).training() is not None
 
 
 def logs_of(store: Store) -> Path:

@@ -20,9 +20,11 @@ TRACKING_REVISION = 2
 
 class Recipe(Frozen):
     """How every variant of a study is trained. Learning rates as in OSTrack and DETRack: one for what starts from
-    pretrained weights, one for what starts from scratch (head, token types, LoRA). Linear warm-up, then a cosine to
-    `final_share` of the peak; layer_decay lowers it towards the input, by that factor per block (LoRAT's full fine-tuning).
-    Every `checkpoint_every` steps the run is validated and can be resumed from there."""
+    pretrained weights, one for what starts from scratch (head, token types, LoRA). Linear warm-up, then by schedule:
+    `cosine` falls to `final_share` of the peak (LoRAT), `step` drops to it at once after `step_at` of the steps (OSTrack,
+    DETRack). layer_decay lowers the rate towards the input, by that factor per block (LoRAT's full fine-tuning). decayed:
+    whether weight decay spares biases, norms and embeddings (LoRAT: `matrices`) or nothing (OSTrack: `all`). Every
+    `checkpoint_every` steps the run is validated and can be resumed from there."""
 
     steps: PositiveInt
     batch_size: PositiveInt
@@ -30,7 +32,10 @@ class Recipe(Frozen):
     lr_new: PositiveFloat
     weight_decay: NonNegativeFloat
     warmup_steps: NonNegativeInt
+    schedule: Literal["cosine", "step"] = "cosine"
+    step_at: Annotated[float, Field(gt=0, le=1)] = 0.8
     final_share: NonNegativeFloat = 0.01
+    decayed: Literal["matrices", "all"] = "matrices"
     clip_norm: PositiveFloat = 1.0
     centre_jitter: NonNegativeFloat = 3.0
     scale_jitter: NonNegativeFloat = 0.25
@@ -140,31 +145,37 @@ Control = Literal["none", "shuffled-template"]
 
 class Evaluation(Frozen):
     """One protocol applied to one run. `data` is the digest of the protocol's sequences and annotations, so results for
-    other data are never taken for these. control `shuffled-template` shows every sequence another one's template."""
+    other data are never taken for these. control `shuffled-template` shows every sequence another one's template.
+    test_layers: how many of the decoder's first layers run, None all (DETRack, section 5.1): one training serves them."""
 
     protocol: str
     data: str
     control: Control = "none"
+    test_layers: PositiveInt | None = None
     revision: int = TRACKING_REVISION
 
     @property
     def key(self) -> str:
         """Readable and unique within a run."""
         suffix = "" if self.control == "none" else f"-{self.control}"
+        suffix += f"-first{self.test_layers}" if self.test_layers else ""
         return f"{self.protocol}{suffix}-{fingerprint(self)[:8]}"
 
 
 class Profile(Frozen):
-    """A size at which studies run: one TOML file in `harness/profiles`."""
+    """A size at which studies run: one TOML file in `harness/profiles`. scale None: the published size. recipe, data None
+    and protocols (): each study's published ones. pretrained: backbone to what its weights come from (as
+    `TrackerSpec.pretrained`), where that is not what the variant says."""
 
     name: str
     description: str
     comparable_with_paper: bool
     caveat: str
     scale: Scale | None = None
-    recipe: Recipe
-    data: TrainingData
-    protocols: tuple[str, ...]
+    recipe: Recipe | None = None
+    data: TrainingData | None = None
+    protocols: tuple[str, ...] = ()
+    pretrained: dict[str, str] = Field(default_factory=dict)
     worker_gigabytes: PositiveFloat = Field(description="memory that one worker needs, for planning", default=2.0)
     disk_gigabytes: PositiveFloat = Field(description="disk that one run needs, for refusing too little", default=0.05)
 

@@ -13,30 +13,38 @@ import torch
 from numpy.typing import NDArray
 
 from datasets.sequence import Image, Sequence
+from harness.cost import count_macs
 from harness.devices import device_name, synchroniser
 from harness.evaluate import online_tracker
 from harness.record import Speed
 from harness.store import RunFolder
-from trackers.inference import FrameTracker
+from trackers.inference import FrameTracker, NetworkTracker
 
 ROUNDS = 9
 FRAMES = 24
 WARM_UP_FRAMES = 10
 
 
-def measure_speed(folders: list[RunFolder], sequence: Sequence, device: torch.device) -> None:
-    """Measure frames per second of every run on the same frames, already decoded, and write it into the store."""
+def measure_speed(timed: list[tuple[RunFolder, int | None]], sequence: Sequence, device: torch.device) -> None:
+    """Measure frames per second of every run, with so many of its decoder's layers, on the same frames, already decoded,
+    and write it into the store."""
     images = [sequence.frames[i] for i in range(min(len(sequence), FRAMES + 1))]
     clip = _Clip(images, sequence.boxes[0], synchroniser(device))
-    trackers = [online_tracker(folder, device) for folder in folders]
+    trackers = [online_tracker(folder, device, test_layers) for folder, test_layers in timed]
     for tracker in trackers:
         clip.seconds(tracker, WARM_UP_FRAMES)
     rates: list[list[float]] = [[] for _ in trackers]
     for _ in range(ROUNDS):
         for tracker, own in zip(trackers, rates, strict=True):
             own.append(FRAMES / clip.seconds(tracker, FRAMES))
-    for folder, own in zip(folders, rates, strict=True):
-        folder.set_speed(_speed(own, device, [f.run.name for f in folders]))
+    together = [folder.run.name for folder, _ in timed]
+    for (folder, test_layers), tracker, own in zip(timed, trackers, rates, strict=True):
+        folder.set_speed(_speed(own, device, together, _macs(tracker)), test_layers)
+
+
+def _macs(tracker: FrameTracker) -> int | None:
+    """Of tracking one frame; None for a floor, which is no network."""
+    return count_macs(tracker.model).all if isinstance(tracker, NetworkTracker) else None
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,9 @@ class _Clip:
         return time.perf_counter() - started
 
 
-def _speed(rates: list[float], device: torch.device, together: list[str]) -> Speed:
+def _speed(rates: list[float], device: torch.device, together: list[str], macs: int | None) -> Speed:
     return Speed(
+        macs=macs,
         fps=statistics.median(rates),
         low=min(rates),
         high=max(rates),

@@ -88,13 +88,13 @@ class RunFolder:
         """The sequences without a result, in the given order."""
         return [name for name in sequences if not self._result(evaluation, name).exists()]
 
-    def speed(self) -> Speed | None:
-        """The measured tracking speed."""
-        return read_document(self.path / "speed.json", Speed)
+    def speed(self, test_layers: int | None = None) -> Speed | None:
+        """The measured tracking speed, with so many of the decoder's layers."""
+        return read_document(self._speed(test_layers), Speed)
 
-    def set_speed(self, speed: Speed) -> None:
+    def set_speed(self, speed: Speed, test_layers: int | None = None) -> None:
         """Write the measured tracking speed."""
-        write_text(self.path / "speed.json", speed.model_dump_json())
+        write_text(self._speed(test_layers), speed.model_dump_json())
 
     def failure(self) -> Failure | None:
         """Why the last attempt failed, None where it did not."""
@@ -115,9 +115,13 @@ class RunFolder:
         """Say how far the work is."""
         write_text(self.path / "progress.json", progress.model_dump_json())
 
-    def record(self) -> RunRecord:
-        """All that is known of the run."""
-        return RunRecord(asked=self.run, training=self.training(), speed=self.speed(), failure=self.failure())
+    def record(self, test_layers: int | None = None) -> RunRecord:
+        """All that is known of the run; its speed is that with so many of the decoder's layers."""
+        speed = self.speed(test_layers)
+        return RunRecord(asked=self.run, training=self.training(), speed=speed, failure=self.failure())
+
+    def _speed(self, test_layers: int | None) -> Path:
+        return self.path / ("speed.json" if test_layers is None else f"speed-first{test_layers}.json")
 
     def _result(self, evaluation: Evaluation, sequence: str) -> Path:
         if Path(sequence).name != sequence:

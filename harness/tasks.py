@@ -32,11 +32,18 @@ class PrepareTask(_Task):
     roots: dict[str, str] = {}
 
 
+class Timed(_Task):
+    """A run whose tracking speed is measured, with so many of its decoder's layers (see `harness.spec.Evaluation`)."""
+
+    run: RunSpec
+    test_layers: int | None = None
+
+
 class SpeedTask(_Task):
     """Measure the tracking speed of these runs together."""
 
     kind: Literal["speed"] = "speed"
-    runs: tuple[RunSpec, ...]
+    timed: tuple[Timed, ...]
 
 
 class CalibrateTask(_Task):

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from datasets.atomic import write_bytes
 from datasets.sampling import PairSampler
 from harness.clock import PhaseClock
-from harness.devices import peak_memory_bytes, synchroniser
+from harness.devices import energy_meter, peak_memory_bytes, synchroniser
 from harness.pairs import Batch, PairDataset
 from harness.record import CurvePoint, TrainingCost
 from harness.spec import Recipe
@@ -63,7 +63,7 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
     accelerator = Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu else "no")
     optimizer = torch.optim.AdamW(parameter_groups(job.model, job.recipe))
     state = _restore(job, optimizer)
-    clock = PhaseClock(state.cost.phases, synchroniser(job.device), on_cpu=not gpu)
+    clock = PhaseClock(state.cost.phases, synchroniser(job.device), on_cpu=not gpu, meter=energy_meter(job.device))
     model, optimizer, batches = accelerator.prepare(job.model, optimizer, _loader(job, state.step))
     if gpu:
         torch.cuda.reset_peak_memory_stats(job.device)
@@ -88,13 +88,13 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """AdamW's groups: pretrained parameters and new ones (by name) have their own learning rate; biases, norms and
-    embeddings are not decayed (LoRAT's rule). Each group carries its peak rate as `peak`."""
+    embeddings are not decayed unless the recipe says so. Each group carries its peak rate as `peak`."""
     groups: dict[tuple[bool, bool, float], list[Tensor]] = {}
     depth = len({name.split(".")[2] for name, _ in model.named_parameters() if name.startswith("encoder.blocks.")})
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             new = any(fnmatchcase(name, pattern) for pattern in FROM_SCRATCH)
-            decayed = parameter.dim() > 1 and "embedding" not in name
+            decayed = recipe.decayed == "all" or (parameter.dim() > 1 and "embedding" not in name)
             share = learning_rate_scale(name, depth, recipe.layer_decay)
             groups.setdefault((new, decayed, share), []).append(parameter)
     return [
@@ -109,9 +109,11 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def schedule(recipe: Recipe, step: int) -> float:
-    """The learning rate of 0-based step `step` as a share of its peak: linear warm-up, then a cosine to final_share."""
+    """The learning rate of 0-based step `step` as a share of its peak: linear warm-up, then the recipe's schedule."""
     if step < recipe.warmup_steps:
         return (step + 1) / recipe.warmup_steps
+    if recipe.schedule == "step":
+        return 1.0 if step < recipe.step_at * recipe.steps else recipe.final_share
     phase = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
     return recipe.final_share + (1 - recipe.final_share) * 0.5 * (1 + math.cos(math.pi * phase))
 

@@ -3,30 +3,33 @@
 import math
 from dataclasses import replace
 
-from harness.metrics import METRICS, Dialect, Metric, Tally, values
-from reports.block import Block
+from harness.metrics import METRICS, Dialect, Metric, Tally
+from reports.block import NOT_APPLICABLE, Block
+from reports.effects import Effect, Effects, complete, paired, primary_metric, samples, stability
 from reports.notes import Notes
-from reports.results import ProtocolFacts, ProtocolResult, RowResult, StudyResult
-from reports.statistics import RESAMPLES, Estimate, Floats, paired_difference, ratio_estimate
+from reports.resolving import Needed
+from reports.results import CitedRow, ProtocolFacts, ProtocolResult, RowResult, StudyResult
+from reports.statistics import FEWEST_SEQUENCES, RESAMPLES, Estimate
 from reports.table import Cell, Column
+from reports.variance import row_estimate
 
 METHOD = (
-    f"Brackets: 95 % interval, BCa bootstrap over sequences, {RESAMPLES} resamples, fixed seed. One training run per row:"
-    " the interval covers other sequences of the same kind, not another training seed."
+    f"Brackets: 95 % interval, BCa bootstrap over sequences, {RESAMPLES} resamples, fixed seed, stretched for small samples."
+    " One training run per row: the interval covers other sequences of the same kind, not another training seed."
 )
-PAIRED = (
-    "Row minus baseline on the same sequences, with the 95 % interval of the paired bootstrap; not corrected for the"
-    " number of comparisons."
+METHOD_OF_SEEDS = (
+    "Brackets of rows with several training seeds: 95 % interval over seeds and sequences, Student's t on the variance"
+    " components of seed, sequence and residual (docs/statistics.md)."
 )
-UNRESOLVED = "Not resolved: the 95 % interval of the difference contains 0."
+PAIRED = "Row minus baseline on the same sequences, with its own 95 % interval."
+HOLM = "Two-sided p value of the difference, corrected (Holm) for all differences of this table: resolved below 0.05."
+UNRESOLVED = "Not resolved: the difference is not told from chance (corrected p of 0.05 or more)."
 NO_PAIRS = "No difference: this row was not evaluated on the baseline's sequences."
 FEW = (
     "With fewer than 20 sequences a bootstrap interval is too narrow: read it as a lower bound of the uncertainty; with"
     " fewer than 4 none is given, and no difference counts as resolved."
 )
 FEW_SEQUENCES = 20
-FEWEST_SEQUENCES = 4
-"""Below this many a bootstrap interval is little more than the smallest and the largest value: none is printed."""
 
 
 def metric_key(protocol: str, metric: str) -> str:
@@ -34,59 +37,44 @@ def metric_key(protocol: str, metric: str) -> str:
     return f"{protocol}:{metric}"
 
 
-def protocol_block(result: StudyResult, facts: ProtocolFacts, notes: Notes) -> Block:
-    """All columns of one protocol."""
+def protocol_block(result: StudyResult, facts: ProtocolFacts, found: Effects, notes: Notes) -> Block:
+    """All columns of one protocol. found: the study's differences to its baseline."""
     block = Block()
     primary = primary_metric(result, facts)
     for name in facts.metrics:
         _metric(result, facts, METRICS[name], block, notes)
         if name == primary:
-            _difference(result, facts, METRICS[name], block, notes)
+            _difference(result, facts, METRICS[name], found, block, notes)
     _sequences(result, facts, block)
     _floors_rule(result, facts, primary, block, notes)
     return block
 
 
-def primary_metric(result: StudyResult, facts: ProtocolFacts) -> str:
-    """The study's primary metric where the protocol has it, else the protocol's first."""
-    wanted = result.study.primary_metric
-    return wanted if wanted in facts.metrics else facts.metrics[0]
-
-
-def complete(row: RowResult, facts: ProtocolFacts) -> ProtocolResult | None:
-    """The row's result on a protocol, or None where it is absent or lacks a sequence: no mean is ever of a part."""
-    found = row.protocols.get(facts.name)
-    return found if found is not None and len(found.tallies) == found.expected else None
-
-
-def samples(found: ProtocolResult, facts: ProtocolFacts, metric: str) -> tuple[Floats, Floats]:
-    """Numerators and weights of each sequence, in the order of the sequences' names."""
-    return values(ordered(found), metric, facts.dialects[metric])
+def row_value(found: ProtocolResult, facts: ProtocolFacts, metric: str) -> float:
+    """The row's figure as a share: the mean over its seeds."""
+    return row_estimate(*samples(found, facts, metric)).value
 
 
 def ordered(found: ProtocolResult) -> list[Tally]:
-    """Tallies in the order of the sequences' names, so that rows pair and the result does not depend on the store."""
+    """The first seed's tallies in the order of the sequences' names."""
     return [found.tallies[name] for name in sorted(found.tallies)]
-
-
-def paired(row: ProtocolResult, other: ProtocolResult, facts: ProtocolFacts, metric: str) -> Estimate | None:
-    """Row minus other, or None where they were not evaluated on the same sequences."""
-    if row.tallies.keys() != other.tallies.keys():
-        return None
-    return paired_difference(samples(row, facts, metric), samples(other, facts, metric))
 
 
 def _metric(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Block, notes: Notes) -> None:
     key, dialect = metric_key(facts.name, metric.key), facts.dialects[metric.key]
-    footnotes = (notes.add(_rules(facts, dialect)), notes.add(METHOD))
+    footnotes = [notes.add(_rules(facts, dialect)), *(notes.add(text) for text in _methods(result))]
+    if metric.key == primary_metric(result, facts) and (note := _rank_note(result, facts)):
+        footnotes.append(notes.add(note))
     for row in result.rows:
         if found := complete(row, facts):
-            cell = cell_of(ratio_estimate(*samples(found, facts, metric.key)), metric.scale)
+            cell = cell_of(row_estimate(*samples(found, facts, metric.key)), metric.scale)
             remarks = [FEW] if len(found.tallies) < FEW_SEQUENCES else []
             remarks += [_not_one_shot(row, facts)] if facts.one_shot and not row.record.asked.one_shot else []
             block.put(row.name, key, replace(cell, footnotes=tuple(notes.add(text) for text in remarks)))
         elif facts.name in row.protocols:
             block.put(row.name, key, Cell(footnotes=(notes.add(_incomplete(row, facts)),)))
+    for cited in result.cited:
+        block.put(cited.name, key, _recomputed(cited, facts, metric, notes))
     block.columns.append(
         Column(
             key=key,
@@ -97,9 +85,37 @@ def _metric(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Bl
             group=facts.name,
             panel="accuracy",
             note=f"{metric.symbol}: {metric.description}; dialect {dialect.name}",
-            footnotes=footnotes,
+            footnotes=tuple(footnotes),
         )
     )
+
+
+def _methods(result: StudyResult) -> list[str]:
+    """How the intervals of these rows are made: one text for rows of one seed, another for rows of several."""
+    several = {len({record.asked.seed for record in row.records}) > 1 for row in result.rows}
+    return [text for among, text in ((False, METHOD), (True, METHOD_OF_SEEDS)) if among in several]
+
+
+def _rank_note(result: StudyResult, facts: ProtocolFacts) -> str:
+    found = stability(result, facts)
+    if found is None:
+        return ""
+    names, ranks = found
+    leader = names[int(ranks.ranks[:, 0].argmax())]
+    share = f"{100 * ranks.best:.0f} %"
+    return f"Ranking on {facts.name}: in {share} of the resamples the best row stays best; most often first: {leader}."
+
+
+RECOMPUTED = "Recomputed from the tracker's published raw results, by the rules of this column."
+
+
+def _recomputed(cited: CitedRow, facts: ProtocolFacts, metric: Metric, notes: Notes) -> Cell:
+    """A cited tracker's figure, blank where nobody has its raw results."""
+    found = cited.protocols.get(facts.name)
+    if found is None:
+        return NOT_APPLICABLE
+    cell = cell_of(row_estimate(*samples(found, facts, metric.key)), metric.scale)
+    return replace(cell, footnotes=(notes.add(RECOMPUTED),))
 
 
 def _not_one_shot(row: RowResult, facts: ProtocolFacts) -> str:
@@ -120,44 +136,70 @@ def _incomplete(row: RowResult, facts: ProtocolFacts) -> str:
     return f"{row.name} on {facts.name}: {len(found.tallies)} of {found.expected} sequences, so no mean."
 
 
-def _difference(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Block, notes: Notes) -> None:
-    """The difference to the baseline: on the metric's own cells, and as a column of its own."""
+def _difference(
+    result: StudyResult, facts: ProtocolFacts, metric: Metric, found: Effects, block: Block, notes: Notes
+) -> None:
+    """The difference to the baseline: on the metric's own cells, and as two columns of its own."""
     baseline = next((row for row in result.rows if row.baseline), None)
-    reference = complete(baseline, facts) if baseline else None
-    if baseline is None or reference is None:
+    if baseline is None or complete(baseline, facts) is None:
         return
     key = metric_key(facts.name, metric.key)
     for row in result.rows:
-        found = complete(row, facts)
-        if row.baseline or found is None:
+        if row.baseline or complete(row, facts) is None:
             continue
-        cell = _delta_cell(paired(found, reference, facts, metric.key), metric.scale, notes)
+        effect = found.get((facts.name, row.name))
+        cell = _delta_cell(effect, metric.scale, notes)
         own = block.cells[row.name][key]
-        block.put(row.name, key, replace(own, delta=cell.delta, delta_low=cell.delta_low, delta_high=cell.delta_high))
+        shown = replace(own, delta=cell.delta, delta_low=cell.delta_low, delta_high=cell.delta_high, p=cell.p)
+        block.put(row.name, key, shown)
         block.put(row.name, f"{key}:delta", cell)
+        block.put(row.name, f"{key}:p", Cell(cell.p))
     block.put(baseline.name, f"{key}:delta", Cell(text="baseline"))
-    block.columns.append(
-        Column(
-            key=f"{key}:delta",
-            symbol=f"Δ{metric.symbol}",
-            unit="points" if metric.unit == "%" else metric.unit,
-            decimals=metric.decimals,
-            better="lower" if metric.lower_is_better else "higher",
-            group=facts.name,
-            panel="accuracy",
-            note=f"{metric.symbol} minus that of {baseline.name}",
-            signed=True,
-            footnotes=(notes.add(PAIRED),),
-        )
+    for name in (baseline.name, *(cited.name for cited in result.cited)):
+        block.put(name, f"{key}:p", NOT_APPLICABLE)
+    for cited in result.cited:
+        block.put(cited.name, f"{key}:delta", NOT_APPLICABLE)
+    block.columns += _difference_columns(key, metric, facts, baseline.name, notes)
+
+
+def _difference_columns(key: str, metric: Metric, facts: ProtocolFacts, baseline: str, notes: Notes) -> list[Column]:
+    difference = Column(
+        key=f"{key}:delta",
+        symbol=f"Δ{metric.symbol}",
+        unit="points" if metric.unit == "%" else metric.unit,
+        decimals=metric.decimals,
+        better="lower" if metric.lower_is_better else "higher",
+        group=facts.name,
+        panel="accuracy",
+        note=f"{metric.symbol} minus that of {baseline}",
+        signed=True,
+        footnotes=(notes.add(PAIRED),),
     )
+    note = "two-sided p value of the difference, corrected for the number of differences in the table (Holm)"
+    p = Column(f"{key}:p", "p", "", 3, None, facts.name, note, "accuracy", footnotes=(notes.add(HOLM),))
+    return [difference, p]
 
 
-def _delta_cell(difference: Estimate | None, scale: float, notes: Notes) -> Cell:
-    if difference is None:
+def _delta_cell(effect: Effect | None, scale: float, notes: Notes) -> Cell:
+    if effect is None:
         return Cell(footnotes=(notes.add(NO_PAIRS),))
-    cell = cell_of(difference, scale)
-    cell = replace(cell, delta=cell.value, delta_low=cell.low, delta_high=cell.high)
-    return replace(cell, footnotes=(notes.add(UNRESOLVED),)) if cell.resolved is False else cell
+    cell = cell_of(effect.estimate, scale)
+    adjusted = effect.verdict.adjusted if effect.verdict else None
+    cell = replace(cell, delta=cell.value, delta_low=cell.low, delta_high=cell.high, p=adjusted)
+    return replace(cell, footnotes=(notes.add(_unresolved(effect.needed)),)) if cell.resolved is False else cell
+
+
+def _unresolved(wanted: Needed | None) -> str:
+    """What would resolve the difference, if it is as large as it looks."""
+    ways = [] if wanted is None else [(wanted.sequences, "sequences"), (wanted.seeds, "seeds per row")]
+    numbers = " or ".join(f"about {_rounded(count)} {what}" for count, what in ways if count is not None)
+    return f"{UNRESOLVED} To resolve one of this size it takes {numbers}." if numbers else UNRESOLVED
+
+
+def _rounded(count: int) -> int:
+    """Two digits: these are orders of magnitude."""
+    step = int(10 ** max(0, len(str(count)) - 2))
+    return -(-count // step) * step
 
 
 def _sequences(result: StudyResult, facts: ProtocolFacts, block: Block) -> None:
@@ -167,6 +209,9 @@ def _sequences(result: StudyResult, facts: ProtocolFacts, block: Block) -> None:
             block.put(row.name, key, Cell(value=float(len(row.protocols[facts.name].tallies))))
         elif found := row.protocols.get(facts.name):
             block.put(row.name, key, Cell(text=f"{len(found.tallies)} of {found.expected}"))
+    for cited in result.cited:
+        scored = cited.protocols.get(facts.name)
+        block.put(cited.name, key, Cell(value=float(len(scored.tallies))) if scored else NOT_APPLICABLE)
     block.columns.append(Column(key, "n", "seq.", 0, group=facts.name, note="number of sequences", panel="accuracy"))
 
 
@@ -201,8 +246,7 @@ def _in_words(difference: Estimate, metric: Metric) -> str:
 
 
 def _share(found: ProtocolResult, facts: ProtocolFacts, metric: str) -> float:
-    numerators, weights = samples(found, facts, metric)
-    share = float(numerators.sum() / weights.sum()) if weights.sum() else math.nan
+    share = row_value(found, facts, metric)
     return -math.inf if math.isnan(share) else -share if METRICS[metric].lower_is_better else share
 
 

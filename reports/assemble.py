@@ -1,38 +1,79 @@
 """Gathers a study's rows from the store into what a report is made of. Runs nothing, needs no torch and no data set."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
 from ablations.plan import PlannedRow, evaluation_of
 from ablations.study import Study
-from harness.metrics import DIALECTS, Dialect, tally, treatments
+from datasets.protocols import PROTOCOLS
+from harness.metrics import DIALECTS
 from harness.protocol_store import ON_SERVER, ProtocolRecord, SequenceFacts, read_protocol, read_strip
+from harness.scoring import Scored
 from harness.spec import Evaluation, Profile
 from harness.store import Store
-from reports.results import FilmStrip, ProtocolFacts, ProtocolResult, RowResult, StudyResult
+from harness.stored_scores import dialects_of, stored_scores
+from reports.results import CitedRow, FilmStrip, ProtocolFacts, ProtocolResult, RowResult, StudyResult
 from reports.table import Role
 
 ROLES: dict[str, Role] = {"variant": "variant", "floor": "floor", "control": "control"}
 
 
 def assemble(
-    study: Study, profile: Profile, rows: list[PlannedRow], digests: Mapping[str, str], store: Store, command: str
+    study: Study,
+    profile: Profile,
+    rows: list[PlannedRow],
+    digests: Mapping[str, str],
+    store: Store,
+    command: str,
+    recomputed: Mapping[str, Scored] = MappingProxyType({}),
 ) -> StudyResult:
-    """The study as far as the store has it. digests: protocol name to the digest of its data."""
+    """The study as far as the store has it. digests: protocol name to the digest of its data; recomputed: by protocol, raw
+    results of cited trackers that the user gave."""
     protocols = {name: Evaluation(protocol=name, data=digest) for name, digest in digests.items()}
     kept = {name: read_protocol(store.protocol(evaluation)) for name, evaluation in protocols.items()}
     tracked = {name: record for name, record in kept.items() if record is not None}
     known = {name: record for name, record in tracked.items() if not record.on_server}
     missing = [f"protocol {name}: nothing was evaluated on it yet" for name in digests if name not in tracked]
     missing += [f"protocol {name}: {ON_SERVER.format(name)}" for name in tracked if name not in known]
+    facts = {name: _facts(record, store, protocols[name]) for name, record in known.items()}
+    facts |= {name: _scored_facts(scored) for name, scored in recomputed.items() if name not in facts}
     return StudyResult(
         study=study,
         profile=profile,
-        protocols=tuple(_facts(record, store, protocols[name]) for name, record in known.items()),
+        protocols=tuple(facts[name] for name in digests if name in facts),
         rows=tuple(_row(row, known, digests, store) for row in rows),
         missing=tuple(missing),
         command=command,
+        cited=tuple(_cited(study, recomputed)),
+    )
+
+
+def _cited(study: Study, recomputed: Mapping[str, Scored]) -> Iterator[CitedRow]:
+    """The trackers that the study cites, then those that the user adds, with what their raw results score."""
+    given = (tracker.name for scored in recomputed.values() for tracker in scored.trackers)
+    for name in dict.fromkeys((*study.cited, *given)):
+        yield CitedRow(name, {p: found for p, scored in recomputed.items() if (found := _of_tracker(name, scored))})
+
+
+def _of_tracker(name: str, scored: Scored) -> ProtocolResult | None:
+    tracker = next((t for t in scored.trackers if t.name == name), None)
+    return None if tracker is None else ProtocolResult(dict(tracker.tallies), expected=len(scored.sequences))
+
+
+def _scored_facts(scored: Scored) -> ProtocolFacts:
+    """A protocol that only raw results were scored on."""
+    protocol = PROTOCOLS[scored.protocol]
+    return ProtocolFacts(
+        name=protocol.name,
+        description=protocol.description,
+        source=scored.source,
+        sequences=len(scored.sequences),
+        frames=sum(sequence.frames for sequence in scored.sequences),
+        dialects={metric: DIALECTS[dialect].on(protocol.name) for metric, dialect in protocol.metrics},
+        one_shot=protocol.one_shot,
+        attributes={s.name: tuple(sorted(s.attributes)) for s in scored.sequences},
     )
 
 
@@ -42,30 +83,24 @@ def _row(row: PlannedRow, known: Mapping[str, ProtocolRecord], digests: Mapping[
         role=ROLES[row.role],
         cells=row.cells,
         description=row.description,
-        record=store.run(row.run).record(),
-        protocols={name: _result(row, record, digests[name], store) for name, record in known.items()},
+        record=store.run(row.run).record(row.test_layers),
+        more_records=tuple(store.run(planned.run).record(row.test_layers) for planned in row.runs[1:]),
+        protocols={name: _result(row, record, digests[name], store) for name, record in known.items() if row.on(name)},
         paper_scale=store.paper_scale(row.tracker_at_paper_scale) if row.tracker_at_paper_scale else None,
         baseline=row.baseline,
     )
 
 
 def _result(row: PlannedRow, protocol: ProtocolRecord, digest: str, store: Store) -> ProtocolResult:
-    folder, evaluation = store.run(row.run), evaluation_of(row, protocol.name, digest)
-    tallies, boxes = {}, {}
-    needed = treatments(_dialects(protocol).values())
-    for facts in protocol.sequences:
-        result = folder.result(evaluation, facts.name)
-        if result is not None:
-            boxes[facts.name] = np.array(result.boxes)
-            tallies[facts.name] = tally(
-                boxes[facts.name],
-                np.array(facts.boxes),
-                np.array(facts.visible),
-                origin=protocol.origin,
-                size=facts.size,
-                treatments=needed,
-            )
-    return ProtocolResult(tallies=tallies, expected=len(protocol.sequences), boxes=boxes)
+    evaluation = evaluation_of(row, protocol.name, digest)
+    first, *more = (stored_scores(store.run(run), evaluation, protocol) for run in row.on(protocol.name))
+    return ProtocolResult(
+        tallies={name: scored.tally for name, scored in first.items()},
+        expected=len(protocol.sequences),
+        boxes={name: np.array(scored.result.boxes) for name, scored in first.items()},
+        more_seeds=tuple({name: scored.tally for name, scored in found.items()} for found in more),
+        seconds=sum(scored.result.seconds for scored in first.values()) if first else None,
+    )
 
 
 def _facts(record: ProtocolRecord, store: Store, evaluation: Evaluation) -> ProtocolFacts:
@@ -75,16 +110,11 @@ def _facts(record: ProtocolRecord, store: Store, evaluation: Evaluation) -> Prot
         source=record.source,
         sequences=len(record.sequences),
         frames=record.frames,
-        dialects=_dialects(record),
+        dialects=dialects_of(record),
         one_shot=record.one_shot,
         attributes={s.name: tuple(s.attributes) for s in record.sequences},
         strips={s.name: _strip(s, store, evaluation) for s in record.sequences},
     )
-
-
-def _dialects(record: ProtocolRecord) -> dict[str, Dialect]:
-    """Each column's metric and the dialect it is in."""
-    return {metric: DIALECTS[dialect].on(record.name) for metric, dialect in record.metrics}
 
 
 def _strip(facts: SequenceFacts, store: Store, evaluation: Evaluation) -> FilmStrip:

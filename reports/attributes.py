@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Literal
 
 from harness.metrics import METRICS, Metric, values
-from reports.accuracy import cell_of, complete, primary_metric
+from reports.accuracy import cell_of
+from reports.effects import complete, primary_metric
 from reports.results import ProtocolFacts, ProtocolResult, RowResult, StudyResult
 from reports.statistics import ratio_estimate
 from reports.table import Cell, Column, Table, TableRow

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Literal
 
-from harness.record import Speed
+from harness.record import RunRecord, Speed
 from reports.block import NOT_APPLICABLE, Block, decimals_for, si
 from reports.notes import Notes
 from reports.results import RowResult, StudyResult
@@ -31,22 +32,31 @@ class Cost:
 
 
 def cost_of(row: RowResult) -> Cost:
-    """The costs of one row. A control shares another run's weights: their cost is shown once, at that run."""
+    """The costs of one row: times are means over its seeds, memory is the largest; of several trainings the first counts. A
+    control shares another run's weights: their cost is shown once, at that run."""
     if row.role == "control" or _stands_still(row):
         return Cost()
-    fps = row.record.speed.fps if row.record.speed else None
-    if row.record.training is None:
+    speed = row.record.speed
+    fps = speed.fps if speed else None
+    costs = [record.training.cost for record in _same_training(row) if record.training is not None]
+    if row.record.training is None or not costs:
         return Cost(fps=fps)
-    cost = row.record.training.cost
+    first, booked = row.record.training.cost, [cost for cost in costs if cost.phases]
     return Cost(
-        params=cost.params,
-        trainable_params=cost.trainable_params,
-        macs=cost.macs,
-        train_seconds=cost.wall() if cost.phases else None,
-        device_hours=cost.device() / 3600 if cost.phases else None,
-        peak_memory_bytes=cost.peak_memory_bytes,
+        params=first.params,
+        trainable_params=first.trainable_params,
+        macs=speed.macs if speed and speed.macs else first.macs,
+        train_seconds=fmean(cost.wall() for cost in booked) if booked else None,
+        device_hours=fmean(cost.device() for cost in booked) / 3600 if booked else None,
+        peak_memory_bytes=max((c.peak_memory_bytes for c in costs if c.peak_memory_bytes is not None), default=None),
         fps=fps,
     )
+
+
+def _same_training(row: RowResult) -> list[RunRecord]:
+    """The first training's runs, one for each seed."""
+    first = row.record.asked
+    return [r for r in row.records if (r.asked.recipe, r.asked.data) == (first.recipe, first.data)]
 
 
 def _stands_still(row: RowResult) -> bool:
@@ -160,7 +170,7 @@ def _fps(result: StudyResult, group: str, block: Block, notes: Notes) -> None:
 
 def _conditions(speed: Speed) -> str:
     together = (
-        f"interleaved in one process with {len(speed.measured_with)} runs ({', '.join(sorted(speed.measured_with))})"
+        f"{len(speed.measured_with)} trackers interleaved in one process"
         if len(speed.measured_with) > 1
         else "measured alone: not comparable with the other rows"
     )

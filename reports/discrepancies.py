@@ -44,15 +44,24 @@ CHECKS = (
 )
 
 
-def printed_figures(row: PublishedRow) -> dict[str, float]:
-    """The figures that a paper prints for a row, by metric; params and FLOPs in units."""
-    figures = row.model_dump(exclude={"study", "row", "source"})
-    return {key: float(value) for key, value in figures.items() if value is not None}
+@dataclass(frozen=True)
+class Printed:
+    """One printed figure: metrics in percent, the others in units."""
+
+    value: float
+    entry: PublishedRow
+    source: Source
 
 
-def printed_of(result: StudyResult, row: RowResult) -> tuple[PublishedRow, Source] | None:
-    """What the paper prints for a variant; nothing for floors and controls."""
-    return published(result.study.name, row.name) if row.role == "variant" else None
+def printed(study: str, row: str) -> dict[str, Printed]:
+    """What is printed for a study's row: by "PROTOCOL:METRIC", or by a figure's name. Where several sources print the same
+    figure, the first of the file counts."""
+    found: dict[str, Printed] = {}
+    for entry, source in published(study, row):
+        metrics = {f"{protocol}:{key}": value for protocol, of in entry.metrics.items() for key, value in of.items()}
+        for key, value in {**metrics, **entry.figures}.items():
+            found.setdefault(key, Printed(value, entry, source))
+    return found
 
 
 def note_discrepancies(result: StudyResult, block: Block, notes: Notes) -> None:
@@ -69,8 +78,9 @@ def note_discrepancies(result: StudyResult, block: Block, notes: Notes) -> None:
 
 def _apart(result: StudyResult, row: RowResult, check: _Check) -> tuple[PaperScale, float] | None:
     """Our size and the printed figure where they differ."""
-    entry, size = printed_of(result, row), row.paper_scale
-    theirs = printed_figures(entry[0]).get(check.printed) if entry else None
+    size = row.paper_scale
+    one = printed(result.study.name, row.name).get(check.printed) if row.role == "variant" else None
+    theirs = one.value if one else None
     if size is None or theirs is None or any(_close(count(size), theirs) for count in check.counts):
         return None
     return size, theirs

@@ -7,9 +7,10 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from reports.accuracy import metric_key, primary_metric
+from reports.accuracy import metric_key
 from reports.costs import Cost, cost_of
-from reports.discrepancies import printed_figures, printed_of
+from reports.discrepancies import printed
+from reports.effects import primary_metric
 from reports.layout import figure, heading, interval, references
 from reports.results import RowResult, StudyResult
 from reports.table import Cell, Column, Table, TableRow
@@ -71,21 +72,24 @@ def _sup(footnotes: tuple[int, ...]) -> str:
 
 def comma_separated(table: Table) -> str:
     """One line per row, full precision: value, low, high and n per figure. Missing is empty, as is not applicable. A
-    study's rows say their role too."""
+    study's rows say their role too, and whether their figures compare with the paper's: each row, since a line above the
+    heads is one that readers of CSV trip over."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     study = table.subject == "variant"
-    names = ["row", "role", "baseline"] if study else [table.corner.lower()]
+    names = ["row", "role", "baseline", "comparable_with_paper"] if study else [table.corner.lower()]
     writer.writerow([*names, *(head for c in table.columns for head in _csv_heads(c, table))])
     for row in table.rows:
         fields = [field for c in table.columns for field in _csv_fields(row.cells.get(c.key), c, table)]
-        writer.writerow([_plain(row.name), *([row.role, int(row.baseline)] if study else []), *fields])
+        about = [row.role, int(row.baseline), "no" if table.caveat else "yes"] if study else []
+        writer.writerow([_plain(row.name), *about, *fields])
     return text.getvalue()
 
 
 def _csv_heads(column: Column, table: Table) -> list[str]:
-    name = column.key if _words(column, table) or not column.unit else f"{column.key} [{column.unit}]"
-    return [_plain(name), *(_plain(f"{column.key} {part}") for part in _parts(column, table))]
+    key = column.key.removeprefix(":")
+    name = key if _words(column, table) or not column.unit else f"{key} [{column.unit}]"
+    return [_plain(name), *(_plain(f"{key} {part}") for part in _parts(column, table))]
 
 
 def _parts(column: Column, table: Table) -> list[str]:
@@ -138,14 +142,15 @@ def _json_row(result: StudyResult, row: TableRow, found: RowResult | None) -> di
         "role": row.role,
         "baseline": row.baseline,
         "factors": {name: row.cells[f"factor:{name}"].text for name in result.study.factors},
-        "verdict": found.record.verdict if found else None,
+        "verdict": found.verdict if found else None,
         "run": found.record.asked.name if found else None,
+        "runs": [record.asked.name for record in found.records] if found else [],
         "metrics": next(iter(protocols.values()), {}),
         "protocols": protocols,
         "deltas": {facts.name: _delta(row, facts.name, primary_metric(result, facts)) for facts in result.protocols},
         "cost": _cost(found),
         "paper_scale": {key: getattr(scale, key) if scale else None for key in ("params", "macs", "macs_linear_conv")},
-        "published": _published(result, found),
+        "published": _published(result, row.name) if row.role in ("variant", "cited") else {},
     }
 
 
@@ -157,19 +162,18 @@ def _estimate(row: TableRow, protocol: str, metric: str) -> dict[str, Any]:
 def _delta(row: TableRow, protocol: str, metric: str) -> dict[str, Any]:
     cell = row.cells.get(metric_key(protocol, metric), Cell())
     bounds = None if cell.delta_low is None else [cell.delta_low, cell.delta_high]
-    return {"metric": metric, "mean": cell.delta, "ci95": bounds, "resolved": cell.resolved}
+    return {"metric": metric, "mean": cell.delta, "ci95": bounds, "p_holm": cell.p, "resolved": cell.resolved}
 
 
 def _cost(found: RowResult | None) -> dict[str, Any]:
     return asdict(cost_of(found) if found else Cost())
 
 
-def _published(result: StudyResult, found: RowResult | None) -> dict[str, Any]:
-    entry = printed_of(result, found) if found else None
-    if entry is None:
-        return {}
-    row, source = entry
-    return {
-        key: {"value": value, "source": source.title, "trust": source.trust}
-        for key, value in printed_figures(row).items()
-    }
+def _published(result: StudyResult, name: str) -> dict[str, Any]:
+    """By metric of the first protocol that prints it, by "PROTOCOL:METRIC" for further ones, and by name."""
+    document: dict[str, Any] = {}
+    for key, one in printed(result.study.name, name).items():
+        short = key.rpartition(":")[2]
+        value = {"value": one.value, "source": one.source.title, "trust": one.source.trust}
+        document[key if short in document else short] = value | ({"note": one.entry.note} if one.entry.note else {})
+    return document

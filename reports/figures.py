@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.metrics import DIALECTS, METRICS, curve
 from harness.record import CurvePoint
-from reports.accuracy import complete, metric_key, ordered, primary_metric
+from reports.accuracy import metric_key, ordered
 from reports.costs import Cost, cost_of
+from reports.effects import complete, primary_metric
 from reports.results import ProtocolFacts, RowResult, StudyResult
 from reports.statistics import curve_band
 from reports.table import Cell, Table

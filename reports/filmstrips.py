@@ -6,7 +6,7 @@ from typing import Literal
 
 from datasets.boxes import iou
 from harness.metrics import METRICS, values
-from reports.accuracy import primary_metric
+from reports.effects import primary_metric
 from reports.results import FilmStrip, ProtocolFacts, ProtocolResult, RowResult, StudyResult
 
 LOST = 0.1

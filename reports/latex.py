@@ -1,128 +1,182 @@
-r"""The table as LaTeX: a fragment for \input that needs the booktabs package and nothing else."""
+r"""The table as LaTeX: a fragment for \input that needs booktabs and siunitx. Best bold, second underlined, figures aligned
+at their decimal points, rows' own notes marked by daggers and all others by numbers."""
 
-import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from reports.layout import DASH, MINUS, Panel, figure, groups, interval, panels, references, used_notes
-from reports.table import Cell, Column, Table, TableRow
+from reports.layout import Panel, groups, panels, used_notes
+from reports.table import Column, Table, TableRow
+from reports.tex_columns import GAP, SIZE, WORDS, Marks, Slot, boxed, marks_width, small, superscript
+from reports.tex_text import escape
+from reports.tex_widths import lines, text_width, widest
+
+WIDE, NARROW = 480.0, 340.0
+"""Points of text width: a two-column article's page, and the narrowest text of a one-column article."""
+HEIGHT = 480.0
+"""Points of a page for title, rows and notes of a float: an article's 550, less the heads of the columns and the gaps."""
+TITLE_SIZE = 10.0
+LEGEND = " Best {} bold, second underlined, -- missing."
+GROUP = 150.0
+"""Points after which a heading above columns is broken into lines."""
+NOTE_SIZE, NOTE_LINE = 7.0, 8.2
+SYMBOLS = (r"$\dagger$", r"$\ddagger$", r"$\mathsection$", r"$\mathparagraph$", r"$\|$")
 
 PREAMBLE = r"""% \input this file. It needs, in the preamble:
 %   \usepackage{booktabs}
+%   \usepackage{siunitx}   % version 3, as in TeX Live 2021 and newer
+% It is plain ASCII, has its own font sizes, and fits a text width of 4.7 in or more; figures/*.pdf are made to go with it.
+% Letters that are neither western nor Greek are printed as their code points, [U+6F22].
+\providecommand{\trackablatesmall}{\fontsize{6}{7}\selectfont}
 """
-COLUMN_LIMIT = 8
-"""Columns of a panel that fit on the width of an A4 page."""
-
-ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    DASH: "--",
-    MINUS: "$-$",
-    "Δ": r"$\Delta$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "→": r"$\rightarrow$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-} | {character: f"\\{character}" for character in "&%$#_{}"}
+TWO_LAYOUTS = (
+    "% The same figures in two layouts: the first for texts narrower than {wide:.0f} pt, a one-column article's;\n"
+    "% the second for a two-column article's page.\n"
+)
+SETUP = (
+    "\\begin{table*}[t]\n\\centering\\fontsize{8}{9.5}\\selectfont\\setlength{\\tabcolsep}{3pt}\n"
+    "\\sisetup{mode=math, reset-text-series=false, text-series-to-math=true, group-digits=none,\n"
+    "  retain-explicit-plus=true, table-align-text-after=false}\n"
+)
 
 
 def latex(*tables: Table) -> str:
-    r"""One `table*` per panel with its own notes. Needs \usepackage{booktabs}; best bold, second underlined."""
-    floats = (_float(t, panel, at) for t in tables for at, panel in enumerate(panels(t, COLUMN_LIMIT)))
-    return PREAMBLE + "\n".join(floats)
+    r"""One `table*` per panel with its own notes, cut for a two-column article's page and, where that is too wide for a
+    one-column article, once more for such a text; TeX takes the layout that fits. Needs booktabs and siunitx 3."""
+    narrow, wide = ("\n".join(f for table in tables for f in _floats(table, width)) for width in (NARROW, WIDE))
+    if narrow == wide:
+        return PREAMBLE + wide
+    choice = rf"\ifdim\textwidth<{WIDE:.0f}pt\relax"
+    return PREAMBLE + TWO_LAYOUTS.format(wide=WIDE) + f"{choice}\n{narrow}\\else\n{wide}\\fi\n"
 
 
-def _float(table: Table, panel: Panel, at: int) -> str:
-    caveat = rf" \textbf{{{escape(table.caveat)}}}" if table.caveat else ""
-    title = escape(table.title) + (", continued" if at else "")
-    legend = f"Best {table.subject} bold, second underlined, -- missing." if at == 0 else ""
-    return (
-        "\\begin{table*}[t]\n\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}\n"
-        f"\\caption{{{title}.{caveat} {legend}}}\\smallskip\n"
-        f"{_tabular(panel, table.corner)}\n\\par\\smallskip\n{_notes(table, panel, at)}\\end{{table*}}\n"
-    )
+def _floats(table: Table, width: float) -> Iterator[str]:
+    first = True
+    for panel in panels(table, lambda columns: _width(table, columns) <= width):
+        for part in _pages(table, panel, width):
+            yield _Float(table, part, first, _marks(part)).text
+            first = False
 
 
-def escape(text: str) -> str:
-    """Text that TeX prints as it is: every special character escaped, characters without a glyph shown as a question
-    mark, no line break that could end a paragraph or a comment."""
-    return "".join(ESCAPES.get(c, c if _printable(c) else "?") for c in " ".join(text.split()))
+def _width(table: Table, columns: tuple[Column, ...]) -> float:
+    """The printed width of these columns, in points."""
+    slots = _slots(columns, table.rows)
+    total = _names_width(table.rows, table.corner)
+    for group in groups(columns):
+        own = sum(slots[column.key].width + GAP for column in group.columns)
+        total += max(own, min(GROUP, text_width(group.title, SIZE)) + GAP)
+    return total
 
 
-def _printable(character: str) -> bool:
-    """Whether the default fonts have the character: ASCII, and the western letters that TeX composes."""
-    return bool(
-        re.match(
-            r"[\x20-\x7e\u00c0-\u00cf\u00d1-\u00d6\u00d8-\u00dd\u00df-\u00ef\u00f1-\u00f6\u00f8-\u00fd]", character
-        )
-    )
+def _slots(columns: tuple[Column, ...], rows: tuple[TableRow, ...]) -> dict[str, Slot]:
+    return {c.key: Slot(c, tuple(row.cells.get(c.key) for row in rows)) for c in columns}
 
 
-def _tabular(panel: Panel, corner: str) -> str:
-    """The row's name, then the panel's columns."""
-    alignment = "l" + "".join("l" if not column.group else "c" for column in panel.columns)
-    lines = [rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}", r"\toprule"]
-    lines += [*_group_heads(panel.columns), *_heads(panel.columns, corner)]
-    previous = None
-    for row in panel.rows:
-        lines.append(r"\midrule" if row.role != previous else r"\addlinespace[1pt]")
-        previous = row.role
-        lines += _two_lines(*zip(_name(row), *(_cell(row.cells.get(c.key), c) for c in panel.columns), strict=True))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+def _names_width(rows: tuple[TableRow, ...], corner: str) -> float:
+    marks = max((len(row.footnotes) for row in rows), default=0)
+    return min(WORDS, max(text_width(corner, SIZE), widest([row.name for row in rows], SIZE))) + marks_width(marks)
+
+
+def _pages(table: Table, panel: Panel, width: float) -> Iterator[Panel]:
+    """The panel in as many parts as fit on a page each."""
+    texts = [table.footnotes[index] for index in used_notes(panel)] + list(table.missing)
+    left = HEIGHT - sum(lines(text, NOTE_SIZE, width) * NOTE_LINE for text in texts)
+    left -= 12 * lines(f"{table.title}, continued. {table.caveat}{LEGEND}", TITLE_SIZE, width)
+    slots = _slots(panel.columns, panel.rows).values()
+    heights = [
+        1 + 9.5 * lines(row.name, SIZE, WORDS) + 8 * (row.baseline or any(slot.lower(at) for slot in slots))
+        for at, row in enumerate(panel.rows)
+    ]
+    start, used = 0, 0.0
+    for at, height in enumerate(heights):
+        if at > start and used + height > left:
+            yield Panel(panel.columns, panel.rows[start:at])
+            start, used = at, 0.0
+        used += height
+    yield Panel(panel.columns, panel.rows[start:])
+
+
+def _marks(panel: Panel) -> Marks:
+    """Daggers for what stands at rows' names, couplings and caveats, then numbers from 1 for the others."""
+    used = used_notes(panel)
+    at_rows = [index for index in used if any(index in row.footnotes for row in panel.rows)]
+    signs = {index: SYMBOLS[at % len(SYMBOLS)] * (at // len(SYMBOLS) + 1) for at, index in enumerate(at_rows)}
+    others = [index for index in used if index not in signs]
+    return Marks(signs | {index: str(at) for at, index in enumerate(others, 1)})
+
+
+@dataclass(frozen=True)
+class _Float:
+    """One panel, or a page of it, as a float with its own notes."""
+
+    table: Table
+    panel: Panel
+    first: bool
+    marks: Marks
+
+    @property
+    def text(self) -> str:
+        table = self.table
+        caveat = rf" \textbf{{{escape(table.caveat)}}}" if table.caveat else ""
+        title = escape(table.title) + ("" if self.first else ", continued")
+        legend = LEGEND.format(table.subject) if self.first else ""
+        caption = f"\\caption{{{title}.{caveat}{legend}}}\\smallskip\n"
+        return f"{SETUP}{caption}{self._tabular()}\n\\par\\smallskip\n{self._notes()}\\end{{table*}}\n"
+
+    def _tabular(self) -> str:
+        """The row's name, then the panel's columns."""
+        slots = list(_slots(self.panel.columns, self.panel.rows).values())
+        kinds = "\n  ".join([self._names(), *(slot.alignment(self.marks) for slot in slots)])
+        rows = [rf"\begin{{tabular}}{{@{{}}{kinds}@{{}}}}", r"\toprule", *_group_heads(self.panel.columns)]
+        rows += self._heads(slots)
+        previous = None
+        for at, row in enumerate(self.panel.rows):
+            rows.append(r"\midrule" if row.role != previous else r"\addlinespace[1pt]")
+            previous = row.role
+            name = escape(row.name) + superscript(self.marks.at(row.footnotes))
+            upper = [name, *(slot.upper(at, self.marks) for slot in slots)]
+            lower = [small("baseline") if row.baseline else "", *(slot.lower(at) for slot in slots)]
+            rows += _two_lines(upper, lower)
+        return "\n".join([*rows, r"\bottomrule", r"\end{tabular}"])
+
+    def _names(self) -> str:
+        """The column type of the rows' names."""
+        long = widest([row.name for row in self.panel.rows], SIZE) > WORDS
+        width = _names_width(self.panel.rows, self.table.corner)
+        return rf">{{\raggedright\arraybackslash}}p{{{width:.0f}pt}}" if long else "l"
+
+    def _heads(self, slots: list[Slot]) -> list[str]:
+        symbols = [s.head + superscript(self.marks.at(s.column.footnotes)) for s in slots]
+        units = [small(escape(f"({s.column.unit})")) if s.column.unit else "" for s in slots]
+        braced = [
+            [f"{{{t}}}" if t and s.aligned else t for s, t in zip(slots, ts, strict=True)] for ts in (symbols, units)
+        ]
+        return _two_lines([escape(self.table.corner), *braced[0]], ["", *braced[1]])
+
+    def _notes(self) -> str:
+        used = sorted(used_notes(self.panel), key=lambda index: (not self.marks.at((index,)).startswith("$"), index))
+        notes = [f"{superscript(self.marks.at((index,)))} {escape(self.table.footnotes[index])}" for index in used]
+        notes += [f"Missing: {escape(text)}." for text in self.table.missing] if self.first else []
+        joined = "\\par\n".join(notes)
+        size = rf"\fontsize{{{NOTE_SIZE:.0f}}}{{{NOTE_LINE}}}\selectfont"
+        return f"\\parbox{{\\textwidth}}{{{size}\\raggedright\n{joined}}}\n" if notes else ""
 
 
 def _group_heads(columns: tuple[Column, ...]) -> list[str]:
     titles, rules, start = [""], [], 2
     for group in groups(columns):
         width = len(group.columns)
-        titles.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(group.title)}}}")
+        title = boxed(escape(group.title), group.title, GROUP)
+        titles.append(rf"\multicolumn{{{width}}}{{c}}{{{title}}}")
         rules += [rf"\cmidrule(lr){{{start}-{start + width - 1}}}"] if group.title else []
         start += width
     return [_cells(titles), "".join(rules)] if rules else []
 
 
-def _heads(columns: tuple[Column, ...], corner: str) -> list[str]:
-    heads = [(escape(c.symbol) + _sup(c.footnotes), escape(f"({c.unit})") if c.unit else "") for c in columns]
-    return _two_lines(*zip((escape(corner), ""), *heads, strict=True))
-
-
-def _name(row: TableRow) -> tuple[str, str]:
-    return escape(row.name) + _sup(row.footnotes), "baseline" if row.baseline else ""
-
-
-def _cell(cell: Cell | None, column: Column) -> tuple[str, str]:
-    """The figure, and its interval for the line below."""
-    text = escape(figure(cell, column))
-    if cell is None:
-        return text, ""
-    text = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}"}.get(cell.mark or "", text)
-    return text + _sup(cell.footnotes), escape(interval(cell, column))
-
-
-def _two_lines(upper: tuple[str, ...], lower: tuple[str, ...]) -> list[str]:
+def _two_lines(upper: list[str], lower: list[str]) -> list[str]:
     """A line of figures and, where there is anything to say, a small one close below."""
-    if not any(lower):
-        return [_cells(list(upper))]
-    small = [rf"{{\tiny {text}}}" if text else "" for text in lower]
-    return [_cells(list(upper)) + "[-1.5pt]", _cells(small)]
-
-
-def _sup(footnotes: tuple[int, ...]) -> str:
-    return rf"\textsuperscript{{{references(footnotes)}}}" if footnotes else ""
+    return [_cells(upper) + "[-1.5pt]", _cells(lower)] if any(lower) else [_cells(upper)]
 
 
 def _cells(cells: list[str]) -> str:
     # A cell that opens with a bracket would be taken for the optional argument of the \\ before it.
     return " & ".join(f"{{}}{cell}" if cell.startswith(("[", "*")) else cell for cell in cells) + r" \\"
-
-
-def _notes(table: Table, panel: Panel, at: int) -> str:
-    numbered = [(index + 1, table.footnotes[index]) for index in used_notes(panel)]
-    lines = [rf"\textsuperscript{{{number}}} {escape(text)}" for number, text in numbered]
-    lines += [rf"Missing: {escape(text)}." for text in table.missing] if at == 0 else []
-    joined = "\\par\n".join(lines)
-    return f"\\parbox{{\\textwidth}}{{\\scriptsize\\raggedright\n{joined}}}\n" if lines else ""

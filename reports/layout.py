@@ -1,6 +1,6 @@
 """How every renderer writes a figure, and how a wide table is cut into panels. Formats, decides nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -66,18 +66,32 @@ class Panel:
     rows: tuple[TableRow, ...]
 
 
-def panels(table: Table, limit: int = 99) -> tuple[Panel, ...]:
-    """The table cut where the columns' panel changes, and again before a group that would make a panel wider than
-    `limit` columns; a group is never split, and the factors stand beside the first group."""
+def panels(table: Table, fits: Callable[[tuple[Column, ...]], bool] = lambda columns: True) -> tuple[Panel, ...]:
+    """The table cut where the columns' panel changes, and again before a group with which a panel's columns no longer fit.
+    A group is only split where it does not fit alone, or beside the factors, which never stand alone."""
     packed: list[tuple[Column, ...]] = []
     for group in groups(table.columns):
         last = packed[-1] if packed else ()
-        same = bool(last) and last[-1].panel == group.columns[0].panel and len(last) + len(group.columns) <= limit
-        if same or (last and not last[-1].group):
-            packed[-1] += group.columns
+        joins = bool(last) and (not last[-1].group or last[-1].panel == group.columns[0].panel)
+        if joins and fits((*last, *group.columns)):
+            packed[-1] = (*last, *group.columns)
+        elif joins and not (last[-1].group and fits(group.columns)):
+            packed[-1:] = _filled((*last, *group.columns), fits)
         else:
-            packed.append(group.columns)
+            packed += _filled(group.columns, fits)
     return tuple(panel_of(table, columns) for columns in packed)
+
+
+def _filled(columns: tuple[Column, ...], fits: Callable[[tuple[Column, ...]], bool]) -> list[tuple[Column, ...]]:
+    """The columns in runs that fit, each as long as can be; the last column does not stand alone."""
+    runs: list[tuple[Column, ...]] = [()]
+    for column in columns:
+        if runs[-1] and not fits((*runs[-1], column)):
+            runs.append(())
+        runs[-1] += (column,)
+    if len(runs) > 1 and len(runs[-1]) == 1 < len(runs[-2]):
+        runs[-2:] = [runs[-2][:-1], (runs[-2][-1], *runs[-1])]
+    return runs
 
 
 def panel_of(table: Table, columns: tuple[Column, ...]) -> Panel:

@@ -4,29 +4,31 @@ Missing data: a missing value poisons its mean, is a dash, ranks last, and every
 taken over a part of a protocol's sequences. Blank is a figure that cannot exist for the row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ablations.study import Row
-from reports.accuracy import complete, protocol_block
+from harness.record import RunRecord
+from reports.accuracy import protocol_block
 from reports.block import Block
 from reports.costs import measured_block
+from reports.effects import complete, effects
 from reports.notes import Notes
 from reports.printed import paper_scale_block, published_block
 from reports.results import RowResult, StudyResult
-from reports.table import Cell, Column, Table, TableRow
-from trackers.spec import differences
+from reports.table import Cell, Column, Role, Table, TableRow
 
 ROLES = ("variant", "floor", "control")
 
 
 def pivot(result: StudyResult) -> Table:
     """The study's table: factors, each protocol, measured cost, size at paper scale, published figures."""
-    notes = Notes()
+    notes, found = Notes(), effects(result)
     at_row = {row.name: _row_notes(result, row, notes) for row in result.rows}
+    remarks = tuple(notes.add(text) for text in result.study.remarks)
     blocks = [
-        _factors(result),
-        *(protocol_block(result, facts, notes) for facts in result.protocols),
+        _factors(result, remarks),
+        *(protocol_block(result, facts, found, notes) for facts in result.protocols),
         measured_block(result, notes),
         paper_scale_block(result, notes),
         published_block(result, notes),
@@ -44,8 +46,10 @@ def pivot(result: StudyResult) -> Table:
     )
 
 
-def _factors(result: StudyResult) -> Block:
-    block = Block([Column(f"factor:{name}", name) for name in result.study.factors])
+def _factors(result: StudyResult, remarks: tuple[int, ...]) -> Block:
+    """What is varied; the study's remarks hang on the first column."""
+    names = list(result.study.factors)
+    block = Block([Column(f"factor:{name}", name, footnotes=remarks if name == names[0] else ()) for name in names])
     words = {row.name: row.cells for row in result.study.rows} | {
         row.name: row.cells for row in result.rows if row.cells
     }
@@ -62,14 +66,19 @@ def _order(result: StudyResult) -> list[str]:
     absent = [row.name for row in result.study.rows if row.name not in present]
     study = [row.name for row in result.study.rows]
     by_role = [row.name for role in ROLES for row in result.rows if row.role == role and row.name not in study]
-    return [*(name for name in study if name in present or name in absent), *by_role]
+    return [
+        *(name for name in study if name in present or name in absent),
+        *by_role,
+        *(row.name for row in result.cited),
+    ]
 
 
 def _row(name: str, result: StudyResult, blocks: list[Block], footnotes: tuple[int, ...]) -> TableRow:
     found = next((row for row in result.rows if row.name == name), None)
     cells = {key: cell for block in blocks for key, cell in block.cells.get(name, {}).items()}
     baseline = found.baseline if found else name == result.study.baseline_row.name
-    return TableRow(name, found.role if found else "variant", cells, baseline, footnotes)
+    other: Role = "cited" if any(cited.name == name for cited in result.cited) else "variant"
+    return TableRow(name, found.role if found else other, cells, baseline, footnotes)
 
 
 def _caveat(result: StudyResult) -> str:
@@ -86,11 +95,14 @@ def _row_notes(result: StudyResult, row: RowResult, notes: Notes) -> tuple[int, 
     )
     if row.role == "variant":
         texts += _coupled(result, row)
-    if row.record.failure is not None:
-        texts.append(f"Failed: {row.record.failure.summary}")
-    elif row.record.verdict == "trial":
+    texts += [f"Failed{_of_seed(row, record)}: {record.failure.summary}" for record in row.records if record.failure]
+    if any(record.verdict == "trial" for record in row.records):
         texts.append("Trial: trained from uncommitted or unknown code, not to be published.")
     return tuple(notes.add(text) for text in texts)
+
+
+def _of_seed(row: RowResult, record: RunRecord) -> str:
+    return f" (seed {record.asked.seed})" if len(row.records) > 1 else ""
 
 
 def _coupled(result: StudyResult, row: RowResult) -> list[str]:
@@ -98,8 +110,12 @@ def _coupled(result: StudyResult, row: RowResult) -> list[str]:
     asked: Row | None = next((r for r in result.study.rows if r.name == row.name), None)
     if asked is None:
         return []
-    changed = {field.split(".")[0] for field in differences(result.study.spec(asked), result.study.baseline_spec)}
-    return [f"Also differs in {c.field}: {c.reason}." for c in result.study.coupled if c.field.split(".")[0] in changed]
+    changed = result.study.differences(asked)
+    return [f"Also differs in {c.field}: {c.reason}." for c in result.study.coupled if _any_within(changed, c.field)]
+
+
+def _any_within(changed: Iterable[str], field: str) -> bool:
+    return any(name == field or name.startswith(f"{field}.") for name in changed)
 
 
 def _absent(result: StudyResult) -> Iterator[str]:
@@ -114,10 +130,12 @@ def _absent(result: StudyResult) -> Iterator[str]:
 
 
 def _reason(row: RowResult, protocol: str) -> str:
-    if row.record.failure is not None:
-        return f"failed: {row.record.failure.summary}"
+    for record in row.records:
+        if record.failure is not None:
+            return f"failed{_of_seed(row, record)}: {record.failure.summary}"
     if found := row.protocols.get(protocol):
-        return f"{len(found.tallies)} of {found.expected} sequences"
+        done = [f"{len(tallies)} of {found.expected} sequences" for tallies in found.seeds]
+        return done[0] if len(done) == 1 else "; ".join(f"seed {i}: {text}" for i, text in enumerate(done))
     return "not evaluated"
 
 

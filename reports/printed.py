@@ -1,15 +1,17 @@
 """Ours at the published size beside what the paper prints, and a footnote wherever the two differ."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ablations.published import Source
 from harness.metrics import METRICS
 from harness.record import PaperScale
+from reports.accuracy import row_value
 from reports.block import NOT_APPLICABLE, Block
-from reports.discrepancies import note_discrepancies, printed_figures, printed_of
+from reports.discrepancies import Printed, note_discrepancies, printed
+from reports.effects import complete
 from reports.notes import Notes
-from reports.results import StudyResult
+from reports.results import ProtocolFacts, ProtocolResult, StudyResult
 from reports.table import Cell, Column
 
 CONVENTIONS = (
@@ -57,25 +59,89 @@ def paper_scale_block(result: StudyResult, notes: Notes) -> Block:
 
 
 def published_block(result: StudyResult, notes: Notes) -> Block:
-    """The paper's own columns; empty where the paper prints nothing for this study."""
+    """The paper's own columns, and how far ours are from them where the two compare; empty where nothing is printed."""
     block = Block()
-    found = {row.name: entry for row in result.rows if (entry := printed_of(result, row))}
-    keys = dict.fromkeys(key for entry, _ in found.values() for key in printed_figures(entry))
-    at_column, at_row = notes.shared({name: _source_note(source) for name, (_, source) in found.items()})
-    for key in keys:
-        symbol, unit, divisor = _heading(key)
-        for row in result.rows:
-            if entry := found.get(row.name):
-                value = printed_figures(entry[0]).get(key)
-                cell = Cell(None if value is None else value / divisor, footnotes=at_row.get(row.name, ()))
-                block.put(row.name, f"published_{key}", cell)
-            elif row.role != "variant":
-                block.put(row.name, f"published_{key}", NOT_APPLICABLE)
-        note = "as printed in the paper, not measured here"
-        block.columns.append(
-            Column(f"published_{key}", symbol, unit, 1, None, "published", note, "cost", footnotes=at_column)
-        )
+    found = {name: of for name in _names(result) if (of := printed(result.study.name, name))}
+    for key in _keys(result, found):
+        _published_column(result, key, {name: of[key] for name, of in found.items() if key in of}, block, notes)
+        if ":" in key:
+            _gap_column(result, key, found, block, notes)
     return block
+
+
+def _names(result: StudyResult) -> list[str]:
+    """Variants and cited trackers."""
+    return [row.name for row in result.study.rows] + [row.name for row in result.cited]
+
+
+def _keys(result: StudyResult, found: Mapping[str, Mapping[str, Printed]]) -> list[str]:
+    """What is printed for any row: metrics by the study's protocols, then the rest."""
+    known = dict.fromkeys(key for of in found.values() for key in of)
+    order = {name: number for number, name in enumerate(result.study.protocols)}
+    metrics = [key for key in known if ":" in key]
+    metrics.sort(key=lambda key: (order.get(key.split(":")[0], len(order)), list(METRICS).index(key.split(":")[1])))
+    return metrics + [name for name in FIGURES if name in known]
+
+
+def _published_column(result: StudyResult, key: str, found: dict[str, Printed], block: Block, notes: Notes) -> None:
+    protocol, _, metric = key.rpartition(":")
+    symbol, unit, divisor, decimals = _heading(metric)
+    at_column, at_row = notes.shared({name: _source_note(one.source) for name, one in found.items()})
+    for name, one in found.items():
+        own = (notes.add(f"Printed for {name}: {one.entry.note}."),) if one.entry.note else ()
+        cell = Cell(one.value / divisor, footnotes=(*at_row.get(name, ()), *own))
+        block.put(name, f"published_{key}", cell)
+    for row in result.rows:
+        if row.role != "variant":
+            block.put(row.name, f"published_{key}", NOT_APPLICABLE)
+    group = f"published, {protocol}" if protocol else "published"
+    note = "as printed in the paper, not measured here"
+    column = Column(f"published_{key}", symbol, unit, decimals, None, group, note, "published", footnotes=at_column)
+    block.columns.append(column)
+
+
+GAP = (
+    "Ours minus printed, where both mean the same: the profile runs at the paper's size on the paper's data, or the"
+    " figure is recomputed from the printed tracker's own raw results."
+)
+
+
+def _gap_column(
+    result: StudyResult, key: str, found: Mapping[str, Mapping[str, Printed]], block: Block, notes: Notes
+) -> None:
+    protocol, _, metric = key.rpartition(":")
+    facts = next((one for one in result.protocols if one.name == protocol), None)
+    if facts is None or metric not in facts.metrics:
+        return
+    theirs = {name: of[key].value for name, of in found.items() if key in of}
+    ours = {name: value for name in theirs if (value := _comparable(result, name, facts, metric)) is not None}
+    gaps = {name: METRICS[metric].scale * value - theirs[name] for name, value in ours.items()}
+    if not gaps:
+        return
+    for row in result.rows:
+        block.put(row.name, f"gap_{key}", NOT_APPLICABLE if row.role != "variant" else Cell())
+    for name in _names(result):
+        block.put(name, f"gap_{key}", Cell(gaps[name]) if name in gaps else NOT_APPLICABLE)
+    symbol, unit = f"{METRICS[metric].symbol} gap", "points"
+    group, note = f"published, {protocol}", f"ours minus printed {METRICS[metric].symbol}"
+    block.columns.append(
+        Column(f"gap_{key}", symbol, unit, 1, None, group, note, "published", signed=True, footnotes=(notes.add(GAP),))
+    )
+
+
+def _comparable(result: StudyResult, name: str, facts: ProtocolFacts, metric: str) -> float | None:
+    """Our figure for a row where it means what the printed one means, a share; None otherwise."""
+    for cited in result.cited:
+        if cited.name == name:
+            return _share(cited.protocols.get(facts.name), facts, metric)
+    row = next((one for one in result.rows if one.name == name), None)
+    if row is None or not result.profile.comparable_with_paper:
+        return None
+    return _share(complete(row, facts), facts, metric)
+
+
+def _share(found: ProtocolResult | None, facts: ProtocolFacts, metric: str) -> float | None:
+    return None if found is None else row_value(found, facts, metric)
 
 
 def _source_note(source: Source) -> str:
@@ -85,8 +151,20 @@ def _source_note(source: Source) -> str:
     return f"Published, {trust}: {source.title}; {source.data}. Not measured here."
 
 
-def _heading(key: str) -> tuple[str, str, float]:
-    """Symbol, unit and divisor of a published figure; metrics are printed in percent already."""
+FIGURES = {
+    "epochs": ("Epochs", "", 1.0, 0),
+    "params": ("Params", "M", 1e6, 1),
+    "trainable": ("Trainable", "M", 1e6, 1),
+    "flops": ("FLOPs", "G", 1e9, 1),
+    "fps": ("FPS", "frames/s", 1.0, 0),
+    "gpu_hours": ("Training", "GPU h", 1.0, 1),
+    "memory": ("Memory", "GB", 1e9, 1),
+}
+"""Printed figures that are no metrics: symbol, unit, divisor, decimals."""
+
+
+def _heading(key: str) -> tuple[str, str, float, int]:
+    """Symbol, unit, divisor and decimals of a published figure; metrics are printed in percent already."""
     if key in METRICS:
-        return METRICS[key].symbol, METRICS[key].unit, 1.0
-    return {"params": ("Params", "M", 1e6), "flops": ("FLOPs", "G", 1e9)}.get(key, (key, "", 1.0))
+        return METRICS[key].symbol, METRICS[key].unit, 1.0, METRICS[key].decimals
+    return FIGURES[key]

@@ -34,11 +34,13 @@ class RunFacts:
 def runs(result: StudyResult) -> list[RunFacts]:
     """Every distinct run of the study, in the table's order."""
     by_run: dict[str, list[int]] = {}
+    records = {record.asked.fingerprint: record for row in result.rows for record in row.records}
     for index, row in enumerate(result.rows):
-        by_run.setdefault(row.record.asked.fingerprint, []).append(index)
+        for record in row.records:
+            by_run.setdefault(record.asked.fingerprint, []).append(index)
     return [
-        _facts(result.rows[indices[0]].record, tuple(result.rows[i].name for i in indices))
-        for indices in by_run.values()
+        _facts(records[run], tuple(result.rows[i].name for i in dict.fromkeys(indices)))
+        for run, indices in by_run.items()
     ]
 
 
@@ -95,10 +97,9 @@ def versions(found: list[RunFacts]) -> dict[str, list[str]]:
 
 def profile_facts(profile: Profile) -> dict[str, str]:
     """The profile in words: what was trained, on what, how long."""
-    recipe, data = profile.recipe, profile.data
     facts = {"profile": f"{profile.name}: {profile.description}"}
-    facts["recipe"] = ", ".join(f"{name} {value}" for name, value in recipe.model_dump().items())
-    facts["training data"] = ", ".join(f"{name} {value}" for name, value in data.model_dump().items())
-    if profile.scale is not None:
-        facts["scale"] = ", ".join(f"{name} {value}" for name, value in profile.scale.model_dump().items())
+    parts = {"recipe": profile.recipe, "training data": profile.data, "scale": profile.scale}
+    for title, part in parts.items():
+        if part is not None:
+            facts[title] = ", ".join(f"{name} {value}" for name, value in part.model_dump().items())
     return facts

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ablations.study import Study
 from harness.metrics import Dialect, Tally
-from harness.record import PaperScale, RunRecord
+from harness.record import PaperScale, RunRecord, Verdict
 from harness.spec import Profile
 from reports.table import Role
 
@@ -16,12 +16,13 @@ from reports.table import Role
 class ProtocolResult:
     """One row on one protocol. tallies: sequence name to its tally, of the first seed; expected: how many sequences the
     protocol has; boxes: sequence name to predicted boxes (N, 4), of the first seed; more_seeds: the tallies of every
-    further seed."""
+    further seed; seconds: wall time of tracking it, of the first seed, None where that is not known."""
 
     tallies: dict[str, Tally]
     expected: int
     boxes: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     more_seeds: tuple[dict[str, Tally], ...] = ()
+    seconds: float | None = None
 
     @property
     def seeds(self) -> tuple[dict[str, Tally], ...]:
@@ -49,6 +50,12 @@ class RowResult:
     def records(self) -> tuple[RunRecord, ...]:
         """The record of every run behind the row."""
         return (self.record, *self.more_records)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of its runs'."""
+        found = {record.verdict for record in self.records}
+        return "failed" if "failed" in found else "trial" if "trial" in found else "publishable"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from reports.latex import latex
 from reports.score_failures import failure_table
 from reports.score_figures import score_pictures
 from reports.score_json import as_text, results_document
-from reports.score_sequences import attribute_table, hardest_table, sequence_table
+from reports.score_sequences import attribute_table, hardest_table, sequence_file, sequence_table
 from reports.score_table import Gains, dialect_tables, flattering, incompleteness, score_table, standing
 from reports.table import Table
 
@@ -68,7 +68,7 @@ def score_page(scored: Scored, compare: tuple[str, str] | None = None) -> dict[s
         "table.tex": latex(*tables.in_print()),
         "table.md": "\n".join(markdown(table) for table in tables.in_print()),
         "table.csv": comma_separated(tables.scores),
-        "sequences.csv": comma_separated(tables.sequences),
+        "sequences.csv": comma_separated(sequence_file(scored, tables.sequences)),
         "results.json": as_text(document),
     }
     files = {name: text.encode() for name, text in texts.items()}

@@ -136,6 +136,25 @@ def hardest_table(whole: Table) -> Table:
     return replace(whole, title=title, rows=whole.rows[:HARDEST])
 
 
+def sequence_file(scored: Scored, whole: Table) -> Table:
+    """The table by sequence for a program: with incomplete trackers, a column names those without a whole result."""
+    lacking = [tracker for tracker in standing(scored) if not scored.complete(tracker)]
+    if not lacking:
+        return whole
+    rows = [
+        replace(
+            row,
+            cells={**row.cells, ":incomplete": Cell(text=_names([t for t in lacking if row.name not in t.tallies]))},
+        )
+        for row in whole.rows
+    ]
+    return replace(whole, columns=(*whole.columns, Column(":incomplete", "Incomplete")), rows=tuple(rows))
+
+
+def _names(trackers: Sequence[TrackerScores]) -> str:
+    return "; ".join(tracker.name for tracker in trackers)
+
+
 def _sequence_row(
     sequence: SequenceInfo, mean: float | None, found: Mapping[str, Mapping[str, float]], metric: Metric
 ) -> TableRow:

@@ -6,8 +6,8 @@ are one matrix product. Intervals are the 95 % BCa intervals (bias-corrected and
 `RESAMPLES` resamples with a fixed seed: the same input gives the same interval. A difference of two rows is resampled
 jointly, the same sequences for both (paired), which cancels how hard the sequences are.
 
-What an interval covers: other sequences of the same kind. It does not cover another training seed: one run per row. A
-second level is a statistic whose multiplicities also weigh runs; nothing else here would change.
+What an interval covers: other sequences of the same kind. It does not cover another training seed; `reports.variance`
+does, for rows of several seeds, and comes back to this module for rows of one. docs/statistics.md says what was measured.
 """
 
 from collections.abc import Callable
@@ -22,25 +22,39 @@ Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
 """Multiplicities (R, n) to values (R,)."""
 
+Sample = tuple[Floats, Floats]
+"""Numerators and weights of one row, both (S, n): S training seeds by n sequences; (n,) counts as one seed."""
+
 RESAMPLES = 4000
 SEED = 20240229
 LEVEL = 0.95
+FEWEST_SEQUENCES = 4
+"""Below this many a bootstrap interval is little more than the smallest and the largest value, and no p value is given."""
 _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, its 95 % interval (None with fewer than two sequences) and the number of sequences."""
+    """A figure, its 95 % interval (None with fewer than two sequences) and the number of sequences. seeds: trainings per
+    row that the interval covers, 1 where it does not cover seeds; p: two-sided p value that a difference is 0, not yet
+    corrected for the number of comparisons, None where there is none."""
 
     value: float
     low: float | None
     high: float | None
     n: int
+    seeds: int = 1
+    p: float | None = None
+
+
+def quotient(numerators: Floats, weights: Floats) -> Floats:
+    """numerators / weights, elementwise; NaN where a weight is 0."""
+    return np.divide(numerators, weights, out=np.full_like(numerators, np.nan), where=weights > 0)
 
 
 def ratio(numerators: Floats, weights: Floats) -> Statistic:
     """The statistic sum(numerators) / sum(weights) of the drawn sequences; NaN where the weights sum to 0."""
-    return lambda drawn: _quotient(drawn @ numerators, drawn @ weights)
+    return lambda drawn: quotient(drawn @ numerators, drawn @ weights)
 
 
 def ratio_estimate(numerators: Floats, weights: Floats, resamples: int = RESAMPLES, seed: int = SEED) -> Estimate:
@@ -63,14 +77,29 @@ def paired_difference(
 
 def estimate(statistic: Statistic, n: int, resamples: int = RESAMPLES, seed: int = SEED) -> Estimate:
     """Value and BCa interval of any statistic of n sequences. The value is NaN where the statistic is."""
-    value = float(statistic(np.ones((1, n)))[0]) if n else float("nan")
+    value = _whole(statistic, n)
     if n < 2 or not np.isfinite(value):
         return Estimate(value, None, None, n)
-    drawn = statistic(multiplicities(n, resamples, seed))
-    drawn = drawn[np.isfinite(drawn)]
-    left_out = statistic(np.ones((n, n)) - np.eye(n))
-    low, high = np.quantile(drawn, _bca_levels(drawn, value, left_out))
+    drawn = _drawn(statistic, n, resamples, seed)
+    low, high = np.quantile(drawn, _bca_levels(*_bias_and_acceleration(statistic, n, drawn, value)))
     return Estimate(value, float(low), float(high), n)
+
+
+def inverted(statistic: Statistic, n: int, resamples: int = RESAMPLES, seed: int = SEED) -> float | None:
+    """Two-sided p value that the statistic is 0: one minus the level of the widest BCa interval that leaves 0 out.
+
+    Davison & Hinkley (1997), section 5.3 solved for the level. Never below about 1 / resamples. None where there is no
+    interval.
+    """
+    value = _whole(statistic, n)
+    if n < 2 or not np.isfinite(value):
+        return None
+    drawn = _drawn(statistic, n, resamples, seed)
+    bias, acceleration = _bias_and_acceleration(statistic, n, drawn, value)
+    below = ((drawn < 0).mean() + (drawn <= 0).mean()) / 2
+    away = _NORMAL.inv_cdf(float(np.clip(below, 0.5 / len(drawn), 1 - 0.5 / len(drawn)))) - bias
+    stretch = 1 + acceleration * away
+    return 2 * _NORMAL.cdf(-abs(away / stretch - bias)) if stretch > 0 else 0.0
 
 
 def curve_band(numerators: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
@@ -109,22 +138,32 @@ def multiplicities(n: int, resamples: int, seed: int) -> Floats:
     return drawn
 
 
-def _bca_levels(drawn: Floats, value: float, left_out: Floats) -> tuple[float, float]:
-    """The quantiles of the resampled values that bound the interval; the plain ones where BCa is not defined."""
-    plain = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+def _whole(statistic: Statistic, n: int) -> float:
+    return float(statistic(np.ones((1, n)))[0]) if n else float("nan")
+
+
+def _drawn(statistic: Statistic, n: int, resamples: int, seed: int) -> Floats:
+    values = statistic(multiplicities(n, resamples, seed))
+    return values[np.isfinite(values)]
+
+
+def _bias_and_acceleration(statistic: Statistic, n: int, drawn: Floats, value: float) -> tuple[float, float]:
+    """Efron's z0 and a; both 0, which makes the interval the percentile one, where BCa is not defined."""
     below = float(((drawn < value).mean() + (drawn <= value).mean()) / 2)
+    left_out = statistic(np.ones((n, n)) - np.eye(n))
     away = left_out.mean() - left_out
     spread = float((away**2).sum() ** 1.5)
     if not 0 < below < 1 or not np.isfinite(spread) or spread == 0:
-        return plain
-    bias, acceleration = _NORMAL.inv_cdf(below), float((away**3).sum()) / (6 * spread)
-    return _corrected(plain[0], bias, acceleration), _corrected(plain[1], bias, acceleration)
+        return 0.0, 0.0
+    return _NORMAL.inv_cdf(below), float((away**3).sum()) / (6 * spread)
+
+
+def _bca_levels(bias: float, acceleration: float) -> tuple[float, float]:
+    """The quantiles of the resampled values that bound the interval."""
+    low, high = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    return _corrected(low, bias, acceleration), _corrected(high, bias, acceleration)
 
 
 def _corrected(level: float, bias: float, acceleration: float) -> float:
     shifted = bias + _NORMAL.inv_cdf(level)
     return _NORMAL.cdf(bias + shifted / (1 - acceleration * shifted))
-
-
-def _quotient(numerators: Floats, weights: Floats) -> Floats:
-    return np.divide(numerators, weights, out=np.full_like(numerators, np.nan), where=weights > 0)

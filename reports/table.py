@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from reports.significance import SIGNIFICANT
+
 
 @dataclass(frozen=True)
 class Column:
@@ -19,7 +21,7 @@ class Column:
     better: Literal["higher", "lower"] | None = None
     group: str = ""
     note: str = ""
-    panel: Literal["", "accuracy", "cost"] = ""
+    panel: Literal["", "accuracy", "cost", "published"] = ""
     signed: bool = False
     footnotes: tuple[int, ...] = ()
 
@@ -29,8 +31,8 @@ class Cell:
     """One figure, already in the column's unit. value None is a dash; text replaces the number where a cell is words.
 
     low, high: 95 % interval (for FPS the range that the column's note names); n: how many sequences; rank: 1 best and 2
-    second among the variants, missing values last; delta: difference to the baseline with its own interval, and whether
-    that interval excludes 0; footnotes: indices into Table.footnotes. text "" is a figure that cannot exist for the row.
+    second among the variants, missing values last; delta: difference to the baseline with its own interval, and p, its
+    p value; footnotes: indices into Table.footnotes. text "" is a figure that cannot exist for the row.
     """
 
     value: float | None = None
@@ -42,14 +44,16 @@ class Cell:
     delta: float | None = None
     delta_low: float | None = None
     delta_high: float | None = None
+    p: float | None = None
     footnotes: tuple[int, ...] = ()
 
     @property
     def resolved(self) -> bool | None:
-        """Whether the difference to the baseline's 95 % interval excludes 0; None without a difference."""
+        """Whether the difference to the baseline is told from chance: by its p value, already corrected for the number of
+        comparisons, where it has one, else by its 95 % interval; None without a difference."""
         if self.delta_low is None or self.delta_high is None:
             return None
-        return not self.delta_low <= 0 <= self.delta_high
+        return not self.delta_low <= 0 <= self.delta_high if self.p is None else self.p < SIGNIFICANT
 
     @property
     def mark(self) -> Literal["best", "second"] | None:
@@ -59,7 +63,7 @@ class Cell:
         return "best" if self.rank == 1 else "second" if self.rank == 2 else None
 
 
-Role = Literal["variant", "floor", "control"]
+Role = Literal["variant", "floor", "control", "cited"]
 
 
 @dataclass(frozen=True)

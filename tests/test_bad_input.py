@@ -86,7 +86,9 @@ def test_misspelt_names_of_single_things_offer_the_nearest(store: Path) -> None:
         assert "did you mean" in done.stderr
         assert done.stdout == ""
     assert "did you mean mini" in refusal(store, "pretrain", "minni")
-    assert "no run in the store is called 'nothing'" in refusal(store, "evaluate", "nothing", "--protocol", "synthetic")
+    message = refusal(store, "evaluate", "nothing", "--protocol", "synthetic")
+    assert "holds no run: `python -m harness run STUDY`" in message
+    assert not store.exists()
 
 
 @pytest.mark.usefixtures("no_workers")

@@ -265,6 +265,24 @@ def test_what_only_tells_starts_without_torch(words: list[str], tmp_path: Path) 
         assert "heavy=[]" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["score", "run"])
+def test_help_imports_nothing_of_what_the_command_does(command: str) -> None:
+    """Half a second is the target; what takes it is imports, and the specifications alone are a tenth of a second."""
+    code = (
+        "import sys\n"
+        "from harness.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    ours = ('ablations.', 'trackers.spec', 'datasets.protocols', 'harness.scoring', 'numpy', 'torch')\n"
+        "    sys.stderr.write(str([m for m in sys.modules if m.startswith(ours)]))\n"
+    )
+    words = [sys.executable, "-c", code, command, "--help"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == "[]"
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_has_help_with_an_example(command: list[str]) -> None:
     done = invoke(*command, "--help")
@@ -279,6 +297,15 @@ def test_the_overview_lists_every_command() -> None:
     listed = {words[1] for line in overview.stdout.splitlines() if len(words := line.split()) > 2}
     assert {command[0] for command in COMMANDS} <= listed
     assert {"list", "show", "plan", "run", "report", "cost", "doctor", "pretrain"} <= listed
+
+
+@pytest.mark.parametrize("name", ["got10k", "trackingnet", "otb"])
+def test_a_protocol_is_shown_with_the_rules_that_are_called_like_it(name: str) -> None:
+    document = said("show", name)
+    assert (document["protocol"], document["dialect"]["dialect"]) == (name, name)
+    assert "denominator" in document["dialect"]
+    assert "denominator" in invoke("show", name).stdout
+    assert invoke("show", "nothing-like-it").stderr.count(f" {name},") == 1
 
 
 @pytest.mark.parametrize("kind", ["studies", "trackers", "protocols", "dialects", "datasets", "profiles"])

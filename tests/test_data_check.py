@@ -1,5 +1,6 @@
 """`data check`: every part of a data set that is there is verified, and what is missing is said with what to do."""
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,13 @@ def test_all_that_is_wrong_comes_in_one_message(root: Path) -> None:
     assert said.startswith("2 problems")
     assert "frame number 1 is missing" in said
     assert "GOT-10k_Test_000001/groundtruth.txt, line 1: 4 numbers wanted" in said
+
+
+def test_a_hostile_archive_is_refused_once(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "lasot.zip", "w") as archive:
+        archive.writestr("../groundtruth.txt", boxes(3))
+    assert "problems" not in (said := _message(f"lasot={tmp_path / 'lasot.zip'}"))
+    assert said.count("leads out of it") == 1
 
 
 def test_nothing_of_the_data_set_is_an_error(tmp_path: Path) -> None:

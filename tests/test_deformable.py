@@ -231,7 +231,9 @@ def test_prediction_puts_each_query_at_its_tokens_cell() -> None:
     score_map, boxes = head.predict(output)
     for b in range(3):
         for q, cell in enumerate(output.cells[b].tolist()):
-            assert score_map[b, cell // GRID, cell % GRID] == output.layers.logits[-1, b, q].sigmoid()
+            torch.testing.assert_close(
+                score_map[b, cell // GRID, cell % GRID], output.layers.logits[-1, b, q].sigmoid()
+            )
             expected = cxcywh_to_xyxy(output.layers.boxes[-1, b, q])
             torch.testing.assert_close(boxes[b, cell // GRID, cell % GRID], expected)
     empty = score_map == 0

@@ -131,7 +131,7 @@ def test_data_that_are_not_here_are_planned_by_the_official_list(tmp_path: Path)
     assert "59035 frames" in done.stdout
     assert "track 380 sequences" in done.stdout
     assert "give --data lasot=PATH" in done.stdout
-    assert "2 data sets are missing" in done.stderr
+    assert "2 missing" in done.stderr
     run = invoke("run", *words[1:])
     assert run.exit_code == 2, "and run refuses as before"
     assert "give --data lasot=PATH" in run.stderr

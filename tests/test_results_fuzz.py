@@ -106,6 +106,14 @@ def test_broken_files_are_reported_by_file_and_line(
         assert fault.sequence == "a"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_another_encoding_is_called_by_its_name(tmp_path: Path, encoding: str) -> None:
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (tmp_path / "a.txt").write_bytes((mark + GOOD.decode()).encode(encoding))
+    first = open_results("x", tmp_path, ["a"]).read("a", FRAMES).faults[0].message
+    assert "line 1: UTF-16 text, save it as UTF-8; " in first
+
+
 def test_many_faults_are_counted_and_their_rows_are_nan(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"1,2,-3,4\n5,6,7,8\n" * 50)
     found = open_results("x", tmp_path, ["a"]).read("a", 100)

@@ -1,5 +1,6 @@
 """Raw result files: every layout is recognised, what is written reads back, and whatever is ambiguous is refused."""
 
+import json
 import os
 import pickle
 import zipfile
@@ -156,6 +157,53 @@ def test_folders_without_end_are_given_up(tmp_path: Path) -> None:
     (tmp_path / "in").symlink_to(tmp_path)
     with pytest.raises(DataError, match=f"deeper than {DEEPEST} folders"):
         open_results("x", tmp_path, NAMES)
+
+
+RUN = {"res": [[1, 2, 3, 4], [5.0, 6, 7, 8]], "type": "rect", "fps": 4}
+
+
+@pytest.mark.parametrize("place", [as_it_lies, packed])
+@pytest.mark.parametrize(
+    "content", [RUN, [RUN], [{"res": RUN["res"], "resType": "rect"}], {"res": RUN["res"], "fps": -1}]
+)
+def test_otbs_json_is_read_with_its_speed(tmp_path: Path, content: object, place: Callable[[Path], Path]) -> None:
+    lay(tmp_path / "root", "Struck/{}.json", json.dumps(content))
+    (tmp_path / "root/Struck/settings.json").write_text("{}")
+    results = open_results("Struck", place(tmp_path / "root"), NAMES)
+    assert (results.layout, results.unknown()) == ("OTB toolkit", ())
+    found = results.read("cat-12", 2)
+    assert (found.boxes.tolist(), found.faults) == (WANTED, ())
+    timed = '"fps": 4' in json.dumps(content)
+    assert (None if found.seconds is None else found.seconds.tolist()) == ([0.25, 0.25] if timed else None)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "told"),
+    [
+        (
+            '{"res": [[1, 2, 3, 4], [5, 6, 7]], "type": "rect"}',
+            "not numbers",
+            "line 2: 4 numbers wanted, this line has 3",
+        ),
+        ('{"res": [[1, 2, 3, 4], [5, 6, "a\\nb", 8]]}', "not numbers", "line 2: 4 finite numbers"),
+        ('{"res": [[1, 2, 3, 4], []]}', "not numbers", "line 2: "),
+        ('{"res": [[1, 2, 3, 4]]}', "short", "line 1: "),
+        ('{"res": [[1, 2, -3, 4], [1, 2, 3, 4]]}', "negative", "line 1: "),
+        ('{"res": []}', "empty", "is empty"),
+        ('{"res": [[1, 2], [3, 4]], "type": "ivtAff"}', "unreadable", "type 'ivtAff'"),
+        ("[]", "unreadable", "does not hold one run"),
+        ("[1, 2]", "unreadable", "does not hold one run"),
+        ('{"res": 1}', "unreadable", "does not hold one run"),
+        ('{"res": [[1, 2', "unreadable", "is no JSON"),
+        ("[" * 100000, "unreadable", "is no JSON"),
+    ],
+)
+def test_broken_json_is_a_fault_of_its_file(tmp_path: Path, content: str, kind: str, told: str) -> None:
+    lay(tmp_path, "{}.json", content)
+    (fault,) = open_results("x", tmp_path, NAMES).read("dog-3", 2).faults
+    assert fault.kind == kind
+    assert fault.message.startswith(f"{tmp_path / 'dog-3.json'}") and told in fault.message
+    assert fault.message.isprintable() and len(fault.message) < 400
 
 
 @pytest.mark.parametrize("prefix", ["uav_", "nfs_", "tpl_"])
@@ -350,7 +398,7 @@ def test_what_is_written_reads_back(
             assert found.seconds is not None and (found.seconds == seconds).all()
 
 
-@pytest.mark.parametrize("layout", ["pysot", "got10k-ope", "pytracking"])
+@pytest.mark.parametrize("layout", ["pysot", "got10k-ope", "pytracking", "otb"])
 def test_otbs_names_survive_each_toolkits_spelling(tmp_path: Path, layout: str) -> None:
     names = ("Jogging_1", "Jogging_2", "Skating2_1", "Human4_2", "Bolt")
     results: list[Tracked] = [(name, [[float(i), 0, 1, 1]], 1.0) for i, name in enumerate(names)]
@@ -368,6 +416,8 @@ PATHS = {
     "lasot-toolkit": ("lasot", ["T_tracking_result/car1.txt"]),
     "got10k": ("got10k-val", ["GOT-10k/T/car1/car1_001.txt", "GOT-10k/T/car1/car1_time.txt"]),
     "got10k-ope": ("nfs", ["NfS/30/T/car1.txt", "NfS/30/T/times/car1_time.txt"]),
+    "lorat": ("nfs", ["T/nfs_car1.txt"]),
+    "otb": ("otb", ["T/car1.json"]),
     "trackingnet": ("trackingnet", ["T/car1.txt"]),
 }
 
@@ -378,7 +428,11 @@ def test_files_lie_where_the_toolkit_looks(tmp_path: Path, layout: str) -> None:
     out = tmp_path / "out"
     write_results(layout, out, "T", [("car1", [[1.5, 2, 3, 4.25]], [0.5])], dataset=dataset, origin=1)
     assert sorted(str(f.relative_to(out)) for f in out.rglob("*") if f.is_file()) == files
-    separator = "\t" if layout in ("pytracking", "ostrack") else ","
+    if layout == "otb":
+        run = {"type": "rect", "res": [[2.5, 3.0, 3.0, 4.25]], "len": 1, "fps": 2.0}
+        assert json.loads((out / files[0]).read_text()) == [run]
+        return
+    separator = "\t" if layout in ("pytracking", "ostrack", "lorat") else ","
     assert (out / files[0]).read_text() == separator.join(["2.5", "3.0", "3.0", "4.25"]) + "\n"
     assert len(files) == 1 or (out / files[1]).read_text() == "0.5\n"
 

@@ -47,6 +47,8 @@ SCALE = Scale(
     backbone="vit-mini",
     template_size=32,
     search_size=64,
+    large_template_size=48,
+    large_search_size=96,
     template_factor=1.5,
     search_factor=3.0,
     min_side=3.0,
@@ -137,7 +139,7 @@ def test_every_leaf_counts_in_the_fingerprint() -> None:
 
 
 OTHER_LEAVES: tuple[tuple[str, Any], ...] = (
-    *(("pretrained", "timm"), ("drop_path", 0.1), ("checkpointing", True), ("train_norm", True)),
+    *(("pretrained", "none"), ("drop_path", 0.1), ("checkpointing", True), ("train_norm", True)),
 )
 HEAD_FIELDS = [name for name in DeformableHead.model_fields if name != "kind"]
 SMALL = {"test_layers": 2, "shared_box_mlp": False}
@@ -313,7 +315,8 @@ def test_a_scale_touches_the_listed_fields_only(name: str, adaptation: Adaptatio
     assert set(differences(scaled, spec)) <= MAY_SCALE
     assert scaled.name == spec.name
     again = at_scale(scaled, SCALE)
-    assert replace(again, adaptation=scaled.adaptation) == scaled, "but for ranks, which shrink in proportion"
+    kept = {"adaptation": scaled.adaptation, "crop": scaled.crop}
+    assert replace(again, **kept) == scaled, "but for ranks and crops, which shrink in proportion"
     assert (scaled.sparsity is None) == (spec.sparsity is None)
 
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from test_spec import SCALE
 
 from ablations.catalogue import STUDIES
-from ablations.published import _published, published
-from ablations.study import ConfoundedStudy, Coupled, Row, Study
+from ablations.plan import planned_rows
+from ablations.study import RECIPE, ConfoundedStudy, Coupled, Row, Study
+from harness.profiles import load_profile
 from trackers.scale import at_scale
 from trackers.spec import (
     CandidateElimination,
@@ -17,9 +17,10 @@ from trackers.spec import (
     MLPHead,
     TrackerSpec,
     differences,
-    fingerprint,
 )
 
+MINI = load_profile("mini").scale
+assert MINI is not None
 ROWS = [(study, row) for study in STUDIES.values() for row in study.rows]
 EVERY_ROW = pytest.mark.parametrize(("study", "row"), ROWS, ids=[f"{s.name}-{r.name}" for s, r in ROWS])
 EVERY_STUDY = pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
@@ -135,14 +136,14 @@ def test_a_study_says_what_it_asks(study: Study) -> None:
     assert study.title
     assert study.question.endswith("?")
     assert study.source
-    assert set(study.factors.values()) <= set(TrackerSpec.model_fields)
+    assert {field.split(".")[0] for field in study.factors.values()} <= {*TrackerSpec.model_fields, RECIPE}
     assert all(len(row.cells) == len(study.factors) and all(row.cells) for row in study.rows)
     assert len({row.cells for row in study.rows}) == len(study.rows), "two rows of the table read the same"
 
 
 @EVERY_STUDY
 def test_every_coupling_is_used_and_reasoned(study: Study) -> None:
-    changed = {field for row in study.rows for field in differences(study.spec(row), study.baseline)}
+    changed = {field for row in study.rows for field in study.differences(row)}
     for coupled in study.coupled:
         assert coupled.reason
         assert any(f == coupled.field or f.startswith(f"{coupled.field}.") for f in changed), coupled
@@ -151,21 +152,23 @@ def test_every_coupling_is_used_and_reasoned(study: Study) -> None:
 @EVERY_STUDY
 def test_every_changed_row_changes_a_factor(study: Study) -> None:
     for row in study.rows:
-        moved = {field.split(".")[0] for field in differences(study.spec(row), study.baseline)}
-        assert not row.changes or moved & set(study.factors.values()), f"{row.name} changes coupled fields only"
+        factors = study.factors.values()
+        moved = [name for name in study.differences(row) if any(f"{name}.".startswith(f"{f}.") for f in factors)]
+        assert not row.changes or moved, f"{row.name} changes coupled fields only"
 
 
 @EVERY_STUDY
-def test_rows_are_different_trackers_at_paper_scale_and_at_scale(study: Study) -> None:
+@pytest.mark.parametrize("profile", ["mini", "paper"])
+def test_rows_are_different_runs_at_every_size(study: Study, profile: str) -> None:
     """A scale that overwrote what a study varies would compare a tracker with itself."""
-    for specs in ([study.spec(r) for r in study.rows], [at_scale(study.spec(r), SCALE) for r in study.rows]):
-        assert len({fingerprint(spec) for spec in specs}) == len(study.rows)
+    rows = [row for row in planned_rows(study, load_profile(profile)) if row.role == "variant"]
+    assert len({(row.run.fingerprint, row.test_layers) for row in rows}) == len(study.rows)
 
 
 @EVERY_ROW
 def test_rows_still_differ_in_declared_fields_only_at_scale(study: Study, row: Row) -> None:
     at_paper = differences(study.spec(row), study.baseline)
-    scaled = differences(at_scale(study.spec(row), SCALE), at_scale(study.baseline, SCALE))
+    scaled = differences(at_scale(study.spec(row), MINI), at_scale(study.baseline, MINI))
     assert scaled.keys() == at_paper.keys()
 
 
@@ -173,35 +176,6 @@ def test_rows_still_differ_in_declared_fields_only_at_scale(study: Study, row: R
 def test_every_row_builds_at_scale(study: Study, row: Row) -> None:
     from trackers.model import build
 
-    model = build(at_scale(study.spec(row), SCALE), pretrained=False)
+    model = build(at_scale(study.spec(row), MINI), pretrained=False)
     assert model.spec.name == row.name
     assert any(p.requires_grad for p in model.parameters())
-
-
-@EVERY_ROW
-def test_published_figures_load(study: Study, row: Row) -> None:
-    found = published(study.name, row.name)
-    if found is None:
-        assert study.name != "table3", f"the paper prints figures for {row.name}"
-        return
-    figures, source = found
-    assert source.title
-    assert source.data
-    assert any(v is not None for v in (figures.ao, figures.params, figures.flops))
-    assert figures.ao is None or 0 < figures.ao < 100
-    assert figures.params is None or 1e6 < figures.params < 1e10
-
-
-def test_every_printed_figure_belongs_to_a_row_and_a_source() -> None:
-    entries = _published().rows
-    assert len({(e.study, e.row) for e in entries}) == len(entries), "a row's figures are given twice"
-    for entry in entries:
-        assert entry.row in {row.name for row in STUDIES[entry.study].rows}, f"no such row: {entry.study}/{entry.row}"
-        assert entry.source in _published().sources
-
-
-def test_the_papers_table_3_is_printed_as_in_the_paper() -> None:
-    printed = [published("table3", name) for name in ("conv", "decoder", "ce-conv", "ce-decoder")]
-    assert [p[0].ao for p in printed if p] == [71.5, 72.9, 71.7, 72.9]
-    assert [p[0].flops for p in printed if p] == [22.3e9, 21.4e9, 16.4e9, 15.6e9]
-    assert published("table3", "none") is None

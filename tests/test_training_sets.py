@@ -17,6 +17,7 @@ from datasets.sequence import Sequence
 from datasets.tables import names
 from datasets.training import KEPT, TRAINING_SETS, Mixture, TrainingSet, check_disjoint, one_shot
 
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "protocols"
 GEOMETRY = PairGeometry(32, 64, 2.0, 4.0, 0.5, 0.1, 4)
 
 
@@ -60,7 +61,11 @@ class Counted(list[Sequence]):
     ("name", "count"),
     [
         ("lasot-train", 1120),
+        ("lasot-train-train", 1000),
+        ("lasot-train-val", 120),
         ("got10k-train", 9335),
+        ("got10k-train-train", 7934),
+        ("got10k-train-val", 1401),
         ("got10k-train-vot", 8335),
         ("got10k-val", 180),
         ("trackingnet-train", 30_132),
@@ -73,7 +78,33 @@ def test_the_official_lists(name: str, count: int) -> None:
 
 
 def test_every_set_is_counted_above() -> None:
-    assert len(TRAINING_SETS) == 7
+    assert len(TRAINING_SETS) == 11
+
+
+@pytest.mark.parametrize("whole", ["lasot-train", "got10k-train"])
+def test_pytrackings_splits_make_up_the_whole(whole: str) -> None:
+    train, val = (set(TRAINING_SETS[f"{whole}-{part}"].sequences()) for part in ("train", "val"))
+    assert not train & val
+    assert train | val == set(TRAINING_SETS[whole].sequences())
+    assert one_shot([f"{whole}-train"]) == (whole == "got10k-train")
+
+
+def test_the_splits_are_pytrackings() -> None:
+    if not (SHARED / "lasot_train_val_split.txt").is_file():
+        pytest.skip("needs the published splits beside the checkout, shared/protocols")
+    known = (SHARED / "lasot_train_val_split.txt").read_text().split()
+    assert set(TRAINING_SETS["lasot-train-val"].sequences()) == set(known)
+    lines = [clip.name for clip in got10k.TRAIN.clips()]
+    for part, file in (("val", "got10k_val_split.txt"), ("train", "got10k_train_split.txt")):
+        wanted = {lines[int(index)] for index in (SHARED / file).read_text().split()}
+        assert wanted == set(TRAINING_SETS[f"got10k-train-{part}"].sequences())
+
+
+def test_the_rest_of_a_set_is_no_stranger_to_its_split(tmp_path: Path) -> None:
+    write("got10k", videos("got10k", count=6, length=1, size=(64, 64)), tmp_path / "data")
+    train, val = (TRAINING_SETS[f"got10k-train-{part}"].open(tmp_path / "data") for part in ("train", "val"))
+    assert len(train) + len(val) == 6
+    assert not [note for opened in (train, val) for note in opened.notes() if "not read" in note]
 
 
 def test_vots_videos_are_left_out_by_name() -> None:

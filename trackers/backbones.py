@@ -14,15 +14,16 @@ from torch import Tensor, nn
 
 from datasets.errors import DataError
 from datasets.registry import Registry
-from trackers.pretrained import FILES, weights_digest
+from trackers.pretrained import FILES, MINI_DEPTH, weights_digest
 from trackers.state_keys import check_entries
 from trackers.timm_vits import ViT, timm_vit
 
 TIMM_PREFIX, FILE_PREFIX = "timm/", "file:"
 
 
-def _mini() -> VisionTransformer:
-    """The embedded ViT, started as MAE's (He et al. 2022, appendix A.1): Xavier-uniform layers and sine-cosine positions.
+def _mini(depth: int = MINI_DEPTH) -> VisionTransformer:
+    """The embedded ViT of so many blocks, started as MAE's (He et al. 2022, appendix A.1): Xavier-uniform layers and
+    sine-cosine positions.
 
     timm's own start, normal with std 0.02 everywhere, is made for widths near 768; at 128 it leaves attention uniform and
     positions invisible for hundreds of steps.
@@ -31,7 +32,7 @@ def _mini() -> VisionTransformer:
         img_size=64,
         patch_size=8,
         embed_dim=128,
-        depth=4,
+        depth=depth,
         num_heads=4,
         class_token=False,
         global_pool="",
@@ -64,6 +65,8 @@ TIMM_NAMES = {
 
 BACKBONES: Registry[Callable[[], ViT]] = Registry("backbone")
 BACKBONES.add("vit-mini", _mini)
+for _depth in range(1, MINI_DEPTH):
+    BACKBONES.add(f"vit-mini-{_depth}", partial(_mini, _depth))
 for _name, _timm_name in TIMM_NAMES.items():
     BACKBONES.add(_name, partial(timm_vit, _timm_name))
 
@@ -80,7 +83,7 @@ def make_backbone(name: str, pretrained: str = "none") -> ViT:
     if pretrained.startswith(FILE_PREFIX):
         load_pretrained(vit, Path(pretrained.removeprefix(FILE_PREFIX)))
     elif pretrained == "shipped" and weights_digest(name) is not None:
-        load_pretrained(vit, FILES[name])
+        load_pretrained(vit, FILES[name], first_blocks=True)
     return vit
 
 
@@ -99,11 +102,14 @@ def _from_timm(name: str) -> ViT:
         ) from error
 
 
-def load_pretrained(vit: nn.Module, file: Path) -> None:
+def load_pretrained(vit: nn.Module, file: Path, *, first_blocks: bool = False) -> None:
     """Load a backbone's weights under timm's names, every entry of them: safetensors, or what torch.load reads without
-    running code. Raises DataError where the file is missing, damaged or does not fit."""
+    running code. first_blocks: where the file has more blocks than the ViT, the first ones are taken. Raises DataError
+    where the file is missing, damaged or does not fit."""
     state = read_weights(file)
     shapes = {name: tuple(value.shape) for name, value in vit.state_dict().items()}
+    if first_blocks:
+        state = {name: value for name, value in state.items() if not name.startswith("blocks.") or name in shapes}
     check_entries(state, shapes, f"{file} (timm's names)")
     vit.load_state_dict(state)
 

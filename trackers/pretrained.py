@@ -9,8 +9,13 @@ from safetensors import SafetensorError, safe_open
 
 from datasets.errors import DataError
 
-FILES = {"vit-mini": Path(__file__).parent / "weights" / "vit-mini.safetensors"}
-"""Backbones whose pretrained weights the project ships; every other one starts from scratch."""
+MINI_DEPTH = 4
+"""Blocks of the embedded backbone."""
+
+_MINI = Path(__file__).parent / "weights" / "vit-mini.safetensors"
+FILES = {"vit-mini": _MINI} | {f"vit-mini-{depth}": _MINI for depth in range(1, MINI_DEPTH)}
+"""Backbones whose pretrained weights the project ships; every other one starts from scratch. vit-mini-N is the first N
+blocks of vit-mini: smaller encoders for the studies that compare sizes."""
 
 RESTORE = "restore it from the project's repository, or make it again with `python -m harness pretrain mini`"
 

@@ -4,13 +4,14 @@ A profile names a `Scale`; `at_scale` rewrites a paper-scale specification. Ever
 here, so a scaled row still differs from its scaled baseline in what the study declares.
 """
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from trackers.spec import (
     Adapter,
     CentreHead,
     ConvHead,
     CornerHead,
+    CropInput,
     DeformableHead,
     Denoising,
     Frozen,
@@ -23,12 +24,26 @@ PAPER_RANK = 64
 """LoRAT's rank, which `Scale.lora_rank` stands for."""
 
 
+LARGE_SEARCH = 300
+"""Search crops above this many pixels at paper scale are the papers' large ones (378, 384), the others 224 and 256."""
+
+PAPER_SEARCH_FACTOR = 4.0
+"""The search factor that both papers' small crops have, which `Scale.search_factor` stands for."""
+
+
 class Scale(Frozen):
-    """The sizes of a scaled-down tracker; the meaning of each is that of the field it replaces in `TrackerSpec`."""
+    """The sizes of a scaled-down tracker; the meaning of each is that of the field it replaces in `TrackerSpec`.
+
+    backbone: stands for every published one but those that `backbones` names, where a study compares sizes. The large
+    sizes stand for the published crops above LARGE_SEARCH pixels, whose factor grows in proportion.
+    """
 
     backbone: str
+    backbones: dict[str, str] = Field(default_factory=dict)
     template_size: PositiveInt
     search_size: PositiveInt
+    large_template_size: PositiveInt
+    large_search_size: PositiveInt
     template_factor: PositiveFloat
     search_factor: PositiveFloat
     min_side: PositiveFloat
@@ -46,22 +61,33 @@ class Scale(Frozen):
 
 def at_scale(spec: TrackerSpec, scale: Scale) -> TrackerSpec:
     """The specification with its sizes replaced by the scale's."""
-    sizes = type(spec.crop).model_fields.keys() & Scale.model_fields.keys()
-    crop = spec.crop.model_copy(update={name: getattr(scale, name) for name in sizes})
     sparsity = spec.sparsity and spec.sparsity.model_copy(update={"layers": scale.elimination_layers})
     denoising: Denoising | None = spec.denoising and spec.denoising.model_copy(
         update={"groups": scale.denoising_groups}
     )
     return replace(
         spec,
-        backbone=scale.backbone,
+        backbone=scale.backbones.get(spec.backbone, scale.backbone),
         pretrained="shipped",
-        crop=crop,
+        crop=_scaled_crop(spec.crop, scale),
         sparsity=sparsity,
         denoising=denoising,
         adaptation=_scaled_adaptation(spec, scale),
         head=_scaled_head(spec, scale),
     )
+
+
+def _scaled_crop(crop: CropInput, scale: Scale) -> CropInput:
+    large = crop.search_size > LARGE_SEARCH
+    sizes = {
+        "template_size": scale.large_template_size if large else scale.template_size,
+        "search_size": scale.large_search_size if large else scale.search_size,
+        "template_factor": scale.template_factor,
+        "search_factor": scale.search_factor * crop.search_factor / PAPER_SEARCH_FACTOR,
+        "min_side": scale.min_side,
+        "size_rate": scale.size_rate,
+    }
+    return crop.model_copy(update=sizes)
 
 
 def _scaled_adaptation(spec: TrackerSpec, scale: Scale) -> object:

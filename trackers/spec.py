@@ -357,8 +357,30 @@ def replace(spec: TrackerSpec, **fields: Any) -> TrackerSpec:
 
 def differences(spec: TrackerSpec, other: TrackerSpec) -> dict[str, tuple[Any, Any]]:
     """Fields in which two specifications differ, dotted down to the leaf: {field: (spec's value, other's value)}."""
-    a, b = _leaves(spec.model_dump()), _leaves(other.model_dump())
+    a, b = leaves(spec), leaves(other)
     return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
+
+
+def leaves(spec: BaseModel) -> dict[str, Any]:
+    """All fields of a specification, dotted down to the leaf."""
+    return _leaves(spec.model_dump())
+
+
+def with_fields(spec: TrackerSpec, fields: dict[str, Any]) -> TrackerSpec:
+    """The specification with dotted fields replaced, as a study's file writes them: {"adaptation.rank": 16}.
+
+    Raises ValueError for a field that does not exist, or an illegal combination.
+    """
+    document = spec.model_dump(mode="json") | {"name": spec.name}
+    for path, value in fields.items():
+        *parents, last = path.split(".")
+        inner: Any = document
+        for parent in parents:
+            inner = inner.get(parent) if isinstance(inner, dict) else None
+        if not isinstance(inner, dict) or (not parents and last not in TrackerSpec.model_fields):
+            raise ValueError(f"{path!r} is no field of tracker {spec.name!r}; it has: {', '.join(leaves(spec))}")
+        inner[last] = value
+    return TrackerSpec.model_validate(document)
 
 
 def _leaves(value: Any, path: str = "") -> dict[str, Any]:

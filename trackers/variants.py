@@ -24,7 +24,13 @@ def _named(spec: TrackerSpec, name: str, **changes: object) -> TrackerSpec:
 
 ostrack = VARIANTS.add(
     "ostrack-256",
-    TrackerSpec(name="ostrack-256", backbone="vit-b16", embedding=InputEmbedding(keep_unused=True), head=CentreHead()),
+    TrackerSpec(
+        name="ostrack-256",
+        backbone="vit-b16",
+        pretrained="timm",
+        embedding=InputEmbedding(keep_unused=True),
+        head=CentreHead(),
+    ),
 )
 """OSTrack without candidate elimination: ViT-B/16, separate positions, convolutional centre head."""
 

@@ -21,13 +21,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-StudyName = Annotated[str, typer.Argument(help="a study, as `list studies` shows them")]
+StudyName = Annotated[str, typer.Argument(help="a study, as `list studies` shows them, or a TOML file of your own")]
 ProfileName = Annotated[
     str, typer.Option("--profile", help="the size to run at: a name of `list profiles`, or a TOML file")
 ]
 Protocols = Annotated[list[str] | None, typer.Option("--protocol", help="protocols instead of the profile's; repeat")]
 Data = Annotated[list[str] | None, typer.Option("--data", help="NAME=PATH: where a data set lies; repeat")]
 Only = Annotated[list[str] | None, typer.Option("--only", help="these rows alone, and the baseline; repeat")]
+Seeds = Annotated[
+    int | None, typer.Option("--seeds", min=1, help="runs of each row; default: as many as the study says, mostly one")
+]
+Results = Annotated[
+    list[str] | None,
+    typer.Option("--results", help="NAME=PATH (or NAME@PROTOCOL=PATH): raw results of a cited tracker; repeat"),
+]
 StorePath = Annotated[Path, typer.Option("--store", envvar="TRACKABLATE_STORE", help="the folder that keeps all runs")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 RunName = Annotated[str, typer.Argument(help="a run in the store, as `plan` names them, or the beginning of its name")]
@@ -90,12 +97,10 @@ def plan(
         bool, typer.Option("--calibrate", help="measure a few steps on this device first, and keep that in the store")
     ] = False,
     device: Device = "auto",
-    device_peak: Annotated[
-        str,
-        typer.Option("--device-peak", help="estimate for another device, by its published peak: RTX 3090, H100, ..."),
-    ] = "",
+    device_peak: Annotated[str, typer.Option(help="another device, by its published peak: RTX 3090, H100, ...")] = "",
     gpus: Annotated[int, typer.Option(help="how many of the device of --device-peak", min=1)] = 1,
     budget: Annotated[str, typer.Option(help="what may be spent: 20gpuh, 90min, 2h; says which rows fit")] = "",
+    seeds: Seeds = None,
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
@@ -106,14 +111,12 @@ def plan(
         from harness.cli.planning import PlanOptions, plan_document
         from harness.cli.session import Request, open_session
         from harness.cli.terminal import say_json
-        from harness.errors import BadInput
 
-        request = Request(study, profile, protocol or [], data or [], only or [], store, reads_only=True)
+        request = Request(study, profile, protocol or [], data or [], only or [], store, seeds, reads_only=True)
         session = open_session(request)
         planned = plan_document(session, PlanOptions(calibrate, device, device_peak, gpus, budget))
         say_json(planned) if json else say_plan(planned)
-        if session.problems:
-            raise BadInput(f"it cannot run here: {len(session.problems)} data sets are missing, as said above")
+        session.refuse_absent_data()
 
 
 @app.command()
@@ -123,6 +126,8 @@ def run(
     protocol: Protocols = None,
     data: Data = None,
     only: Only = None,
+    seeds: Seeds = None,
+    results: Results = None,
     device: Device = "auto",
     store: StorePath = Path("store"),
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
@@ -132,7 +137,8 @@ def run(
     with exit_status():
         from harness.cli.session import Request, open_session
 
-        session = open_session(Request(study, profile, protocol or [], data or [], only or [], store))
+        request = Request(study, profile, protocol or [], data or [], only or [], store, seeds, tuple(results or ()))
+        session = open_session(request)
         try:
             session.run(device)
         except RunFailed:
@@ -148,6 +154,8 @@ def report(
     protocol: Protocols = None,
     data: Data = None,
     only: Only = None,
+    seeds: Seeds = None,
+    results: Results = None,
     store: StorePath = Path("store"),
     format: Annotated[str, typer.Option(help="comma-separated: html, latex, markdown, csv, json")] = "",
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
@@ -158,9 +166,8 @@ def report(
         from harness.cli.session import Request, chosen_formats, open_session
 
         chosen_formats(format)
-        request = Request(
-            study, profile, protocol or [], data or [], only or [], store, reads_only=True, must_exist=True
-        )
+        names, added = (protocol or [], data or [], only or []), tuple(results or ())
+        request = Request(study, profile, *names, store, seeds, added, reads_only=True, must_exist=True)
         open_session(request).report(out, formats=format, as_json=json)
 
 
@@ -296,7 +303,7 @@ def export(
         str,
         typer.Option(
             "--layout",
-            help="pytracking[-comma], ostrack, pysot[-got10k], lasot-toolkit, got10k[-ope], trackingnet",
+            help="pytracking[-comma], ostrack, pysot[-got10k], lasot-toolkit, got10k[-ope], lorat, otb, trackingnet",
         ),
     ],
     out: Annotated[Path, typer.Option(help="the folder to write")],

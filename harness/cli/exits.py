@@ -12,13 +12,9 @@ from harness.errors import BadInput, RunFailed
 @contextmanager
 def exit_status() -> Iterator[None]:
     """Turn what a user can mend into one message and the contract's exit status."""
-    from ablations.study import FaultyStudy
-    from datasets.errors import DataError
-    from datasets.registry import UnknownName
-
     try:
         yield
-    except (BadInput, DataError, FaultyStudy, UnknownName, FileNotFoundError) as error:
+    except _mendable() as error:
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(2) from error
     except OSError as error:
@@ -32,3 +28,13 @@ def exit_status() -> Iterator[None]:
     except KeyboardInterrupt as error:
         sys.stderr.write("stopped; what was done is kept; the same command goes on from there\n")
         raise typer.Exit(130) from error
+
+
+def _mendable() -> tuple[type[Exception], ...]:
+    """The errors of what a user can mend. Asked for once there is an error: importing them takes a fifth of a second, which
+    `--help` must not wait for."""
+    from ablations.study import FaultyStudy
+    from datasets.errors import DataError
+    from datasets.registry import UnknownName
+
+    return BadInput, DataError, FaultyStudy, UnknownName, FileNotFoundError

@@ -94,28 +94,29 @@ def _shown(value: Any) -> str:
 
 
 def details(name: str) -> dict[str, Any]:
-    """A study, tracker, protocol or dialect in full. Raises UnknownName where none of them has the name."""
+    """A study, tracker, protocol or dialect in full; a protocol together with the dialect that is called like it, as
+    toolkits and their benchmarks are. Raises UnknownName where none of them has the name."""
     registries: tuple[tuple[Registry[Any], Callable[[Any], dict[str, Any]]], ...] = (
         (STUDIES, _study),
         (VARIANTS, lambda spec: {"tracker": spec.name, **spec.model_dump(mode="json")}),
         (PROTOCOLS, _protocol),
         (DIALECTS, _dialect),
     )
-    for registry, document in registries:
-        if name in registry:
-            return document(registry[name])
-    known = [entry for registry, _ in registries for entry in registry]
+    found = [document(registry[name]) for registry, document in registries if name in registry]
+    if found:
+        return found[0] | ({"dialect": found[1]} if len(found) > 1 else {})
+    known = list(dict.fromkeys(entry for registry, _ in registries for entry in registry))
     raise UnknownName(unknown("study, tracker, protocol or dialect", name, known))
 
 
 def _study(study: Study) -> dict[str, Any]:
     rows = {}
     for row in study.rows:
-        changed = differences(study.spec(row), study.baseline)
-        printed = published(study.name, row.name)
+        changed = study.differences(row)
+        printed = [entry for entry, _ in published(study.name, row.name)]
         rows[row.name] = {
             "differs": {field: f"{theirs} -> {ours}" for field, (ours, theirs) in changed.items()} or "the baseline",
-            "published": printed[0].model_dump(exclude={"study", "row"}, exclude_none=True) if printed else None,
+            "published": [entry.model_dump(exclude={"rows"}, exclude_defaults=True) for entry in printed] or None,
         }
     return {
         "study": study.name,

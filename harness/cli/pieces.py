@@ -38,8 +38,10 @@ from trackers.variants import VARIANTS
 def train_variant(variant: str, profile: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
     """Train a named variant at a profile's size, unless it is trained; what there is then."""
     loaded = load_profile(profile)
-    roots = training_roots(loaded.data, [], parse_data_options(data))
-    task = RunTask(run=run_of(VARIANTS[variant], loaded, seed=0), evaluations=(), roots=roots)
+    run = run_of(VARIANTS[variant], loaded, seed=0)
+    assert run.data is not None
+    roots = training_roots(run.data, [], parse_data_options(data))
+    task = RunTask(run=run, evaluations=(), roots=roots)
     kept = Store(store)
     job = Job(tasks=[task], sizes=[VARIANTS[variant]], sequences={}, profile=loaded)
     run_job(job, kept, LocalExecutor(logs_of(kept)), device)
@@ -49,7 +51,7 @@ def train_variant(variant: str, profile: str, data: list[str], store: Path, devi
 
 def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
     """Track what is missing of a protocol with a stored run; its scores in percent."""
-    kept = Store(store)
+    kept = Store(store, make=False)
     folder = find_run(kept, name)
     found = opened(protocol, parse_data_options(data))
     evaluation = Evaluation(protocol=protocol, data=found.digest)
@@ -67,7 +69,7 @@ def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device:
 
 def track_video(name: str, video: Path, init: str, store: Path, device: str) -> list[list[float]]:
     """Track one target through a folder of images or a video file with a stored run; boxes x, y, w, h in pixels."""
-    folder = find_run(Store(store), name)
+    folder = find_run(Store(store, make=False), name)
     box = _box(init)
     images = frames_of(video)
     from harness.devices import resolve_device
@@ -114,7 +116,8 @@ def check_data(entry: str, *, deep: bool = False) -> dict[str, Any]:
             problems += _checked(name, sequences, deep=deep)
         except DataError as error:
             faults.extend(error.problems)
-    raise_all(faults or ([] if found else absent))
+    # A root that cannot be opened at all is refused by each part in the same words.
+    raise_all(list(dict.fromkeys(faults)) or ([] if found else absent))
     return {"data": data, "protocols": found, "problems": problems + absent}
 
 
@@ -155,8 +158,11 @@ def make_data(
 
 
 def find_run(store: Store, name: str) -> RunFolder:
-    """The stored run of that name, or of that unique beginning. Raises UnknownName with the nearest names."""
+    """The stored run of that name, or of that unique beginning. Raises UnknownName with the nearest names, BadInput where
+    there is no run at all."""
     folders = {file.parent.name: file for file in sorted((store.root / "runs").glob("*/spec.json"))}
+    if not folders:
+        raise BadInput(f"{shown(store.root)} holds no run: `python -m harness run STUDY` or `train VARIANT` makes some")
     fitting = [n for n in folders if n == name] or [n for n in folders if n.startswith(name)]
     if len(fitting) != 1:
         several = f"; {', '.join(fitting)} begin so" if fitting else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.catalogue import STUDIES
-from ablations.plan import PlannedRow, planned_rows, tasks
+from ablations.plan import PlannedRow, planned_rows
 from harness.budget import RULE, Budget, Candidate, choose, parse_budget
 from harness.calibrating import calibrate, count
 from harness.cli.session import Session
@@ -176,7 +176,7 @@ def _counted(store: Store, lacking: list[Missing], options: PlanOptions) -> Iter
 
 
 def _fingerprints(rows: list[PlannedRow]) -> set[str]:
-    return {task.run.fingerprint for task in tasks(rows, {}, {})}
+    return {planned.run.fingerprint for row in rows for planned in row.runs}
 
 
 def _rows_of(rows: list[PlannedRow]) -> dict[str, list[str]]:

@@ -5,20 +5,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ablations.catalogue import STUDIES
-from ablations.plan import PlannedRow, planned_rows, tasks
+from ablations.catalogue import named_study
+from ablations.plan import PlannedRow, planned_protocols, planned_rows, tasks
 from ablations.study import Study
 from datasets.errors import DataError, raise_all
 from datasets.extents import official_extent
 from datasets.protocols import PROTOCOLS
 from datasets.roots import data_root, open_protocol, parse_data_options
 from datasets.training import TRAINING_SETS, check_disjoint
+from harness.cli.cited import recompute
 from harness.errors import BadInput
 from harness.ledger import Entry, compared, entries
 from harness.profiles import load_profile
 from harness.protocol_store import read_protocol
 from harness.runner import Job, logs_of
 from harness.runner import run as run_job
+from harness.scoring import Scored
 from harness.spec import Profile, TrainingData, VideoData
 from harness.store import Store
 
@@ -27,7 +29,8 @@ FORMATS = ("html", "latex", "markdown", "csv", "json")
 
 @dataclass(frozen=True)
 class Request:
-    """What the user typed. reads_only: the store is not made where it is not; must_exist: it has to be there already."""
+    """What the user typed. seeds: None for as many as the study says; results: NAME=PATH of cited trackers' raw results;
+    reads_only: the store is not made where it is not; must_exist: it has to be there already."""
 
     study: str
     profile: str
@@ -35,6 +38,8 @@ class Request:
     data: list[str]
     only: list[str]
     store: Path
+    seeds: int | None = None
+    results: tuple[str, ...] = ()
     reads_only: bool = False
     must_exist: bool = False
 
@@ -51,6 +56,7 @@ class Session:
     coverage: dict[str, str]
     store: Store
     job: Job
+    recomputed: dict[str, Scored]
     problems: tuple[str, ...] = ()
 
     def run(self, device: str) -> None:
@@ -69,6 +75,11 @@ class Session:
 
         say_compared(compared_document(compared(new, [task.run.name for task in self.job.tasks])), sys.stderr)
 
+    def refuse_absent_data(self) -> None:
+        """Raise BadInput where a plan was made for data that are not here."""
+        if self.problems:
+            raise BadInput(f"it cannot run here, for want of data, as said above: {len(self.problems)} missing")
+
     def report(self, out: Path | None, *, formats: str = "", as_json: bool = False) -> None:
         """Write the report and print the table."""
         from harness.cli.terminal import say_table
@@ -76,7 +87,7 @@ class Session:
         from reports.write import write_report
 
         chosen = chosen_formats(formats)
-        result = assemble(self.study, self.profile, self.rows, self.digests, self.store, self.command)
+        result = assemble(self.study, self.profile, self.rows, self.digests, self.store, self.command, self.recomputed)
         folder = out or Path("report") / "-".join([self.study.name, self.profile.name, *self.request.protocols])
         written = write_report(result, folder, chosen)
         say_table(result, written, as_json=as_json)
@@ -89,6 +100,8 @@ class Session:
         words += [f"--protocol {name}" for name in self.request.protocols]
         words += [f"--data {entry.split('=')[0]}=PATH" for entry in self.request.data]
         words += [f"--only {name}" for name in self.request.only]
+        words += [f"--seeds {self.request.seeds}"] if self.request.seeds is not None else []
+        words += [f"--results {entry.split('=')[0]}=PATH" for entry in self.request.results]
         return " ".join(words)
 
 
@@ -102,10 +115,11 @@ def chosen_formats(text: str) -> list[str]:
 
 def open_session(request: Request) -> Session:
     """Resolve names, find and check the data, open the store: everything that can be refused is refused here."""
-    study, profile = STUDIES[request.study], load_profile(request.profile)
+    study, profile = named_study(request.study), load_profile(request.profile)
     given = parse_data_options(request.data)
-    rows = planned_rows(study, profile, only=request.only)
-    names = [PROTOCOLS[name].name for name in request.protocols or profile.protocols]
+    names = [PROTOCOLS[name].name for name in request.protocols or planned_protocols(study, profile)]
+    rows = planned_rows(study, profile, protocols=names, seeds=request.seeds, only=request.only)
+    recomputed = recompute(request.results, names, given, request.store)
     if request.must_exist and not (request.store / "store.json").exists():
         raise BadInput(
             f"there is no store at {request.store}: name it with --store, or `python -m harness run {study.name}` first"
@@ -114,17 +128,18 @@ def open_session(request: Request) -> Session:
     index = request.store / "index" if (request.store / "store.json").exists() else None
     found = {name: _evaluated(name, given, request) or _opened(name, given, index, request) for name in names}
     problems = [problem for data in found.values() for problem in data.problems]
-    if any(len(data.sequences) < 2 for data in found.values()):
+    if any(len(data.sequences) == 1 for data in found.values()):
         rows = [row for row in rows if row.control == "none"]  # one sequence has no other one's template
     digests = {name: data.digest for name, data in found.items()}
     roots = {PROTOCOLS[name].data or "": str(data.root) for name, data in found.items() if data.root}
     if not request.must_exist:
-        try:
-            roots |= training_roots(profile.data, names, given)
-        except DataError as error:
-            if not request.reads_only:
-                raise
-            problems.extend(error.problems)
+        for data in _trained_on(rows):
+            try:
+                roots |= training_roots(data, names, given)
+            except DataError as error:
+                if not request.reads_only:
+                    raise
+                problems.extend(error.problems)
     return Session(
         request=request,
         study=study,
@@ -140,8 +155,18 @@ def open_session(request: Request) -> Session:
             profile=profile,
             lengths={name: data.lengths for name, data in found.items()},
         ),
+        recomputed=recomputed,
         problems=tuple(dict.fromkeys(problems)),
     )
+
+
+def _trained_on(rows: list[PlannedRow]) -> list[TrainingData]:
+    """What the rows are trained on, each once."""
+    found: list[TrainingData] = []
+    for run in (planned.run for row in rows for planned in row.runs):
+        if run.data is not None and run.data not in found:
+            found.append(run.data)
+    return found
 
 
 def training_roots(data: TrainingData, protocols: list[str], given: Mapping[str, str]) -> dict[str, str]:
@@ -177,27 +202,37 @@ class Data:
     problems: tuple[str, ...] = ()
 
 
-def opened(name: str, given: Mapping[str, str], index: Path | None = None) -> Data:
-    """A protocol's data from where they lie, checked; index: where one may be kept. Raises UnknownName or DataError."""
+def opened(name: str, given: Mapping[str, str], index: Path | None = None, *, frames: bool = True) -> Data:
+    """A protocol's data from where they lie, checked, with their frames unless those are not needed; index: where one may
+    be kept. Raises UnknownName or DataError."""
     data = PROTOCOLS[name].data
     sequences = open_protocol(name, given, index)
-    sequences.check()
+    sequences.check() if frames else sequences.check_annotations()
     root = data_root(data, given).resolve() if data else None
     lengths = dict(zip(sequences.names, sequences.lengths(), strict=True))
     return Data(list(sequences.names), sequences.digest(), sequences.coverage, root, lengths)
 
 
 def _opened(name: str, given: Mapping[str, str], index: Path | None, request: Request) -> Data:
-    """A protocol's data; for `plan`, where they are not here, the official list with what is missing."""
-    try:
+    """A protocol's data. Where nothing of them is here, a report, which needs no frames, says so, and a plan goes by the
+    official list and says what is missing."""
+    if not request.reads_only:
         return opened(name, given, index)
+    try:
+        return opened(name, given, index, frames=not request.must_exist)
     except DataError as error:
-        if not request.reads_only or request.must_exist:
+        if not request.must_exist:
+            return _official(name, error)
+        if PROTOCOLS[name].data in given:
             raise
-        extent = official_extent(name)
-        count, frames = len(extent.lengths), extent.frames
-        coverage = f"0 of {count} sequences of {name} here; planned for all, {frames} frames by {extent.source}"
-        return Data(list(extent.lengths), "not here", coverage, None, extent.lengths, tuple(error.problems))
+        return Data([], "", f"{name}: not here", None)
+
+
+def _official(name: str, error: DataError) -> Data:
+    extent = official_extent(name)
+    count, frames = len(extent.lengths), extent.frames
+    coverage = f"0 of {count} sequences of {name} here; planned for all, {frames} frames by {extent.source}"
+    return Data(list(extent.lengths), "not here", coverage, None, extent.lengths, tuple(error.problems))
 
 
 def _evaluated(name: str, given: Mapping[str, str], request: Request) -> Data | None:

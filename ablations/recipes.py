@@ -1,0 +1,109 @@
+"""The published trainings: recipe and data of each paper, to the letter. Epochs are of PAIRS pairs unless said otherwise.
+
+Sources: DETRack, section 4.1; OSTrack, section 4.1, and its published settings; LoRAT, section 4.1, and its published
+settings. A profile of its own recipe (`mini`) takes from these only how rows differ from each other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.spec import Recipe, VideoData
+from trackers.spec import TrackerSpec
+
+PAIRS = 60_000
+"""Image pairs per epoch in OSTrack and DETRack (and in DETRack's Table 1 for everyone)."""
+
+LORAT_PAIRS = 131_072
+
+BATCH = 128
+
+ONE_SHOT = VideoData(sets=("got10k-train",))
+"""GOT-10k's protocol: its own training videos and no others."""
+
+FOUR_SETS = VideoData(sets=("lasot-train", "got10k-train-vot", "coco2017-train", "trackingnet-train"))
+"""The usual mixture, each drawn alike, without the videos that VOT tests on."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training at paper scale, and the protocols evaluated on what it leaves; a protocol that no training of a study
+    names goes to the last one."""
+
+    recipe: Recipe
+    data: VideoData
+    protocols: tuple[str, ...]
+
+
+def epochs(recipe: Recipe) -> float:
+    """How many times PAIRS pairs a recipe sees: the papers' common measure (DETRack, Table 1)."""
+    return recipe.steps * recipe.batch_size / PAIRS
+
+
+def ostrack(epochs: int) -> Recipe:
+    """OSTrack's recipe: AdamW on everything, the rate a tenth for the last fifth; search frames follow templates."""
+    return Recipe(
+        steps=epochs * PAIRS // BATCH,
+        batch_size=BATCH,
+        lr_backbone=4e-5,
+        lr_new=4e-4,
+        weight_decay=1e-4,
+        decayed="all",
+        warmup_steps=0,
+        schedule="step",
+        final_share=0.1,
+        clip_norm=0.1,
+        image_pairs=0.0,
+        frame_pairs="causal",
+        augmentation="ostrack-published",
+        validation_pairs=4096,
+        checkpoint_every=PAIRS // BATCH,
+    )
+
+
+def lorat(epochs: int, **changes: Any) -> Recipe:
+    """LoRAT's recipe: one rate, warm-up over two epochs, cosine; epochs of LORAT_PAIRS pairs."""
+    per_epoch = LORAT_PAIRS // BATCH
+    recipe = Recipe(
+        steps=epochs * per_epoch,
+        batch_size=BATCH,
+        lr_backbone=1e-4,
+        lr_new=1e-4,
+        weight_decay=0.1,
+        warmup_steps=2 * per_epoch,
+        schedule="cosine",
+        final_share=0.01,
+        clip_norm=1.0,
+        image_pairs=0.0,
+        frame_pairs="interval",
+        augmentation="lorat",
+        validation_pairs=4096,
+        checkpoint_every=per_epoch,
+    )
+    return Recipe.model_validate(recipe.model_dump() | changes)
+
+
+LAYER_DECAY: Mapping[str, float] = {"b": 0.7, "l": 0.8, "g": 0.9}
+"""LoRAT's fully fine-tuned baselines, by size; its S has none published: B's is taken."""
+
+
+def lorat_full(epochs: int, size: str) -> Recipe:
+    """The recipe of LoRAT's fully fine-tuned baselines: layer-wise decay and a tighter clip."""
+    return lorat(epochs, layer_decay=LAYER_DECAY.get(size, LAYER_DECAY["b"]), clip_norm=0.1)
+
+
+DETRACK_ONE_SHOT = Training(ostrack(20), ONE_SHOT, ("got10k",))
+"""DETRack trains as OSTrack does, for a fifth of the epochs (section 4.1)."""
+
+LORAT_ONE_SHOT = Training(lorat(100), ONE_SHOT, ("got10k",))
+LORAT_FOUR_SETS = Training(lorat(170), FOUR_SETS, ("lasot", "lasot_ext", "trackingnet", "tnl2k"))
+
+
+def published_training(tracker: TrackerSpec) -> Training:
+    """How a tracker's own paper trains it for the benchmarks at large."""
+    if tracker.crop.geometry == "lorat":
+        size = tracker.backbone.rsplit("-", 1)[-1]
+        recipe = lorat_full(170, size) if tracker.adaptation.kind == "full" else lorat(170)
+    else:
+        recipe = ostrack(60 if tracker.head.kind == "deformable" else 300)
+    return Training(recipe, FOUR_SETS, LORAT_FOUR_SETS.protocols)

@@ -1,0 +1,165 @@
+"""A study of one's own, from one TOML file, with everything that the built-in ones have.
+
+name = "my-ranks"
+title = "How much rank does LoRA need?"
+question = "Does accuracy grow with the rank?"
+baseline = "lorat-b-224"            # a name of `list trackers`
+protocols = ["lasot"]               # at paper scale; optional, as are seeds, coupled, epochs
+seeds = 3
+
+[factors]                           # column title to field of the tracker
+Rank = "adaptation.rank"
+
+[grid]                              # every combination is a row, or ...
+"adaptation.rank" = [4, 16, 64]
+
+[[rows]]                            # ... rows by hand; one of them, without `set`, is the baseline
+name = "with-dora"
+set = { "adaptation.dora" = true, "adaptation.init" = "lora" }    # "recipe.layer_decay" = 0.7 changes the training
+"""
+
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, PositiveInt, ValidationError
+
+from ablations.recipes import Training, published_training
+from ablations.study import RECIPE, Coupled, FaultyStudy, Row, Study
+from datasets.protocols import PROTOCOLS
+from datasets.registry import UnknownName
+from harness.spec import Recipe
+from trackers.spec import Frozen, TrackerSpec, leaves, with_fields
+from trackers.variants import VARIANTS
+
+PREFIX = f"{RECIPE}."
+"""How the fields of the recipe begin in a row's `set`."""
+
+
+class _Row(Frozen):
+    name: str
+    set: dict[str, Any] = Field(default_factory=dict)
+    cells: tuple[str, ...] = ()
+
+
+class _File(Frozen):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    title: str
+    question: str
+    baseline: str
+    source: str = "a study of one's own"
+    factors: Annotated[dict[str, str], Field(min_length=1)]
+    coupled: dict[str, str] = Field(default_factory=dict)
+    rows: tuple[_Row, ...] = ()
+    grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    protocols: tuple[str, ...] = ()
+    primary_metric: str = "ao"
+    seeds: PositiveInt = 1
+    remarks: tuple[str, ...] = ()
+
+
+def load_study(file: Path) -> Study:
+    """The study in a file. Raises FaultyStudy, naming the file, the line where one is to blame, and what to do."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
+    except FileNotFoundError:
+        raise FaultyStudy(f"{file} is not there: name a study of `list studies`, or a TOML file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FaultyStudy(f"{file} cannot be read as TOML: {error}") from error
+    try:
+        return _study(_File.model_validate(document))
+    except ValidationError as error:
+        raise FaultyStudy("; ".join(_blamed(file, text, error))) from error
+    except FaultyStudy as error:
+        raise type(error)(f"{file}: {error}") from error
+    except (UnknownName, ValueError) as error:
+        raise FaultyStudy(f"{file}{_line(text, str(error))}: {error}") from error
+
+
+def _study(asked: _File) -> Study:
+    baseline = VARIANTS[asked.baseline]
+    training = published_training(baseline)
+    if asked.protocols:
+        names = tuple(PROTOCOLS[name].name for name in asked.protocols)
+        training = Training(training.recipe, training.data, names)
+    return Study(
+        name=asked.name,
+        title=asked.title,
+        question=asked.question,
+        source=asked.source,
+        baseline=baseline,
+        factors=asked.factors,
+        rows=tuple(_rows(asked, baseline, training)),
+        coupled=tuple(Coupled(field, reason) for field, reason in asked.coupled.items()),
+        trainings=(training,),
+        primary_metric=asked.primary_metric,
+        remarks=asked.remarks,
+        seeds=asked.seeds,
+    )
+
+
+def _rows(asked: _File, baseline: TrackerSpec, training: Training) -> list[Row]:
+    """The rows by hand and those of the grid; the baseline first where neither has it."""
+    found = [_row(row, asked, baseline, training) for row in (*asked.rows, *_grid(asked.grid))]
+    if all(row.changes for row in found):
+        found.insert(0, _row(_Row(name=baseline.name), asked, baseline, training))
+    return found
+
+
+def _grid(grid: dict[str, tuple[Any, ...]]) -> Iterator[_Row]:
+    for values in itertools.product(*grid.values()) if grid else ():
+        name = "-".join(f"{field.rsplit('.', 1)[-1]}-{_word(value)}" for field, value in zip(grid, values, strict=True))
+        yield _Row(name=name, set=dict(zip(grid, values, strict=True)))
+
+
+def _row(row: _Row, asked: _File, baseline: TrackerSpec, training: Training) -> Row:
+    of_recipe = {field.removeprefix(PREFIX): value for field, value in row.set.items() if field.startswith(PREFIX)}
+    recipe = Recipe.model_validate(training.recipe.model_dump() | of_recipe)
+    tracker = with_fields(baseline, {field: value for field, value in row.set.items() if not field.startswith(PREFIX)})
+    changes: dict[str, Any] = {
+        name: getattr(tracker, name)
+        for name in TrackerSpec.model_fields
+        if name not in ("kind", "name") and getattr(tracker, name) != getattr(baseline, name)
+    }
+    if recipe != training.recipe:
+        changes[RECIPE] = recipe
+    of = leaves(tracker) | {f"{PREFIX}{field}": value for field, value in leaves(recipe).items()}
+    cells = row.cells or tuple(_cell(field, of) for field in asked.factors.values())
+    return Row(row.name, cells, changes)
+
+
+def _cell(field: str, of: dict[str, Any]) -> str:
+    """What a factor's column prints: the field's value, or the kind of a whole axis."""
+    return _word(of[field] if field in of else of.get(f"{field}.kind", of.get(field, "none")))
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "+".join(map(str, value))
+    if isinstance(value, dict):
+        return str(value.get("kind", "own"))
+    return "none" if value is None else str(value)
+
+
+def _blamed(file: Path, text: str, error: ValidationError) -> Iterator[str]:
+    for fault in error.errors():
+        where = [str(part) for part in fault["loc"]]
+        yield f"{file}{_line(text, *where[::-1])}: {'.'.join(where)}: {fault['msg']}"
+
+
+def _line(text: str, *words: str) -> str:
+    """The number of the line to blame, as `:N`: the first that sets one of the words, or has it as a value, or a word that
+    is quoted in one of them."""
+    quoted = [part for word in words for part in word.split("'")[1::2]]
+    for word in filter(None, (*words, *quoted)):
+        key = re.compile(rf"""(^|[\s".{{,\[]){re.escape(word)}["\s]*[=\]]""")
+        value = re.compile(rf"""=.*(?<![\w-]){re.escape(word)}(?![\w-])""")
+        for pattern in (key, value):
+            for number, line in enumerate(text.splitlines(), 1):
+                if pattern.search(line):
+                    return f":{number}"
+    return ""

@@ -1,0 +1,64 @@
+"""Raw results of trackers that a study only cites, scored by our own rules: `--results NAME=PATH`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from datasets.protocols import PROTOCOLS
+from datasets.roots import data_root
+from harness.errors import BadInput
+from harness.results_io import open_results
+from harness.score_reading import Request
+from harness.scoring import Scored, score
+
+
+def recompute(
+    entries: Sequence[str], protocols: Sequence[str], given: Mapping[str, str], store: Path
+) -> dict[str, Scored]:
+    """Each protocol's scores of the results that are given for it, by protocol.
+
+    entries: NAME=PATH, or NAME@PROTOCOL=PATH where the study has several. Raises BadInput for an entry that is neither, a
+    name given twice for one protocol, or results with faults, all of which are named; DataError where the annotation or
+    the results cannot be read.
+    """
+    named: dict[str, dict[str, Path]] = {}
+    for entry in entries:
+        name, protocol, path = _parsed(entry, protocols)
+        if name in named.setdefault(protocol, {}):
+            raise BadInput(f"--results names {name!r} twice for {protocol}: keep one of them")
+        named[protocol][name] = path
+    return {protocol: _scored(protocol, of, given, store) for protocol, of in named.items()}
+
+
+def _parsed(entry: str, protocols: Sequence[str]) -> tuple[str, str, Path]:
+    left, _, path = entry.partition("=")
+    name, _, protocol = left.partition("@")
+    if not name or not path:
+        raise BadInput(f"--results {entry!r} is not NAME=PATH; write for example --results ATOM=atom.zip")
+    if not protocol and len(protocols) != 1:
+        raise BadInput(
+            f"--results {entry!r}: the study has several protocols ({', '.join(protocols)}); write NAME@PROTOCOL=PATH, or"
+            " choose one with --protocol"
+        )
+    protocol = protocol or protocols[0]
+    if protocol not in protocols:
+        raise BadInput(f"--results {entry!r}: {protocol!r} is none of the study's protocols ({', '.join(protocols)})")
+    return name, protocol, Path(path).expanduser()
+
+
+def _scored(protocol: str, paths: Mapping[str, Path], given: Mapping[str, str], store: Path) -> Scored:
+    known = PROTOCOLS[protocol]
+    root = data_root(known.data, given) if known.data else None
+    sequences = known.open(root)
+    request = Request(
+        protocol=protocol,
+        annotations=root,
+        results=tuple(open_results(name, path, sequences.names, repetition=None) for name, path in paths.items()),
+        dialects=tuple(dict.fromkeys(dialect for _, dialect in known.metrics)),
+        command="",
+        store=store if (store / "store.json").exists() else None,
+    )
+    scored = score(request, sequences)
+    if faulty := [tracker.name for tracker in scored.trackers if not scored.complete(tracker)]:
+        problems = "; ".join(scored.problems[:5])
+        raise BadInput(f"--results {', '.join(faulty)}: not every sequence is whole: {problems}")
+    return scored
