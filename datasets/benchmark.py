@@ -36,6 +36,9 @@ class SequenceList(typing.Protocol):
     def stamp(self, index: int) -> str:
         """A text that changes whenever the annotation of one sequence may have changed. Reads no file's content."""
 
+    def lengths(self) -> tuple[int, ...]:
+        """How many frames each sequence has, in order. Raises DataError for an annotation that cannot be read."""
+
     def check_annotations(self) -> None:
         """Raise DataError with everything that is wrong for scoring, for which no frame is needed."""
 

@@ -138,6 +138,10 @@ class CocoObjects:
         """Changes with the annotation file, which all sequences share."""
         return f"{self.files.stamp(self._annotation)}:{self._objects.numbers[index]}"
 
+    def lengths(self) -> tuple[int, ...]:
+        """Every object is a sequence of one frame."""
+        return (1,) * len(self)
+
     def check_annotations(self) -> None:
         """Nothing is wrong with an annotation that was read."""
 

@@ -35,6 +35,10 @@ class GeneratedSequences(SyntheticDataset):
         """The generator's digest and the sequence's number."""
         return f"{self.digest()}:{index}"
 
+    def lengths(self) -> tuple[int, ...]:
+        """All alike, and known without planning a sequence."""
+        return (self.length,) * self.count
+
     def check_annotations(self) -> None:
         """Nothing that is made on the fly can be missing."""
 

@@ -144,6 +144,10 @@ class Sequences:
         source, clip = self.entries[index]
         return f"{source.places.title}|{clip.first}|{clip.last}|{clip.skip}|{source.stamps(clip)}"
 
+    def lengths(self) -> tuple[int, ...]:
+        """Frames as there are images, or where there are none rows of the annotation."""
+        return tuple(_length(self.record(number)) for number in range(len(self)))
+
     def check_annotations(self) -> None:
         """Raise one DataError with everything that is wrong with annotation: what scoring depends on."""
         raise_all([problem for number in range(len(self)) for problem in self._annotation_problems(number)])
@@ -194,6 +198,10 @@ class Sequences:
         rules = [self.part.origin, self.part.server, self.part.absent, sorted(quirks(self.part.data).items())]
         content = repr([str(self.found.files.root.resolve()), places, rules])
         return f"{self.part.name}-{sha256(content.encode(errors='surrogateescape')).hexdigest()[:16]}"
+
+
+def _length(record: Record) -> int:
+    return len(record.boxes) if record.frames is None else len(record.frames)
 
 
 def _silent(_done: int, _total: int) -> None:

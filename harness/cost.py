@@ -45,8 +45,9 @@ class Macs:
         return self.all + self.layer_norm
 
 
-def paper_scale(spec: TrackerSpec) -> PaperScale:
-    """Parameters and MACs of a tracker at its own size, counted on the meta device."""
+def paper_scale(spec: TrackerSpec, *, activations: bool = False) -> PaperScale:
+    """Parameters and MACs of a tracker at its own size, counted on the meta device; activations: those too, which takes as
+    long again."""
     model = _weightless(spec)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     macs = count_macs(_merged(model))
@@ -58,7 +59,33 @@ def paper_scale(spec: TrackerSpec) -> PaperScale:
         macs_linear_conv=macs.linear_conv,
         qkv_params=sum(p.numel() for name, p in model.named_parameters() if ".qkv." in name),
         qkv_macs=macs.qkv,
+        activation_bytes=activation_bytes(spec) if activations else None,
     )
+
+
+def activation_bytes(spec: TrackerSpec) -> int:
+    """Bytes that the forward pass of one pair keeps for the backward pass, in fp32, weights not counted: every tensor that
+    autograd saves, once. Attention is counted as it is computed without a fused kernel, so this is an upper bound."""
+    model = _weightless(spec).eval()
+    own = {id(parameter) for parameter in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if id(tensor) not in own:
+            kept.setdefault(id(tensor), tensor)
+        return tensor
+
+    template, search, mask = _one_pair(model)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(template.requires_grad_(), search, mask)
+    return sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
+
+
+def _one_pair(model: OneStreamTracker) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Template, search region and mask of the right shapes, on the model's device."""
+    crop, device = model.spec.crop, next(model.parameters()).device
+    template, search = (torch.zeros(1, 3, s, s, device=device) for s in (crop.template_size, crop.search_size))
+    return template, search, torch.zeros(1, model.encoder.template_side**2, dtype=torch.bool, device=device)
 
 
 def _weightless(spec: TrackerSpec) -> OneStreamTracker:
@@ -75,10 +102,7 @@ def _merged(model: OneStreamTracker) -> OneStreamTracker:
 def count_macs(model: OneStreamTracker, *, lean: bool = False) -> Macs:
     """MACs of tracking one frame, on the device the model is on (meta included): of the published model, or (lean) of
     what our forward computes of it."""
-    crop = model.spec.crop
-    device = next(model.parameters()).device
-    template, search = (torch.zeros(1, 3, s, s, device=device) for s in (crop.template_size, crop.search_size))
-    mask = torch.zeros(1, model.encoder.template_side**2, dtype=torch.bool, device=device)
+    template, search, mask = _one_pair(model)
     with _as_counted(model, lean), _normalised_elements(model) as normalised, FlopCounterMode(display=False) as counter:
         model(template, search, mask)
     counts = counter.get_flop_counts()

@@ -1,13 +1,13 @@
 """Which device work runs on, and how to wait for it."""
 
-import platform
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
+from harness.clock import peak_rss_bytes
 from harness.energy import Meter, gpu_meter, processor_meter
 from harness.errors import BadInput
+from harness.hardware import processor_label
 
 
 def resolve_device(name: str) -> torch.device:
@@ -53,7 +53,12 @@ def device_name(device: torch.device) -> str:
     """What to print for it: the GPU's or the processor's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU ({_processor()})"
+    return processor_label()
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most that this process has held so far: allocated on a GPU, resident on a CPU."""
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else peak_rss_bytes()
 
 
 def driver_version(device: torch.device) -> str | None:
@@ -62,12 +67,3 @@ def driver_version(device: torch.device) -> str | None:
         return None
     major, minor = torch.cuda.get_device_capability(device)
     return f"CUDA {torch.version.cuda}, compute capability {major}.{minor}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()

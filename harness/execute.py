@@ -14,14 +14,15 @@ from datasets.errors import DataError
 from datasets.protocols import PROTOCOLS, SequenceList
 from datasets.synthetic import make_sequence
 from datasets.training import TRAINING_SETS
+from harness.clock import PhaseClock
 from harness.cost import count_macs, paper_scale
-from harness.devices import device_name, driver_version, resolve_device, usable_gpus
+from harness.devices import device_name, driver_version, peak_memory_bytes, resolve_device, usable_gpus
 from harness.errors import BadInput, RunFailed
 from harness.evaluate import evaluate
 from harness.pairs import pair_geometry, training_pairs, validation_pairs
 from harness.protocol_store import keep_protocol
 from harness.provenance import provenance
-from harness.record import Failure, Provenance, TrainingRecord
+from harness.record import Failure, Provenance, Spent, TrainingRecord
 from harness.spec import Evaluation, RunSpec, VideoData
 from harness.speed import FRAMES, measure_speed
 from harness.store import Progress, RunFolder, Store
@@ -32,9 +33,18 @@ from trackers.model import OneStreamTracker, build
 from trackers.spec import FloorSpec, TrackerSpec
 
 
-def execute_run(task: RunTask, settings: WorkerSettings) -> None:
-    """Train and evaluate what is missing, alone on the run. Raises RunFailed, the reason kept in the store; bad input
-    passes through."""
+def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
+    """Train and evaluate what is missing, alone on the run; what that took. Raises RunFailed, the reason kept in the store;
+    bad input passes through."""
+    clock = PhaseClock({}, lambda: None, on_cpu=resolve_device(settings.device).type != "cuda")
+    with clock.phase("task"):
+        _execute(task, settings)
+    spent = clock.booked["task"]
+    peak = peak_memory_bytes(resolve_device(settings.device))
+    return Spent(wall_seconds=spent.wall_seconds, device_seconds=spent.device_seconds, peak_memory_bytes=peak)
+
+
+def _execute(task: RunTask, settings: WorkerSettings) -> None:
     folder = Store(Path(settings.store)).run(task.run)
     device = resolve_device(settings.device)
     with folder.lock():
@@ -61,8 +71,9 @@ def prepare(task: PrepareTask, settings: WorkerSettings) -> Device:
     device = resolve_device(settings.device)
     store = Store(Path(settings.store))
     for spec in task.sizes:
-        if store.paper_scale(spec) is None:
-            store.set_paper_scale(spec, paper_scale(spec))
+        known = store.paper_scale(spec)
+        if known is None or (task.activations and known.activation_bytes is None):
+            store.set_paper_scale(spec, paper_scale(spec, activations=task.activations))
     for evaluation in task.protocols:
         keep_protocol(
             store.protocol(evaluation), PROTOCOLS[evaluation.protocol], _open(evaluation, task.roots, store.root)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from harness.tasks import PrepareTask, RunTask, SpeedTask, WorkerSettings
+from harness.tasks import AnyTask, WorkerSettings
 from harness.threads import quiet_threads
 
 
@@ -31,7 +31,7 @@ class Work(Protocol):
 class Executor(Protocol):
     """Starts workers."""
 
-    def start(self, task: RunTask | PrepareTask | SpeedTask, settings: WorkerSettings) -> Work: ...
+    def start(self, task: AnyTask, settings: WorkerSettings) -> Work: ...
 
 
 @dataclass
@@ -61,7 +61,7 @@ class LocalExecutor:
         self._logs = logs
         self._started = 0
 
-    def start(self, task: RunTask | PrepareTask | SpeedTask, settings: WorkerSettings) -> Work:
+    def start(self, task: AnyTask, settings: WorkerSettings) -> Work:
         """Start a process on the task."""
         self._logs.mkdir(parents=True, exist_ok=True)
         self._started += 1

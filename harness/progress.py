@@ -1,11 +1,45 @@
-"""Progress on the terminal, with an estimate from the rate seen so far."""
+"""Progress on the terminal, with an estimate from the rate seen so far, or from one who knows better."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+class _Left(TimeRemainingColumn):
+    """The time left as the task's field `left` says (seconds, None: not known yet), else from the rate seen so far."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        if "left" not in task.fields:
+            return super().render(task)
+        left: float | None = task.fields["left"]
+        if left is None:
+            return Text("-:--:--", style="progress.remaining")
+        minutes, seconds = divmod(round(left), 60)
+        hours, minutes = divmod(minutes, 60)
+        return Text(f"{hours:d}:{minutes:02d}:{seconds:02d}", style="progress.remaining")
+
+
+class _Done(MofNCompleteColumn):
+    """Done of total; a percentage where the field `share` says that the two are no numbers of things."""
+
+    def render(self, task: Task) -> Text:
+        if task.fields.get("share"):
+            return Text(f"{task.percentage:.0f} %", style="progress.download")
+        return super().render(task)
 
 
 def progress_bars() -> Progress:
@@ -13,10 +47,10 @@ def progress_bars() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        _Done(),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(),
+        _Left(),
         console=Console(stderr=True),
     )
 

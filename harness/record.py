@@ -104,7 +104,8 @@ class TrainingRecord(_Block):
 class PaperScale(_Block):
     """Size of a tracker at the published size, counted without weights on the meta device; MACs by two conventions, and
     the share of the blocks' qkv projections, which profilers that hook linear layers miss where qkv is called as a
-    function."""
+    function. activation_bytes: what one pair's forward pass keeps for the backward pass in fp32; None in records from
+    before it was counted."""
 
     params: int
     trainable_params: int
@@ -113,6 +114,7 @@ class PaperScale(_Block):
     macs_linear_conv: int
     qkv_params: int
     qkv_macs: int
+    activation_bytes: int | None = None
 
 
 class Failure(_Block):
@@ -141,6 +143,15 @@ class RunRecord(_Block):
         if where is not None and (where.commit is None or where.dirty):
             return "trial"
         return "publishable"
+
+
+class Spent(_Block):
+    """What one worker process took for one task, by its own clocks, from after its imports to its end; device_seconds as in
+    PhaseCost, memory as in TrainingCost."""
+
+    wall_seconds: float
+    device_seconds: float
+    peak_memory_bytes: int
 
 
 class SequenceResult(_Block):

@@ -1,29 +1,36 @@
-"""Runs what is missing: asks the store, hands tasks to the executor, shows progress, and measures speed at the end."""
+"""Runs what is missing: asks the store, predicts, hands tasks to the executor, and measures speed at the end."""
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from datasets.protocols import PROTOCOLS
+from harness.board import Board, weights_of
 from harness.errors import BadInput, RunFailed
-from harness.executors import Executor, Work
+from harness.estimate import Around, estimate_study
+from harness.evidence import gather
+from harness.executors import Executor
+from harness.ledger import Ledger
+from harness.progress import progress_bars
 from harness.provenance import command_line
-from harness.queue import POLL_SECONDS, Missing, run_all, said
+from harness.queue import Missing, run_all, wait_for
 from harness.spec import Evaluation, Profile, RunSpec
-from harness.store import Store
+from harness.store import RunFolder, Store
 from harness.tasks import Device, PrepareTask, RunTask, SpeedTask, Timed, WorkerSettings
-from harness.worker import BAD_INPUT
 from trackers.spec import FloorSpec, TrackerSpec
 
 
 @dataclass(frozen=True)
 class Job:
-    """A study's work: its runs, the trackers whose paper-scale size it prints, and how many sequences a protocol has."""
+    """A study's work: its runs, the trackers whose paper-scale size it prints, the sequences of each protocol, and how many
+    frames those have, where that is known."""
 
     tasks: list[RunTask]
     sizes: list[TrackerSpec]
     sequences: dict[str, list[str]]
     profile: Profile
+    lengths: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def missing(job: Job, store: Store) -> list[Missing]:
@@ -40,36 +47,92 @@ def run(job: Job, store: Store, executor: Executor, device: str) -> None:
     if not (lacking or sizes or protocols):
         return
     _refuse_little_disk(job, lacking, store)
+    began = time.monotonic()
+    around = around_of(job, store)
     found = _prepare(sizes, protocols, job, store, executor, device)
-    to_run = sorted((m for m in lacking if m.training or m.sequences), key=_effort, reverse=True)
-    settings = _places(found, _cpu_workers(job.profile, len(to_run)), store)
-    failures = run_all(to_run, store, executor, settings)
-    unmeasured = _trained_without_speed(job, store)
-    if unmeasured:
-        alone = settings[0].model_copy(update={"workers": 1})
-        try:
-            _wait(executor.start(SpeedTask(timed=tuple(unmeasured)), alone))
-        except RunFailed as error:
-            failures.append(f"measuring speed: {error}")
+    settings = places(found, job.profile, sum(m.training or m.sequences > 0 for m in lacking), store)
+    estimate = estimate_study(lacking, gather(store, found.name), len(settings), disk_bytes(job.profile), around)
+    ledger = Ledger(store, estimate, command_line(), began)
+    failures = _run_longest_first(lacking, ledger, store, executor, settings)
+    failures += _measure_speed(job, store, executor, settings[0])
     if failures:
         raise RunFailed("\n".join(failures))
+    ledger.close()
+
+
+def around_of(job: Job, store: Store) -> Around:
+    """What the job does beside its runs."""
+    unknown = {e.protocol for e in _unknown_protocols(job, store)}
+    timed = [one for task in job.tasks for one in _timed(task)]
+    return Around(
+        sizes=sum(store.paper_scale(spec) is None for spec in job.sizes),
+        thumbnails=sum(len(job.sequences[name]) for name in unknown),
+        measured_again=tuple(one.run.name for one in timed if store.run(one.run).speed(one.test_layers) is not None),
+    )
+
+
+def disk_bytes(profile: Profile) -> int:
+    """Disk that one run needs, as its profile says."""
+    return int(profile.disk_gigabytes * 1e9)
+
+
+def cpu_workers(profile: Profile, tasks: int) -> int:
+    """One worker per core, as far as there is work and memory for them."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return max(1, min(os.cpu_count() or 1, tasks, int(memory / profile.worker_gigabytes)))
+
+
+def _run_longest_first(
+    lacking: list[Missing], ledger: Ledger, store: Store, executor: Executor, settings: list[WorkerSettings]
+) -> list[str]:
+    """Runs the tasks; what failed. Longest first, so that no worker is left alone with a long one at the end."""
+    to_run = [item for item in lacking if item.training or item.sequences]
+    weights = weights_of(to_run, ledger.estimate)
+    to_run.sort(key=lambda item: weights[item.task.run.name].total, reverse=True)
+    with progress_bars() as bars:
+        return run_all(to_run, store, executor, settings, Board(bars, to_run, store, ledger, len(settings)))
+
+
+def _measure_speed(job: Job, store: Store, executor: Executor, place: WorkerSettings) -> list[str]:
+    """Measures the speed of what is trained, if any lacks it; what failed."""
+    timed = _trained_without_speed(job, store)
+    try:
+        if timed:
+            wait_for(executor.start(SpeedTask(timed=tuple(timed)), place.model_copy(update={"workers": 1})))
+    except RunFailed as error:
+        return [f"measuring speed: {error}"]
+    return []
 
 
 def _missing(task: RunTask, job: Job, store: Store) -> Missing:
     folder = store.run(task.run)
     floor = isinstance(task.run.tracker, FloorSpec)
+    training = not floor and folder.training() is None
+    left = {e: folder.missing(e, job.sequences[e.protocol]) for e in task.evaluations}
+    frames = {e: sum(job.lengths.get(e.protocol, {}).get(name, 0) for name in names) for e, names in left.items()}
     return Missing(
         task=task,
-        training=not floor and folder.training() is None,
-        sequences=sum(len(folder.missing(e, job.sequences[e.protocol])) for e in task.evaluations),
-        speed=any(store.run(one.run).speed(one.test_layers) is None for one in _timed(task)),
+        training=training,
+        sequences=sum(map(len, left.values())),
+        speed=any(folder.speed(one.test_layers) is None for one in _timed(task)),
+        steps_done=_steps_done(folder) if training else 0,
+        frames=sum(frames.values()),
+        generated=sum(count for e, count in frames.items() if PROTOCOLS[e.protocol].data is None),
     )
 
 
-def _places(found: Device, cpu_workers: int, store: Store) -> list[WorkerSettings]:
+def _steps_done(folder: RunFolder) -> int:
+    """Steps that the run's checkpoint has, by what the worker last said of itself; 0 where there is none."""
+    progress, recipe = folder.progress(), folder.run.recipe
+    if recipe is None or progress is None or progress.phase != "train" or not folder.checkpoint.exists():
+        return 0
+    return progress.done // recipe.checkpoint_every * recipe.checkpoint_every
+
+
+def places(found: Device, profile: Profile, tasks: int, store: Store) -> list[WorkerSettings]:
     """The settings of each worker: one per GPU, or several on the CPU with one thread each, whatever their number, since
     the last bit of a result depends on the number of threads and must not depend on how much is left to do."""
-    places = found.gpus or ("cpu",) * cpu_workers
+    places = found.gpus or ("cpu",) * cpu_workers(profile, tasks)
     threads = max(1, (os.cpu_count() or 1) // len(places)) if found.gpus else 1
     root, command = str(store.root), command_line()
     return [
@@ -78,23 +141,13 @@ def _places(found: Device, cpu_workers: int, store: Store) -> list[WorkerSetting
     ]
 
 
-def _cpu_workers(profile: Profile, tasks: int) -> int:
-    """One worker per core, as far as there is work and memory for them."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return max(1, min(os.cpu_count() or 1, tasks, int(memory / profile.worker_gigabytes)))
-
-
-def _effort(item: Missing) -> tuple[bool, int]:
-    return item.training, item.sequences
-
-
 def _unknown_protocols(job: Job, store: Store) -> list[Evaluation]:
     plain = {e.protocol: e for task in job.tasks for e in task.evaluations if e.control == "none"}
     return [e for e in plain.values() if not (store.protocol(e) / "protocol.json").exists()]
 
 
 def _refuse_little_disk(job: Job, lacking: list[Missing], store: Store) -> None:
-    needed = int(len(lacking) * job.profile.disk_gigabytes * 1e9)
+    needed = len(lacking) * disk_bytes(job.profile)
     free = store.free_bytes()
     if free < needed:
         raise BadInput(
@@ -109,22 +162,7 @@ def _prepare(
     roots = job.tasks[0].roots
     task = PrepareTask(sizes=tuple(sizes), protocols=tuple(protocols), roots=roots)
     settings = WorkerSettings(store=str(store.root), device=device, threads=1, workers=1, command=command_line())
-    return Device.model_validate_json(_wait(executor.start(task, settings)))
-
-
-def _wait(work: Work) -> str:
-    """The output of finished work. Raises as its exit status says."""
-    try:
-        while work.poll() is None:
-            time.sleep(POLL_SECONDS / 4)
-    except BaseException:
-        work.stop()
-        raise
-    if work.poll() == BAD_INPUT:
-        raise BadInput(said(work))
-    if work.poll() != 0:
-        raise RunFailed(said(work))
-    return work.output()[0]
+    return Device.model_validate_json(wait_for(executor.start(task, settings)))
 
 
 def _timed(task: RunTask) -> list[Timed]:

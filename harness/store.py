@@ -8,6 +8,8 @@
     STORE/runs/NAME/evaluations/KEY/*.json  one file per tracked sequence
     STORE/runs/NAME/speed.json, failure.json, progress.json
     STORE/paper-scale/FINGERPRINT.json      sizes counted on the meta device
+    STORE/calibration/*.json                measured steps of a device (harness.calibration)
+    STORE/estimates/*.json                  what each start of a study predicted, and what came of it (harness.ledger)
     STORE/protocols/KEY/                    thumbnails and annotations that reports show
 
 Every file is written atomically; nothing is changed in place. Imports no torch.

@@ -22,10 +22,12 @@ class RunTask(_Task):
 
 
 class PrepareTask(_Task):
-    """Before any run: name the device, count sizes at paper scale, and keep what reports show of the protocols."""
+    """Before any run: name the device, count sizes (with what a backward pass keeps, where activations are asked for), and
+    keep what reports show of the protocols."""
 
     kind: Literal["prepare"] = "prepare"
     sizes: tuple[TrackerSpec, ...]
+    activations: bool = False
     protocols: tuple[Evaluation, ...]
     roots: dict[str, str] = {}
 
@@ -44,8 +46,18 @@ class SpeedTask(_Task):
     timed: tuple[Timed, ...]
 
 
-Task = Annotated[RunTask | PrepareTask | SpeedTask, Field(discriminator="kind")]
-TASK: TypeAdapter[RunTask | PrepareTask | SpeedTask] = TypeAdapter(Task)
+class CalibrateTask(_Task):
+    """Measure what a few steps of each of these runs take, all of it within about so many seconds. asked: when the worker
+    was started, in seconds since the epoch, from which it tells how long starting takes."""
+
+    kind: Literal["calibrate"] = "calibrate"
+    runs: tuple[RunSpec, ...]
+    seconds: float
+    asked: float
+
+
+AnyTask = RunTask | PrepareTask | SpeedTask | CalibrateTask
+TASK: TypeAdapter[AnyTask] = TypeAdapter(Annotated[AnyTask, Field(discriminator="kind")])
 
 
 class WorkerSettings(_Task):

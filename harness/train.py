@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader
 
 from datasets.atomic import write_bytes
 from datasets.sampling import PairSampler
-from harness.clock import PhaseClock, peak_rss_bytes
-from harness.devices import energy_meter, synchroniser
+from harness.clock import PhaseClock
+from harness.devices import energy_meter, peak_memory_bytes, synchroniser
 from harness.pairs import Batch, PairDataset
 from harness.record import CurvePoint, TrainingCost
 from harness.spec import Recipe
@@ -209,11 +209,8 @@ def _timed(batches: Iterable[Batch], clock: PhaseClock) -> Iterator[Batch]:
 
 
 def _book_memory(cost: TrainingCost, device: torch.device) -> None:
-    if device.type == "cuda":
-        peak, cost.memory_kind = int(torch.cuda.max_memory_allocated(device)), "device peak allocated"
-    else:
-        peak, cost.memory_kind = peak_rss_bytes(), "process peak RSS"
-    cost.peak_memory_bytes = max(peak, cost.peak_memory_bytes or 0)
+    cost.memory_kind = "device peak allocated" if device.type == "cuda" else "process peak RSS"
+    cost.peak_memory_bytes = max(peak_memory_bytes(device), cost.peak_memory_bytes or 0)
 
 
 def _save(job: Fit, optimizer: Any, state: _State) -> None:

@@ -1,18 +1,18 @@
 """A worker process: reads settings and a task from standard input, does it, says how it went by its exit status.
 
-    0 done; 1 the run failed, as its failure.json says; 2 bad input: in both cases the message is on standard output
+    0 done: what it found or took is on standard output, one JSON document
+    1 the run failed, as its failure.json says; 2 bad input: in both cases the message is on standard output
 
 Its standard input stays open while whoever started it lives. When that one is gone, the worker ends at once, so that a
 killed study leaves nothing behind that computes; all it loses is what came after its last checkpoint or sequence.
 """
 
-import json
 import os
 import sys
 import threading
 
 from datasets.errors import DataError
-from harness.tasks import TASK, PrepareTask, RunTask, SpeedTask, WorkerSettings
+from harness.tasks import TASK, AnyTask, CalibrateTask, RunTask, SpeedTask, WorkerSettings
 from harness.threads import quiet_threads
 from trackers.plugins import load_plugins
 
@@ -34,10 +34,11 @@ def main() -> int:
     return _work(task, settings)
 
 
-def _work(task: RunTask | PrepareTask | SpeedTask, settings: WorkerSettings) -> int:
+def _work(task: AnyTask, settings: WorkerSettings) -> int:
     import cv2
     import torch
 
+    from harness.calibrator import calibrate
     from harness.errors import BadInput, RunFailed
     from harness.execute import execute_run, measure, prepare
 
@@ -45,11 +46,13 @@ def _work(task: RunTask | PrepareTask | SpeedTask, settings: WorkerSettings) -> 
     cv2.setNumThreads(1)
     try:
         if isinstance(task, RunTask):
-            execute_run(task, settings)
+            sys.stdout.write(execute_run(task, settings).model_dump_json())
         elif isinstance(task, SpeedTask):
             measure(task, settings)
+        elif isinstance(task, CalibrateTask):
+            sys.stdout.write(calibrate(task, settings).model_dump_json())
         else:
-            sys.stdout.write(json.dumps(prepare(task, settings).model_dump()))
+            sys.stdout.write(prepare(task, settings).model_dump_json())
     except (BadInput, DataError) as error:
         sys.stdout.write(str(error))
         return BAD_INPUT

@@ -22,6 +22,15 @@ TORCH_FREE = (
     *("trackers.spec", "trackers.variants", "trackers.scale", "trackers.floors", "trackers.pretrained"),
     "trackers.plugins",
     *("harness", "harness.spec", "harness.record", "harness.store", "harness.metrics", "harness.scoring"),
+    *(
+        "harness.hardware",
+        "harness.calibration",
+        "harness.evidence",
+        "harness.estimate",
+        "harness.ledger",
+        "harness.budget",
+    ),
+    *("harness.runner", "harness.board", "harness.calibrating", "harness.peaks"),
     *("harness.results_io", "harness.results_writing", "harness.submission", "trackers.toolkit"),
 )
 

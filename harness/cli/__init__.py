@@ -95,18 +95,30 @@ def plan(
     protocol: Protocols = None,
     data: Data = None,
     only: Only = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="measure a few steps on this device first, and keep that in the store")
+    ] = False,
+    device: Device = "auto",
+    device_peak: Annotated[str, typer.Option(help="another device, by its published peak: RTX 3090, H100, ...")] = "",
+    gpus: Annotated[int, typer.Option(help="how many of the device of --device-peak", min=1)] = 1,
+    budget: Annotated[str, typer.Option(help="what may be spent: 20gpuh, 90min, 2h; says which rows fit")] = "",
     seeds: Seeds = None,
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
-    """The runs of a study: which are done, and what remains. Example: python -m harness plan table3"""
+    """The runs of a study: which are done, what remains, and what that takes. Example: python -m harness plan table3
+    --calibrate"""
     with exit_status():
+        from harness.cli.plan_text import say_plan
+        from harness.cli.planning import PlanOptions, plan_document
         from harness.cli.session import Request, open_session
-        from harness.cli.terminal import say_json, say_plan
+        from harness.cli.terminal import say_json
 
         request = Request(study, profile, protocol or [], data or [], only or [], store, seeds, reads_only=True)
-        planned = open_session(request).plan()
+        session = open_session(request)
+        planned = plan_document(session, PlanOptions(calibrate, device, device_peak, gpus, budget))
         say_json(planned) if json else say_plan(planned)
+        session.refuse_absent_data()
 
 
 @app.command()
@@ -315,15 +327,20 @@ def export(
 
 @app.command()
 def cost(
-    variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")], json: Json = False
+    variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")],
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda: speed and memory there as well")] = "",
+    json: Json = False,
 ) -> None:
     """Parameters and MACs of a tracker at its own size, on any machine. Example: python -m harness cost ostrack-256"""
     with exit_status():
-        from harness.cli.terminal import say_document, say_json
-        from harness.cost import cost_document
         from trackers.variants import VARIANTS
 
-        found = cost_document(VARIANTS[variant])
+        spec = VARIANTS[variant]
+        from harness.cli.terminal import say_document, say_json
+        from harness.cost import cost_document
+        from harness.device_cost import cost_on
+
+        found = cost_on(spec, device) if device else cost_document(spec)
         say_json(found) if json else say_document(found)
 
 

@@ -1,24 +1,24 @@
 """One study at one size in one store: what `plan`, `run` and `report` share."""
 
-import math
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ablations.catalogue import named_study
 from ablations.plan import PlannedRow, planned_protocols, planned_rows, tasks
 from ablations.study import Study
-from datasets.errors import DataError
+from datasets.errors import DataError, raise_all
+from datasets.extents import official_extent
 from datasets.protocols import PROTOCOLS
 from datasets.roots import data_root, open_protocol, parse_data_options
 from datasets.training import TRAINING_SETS, check_disjoint
 from harness.cli.cited import recompute
 from harness.errors import BadInput
+from harness.ledger import Entry, compared, entries
 from harness.profiles import load_profile
 from harness.protocol_store import read_protocol
-from harness.queue import Missing
-from harness.runner import Job, logs_of, missing
+from harness.runner import Job, logs_of
 from harness.runner import run as run_job
 from harness.scoring import Scored
 from harness.spec import Profile, TrainingData, VideoData
@@ -46,7 +46,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Session:
-    """A request, resolved and checked."""
+    """A request, resolved and checked. problems: data that are not here, which only `plan` takes for an answer."""
 
     request: Request
     study: Study
@@ -57,26 +57,28 @@ class Session:
     store: Store
     job: Job
     recomputed: dict[str, Scored]
+    problems: tuple[str, ...] = ()
 
     def run(self, device: str) -> None:
-        """Do what is missing. Raises BadInput or RunFailed."""
+        """Do what is missing, and say how that compares with what was predicted. Raises BadInput or RunFailed."""
         from harness.executors import LocalExecutor
 
-        run_job(self.job, self.store, LocalExecutor(logs_of(self.store)), device)
+        before = len(entries(self.store))
+        try:
+            run_job(self.job, self.store, LocalExecutor(logs_of(self.store)), device)
+        finally:
+            self._say_compared(entries(self.store)[before:])
 
-    def plan(self) -> dict[str, Any]:
-        """The runs, done or not, and what is known of how long the rest takes."""
-        lacking = missing(self.job, self.store)
-        names = {row.run.fingerprint: row.name for row in reversed(self.rows)}
-        return {
-            "study": self.study.name,
-            "profile": self.profile.name,
-            "protocols": self.coverage,
-            "runs": [_planned(m, names[m.task.run.fingerprint], self.store) for m in lacking],
-            "estimated_seconds": self._estimate(lacking),
-            "disk_bytes": int(sum(not m.nothing for m in lacking) * self.profile.disk_gigabytes * 1e9),
-            "free_bytes": self.store.free_bytes(),
-        }
+    def _say_compared(self, new: list[Entry]) -> None:
+        from harness.cli.plan_text import say_compared
+        from harness.cli.planning import compared_document
+
+        say_compared(compared_document(compared(new, [task.run.name for task in self.job.tasks])), sys.stderr)
+
+    def refuse_absent_data(self) -> None:
+        """Raise BadInput where a plan was made for data that are not here."""
+        if self.problems:
+            raise BadInput(f"it cannot run here, for want of data, as said above: {len(self.problems)} missing")
 
     def report(self, out: Path | None, *, formats: str = "", as_json: bool = False) -> None:
         """Write the report and print the table."""
@@ -102,15 +104,6 @@ class Session:
         words += [f"--results {entry.split('=')[0]}=PATH" for entry in self.request.results]
         return " ".join(words)
 
-    def _estimate(self, lacking: list[Missing]) -> float | None:
-        """Wall seconds for the rest, from finished trainings under the same recipe in this store; None without any."""
-        finished = [t for m in lacking if (t := self.store.run(m.task.run).training()) is not None]
-        left = sum(m.training for m in lacking)
-        if not left or not finished:
-            return None if left else 0.0
-        workers = max(t.where.concurrent_workers for t in finished)
-        return sum(t.cost.wall() for t in finished) / len(finished) * math.ceil(left / workers)
-
 
 def chosen_formats(text: str) -> list[str]:
     """The formats of a comma-separated option, all of them for "". Raises BadInput for one that does not exist."""
@@ -134,13 +127,19 @@ def open_session(request: Request) -> Session:
     # No store is made only to keep an index in it.
     index = request.store / "index" if (request.store / "store.json").exists() else None
     found = {name: _evaluated(name, given, request) or _opened(name, given, index, request) for name in names}
+    problems = [problem for data in found.values() for problem in data.problems]
     if any(len(data.sequences) == 1 for data in found.values()):
         rows = [row for row in rows if row.control == "none"]  # one sequence has no other one's template
     digests = {name: data.digest for name, data in found.items()}
     roots = {PROTOCOLS[name].data or "": str(data.root) for name, data in found.items() if data.root}
     if not request.must_exist:
         for data in _trained_on(rows):
-            roots |= training_roots(data, names, given)
+            try:
+                roots |= training_roots(data, names, given)
+            except DataError as error:
+                if not request.reads_only:
+                    raise
+                problems.extend(error.problems)
     return Session(
         request=request,
         study=study,
@@ -154,8 +153,10 @@ def open_session(request: Request) -> Session:
             sizes=[row.tracker_at_paper_scale for row in rows if row.tracker_at_paper_scale],
             sequences={name: data.sequences for name, data in found.items()},
             profile=profile,
+            lengths={name: data.lengths for name, data in found.items()},
         ),
         recomputed=recomputed,
+        problems=tuple(dict.fromkeys(problems)),
     )
 
 
@@ -174,22 +175,31 @@ def training_roots(data: TrainingData, protocols: list[str], given: Mapping[str,
     if not isinstance(data, VideoData):
         return {}
     check_disjoint(data.all_sets, protocols)
-    roots = {}
+    roots: dict[str, str] = {}
+    problems: list[str] = []
     for kind in (TRAINING_SETS[name] for name in data.all_sets):
-        root = data_root(kind.data, given).resolve()
-        kind.open(root)
-        roots[kind.data] = str(root)
+        try:
+            root = data_root(kind.data, given).resolve()
+            kind.open(root)
+        except DataError as error:
+            problems += error.problems
+        else:
+            roots[kind.data] = str(root)
+    raise_all(problems)
     return roots
 
 
 @dataclass(frozen=True)
 class Data:
-    """A protocol's sequences by name, the digest of its data, and where they lie, None where nothing lies anywhere."""
+    """A protocol's sequences by name with their frames, the digest of its data, and where they lie, None where nothing
+    lies anywhere. problems: why they are not here."""
 
     sequences: list[str]
     digest: str
     coverage: str
     root: Path | None
+    lengths: dict[str, int] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
 
 def opened(name: str, given: Mapping[str, str], index: Path | None = None, *, frames: bool = True) -> Data:
@@ -199,19 +209,30 @@ def opened(name: str, given: Mapping[str, str], index: Path | None = None, *, fr
     sequences = open_protocol(name, given, index)
     sequences.check() if frames else sequences.check_annotations()
     root = data_root(data, given).resolve() if data else None
-    return Data(list(sequences.names), sequences.digest(), sequences.coverage, root)
+    lengths = dict(zip(sequences.names, sequences.lengths(), strict=True))
+    return Data(list(sequences.names), sequences.digest(), sequences.coverage, root, lengths)
 
 
 def _opened(name: str, given: Mapping[str, str], index: Path | None, request: Request) -> Data:
-    """A protocol's data. A report needs no frames, and where nothing of a protocol is here it says so."""
-    if not request.must_exist:
+    """A protocol's data. Where nothing of them is here, a report, which needs no frames, says so, and a plan goes by the
+    official list and says what is missing."""
+    if not request.reads_only:
         return opened(name, given, index)
     try:
-        return opened(name, given, index, frames=False)
-    except DataError:
+        return opened(name, given, index, frames=not request.must_exist)
+    except DataError as error:
+        if not request.must_exist:
+            return _official(name, error)
         if PROTOCOLS[name].data in given:
             raise
         return Data([], "", f"{name}: not here", None)
+
+
+def _official(name: str, error: DataError) -> Data:
+    extent = official_extent(name)
+    count, frames = len(extent.lengths), extent.frames
+    coverage = f"0 of {count} sequences of {name} here; planned for all, {frames} frames by {extent.source}"
+    return Data(list(extent.lengths), "not here", coverage, None, extent.lengths, tuple(error.problems))
 
 
 def _evaluated(name: str, given: Mapping[str, str], request: Request) -> Data | None:
@@ -225,17 +246,3 @@ def _evaluated(name: str, given: Mapping[str, str], request: Request) -> Data | 
         return None
     sequences = [facts.name for facts in kept[0].sequences]
     return Data(sequences, kept[0].digest, f"{len(sequences)} sequences in the store", None)
-
-
-def _planned(item: Missing, name: str, store: Store) -> dict[str, Any]:
-    folder = store.run(item.task.run)
-    failure = folder.failure()
-    return {
-        "row": name,
-        "run": item.task.run.name,
-        "done": item.nothing,
-        "training": item.training,
-        "sequences_missing": item.sequences,
-        "speed": item.speed,
-        "failed": failure.summary if failure else None,
-    }

@@ -44,26 +44,6 @@ def say_document(document: dict[str, Any], indent: int = 0) -> None:
             sys.stdout.write(f"{'  ' * indent}{key}: {_plain(value)}\n")
 
 
-def say_plan(plan: dict[str, Any]) -> None:
-    """The runs of a plan and what remains."""
-    sys.stdout.write(f"{plan['study']}, profile {plan['profile']}: {'; '.join(plan['protocols'].values())}\n")
-    width = max(len(run["row"]) for run in plan["runs"])
-    name = max(len(run["run"]) for run in plan["runs"])
-    for run in plan["runs"]:
-        sys.stdout.write(f"  {run['row']:<{width}}  {run['run']:<{name}}  {_state(run)}\n")
-    done = sum(run["done"] for run in plan["runs"])
-    seconds = plan["estimated_seconds"]
-    estimate = (
-        "time: unknown, since no run under this recipe is in this store yet"
-        if seconds is None
-        else f"training time left: about {seconds / 60:.1f} min"
-    )
-    sys.stdout.write(
-        f"{done} of {len(plan['runs'])} runs done; {estimate}; disk: about {plan['disk_bytes'] / 1e6:.0f} MB"
-        f" of {plan['free_bytes'] / 1e9:.1f} GB free\n"
-    )
-
-
 def say_checks(checks: "list[Check]") -> None:
     """Findings, one line each, with the remedy of what is wrong."""
     for check in checks:
@@ -98,17 +78,6 @@ def say_tables(tables: "list[Table]") -> None:
 
     for table in tables:
         Console().print(TerminalTable(table))
-
-
-def _state(run: dict[str, Any]) -> str:
-    if run["failed"]:
-        return f"failed: {run['failed']}"
-    if run["done"]:
-        return "done"
-    parts = ["train"] if run["training"] else []
-    parts += [f"track {run['sequences_missing']} sequences"] if run["sequences_missing"] else []
-    parts += ["measure speed"] if run["speed"] else []
-    return ", ".join(parts)
 
 
 def _plain(value: Any) -> str:

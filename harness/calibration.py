@@ -1,0 +1,143 @@
+"""What a few measured steps say of a device: the document that `plan --calibrate` leaves in the store. Imports no torch.
+
+    STORE/calibration/DEVICE-THREADS-WORKERS.json
+
+One per device and manner of working, since workers that share a machine slow each other down.
+"""
+
+import re
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from datasets.atomic import write_text
+from harness.spec import RunSpec
+from harness.store import Store, read_document
+from trackers.spec import FloorSpec, TrackerSpec, fingerprint
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Drawing(_Document):
+    """Seconds of what generated videos take: making a split's textures once per process, planning one clip, drawing one
+    frame (160 x 120 pixels); and decoding one megapixel of JPEG, which videos on disk take."""
+
+    textures: float
+    clip: float
+    frame: float
+    megapixel: float
+
+
+class Steps(_Document):
+    """Seconds of one tracker's work at one batch size, frames at hand. device_share: device seconds per wall second.
+
+    setup: building, merging and counting once; step: one optimiser step and the pairs for it; validated: one validation
+    pair; tracked: one frame of many sequences at a time; online: one frame of one sequence. macs: of one frame, merged.
+    """
+
+    tracker: TrackerSpec
+    batch_size: int
+    macs: int
+    setup: float
+    step: float
+    device_share: float
+    validated: float
+    tracked: float
+    online: float
+    memory_bytes: int
+
+
+class Calibration(_Document):
+    """start: seconds until a worker process is ready; first: what building and training take longer the first time in a
+    process, and every run has its own; ncc: seconds of one frame of the correlation floor."""
+
+    device: str
+    threads: int
+    workers: int
+    start: float
+    first: float
+    drawing: Drawing
+    ncc: float
+    steps: list[Steps]
+
+    @property
+    def device_share(self) -> float:
+        """Device seconds per wall second, over all trackers."""
+        return _mean([s.device_share for s in self.steps])
+
+    def of(self, run: RunSpec) -> Steps | None:
+        """What was measured for exactly this tracker and batch size."""
+        assert isinstance(run.tracker, TrackerSpec)
+        key = calibration_key(run)
+        return next((s for s in self.steps if _key(s.tracker, s.batch_size) == key), None)
+
+    def nearest(self, macs: int, batch_size: int) -> Steps | None:
+        """What was measured at this batch size for the tracker whose MACs are nearest by ratio."""
+        alike = [s for s in self.steps if s.batch_size == batch_size]
+        return min(alike, key=lambda s: max(s.macs / macs, macs / s.macs), default=None)
+
+
+def calibration_key(run: RunSpec) -> str:
+    """Runs with equal keys take equal steps."""
+    return _key(run.tracker, run.recipe.batch_size if run.recipe else 0)
+
+
+def _key(tracker: TrackerSpec | FloorSpec, batch_size: int) -> str:
+    return f"{fingerprint(tracker)}-{batch_size}"
+
+
+def to_measure(runs: list[RunSpec], most: int = 10) -> list[RunSpec]:
+    """One run for each distinct tracker and batch size; of more than `most` every so many, the rest are scaled."""
+    distinct = list({calibration_key(run): run for run in runs if isinstance(run.tracker, TrackerSpec)}.values())
+    step = max(1, -(-len(distinct) // most))
+    return distinct[::step]
+
+
+def calibration(store: Store, device: str) -> Calibration | None:
+    """What the store has for a device: of several, the one with most workers. Raises BadInput for a damaged one."""
+    found = [read_document(file, Calibration) for file in sorted(_folder(store).glob(f"{_slug(device)}-*.json"))]
+    return max((c for c in found if c and c.device == device), key=lambda c: c.workers, default=None)
+
+
+def keep_calibration(store: Store, new: Calibration) -> None:
+    """Write it; what was measured before for other trackers in the same manner stays."""
+    file = _folder(store) / f"{_slug(new.device)}-{new.threads}t{new.workers}w.json"
+    old = read_document(file, Calibration)
+    keys = {_key(s.tracker, s.batch_size) for s in new.steps}
+    kept = [s for s in old.steps if _key(s.tracker, s.batch_size) not in keys] if old else []
+    write_text(file, new.model_copy(update={"steps": [*new.steps, *kept]}).model_dump_json(indent=1))
+
+
+def mean_of(parts: list[Calibration]) -> Calibration:
+    """What workers measured side by side, averaged; memory is the largest."""
+    first = parts[0]
+    drawing = {k: _mean([getattr(p.drawing, k) for p in parts]) for k in Drawing.model_fields}
+    return first.model_copy(
+        update={
+            "start": _mean([p.start for p in parts]),
+            "first": _mean([p.first for p in parts]),
+            "drawing": Drawing(**drawing),
+            "ncc": _mean([p.ncc for p in parts]),
+            "steps": [_mean_steps([p.steps[i] for p in parts]) for i in range(len(first.steps))],
+        }
+    )
+
+
+def _mean_steps(steps: list[Steps]) -> Steps:
+    names = ("setup", "step", "device_share", "validated", "tracked", "online")
+    means = {name: _mean([getattr(s, name) for s in steps]) for name in names}
+    return steps[0].model_copy(update=means | {"memory_bytes": max(s.memory_bytes for s in steps)})
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _folder(store: Store) -> Path:
+    return store.root / "calibration"
+
+
+def _slug(device: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", device).strip("-")

@@ -1,0 +1,91 @@
+"""What a store and a named device say of how long work takes, collected once for a plan. Imports no torch."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+from harness.calibration import Calibration, calibration
+from harness.hardware import expected_device
+from harness.peaks import Peak, peak_of
+from harness.record import PaperScale, SequenceResult, TrainingRecord
+from harness.spec import RunSpec
+from harness.store import Store, read_document
+from trackers.spec import FloorSpec, TrackerSpec
+
+RESULTS_READ = 24
+"""Result files of a run whose times are read; they are alike, and there may be hundreds."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A training that is done, with the time that tracking a frame took since, None where nothing was tracked."""
+
+    run: RunSpec
+    record: TrainingRecord
+    folder: Path
+
+    @cached_property
+    def seconds_per_frame(self) -> float | None:
+        """Wall seconds of one tracked frame, drawing or decoding it included."""
+        return tracked_seconds_per_frame(self.folder)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """device: the name that records and calibrations carry; peak: of a device that was named, by its published figures."""
+
+    device: str
+    store: Store
+    calibration: Calibration | None = None
+    peak_name: str = ""
+    peak: Peak | None = None
+
+    @cached_property
+    def finished(self) -> list[Finished]:
+        """Every training in the store that was done on the device."""
+        return [found for found in _finished(self.store) if _same(found.record.where.device, self.device)]
+
+    def size(self, tracker: TrackerSpec) -> PaperScale | None:
+        """The counted size of a tracker, None where nobody counted it."""
+        return self.store.paper_scale(tracker)
+
+
+def gather(store: Store, device: str = "", peak_name: str = "") -> Evidence:
+    """What is known of a device. device: its name, this machine's if ""; peak_name: another one, by its published peak
+    (RTX 3090): what the store has measured on that very device counts as well. Raises UnknownName."""
+    peak_name, peak = peak_of(peak_name) if peak_name else ("", None)
+    name = peak_name or device or expected_device()
+    measured = [c for file in calibrated_devices(store) if _same(file, name) and (c := calibration(store, file))]
+    best = max(measured, key=lambda c: c.workers, default=None)
+    return Evidence(device=name, store=store, calibration=best, peak_name=peak_name, peak=peak)
+
+
+def calibrated_devices(store: Store) -> list[str]:
+    """The devices that the store has a calibration of."""
+    found = (read_document(file, Calibration) for file in sorted((store.root / "calibration").glob("*.json")))
+    return sorted({c.device for c in found if c is not None})
+
+
+def tracked_seconds_per_frame(folder: Path) -> float | None:
+    """The mean over some of a run's result files; None where there are none."""
+    files = islice(sorted(folder.glob("evaluations/*/*.json")), RESULTS_READ)
+    results = [result for file in files if (result := read_document(file, SequenceResult))]
+    frames = sum(len(result.boxes) for result in results)
+    return sum(result.seconds for result in results) / frames if frames else None
+
+
+def _finished(store: Store) -> Iterable[Finished]:
+    for file in sorted((store.root / "runs").glob("*/training.json")):
+        run = read_document(file.parent / "spec.json", RunSpec)
+        if run is None or isinstance(run.tracker, FloorSpec):
+            continue
+        record = store.run(run).training()
+        if record is not None:
+            yield Finished(run, record, file.parent)
+
+
+def _same(recorded: str, asked: str) -> bool:
+    """Whether a recorded name is the device: the name itself, or one that holds the short name as a word of its own."""
+    return recorded == asked or f" {asked.lower()} " in f" {recorded.lower()} "
