@@ -10,7 +10,7 @@ from dataclasses import replace
 from ablations.study import Row
 from harness.record import RunRecord
 from reports.accuracy import protocol_block
-from reports.block import Block
+from reports.block import NOT_APPLICABLE, Block
 from reports.costs import measured_block
 from reports.effects import complete, effects
 from reports.notes import Notes
@@ -78,6 +78,9 @@ def _row(name: str, result: StudyResult, blocks: list[Block], footnotes: tuple[i
     cells = {key: cell for block in blocks for key, cell in block.cells.get(name, {}).items()}
     baseline = found.baseline if found else name == result.study.baseline_row.name
     other: Role = "cited" if any(cited.name == name for cited in result.cited) else "variant"
+    if other == "cited":  # what nobody ran here has no figures but the printed and the recomputed
+        measured = (column.key for block in blocks for column in block.columns if column.panel != "published")
+        cells = dict.fromkeys(measured, NOT_APPLICABLE) | cells
     return TableRow(name, found.role if found else other, cells, baseline, footnotes)
 
 

@@ -67,7 +67,7 @@ def refusal(store: Path, *words: object) -> str:
 @pytest.mark.usefixtures("no_workers")
 @pytest.mark.parametrize("command", ["run", "plan", "report"])
 def test_misspelt_names_offer_the_nearest(store: Path, command: str) -> None:
-    assert "no study is called 'tabel3': did you mean table3?" in refusal(store, command, "tabel3")
+    assert "no study is called 'tabel3': did you mean table3" in refusal(store, command, "tabel3")
     message = refusal(store, command, "table3", "--profile", "smok")
     assert "no profile is called 'smok': did you mean smoke?" in message
     message = refusal(store, command, "table3", "--protocol", "synthetic-smoky")
