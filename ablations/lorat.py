@@ -301,15 +301,12 @@ head = STUDIES.add(
             Row("conv", ("convolutional",), _as("lorat-b-224-conv")),
             Row("ostrack", ("centre (OSTrack)",), _as("lorat-b-224-ostrackhead")),
         ),
-        coupled=(
-            Coupled("labels", "the centre head has hard score targets: it predicts no box per cell to take an IoU of"),
-        ),
         trainings=(LASOT,),
         primary_metric="auc",
         remarks=(
             "As published, both convolutional rows change three things at once: the head, hard instead of IoU-aware score"
-            " targets, and a final norm that trains. Here they change the head alone, and where it cannot be helped the"
-            " labels; `lorat-b-224-conv-published` and `lorat-b-224-ostrackhead-published` are the others.",
+            " targets, and a final norm that trains. Here they change the head alone; `lorat-b-224-conv-published` and"
+            " `lorat-b-224-ostrackhead-published` are the others.",
         ),
     ),
 )

@@ -10,14 +10,13 @@ products and normalisation out (as thop does).
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.record import PaperScale
-from trackers.adaptation import ADDED, merge
+from trackers.adaptation import is_added, merge
 from trackers.model import OneStreamTracker, build
 from trackers.spec import TrackerSpec
 
@@ -156,7 +155,7 @@ def cost_document(spec: TrackerSpec) -> dict[str, Any]:
         "variant": spec.name,
         "params": sum(params.values()),
         "trainable_params": trainable,
-        "adaptation_params": sum(n for name, n in params.items() if any(fnmatchcase(name, p) for p in ADDED)),
+        "adaptation_params": sum(n for name, n in params.items() if is_added(name)),
         "head_params": sum(p.numel() for p in merged.head.parameters()),
         "inference_params": sum(p.numel() for p in merged.parameters()),
         "macs": {"fvcore": macs.fvcore, "thop_linear_conv_only": macs.linear_conv},

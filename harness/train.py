@@ -9,7 +9,6 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from harness.devices import energy_meter, peak_memory_bytes, synchroniser
 from harness.pairs import Batch, PairDataset
 from harness.record import CurvePoint, TrainingCost
 from harness.spec import Recipe
-from trackers.adaptation import FROM_SCRATCH
+from trackers.adaptation import from_scratch
 from trackers.backbones import learning_rate_scale
 from trackers.decoding import best_boxes
 from trackers.losses import box_iou
@@ -93,7 +92,7 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     depth = len({name.split(".")[2] for name, _ in model.named_parameters() if name.startswith("encoder.blocks.")})
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            new = any(fnmatchcase(name, pattern) for pattern in FROM_SCRATCH)
+            new = from_scratch(name)
             decayed = recipe.decayed == "all" or (parameter.dim() > 1 and "embedding" not in name)
             share = learning_rate_scale(name, depth, recipe.layer_decay)
             groups.setdefault((new, decayed, share), []).append(parameter)

@@ -1,18 +1,18 @@
 """Adaptation: what each method adds and how it starts, what trains, and that merging changes nothing but the modules."""
 
 import math
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import pytest
 import torch
+from peft import LoHaConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from test_spec import SCALE
 from timm.layers.attention import Attention
 from torch import Tensor, nn
 
-from trackers.adaptation import ADDED, METHODS, Bottleneck, merge
+from trackers.adaptation import METHODS, Bottleneck, Method, adapt, from_scratch, is_added, merge
 from trackers.blocks import SplitQKV
 from trackers.model import OneStreamTracker, build
 from trackers.scale import at_scale
@@ -21,6 +21,7 @@ from trackers.spec import (
     Adaptation,
     Adapter,
     BitFit,
+    Frozen,
     FrozenBackbone,
     FullFineTuning,
     InputEmbedding,
@@ -49,7 +50,7 @@ def trained(model: OneStreamTracker) -> OneStreamTracker:
     """With factors that do something, as after training."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if any(fnmatchcase(name, pattern) for pattern in ADDED):
+            if is_added(name):
                 parameter.add_(torch.randn_like(parameter) * 0.3)
     return model
 
@@ -330,3 +331,26 @@ def test_prompts_are_fresh_in_every_block_and_leave_no_trace_of_their_own() -> N
     assert drawn.shape == (4, 50, 128)
     assert 0.99 * bound < drawn.abs().max() <= bound
     assert drawn.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.02)
+
+
+def test_another_peft_method_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LoHa, which the project does not have: its entry alone makes it build, train what it names, and merge exactly."""
+
+    class LoHa(Frozen):
+        kind: Literal["loha"] = "loha"
+
+    def add_loha(encoder: Any, spec: TrackerSpec) -> None:
+        inject_adapter_in_model(LoHaConfig(r=2, alpha=4, target_modules=["proj", "fc1"]), encoder.blocks)
+
+    monkeypatch.setitem(METHODS, "loha", Method(add_loha, added=("*.hada_*",)))
+    model = seeded(MINI, adaptation=FrozenBackbone())
+    before = predicted(model)
+    adapt(model, MINI.model_copy(update={"adaptation": LoHa()}))
+    assert predicted(model).allclose(before, atol=1e-6)
+    adapted = {n for n, p in model.named_parameters() if p.requires_grad and n.startswith("encoder.blocks.")}
+    assert len(adapted) == 4 * 2 * 4
+    assert all(is_added(n) and from_scratch(n) for n in adapted)
+    apart = predicted(trained(model))
+    assert not apart.allclose(before, atol=1e-3)
+    torch.testing.assert_close(predicted(merge(model)), apart, atol=1e-5, rtol=1e-5)  # type: ignore[arg-type]
+    assert {n: p.shape for n, p in model.named_parameters()} == {n: p.shape for n, p in seeded(MINI).named_parameters()}

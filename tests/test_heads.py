@@ -163,21 +163,29 @@ def test_cell_indices_are_whole_numbers(grid: int) -> None:
     assert cells[1].equal(cells[0].T)
 
 
-def test_hard_labels_of_the_centre_head_by_hand() -> None:
-    """Truth covers cells 5 and 6: they are taught a score of 1, all others 0, and only their boxes learn."""
+@pytest.mark.parametrize("labels", ["hard", "iou-aware"])
+def test_touched_cell_labels_of_the_centre_head_by_hand(labels: Any) -> None:
+    """Truth covers cells 5 and 6: they are taught a score of 1, or the IoU of their own box, all others 0, and only their
+    boxes learn."""
     torch.manual_seed(0)
     truth = torch.tensor([[0.25, 0.25, 0.75, 0.5]] * 2)
-    head = ConvCentreHead(CentreHead(channels=8, offset_from="centre"), DIM, GRID, labels="hard")
+    head = ConvCentreHead(CentreHead(channels=8, offset_from="centre"), DIM, GRID, labels=labels)
+    last = head.offset[-1]
+    assert isinstance(last, torch.nn.Conv2d)
+    torch.nn.init.zeros_(last.weight)  # boxes around their cells' centres: they overlap with the truth
+    torch.nn.init.zeros_(last.bias)  # type: ignore[arg-type]
     output = head(tokens())
     losses = head.losses(output, truth)
     assert losses.keys() == {"score", "giou"}
-    hard = sum(
-        cross_entropy(logit, float(cell in (5, 6)))
-        for example in output.logits.flatten(1).tolist()
+    boxes = output.boxes.flatten(1, 2)
+    quality = torch.ones(2, GRID**2) if labels == "hard" else box_iou(boxes, truth[:, None].expand_as(boxes))
+    assert (quality[:, 5:7] > 0).all()
+    taught = sum(
+        cross_entropy(logit, quality[b, cell].item() * (cell in (5, 6)))
+        for b, example in enumerate(output.logits.flatten(1).tolist())
         for cell, logit in enumerate(example)
     )
-    assert losses["score"].item() == pytest.approx(hard / 4, rel=1e-5)
-    boxes = output.boxes.flatten(1, 2)
+    assert losses["score"].item() == pytest.approx(taught / 4, rel=1e-5)
     giou = [giou_loss(boxes[b, cell], truth[b]).item() for b in range(2) for cell in (5, 6)]
     assert losses["giou"].item() == pytest.approx(sum(giou) / 4, rel=1e-5)
     (moved,) = torch.autograd.grad(losses["giou"], [output.boxes])

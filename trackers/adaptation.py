@@ -14,14 +14,8 @@ from trackers.blocks import SplitQKV
 from trackers.prompts import DeepPrompts
 from trackers.spec import Adapter, LoRA, Prompts, TrackerSpec
 
-ADDED = ("*.lora_*", "*.ia3_l.*", "*.adapter.*", "encoder.prompts.*")
-"""Parameters that a method adds to the encoder."""
-
 NEW = ("head.*", "encoder.embedding.token_types")
 """Parameters that no pretrained backbone has: they train under every method."""
-
-FROM_SCRATCH = (*NEW, *ADDED)
-"""Parameters that start from scratch under every method: they get the recipe's learning rate for new parameters."""
 
 POSITIONS = ("encoder.embedding.search_positions", "encoder.embedding.template_positions")
 
@@ -112,21 +106,33 @@ def _add_prompts(encoder: Any, spec: TrackerSpec) -> None:
 
 
 class Method(NamedTuple):
-    """add(encoder, spec) puts modules into the encoder; trainable: patterns of the names of what moves besides `NEW`."""
+    """add(encoder, spec) puts modules into the encoder. Patterns of the names of what moves besides `NEW`: added, what the
+    method puts in; freed, what the pretrained encoder had."""
 
     add: Callable[[Any, TrackerSpec], None]
-    trainable: tuple[str, ...]
+    added: tuple[str, ...] = ()
+    freed: tuple[str, ...] = ()
 
 
 METHODS: dict[str, Method] = {
-    "full": Method(_nothing, ("encoder.*",)),
-    "frozen": Method(_nothing, ()),
-    "lora": Method(_add_lora, ("*.lora_*",)),
-    "adapter": Method(_add_bottlenecks, ("*.adapter.*",)),
-    "ia3": Method(_add_ia3, ("*.ia3_l.*",)),
-    "prompts": Method(_add_prompts, ("encoder.prompts.*",)),
-    "bitfit": Method(_nothing, ("encoder.*bias",)),
+    "full": Method(_nothing, freed=("encoder.*",)),
+    "frozen": Method(_nothing),
+    "lora": Method(_add_lora, added=("*.lora_*",)),
+    "adapter": Method(_add_bottlenecks, added=("*.adapter.*",)),
+    "ia3": Method(_add_ia3, added=("*.ia3_l.*",)),
+    "prompts": Method(_add_prompts, added=("encoder.prompts.*",)),
+    "bitfit": Method(_nothing, freed=("encoder.*bias",)),
 }
+
+
+def is_added(name: str) -> bool:
+    """Whether a method added the parameter of that name to the encoder."""
+    return any(fnmatchcase(name, pattern) for method in METHODS.values() for pattern in method.added)
+
+
+def from_scratch(name: str) -> bool:
+    """Whether the parameter of that name starts from scratch: it gets the recipe's learning rate for new parameters."""
+    return is_added(name) or any(fnmatchcase(name, pattern) for pattern in NEW)
 
 
 def adapt(model: nn.Module, spec: TrackerSpec) -> None:
@@ -143,7 +149,8 @@ def trainable_patterns(spec: TrackerSpec) -> tuple[str, ...]:
     """Name patterns of the parameters that train; `positions_train` decides on position tables before them."""
     positions = POSITIONS if positions_train(spec) else ()
     norm = FINAL_NORM if spec.train_norm else ()
-    return (*NEW, *METHODS[spec.adaptation.kind].trainable, *positions, *norm)
+    method = METHODS[spec.adaptation.kind]
+    return (*NEW, *method.added, *method.freed, *positions, *norm)
 
 
 def positions_train(spec: TrackerSpec) -> bool:
@@ -153,8 +160,8 @@ def positions_train(spec: TrackerSpec) -> bool:
 
 
 def merge(model: nn.Module) -> nn.Module:
-    """Fold LoRA, DoRA and IA3 into the linear layers they adapt and fuse q, k, v again, in place: the plain model that
-    computes the same. What cannot be folded (adapters, prompts) stays. Raises ValueError for a model merged before."""
+    """Fold what peft adapts (LoRA, DoRA, IA3) into the layers it wraps and fuse q, k, v again, in place: the plain model
+    that computes the same. What cannot be folded (adapters, prompts) stays. Raises ValueError for a model merged before."""
     if getattr(model, "merged", False):
         raise ValueError("this model is merged already: merging is done once, when training is over")
     _fold(model)
@@ -168,7 +175,7 @@ def merge(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def _fold(model: nn.Module) -> None:
-    if not any(".lora_" in name or ".ia3_l." in name for name, _ in model.named_parameters()):
+    if not any(".base_layer." in name for name, _ in model.named_parameters()):  # peft's name for what it wraps
         return
     from peft.tuners.tuners_utils import BaseTunerLayer
 

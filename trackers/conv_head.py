@@ -2,6 +2,7 @@
 3.3), and the anchor-free one of LoRAT's ablations."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -107,15 +108,17 @@ def ostrack_losses(output: CentreOutput, truth: Tensor) -> dict[str, Tensor]:
     }
 
 
-def touched_cell_losses(output: CentreOutput, truth: Tensor) -> dict[str, Tensor]:
-    """LoRAT's hard labels: score 1 and GIoU at every cell that the true box touches."""
+def touched_cell_losses(output: CentreOutput, truth: Tensor, *, iou_aware: bool) -> dict[str, Tensor]:
+    """LoRAT's labels, hard or the IoU of the cell's own box: score and GIoU at every cell that the true box touches."""
     positive = touched_cells(truth, output.score.shape[-1])
-    return anchor_free_losses(output.logits.flatten(1), output.boxes.flatten(1, 2), truth, positive, iou_aware=False)
+    boxes = output.boxes.flatten(1, 2)
+    return anchor_free_losses(output.logits.flatten(1), boxes, truth, positive, iou_aware=iou_aware)
 
 
 CENTRE_LOSSES: dict[Labels, Callable[[CentreOutput, Tensor], dict[str, Tensor]]] = {
     "gaussian": ostrack_losses,
-    "hard": touched_cell_losses,
+    "hard": partial(touched_cell_losses, iou_aware=False),
+    "iou-aware": partial(touched_cell_losses, iou_aware=True),
 }
 
 

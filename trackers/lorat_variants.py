@@ -64,14 +64,15 @@ full = LORAT["full-b-224"]
 
 # Heads. As published they also free the final norm and take hard score targets.
 _CONV = {"head": ConvHead()}
-_OSTRACK = {"head": CentreHead(offset_from="centre"), "labels": "hard"}
+_OSTRACK = {"head": CentreHead(offset_from="centre")}
 _add("lorat-b-224-conv", lorat, **_CONV)
 _add("lorat-b-224-conv-published", lorat, **_CONV, labels="hard", train_norm=True)
 _add("lorat-b-224-ostrackhead", lorat, **_OSTRACK)
-_add("lorat-b-224-ostrackhead-published", lorat, **_OSTRACK, train_norm=True)
+_add("lorat-b-224-ostrackhead-published", lorat, **_OSTRACK, labels="hard", train_norm=True)
 _add("full-b-224-conv", full, **_CONV)
 _add("full-b-224-conv-published", full, **_CONV, labels="hard")
 _add("full-b-224-ostrackhead", full, **_OSTRACK)
+_add("full-b-224-ostrackhead-published", full, **_OSTRACK, labels="hard")
 
 # Attention. As published the LoRA row also frees the final norm.
 _add("lorat-b-224-mixattn", lorat, attention="mixed")

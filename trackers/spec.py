@@ -306,7 +306,7 @@ def _labels_do_not_fit(spec: TrackerSpec) -> bool:
 
 
 LABELS_OF_HEAD: dict[str, tuple[Labels, ...]] = {
-    "centre": ("gaussian", "hard"),
+    "centre": ("gaussian", "hard", "iou-aware"),
     "conv": ("hard", "iou-aware"),
     "corner": ("corner",),
     "mlp": ("iou-aware", "hard"),

@@ -2,7 +2,8 @@
 
 Forward: LoRAT-B-224 merged at batch 1, against timm's plain ViT-B/16 over the same 320 tokens (256 x 320 pixels, no class
 token), both fp32. They are measured in turn, the order changing from round to round; what counts is the median over rounds
-of the same-round ratio, for a shared machine's pace changes from minute to minute.
+of the same-round ratio, for a shared machine's pace changes from minute to minute; with one thread also that of processor
+time, which leaves out the rounds' waiting for other processes.
 
 Training: a step of LoRAT-B-224 under LoRA against full fine-tuning: seconds, and bytes by tensors (weights, gradients and
 AdamW's moments, saved activations), which do not depend on the allocator, and by the process's peak.
@@ -61,20 +62,26 @@ def forwards() -> dict[str, Callable[[], object]]:
     }
 
 
-def interleaved(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call in each round."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+Seconds = dict[str, list[float]]
+"""Of each call in each round."""
+
+
+def interleaved(calls: dict[str, Callable[[], object]], rounds: int) -> tuple[Seconds, Seconds]:
+    """Each call's wall time in each round, and its thread's processor time."""
+    wall: Seconds = {name: [] for name in calls}
+    processor: Seconds = {name: [] for name in calls}
     for number in range(WARM_UP + rounds):
         order = list(calls) if number % 2 else list(calls)[::-1]
         for name in order:
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), time.thread_time()
             calls[name]()
             if number >= WARM_UP:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
+                wall[name].append(time.perf_counter() - started)
+                processor[name].append(time.thread_time() - worked)
+    return wall, processor
 
 
-def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
+def ratios(seconds: Seconds) -> dict[str, float]:
     """Median over rounds of each call's seconds by those of the first in the same round."""
     first = next(iter(seconds.values()))
     return {n: statistics.median(s / f for s, f in zip(row, first, strict=True)) for n, row in seconds.items()}
@@ -121,15 +128,17 @@ class Step:
 def report_forward(rounds: int) -> None:
     """Print the forward's table."""
     with torch.inference_mode():
-        seconds = interleaved(forwards(), rounds)
-    for name, ratio in ratios(seconds).items():
-        say(f"{name:40} median {1000 * statistics.median(seconds[name]):7.1f} ms  ratio {ratio:.3f}")
+        wall, processor = interleaved(forwards(), rounds)
+    of_processor = ratios(processor) if torch.get_num_threads() == 1 else {}
+    for name, ratio in ratios(wall).items():
+        worked = f", of processor time {of_processor[name]:.3f}" if of_processor else ""
+        say(f"{name:40} median {1000 * statistics.median(wall[name]):7.1f} ms  ratio {ratio:.3f}{worked}")
 
 
 def report_training(rounds: int, batch: int) -> None:
     """Print the training step's table; full fine-tuning first, LoRA's ratios to it."""
     steps = {name: Step(VARIANTS[name], batch) for name in ("full-b-224", "lorat-b-224")}
-    seconds = interleaved(dict(steps), rounds)
+    seconds, _ = interleaved(dict(steps), rounds)
     totals: dict[str, int] = {}
     for name, step in steps.items():
         weights, updates, saved = step.bytes()
@@ -145,15 +154,18 @@ def report_training(rounds: int, batch: int) -> None:
 def report_peak(steps: int, batch: int) -> None:
     """Print the peak resident memory of training in a process of its own, with large blocks mapped one by one: glibc keeps
     freed blocks otherwise, and keeps more of LoRA's."""
+    peaks: dict[str, float] = {}
     for name in ("full-b-224", "lorat-b-224"):
         code = (
             f"from tests.benchmarks.bench_forward import *; step = Step(VARIANTS[{name!r}], {batch})\n"
             f"for _ in range({steps}): step()\n"
-            "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+            "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"  # ru_maxrss starts as the parent's
         )
         environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
         done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
-        say(f"{name:12} peak of the process {int(done.stdout) / 1024:.0f} MiB")
+        peaks[name] = int(done.stdout) / 1024
+        say(f"{name:12} peak of the process {peaks[name]:.0f} MiB")
+    say(f"LoRA / full: peak of the process {peaks['lorat-b-224'] / peaks['full-b-224']:.2f}")
 
 
 def main() -> None:

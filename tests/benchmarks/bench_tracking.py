@@ -1,0 +1,125 @@
+"""Many sequences tracked at once against one after the other: `python -m tests.benchmarks.bench_tracking [--slots N]`, in
+the project's root; on a GPU, if there is one.
+
+The same frames through the same network: batches of up to `slots` sequences, a slot that is free taken by the next sequence
+at its next step, against batch 1. The two are measured in turn, the order changing from round to round; what counts is the
+median over rounds of the same-round ratio. And they are held to each other box for box: what a network says of a row depends
+on the batch's size in the last bits only.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+
+from datasets.sequence import Sequence
+from datasets.synthetic import make_sequence
+from trackers.adaptation import merge
+from trackers.inference import Batch, NetworkTracker, Trajectory, schedule, track_one_by_one, track_together
+from trackers.model import OneStreamTracker, build
+from trackers.spec import CropInput, TrackerSpec, replace
+from trackers.variants import VARIANTS
+
+LENGTHS = (40, 12, 25, 8, 31, 17, 6, 22, 14, 36, 9, 19)
+"""Frames per sequence: as unequal as a benchmark's, so that slots come free at different steps."""
+SAME = 0.01
+"""Pixels that a box may differ by between the two ways; frames are 160 x 120."""
+MINI = CropInput(template_size=32, search_size=64, template_factor=1.5, search_factor=3.0, min_side=3.0)
+
+
+def say(line: str) -> None:
+    """One line to the terminal."""
+    sys.stdout.write(f"{line}\n")
+
+
+def network(name: str, device: torch.device) -> NetworkTracker:
+    """The named variant, merged, with random weights under which its boxes wander; under the name "mini" OSTrack's encoder
+    under LoRAT's head on the embedded backbone."""
+    mini = replace(VARIANTS["ostrack-256-mlp"], backbone="vit-mini", pretrained="shipped", crop=MINI)
+    spec: TrackerSpec = mini if name == "mini" else replace(VARIANTS[name], pretrained="none")
+    torch.manual_seed(1)
+    model = build(spec)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+        if spec.head.kind == "mlp":
+            model.head.box[-1].bias.sub_(2)  # else every box is as large as the image
+    merged = merge(model)
+    assert isinstance(merged, OneStreamTracker)
+    return NetworkTracker(merged, device)
+
+
+def batch(clips: list[Sequence], slots: int) -> Batch:
+    """All clips, each with its own first frame as template."""
+    everything = frozenset(range(len(clips)))
+    lengths = [len(clip) for clip in clips]
+    return Batch(clips.__getitem__, lambda _, clip: (clip.frames[0], clip.boxes[0]), lengths, everything, slots)
+
+
+def timed(track: Callable[[], Iterable[Trajectory]], device: torch.device) -> tuple[float, dict[str, Trajectory]]:
+    """Seconds of tracking everything, and what came of it."""
+    started = time.perf_counter()
+    found = {trajectory.name: trajectory for trajectory in track()}
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started, found
+
+
+def largest_difference(a: dict[str, Trajectory], b: dict[str, Trajectory]) -> float:
+    """The most that two trackings of the same sequences differ in any number of any box, in pixels."""
+    assert a.keys() == b.keys()
+    return max(float(np.abs(a[name].boxes - b[name].boxes).max()) for name in a)
+
+
+def mean_step(found: dict[str, Trajectory]) -> float:
+    """By how many pixels a box's numbers change from frame to frame, the mean over all frames of their sum."""
+    return float(np.mean(np.concatenate([np.abs(np.diff(t.boxes, axis=0)).sum(1) for t in found.values()])))
+
+
+def main() -> None:
+    """Measure and print; fails where the boxes are not the same, or stand still and so say nothing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tracker", default="mini", help="mini, or a named tracker")
+    parser.add_argument("--slots", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    clips = [make_sequence("target", i, length=length, split="test") for i, length in enumerate(LENGTHS)]
+    for clip in clips:
+        list(clip.frames)  # drawn before the clock runs
+    tracker = network(asked.tracker, device)
+    ways: dict[str, Callable[[], Iterable[Trajectory]]] = {
+        "one by one": lambda: track_one_by_one(tracker, clips),
+        f"{asked.slots} slots": lambda: track_together(tracker, batch(clips, asked.slots)),
+    }
+    alone, together = ways
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    difference = 0.0
+    for number in range(1 + asked.rounds):
+        found = {}
+        for name in list(ways) if number % 2 else list(ways)[::-1]:
+            elapsed, found[name] = timed(ways[name], device)
+            if number:
+                seconds[name].append(elapsed)
+        difference = max(difference, largest_difference(found[alone], found[together]))
+    frames = sum(LENGTHS) - len(LENGTHS)
+    steps = [len(rows) for rows in schedule(list(LENGTHS), asked.slots)]
+    for name, row in seconds.items():
+        say(f"{name:12} median {frames / statistics.median(row):8.1f} frames/s")
+    ratio = statistics.median(a / b for a, b in zip(seconds[together], seconds[alone], strict=True))
+    say(f"{together} / one by one: time {ratio:.2f}; slots filled {sum(steps) / (len(steps) * asked.slots):.0%}")
+    say(f"largest difference of any box: {difference:.2g} px; a box moves by {mean_step(found[alone]):.2g} px a frame")
+    if mean_step(found[alone]) < 1:
+        raise SystemExit("the boxes stand still: that they are the same says nothing")
+    if difference > SAME:
+        raise SystemExit(f"boxes differ by {difference:.2g} px, more than {SAME}")
+
+
+if __name__ == "__main__":
+    main()
