@@ -124,4 +124,5 @@ def _strip(facts: SequenceFacts, store: Store, evaluation: Evaluation) -> FilmSt
         jpegs=read_strip(store.protocol(evaluation), facts),
         scale=facts.scale,
         truth=np.array(facts.boxes)[facts.strip],
+        path=np.array(facts.boxes),
     )
