@@ -18,6 +18,7 @@ Every file is written atomically; nothing is changed in place. Imports no torch.
 import json
 import shutil
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -126,7 +127,13 @@ class RunFolder:
     def _result(self, evaluation: Evaluation, sequence: str) -> Path:
         if Path(sequence).name != sequence:
             raise BadInput(f"sequence name {sequence!r} is no file name: rename the sequence's folder")
-        return self.path / "evaluations" / evaluation.key / f"{sequence}.json"
+        return self.path / "evaluations" / _key(evaluation) / f"{sequence}.json"
+
+
+@lru_cache(maxsize=1024)
+def _key(evaluation: Evaluation) -> str:
+    """The evaluation's key, hashed once and not again for every sequence."""
+    return evaluation.key
 
 
 class Store:
