@@ -139,7 +139,7 @@ def test_loss_falls_to_its_goal_and_the_curve_says_so(tmp_path: Path) -> None:
     assert all(phase.wall_seconds > 0 for phase in cost.phases.values())
     assert cost.memory_kind == "process peak RSS"
     assert cost.peak_memory_bytes is not None
-    assert 5e7 < cost.peak_memory_bytes <= peak_rss_bytes()
+    assert 5e7 < cost.peak_memory_bytes <= peak_rss_bytes() + 2**20
     assert [point.seconds for point in curve] == sorted(point.seconds for point in curve)
 
 
