@@ -27,6 +27,9 @@ PAPER_RANK = 64
 LARGE_SEARCH = 300
 """Search crops above this many pixels at paper scale are the papers' large ones (378, 384), the others 224 and 256."""
 
+LARGE = 1.5
+"""Their side against the small ones': 384 to 256."""
+
 PAPER_SEARCH_FACTOR = 4.0
 """The search factor that both papers' small crops have, which `Scale.search_factor` stands for."""
 
@@ -34,16 +37,14 @@ PAPER_SEARCH_FACTOR = 4.0
 class Scale(Frozen):
     """The sizes of a scaled-down tracker; the meaning of each is that of the field it replaces in `TrackerSpec`.
 
-    backbone: stands for every published one but those that `backbones` names, where a study compares sizes. The large
-    sizes stand for the published crops above LARGE_SEARCH pixels, whose factor grows in proportion.
+    backbone: stands for every published one but those that `backbones` names, where a study compares sizes. The sizes are
+    those of the published small crops; the large ones are LARGE times as large, and their factor grows in proportion.
     """
 
     backbone: str
     backbones: dict[str, str] = Field(default_factory=dict)
     template_size: PositiveInt
     search_size: PositiveInt
-    large_template_size: PositiveInt
-    large_search_size: PositiveInt
     template_factor: PositiveFloat
     search_factor: PositiveFloat
     min_side: PositiveFloat
@@ -78,10 +79,10 @@ def at_scale(spec: TrackerSpec, scale: Scale) -> TrackerSpec:
 
 
 def _scaled_crop(crop: CropInput, scale: Scale) -> CropInput:
-    large = crop.search_size > LARGE_SEARCH
+    side = LARGE if crop.search_size > LARGE_SEARCH else 1.0
     sizes = {
-        "template_size": scale.large_template_size if large else scale.template_size,
-        "search_size": scale.large_search_size if large else scale.search_size,
+        "template_size": round(scale.template_size * side),
+        "search_size": round(scale.search_size * side),
         "template_factor": scale.template_factor,
         "search_factor": scale.search_factor * crop.search_factor / PAPER_SEARCH_FACTOR,
         "min_side": scale.min_side,
