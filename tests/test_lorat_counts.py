@@ -143,6 +143,7 @@ def test_baselines_without_a_published_row_are_their_tracker_merged(size: str, p
     assert found["macs"] == lorat["macs"]
 
 
+IMPORTING = "import time, torch, timm, peft; print(time.process_time())"
 COUNTING = """
 import runpy, sys, time
 sys.argv = ["harness", "cost", "lorat-g-378", "--json"]
@@ -156,13 +157,17 @@ finally:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc, which is not here")
 def test_the_giant_is_counted_without_its_weights() -> None:
-    """By the command line, in a process of its own: at most 2 GB (its weights alone take 4.6), and 10 s of processor."""
+    """By the command line, in a process of its own: at most 2 GB (its weights alone take 4.6), and a few times the processor
+    time that importing torch, timm and peft takes on the same machine (10 s against 4 on an idle one)."""
     root = Path(__file__).resolve().parents[1]
-    done = subprocess.run([sys.executable, "-c", COUNTING], cwd=root, check=True, capture_output=True, text=True)
-    kilobytes, seconds = done.stderr.split()[-2:]
-    assert json.loads(done.stdout)["params"] == TRACKERS["lorat-g-378"].total
+    importing, counting = (
+        subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True)
+        for code in (IMPORTING, COUNTING)
+    )
+    kilobytes, seconds = counting.stderr.split()[-2:]
+    assert json.loads(counting.stdout)["params"] == TRACKERS["lorat-g-378"].total
     assert int(kilobytes) < 2 * 1024**2
-    assert float(seconds) < 10
+    assert float(seconds) < 4 * float(importing.stdout)
 
 
 CONFOUNDED = {
