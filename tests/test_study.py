@@ -18,6 +18,7 @@ from trackers.spec import (
     TrackerSpec,
     differences,
 )
+from trackers.variants import VARIANTS
 
 MINI = load_profile("mini").scale
 assert MINI is not None
@@ -77,6 +78,26 @@ def test_the_published_head_ablation_is_refused(coupled: tuple[Coupled, ...], co
     assert "'conv'" in message
     assert any(repr(field) in message for field in confounds)
     assert "declare it with its reason, or drop it" in message
+
+
+@pytest.mark.parametrize("name", ["lorat-b-224-conv-published", "lorat-b-224-ostrackhead-published"])
+def test_lorats_own_head_ablation_changes_three_things_and_is_refused(name: str) -> None:
+    """Its published settings, to the letter: the head, hard labels, and a final norm that trains."""
+    baseline, published = VARIANTS["lorat-b-224"], VARIANTS[name]
+    three = {field.split(".")[0] for field in differences(published, baseline)}
+    assert three == {"head", "labels", "train_norm"}
+    rows = (Row("mlp", ("MLP",)), Row("conv", ("conv",), {field: getattr(published, field) for field in three}))
+
+    def study(*coupled: str) -> Study:
+        declared = tuple(Coupled(field, "as published") for field in coupled)
+        return Study("published", "", "", "", baseline, {"Head": "head"}, rows, declared)
+
+    for coupled in ((), ("labels",), ("train_norm",)):
+        with pytest.raises(ConfoundedStudy, match="labels|train_norm"):
+            study(*coupled)
+    assert study("labels", "train_norm").spec(rows[1]).train_norm
+    intended = STUDIES["lorat-head"]
+    assert all(set(f.split(".")[0] for f in intended.differences(row)) <= {"head"} for row in intended.rows)
 
 
 def test_it_is_accepted_once_all_of_it_is_declared() -> None:
