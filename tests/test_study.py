@@ -93,11 +93,11 @@ def test_lorats_own_head_ablation_changes_three_things_and_is_refused(name: str)
         return Study("published", "", "", "", baseline, {"Head": "head"}, rows, declared)
 
     for coupled in ((), ("labels",), ("train_norm",)):
-        with pytest.raises(ConfoundedStudy, match="labels|train_norm"):
+        with pytest.raises(ConfoundedStudy, match=r"labels|train_norm"):
             study(*coupled)
     assert study("labels", "train_norm").spec(rows[1]).train_norm
     intended = STUDIES["lorat-head"]
-    assert all(set(f.split(".")[0] for f in intended.differences(row)) <= {"head"} for row in intended.rows)
+    assert all({f.split(".")[0] for f in intended.differences(row)} <= {"head"} for row in intended.rows)
 
 
 def test_it_is_accepted_once_all_of_it_is_declared() -> None:
