@@ -48,10 +48,11 @@ def paper_scale(spec: TrackerSpec, *, activations: bool = False) -> PaperScale:
     """Parameters and MACs of a tracker at its own size, counted on the meta device; activations: those too, which takes as
     long again."""
     model = _weightless(spec)
+    params = sum(p.numel() for p in model.parameters())  # as trained: merging takes the adaptation's away
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     macs = count_macs(_merged(model))
     return PaperScale(
-        params=sum(p.numel() for p in model.parameters()),
+        params=params,
         trainable_params=trainable,
         head_params=sum(p.numel() for p in model.head.parameters()),
         macs=macs.all,

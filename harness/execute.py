@@ -112,10 +112,10 @@ def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, setti
         )
     )
     cost.trainable_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    cost.params = sum(p.numel() for p in model.parameters())
     content = save_safetensors(trained_state(model))
     merged = merge(model)
     assert isinstance(merged, OneStreamTracker)
-    cost.params = sum(p.numel() for p in merged.parameters())
     cost.macs = count_macs(merged).all
     write_bytes(folder.weights, content)
     digest = hashlib.sha256(content).hexdigest()

@@ -29,6 +29,8 @@ SHARES = {
     "precision": "centre error is at most the threshold; in the legend precision at 20 px, where the dotted line stands",
     "norm_precision": "centre error, in units of the target's size, is at most the threshold; the legend says of what",
 }
+MOST_INSIDE = 7
+"""Rows whose legend has room among the curves."""
 MOST_BANDS = 8
 """Variants up to which each has a band: more bands hide each other."""
 
@@ -107,7 +109,8 @@ def _panel(
         ax.axvline(at_threshold, color="#000000", linestyle=":", linewidth=0.7)
     _, x_label, y_label = TITLES[kind]
     ax.set(title=facts.name, xlabel=x_label, ylabel=y_label, xlim=(0, end), ylim=(0, 101))
-    place = "lower left" if kind == "success" else "lower right"
+    inside = "lower left" if kind == "success" else "lower right"
+    place = inside if len(numbers) <= MOST_INSIDE else "right"
     legend(ax, {f"{name}  {number:.1f}": looks[name] for name, number in numbers.items()}, place)
     return numbers
 

@@ -117,7 +117,8 @@ def canvas(
 def panels(number: int, height: float, most: int = 3, polar: bool = False) -> tuple["Figure", list["Axes"]]:
     """A figure of `number` axes, at most so many side by side; places that are left over stay blank."""
     columns = min(number, most)
-    figure, axes = canvas(columns, height, rows=-(-number // columns), polar=polar)
+    wide = 7.4 if polar and columns == 1 else None  # words stand all around a circle, and the legend beside them
+    figure, axes = canvas(columns, height, rows=-(-number // columns), width=wide, polar=polar)
     for ax in axes[number:]:
         ax.set_axis_off()
     return figure, axes[:number]
@@ -131,7 +132,7 @@ def legend(ax: "Axes", rows: dict[str, Look], place: str) -> None:
         Line2D([], [], color=look.colour, linestyle=look.dash, marker=look.marker, linewidth=1.5, markersize=5)
         for look in rows.values()
     ]
-    beside = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
+    beside = {"loc": "center left", "bbox_to_anchor": (1.25 if ax.name == "polar" else 1.02, 0.5)}
     drawn = ax.legend(
         handles, [str(index) for index in range(len(rows))], **(beside if place == "right" else {"loc": place})
     )
