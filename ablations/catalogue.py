@@ -6,7 +6,7 @@ import pkgutil
 from pathlib import Path
 
 import ablations
-from ablations.study import STUDIES, Study
+from ablations.study import STUDIES, FaultyStudy, Study
 from ablations.study_file import load_study
 
 for _module in pkgutil.iter_modules(ablations.__path__):
@@ -16,8 +16,15 @@ for _module in pkgutil.iter_modules(ablations.__path__):
 
 def named_study(name: str) -> Study:
     """A study by name, or from a TOML file of one's own by its path. Raises UnknownName with the nearest names; for a
-    faulty file, what `load_study` raises."""
-    return load_study(Path(name)) if name.endswith(".toml") else STUDIES[name]
+    faulty file, what `load_study` raises; FaultyStudy where its name is one of ours."""
+    if not name.endswith(".toml"):
+        return STUDIES[name]
+    study = load_study(Path(name))
+    if study.name in STUDIES:
+        raise FaultyStudy(
+            f"{name}: {study.name!r} is a study of ours, with printed figures of its own: choose another name"
+        )
+    return study
 
 
 __all__ = ["STUDIES", "named_study"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ablations.recipes import Training, published_training
-from ablations.study import Row, Study
+from ablations.study import FaultyStudy, Row, Study
 from datasets.registry import UnknownName, unknown
 from harness.spec import Control, Evaluation, Profile, Recipe, RunSpec
 from harness.tasks import RunTask
@@ -84,6 +84,7 @@ def planned_rows(
         for row in study.rows
         if not only or row.name in only or row is study.baseline_row
     ]
+    _refuse_one_run_for_two(study, profile, rows)
     baseline = next(row for row in rows if row.baseline)
     floors = [
         PlannedRow(kind, "floor", (), text, (PlannedRun(RunSpec(tracker=FloorSpec(kind=kind)), wanted),))
@@ -91,6 +92,19 @@ def planned_rows(
     ]
     control = PlannedRow("shuffled-template", "control", (), SHUFFLED, baseline.runs, "shuffled-template")
     return [*rows, *floors, control]
+
+
+def _refuse_one_run_for_two(study: Study, profile: Profile, rows: list[PlannedRow]) -> None:
+    """A profile whose scale overwrites what two rows differ in would compare a tracker with itself. Raises FaultyStudy."""
+    seen: dict[tuple[str, int | None], str] = {}
+    for row in rows:
+        key = (row.run.fingerprint, row.test_layers)
+        if key in seen:
+            raise FaultyStudy(
+                f"study {study.name!r}: at profile {profile.name} rows {seen[key]!r} and {row.name!r} are one and the same"
+                " run, since what they differ in is scaled away: drop one, or choose another --profile"
+            )
+        seen[key] = row.name
 
 
 def planned_protocols(study: Study, profile: Profile) -> tuple[str, ...]:
@@ -128,7 +142,8 @@ def _training(study: Study, row: Row, profile: Profile, index: int) -> Training:
 
 RATES = ("lr_backbone", "lr_new", "weight_decay")
 SIZES = ("steps", "batch_size", "warmup_steps", "validation_pairs", "checkpoint_every")
-"""Fields of a recipe that belong to the size at which it runs."""
+"""Fields of a recipe that belong to the size at which it runs: a row's batch is scaled in proportion, its length as a
+share of the study's longest, and the others are the profile's."""
 
 
 def scaled_recipe(recipe: Recipe, own: Recipe, baseline: Recipe, longest: int) -> Recipe:
@@ -136,6 +151,7 @@ def scaled_recipe(recipe: Recipe, own: Recipe, baseline: Recipe, longest: int) -
     of the study's longest, its rates in proportion, everything else as it is."""
     changes: dict[str, Any] = {"steps": max(1, round(recipe.steps * own.steps / longest))}
     changes["warmup_steps"] = min(recipe.warmup_steps, changes["steps"] // 4)
+    changes["batch_size"] = max(1, round(recipe.batch_size * own.batch_size / baseline.batch_size))
     for name in Recipe.model_fields:
         ours, theirs = getattr(own, name), getattr(baseline, name)
         if ours == theirs or name in SIZES:

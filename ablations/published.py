@@ -20,14 +20,15 @@ class Source(BaseModel):
 
 
 class PublishedRow(BaseModel):
-    """The printed figures of a row. rows: "STUDY/ROW" of every row that they belong to; metrics: by protocol and metric, in
-    percent; flops: as printed, in units, as params are; note: in what the printed row differs from ours."""
+    """The printed figures of a row. rows: "STUDY/ROW" of every row that they belong to; metrics: by protocol and metric,
+    in percent; epochs: of 60,000 pairs, by the protocol that the training is for; flops: as printed, in units, as
+    params are; note: in what the printed row differs from ours."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     rows: tuple[str, ...]
     source: str
     metrics: dict[str, dict[str, float]] = {}
-    epochs: float | None = None
+    epochs: dict[str, float] = {}
     params: float | None = None
     trainable: float | None = None
     flops: float | None = None
@@ -39,7 +40,7 @@ class PublishedRow(BaseModel):
     @property
     def figures(self) -> dict[str, float]:
         """Everything but the metrics, by name, in units: hours for gpu_hours, bytes for memory."""
-        named = ("epochs", "params", "trainable", "flops", "fps", "gpu_hours", "memory")
+        named = ("params", "trainable", "flops", "fps", "gpu_hours", "memory")
         return {name: value for name in named if (value := getattr(self, name)) is not None}
 
 

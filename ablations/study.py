@@ -5,12 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ablations.recipes import DETRACK_ONE_SHOT, Training
-from datasets.registry import Registry
+from datasets.registry import Registry, unknown
+from harness.metrics import METRICS
 from harness.spec import Recipe
-from trackers.spec import TrackerSpec, differences, leaves, replace
+from trackers.spec import TrackerSpec, differences, fingerprint, leaves, replace
 
 RECIPE = "recipe"
 """The key under which a row changes how it is trained: a Recipe, or one for each of the study's trainings."""
+
+
+RESERVED = frozenset(("static", "ncc", "shuffled-template"))
+"""Names of the floors and the control that stand under every study's rows."""
 
 
 class FaultyStudy(ValueError):
@@ -49,8 +54,9 @@ class Study:
     otherwise.
 
     Raises ConfoundedStudy where a row changes a field that is neither a factor nor coupled to one, or coupled fields and
-    no factor; FaultyStudy where two rows share a name or are the same tracker trained alike, not exactly one row is the
-    baseline, a factor is no field of TrackerSpec, or a row has not one cell per factor or one recipe per training.
+    no factor; FaultyStudy where two rows share a name or are the same tracker trained alike, a row has a floor's name, not
+    exactly one row is the baseline, a factor or a coupled field is no field of any row, the primary metric is unknown, or
+    a row has not one cell per factor or one recipe per training.
     """
 
     name: str
@@ -71,21 +77,22 @@ class Study:
         names = [row.name for row in self.rows]
         if len(set(names)) < len(names):
             raise FaultyStudy(f"study {self.name!r}: two rows share a name: {names}")
+        if taken := sorted({*names, *self.cited} & RESERVED):
+            raise FaultyStudy(
+                f"study {self.name!r}: {', '.join(taken)} is the name of a floor or control: choose another"
+            )
         if sum(not row.changes for row in self.rows) != 1:
             raise FaultyStudy(f"study {self.name!r}: exactly one row must change nothing: the baseline")
-        if missing := {f.split(".")[0] for f in self.factors.values()} - {*TrackerSpec.model_fields, RECIPE}:
-            raise FaultyStudy(f"study {self.name!r}: {sorted(missing)} is no field of TrackerSpec")
+        if self.primary_metric not in METRICS:
+            raise FaultyStudy(f"study {self.name!r}: {unknown('metric', self.primary_metric, METRICS)}")
+        self._refuse_unknown_fields()
+        self._refuse_equal_rows()
         for row in self.rows:
             if len(row.cells) != len(self.factors):
                 raise FaultyStudy(
                     f"study {self.name!r}: row {row.name!r} needs {len(self.factors)} cells, one per factor"
                 )
             self._refuse_confounds(row)
-
-    @property
-    def baseline_spec(self) -> TrackerSpec:
-        """The baseline under the name of its row."""
-        return self.spec(self.baseline_row)
 
     @property
     def baseline_row(self) -> Row:
@@ -123,6 +130,26 @@ class Study:
             for name in (n for n in own if own[n] != base[n]):
                 found.setdefault(f"{RECIPE}.{name}", (own[name], base[name]))
         return found
+
+    def _refuse_unknown_fields(self) -> None:
+        """Factors and coupled fields are fields of some row's tracker, or of its recipe."""
+        known = {
+            path for row in self.rows for path in (*leaves(self.spec(row)), *differences(self.spec(row), self.baseline))
+        }
+        known |= set(TrackerSpec.model_fields) | {RECIPE} | {f"{RECIPE}.{name}" for name in Recipe.model_fields}
+        for field_ in (*self.factors.values(), *(c.field for c in self.coupled)):
+            if not any(path == field_ or path.startswith(f"{field_}.") for path in known):
+                raise FaultyStudy(f"study {self.name!r}: {unknown('field of a tracker', field_, sorted(known))}")
+
+    def _refuse_equal_rows(self) -> None:
+        seen: dict[tuple[str, tuple[Recipe, ...]], str] = {}
+        for row in self.rows:
+            key = (fingerprint(self.spec(row)), self.recipes(row))
+            if key in seen:
+                raise FaultyStudy(
+                    f"study {self.name!r}: rows {seen[key]!r} and {row.name!r} are the same tracker trained alike: drop one"
+                )
+            seen[key] = row.name
 
     def _refuse_confounds(self, row: Row) -> None:
         factors, coupled = set(self.factors.values()), {c.field for c in self.coupled}

@@ -18,6 +18,7 @@ name = "with-dora"
 set = { "adaptation.dora" = true, "adaptation.init" = "lora" }    # "recipe.layer_decay" = 0.7 changes the training
 """
 
+import difflib
 import itertools
 import re
 import tomllib
@@ -148,7 +149,15 @@ def _word(value: Any) -> str:
 def _blamed(file: Path, text: str, error: ValidationError) -> Iterator[str]:
     for fault in error.errors():
         where = [str(part) for part in fault["loc"]]
-        yield f"{file}{_line(text, *where[::-1])}: {'.'.join(where)}: {fault['msg']}"
+        near = difflib.get_close_matches(where[-1], _words(), n=3)
+        hint = f" (did you mean {' or '.join(near)}?)" if near and fault["type"] == "extra_forbidden" else ""
+        yield f"{file}{_line(text, *where[::-1])}: {'.'.join(where)}: {fault['msg']}{hint}"
+
+
+def _words() -> list[str]:
+    """Every field that a study's file, a tracker or a recipe has."""
+    fields = {part for spec in VARIANTS.values() for path in leaves(spec) for part in path.split(".")}
+    return sorted(fields | {*_File.model_fields, *_Row.model_fields, *Recipe.model_fields})
 
 
 def _line(text: str, *words: str) -> str:

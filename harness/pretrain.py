@@ -120,7 +120,8 @@ def pretrain(
 ) -> PretrainingRecord:
     """Train and write `out` (safetensors) and its record beside it (.json). Resumes from `folder`'s checkpoint."""
     torch.manual_seed(asked.seed)
-    specs = [at_scale(VARIANTS[name], asked.scale) for name in asked.heads]
+    # Without drop path, whatever the trackers have: pretraining sees every example once.
+    specs = [at_scale(replace(VARIANTS[name], drop_path=0.0), asked.scale) for name in asked.heads]
     model = ManyHeads(specs, asked.recipe.steps)
     geometry = pair_geometry(specs[0].crop, asked.recipe, model.encoder.template_side)
     where = provenance(

@@ -78,13 +78,16 @@ def _scored_facts(scored: Scored) -> ProtocolFacts:
 
 
 def _row(row: PlannedRow, known: Mapping[str, ProtocolRecord], digests: Mapping[str, str], store: Store) -> RowResult:
+    runs = [planned.run for planned in row.runs]
+    shown = next((on[0] for name in known if (on := row.on(name))), row.run)
+    first, *others = sorted(runs, key=lambda run: run != shown)  # costs are those of the training that is scored here
     return RowResult(
         name=row.name,
         role=ROLES[row.role],
         cells=row.cells,
         description=row.description,
-        record=store.run(row.run).record(row.test_layers),
-        more_records=tuple(store.run(planned.run).record(row.test_layers) for planned in row.runs[1:]),
+        record=store.run(first).record(row.test_layers),
+        more_records=tuple(store.run(run).record(row.test_layers) for run in others),
         protocols={name: _result(row, record, digests[name], store) for name, record in known.items() if row.on(name)},
         paper_scale=store.paper_scale(row.tracker_at_paper_scale) if row.tracker_at_paper_scale else None,
         baseline=row.baseline,

@@ -65,7 +65,10 @@ def _stands_still(row: RowResult) -> bool:
     return isinstance(tracker, FloorSpec) and tracker.kind == "static"
 
 
-TRAINING = "All attempts and phases of the training: data, steps, validation."
+TRAINING = (
+    "All attempts and phases of the training: data, steps, validation; mean over seeds. Of rows with several trainings, that"
+    " behind the first protocol scored here."
+)
 DEVICE = (
     "Device time: on a CPU the process's CPU time, on a GPU the wall time during which the GPU was held. Runs that shared"
     " a machine slow each other down: the provenance gives the number of concurrent workers."
@@ -109,7 +112,7 @@ def _measures(time: tuple[float, str]) -> tuple[_Measure, ...]:
     )
 
 
-NOTED = {"macs", "train_device"}
+NOTED = {"macs", "train_wall", "train_device"}
 """Columns whose note is a footnote too: it changes what the figure means."""
 
 

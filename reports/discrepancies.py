@@ -59,7 +59,8 @@ def printed(study: str, row: str) -> dict[str, Printed]:
     found: dict[str, Printed] = {}
     for entry, source in published(study, row):
         metrics = {f"{protocol}:{key}": value for protocol, of in entry.metrics.items() for key, value in of.items()}
-        for key, value in {**metrics, **entry.figures}.items():
+        epochs = {f"{protocol}:epochs": value for protocol, value in entry.epochs.items()}
+        for key, value in {**metrics, **epochs, **entry.figures}.items():
             found.setdefault(key, Printed(value, entry, source))
     return found
 

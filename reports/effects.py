@@ -37,10 +37,20 @@ def effects(result: StudyResult) -> Effects:
             found = complete(row, facts)
             if reference and found and not row.baseline and _same_sequences(found, reference):
                 metric = primary_metric(result, facts)
-                pairs[facts.name, row.name] = (samples(found, facts, metric), samples(reference, facts, metric))
+                other = samples(reference, facts, metric)
+                own = samples(found, facts, metric)
+                pairs[facts.name, row.name] = (
+                    _without_seeds(own, len(other[0])) if row.role == "floor" else own,
+                    other,
+                )
     estimates = {key: row_difference(*pair) for key, pair in pairs.items()}
     judged = dict(zip(estimates, verdicts(list(estimates.values())), strict=True))
     return {key: Effect(estimates[key], judged[key], _needed(pairs[key], judged[key])) for key in estimates}
+
+
+def _without_seeds(floor: Sample, seeds: int) -> Sample:
+    """A floor would be the same under any seed: it stands as often as the baseline was trained, without any variance."""
+    return np.repeat(floor[0], seeds, axis=0), np.repeat(floor[1], seeds, axis=0)
 
 
 def _needed(pair: tuple[Sample, Sample], verdict: Verdict | None) -> Needed | None:

@@ -174,10 +174,15 @@ def _cost(found: RowResult | None) -> dict[str, Any]:
 
 
 def _published(result: StudyResult, name: str) -> dict[str, Any]:
-    """By metric of the first protocol that prints it, by "PROTOCOL:METRIC" for further ones, and by name."""
+    """By "PROTOCOL:METRIC" and by name; those of the protocol whose metrics the document's rows have, or where it is none
+    of the study's, of the study's first, by metric alone too."""
+    found = printed(result.study.name, name)
+    scored = result.protocols[0].name if result.protocols else ""
+    plain = scored if scored in result.study.protocols else result.study.protocols[0]
     document: dict[str, Any] = {}
-    for key, one in printed(result.study.name, name).items():
-        short = key.rpartition(":")[2]
+    for key, one in found.items():
         value = {"value": one.value, "source": one.source.title, "trust": one.source.trust}
-        document[key if short in document else short] = value | ({"note": one.entry.note} if one.entry.note else {})
+        document[key] = value | ({"note": one.entry.note} if one.entry.note else {})
+        if key.startswith(f"{plain}:"):
+            document[key.removeprefix(f"{plain}:")] = document[key]
     return document

@@ -136,6 +136,9 @@ def _reason(row: RowResult, protocol: str) -> str:
     for record in row.records:
         if record.failure is not None:
             return f"failed{_of_seed(row, record)}: {record.failure.summary}"
+    untrained = row.record.asked.data is not None and row.record.training is None
+    if untrained and row.role == "variant":
+        return "not trained to the end"
     if found := row.protocols.get(protocol):
         done = [f"{len(tallies)} of {found.expected} sequences" for tallies in found.seeds]
         return done[0] if len(done) == 1 else "; ".join(f"seed {i}: {text}" for i, text in enumerate(done))

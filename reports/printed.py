@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ablations.published import Source
+from datasets.extents import official_extent
 from harness.metrics import METRICS
 from harness.record import PaperScale
 from reports.accuracy import row_value
@@ -42,8 +43,7 @@ def paper_scale_block(result: StudyResult, notes: Notes) -> Block:
     block, sized = Block(), {row.name: row.paper_scale for row in result.rows if row.paper_scale}
     if not sized:
         return block
-    crop, baseline = result.study.baseline.crop, result.study.baseline
-    group = f"ours at paper scale ({baseline.backbone}, {crop.template_size}/{crop.search_size})"
+    group = f"ours at paper scale{_of_all(result)}"
     for ours in OURS:
         for row in result.rows:
             if size := sized.get(row.name):
@@ -56,6 +56,13 @@ def paper_scale_block(result: StudyResult, notes: Notes) -> Block:
         )
     note_discrepancies(result, block, notes)
     return block
+
+
+def _of_all(result: StudyResult) -> str:
+    """The backbone and the crops, where all rows have the same."""
+    specs = [result.study.spec(row) for row in result.study.rows]
+    sizes = {f" ({s.backbone}, {s.crop.template_size}/{s.crop.search_size})" for s in specs}
+    return sizes.pop() if len(sizes) == 1 else ""
 
 
 def published_block(result: StudyResult, notes: Notes) -> Block:
@@ -79,7 +86,8 @@ def _keys(result: StudyResult, found: Mapping[str, Mapping[str, Printed]]) -> li
     known = dict.fromkeys(key for of in found.values() for key in of)
     order = {name: number for number, name in enumerate(result.study.protocols)}
     metrics = [key for key in known if ":" in key]
-    metrics.sort(key=lambda key: (order.get(key.split(":")[0], len(order)), list(METRICS).index(key.split(":")[1])))
+    kinds = [*METRICS, "epochs"]
+    metrics.sort(key=lambda key: (order.get(key.split(":")[0], len(order)), kinds.index(key.split(":")[1])))
     return metrics + [name for name in FIGURES if name in known]
 
 
@@ -101,8 +109,8 @@ def _published_column(result: StudyResult, key: str, found: dict[str, Printed], 
 
 
 GAP = (
-    "Ours minus printed, where both mean the same: the profile runs at the paper's size on the paper's data, or the"
-    " figure is recomputed from the printed tracker's own raw results."
+    "Ours minus printed, on all sequences of the benchmark, where both mean the same: the profile runs at the paper's size"
+    " on the paper's data, or the figure is recomputed from the printed tracker's own raw results."
 )
 
 
@@ -111,9 +119,11 @@ def _gap_column(
 ) -> None:
     protocol, _, metric = key.rpartition(":")
     facts = next((one for one in result.protocols if one.name == protocol), None)
-    if facts is None or metric not in facts.metrics:
+    if facts is None or metric not in facts.metrics or facts.sequences != len(official_extent(protocol).lengths):
         return
-    theirs = {name: of[key].value for name, of in found.items() if key in of}
+    cited = {row.name for row in result.cited}
+    # A note says in what the printed row is another than ours.
+    theirs = {n: of[key].value for n, of in found.items() if key in of and (n in cited or not of[key].entry.note)}
     ours = {name: value for name in theirs if (value := _comparable(result, name, facts, metric)) is not None}
     gaps = {name: METRICS[metric].scale * value - theirs[name] for name, value in ours.items()}
     if not gaps:

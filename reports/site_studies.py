@@ -17,13 +17,15 @@ from trackers.spec import FloorSpec
 @dataclass(frozen=True)
 class StoredStudy:
     """A study at a profile's size, of which at least one variant's run is in the store. digests: protocol name to the
-    digest of the data that it was evaluated on, "" where it was not. tasks: one for each of its runs."""
+    digest of the data that it was evaluated on, "" where it was not. tasks: one for each of its runs; seeds: as many as the
+    store has of any row."""
 
     study: Study
     profile: Profile
     rows: list[PlannedRow]
     digests: dict[str, str]
     tasks: list[RunTask]
+    seeds: int = 1
 
     @property
     def folder(self) -> str:
@@ -34,7 +36,8 @@ class StoredStudy:
     def command(self) -> str:
         """What runs the rest and makes its report."""
         profile = "" if self.profile.name == "mini" else f" --profile {self.profile.name}"
-        return f"python -m harness run {self.study.name}{profile}"
+        seeds = "" if self.seeds == self.study.seeds else f" --seeds {self.seeds}"
+        return f"python -m harness run {self.study.name}{profile}{seeds}"
 
     @cached_property
     def runs(self) -> dict[str, RunTask]:
@@ -67,13 +70,26 @@ def _stored(
     here = sorted(variants & present)
     if not here:
         return None
+    seeds = _seeds(study, profile, present)
     evaluated = {e.name for name in here for e in (store.root / "runs" / name / "evaluations").glob("*")}
     extra = [record.name for record in kept if any(key.startswith(f"{record.name}-") for key in evaluated)]
     planned = planned_protocols(study, profile)
     protocols = tuple(dict.fromkeys((*planned, *extra)))
-    rows = rows if protocols == tuple(planned) else planned_rows(study, profile, protocols=protocols)
+    rows = planned_rows(study, profile, protocols=protocols, seeds=seeds)
     digests = {name: _digest(name, rows, kept, store) for name in protocols}
-    return StoredStudy(study, profile, rows, digests, tasks(rows, digests, {}))
+    return StoredStudy(study, profile, rows, digests, tasks(rows, digests, {}), seeds)
+
+
+def _seeds(study: Study, profile: Profile, present: set[str]) -> int:
+    """How many seeds of the study's rows the store has anything of, and not fewer than the study asks for."""
+    seeds = study.seeds
+    while any(_of_seed(row, seeds) & present for row in planned_rows(study, profile, seeds=seeds + 1)):
+        seeds += 1
+    return seeds
+
+
+def _of_seed(row: PlannedRow, seed: int) -> set[str]:
+    return {planned.run.name for planned in row.runs if planned.run.seed == seed and row.role == "variant"}
 
 
 def _digest(protocol: str, rows: list[PlannedRow], kept: list[ProtocolRecord], store: Store) -> str:

@@ -35,7 +35,7 @@ def test_raw_results_of_a_cited_tracker_are_scored_and_held_against_the_printed_
     assert atom["published"]["lasot:auc" if "lasot:auc" in atom["published"] else "auc"]["trust"] == "paper"
     assert rows["STARK"]["metrics"]["auc"]["mean"] is None
     assert any("Recomputed" in note for note in document["footnotes"])
-    assert any("detrack on lasot: not evaluated" in text for text in document["missing"])
+    assert any("detrack on lasot: not trained to the end" in text for text in document["missing"])
 
 
 def test_a_tracker_of_ones_own_may_be_added(tmp_path: Path) -> None:

@@ -137,7 +137,13 @@ def test_every_leaf_counts_in_the_fingerprint() -> None:
 
 
 OTHER_LEAVES: tuple[tuple[str, Any], ...] = (
-    *(("pretrained", "none"), ("drop_path", 0.1), ("checkpointing", True), ("train_norm", True)),
+    *(
+        ("pretrained", "none"),
+        ("drop_path", 0.2),
+        ("drop_path_depth", "uniform"),
+        ("checkpointing", True),
+        ("train_norm", True),
+    ),
 )
 HEAD_FIELDS = [name for name in DeformableHead.model_fields if name != "kind"]
 SMALL = {"test_layers": 2, "shared_box_mlp": False}

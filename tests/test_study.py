@@ -6,7 +6,7 @@ import pytest
 
 from ablations.catalogue import STUDIES
 from ablations.plan import planned_rows
-from ablations.study import RECIPE, ConfoundedStudy, Coupled, Row, Study
+from ablations.study import RECIPE, ConfoundedStudy, Coupled, FaultyStudy, Row, Study
 from harness.profiles import load_profile
 from trackers.scale import at_scale
 from trackers.spec import (
@@ -112,7 +112,7 @@ def test_the_honest_version_declares_the_labels_only() -> None:
 
 
 def test_a_field_that_only_begins_like_a_declared_one_is_not_declared() -> None:
-    with pytest.raises(ConfoundedStudy, match=r"embedding\.trainable_positions"):
+    with pytest.raises(FaultyStudy, match=r"'embedding\.trainable'.*did you mean embedding\.trainable_positions"):
         head_study(LABELS, Coupled("embedding.trainable", "not a field"))
 
 
@@ -129,7 +129,7 @@ def test_a_change_hidden_in_a_factors_row_is_refused() -> None:
 
 def test_an_illegal_row_is_refused_with_the_axes_reason() -> None:
     with pytest.raises(ValueError, match="label assignments belong to heads"):
-        head_study(LABELS, head=CentreHead())
+        head_study(LABELS, head=CentreHead(), labels="corner")
 
 
 def test_rows_need_one_baseline_and_names_of_their_own() -> None:

@@ -6,7 +6,7 @@ in the last block), and drop path that leaves whole examples out.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -98,9 +98,12 @@ class SubsetDropPath(nn.Module):
         return base.index_add(0, kept, branch(x[kept]).to(base.dtype), alpha=len(x) / len(kept))
 
 
-def set_drop_path(blocks: nn.Module, rate: float) -> None:
-    """Give both branches of every block the same drop path rate (LoRAT: uniform over depth)."""
-    for block in blocks.children():
+def set_drop_path(blocks: nn.Module, last: float, depth: Literal["uniform", "linear"] = "uniform") -> None:
+    """Give both branches of every block its drop path rate: the same for all (LoRAT), or rising linearly from 0 in the first
+    to `last` in the last block (OSTrack)."""
+    found = list(blocks.children())
+    for index, block in enumerate(found):
+        rate = last if depth == "uniform" else last * index / max(1, len(found) - 1)
         for name in ("drop_path1", "drop_path2"):
             path = SubsetDropPath(rate) if rate > SUBSET_ABOVE else DropPath(rate) if rate else nn.Identity()
             setattr(block, name, path)

@@ -83,7 +83,7 @@ class OneStreamEncoder(nn.Module):
         self.rotation: Tensor | None
         sliced = spec.embedding.template_positions == "slice"
         self.register_buffer("rotation", rotations(vit, *sides, sliced=sliced), persistent=False)
-        set_drop_path(self.blocks, spec.drop_path)
+        set_drop_path(self.blocks, spec.drop_path, spec.drop_path_depth)
         self._refuse_what_does_not_fit(spec, len(vit.blocks))
 
     def _refuse_what_does_not_fit(self, spec: TrackerSpec, depth: int) -> None:

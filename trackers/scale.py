@@ -92,7 +92,7 @@ def _scaled_crop(crop: CropInput, scale: Scale) -> CropInput:
 
 
 def _scaled_adaptation(spec: TrackerSpec, scale: Scale) -> object:
-    """Ranks and widths shrink in proportion, so that a rank of 16 stays a quarter of one of 64."""
+    """Ranks and widths shrink in proportion, so that a rank of 16 stays a quarter of one of 64, and not below 1."""
 
     def scaled(size: int) -> int:
         return max(1, round(size * scale.lora_rank / PAPER_RANK))

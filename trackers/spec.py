@@ -254,12 +254,13 @@ class TrackerSpec(Frozen):
     """A one-stream tracker, one field per axis. `name` is for people: it is neither
     stored nor part of the fingerprint.
 
-    backbone: a name of `backbones.BACKBONES`, or any timm ViT as "timm/<its name>". pretrained: `shipped` (the project's
-    own weights where it ships any for this backbone, else a random start), `timm`, `none`, or "file:<path>". checkpointing:
-    recompute activations in the backward pass. drop_path: one rate for all blocks; above 0.1 it leaves whole examples out
-    of a branch's computation (DINOv2, LoRAT). attention `mixed`: the template's queries see the template only.
-    train_norm: whether an adaptation that freezes the encoder leaves its final norm trainable, as LoRAT's published
-    ablations of heads and attention did.
+    backbone: a name of `backbones.BACKBONES`, or any timm ViT as "timm/<its name>". pretrained: `shipped` (the
+    project's own weights where it ships any for this backbone, else a random start), `timm`, `none`, or "file:<path>".
+    checkpointing: recompute activations in the backward pass. drop_path: the rate of all blocks, or with
+    drop_path_depth `linear` (OSTrack) that of the last, rising from 0; above 0.1 it leaves whole examples out of a
+    branch's computation (DINOv2, LoRAT). attention `mixed`: the template's queries see the template only. train_norm:
+    whether an adaptation that freezes the encoder leaves its final norm trainable, as LoRAT's published ablations of
+    heads and attention did.
     """
 
     kind: Literal["one-stream"] = "one-stream"
@@ -267,6 +268,7 @@ class TrackerSpec(Frozen):
     backbone: str = "vit-b16"
     pretrained: Annotated[str, Field(pattern=r"^(shipped|timm|none|file:.+)$")] = "shipped"
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    drop_path_depth: Literal["uniform", "linear"] = "uniform"
     checkpointing: bool = False
     crop: CropInput = CropInput()
     adaptation: Adaptation = FullFineTuning()

@@ -28,6 +28,8 @@ ostrack = VARIANTS.add(
         name="ostrack-256",
         backbone="vit-b16",
         pretrained="timm",
+        drop_path=0.1,
+        drop_path_depth="linear",
         embedding=InputEmbedding(keep_unused=True),
         head=CentreHead(),
     ),

@@ -30,7 +30,8 @@ Protocols = Annotated[list[str] | None, typer.Option("--protocol", help="protoco
 Data = Annotated[list[str] | None, typer.Option("--data", help="NAME=PATH: where a data set lies; repeat")]
 Only = Annotated[list[str] | None, typer.Option("--only", help="these rows alone, and the baseline; repeat")]
 Seeds = Annotated[
-    int | None, typer.Option("--seeds", min=1, help="runs of each row; default: as many as the study says, mostly one")
+    int | None,
+    typer.Option("--seeds", min=1, max=1000, help="runs of each row; default: as many as the study says, mostly one"),
 ]
 Results = Annotated[
     list[str] | None,

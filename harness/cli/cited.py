@@ -1,6 +1,6 @@
 """Raw results of trackers that a study only cites, scored by our own rules: `--results NAME=PATH`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from datasets.protocols import PROTOCOLS
@@ -12,17 +12,23 @@ from harness.scoring import Scored, score
 
 
 def recompute(
-    entries: Sequence[str], protocols: Sequence[str], given: Mapping[str, str], store: Path
+    entries: Sequence[str],
+    protocols: Sequence[str],
+    given: Mapping[str, str],
+    store: Path,
+    taken: Collection[str] = (),
 ) -> dict[str, Scored]:
     """Each protocol's scores of the results that are given for it, by protocol.
 
-    entries: NAME=PATH, or NAME@PROTOCOL=PATH where the study has several. Raises BadInput for an entry that is neither, a
-    name given twice for one protocol, or results with faults, all of which are named; DataError where the annotation or
-    the results cannot be read.
+    entries: NAME=PATH, or NAME@PROTOCOL=PATH where the study has several; taken: names of the study's own rows. Raises
+    BadInput for an entry that is neither, a name that is taken or given twice for one protocol, or results with
+    faults, all of which are named; DataError where the annotation or the results cannot be read.
     """
     named: dict[str, dict[str, Path]] = {}
     for entry in entries:
         name, protocol, path = _parsed(entry, protocols)
+        if name in taken:
+            raise BadInput(f"--results {name}: a row of the study has that name, and is run, not cited: choose another")
         if name in named.setdefault(protocol, {}):
             raise BadInput(f"--results names {name!r} twice for {protocol}: keep one of them")
         named[protocol][name] = path

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from ablations.catalogue import STUDIES
+from ablations.catalogue import STUDIES, named_study
 from ablations.published import published
 from ablations.study import Study
 from datasets.protocols import DATA_SETS, PROTOCOLS
@@ -105,6 +105,8 @@ def details(name: str) -> dict[str, Any]:
     found = [document(registry[name]) for registry, document in registries if name in registry]
     if found:
         return found[0] | ({"dialect": found[1]} if len(found) > 1 else {})
+    if name.endswith(".toml"):
+        return _study(named_study(name))
     known = list(dict.fromkeys(entry for registry, _ in registries for entry in registry))
     raise UnknownName(unknown("study, tracker, protocol or dialect", name, known))
 

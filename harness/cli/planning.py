@@ -1,6 +1,5 @@
 """The document that `plan` prints: what is done, what remains and what it takes, what fits a budget, what came of it."""
 
-import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -148,10 +147,8 @@ class _Plan:
         return [m.task.run.name for m in self.lacking if m.task.run.fingerprint in wanted]
 
     def _command(self, rows: list[str]) -> str:
-        whole = self.session.command.split(" --only ")[0]
         baseline = {row.name for row in self.session.rows if row.baseline}
-        only = [name for name in rows if name not in baseline] or rows
-        return " ".join([whole, *(f"--only {shlex.quote(name)}" for name in only)])
+        return self.session.command_for([name for name in rows if name not in baseline] or rows)
 
 
 REMEDY = "measure this device in under a minute with --calibrate, or name one with --device-peak (harness/devices.toml)"

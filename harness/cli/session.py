@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 
 from ablations.catalogue import named_study
 from ablations.plan import PlannedRow, planned_protocols, planned_rows, tasks
@@ -95,13 +96,18 @@ class Session:
     @property
     def command(self) -> str:
         """What reproduces this, without the paths of this machine."""
-        words = ["python -m harness run", self.study.name]
-        words += ["--profile", self.profile.name] if self.profile.name != "mini" else []
-        words += [f"--protocol {name}" for name in self.request.protocols]
-        words += [f"--data {entry.split('=')[0]}=PATH" for entry in self.request.data]
-        words += [f"--only {name}" for name in self.request.only]
-        words += [f"--seeds {self.request.seeds}"] if self.request.seeds is not None else []
-        words += [f"--results {entry.split('=')[0]}=PATH" for entry in self.request.results]
+        return self.command_for(self.request.only)
+
+    def command_for(self, only: list[str]) -> str:
+        """What runs these rows as they were asked for, without the paths of this machine."""
+        asked = self.request
+        words = ["python -m harness run", quote(Path(asked.study).name)]
+        words += ["--profile", quote(Path(asked.profile).name)] if asked.profile != "mini" else []
+        words += [f"--protocol {name}" for name in asked.protocols]
+        words += [f"--data {entry.split('=')[0]}=PATH" for entry in asked.data]
+        words += [f"--only {quote(name)}" for name in only]
+        words += [f"--seeds {asked.seeds}"] if asked.seeds is not None else []
+        words += [f"--results {quote(entry.split('=')[0])}=PATH" for entry in asked.results]
         return " ".join(words)
 
 
@@ -119,8 +125,8 @@ def open_session(request: Request) -> Session:
     given = parse_data_options(request.data)
     names = [PROTOCOLS[name].name for name in request.protocols or planned_protocols(study, profile)]
     rows = planned_rows(study, profile, protocols=names, seeds=request.seeds, only=request.only)
-    recomputed = recompute(request.results, names, given, request.store)
-    if request.must_exist and not (request.store / "store.json").exists():
+    recomputed = recompute(request.results, names, given, request.store, taken={row.name for row in rows})
+    if request.must_exist and not recomputed and not (request.store / "store.json").exists():
         raise BadInput(
             f"there is no store at {request.store}: name it with --store, or `python -m harness run {study.name}` first"
         )

@@ -5,13 +5,13 @@ Measured and printed figures never share axes: what papers print stands in a pan
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.metrics import METRICS
 from reports.costs import cost_of
-from reports.discrepancies import printed
+from reports.discrepancies import Printed, printed
 from reports.figures.cost import scores_of
 from reports.figures.drawing import Drawing, Look, distinct_looks, listed, panels, short
 from reports.figures.values import Readings
@@ -84,21 +84,27 @@ def _bubble(row: RowResult, score: float | None) -> _Bubble | None:
     return _Bubble(row.name, recipe.steps * recipe.batch_size / PAIRS_PER_EPOCH, score, macs)
 
 
+def _of_known_length(key: str, figures: Mapping[str, Printed]) -> bool:
+    """Whether a metric is printed of a training whose length is printed too."""
+    protocol, _, metric = key.rpartition(":")
+    return metric in METRICS and f"{protocol}:epochs" in figures
+
+
 def _printed(result: StudyResult) -> _Panel | None:
     """What papers print of the study's rows and of the trackers that it cites, by the metric that most of them print."""
     names = [row.name for row in result.rows if row.role == "variant"] + [row.name for row in result.cited]
     found = {name: printed(result.study.name, name) for name in dict.fromkeys(names)}
-    found = {name: figures for name, figures in found.items() if "epochs" in figures}
-    keys = Counter(key for figures in found.values() for key in figures if ":" in key)
+    keys = Counter(key for figures in found.values() for key in figures if _of_known_length(key, figures))
     if not keys:
         return None
     key = keys.most_common(1)[0][0]
-    bubbles = tuple(
-        _Bubble(name, of["epochs"].value, of[key].value, of["flops"].value if "flops" in of else None)
-        for name, of in found.items()
-        if key in of
-    )
     protocol, metric = key.split(":")
+    epochs = f"{protocol}:epochs"
+    bubbles = tuple(
+        _Bubble(name, of[epochs].value, of[key].value, of["flops"].value if "flops" in of else None)
+        for name, of in found.items()
+        if key in of and epochs in of
+    )
     comparable = "" if result.profile.comparable_with_paper else ", not comparable"
     symbol = METRICS[metric].symbol
     return _Panel(f"printed in papers{comparable}\n{protocol}", f"{symbol} (%)", symbol, bubbles, hollow=True)
