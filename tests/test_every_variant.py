@@ -147,13 +147,19 @@ def declared(spec: TrackerSpec, names: list[str]) -> set[str]:
 
 
 @cache
-def batch() -> tuple[Tensor, Tensor, Tensor]:
+def batch(template: int = SCALE.template_size, search: int = SCALE.search_size) -> tuple[Tensor, Tensor, Tensor]:
+    """Two pairs of crops of these sides, and a mask of the template's central tokens."""
     generator = torch.Generator().manual_seed(7)
-    sides = (SCALE.template_size, SCALE.search_size)
-    images = [torch.randint(0, 256, (2, 3, s, s), generator=generator).float() for s in sides]
-    mask = torch.zeros(2, 16, dtype=torch.bool)
-    mask[:, [5, 6, 9, 10]] = True
-    return images[0], images[1], mask
+    images = [torch.randint(0, 256, (2, 3, s, s), generator=generator).float() for s in (template, search)]
+    side = template // 8
+    mask = torch.zeros(2, side, side, dtype=torch.bool)
+    mask[:, side // 2 - 1 : side // 2 + 1, side // 2 - 1 : side // 2 + 1] = True
+    return images[0], images[1], mask.flatten(1)
+
+
+def batch_of(model: OneStreamTracker) -> tuple[Tensor, Tensor, Tensor]:
+    """One of the model's own sizes."""
+    return batch(model.spec.crop.template_size, model.spec.crop.search_size)
 
 
 def shaken(spec: TrackerSpec) -> OneStreamTracker:
@@ -167,7 +173,7 @@ def shaken(spec: TrackerSpec) -> OneStreamTracker:
 
 
 def losses(model: OneStreamTracker) -> dict[str, Tensor]:
-    template, search, mask = batch()
+    template, search, mask = batch_of(model)
     terms = model(template, search, mask, TRUTH, 1.0)
     assert isinstance(terms, dict)
     return terms
@@ -175,7 +181,7 @@ def losses(model: OneStreamTracker) -> dict[str, Tensor]:
 
 def predicted(model: OneStreamTracker) -> Prediction:
     with torch.no_grad():
-        prediction = model(*batch())
+        prediction = model(*batch_of(model))
     assert isinstance(prediction, Prediction)
     return prediction
 
@@ -220,7 +226,7 @@ def before_normalisation(model: nn.Module) -> set[str]:
 def test_predictions_have_the_declared_form_and_are_deterministic(spec: TrackerSpec) -> None:
     model = shaken(spec).eval()
     first, second = predicted(model), predicted(model)
-    side = SCALE.search_size // 8
+    side = spec.crop.search_size // 8
     assert first.score_map.shape == (2, side, side)
     assert first.boxes.shape == (2, side, side, 4)
     assert first.score_map.isfinite().all()
@@ -238,7 +244,7 @@ def test_an_example_does_not_see_its_neighbour_in_the_batch(spec: TrackerSpec) -
     model = shaken(spec).eval()
     together = predicted(model)
     with torch.no_grad():
-        alone = model(*(part[:1] for part in batch()))
+        alone = model(*(part[:1] for part in batch_of(model)))
     torch.testing.assert_close(alone.score_map, together.score_map[:1], atol=1e-4, rtol=1e-3)
 
 
