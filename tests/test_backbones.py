@@ -338,12 +338,21 @@ def test_checkpointing_recomputes_and_changes_nothing() -> None:
 
 @pytest.mark.parametrize(("rate", "kind"), [(0.0, "Identity"), (0.1, "DropPath"), (0.4, "SubsetDropPath")])
 def test_every_branch_of_every_block_has_the_same_drop_path(rate: float, kind: str) -> None:
-    encoder: Any = seeded(drop_path=rate).encoder
+    encoder: Any = seeded(drop_path=rate, drop_path_depth="uniform").encoder
     paths = [path for block in encoder.blocks for path in (block.drop_path1, block.drop_path2)]
     assert {type(path).__name__ for path in paths} == {kind}
     assert len(paths) == 8
     rates = {getattr(path, "drop_prob", getattr(path, "rate", 0.0)) for path in paths}
     assert rates == {rate}
+
+
+def test_ostracks_drop_path_rises_linearly_and_leaves_no_example_out() -> None:
+    """Its published settings: 0.1 in the last block, in proportion to the depth before it."""
+    encoder: Any = seeded(drop_path=0.1, drop_path_depth="linear").encoder
+    rates = [getattr(block.drop_path1, "drop_prob", 0.0) for block in encoder.blocks]
+    assert rates == pytest.approx([0, 0.1 / 3, 0.2 / 3, 0.1])
+    assert {type(block.drop_path2).__name__ for block in encoder.blocks} == {"Identity", "DropPath"}
+    assert (VARIANTS["ostrack-256"].drop_path, VARIANTS["ostrack-256"].drop_path_depth) == (0.1, "linear")
 
 
 @pytest.mark.parametrize(("batch", "rate", "kept"), [(10, 0.4, 6), (4, 0.3, 2), (1, 0.9, 1), (3, 0.5, 1)])
@@ -368,8 +377,8 @@ def test_subset_drop_path_keeps_as_many_examples_every_time_and_scales_them(batc
 
 
 def test_drop_path_is_for_training_and_runs_through_the_cheap_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = seeded(drop_path=0.5)
-    plain = seeded()
+    model = seeded(drop_path=0.5, drop_path_depth="uniform")
+    plain = seeded(drop_path=0.0)
     torch.testing.assert_close(features(model.eval()), features(plain.eval()))
     added = []
     original = SubsetDropPath.add

@@ -99,14 +99,15 @@ class SubsetDropPath(nn.Module):
 
 
 def set_drop_path(blocks: nn.Module, last: float, depth: Literal["uniform", "linear"] = "uniform") -> None:
-    """Give both branches of every block its drop path rate: the same for all (LoRAT), or rising linearly from 0 in the first
-    to `last` in the last block (OSTrack)."""
+    """Give both branches of every block its drop path: of the same rate in all, and above SUBSET_ABOVE the kind that leaves
+    examples out (LoRAT); or the plain kind, rising linearly from 0 in the first to `last` in the last block (OSTrack)."""
     found = list(blocks.children())
     for index, block in enumerate(found):
-        rate = last if depth == "uniform" else last * index / max(1, len(found) - 1)
+        uniform = depth == "uniform"
+        rate = last if uniform else last * (index / max(1, len(found) - 1))
+        kind = SubsetDropPath if uniform and rate > SUBSET_ABOVE else DropPath
         for name in ("drop_path1", "drop_path2"):
-            path = SubsetDropPath(rate) if rate > SUBSET_ABOVE else DropPath(rate) if rate else nn.Identity()
-            setattr(block, name, path)
+            setattr(block, name, kind(rate) if rate else nn.Identity())
 
 
 def run_block(block: Any, tokens: Tensor, layout: Layout, first: int = 0) -> Tensor:
