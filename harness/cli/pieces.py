@@ -40,7 +40,7 @@ def train_variant(variant: str, profile: str, data: list[str], store: Path, devi
     loaded = load_profile(profile)
     run = run_of(VARIANTS[variant], loaded, seed=0)
     assert run.data is not None
-    roots = training_roots(run.data, [], parse_data_options(data))
+    roots = training_roots(run.data, parse_data_options(data))
     task = RunTask(run=run, evaluations=(), roots=roots)
     kept = Store(store)
     job = Job(tasks=[task], sizes=[VARIANTS[variant]], sequences={}, profile=loaded)

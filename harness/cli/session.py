@@ -120,7 +120,8 @@ def chosen_formats(text: str) -> list[str]:
 
 
 def open_session(request: Request) -> Session:
-    """Resolve names, find and check the data, open the store: everything that can be refused is refused here."""
+    """Resolve names, find and check the data, open the store: everything that can be refused is refused here, also a tracker
+    that would be trained or validated on what one of the protocols tests it on."""
     study, profile = named_study(request.study), load_profile(request.profile)
     given = parse_data_options(request.data)
     names = [PROTOCOLS[name].name for name in request.protocols or planned_protocols(study, profile)]
@@ -140,8 +141,10 @@ def open_session(request: Request) -> Session:
     roots = {PROTOCOLS[name].data or "": str(data.root) for name, data in found.items() if data.root}
     if not request.must_exist:
         for data in _trained_on(rows):
+            if isinstance(data, VideoData):
+                check_disjoint(data.all_sets, names)
             try:
-                roots |= training_roots(data, names, given)
+                roots |= training_roots(data, given)
             except DataError as error:
                 if not request.reads_only:
                     raise
@@ -175,12 +178,10 @@ def _trained_on(rows: list[PlannedRow]) -> list[TrainingData]:
     return found
 
 
-def training_roots(data: TrainingData, protocols: list[str], given: Mapping[str, str]) -> dict[str, str]:
-    """Where the videos to train on lie, by data set. Raises DataError where they are not there, and where a tracker would
-    be trained or validated on what one of the protocols tests it on."""
+def training_roots(data: TrainingData, given: Mapping[str, str]) -> dict[str, str]:
+    """Where the videos to train on lie, by data set. Raises DataError where they are not there."""
     if not isinstance(data, VideoData):
         return {}
-    check_disjoint(data.all_sets, protocols)
     roots: dict[str, str] = {}
     problems: list[str] = []
     for kind in (TRAINING_SETS[name] for name in data.all_sets):
