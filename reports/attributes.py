@@ -1,14 +1,14 @@
 """The primary metric by sequence attribute, as one more table: attributes are its rows, the study's rows its columns."""
 
-from dataclasses import replace
 from typing import Literal
 
-from harness.metrics import METRICS, Metric, values
+from harness.metrics import METRICS, Metric
 from reports.accuracy import cell_of
-from reports.effects import complete, primary_metric
+from reports.effects import complete, primary_metric, samples
+from reports.ranking import ranked
 from reports.results import ProtocolFacts, ProtocolResult, RowResult, StudyResult
-from reports.statistics import ratio_estimate
 from reports.table import Cell, Column, Table, TableRow
+from reports.variance import row_estimate
 
 
 def attribute_tables(result: StudyResult) -> list[Table]:
@@ -46,21 +46,12 @@ def _row(
 ) -> TableRow:
     cells = {row.name: _cell(result, sequences, facts, metric) for row, result in found}
     variants = [row.name for row, _ in found if row.role == "variant"]
-    cells |= _ranked({name: cells[name] for name in variants}, metric)
+    better: Literal["lower", "higher"] = "lower" if metric.lower_is_better else "higher"
+    cells |= ranked({name: cells[name] for name in variants}, metric.decimals, better)
     return TableRow(attribute, "variant", {":n": Cell(float(len(sequences)))} | cells)
 
 
 def _cell(result: ProtocolResult, sequences: list[str], facts: ProtocolFacts, metric: Metric) -> Cell:
-    if not result.tallies.keys() >= set(sequences):
+    if not all(tallies.keys() >= set(sequences) for tallies in result.seeds):
         return Cell()
-    tallies = [result.tallies[name] for name in sequences]
-    return cell_of(ratio_estimate(*values(tallies, metric.key, facts.dialects[metric.key])), metric.scale, bounded=True)
-
-
-def _ranked(cells: dict[str, Cell], metric: Metric) -> dict[str, Cell]:
-    """Ranks by the figure as printed, as in the main table."""
-    printed = {name: round(cell.value, metric.decimals) for name, cell in cells.items() if cell.value is not None}
-    distinct = sorted(set(printed.values()), reverse=not metric.lower_is_better)
-    if len(distinct) < 2:
-        return {}
-    return {name: replace(cells[name], rank=distinct.index(value) + 1) for name, value in printed.items()}
+    return cell_of(row_estimate(*samples(result, facts, metric.key, sequences)), metric.scale, bounded=True)

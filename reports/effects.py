@@ -1,5 +1,6 @@
 """The differences to the baseline of one study, all at once, since they are corrected for their number."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,10 +71,12 @@ def complete(row: RowResult, facts: ProtocolFacts) -> ProtocolResult | None:
     return found if whole else None
 
 
-def samples(found: ProtocolResult, facts: ProtocolFacts, metric: str) -> Sample:
-    """Numerators and weights, (seeds, sequences), in the order of the sequences' names, so that rows pair and the result
-    does not depend on the store."""
-    names = sorted(found.tallies)
+def samples(
+    found: ProtocolResult, facts: ProtocolFacts, metric: str, sequences: Collection[str] | None = None
+) -> Sample:
+    """Numerators and weights, (seeds, sequences), of these sequences or of all, in the order of their names, so that rows
+    pair and the result does not depend on the store."""
+    names = sorted(found.tallies if sequences is None else sequences)
     of_seeds = [values([tallies[n] for n in names], metric, facts.dialects[metric]) for tallies in found.seeds]
     return np.stack([numerators for numerators, _ in of_seeds]), np.stack([weights for _, weights in of_seeds])
 

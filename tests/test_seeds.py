@@ -6,11 +6,12 @@ import pytest
 import report_factory as factory
 
 from reports.accuracy import METHOD, METHOD_OF_SEEDS
+from reports.attributes import attribute_tables
 from reports.effects import effects, samples, stability
 from reports.export import results_json
 from reports.pivot import pivot
 from reports.results import StudyResult
-from reports.variance import row_estimate
+from reports.variance import noise, row_difference, row_estimate
 
 AO = f"{factory.PROTOCOL}:ao"
 
@@ -79,6 +80,29 @@ def test_the_ranking_says_how_stable_it_is(seeded: StudyResult) -> None:
     assert names == [row.name for row in seeded.rows if row.role == "variant"]
     assert ranks.ranks.sum(axis=0) == pytest.approx(1)
     assert any(note.startswith(f"Ranking on {factory.PROTOCOL}") for note in pivot(seeded).footnotes)
+
+
+def test_an_attribute_is_over_all_seeds_too(seeded: StudyResult) -> None:
+    facts, row = seeded.protocols[0], seeded.rows[0]
+    (table,) = attribute_tables(seeded)
+    of = [name for name, has in facts.attributes.items() if table.rows[0].name in has]
+    numerators, weights = samples(row.protocols[facts.name], facts, "ao", of)
+    assert numerators.shape == (3, len(of))
+    expected = 100 * (numerators.sum(axis=1) / weights.sum(axis=1)).mean()
+    assert table.rows[0].cells[row.name].value == pytest.approx(expected)
+
+
+def test_a_floor_has_no_seeds_to_vary_with(seeded: StudyResult) -> None:
+    """Its own part of the noise is none: the interval is that of the baseline's seeds and of the sequences."""
+    facts, rows = seeded.protocols[0], {row.name: row for row in seeded.rows}
+    reference = samples(rows["conv"].protocols[facts.name], facts, "ao")
+    numerators, weights = samples(rows["static"].protocols[facts.name], facts, "ao")
+    tiled = (numerators.repeat(3, axis=0), weights.repeat(3, axis=0))
+    found = effects(seeded)[facts.name, "static"].estimate
+    assert found == row_difference(tiled, reference)
+    seen = noise(tiled, reference)
+    assert seen is not None
+    assert (seen.seed[0], seen.residual[0]) == (0, pytest.approx(0, abs=1e-20))
 
 
 def test_the_document_names_every_run(seeded: StudyResult) -> None:
