@@ -15,6 +15,7 @@ from reports.costs import measured_block
 from reports.effects import complete, effects
 from reports.notes import Notes
 from reports.printed import paper_scale_block, published_block
+from reports.ranking import ranked
 from reports.results import RowResult, StudyResult
 from reports.table import Cell, Column, Role, Table, TableRow
 
@@ -146,20 +147,12 @@ def _reason(row: RowResult, protocol: str) -> str:
 
 
 def _ranked(rows: tuple[TableRow, ...], columns: tuple[Column, ...]) -> tuple[TableRow, ...]:
-    """Ranks among the variants, by the figure as printed: what prints alike ranks alike. Where all print alike, or only
-    one has a figure, there is no best."""
+    """Ranks among the variants, column by column; what is missing ranks last."""
     cells = {row.name: dict(row.cells) for row in rows}
+    variants = [row.name for row in rows if row.role == "variant"]
     for column in (c for c in columns if c.better and not c.signed):
-        variants = [cells[row.name] for row in rows if row.role == "variant"]
-        printed = [_printed(cell.get(column.key), column) for cell in variants]
-        distinct = sorted({v for v in printed if v is not None}, reverse=column.better == "higher")
-        if len(distinct) < 2:
-            continue
-        for row, value in zip(variants, printed, strict=True):
-            rank = len(distinct) + 1 if value is None else distinct.index(value) + 1
-            row[column.key] = replace(row.get(column.key, Cell()), rank=rank)
+        of_column = {name: cells[name].get(column.key, Cell()) for name in variants}
+        found = ranked(of_column, column.decimals, column.better or "higher")
+        for name in (n for n, cell in found.items() if cell.rank is not None):
+            cells[name][column.key] = found[name]
     return tuple(replace(row, cells=cells[row.name]) for row in rows)
-
-
-def _printed(cell: Cell | None, column: Column) -> float | None:
-    return None if cell is None or cell.value is None else round(cell.value, column.decimals)
