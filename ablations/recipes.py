@@ -17,6 +17,8 @@ PAIRS = 60_000
 LORAT_PAIRS = 131_072
 
 BATCH = 128
+DETRACK_AT_ONCE, LORAT_AT_ONCE = 64, 16
+"""Pairs of a batch that one GPU holds: two GPUs (DETRack, section 4.1), eight (LoRAT)."""
 
 ONE_SHOT = VideoData(sets=("got10k-train",))
 """GOT-10k's protocol: its own training videos and no others."""
@@ -45,6 +47,7 @@ def ostrack(epochs: int) -> Recipe:
     return Recipe(
         steps=epochs * PAIRS // BATCH,
         batch_size=BATCH,
+        micro_batch=DETRACK_AT_ONCE,
         lr_backbone=4e-5,
         lr_new=4e-4,
         weight_decay=1e-4,
@@ -67,6 +70,7 @@ def lorat(epochs: int, **changes: Any) -> Recipe:
     recipe = Recipe(
         steps=epochs * per_epoch,
         batch_size=BATCH,
+        micro_batch=LORAT_AT_ONCE,
         lr_backbone=1e-4,
         lr_new=1e-4,
         weight_decay=0.1,

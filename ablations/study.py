@@ -126,9 +126,8 @@ class Study:
         """Fields in which a row differs from the baseline, dotted down to the leaf: {field: (row's, baseline's)}."""
         found = differences(self.spec(row), self.baseline)
         for ours, training in zip(self.recipes(row), self.trainings, strict=True):
-            own, base = leaves(ours), leaves(training.recipe)
-            for name in (n for n in own if own[n] != base[n]):
-                found.setdefault(f"{RECIPE}.{name}", (own[name], base[name]))
+            for name, values in differences(ours, training.recipe).items():
+                found.setdefault(f"{RECIPE}.{name}", values)
         return found
 
     def _refuse_unknown_fields(self) -> None:

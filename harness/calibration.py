@@ -11,9 +11,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from datasets.atomic import write_text
-from harness.spec import RunSpec
+from harness.spec import Recipe, RunSpec
 from harness.store import Store, read_document
-from trackers.spec import FloorSpec, TrackerSpec, fingerprint
+from trackers.spec import TrackerSpec, fingerprint
 
 
 class _Document(BaseModel):
@@ -32,6 +32,7 @@ class Drawing(_Document):
 
 class Steps(_Document):
     """Seconds of one tracker's work at one batch size, frames at hand. device_share: device seconds per wall second.
+    pairs_at_once: of the batch, None in records from before there were micro-batches.
 
     setup: building, merging and counting once; step: one optimiser step and the pairs for it; validated: one validation
     pair; tracked: one frame of many sequences at a time; online: one frame of one sequence. macs: of one frame, merged.
@@ -39,6 +40,7 @@ class Steps(_Document):
 
     tracker: TrackerSpec
     batch_size: int
+    pairs_at_once: int | None = None
     macs: int
     setup: float
     step: float
@@ -47,6 +49,11 @@ class Steps(_Document):
     tracked: float
     online: float
     memory_bytes: int
+
+    @property
+    def key(self) -> str:
+        """As `calibration_key` of a run that takes such steps."""
+        return _key(self.tracker, self.batch_size, self.pairs_at_once or self.batch_size)
 
 
 class Calibration(_Document):
@@ -71,21 +78,24 @@ class Calibration(_Document):
         """What was measured for exactly this tracker and batch size."""
         assert isinstance(run.tracker, TrackerSpec)
         key = calibration_key(run)
-        return next((s for s in self.steps if _key(s.tracker, s.batch_size) == key), None)
+        return next((s for s in self.steps if s.key == key), None)
 
-    def nearest(self, macs: int, batch_size: int) -> Steps | None:
+    def nearest(self, macs: int, recipe: Recipe) -> Steps | None:
         """What was measured at this batch size for the tracker whose MACs are nearest by ratio."""
-        alike = [s for s in self.steps if s.batch_size == batch_size]
+        batch = (recipe.batch_size, recipe.pairs_at_once)
+        alike = [s for s in self.steps if (s.batch_size, s.pairs_at_once or s.batch_size) == batch]
         return min(alike, key=lambda s: max(s.macs / macs, macs / s.macs), default=None)
 
 
 def calibration_key(run: RunSpec) -> str:
     """Runs with equal keys take equal steps."""
-    return _key(run.tracker, run.recipe.batch_size if run.recipe else 0)
+    assert isinstance(run.tracker, TrackerSpec)
+    assert run.recipe is not None
+    return _key(run.tracker, run.recipe.batch_size, run.recipe.pairs_at_once)
 
 
-def _key(tracker: TrackerSpec | FloorSpec, batch_size: int) -> str:
-    return f"{fingerprint(tracker)}-{batch_size}"
+def _key(tracker: TrackerSpec, batch_size: int, pairs_at_once: int) -> str:
+    return f"{fingerprint(tracker)}-{batch_size}-{pairs_at_once}"
 
 
 def to_measure(runs: list[RunSpec], most: int = 10) -> list[RunSpec]:
@@ -105,8 +115,8 @@ def keep_calibration(store: Store, new: Calibration) -> None:
     """Write it; what was measured before for other trackers in the same manner stays."""
     file = _folder(store) / f"{_slug(new.device)}-{new.threads}t{new.workers}w.json"
     old = read_document(file, Calibration)
-    keys = {_key(s.tracker, s.batch_size) for s in new.steps}
-    kept = [s for s in old.steps if _key(s.tracker, s.batch_size) not in keys] if old else []
+    keys = {s.key for s in new.steps}
+    kept = [s for s in old.steps if s.key not in keys] if old else []
     write_text(file, new.model_copy(update={"steps": [*new.steps, *kept]}).model_dump_json(indent=1))
 
 

@@ -142,11 +142,12 @@ class _Bench:
         return Steps(
             tracker=tracker,
             batch_size=recipe.batch_size,
+            pairs_at_once=recipe.pairs_at_once,
             macs=macs,
             setup=setup,
             step=wall,
             device_share=share,
-            validated=self._validation(merged, recipe.batch_size),
+            validated=self._validation(merged, recipe.pairs_at_once),
             tracked=together,
             online=self._tracking(online, 1),
             memory_bytes=peak_memory_bytes(self.device),
@@ -193,13 +194,13 @@ class _Bench:
         geometry = pair_geometry(self.run.tracker.crop, self.run.recipe, template_side)
         return PairSampler(_Clips(self.clips), geometry, seed=self.run.seed)
 
-    def _validation(self, model: OneStreamTracker, batch_size: int) -> float:
+    def _validation(self, model: OneStreamTracker, pairs: int) -> float:
         """Seconds of one validation pair: its forward pass; its crops take what a step's take, which is little."""
         crop = model.spec.crop
         template, search = (
-            torch.zeros(batch_size, 3, s, s, device=self.device) for s in (crop.template_size, crop.search_size)
+            torch.zeros(pairs, 3, s, s, device=self.device) for s in (crop.template_size, crop.search_size)
         )
-        mask = torch.zeros(batch_size, model.encoder.template_side**2, dtype=torch.bool, device=self.device)
+        mask = torch.zeros(pairs, model.encoder.template_side**2, dtype=torch.bool, device=self.device)
         wait = synchroniser(self.device)
 
         @torch.no_grad()
@@ -207,7 +208,7 @@ class _Bench:
             model(template, search, mask)
             wait()
 
-        return _seconds_of(validate, 2) / batch_size
+        return _seconds_of(validate, 2) / pairs
 
     def _tracking(self, tracker: NetworkTracker, rows: int) -> float:
         """Wall seconds of one frame of so many sequences at a time; boxes are on the CPU at the end, so it has waited."""

@@ -64,21 +64,27 @@ def paper_scale(spec: TrackerSpec, *, activations: bool = False) -> PaperScale:
 
 
 def activation_bytes(spec: TrackerSpec) -> int:
-    """Bytes that the forward pass of one pair keeps for the backward pass, in fp32, weights not counted: every tensor that
-    autograd saves, once. Attention is counted as it is computed without a fused kernel, so this is an upper bound."""
+    """Bytes that the forward pass of one pair keeps for the backward pass, in fp32, weights not counted: every storage that
+    autograd saves a tensor of, once, since views share theirs (transposed weights, queries, keys and values of one
+    product). Attention is counted as it is computed without a fused kernel, so this is an upper bound."""
     model = _weightless(spec).eval()
-    own = {id(parameter) for parameter in model.parameters()}
-    kept: dict[int, torch.Tensor] = {}
+    own = {_storage(parameter) for parameter in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}  # keeps them alive, so that no address comes twice
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if id(tensor) not in own:
-            kept.setdefault(id(tensor), tensor)
+        if _storage(tensor) not in own:
+            kept.setdefault(_storage(tensor), tensor.untyped_storage())
         return tensor
 
     template, search, mask = _one_pair(model)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model(template.requires_grad_(), search, mask)
-    return sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    """Identity of a tensor's memory, on the meta device too, where it has no address."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _one_pair(model: OneStreamTracker) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -16,6 +16,7 @@ from trackers.spec import FloorSpec, TrackerSpec
 
 RESULTS_READ = 24
 """Result files of a run whose times are read; they are alike, and there may be hundreds."""
+FEWEST_FRAMES = 500
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,12 @@ def calibrated_devices(store: Store) -> list[str]:
 
 
 def tracked_seconds_per_frame(folder: Path) -> float | None:
-    """The mean over some of a run's result files; None where there are none."""
+    """The mean over some of a run's result files; None where there are none, or so few frames that the first ones of the
+    process, which take many times as long, would pass for the rest."""
     files = islice(sorted(folder.glob("evaluations/*/*.json")), RESULTS_READ)
     results = [result for file in files if (result := read_document(file, SequenceResult))]
     frames = sum(len(result.boxes) for result in results)
-    return sum(result.seconds for result in results) / frames if frames else None
+    return sum(result.seconds for result in results) / frames if frames >= FEWEST_FRAMES else None
 
 
 def _finished(store: Store) -> Iterable[Finished]:

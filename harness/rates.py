@@ -92,7 +92,7 @@ def training_rates(run: RunSpec, evidence: Evidence) -> TrainingRates | None:
     if near:
         best, ratio, error = _nearest(near, size)
         return _from_finished([best], ratio, error)
-    if measured and size and (steps := measured.nearest(size.macs, run.recipe.batch_size)):
+    if measured and size and (steps := measured.nearest(size.macs, run.recipe)):
         return _from_steps(measured, steps, size.macs / steps.macs, "scaled")
     return _from_peak(run, run.tracker, size, evidence) if evidence.peak and size else None
 
@@ -121,8 +121,7 @@ def tracking_rates(run: RunSpec, evidence: Evidence) -> TrackingRates | None:
         return TrackingRates(
             "scaled", f"as {best.run.name} tracked", frame, frame.times(2), device_share=_share(measured)
         )
-    batch = run.recipe.batch_size if run.recipe else 0
-    if measured and size and (steps := measured.nearest(size.macs, batch)):
+    if measured and size and run.recipe and (steps := measured.nearest(size.macs, run.recipe)):
         return _tracking_from_steps(measured, steps, size.macs / steps.macs, "scaled")
     return _tracking_from_peak(size, evidence.peak) if evidence.peak and size else None
 
@@ -236,7 +235,7 @@ def _from_peak(run: RunSpec, tracker: TrackerSpec, size: PaperScale | None, evid
         clip=DRAWING,
         drawn=DRAWING,
         decoded=_decoding(),
-        memory=training_memory(size, run.recipe.batch_size),
+        memory=training_memory(size, run.recipe.pairs_at_once),
     )
 
 

@@ -1,8 +1,17 @@
 """What is asked of the machine: a run, its evaluations, and the profile that sizes them. Imports no torch."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from datasets.augment import Augmentation
 from datasets.registry import unknown
@@ -24,10 +33,13 @@ class Recipe(Frozen):
     `cosine` falls to `final_share` of the peak (LoRAT), `step` drops to it at once after `step_at` of the steps (OSTrack,
     DETRack). layer_decay lowers the rate towards the input, by that factor per block (LoRAT's full fine-tuning). decayed:
     whether weight decay spares biases, norms and embeddings (LoRAT: `matrices`) or nothing (OSTrack: `all`). Every
-    `checkpoint_every` steps the run is validated and can be resumed from there."""
+    `checkpoint_every` steps the run is validated and can be resumed from there. micro_batch: so many pairs go forward and
+    backward at a time and their gradients are summed, as the published batches were shared out over GPUs, so that one GPU
+    holds them; None: the whole batch at once. Batch normalisation sees a micro-batch."""
 
     steps: PositiveInt
     batch_size: PositiveInt
+    micro_batch: PositiveInt | None = None
     lr_backbone: PositiveFloat
     lr_new: PositiveFloat
     weight_decay: NonNegativeFloat
@@ -45,6 +57,17 @@ class Recipe(Frozen):
     augmentation: Augmentation = "ostrack"
     validation_pairs: PositiveInt = 256
     checkpoint_every: PositiveInt = 50
+
+    @property
+    def pairs_at_once(self) -> int:
+        """What the device holds at a time."""
+        return min(self.micro_batch or self.batch_size, self.batch_size)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, default: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Whole batches are what recipes meant before there was a choice: their fingerprints stay."""
+        content: dict[str, Any] = default(self)
+        return content if self.micro_batch else {name: v for name, v in content.items() if name != "micro_batch"}
 
 
 class SyntheticData(Frozen):

@@ -7,7 +7,7 @@
     STORE/runs/NAME/weights.safetensors     what training left, and training.json its record
     STORE/runs/NAME/evaluations/KEY/*.json  one file per tracked sequence
     STORE/runs/NAME/speed.json, failure.json, progress.json
-    STORE/paper-scale/FINGERPRINT.json      sizes counted on the meta device
+    STORE/counted/FINGERPRINT.json          sizes counted on the meta device
     STORE/calibration/*.json                measured steps of a device (harness.calibration)
     STORE/estimates/*.json                  what each start of a study predicted, and what came of it (harness.ledger)
     STORE/protocols/KEY/                    thumbnails and annotations that reports show
@@ -171,7 +171,7 @@ class Store:
         return shutil.disk_usage(place).free
 
     def _paper_scale(self, tracker: TrackerSpec) -> Path:
-        return self.root / "paper-scale" / f"{fingerprint(tracker)}.json"
+        return self.root / "counted" / f"{fingerprint(tracker)}.json"
 
     def _check(self, marker: Path) -> None:
         try:

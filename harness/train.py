@@ -122,7 +122,7 @@ def validation_iou(model: nn.Module, pairs: PairSampler, recipe: Recipe, device:
     """Mean IoU of the best-scored box, without the tracking window, over the recipe's validation pairs; 0..1."""
     model.eval()
     overlaps = []
-    loader: Iterable[Batch] = DataLoader(PairDataset(pairs, 0, recipe.validation_pairs), recipe.batch_size)
+    loader: Iterable[Batch] = DataLoader(PairDataset(pairs, 0, recipe.validation_pairs), recipe.pairs_at_once)
     for batch in loader:
         inputs = [batch[k].to(device) for k in ("template", "search", "mask", "truth")]
         boxes, _ = best_boxes(model(inputs[0].float(), inputs[1].float(), inputs[2]))
@@ -174,20 +174,32 @@ def _step(
     share = schedule(job.recipe, step)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
-    with accelerator.autocast():
-        losses: dict[str, Tensor] = model(
-            batch["template"].float(), batch["search"].float(), batch["mask"], batch["truth"], step / job.recipe.steps
-        )
-        total = torch.stack(list(losses.values())).sum()
-    if not torch.isfinite(total):
-        raise FloatingPointError(
-            f"the loss is not finite at step {step}: { {k: float(v.detach()) for k, v in losses.items()} }"
-        )
     optimizer.zero_grad()
-    accelerator.backward(total)
+    sums: dict[str, Tensor] = {}
+    for share, part in _micro_batches(batch, job.recipe.pairs_at_once):
+        with accelerator.autocast():
+            losses: dict[str, Tensor] = model(
+                part["template"].float(), part["search"].float(), part["mask"], part["truth"], step / job.recipe.steps
+            )
+            total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            raise FloatingPointError(
+                f"the loss is not finite at step {step}: { {k: float(v.detach()) for k, v in losses.items()} }"
+            )
+        accelerator.backward(total * share)
+        for name, value in (losses | {"total": total}).items():
+            sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * share
     accelerator.clip_grad_norm_(model.parameters(), job.recipe.clip_norm)
     optimizer.step()
-    return losses | {"total": total}
+    return sums
+
+
+def _micro_batches(batch: Batch, pairs: int) -> Iterator[tuple[float, Batch]]:
+    """The batch in parts of so many pairs, each with its share of the batch."""
+    size = len(batch["truth"])
+    for first in range(0, size, pairs):
+        part = Batch(**{name: batch[name][first : first + pairs] for name in batch})
+        yield len(part["truth"]) / size, part
 
 
 def _loader(job: Fit, step: int) -> DataLoader[Batch]:

@@ -210,7 +210,7 @@ def test_a_device_that_is_not_here(store: Path) -> None:
     """The one refusal that needs a worker: only torch knows."""
     message = refusal(store, "run", "table3", "--profile", "smoke", "--device", "gpuuu")
     assert re.search(r"--device gpuuu is not usable here \(.+\): use auto, cpu or cuda", message)
-    assert not (store / "paper-scale").exists()
+    assert not (store / "counted").exists()
     assert not (store / "protocols").exists()
 
 

@@ -9,8 +9,9 @@ from test_store import WHERE
 
 from harness import pairs, speed, workload
 from harness.calibration import Calibration, Drawing, Steps, calibration, keep_calibration, mean_of, to_measure
+from harness.cost import paper_scale
 from harness.estimate import SPEED_FRAMES, Around, estimate_run, estimate_study, makespan
-from harness.evidence import Evidence, gather
+from harness.evidence import FEWEST_FRAMES, Evidence, gather
 from harness.pairs import ClipWindow
 from harness.peaks import UTILISATION, peak_of, peaks, seconds_at, training_flops, training_memory
 from harness.queue import Missing
@@ -20,6 +21,7 @@ from harness.spec import Evaluation, Recipe, RunSpec, SyntheticData
 from harness.store import Store
 from harness.tasks import RunTask
 from harness.workload import drawn_clips, tracking_left, training_left
+from trackers.lorat_variants import LORAT
 from trackers.spec import CandidateElimination, FloorSpec, LoRA, replace
 
 RUN = RunSpec(tracker=PLAIN, recipe=RECIPE, data=DATA)
@@ -137,7 +139,7 @@ def test_measured_steps_times_their_number(store: Store) -> None:
 
 def test_the_same_run_finished_is_the_best_source(store: Store) -> None:
     finish(store, RUN.model_copy(update={"seed": 1}), wall=30.0)
-    store.run(RUN).add_result(HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * 10, seconds=5.0))
+    store.run(RUN).add_result(HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * FEWEST_FRAMES, seconds=0.5 * FEWEST_FRAMES))
     found = estimate_run(item(), Evidence("CPU (x)", store, MEASURED), 5)
     assert found is not None
     assert found.sources == ("finished",)
@@ -147,9 +149,18 @@ def test_the_same_run_finished_is_the_best_source(store: Store) -> None:
     assert elsewhere is None, "another device's runs say nothing"
 
 
+def test_so_few_frames_that_the_first_one_counts_are_no_rate(store: Store) -> None:
+    finish(store, RUN.model_copy(update={"seed": 1}), wall=30.0)
+    few = [(0.0, 0.0, 1.0, 1.0)] * (FEWEST_FRAMES - 1)
+    store.run(RUN).add_result(HERE, SequenceResult(name="a", boxes=few, seconds=900.0))
+    found = estimate_run(item(), Evidence("CPU (x)", store, MEASURED), 5)
+    assert found is not None
+    assert found.tracking.expected == pytest.approx(3 + 2.0 + 32 * 0.02 + 4 * 0.5 + 32 * 0.25), "as measured"
+
+
 def test_another_tracker_of_the_size_counts_by_its_macs(store: Store) -> None:
     finish(store, OTHER, wall=30.0)
-    store.run(OTHER).add_result(HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * 10, seconds=5.0))
+    store.run(OTHER).add_result(HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * FEWEST_FRAMES, seconds=0.5 * FEWEST_FRAMES))
     uncounted = estimate_run(item(), Evidence("CPU (x)", store), 5)
     assert uncounted is not None
     assert (uncounted.training.expected, uncounted.training.high) == pytest.approx((30, 48))
@@ -188,6 +199,24 @@ def test_training_takes_three_passes_or_two_where_the_weights_are_frozen() -> No
     assert training_flops(replace(PLAIN, adaptation=LoRA()), frozen) == pytest.approx(2 * 1000 * 2.1)
     assert training_flops(replace(PLAIN, checkpointing=True), SIZE) == 2 * 1000 * 4
     assert training_memory(SIZE, 4) is None, "what was not counted is not guessed"
+
+
+def test_memory_of_lorats_largest_is_what_its_abstract_prints() -> None:
+    """LoRAT's abstract: ViT-g, batch 16, 25.8 GB. Weights are counted once, and not once per pair."""
+    estimate = training_memory(paper_scale(LORAT["lorat-g-224"], activations=True), 16)
+    assert estimate is not None
+    assert estimate.low < 25.8e9 < estimate.high
+    assert estimate.expected == pytest.approx(25.8e9, rel=0.15)
+
+
+def test_what_is_kept_for_the_backward_pass_counts_views_once() -> None:
+    """Full fine-tuning keeps the input of a linear layer for its weight's gradient, not the weight of it per pair."""
+    plain, lora = (paper_scale(LORAT[f"{name}-b-224"], activations=True) for name in ("full", "lorat"))
+    tokens, width, blocks = 256 + 64, 768, 12
+    kept = 4 * tokens * width * blocks
+    for size in (plain, lora):
+        assert size.activation_bytes is not None
+        assert 10 * kept < size.activation_bytes < 30 * kept, "some tens of activations per block, attention included"
 
 
 def test_peaks_are_found_by_any_case_and_sourced() -> None:

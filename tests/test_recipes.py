@@ -18,6 +18,7 @@ def test_ostracks_and_detracks_recipe_as_published() -> None:
     recipe = ostrack(20)
     assert recipe.steps * 128 == pytest.approx(20 * 60_000, rel=1e-3)
     assert (recipe.lr_backbone, recipe.lr_new, recipe.weight_decay) == (4e-5, 4e-4, 1e-4)
+    assert recipe.pairs_at_once == 64, "each GPU holds 64 pairs"
     assert epochs(ostrack(300)) == pytest.approx(300, rel=1e-4)
     rates = [schedule(recipe, step) for step in (0, int(0.79 * recipe.steps), int(0.81 * recipe.steps))]
     assert rates == [1.0, 1.0, 0.1]
@@ -28,6 +29,7 @@ def test_lorats_recipe_as_published() -> None:
     recipe = lorat(170)
     assert (recipe.steps, recipe.warmup_steps, recipe.weight_decay, recipe.clip_norm) == (170 * 1024, 2048, 0.1, 1.0)
     assert schedule(recipe, recipe.steps) == pytest.approx(0.01)
+    assert (recipe.batch_size, recipe.pairs_at_once) == (128, 16), "eight GPUs hold the batch"
     decays = [lorat_full(170, size).layer_decay for size in "blg"]
     assert decays == [0.7, 0.8, 0.9]
     assert lorat_full(170, "b").clip_norm == 0.1

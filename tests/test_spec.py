@@ -186,6 +186,15 @@ def test_everything_else_about_a_run_is_part_of_its_identity(field: str, value: 
     assert other.fingerprint != run.fingerprint
 
 
+def test_a_recipe_without_micro_batches_is_the_recipe_from_before_there_were_any() -> None:
+    run = RunSpec(tracker=PLAIN, recipe=RECIPE, data=DATA)
+    assert "micro_batch" not in run.model_dump()["recipe"]
+    parts = run.model_copy(update={"recipe": RECIPE.model_copy(update={"micro_batch": 1})})
+    assert parts.fingerprint != run.fingerprint, "sums round otherwise, and batch norms see other batches"
+    assert RunSpec.model_validate_json(parts.model_dump_json()).fingerprint == parts.fingerprint
+    assert [r.recipe.pairs_at_once for r in (run, parts) if r.recipe] == [RECIPE.batch_size, 1]
+
+
 def test_misspelt_fields_are_refused() -> None:
     with pytest.raises(ValidationError, match="backbon"):
         TrackerSpec.model_validate({"name": "x", "backbon": "vit-b16"})

@@ -143,6 +143,38 @@ def test_loss_falls_to_its_goal_and_the_curve_says_so(tmp_path: Path) -> None:
     assert [point.seconds for point in curve] == sorted(point.seconds for point in curve)
 
 
+class Averaged(nn.Module):
+    """Its loss is a mean over pairs of something that differs by pair, and it counts the pairs of each pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(4))
+        self.passes: list[int] = []
+
+    def forward(
+        self, template: Tensor, search: Tensor, mask: Tensor, truth: Tensor | None = None, progress: float = 0.0
+    ) -> dict[str, Tensor] | Prediction:
+        if truth is None:
+            return Prediction(torch.ones(len(search), 1, 1), torch.zeros(len(search), 1, 1, 4))
+        self.passes.append(len(truth))
+        return {"distance": (self.weight - truth).square().mean()}
+
+
+@pytest.mark.parametrize(("at_once", "passes"), [(5, [5]), (2, [2, 2, 1]), (1, [1] * 5), (64, [5])])
+def test_micro_batches_sum_to_the_batchs_own_step(tmp_path: Path, at_once: int, passes: list[int]) -> None:
+    """Parts of unequal size count by their pairs: weights and curve are those of the whole batch at once."""
+    found = {}
+    for name, pairs in (("whole", None), ("parts", at_once)):
+        model = Averaged()
+        update = {"batch_size": 5, "micro_batch": pairs, "steps": 3, "lr_new": 0.1, "lr_backbone": 0.1}
+        curve, cost = fit(job(tmp_path / name, model, RECIPE.model_copy(update=update)))
+        assert cost.samples == 15
+        assert model.passes == (passes if pairs else [5]) * 3
+        found[name] = (model.weight.detach(), [value for point in curve for value in point.losses.values()])
+    torch.testing.assert_close(found["parts"][0], found["whole"][0], rtol=1e-5, atol=1e-6)
+    assert found["parts"][1] == pytest.approx(found["whole"][1], rel=1e-5)
+
+
 def test_a_real_tracker_learns_tiny_data(tmp_path: Path) -> None:
     """Sixteen steps on what is nearly one batch: a wiring that sends gradients the wrong way cannot pass."""
     update = {"steps": 16, "batch_size": 8, "lr_backbone": 1e-3, "lr_new": 1e-3, "warmup_steps": 1}

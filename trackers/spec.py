@@ -357,7 +357,7 @@ def replace(spec: TrackerSpec, **fields: Any) -> TrackerSpec:
     return TrackerSpec(**({name: getattr(spec, name) for name in TrackerSpec.model_fields} | fields))
 
 
-def differences(spec: TrackerSpec, other: TrackerSpec) -> dict[str, tuple[Any, Any]]:
+def differences(spec: BaseModel, other: BaseModel) -> dict[str, tuple[Any, Any]]:
     """Fields in which two specifications differ, dotted down to the leaf: {field: (spec's value, other's value)}."""
     a, b = leaves(spec), leaves(other)
     return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
