@@ -39,8 +39,9 @@ def _studies() -> list[str]:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """The test suite."""
-    session.run(_python(session), "-m", "pytest", *session.posargs, external=True)
+    """The test suite, on all cores, a file at a time on each."""
+    parallel = () if session.posargs else ("-n", "auto", "--maxprocesses", "8", "--dist", "loadfile")
+    session.run(_python(session), "-m", "pytest", *parallel, *session.posargs, external=True)
 
 
 @nox.session

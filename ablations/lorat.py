@@ -192,8 +192,12 @@ init = STUDIES.add(
 )
 
 
-def _embedding(name: str, cells: tuple[str, ...], **changes: object) -> Row:
-    embedding = L_224.embedding.model_validate(L_224.embedding.model_dump() | changes)
+L_378 = LORAT["lorat-l-378"]
+FOREGROUND, TEMPLATE_AND_SEARCH = "foreground, background, search", "template, search"
+
+
+def _embedding(name: str, cells: tuple[str, ...], of: TrackerSpec = L_224, **changes: object) -> Row:
+    embedding = of.embedding.model_validate(of.embedding.model_dump() | changes)
     return Row(name, cells, {"embedding": embedding} if changes else {})
 
 
@@ -211,10 +215,10 @@ embedding = STUDIES.add(
             "Token types": "embedding.token_types",
         },
         rows=(
-            _embedding("foreground", ("shared", "no", "foreground, background, search")),
-            _embedding("types", ("shared", "no", "template, search"), token_types=2),
+            _embedding("foreground", ("shared", "no", FOREGROUND)),
+            _embedding("types", ("shared", "no", TEMPLATE_AND_SEARCH), token_types=2),
             _embedding(
-                "types-trainable", ("shared", "yes", "template, search"), token_types=2, trainable_positions=True
+                "types-trainable", ("shared", "yes", TEMPLATE_AND_SEARCH), token_types=2, trainable_positions=True
             ),
             _embedding("shared", ("shared", "no", "none"), token_types=0),
             _embedding(
@@ -240,6 +244,23 @@ embedding = STUDIES.add(
     ),
 )
 
+foreground = STUDIES.add(
+    "lorat-foreground",
+    Study(
+        name="lorat-foreground",
+        title="Foreground indication at the larger input",
+        question="Does it help to tell the tracker which of the template's tokens are the target?",
+        source="LoRAT, foreground indication on L-378",
+        baseline=L_378,
+        factors={"Token types": "embedding.token_types"},
+        rows=(
+            _embedding("foreground", (FOREGROUND,), L_378),
+            _embedding("types", (TEMPLATE_AND_SEARCH,), L_378, token_types=2),
+        ),
+        trainings=(LASOT,),
+        primary_metric="auc",
+    ),
+)
 
 FULL_224 = LORAT["full-b-224"]
 

@@ -123,11 +123,13 @@ class Study:
         return recipes
 
     def differences(self, row: Row) -> dict[str, tuple[Any, Any]]:
-        """Fields in which a row differs from the baseline, dotted down to the leaf: {field: (row's, baseline's)}."""
+        """Fields in which a row differs from the baseline, dotted down to the leaf: {field: (row's, baseline's)}. A
+        recipe's fields are tuples where the study has several trainings: one value for each."""
         found = differences(self.spec(row), self.baseline)
-        for ours, training in zip(self.recipes(row), self.trainings, strict=True):
-            for name, values in differences(ours, training.recipe).items():
-                found.setdefault(f"{RECIPE}.{name}", values)
+        pairs = [(ours, training.recipe) for ours, training in zip(self.recipes(row), self.trainings, strict=True)]
+        for name in dict.fromkeys(name for ours, base in pairs for name in differences(ours, base)):
+            ours, base = (tuple(getattr(recipe, name) for recipe in side) for side in zip(*pairs, strict=True))
+            found[f"{RECIPE}.{name}"] = (ours, base) if len(pairs) > 1 else (ours[0], base[0])
         return found
 
     def _refuse_unknown_fields(self) -> None:

@@ -13,6 +13,8 @@ from harness.store import Store
 from harness.tasks import CalibrateTask, Device, PrepareTask, WorkerSettings
 from trackers.spec import TrackerSpec
 
+REMEDY = "measure this device in under a minute with --calibrate, or name one with --device-peak (harness/devices.toml)"
+"""What helps where nothing is known of a run."""
 SECONDS = 30.0
 """For steps and frames of all runs; starting, building and drawing come on top, and are measured as well."""
 

@@ -4,6 +4,7 @@ It trains with the loop that runs use (`harness.train.fit`), on pairs whose fram
 measured once and apart.
 """
 
+import itertools
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from harness.cost import count_macs
 from harness.devices import device_name, peak_memory_bytes, resolve_device, synchroniser
 from harness.evaluate import SLOTS
 from harness.pairs import pair_geometry
-from harness.spec import RunSpec
+from harness.spec import RunSpec, SyntheticData
 from harness.tasks import CalibrateTask, WorkerSettings
 from harness.train import Fit, fit
 from trackers.adaptation import merge
@@ -34,18 +35,20 @@ from trackers.inference import NetworkTracker, Row
 from trackers.model import OneStreamTracker, build
 from trackers.spec import TrackerSpec
 
-CLIPS, FRAMES = 2, 8
-"""What the steps are measured on."""
+CLIPS, FRAMES = 6, 8
+"""What the steps are measured on: clips like those that are trained on, and frames drawn of each."""
 WARM_UP, FEWEST, MOST = 2, 4, 40
 """Steps before the measured ones, and the bounds of how many those are."""
 MEGAPIXEL = (1280, 800)
+CLIP = SyntheticData(domain="source", clips=CLIPS, pairs_per_clip=1, length=FRAMES, version=1)
+"""Where nothing that is trained on is generated, and frames are at hand all the same."""
 
 
 def calibrate(task: CalibrateTask, settings: WorkerSettings) -> Calibration:
     """Measure every run of the task, each in an equal share of what is left of the task's seconds."""
     began, start = time.perf_counter(), time.time() - task.asked
     device = resolve_device(settings.device)
-    clips, drawing = _draw()
+    clips, drawing = _draw(next((r.data for r in task.runs if isinstance(r.data, SyntheticData)), CLIP))
     first = _Bench(task.runs[0], clips, device).first()
     steps: list[Steps] = []
     for number, run in enumerate(task.runs):
@@ -63,15 +66,20 @@ def calibrate(task: CalibrateTask, settings: WorkerSettings) -> Calibration:
     )
 
 
-def _draw() -> tuple[list[Sequence], Drawing]:
-    """Clips with all their frames drawn, and what that took."""
+def _draw(data: SyntheticData) -> tuple[list[Sequence], Drawing]:
+    """Clips of the kind that is trained on, some of their frames drawn, and what that took: clips of another domain or
+    length take another time to plan and to draw."""
+    size = (data.width, data.height)
+
+    def clip(number: int) -> Sequence:
+        return make_sequence(data.domain, number, length=data.length, size=size, split="val")
+
     cold = time.perf_counter()
-    list(make_sequence("source", CLIPS, length=FRAMES, split="val"))
+    _draw_some(clip(CLIPS))
     began = time.perf_counter()
-    clips = [make_sequence("source", i, length=FRAMES, split="val") for i in range(CLIPS)]
+    clips = [clip(number) for number in range(CLIPS)]
     planned = time.perf_counter()
-    for clip in clips:
-        list(clip)
+    frames = sum(_draw_some(one) for one in clips)
     drawn = time.perf_counter()
     noise = np.random.default_rng(0).integers(0, 256, (*MEGAPIXEL[::-1], 3), dtype=np.uint8)
     encoded = cv2.imencode(".jpg", cv2.GaussianBlur(noise, (0, 0), 3))[1]
@@ -79,10 +87,22 @@ def _draw() -> tuple[list[Sequence], Drawing]:
     drawing = Drawing(
         textures=max(0.0, (began - cold) - (drawn - began) / CLIPS),
         clip=(planned - began) / CLIPS,
-        frame=(drawn - planned) / (CLIPS * FRAMES),
+        frame=(drawn - planned) / frames,
         megapixel=decoding * 1e6 / (MEGAPIXEL[0] * MEGAPIXEL[1]),
     )
     return clips, drawing
+
+
+def _some(clip: Sequence) -> NDArray[np.int64]:
+    """The frames that are drawn of a clip, as in `harness.pairs`."""
+    return np.linspace(0, len(clip) - 1, min(FRAMES, len(clip))).round().astype(np.int64)
+
+
+def _draw_some(clip: Sequence) -> int:
+    frames = _some(clip)
+    for frame in frames:
+        clip.frames[int(frame)]
+    return len(frames)
 
 
 def _ncc(clip: Sequence) -> float:
@@ -102,13 +122,13 @@ def _seconds_of(act: Callable[[], object], times: int) -> float:
 
 @dataclass(frozen=True)
 class _Clips:
-    """The `sequence` of a PairSampler: one of a few clips, all frames of it."""
+    """The `sequence` of a PairSampler: one of a few clips, the frames that are drawn of it."""
 
     clips: list[Sequence]
 
     def __call__(self, _number: int, rng: Generator) -> tuple[Sequence, NDArray[np.int64]]:
         clip = self.clips[int(rng.integers(len(self.clips)))]
-        return clip, np.arange(len(clip))
+        return clip, _some(clip)
 
 
 class _Enough(Exception):
@@ -195,7 +215,7 @@ class _Bench:
         return PairSampler(_Clips(self.clips), geometry, seed=self.run.seed)
 
     def _validation(self, model: OneStreamTracker, pairs: int) -> float:
-        """Seconds of one validation pair: its forward pass; its crops take what a step's take, which is little."""
+        """Seconds of one validation pair: its crops, and its forward pass."""
         crop = model.spec.crop
         template, search = (
             torch.zeros(pairs, 3, s, s, device=self.device) for s in (crop.template_size, crop.search_size)
@@ -208,7 +228,8 @@ class _Bench:
             model(template, search, mask)
             wait()
 
-        return _seconds_of(validate, 2) / pairs
+        numbers, sampler = itertools.count(), self._pairs(model.encoder.template_side)
+        return _seconds_of(lambda: sampler(next(numbers)), 32) + _seconds_of(validate, 2) / pairs
 
     def _tracking(self, tracker: NetworkTracker, rows: int) -> float:
         """Wall seconds of one frame of so many sequences at a time; boxes are on the CPU at the end, so it has waited."""

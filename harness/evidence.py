@@ -17,20 +17,34 @@ from trackers.spec import FloorSpec, TrackerSpec
 RESULTS_READ = 24
 """Result files of a run whose times are read; they are alike, and there may be hundreds."""
 FEWEST_FRAMES = 500
+"""Of fewer the first ones of the process, which take many times as long, would pass for the rest."""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """Mean wall seconds of one tracked frame, drawing or decoding it included, over so many frames."""
+
+    seconds_per_frame: float
+    frames: int
+
+    @property
+    def enough(self) -> bool:
+        """Whether that is a rate, and not mostly a start."""
+        return self.frames >= FEWEST_FRAMES
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A training that is done, with the time that tracking a frame took since, None where nothing was tracked."""
+    """A training that is done."""
 
     run: RunSpec
     record: TrainingRecord
     folder: Path
 
     @cached_property
-    def seconds_per_frame(self) -> float | None:
-        """Wall seconds of one tracked frame, drawing or decoding it included."""
-        return tracked_seconds_per_frame(self.folder)
+    def tracked(self) -> Tracked | None:
+        """What tracking with it took, None where nothing was tracked."""
+        return tracked(self.folder)
 
 
 @dataclass(frozen=True)
@@ -69,13 +83,12 @@ def calibrated_devices(store: Store) -> list[str]:
     return sorted({c.device for c in found if c is not None})
 
 
-def tracked_seconds_per_frame(folder: Path) -> float | None:
-    """The mean over some of a run's result files; None where there are none, or so few frames that the first ones of the
-    process, which take many times as long, would pass for the rest."""
+def tracked(folder: Path) -> Tracked | None:
+    """What tracking took by some of a run's result files; None where there are none."""
     files = islice(sorted(folder.glob("evaluations/*/*.json")), RESULTS_READ)
     results = [result for file in files if (result := read_document(file, SequenceResult))]
     frames = sum(len(result.boxes) for result in results)
-    return sum(result.seconds for result in results) / frames if frames >= FEWEST_FRAMES else None
+    return Tracked(sum(result.seconds for result in results) / frames, frames) if frames else None
 
 
 def _finished(store: Store) -> Iterable[Finished]:

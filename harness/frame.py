@@ -12,6 +12,7 @@ from harness.errors import BadInput
 from harness.metrics import METRICS, values
 from harness.protocol_store import ON_SERVER, ProtocolRecord, read_protocol
 from harness.record import RunRecord
+from harness.server_scores import NOTHING, returned
 from harness.spec import Evaluation, RunSpec
 from harness.store import RunFolder, Store, read_document
 from harness.stored_scores import ScoredResult, dialects_of, stored_scores
@@ -150,10 +151,21 @@ def _scores(folder: RunFolder, protocols: list[ProtocolRecord]) -> Iterator[Fiel
         evaluation, record = known[path.name]
         about = {"protocol": record.name, "control": evaluation.control, "test_layers": evaluation.test_layers}
         if record.on_server:
-            yield about | {"reason": ON_SERVER.format(record.name)}
+            yield from (about | score for score in _from_server(folder, evaluation, record))
             continue
         found = stored_scores(folder, evaluation, record)
         yield from (about | score for score in _metrics(record, found))
+
+
+def _from_server(folder: RunFolder, evaluation: Evaluation, record: ProtocolRecord) -> Iterator[Fields]:
+    """What an evaluation server returned, or a row that says why there is nothing."""
+    found = returned(folder, evaluation, record)
+    if not found.scores:
+        yield {"reason": ON_SERVER.format(record.name) if found.reason == NOTHING else found.reason}
+    for metric, share in found.scores.items():
+        every = len(record.sequences)
+        score = {"metric": metric, "value": METRICS[metric].scale * share, "n_sequences": every, "of_sequences": every}
+        yield {"dialect": "evaluation server", **score}
 
 
 def _possible(run: RunSpec, protocols: list[ProtocolRecord]) -> Iterator[tuple[Evaluation, ProtocolRecord]]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from datasets.atomic import write_text
 from harness.estimate import StudyEstimate
@@ -46,6 +46,7 @@ class Comparison(BaseModel):
     predicted: Span
     actual: float
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def gap(self) -> float:
         """0.2: it took 20 % longer."""
@@ -63,12 +64,13 @@ class RunComparison(BaseModel):
 
 
 class StudyComparison(BaseModel):
-    """What is known of predictions that came to their end. wall: of the last start of the study that ran to its end, and
-    device: the device seconds of its runs, without the measurement of speed."""
+    """What is known of predictions that came to their end. started: how many runs the last start that ran to its end was
+    about; wall: of that start, and device: the device seconds of its runs, without the measurement of speed."""
 
     model_config = ConfigDict(extra="forbid")
 
     runs: list[RunComparison]
+    started: int
     wall: Comparison | None
     device: Comparison | None
 
@@ -111,6 +113,7 @@ def compared(found: Sequence[Entry], runs: Collection[str]) -> StudyComparison:
     whole = [e for e in found if e.wall_seconds is not None and _only(e, runs)]
     return StudyComparison(
         runs=list(latest.values()),
+        started=len(whole[-1].estimate.runs) if whole else 0,
         wall=Comparison(predicted=whole[-1].estimate.wall, actual=whole[-1].wall_seconds or 0.0) if whole else None,
         device=_device(whole[-1]) if whole else None,
     )

@@ -16,7 +16,8 @@ from datasets.sequence import Image, Sequence
 from harness.store import read_document
 
 ON_SERVER = (
-    "its true boxes are on the evaluation server; `python -m harness submit RUN --protocol {}` makes its archive"
+    "its true boxes are on the evaluation server; `python -m harness submit RUN --protocol {0}` makes its archive, `returned"
+    " RUN METRIC=PERCENT ... --protocol {0}` keeps what it says"
 )
 """What is said instead of a score, for a protocol by name."""
 FEWEST_FRAMES, MOST_FRAMES = 6, 24

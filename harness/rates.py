@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.calibration import Calibration, Steps
-from harness.evidence import Evidence, Finished, tracked_seconds_per_frame
+from harness.evidence import FEWEST_FRAMES, Evidence, Finished, Tracked, tracked
 from harness.peaks import (
     DECODING,
     TRACKING_UTILISATION,
@@ -100,30 +100,49 @@ def training_rates(run: RunSpec, evidence: Evidence) -> TrainingRates | None:
 def tracking_rates(run: RunSpec, evidence: Evidence) -> TrackingRates | None:
     """What tracking with the run takes, None where nothing is known."""
     measured = evidence.calibration
-    own = tracked_seconds_per_frame(evidence.store.run(run).path)
-    if own is not None:
-        return TrackingRates(
-            "finished",
-            "tracked before",
-            about(own, SAME_RUN),
-            _online(run, evidence, own),
-            device_share=_share(measured),
-        )
+    own = tracked(evidence.store.run(run).path)
+    if own and own.enough:
+        return _as_tracked(run, own, evidence)
     if isinstance(run.tracker, FloorSpec):
         return _floor(run.tracker, measured, evidence)
     if measured and (steps := measured.of(run)):
         return _tracking_from_steps(measured, steps, 1.0, "measured")
     size = evidence.size(run.tracker)
-    near = [f for f in evidence.finished if _same_size(f.run, run) and f.record.cost.macs and f.seconds_per_frame]
-    if near:
-        best, ratio, error = _nearest(near, size)
-        frame = about((best.seconds_per_frame or 0.0) * ratio, error)
-        return TrackingRates(
-            "scaled", f"as {best.run.name} tracked", frame, frame.times(2), device_share=_share(measured)
-        )
+    near = [f for f in evidence.finished if _same_size(f.run, run) and f.record.cost.macs and f.tracked]
+    if whole := [f for f in near if f.tracked and f.tracked.enough]:
+        return _as_another_tracked(whole, size, measured)
     if measured and size and run.recipe and (steps := measured.nearest(size.macs, run.recipe)):
         return _tracking_from_steps(measured, steps, size.macs / steps.macs, "scaled")
+    if own:
+        return _as_tracked(run, own, evidence)
+    if near:
+        return _as_another_tracked(near, size, measured)
     return _tracking_from_peak(size, evidence.peak) if evidence.peak and size else None
+
+
+def _as_tracked(run: RunSpec, own: Tracked, evidence: Evidence) -> TrackingRates:
+    rate, note = own.seconds_per_frame, "tracked before"
+    frame = about(rate, SAME_RUN) if own.enough else _mostly_start(rate)
+    note += "" if own.enough else FEW
+    return TrackingRates(
+        "finished", note, frame, _online(run, evidence, rate), device_share=_share(evidence.calibration)
+    )
+
+
+def _as_another_tracked(found: list[Finished], size: PaperScale | None, measured: Calibration | None) -> TrackingRates:
+    best, ratio, error = _nearest(found, size)
+    assert best.tracked is not None
+    rate = best.tracked.seconds_per_frame * ratio
+    frame = about(rate, error) if best.tracked.enough else _mostly_start(rate)
+    note = f"as {best.run.name} tracked{'' if best.tracked.enough else FEW}"
+    return TrackingRates("scaled", note, frame, frame.times(2), device_share=_share(measured))
+
+
+FEW = f", fewer than {FEWEST_FRAMES} frames: mostly its start"
+
+
+def _mostly_start(rate: float) -> Span:
+    return Span(low=rate / 20, expected=rate, high=rate)
 
 
 def _nearest(found: list[Finished], size: PaperScale | None) -> tuple[Finished, float, float]:
@@ -204,7 +223,7 @@ def _floor(floor: FloorSpec, measured: Calibration | None, evidence: Evidence) -
             decoded=about(drawing.megapixel * MEGAPIXELS, MEASURED),
             device_share=measured.device_share,
         )
-    if found := [f.seconds_per_frame for f in evidence.finished if f.seconds_per_frame]:
+    if found := [f.tracked.seconds_per_frame for f in evidence.finished if f.tracked]:
         frame = about(min(found), GUESSED)
         return TrackingRates("scaled", "as the fastest tracker here, at most", frame, frame)
     if evidence.peak:

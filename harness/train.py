@@ -198,7 +198,10 @@ def _micro_batches(batch: Batch, pairs: int) -> Iterator[tuple[float, Batch]]:
     """The batch in parts of so many pairs, each with its share of the batch."""
     size = len(batch["truth"])
     for first in range(0, size, pairs):
-        part = Batch(**{name: batch[name][first : first + pairs] for name in batch})
+        of = slice(first, first + pairs)
+        part = Batch(
+            template=batch["template"][of], search=batch["search"][of], truth=batch["truth"][of], mask=batch["mask"][of]
+        )
         yield len(part["truth"]) / size, part
 
 

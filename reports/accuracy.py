@@ -69,7 +69,7 @@ def _metric(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Bl
         if found := complete(row, facts):
             cell = cell_of(row_estimate(*samples(found, facts, metric.key)), metric.scale, bounded=True)
             remarks = [FEW] if len(found.tallies) < FEW_SEQUENCES else []
-            remarks += [_not_one_shot(row, facts)] if facts.one_shot and not row.record.asked.one_shot else []
+            remarks += [not_one_shot(row, facts)] if facts.one_shot and not row.record.asked.one_shot else []
             block.put(row.name, key, replace(cell, footnotes=tuple(notes.add(text) for text in remarks)))
         elif facts.name in row.protocols:
             block.put(row.name, key, Cell(footnotes=(notes.add(_incomplete(row, facts)),)))
@@ -118,7 +118,8 @@ def _recomputed(cited: CitedRow, facts: ProtocolFacts, metric: Metric, notes: No
     return replace(cell, footnotes=(notes.add(RECOMPUTED),))
 
 
-def _not_one_shot(row: RowResult, facts: ProtocolFacts) -> str:
+def not_one_shot(row: RowResult, facts: ProtocolFacts) -> str:
+    """Why a figure does not compare with those published under the one-shot rule."""
     return (
         f"{facts.name} is for trackers trained on its own training videos alone; this one was trained on"
         f" {row.record.asked.trained_on}: not comparable with figures published under that rule."

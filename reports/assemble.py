@@ -11,7 +11,8 @@ from datasets.protocols import PROTOCOLS
 from harness.metrics import DIALECTS
 from harness.protocol_store import ON_SERVER, ProtocolRecord, SequenceFacts, read_protocol, read_strip
 from harness.scoring import Scored
-from harness.spec import Evaluation, Profile
+from harness.server_scores import Returned, returned
+from harness.spec import Evaluation, Profile, RunSpec
 from harness.store import Store
 from harness.stored_scores import dialects_of, stored_scores
 from reports.results import CitedRow, FilmStrip, ProtocolFacts, ProtocolResult, RowResult, StudyResult
@@ -36,17 +37,21 @@ def assemble(
     tracked = {name: record for name, record in kept.items() if record is not None}
     known = {name: record for name, record in tracked.items() if not record.on_server}
     missing = [f"protocol {name}: nothing was evaluated on it yet" for name in digests if name not in tracked]
-    missing += [f"protocol {name}: {ON_SERVER.format(name)}" for name in tracked if name not in known]
+    served = {name: record for name, record in tracked.items() if record.on_server}
+    found = tuple(_row(row, known, served, digests, store) for row in rows)
+    silent = [name for name in served if not any(r.scores for row in found for r in row.on_server.get(name, ()))]
+    missing += [f"protocol {name}: {ON_SERVER.format(name)}" for name in silent]
     facts = {name: _facts(record, store, protocols[name]) for name, record in known.items()}
     facts |= {name: _scored_facts(scored) for name, scored in recomputed.items() if name not in facts}
     return StudyResult(
         study=study,
         profile=profile,
         protocols=tuple(facts[name] for name in digests if name in facts),
-        rows=tuple(_row(row, known, digests, store) for row in rows),
+        rows=found,
         missing=tuple(missing),
         command=command,
         cited=tuple(_cited(study, recomputed)),
+        on_server=tuple(_facts(record, store, protocols[name], strips=False) for name, record in served.items()),
     )
 
 
@@ -77,9 +82,15 @@ def _scored_facts(scored: Scored) -> ProtocolFacts:
     )
 
 
-def _row(row: PlannedRow, known: Mapping[str, ProtocolRecord], digests: Mapping[str, str], store: Store) -> RowResult:
+def _row(
+    row: PlannedRow,
+    known: Mapping[str, ProtocolRecord],
+    served: Mapping[str, ProtocolRecord],
+    digests: Mapping[str, str],
+    store: Store,
+) -> RowResult:
     runs = [planned.run for planned in row.runs]
-    shown = next((on[0] for name in known if (on := row.on(name))), row.run)
+    shown = next((on[0] for name in (*known, *served) if (on := row.on(name))), row.run)
     first, *others = sorted(runs, key=lambda run: run != shown)  # costs are those of the training that is scored here
     return RowResult(
         name=row.name,
@@ -91,7 +102,15 @@ def _row(row: PlannedRow, known: Mapping[str, ProtocolRecord], digests: Mapping[
         protocols={name: _result(row, record, digests[name], store) for name, record in known.items() if row.on(name)},
         paper_scale=store.paper_scale(row.tracker_at_paper_scale) if row.tracker_at_paper_scale else None,
         baseline=row.baseline,
+        on_server={
+            name: tuple(_returned(row, run, record, digests[name], store) for run in row.on(name))
+            for name, record in served.items()
+        },
     )
+
+
+def _returned(row: PlannedRow, run: RunSpec, protocol: ProtocolRecord, digest: str, store: Store) -> Returned:
+    return returned(store.run(run), evaluation_of(row, protocol.name, digest), protocol)
 
 
 def _result(row: PlannedRow, protocol: ProtocolRecord, digest: str, store: Store) -> ProtocolResult:
@@ -103,20 +122,21 @@ def _result(row: PlannedRow, protocol: ProtocolRecord, digest: str, store: Store
         boxes={name: np.array(scored.result.boxes) for name, scored in first.items()},
         more_seeds=tuple({name: scored.tally for name, scored in found.items()} for found in more),
         seconds=sum(scored.result.seconds for scored in first.values()) if first else None,
+        records=tuple(store.run(run).record(row.test_layers) for run in row.on(protocol.name)),
     )
 
 
-def _facts(record: ProtocolRecord, store: Store, evaluation: Evaluation) -> ProtocolFacts:
+def _facts(record: ProtocolRecord, store: Store, evaluation: Evaluation, *, strips: bool = True) -> ProtocolFacts:
     return ProtocolFacts(
         name=record.name,
         description=record.description,
         source=record.source,
         sequences=len(record.sequences),
-        frames=record.frames,
+        frames=sum(s.frames for s in record.sequences) if record.on_server else record.frames,
         dialects=dialects_of(record),
         one_shot=record.one_shot,
         attributes={s.name: tuple(s.attributes) for s in record.sequences},
-        strips={s.name: _strip(s, store, evaluation) for s in record.sequences},
+        strips={s.name: _strip(s, store, evaluation) for s in record.sequences} if strips else {},
     )
 
 

@@ -139,7 +139,7 @@ def results_json(result: StudyResult, table: Table) -> str:
 
 
 def _json_row(result: StudyResult, row: TableRow, found: RowResult | None) -> dict[str, Any]:
-    protocols = {facts.name: {m: _estimate(row, facts.name, m) for m in facts.metrics} for facts in result.protocols}
+    protocols = {f.name: {m: _estimate(row, f.name, m) for m in f.metrics} for f in result.every_protocol}
     scale = found.paper_scale if found else None
     return {
         "name": row.name,
@@ -177,7 +177,7 @@ def _published(result: StudyResult, name: str) -> dict[str, Any]:
     """By "PROTOCOL:METRIC" and by name; those of the protocol whose metrics the document's rows have, or where it is none
     of the study's, of the study's first, by metric alone too."""
     found = printed(result.study.name, name)
-    scored = result.protocols[0].name if result.protocols else ""
+    scored = result.every_protocol[0].name if result.every_protocol else ""
     plain = scored if scored in result.study.protocols else result.study.protocols[0]
     document: dict[str, Any] = {}
     for key, one in found.items():

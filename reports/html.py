@@ -62,6 +62,7 @@ def _view(result: StudyResult, table: Table, pictures: list[Picture]) -> dict[st
         "ranks": rank_tables(result),
         "phases": cost_table(result),
         "viewer": viewer(result),
+        "seeds": result.seeds,
         "strips": filmstrips.strips(result),
         "runs": runs,
         "versions": provenance.versions(runs),

@@ -17,6 +17,7 @@ from reports.notes import Notes
 from reports.printed import paper_scale_block, published_block
 from reports.ranking import ranked
 from reports.results import RowResult, StudyResult
+from reports.server import not_returned, server_block
 from reports.table import Cell, Column, Role, Table, TableRow
 
 ROLES = ("variant", "floor", "control")
@@ -30,6 +31,7 @@ def pivot(result: StudyResult) -> Table:
     blocks = [
         _factors(result, remarks),
         *(protocol_block(result, facts, found, notes) for facts in result.protocols),
+        *(server_block(result, facts, notes) for facts in result.on_server),
         measured_block(result, notes),
         paper_scale_block(result, notes),
         published_block(result, notes),
@@ -131,16 +133,19 @@ def _absent(result: StudyResult) -> Iterator[str]:
         for facts in result.protocols:
             if complete(found, facts) is None:
                 yield f"{found.name} on {facts.name}: {_reason(found, facts.name)}"
+    for facts in result.on_server:
+        yield from not_returned(result, facts)
 
 
 def _reason(row: RowResult, protocol: str) -> str:
-    for record in row.records:
+    found = row.protocols.get(protocol)
+    records = (found.records if found else ()) or row.records
+    for record in records:
         if record.failure is not None:
             return f"failed{_of_seed(row, record)}: {record.failure.summary}"
-    untrained = row.record.asked.data is not None and row.record.training is None
-    if untrained and row.role == "variant":
+    if row.role == "variant" and any(r.asked.data is not None and r.training is None for r in records):
         return "not trained to the end"
-    if found := row.protocols.get(protocol):
+    if found:
         done = [f"{len(tallies)} of {found.expected} sequences" for tallies in found.seeds]
         return done[0] if len(done) == 1 else "; ".join(f"seed {i}: {text}" for i, text in enumerate(done))
     return "not evaluated"

@@ -13,6 +13,7 @@ from reports.discrepancies import Printed, note_discrepancies, printed
 from reports.effects import complete
 from reports.notes import Notes
 from reports.results import ProtocolFacts, ProtocolResult, StudyResult
+from reports.server import server_value
 from reports.table import Cell, Column
 
 CONVENTIONS = (
@@ -118,7 +119,7 @@ def _gap_column(
     result: StudyResult, key: str, found: Mapping[str, Mapping[str, Printed]], block: Block, notes: Notes
 ) -> None:
     protocol, _, metric = key.rpartition(":")
-    facts = next((one for one in result.protocols if one.name == protocol), None)
+    facts = next((one for one in result.every_protocol if one.name == protocol), None)
     if facts is None or metric not in facts.metrics or facts.sequences != len(official_extent(protocol).lengths):
         return
     cited = {row.name for row in result.cited}
@@ -147,7 +148,8 @@ def _comparable(result: StudyResult, name: str, facts: ProtocolFacts, metric: st
     row = next((one for one in result.rows if one.name == name), None)
     if row is None or not result.profile.comparable_with_paper:
         return None
-    return _share(complete(row, facts), facts, metric)
+    served = any(one.name == facts.name for one in result.on_server)
+    return server_value(row, facts.name, metric) if served else _share(complete(row, facts), facts, metric)
 
 
 def _share(found: ProtocolResult | None, facts: ProtocolFacts, metric: str) -> float | None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ablations.study import Study
 from harness.metrics import Dialect, Tally
 from harness.record import PaperScale, RunRecord, Verdict
+from harness.server_scores import Returned
 from harness.spec import Profile
 from reports.table import Role
 
@@ -16,13 +17,15 @@ from reports.table import Role
 class ProtocolResult:
     """One row on one protocol. tallies: sequence name to its tally, of the first seed; expected: how many sequences the
     protocol has; boxes: sequence name to predicted boxes (N, 4), of the first seed; more_seeds: the tallies of every
-    further seed; seconds: wall time of tracking it, of the first seed, None where that is not known."""
+    further seed; seconds: wall time of tracking it, of the first seed, None where that is not known; records: of the runs
+    that were evaluated on it, seed by seed."""
 
     tallies: dict[str, Tally]
     expected: int
     boxes: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     more_seeds: tuple[dict[str, Tally], ...] = ()
     seconds: float | None = None
+    records: tuple[RunRecord, ...] = ()
 
     @property
     def seeds(self) -> tuple[dict[str, Tally], ...]:
@@ -34,7 +37,8 @@ class ProtocolResult:
 class RowResult:
     """One row of the report. record: that of the first seed; more_records: those of every further seed or training. For
     floors and controls, paper_scale is None; for a control, record is that of the run whose weights it uses. protocols:
-    protocol name to result; a protocol that is missing was not evaluated."""
+    protocol name to result; a protocol that is missing was not evaluated. on_server: by protocol, what its evaluation server
+    returned for each seed."""
 
     name: str
     role: Role
@@ -45,6 +49,7 @@ class RowResult:
     paper_scale: PaperScale | None = None
     baseline: bool = False
     more_records: tuple[RunRecord, ...] = ()
+    on_server: dict[str, tuple[Returned, ...]] = field(default_factory=dict)
 
     @property
     def records(self) -> tuple[RunRecord, ...]:
@@ -105,7 +110,8 @@ class ProtocolFacts:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """Everything a report shows. command: how to get it again; cited: rows that nobody here trained."""
+    """Everything a report shows. command: how to get it again; cited: rows that nobody here trained; on_server: protocols
+    that are scored by an evaluation server alone."""
 
     study: Study
     profile: Profile
@@ -114,3 +120,14 @@ class StudyResult:
     missing: tuple[str, ...]
     command: str
     cited: tuple[CitedRow, ...] = ()
+    on_server: tuple[ProtocolFacts, ...] = ()
+
+    @property
+    def every_protocol(self) -> tuple[ProtocolFacts, ...]:
+        """Those that are scored here, then those of evaluation servers."""
+        return (*self.protocols, *self.on_server)
+
+    @property
+    def seeds(self) -> int:
+        """The most seeds that any row has."""
+        return max((len(found.seeds) for row in self.rows for found in row.protocols.values()), default=1)

@@ -98,10 +98,12 @@ def _entry(found: StoredStudy, result: StudyResult, table: Table, done: Progress
 
 def _best(result: StudyResult, table: Table) -> tuple[str, str, float | None]:
     """Name, figure with interval and protocol, and value of the best variant on the first protocol that has one."""
-    for facts in result.protocols:
+    for facts in result.every_protocol:
         metric = METRICS[primary_metric(result, facts)]
         key = metric_key(facts.name, metric.key)
-        column = next(column for column in table.columns if column.key == key)
+        column = next((column for column in table.columns if column.key == key), None)
+        if column is None:  # an evaluation server has returned nothing yet
+            continue
         scored = [r for r in table.rows if r.role == "variant" and key in r.cells and r.cells[key].value is not None]
         if scored:
             way = -1 if metric.lower_is_better else 1

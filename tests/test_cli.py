@@ -339,6 +339,13 @@ def test_show_tells_how_rows_differ_and_what_was_printed() -> None:
     assert {field.split(".")[0] for field in rows["decoder"]["differs"]} == {"head", "labels", "denoising"}
 
 
+def test_show_tells_every_training_of_a_study() -> None:
+    found = said("show", "table1")
+    assert found["rows"]["detrack"]["differs"]["recipe.steps"] == "46875 / 140625 -> 9375 / 28125"
+    assert [training["for"] for training in found["trainings of the baseline"]] == ["got10k", "trackingnet, lasot"]
+    assert found["trainings of the baseline"][0]["data"]["sets"] == ["got10k-train"]
+
+
 def test_cost_counts_without_weights() -> None:
     found = said("cost", "ostrack-256")
     assert found["variant"] == "ostrack-256"

@@ -139,7 +139,9 @@ def test_measured_steps_times_their_number(store: Store) -> None:
 
 def test_the_same_run_finished_is_the_best_source(store: Store) -> None:
     finish(store, RUN.model_copy(update={"seed": 1}), wall=30.0)
-    store.run(RUN).add_result(HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * FEWEST_FRAMES, seconds=0.5 * FEWEST_FRAMES))
+    store.run(RUN).add_result(
+        HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * FEWEST_FRAMES, seconds=0.5 * FEWEST_FRAMES)
+    )
     found = estimate_run(item(), Evidence("CPU (x)", store, MEASURED), 5)
     assert found is not None
     assert found.sources == ("finished",)
@@ -160,7 +162,9 @@ def test_so_few_frames_that_the_first_one_counts_are_no_rate(store: Store) -> No
 
 def test_another_tracker_of_the_size_counts_by_its_macs(store: Store) -> None:
     finish(store, OTHER, wall=30.0)
-    store.run(OTHER).add_result(HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * FEWEST_FRAMES, seconds=0.5 * FEWEST_FRAMES))
+    store.run(OTHER).add_result(
+        HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * FEWEST_FRAMES, seconds=0.5 * FEWEST_FRAMES)
+    )
     uncounted = estimate_run(item(), Evidence("CPU (x)", store), 5)
     assert uncounted is not None
     assert (uncounted.training.expected, uncounted.training.high) == pytest.approx((30, 48))

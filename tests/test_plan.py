@@ -71,7 +71,7 @@ def test_the_plan_says_what_every_run_takes(planned: Planned) -> None:
 
 def test_the_run_says_how_that_compares(planned: Planned) -> None:
     assert "predicted -> actual" in planned.said_after
-    assert "the whole study" in planned.said_after
+    assert "4 runs with all around them" in planned.said_after
     (entry,) = entries(Store(planned.store))
     assert len(entry.outcomes) == 4
     after = said("plan", *STUDY, "--store", planned.store, "--only", "decoder")

@@ -174,6 +174,28 @@ def test_a_failed_run_says_why(result: StudyResult) -> None:
     assert table.missing == (f"decoder on {factory.PROTOCOL}: failed: out of memory",)
 
 
+def test_a_failed_training_is_named_where_it_was_to_be_evaluated_alone(result: StudyResult) -> None:
+    """A row of two trainings: the one that failed serves another protocol than the one that lacks sequences."""
+    row = next(row for row in result.rows if row.name == "decoder")
+    other = factory.failed(result, "decoder", "out of memory").rows[1].record
+    found = row.protocols[factory.PROTOCOL]
+    part = replace(found, tallies=dict(list(found.tallies.items())[:40]), records=(row.record,))
+    both = factory.with_row(result, "decoder", protocols={factory.PROTOCOL: part}, more_records=(other,))
+    assert pivot(both).missing == (f"decoder on {factory.PROTOCOL}: 40 of 48 sequences",)
+    served = replace(part, records=(row.record, other))
+    both = factory.with_row(result, "decoder", protocols={factory.PROTOCOL: served}, more_records=(other,))
+    assert "failed (seed 0): out of memory" in pivot(both).missing[0]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_pictures_of_one_seed_say_so_where_there_are_more(result: StudyResult, seeds: int, tmp_path: Path) -> None:
+    found = result.rows[0].protocols[factory.PROTOCOL]
+    more = replace(found, more_seeds=(found.tallies,) * (seeds - 1))
+    write_report(factory.with_row(result, "conv", protocols={factory.PROTOCOL: more}), tmp_path, ("html",))
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert page.count("those of the first of 3") == (2 if seeds == 3 else 0)
+
+
 def test_without_the_baseline_there_is_no_difference(result: StudyResult) -> None:
     table = pivot(factory.failed(result, "conv"))
     assert not any(column.signed for column in table.columns)

@@ -11,6 +11,20 @@ import typer
 
 from harness.cli.data import data_app
 from harness.cli.exits import exit_status
+from harness.cli.options import (
+    Data,
+    Device,
+    Json,
+    Only,
+    ProfileName,
+    Protocols,
+    Results,
+    RunName,
+    Seeds,
+    StorePath,
+    StudyName,
+)
+from harness.cli.outgoing import export, returned, submit
 from harness.cli.site import site
 from harness.errors import RunFailed
 
@@ -22,29 +36,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-StudyName = Annotated[str, typer.Argument(help="a study, as `list studies` shows them, or a TOML file of your own")]
-ProfileName = Annotated[
-    str, typer.Option("--profile", help="the size to run at: a name of `list profiles`, or a TOML file")
-]
-Protocols = Annotated[list[str] | None, typer.Option("--protocol", help="protocols instead of the profile's; repeat")]
-Data = Annotated[list[str] | None, typer.Option("--data", help="NAME=PATH: where a data set lies; repeat")]
-Only = Annotated[list[str] | None, typer.Option("--only", help="these rows alone, and the baseline; repeat")]
-Seeds = Annotated[
-    int | None,
-    typer.Option("--seeds", min=1, max=1000, help="runs of each row; default: as many as the study says, mostly one"),
-]
-Results = Annotated[
-    list[str] | None,
-    typer.Option("--results", help="NAME=PATH (or NAME@PROTOCOL=PATH): raw results of a cited tracker; repeat"),
-]
-StorePath = Annotated[Path, typer.Option("--store", envvar="TRACKABLATE_STORE", help="the folder that keeps all runs")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
-RunName = Annotated[str, typer.Argument(help="a run in the store, as `plan` names them, or the beginning of its name")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
-
 
 app.add_typer(data_app, name="data")
-app.command()(site)
+for _command in (site, submit, returned, export):
+    app.command()(_command)
 
 
 @app.callback()
@@ -138,12 +133,13 @@ def run(
 ) -> None:
     """Train, evaluate and report what is missing of a study. Example: python -m harness run table3"""
     with exit_status():
+        from harness.cli.plan_text import say_outcome
         from harness.cli.session import Request, open_session
 
         request = Request(study, profile, protocol or [], data or [], only or [], store, seeds, tuple(results or ()))
         session = open_session(request)
         try:
-            session.run(device)
+            session.run(device, say_outcome)
         except RunFailed:
             session.report(out, as_json=json)
             raise
@@ -279,51 +275,6 @@ def score(
         say_scores(found, compare, out, attributes=attributes, as_json=json)
         if refused := incomplete(found):
             raise BadInput(refused)
-
-
-@app.command()
-def submit(
-    run: RunName,
-    protocol: Annotated[str, typer.Option("--protocol", help="got10k or trackingnet")],
-    store: StorePath = Path("store"),
-    out: Annotated[Path | None, typer.Option(help="the archive to write; default: submission/PROTOCOL-RUN.zip")] = None,
-    json: Json = False,
-) -> None:
-    """The evaluation server's archive of a stored run, checked. Example: python -m harness submit ncc --protocol got10k"""
-    with exit_status():
-        from harness.cli.results import submit_run
-        from harness.cli.terminal import say_document, say_json
-
-        found = submit_run(run, protocol, store, out)
-        say_json(found) if json else say_document(found)
-
-
-@app.command()
-def export(
-    run: RunName,
-    protocol: Annotated[str, typer.Option("--protocol", help="one that the run was evaluated on")],
-    layout: Annotated[
-        str,
-        typer.Option(
-            "--layout",
-            help="pytracking[-comma], ostrack, pysot[-got10k], lasot-toolkit, got10k[-ope], lorat, otb, trackingnet",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="the folder to write")],
-    truncate: Annotated[
-        bool, typer.Option("--truncate", help="integers, as pytracking's own writer leaves them")
-    ] = False,
-    store: StorePath = Path("store"),
-    json: Json = False,
-) -> None:
-    """A stored run's boxes as raw result files. Example: python -m harness export ncc --protocol otb --layout pytracking
-    --out results"""
-    with exit_status():
-        from harness.cli.results import export_run
-        from harness.cli.terminal import say_document, say_json
-
-        found = export_run(run, protocol, layout, store, out, truncate=truncate)
-        say_json(found) if json else say_document(found)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Any
 
 from ablations.catalogue import STUDIES, named_study
 from ablations.published import published
+from ablations.recipes import Training
 from ablations.study import Study
 from datasets.protocols import DATA_SETS, PROTOCOLS
 from datasets.registry import Registry, UnknownName, unknown
@@ -117,7 +118,8 @@ def _study(study: Study) -> dict[str, Any]:
         changed = study.differences(row)
         printed = [entry for entry, _ in published(study.name, row.name)]
         rows[row.name] = {
-            "differs": {field: f"{theirs} -> {ours}" for field, (ours, theirs) in changed.items()} or "the baseline",
+            "differs": {f: f"{_each(theirs)} -> {_each(ours)}" for f, (ours, theirs) in changed.items()}
+            or "the baseline",
             "published": [entry.model_dump(exclude={"rows"}, exclude_defaults=True) for entry in printed] or None,
         }
     return {
@@ -129,7 +131,23 @@ def _study(study: Study) -> dict[str, Any]:
         "coupled": {c.field: c.reason for c in study.coupled},
         "rows": rows,
         "baseline": study.baseline.model_dump(mode="json"),
+        "trainings of the baseline": [_training(training) for training in study.trainings],
+        "seeds": study.seeds,
     }
+
+
+def _training(training: Training) -> dict[str, Any]:
+    """One training at paper scale, and what is evaluated on it."""
+    return {
+        "for": ", ".join(training.protocols),
+        "data": training.data.model_dump(mode="json"),
+        "recipe": training.recipe.model_dump(mode="json"),
+    }
+
+
+def _each(value: Any) -> str:
+    """A value, or for a study of several trainings each one's."""
+    return " / ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _dialect(dialect: Dialect) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 import sys
 from typing import Any, TextIO
 
-from harness.cli.planning import REMEDY
+from harness.calibrating import REMEDY
+from harness.ledger import StudyComparison
 
 
 def say_plan(plan: dict[str, Any], out: TextIO | None = None) -> None:
@@ -18,12 +19,17 @@ def say_plan(plan: dict[str, Any], out: TextIO | None = None) -> None:
     _say_sources(plan, out)
     if plan["budget"]:
         _say_budget(plan["budget"], out)
-    say_compared(plan["compared"], out)
+    _say_compared(plan["compared"], out)
     for problem in plan["missing_here"]:
         out.write(f"not here: {problem}\n")
 
 
-def say_compared(compared: dict[str, Any], out: TextIO) -> None:
+def say_outcome(comparison: StudyComparison) -> None:
+    """Predicted against actual, on standard error, where the report has its place on standard output."""
+    _say_compared(comparison.model_dump(mode="json"), sys.stderr)
+
+
+def _say_compared(compared: dict[str, Any], out: TextIO) -> None:
     """Predicted against actual, where anything came to its end."""
     if not compared["runs"]:
         return
@@ -32,7 +38,8 @@ def say_compared(compared: dict[str, Any], out: TextIO) -> None:
         out.write(f"  {run['run']}: {_came_out(run['wall'])}; device {_came_out(run['device'])}\n")
     if compared["wall"]:
         device = f"; device of all runs {_came_out(compared['device'])}" if compared["device"] else ""
-        out.write(f"  the whole study: {_came_out(compared['wall'])}{device}\n")
+        runs = compared["started"]
+        out.write(f"  {runs} run{'s' * (runs > 1)} with all around them: {_came_out(compared['wall'])}{device}\n")
 
 
 def duration(seconds: float) -> str:

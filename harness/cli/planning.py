@@ -10,14 +10,14 @@ from typing import Any
 from ablations.catalogue import STUDIES
 from ablations.plan import PlannedRow, planned_rows
 from harness.budget import RULE, Budget, Candidate, choose, parse_budget
-from harness.calibrating import calibrate, count
+from harness.calibrating import REMEDY, calibrate, count
 from harness.cli.session import Session
 from harness.errors import BadInput
 from harness.estimate import RunEstimate, StudyEstimate, combined, estimates
 from harness.evidence import Evidence, gather
 from harness.executors import LocalExecutor
 from harness.hardware import expected_device
-from harness.ledger import Comparison, StudyComparison, compared, entries
+from harness.ledger import compared, entries
 from harness.queue import Missing
 from harness.runner import around_of, cpu_workers, disk_bytes, logs_of, missing
 from harness.span import Span
@@ -76,7 +76,7 @@ class _Plan:
             "disk_bytes": whole.disk_bytes,
             "free_bytes": self.session.store.free_bytes(),
             "budget": self.chosen(budget) if budget else None,
-            "compared": compared_document(compared(entries(self.session.store), names)),
+            "compared": compared(entries(self.session.store), names).model_dump(mode="json"),
             "missing_here": list(self.session.problems),
         }
 
@@ -151,9 +151,6 @@ class _Plan:
         return self.session.command_for([name for name in rows if name not in baseline] or rows)
 
 
-REMEDY = "measure this device in under a minute with --calibrate, or name one with --device-peak (harness/devices.toml)"
-
-
 @contextmanager
 def _counted(store: Store, lacking: list[Missing], options: PlanOptions) -> Iterator[Store]:
     """A store with the sizes that a peak is held against: this one, if it is there, else one that goes when it has served,
@@ -225,18 +222,3 @@ def _run_document(estimate: RunEstimate | None) -> dict[str, Any] | None:
 
 def _span(span: Span | None) -> dict[str, float] | None:
     return span.model_dump() if span else None
-
-
-def compared_document(comparison: StudyComparison) -> dict[str, Any]:
-    """Predicted against actual, for JSON."""
-    return {
-        "runs": [{"run": r.run, "wall": _gap(r.wall), "device": _gap(r.device)} for r in comparison.runs],
-        "wall": _gap(comparison.wall),
-        "device": _gap(comparison.device),
-    }
-
-
-def _gap(comparison: Comparison | None) -> dict[str, Any] | None:
-    if comparison is None:
-        return None
-    return {"predicted": comparison.predicted.model_dump(), "actual": comparison.actual, "gap": comparison.gap}

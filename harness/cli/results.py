@@ -1,4 +1,5 @@
-"""A stored run's boxes on their way out: the archive for an evaluation server, and raw result files for other toolkits."""
+"""A stored run's boxes on their way out: the archive for an evaluation server, with what that returns, and raw result files
+for other toolkits."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from harness.errors import BadInput
 from harness.protocol_store import ProtocolRecord, read_protocol
 from harness.record import SequenceResult
 from harness.results_writing import LAYOUTS, Tracked, write_results
+from harness.server_scores import enter_scores, parse_scores, returned
 from harness.spec import Evaluation
 from harness.store import RunFolder, Store
 from harness.submission import SERVERS, Asked, build_submission
@@ -16,17 +18,37 @@ from harness.submission import SERVERS, Asked, build_submission
 MEAN_TIMES = "the store knows a sequence's seconds as a whole: each frame is given their mean"
 
 
-def submit_run(run: str, protocol: str, store: Path, out: Path | None) -> dict[str, Any]:
+def submit_run(
+    run: str, protocol: str, store: Path, out: Path | None, test_layers: int | None = None
+) -> dict[str, Any]:
     """Build and check the archive of a run for the server of "got10k" or "trackingnet", from the store; by default
-    submission/PROTOCOL-RUN.zip. Raises UnknownName for another protocol, BadInput for a run that was not
-    evaluated on it, DataError with everything that the server would refuse."""
+    submission/PROTOCOL-RUN.zip. test_layers: of the run's decoder, None for all. Raises UnknownName for another protocol,
+    BadInput for a run that was not evaluated on it, DataError with everything that the server would refuse."""
     server = SERVERS[protocol]
-    folder, record, results = _evaluated(run, protocol, store)
+    folder, _, record, results = _evaluated(run, protocol, store, test_layers)
     asked = {f.name: Asked(f.frames, _in_file(f.boxes[0], record.origin)) for f in record.sequences}
-    place = out or Path("submission", f"{protocol}-{folder.run.name}.zip")
+    layers = f"-first{test_layers}" if test_layers else ""
+    place = out or Path("submission", f"{protocol}-{folder.run.name}{layers}.zip")
     build_submission(protocol, _tracked(results), place, asked, origin=record.origin)
     notes = {"note": MEAN_TIMES} if server.times else {}
-    return {"run": folder.run.name, "protocol": protocol, "archive": str(place), "sequences": len(results)} | notes
+    command = f"python -m harness returned {folder.run.name} {' '.join(f'{name}=...' for name, _ in record.metrics)}"
+    command += f" --protocol {protocol}{f' --test-layers {test_layers}' if test_layers else ''}"
+    document = {"run": folder.run.name, "protocol": protocol, "archive": str(place), "sequences": len(results)}
+    return document | notes | {"what the server says is kept by": command}
+
+
+def enter_returned(
+    run: str, protocol: str, given: list[str], store: Path, test_layers: int | None = None
+) -> dict[str, Any]:
+    """Keep what the server returned for a run. Raises as `submit_run` and `parse_scores` do."""
+    server = SERVERS[protocol]
+    folder, evaluation, record, _ = _evaluated(run, protocol, store, test_layers)
+    scores = parse_scores(given, record)
+    before = returned(folder, evaluation, record)
+    enter_scores(folder, evaluation, record, scores)
+    replaced = {name: round(100 * value, 6) for name, value in before.scores.items()}
+    document = {"run": folder.run.name, "protocol": server.name, "scores": scores}
+    return document | ({"instead of": replaced} if replaced else {})
 
 
 def export_run(
@@ -35,7 +57,7 @@ def export_run(
     """Write a run's boxes on a protocol as another toolkit's raw result files, in the data set's own pixel numbers.
     Raises as `submit_run` does, UnknownName for no layout."""
     chosen = LAYOUTS[layout]
-    folder, record, results = _evaluated(run, protocol, store)
+    folder, _, record, results = _evaluated(run, protocol, store)
     name = folder.run.name
     count = write_results(
         layout, out, name, _tracked(results), dataset=protocol, origin=record.origin, truncate=truncate
@@ -48,7 +70,9 @@ def export_run(
     }
 
 
-def _evaluated(run: str, protocol: str, store: Path) -> tuple[RunFolder, ProtocolRecord, list[SequenceResult]]:
+def _evaluated(
+    run: str, protocol: str, store: Path, test_layers: int | None = None
+) -> tuple[RunFolder, Evaluation, ProtocolRecord, list[SequenceResult]]:
     """A stored run, a protocol it was evaluated on whole, and its results in the protocol's order."""
     kept = Store(store, make=False)
     folder = find_run(kept, run)
@@ -58,19 +82,21 @@ def _evaluated(run: str, protocol: str, store: Path) -> tuple[RunFolder, Protoco
         record = read_protocol(place)
         if record is None or record.name != protocol:
             continue
-        evaluation = Evaluation(protocol=protocol, data=record.digest)
+        evaluation = Evaluation(protocol=protocol, data=record.digest, test_layers=test_layers)
         found = [folder.result(evaluation, facts.name) for facts in record.sequences]
         results = [result for result in found if result is not None]
         begun = begun or bool(results)
         if len(results) == len(found):
-            complete.append((folder, record, results))
+            complete.append((folder, evaluation, record, results))
     if len(complete) > 1:
         raise BadInput(
             f"the run {folder.run.name} was evaluated on {len(complete)} versions of {protocol}: use a new --store"
         )
     if not complete:
         how = "only partly" if begun else "not"
-        raise BadInput(f"the run {folder.run.name} was {how} evaluated on {protocol}: do that first, `{command}`")
+        what = f"with {test_layers} of its decoder's layers " if test_layers else ""
+        first = "do that first, by running the study that does" if test_layers else f"do that first, `{command}`"
+        raise BadInput(f"the run {folder.run.name} was {how} evaluated {what}on {protocol}: {first}")
     return complete[0]
 
 

@@ -1,7 +1,6 @@
 """One study at one size in one store: what `plan`, `run` and `report` share."""
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -16,7 +15,7 @@ from datasets.roots import data_root, open_protocol, parse_data_options
 from datasets.training import TRAINING_SETS, check_disjoint
 from harness.cli.cited import recompute
 from harness.errors import BadInput
-from harness.ledger import Entry, compared, entries
+from harness.ledger import StudyComparison, compared, entries
 from harness.profiles import load_profile
 from harness.protocol_store import read_protocol
 from harness.runner import Job, logs_of
@@ -60,21 +59,16 @@ class Session:
     recomputed: dict[str, Scored]
     problems: tuple[str, ...] = ()
 
-    def run(self, device: str) -> None:
-        """Do what is missing, and say how that compares with what was predicted. Raises BadInput or RunFailed."""
+    def run(self, device: str, say: Callable[[StudyComparison], None]) -> None:
+        """Do what is missing, and say how that compares with what was predicted, also where it ends early. Raises BadInput
+        or RunFailed."""
         from harness.executors import LocalExecutor
 
         before = len(entries(self.store))
         try:
             run_job(self.job, self.store, LocalExecutor(logs_of(self.store)), device)
         finally:
-            self._say_compared(entries(self.store)[before:])
-
-    def _say_compared(self, new: list[Entry]) -> None:
-        from harness.cli.plan_text import say_compared
-        from harness.cli.planning import compared_document
-
-        say_compared(compared_document(compared(new, [task.run.name for task in self.job.tasks])), sys.stderr)
+            say(compared(entries(self.store)[before:], [task.run.name for task in self.job.tasks]))
 
     def refuse_absent_data(self) -> None:
         """Raise BadInput where a plan was made for data that are not here."""

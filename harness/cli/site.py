@@ -6,12 +6,11 @@ from typing import Annotated
 import typer
 
 from harness.cli.exits import exit_status
+from harness.cli.options import Json, StorePath
 
 
 def site(
-    store: Annotated[
-        Path, typer.Option("--store", envvar="TRACKABLATE_STORE", help="the folder that keeps all runs")
-    ] = Path("store"),
+    store: StorePath = Path("store"),
     out: Annotated[Path, typer.Option(help="the folder to write")] = Path("site"),
     study: Annotated[
         list[str] | None, typer.Option("--study", help="these studies alone, by name or TOML file; repeat")
@@ -19,7 +18,7 @@ def site(
     profile: Annotated[
         list[str] | None, typer.Option("--profile", help="at these profiles alone, by name or TOML file; repeat")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="one JSON document on standard output")] = False,
+    json: Json = False,
 ) -> None:
     """A page for every study in the store, and an index of all. Example: python -m harness site --out site"""
     with exit_status():

@@ -81,9 +81,9 @@ def against_cost(result: StudyResult, table: Table, looks: dict[str, Look]) -> D
 
 def scores_of(result: StudyResult, table: Table) -> _Scores | None:
     """The primary metric on the first protocol, None for a study without protocols."""
-    if not result.protocols:
+    if not result.every_protocol:
         return None
-    facts = result.protocols[0]
+    facts = result.every_protocol[0]
     metric = METRICS[primary_metric(result, facts)]
     cells = {row.name: row.cells.get(metric_key(facts.name, metric.key), Cell()) for row in table.rows}
     return _Scores(metric, facts.name, cells)
