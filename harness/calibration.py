@@ -22,12 +22,14 @@ class _Document(BaseModel):
 
 class Drawing(_Document):
     """Seconds of what generated videos take: making a split's textures once per process, planning one clip, drawing one
-    frame (160 x 120 pixels); and decoding one megapixel of JPEG, which videos on disk take."""
+    frame, of the kind that is trained on; and decoding one megapixel of JPEG, which videos on disk take. clip_bytes: of
+    memory that a clip takes with its drawn frames, 0 in records from before it was measured."""
 
     textures: float
     clip: float
     frame: float
     megapixel: float
+    clip_bytes: float = 0.0
 
 
 class Steps(_Document):

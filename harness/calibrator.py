@@ -22,6 +22,7 @@ from datasets.sampling import PairSampler
 from datasets.sequence import Sequence
 from datasets.synthetic import make_sequence
 from harness.calibration import Calibration, Drawing, Steps
+from harness.clock import rss_bytes
 from harness.cost import count_macs
 from harness.devices import device_name, peak_memory_bytes, resolve_device, synchroniser
 from harness.evaluate import SLOTS
@@ -76,11 +77,13 @@ def _draw(data: SyntheticData) -> tuple[list[Sequence], Drawing]:
 
     cold = time.perf_counter()
     _draw_some(clip(CLIPS))
+    before = rss_bytes()
     began = time.perf_counter()
     clips = [clip(number) for number in range(CLIPS)]
     planned = time.perf_counter()
     frames = sum(_draw_some(one) for one in clips)
     drawn = time.perf_counter()
+    grown = rss_bytes() - before
     noise = np.random.default_rng(0).integers(0, 256, (*MEGAPIXEL[::-1], 3), dtype=np.uint8)
     encoded = cv2.imencode(".jpg", cv2.GaussianBlur(noise, (0, 0), 3))[1]
     decoding = _seconds_of(lambda: cv2.imdecode(encoded, cv2.IMREAD_COLOR), 4)
@@ -89,6 +92,7 @@ def _draw(data: SyntheticData) -> tuple[list[Sequence], Drawing]:
         clip=(planned - began) / CLIPS,
         frame=(drawn - planned) / frames,
         megapixel=decoding * 1e6 / (MEGAPIXEL[0] * MEGAPIXEL[1]),
+        clip_bytes=max(0, grown) / CLIPS,
     )
     return clips, drawing
 

@@ -46,6 +46,11 @@ class PhaseClock:
         cost.device_seconds += self._device_time() - device
 
 
+def rss_bytes() -> int:
+    """The process's resident memory now, where the system tells, else its peak."""
+    return int(STATUS.read_text().split("VmRSS:")[1].split()[0]) * 1024 if STATUS.exists() else peak_rss_bytes()
+
+
 def peak_rss_bytes() -> int:
     """The process's peak resident memory so far. From Linux's own record of it where there is one: what getrusage says
     (kilobytes, bytes on macOS) starts at the peak of the process that started this one."""

@@ -22,7 +22,8 @@ from harness.peaks import (
 )
 from harness.record import PaperScale
 from harness.span import Span, about
-from harness.spec import RunSpec
+from harness.spec import RunSpec, SyntheticData
+from harness.workload import VALIDATION_CLIPS
 from trackers.spec import FloorSpec, TrackerSpec, fingerprint
 
 Source = Literal["finished", "measured", "scaled", "peak", "nothing left", "unknown"]
@@ -87,13 +88,13 @@ def training_rates(run: RunSpec, evidence: Evidence) -> TrainingRates | None:
     if same := [f for f in alike if fingerprint(f.run.tracker) == fingerprint(run.tracker)]:
         return _from_finished(same, 1.0, SAME_RUN)
     if measured and (steps := measured.of(run)):
-        return _from_steps(measured, steps, 1.0, "measured")
+        return _from_steps(run, measured, steps, 1.0, "measured")
     near = [f for f in alike if _same_size(f.run, run) and f.record.cost.macs]
     if near:
         best, ratio, error = _nearest(near, size)
         return _from_finished([best], ratio, error)
     if measured and size and (steps := measured.nearest(size.macs, run.recipe)):
-        return _from_steps(measured, steps, size.macs / steps.macs, "scaled")
+        return _from_steps(run, measured, steps, size.macs / steps.macs, "scaled")
     return _from_peak(run, run.tracker, size, evidence) if evidence.peak and size else None
 
 
@@ -171,7 +172,7 @@ def _from_finished(found: list[Finished], ratio: float, error: float) -> Trainin
     )
 
 
-def _from_steps(measured: Calibration, steps: Steps, ratio: float, source: Source) -> TrainingRates:
+def _from_steps(run: RunSpec, measured: Calibration, steps: Steps, ratio: float, source: Source) -> TrainingRates:
     error = MEASURED if source == "measured" else SCALED
     kind = (
         "steps measured" if source == "measured" else f"steps of another tracker measured, times {ratio:.2f} by MACs,"
@@ -188,8 +189,15 @@ def _from_steps(measured: Calibration, steps: Steps, ratio: float, source: Sourc
         about(measured.drawing.frame, error),
         about(measured.drawing.megapixel * MEGAPIXELS, error),
         steps.device_share,
-        about(steps.memory_bytes, error),
+        about(steps.memory_bytes + _kept_clips(run, measured), error),
     )
+
+
+def _kept_clips(run: RunSpec, measured: Calibration) -> float:
+    """Bytes of the generated clips that a training keeps in memory, where that is the memory its peak is taken of."""
+    if not isinstance(run.data, SyntheticData) or not measured.device.startswith("CPU"):
+        return 0.0
+    return measured.drawing.clip_bytes * (run.data.clips + VALIDATION_CLIPS)
 
 
 def _tracking_from_steps(measured: Calibration, steps: Steps, ratio: float, source: Source) -> TrackingRates:

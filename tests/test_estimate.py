@@ -137,6 +137,16 @@ def test_measured_steps_times_their_number(store: Store) -> None:
     assert any("20 %" in note for note in found.notes)
 
 
+def test_memory_of_a_measured_step_grows_by_the_clips_that_a_training_keeps(store: Store) -> None:
+    kept = Drawing(**DRAWING.model_dump() | {"clip_bytes": 1e6})
+    for device, more in (("CPU (x)", (DATA.clips + workload.VALIDATION_CLIPS) * 1e6), ("GPU", 0.0)):
+        measured = MEASURED.model_copy(update={"device": device, "drawing": kept})
+        found = estimate_run(item(), Evidence(device, store, measured), 5)
+        assert found is not None
+        assert found.memory_bytes is not None
+        assert found.memory_bytes.expected == pytest.approx(1000 + more)
+
+
 def test_the_same_run_finished_is_the_best_source(store: Store) -> None:
     finish(store, RUN.model_copy(update={"seed": 1}), wall=30.0)
     store.run(RUN).add_result(
