@@ -77,13 +77,13 @@ class Calibration(_Document):
         return _mean([s.device_share for s in self.steps])
 
     def of(self, run: RunSpec) -> Steps | None:
-        """What was measured for exactly this tracker and batch size."""
+        """What was measured for exactly this tracker, batch size and number of pairs at once."""
         assert isinstance(run.tracker, TrackerSpec)
         key = calibration_key(run)
         return next((s for s in self.steps if s.key == key), None)
 
     def nearest(self, macs: int, recipe: Recipe) -> Steps | None:
-        """What was measured at this batch size for the tracker whose MACs are nearest by ratio."""
+        """What was measured with the recipe's batches for the tracker whose MACs are nearest by ratio."""
         batch = (recipe.batch_size, recipe.pairs_at_once)
         alike = [s for s in self.steps if (s.batch_size, s.pairs_at_once or s.batch_size) == batch]
         return min(alike, key=lambda s: max(s.macs / macs, macs / s.macs), default=None)
@@ -101,7 +101,7 @@ def _key(tracker: TrackerSpec, batch_size: int, pairs_at_once: int) -> str:
 
 
 def to_measure(runs: list[RunSpec], most: int = 10) -> list[RunSpec]:
-    """One run for each distinct tracker and batch size; of more than `most` every so many, the rest are scaled."""
+    """One run for each distinct key; of more than `most` every so many, the rest are scaled."""
     distinct = list({calibration_key(run): run for run in runs if isinstance(run.tracker, TrackerSpec)}.values())
     step = max(1, -(-len(distinct) // most))
     return distinct[::step]

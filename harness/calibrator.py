@@ -112,7 +112,7 @@ def _draw_some(clip: Sequence) -> int:
 def _ncc(clip: Sequence) -> float:
     tracker = NormalisedCrossCorrelation()
     tracker.initialise(clip.frames[0], clip.boxes[0])
-    return _seconds_of(lambda: tracker.update(clip.frames[1]), 10)
+    return _seconds_of(lambda: tracker.update(clip.frames[-1]), 10)
 
 
 def _seconds_of(act: Callable[[], object], times: int) -> float:
@@ -212,11 +212,11 @@ class _Bench:
             checkpoint = Path(folder) / "checkpoint.pt"
             fit(Fit(model, recipe, sampler, sampler, self.run.seed, checkpoint, self.device, note))
 
-    def _pairs(self, template_side: int) -> PairSampler:
+    def _pairs(self, template_side: int, *, augment: bool = True) -> PairSampler:
         assert isinstance(self.run.tracker, TrackerSpec)
         assert self.run.recipe is not None
         geometry = pair_geometry(self.run.tracker.crop, self.run.recipe, template_side)
-        return PairSampler(_Clips(self.clips), geometry, seed=self.run.seed)
+        return PairSampler(_Clips(self.clips), geometry, seed=self.run.seed, augment=augment)
 
     def _validation(self, model: OneStreamTracker, pairs: int) -> float:
         """Seconds of one validation pair: its crops, and its forward pass."""
@@ -232,14 +232,14 @@ class _Bench:
             model(template, search, mask)
             wait()
 
-        numbers, sampler = itertools.count(), self._pairs(model.encoder.template_side)
+        numbers, sampler = itertools.count(), self._pairs(model.encoder.template_side, augment=False)
         return _seconds_of(lambda: sampler(next(numbers)), 32) + _seconds_of(validate, 2) / pairs
 
     def _tracking(self, tracker: NetworkTracker, rows: int) -> float:
         """Wall seconds of one frame of so many sequences at a time; boxes are on the CPU at the end, so it has waited."""
         clip = self.clips[0]
         target = tracker.target((clip.frames[0], clip.boxes[0]), clip.boxes[0])
-        batch: list[Row] = [(target, clip.frames[1])] * rows
+        batch: list[Row] = [(target, clip.frames[-1])] * rows
 
         def follow() -> None:
             target.box = clip.boxes[0].copy()

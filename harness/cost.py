@@ -64,19 +64,22 @@ def paper_scale(spec: TrackerSpec, *, activations: bool = False) -> PaperScale:
 
 
 def activation_bytes(spec: TrackerSpec) -> int:
-    """Bytes that the forward pass of one pair keeps for the backward pass, in fp32, weights not counted: every storage that
-    autograd saves a tensor of, once, since views share theirs (transposed weights, queries, keys and values of one
-    product). Attention is counted as it is computed without a fused kernel, so this is an upper bound."""
+    """Bytes that the forward pass keeps for the backward pass for each pair more, in fp32: of every tensor that autograd
+    saves, its storage, once, since views share theirs (transposed weights, queries, keys and values of one product). What
+    is made of weights alone, whatever the number of pairs, is not in it. Attention is counted as it is computed without a
+    fused kernel, so this is an upper bound."""
     model = _weightless(spec).eval()
-    own = {_storage(parameter) for parameter in model.parameters()}
+    return _kept_bytes(model, 2) - _kept_bytes(model, 1)
+
+
+def _kept_bytes(model: OneStreamTracker, pairs: int) -> int:
     kept: dict[int, torch.UntypedStorage] = {}  # keeps them alive, so that no address comes twice
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if _storage(tensor) not in own:
-            kept.setdefault(_storage(tensor), tensor.untyped_storage())
+        kept.setdefault(_storage(tensor), tensor.untyped_storage())
         return tensor
 
-    template, search, mask = _one_pair(model)
+    template, search, mask = (part.expand(pairs, *part.shape[1:]).clone() for part in _one_pair(model))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model(template.requires_grad_(), search, mask)
     return sum(storage.nbytes() for storage in kept.values())

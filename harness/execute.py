@@ -109,6 +109,7 @@ def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, setti
             checkpoint=folder.checkpoint,
             device=device,
             report=_reporter(folder, "train", run.recipe.steps),
+            divisor=model.loss_divisor,
         )
     )
     cost.trainable_params = sum(p.numel() for p in model.parameters() if p.requires_grad)

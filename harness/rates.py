@@ -2,7 +2,8 @@
 
 In this order: the same tracker under the same recipe, finished in this store on this device; its measured steps
 (`plan --calibrate`); another tracker of the same size under the same recipe, finished, by the ratio of MACs; another
-tracker's measured steps, by the ratio; MACs and a published peak. Imports no torch.
+tracker's measured steps, by the ratio; MACs and a published peak. What was tracked of fewer frames than tell a rate comes
+after all that was measured. Imports no torch.
 """
 
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def tracking_rates(run: RunSpec, evidence: Evidence) -> TrackingRates | None:
     if own and own.enough:
         return _as_tracked(run, own, evidence)
     if isinstance(run.tracker, FloorSpec):
-        return _floor(run.tracker, measured, evidence)
+        return _floor(run.tracker, measured, evidence) or (_as_tracked(run, own, evidence) if own else None)
     if measured and (steps := measured.of(run)):
         return _tracking_from_steps(measured, steps, 1.0, "measured")
     size = evidence.size(run.tracker)

@@ -1,9 +1,11 @@
-"""What an evaluation server returned for a run's boxes, entered by hand: nobody else has the true boxes.
+"""What was submitted to an evaluation server, and what it returned, entered by hand: nobody else has the true boxes.
 
 RUN/server/EVALUATION.json
 """
 
-from collections.abc import Iterable, Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,21 +17,23 @@ from datasets.registry import UnknownName, unknown
 from harness.errors import BadInput
 from harness.metrics import METRICS
 from harness.protocol_store import ProtocolRecord
+from harness.record import SequenceResult
 from harness.spec import Evaluation
 from harness.store import RunFolder, read_document
 
+NOT_SUBMITTED = "not submitted to its evaluation server"
 NOTHING = "no scores of its evaluation server yet"
-CHANGED = "its boxes are not those any more that the server's scores were entered for: submit it again"
+CHANGED = "its boxes are not those any more that were submitted: submit it again"
 
 
 class _Kept(BaseModel):
-    """scores: percent by metric; entered: the date; boxes: digest of the result files at that time."""
+    """boxes: digest of those that were submitted; scores: percent by metric, entered: the date, "" where there are none."""
 
     model_config = ConfigDict(extra="forbid")
 
-    scores: dict[str, float]
-    entered: str
     boxes: str
+    scores: dict[str, float] = {}
+    entered: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,9 @@ class Returned:
     reason: str = ""
 
 
-def parse_scores(given: Iterable[str], record: ProtocolRecord) -> dict[str, float]:
+def parse_scores(given: Sequence[str], record: ProtocolRecord) -> dict[str, float]:
     """METRIC=PERCENT, as `returned` takes them, checked. Raises UnknownName for a metric that is none of the protocol's,
-    BadInput for what is no percentage: a share of 1, as some servers print, is not taken for 1 %."""
+    BadInput for what is no percentage: shares of 1, as some servers print, are not taken for percent."""
     metrics, scores = [name for name, _ in record.metrics], dict[str, float]()
     for entry in given:
         name, _, text = entry.partition("=")
@@ -53,40 +57,61 @@ def parse_scores(given: Iterable[str], record: ProtocolRecord) -> dict[str, floa
             percent = float(text)
         except ValueError:
             raise BadInput(f"{entry!r} is not METRIC=PERCENT: write {name}=72.9") from None
-        if not 1 < percent <= 100:
-            raise BadInput(f"{entry!r}: {name} in percent lies above 1 and at most at 100: a share times 100")
+        if not 0 <= percent <= 100:
+            raise BadInput(f"{entry!r}: {name} in percent lies between 0 and 100")
         if name in scores:
             raise BadInput(f"{name} is given twice: give it once")
         scores[name] = percent
     if not scores:
         raise BadInput(f"no scores: give METRIC=PERCENT for any of {', '.join(metrics)}")
+    if max(scores.values()) <= 1:
+        raise BadInput(f"{' '.join(given)}: these look like shares of 1: give percent, a hundred times as much")
     return scores
 
 
-def enter_scores(folder: RunFolder, evaluation: Evaluation, record: ProtocolRecord, scores: dict[str, float]) -> None:
-    """Keep what the server returned for the boxes that are there now; what was entered before is replaced. Raises BadInput
-    where a sequence was not tracked."""
-    boxes = _digest(folder, evaluation, record)
-    if boxes is None:
-        raise BadInput(
-            f"the run {folder.run.name} was not tracked on all of {record.name}: nothing can have been scored"
-        )
-    kept = _Kept(scores=scores, entered=f"{datetime.now(UTC):%Y-%m-%d}", boxes=boxes)
-    write_text(_file(folder, evaluation), kept.model_dump_json(indent=1))
+def note_submission(folder: RunFolder, evaluation: Evaluation, results: Sequence[SequenceResult]) -> None:
+    """Keep which boxes were submitted; scores of the same boxes stay."""
+    kept, boxes = read_document(_file(folder, evaluation), _Kept), _digest(results)
+    if kept is None or kept.boxes != boxes:
+        write_text(_file(folder, evaluation), _Kept(boxes=boxes).model_dump_json(indent=1))
+
+
+def enter_scores(
+    folder: RunFolder, evaluation: Evaluation, results: Sequence[SequenceResult], scores: dict[str, float]
+) -> dict[str, float]:
+    """Keep what the server returned for the boxes that were submitted, in percent; returns what was there before. Raises
+    BadInput where nothing was submitted, or where the boxes are others since."""
+    file, command = _file(folder, evaluation), f"`python -m harness submit {folder.run.name} ...`"
+    kept = read_document(file, _Kept)
+    if kept is None:
+        raise BadInput(f"the run {folder.run.name} was {NOT_SUBMITTED} from this store: {command} first")
+    if kept.boxes != _digest(results):
+        raise BadInput(f"the run {folder.run.name}: {CHANGED}, {command}")
+    entered = f"{datetime.now(UTC):%Y-%m-%d}"
+    write_text(file, _Kept(boxes=kept.boxes, scores=scores, entered=entered).model_dump_json(indent=1))
+    return kept.scores
 
 
 def returned(folder: RunFolder, evaluation: Evaluation, record: ProtocolRecord) -> Returned:
-    """What was entered for a run's boxes as they are. Raises BadInput for a damaged file."""
+    """What was entered for a run's boxes as they are, or why there is nothing. Raises BadInput for a damaged file."""
+    names = [sequence.name for sequence in record.sequences]
+    if missing := folder.missing(evaluation, names):
+        return Returned(reason=f"{len(names) - len(missing)} of {len(names)} sequences")
     kept = read_document(_file(folder, evaluation), _Kept)
     if kept is None:
+        return Returned(reason=NOT_SUBMITTED)
+    if not kept.scores:
         return Returned(reason=NOTHING)
-    if kept.boxes != _digest(folder, evaluation, record):
+    results = [result for name in names if (result := folder.result(evaluation, name))]
+    if kept.boxes != _digest(results):
         return Returned(reason=CHANGED)
     return Returned({name: value / METRICS[name].scale for name, value in kept.scores.items()}, kept.entered)
 
 
-def _digest(folder: RunFolder, evaluation: Evaluation, record: ProtocolRecord) -> str | None:
-    return folder.results_digest(evaluation, [sequence.name for sequence in record.sequences])
+def _digest(results: Sequence[SequenceResult]) -> str:
+    """Identity of the boxes, whatever they took."""
+    content = [(result.name, result.boxes) for result in sorted(results, key=lambda result: result.name)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _file(folder: RunFolder, evaluation: Evaluation) -> Path:

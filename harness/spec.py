@@ -34,8 +34,9 @@ class Recipe(Frozen):
     DETRack). layer_decay lowers the rate towards the input, by that factor per block (LoRAT's full fine-tuning). decayed:
     whether weight decay spares biases, norms and embeddings (LoRAT: `matrices`) or nothing (OSTrack: `all`). Every
     `checkpoint_every` steps the run is validated and can be resumed from there. micro_batch: so many pairs go forward and
-    backward at a time and their gradients are summed, as the published batches were shared out over GPUs, so that one GPU
-    holds them; None: the whole batch at once. Batch normalisation sees a micro-batch."""
+    backward at a time, as the published batches were shared out over GPUs, so that one GPU holds them; their gradients sum
+    to the batch's (`OneStreamTracker.loss_divisor`). None: the whole batch at once. Batch normalisation sees a
+    micro-batch."""
 
     steps: PositiveInt
     batch_size: PositiveInt

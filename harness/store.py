@@ -6,7 +6,7 @@
     STORE/runs/NAME/checkpoint.pt           while training
     STORE/runs/NAME/weights.safetensors     what training left, and training.json its record
     STORE/runs/NAME/evaluations/KEY/*.json  one file per tracked sequence
-    STORE/runs/NAME/server/KEY.json         what an evaluation server returned (harness.server_scores)
+    STORE/runs/NAME/server/KEY.json         submitted to an evaluation server, returned by it (harness.server_scores)
     STORE/runs/NAME/speed.json, failure.json, progress.json
     STORE/counted/FINGERPRINT.json          sizes counted on the meta device
     STORE/calibration/*.json                measured steps of a device (harness.calibration)
@@ -16,7 +16,6 @@
 Every file is written atomically; nothing is changed in place. Imports no torch.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable
@@ -90,17 +89,6 @@ class RunFolder:
     def missing(self, evaluation: Evaluation, sequences: Iterable[str]) -> list[str]:
         """The sequences without a result, in the given order."""
         return [name for name in sequences if not self._result(evaluation, name).exists()]
-
-    def results_digest(self, evaluation: Evaluation, sequences: Iterable[str]) -> str | None:
-        """Identity of the result files of these sequences, None where one is missing."""
-        found = hashlib.sha256()
-        for name in sequences:
-            try:
-                content = self._result(evaluation, name).read_bytes()
-            except FileNotFoundError:
-                return None
-            found.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(content).digest())
-        return found.hexdigest()
 
     def speed(self, test_layers: int | None = None) -> Speed | None:
         """The measured tracking speed, with so many of the decoder's layers."""

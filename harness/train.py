@@ -33,7 +33,8 @@ from trackers.losses import box_iou
 @dataclass(frozen=True)
 class Fit:
     """What a training needs. `model(template, search, mask, truth, progress)` returns named loss terms, and without
-    truth a Prediction. checkpoint: its file; report(step) is called after every step."""
+    truth a Prediction. divisor(truth): what the loss of these pairs is divided by, by which the parts of a batch are
+    weighed. checkpoint: its file; report(step) is called after every step."""
 
     model: nn.Module
     recipe: Recipe
@@ -43,6 +44,7 @@ class Fit:
     checkpoint: Path
     device: torch.device
     report: Callable[[int], None]
+    divisor: Callable[[Tensor], Tensor] = lambda truth: truth.new_tensor(float(len(truth)))
 
 
 @dataclass
@@ -176,7 +178,7 @@ def _step(
         group["lr"] = group["peak"] * share
     optimizer.zero_grad()
     sums: dict[str, Tensor] = {}
-    for share, part in _micro_batches(batch, job.recipe.pairs_at_once):
+    for weight, part in _micro_batches(batch, job.recipe.pairs_at_once, job.divisor):
         with accelerator.autocast():
             losses: dict[str, Tensor] = model(
                 part["template"].float(), part["search"].float(), part["mask"], part["truth"], step / job.recipe.steps
@@ -186,23 +188,32 @@ def _step(
             raise FloatingPointError(
                 f"the loss is not finite at step {step}: { {k: float(v.detach()) for k, v in losses.items()} }"
             )
-        accelerator.backward(total * share)
+        accelerator.backward(total * weight)
         for name, value in (losses | {"total": total}).items():
-            sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * share
+            sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * weight
     accelerator.clip_grad_norm_(model.parameters(), job.recipe.clip_norm)
     optimizer.step()
     return sums
 
 
-def _micro_batches(batch: Batch, pairs: int) -> Iterator[tuple[float, Batch]]:
-    """The batch in parts of so many pairs, each with its share of the batch."""
-    size = len(batch["truth"])
-    for first in range(0, size, pairs):
+def _micro_batches(batch: Batch, pairs: int, divisor: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Batch]]:
+    """The batch in parts of so many pairs, each with its weight, so that the weighted losses sum to the batch's own."""
+    parts = []
+    for first in range(0, len(batch["truth"]), pairs):
         of = slice(first, first + pairs)
-        part = Batch(
-            template=batch["template"][of], search=batch["search"][of], truth=batch["truth"][of], mask=batch["mask"][of]
+        parts.append(
+            Batch(
+                template=batch["template"][of],
+                search=batch["search"][of],
+                truth=batch["truth"][of],
+                mask=batch["mask"][of],
+            )
         )
-        yield len(part["truth"]) / size, part
+    if len(parts) == 1:
+        yield torch.ones((), device=batch["truth"].device), batch
+        return
+    weights = torch.stack([divisor(part["truth"]) for part in parts])
+    yield from zip(weights / weights.sum(), parts, strict=True)
 
 
 def _loader(job: Fit, step: int) -> DataLoader[Batch]:

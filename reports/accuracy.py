@@ -1,9 +1,11 @@
 """The columns of one protocol: each metric with its interval, the number of sequences, the difference to the baseline."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.metrics import METRICS, Dialect, Metric, Tally
+from harness.record import RunRecord
 from reports.block import NOT_APPLICABLE, Block
 from reports.effects import Effect, Effects, complete, paired, primary_metric, samples, stability
 from reports.notes import Notes
@@ -69,7 +71,7 @@ def _metric(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Bl
         if found := complete(row, facts):
             cell = cell_of(row_estimate(*samples(found, facts, metric.key)), metric.scale, bounded=True)
             remarks = [FEW] if len(found.tallies) < FEW_SEQUENCES else []
-            remarks += [not_one_shot(row, facts)] if facts.one_shot and not row.record.asked.one_shot else []
+            remarks += not_one_shot(found.records or row.records[:1], facts)
             block.put(row.name, key, replace(cell, footnotes=tuple(notes.add(text) for text in remarks)))
         elif facts.name in row.protocols:
             block.put(row.name, key, Cell(footnotes=(notes.add(_incomplete(row, facts)),)))
@@ -118,12 +120,14 @@ def _recomputed(cited: CitedRow, facts: ProtocolFacts, metric: Metric, notes: No
     return replace(cell, footnotes=(notes.add(RECOMPUTED),))
 
 
-def not_one_shot(row: RowResult, facts: ProtocolFacts) -> str:
-    """Why a figure does not compare with those published under the one-shot rule."""
-    return (
+def not_one_shot(records: Sequence[RunRecord], facts: ProtocolFacts) -> list[str]:
+    """Why the figure of these runs does not compare with those published under the one-shot rule, where it does not."""
+    others = [record.asked for record in records if facts.one_shot and not record.asked.one_shot]
+    return [
         f"{facts.name} is for trackers trained on its own training videos alone; this one was trained on"
-        f" {row.record.asked.trained_on}: not comparable with figures published under that rule."
-    )
+        f" {run.trained_on}: not comparable with figures published under that rule."
+        for run in others[:1]
+    ]
 
 
 def _rules(facts: ProtocolFacts, dialect: Dialect) -> str:

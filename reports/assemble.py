@@ -11,11 +11,12 @@ from datasets.protocols import PROTOCOLS
 from harness.metrics import DIALECTS
 from harness.protocol_store import ON_SERVER, ProtocolRecord, SequenceFacts, read_protocol, read_strip
 from harness.scoring import Scored
-from harness.server_scores import Returned, returned
-from harness.spec import Evaluation, Profile, RunSpec
+from harness.server_scores import returned
+from harness.spec import Evaluation, Profile
 from harness.store import Store
 from harness.stored_scores import dialects_of, stored_scores
-from reports.results import CitedRow, FilmStrip, ProtocolFacts, ProtocolResult, RowResult, StudyResult
+from reports.results import CitedRow, FilmStrip, ProtocolFacts, ProtocolResult, RowResult, ServerResult, StudyResult
+from reports.server import has_scores
 from reports.table import Role
 
 ROLES: dict[str, Role] = {"variant": "variant", "floor": "floor", "control": "control"}
@@ -39,7 +40,7 @@ def assemble(
     missing = [f"protocol {name}: nothing was evaluated on it yet" for name in digests if name not in tracked]
     served = {name: record for name, record in tracked.items() if record.on_server}
     found = tuple(_row(row, known, served, digests, store) for row in rows)
-    silent = [name for name in served if not any(r.scores for row in found for r in row.on_server.get(name, ()))]
+    silent = [name for name in served if not any(has_scores(row, name) for row in found)]
     missing += [f"protocol {name}: {ON_SERVER.format(name)}" for name in silent]
     facts = {name: _facts(record, store, protocols[name]) for name, record in known.items()}
     facts |= {name: _scored_facts(scored) for name, scored in recomputed.items() if name not in facts}
@@ -103,14 +104,17 @@ def _row(
         paper_scale=store.paper_scale(row.tracker_at_paper_scale) if row.tracker_at_paper_scale else None,
         baseline=row.baseline,
         on_server={
-            name: tuple(_returned(row, run, record, digests[name], store) for run in row.on(name))
-            for name, record in served.items()
+            name: _on_server(row, record, digests[name], store) for name, record in served.items() if row.on(name)
         },
     )
 
 
-def _returned(row: PlannedRow, run: RunSpec, protocol: ProtocolRecord, digest: str, store: Store) -> Returned:
-    return returned(store.run(run), evaluation_of(row, protocol.name, digest), protocol)
+def _on_server(row: PlannedRow, protocol: ProtocolRecord, digest: str, store: Store) -> ServerResult:
+    evaluation, folders = evaluation_of(row, protocol.name, digest), [store.run(run) for run in row.on(protocol.name)]
+    return ServerResult(
+        tuple(returned(folder, evaluation, protocol) for folder in folders),
+        tuple(folder.record(row.test_layers) for folder in folders),
+    )
 
 
 def _result(row: PlannedRow, protocol: ProtocolRecord, digest: str, store: Store) -> ProtocolResult:

@@ -151,7 +151,7 @@ def _json_row(result: StudyResult, row: TableRow, found: RowResult | None) -> di
         "runs": [record.asked.name for record in found.records] if found else [],
         "metrics": next(iter(protocols.values()), {}),
         "protocols": protocols,
-        "deltas": {facts.name: _delta(row, facts.name, primary_metric(result, facts)) for facts in result.protocols},
+        "deltas": {f.name: _delta(row, f.name, primary_metric(result, f)) for f in result.every_protocol},
         "cost": _cost(found),
         "paper_scale": {key: getattr(scale, key) if scale else None for key in ("params", "macs", "macs_linear_conv")},
         "published": _published(result, row.name) if row.role in ("variant", "cited") else {},
@@ -166,7 +166,8 @@ def _estimate(row: TableRow, protocol: str, metric: str) -> dict[str, Any]:
 def _delta(row: TableRow, protocol: str, metric: str) -> dict[str, Any]:
     cell = row.cells.get(metric_key(protocol, metric), Cell())
     bounds = None if cell.delta_low is None else [cell.delta_low, cell.delta_high]
-    return {"metric": metric, "mean": cell.delta, "ci95": bounds, "p_holm": cell.p, "resolved": cell.resolved}
+    mean = row.cells.get(f"{metric_key(protocol, metric)}:delta", Cell()).value if cell.delta is None else cell.delta
+    return {"metric": metric, "mean": mean, "ci95": bounds, "p_holm": cell.p, "resolved": cell.resolved}
 
 
 def _cost(found: RowResult | None) -> dict[str, Any]:

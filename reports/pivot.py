@@ -4,20 +4,20 @@ Missing data: a missing value poisons its mean, is a dash, ranks last, and every
 taken over a part of a protocol's sequences. Blank is a figure that cannot exist for the row.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 
 from ablations.study import Row
-from harness.record import RunRecord
+from reports.absence import absent, of_seed
 from reports.accuracy import protocol_block
 from reports.block import NOT_APPLICABLE, Block
 from reports.costs import measured_block
-from reports.effects import complete, effects
+from reports.effects import effects
 from reports.notes import Notes
 from reports.printed import paper_scale_block, published_block
 from reports.ranking import ranked
 from reports.results import RowResult, StudyResult
-from reports.server import not_returned, server_block
+from reports.server import server_block
 from reports.table import Cell, Column, Role, Table, TableRow
 
 ROLES = ("variant", "floor", "control")
@@ -45,7 +45,7 @@ def pivot(result: StudyResult) -> Table:
         columns=columns,
         rows=_ranked(rows, columns),
         footnotes=notes.texts,
-        missing=tuple(dict.fromkeys((*result.missing, *_absent(result)))),
+        missing=tuple(dict.fromkeys((*result.missing, *absent(result)))),
     )
 
 
@@ -101,14 +101,10 @@ def _row_notes(result: StudyResult, row: RowResult, notes: Notes) -> tuple[int, 
     )
     if row.role == "variant":
         texts += _coupled(result, row)
-    texts += [f"Failed{_of_seed(row, record)}: {record.failure.summary}" for record in row.records if record.failure]
+    texts += [f"Failed{of_seed(row, record)}: {record.failure.summary}" for record in row.records if record.failure]
     if any(record.verdict == "trial" for record in row.records):
         texts.append("Trial: trained from uncommitted or unknown code, not to be published.")
     return tuple(notes.add(text) for text in texts)
-
-
-def _of_seed(row: RowResult, record: RunRecord) -> str:
-    return f" (seed {record.asked.seed})" if len(row.records) > 1 else ""
 
 
 def _coupled(result: StudyResult, row: RowResult) -> list[str]:
@@ -122,33 +118,6 @@ def _coupled(result: StudyResult, row: RowResult) -> list[str]:
 
 def _any_within(changed: Iterable[str], field: str) -> bool:
     return any(name == field or name.startswith(f"{field}.") for name in changed)
-
-
-def _absent(result: StudyResult) -> Iterator[str]:
-    present = {row.name for row in result.rows}
-    for row in result.study.rows:
-        if row.name not in present:
-            yield f"{row.name}: not asked for"
-    for found in result.rows:
-        for facts in result.protocols:
-            if complete(found, facts) is None:
-                yield f"{found.name} on {facts.name}: {_reason(found, facts.name)}"
-    for facts in result.on_server:
-        yield from not_returned(result, facts)
-
-
-def _reason(row: RowResult, protocol: str) -> str:
-    found = row.protocols.get(protocol)
-    records = (found.records if found else ()) or row.records
-    for record in records:
-        if record.failure is not None:
-            return f"failed{_of_seed(row, record)}: {record.failure.summary}"
-    if row.role == "variant" and any(r.asked.data is not None and r.training is None for r in records):
-        return "not trained to the end"
-    if found:
-        done = [f"{len(tallies)} of {found.expected} sequences" for tallies in found.seeds]
-        return done[0] if len(done) == 1 else "; ".join(f"seed {i}: {text}" for i, text in enumerate(done))
-    return "not evaluated"
 
 
 def _ranked(rows: tuple[TableRow, ...], columns: tuple[Column, ...]) -> tuple[TableRow, ...]:

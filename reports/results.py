@@ -34,11 +34,19 @@ class ProtocolResult:
 
 
 @dataclass(frozen=True)
+class ServerResult:
+    """One row on a protocol of an evaluation server: what was returned for each seed, and the records of those runs."""
+
+    returned: tuple[Returned, ...]
+    records: tuple[RunRecord, ...]
+
+
+@dataclass(frozen=True)
 class RowResult:
     """One row of the report. record: that of the first seed; more_records: those of every further seed or training. For
     floors and controls, paper_scale is None; for a control, record is that of the run whose weights it uses. protocols:
-    protocol name to result; a protocol that is missing was not evaluated. on_server: by protocol, what its evaluation server
-    returned for each seed."""
+    protocol name to result; a protocol that is missing was not evaluated. on_server: the same for
+    protocols of evaluation servers."""
 
     name: str
     role: Role
@@ -49,7 +57,7 @@ class RowResult:
     paper_scale: PaperScale | None = None
     baseline: bool = False
     more_records: tuple[RunRecord, ...] = ()
-    on_server: dict[str, tuple[Returned, ...]] = field(default_factory=dict)
+    on_server: dict[str, ServerResult] = field(default_factory=dict)
 
     @property
     def records(self) -> tuple[RunRecord, ...]:

@@ -1,9 +1,6 @@
 """The columns of a protocol whose true boxes are on an evaluation server: what the server returned, as it was entered."""
 
-from collections.abc import Iterator
-
 from harness.metrics import METRICS, Metric
-from harness.server_scores import NOTHING
 from reports.accuracy import metric_key, not_one_shot
 from reports.block import NOT_APPLICABLE, Block
 from reports.effects import primary_metric
@@ -21,7 +18,7 @@ def server_block(result: StudyResult, facts: ProtocolFacts, notes: Notes) -> Blo
     """A column for each of the protocol's metrics, and the difference to the baseline in the first of them; empty where
     nothing was returned for any row."""
     block = Block()
-    if not any(server_value(row, facts.name, metric) is not None for row in result.rows for metric in facts.metrics):
+    if not any(has_scores(row, facts.name) for row in result.rows):
         return block
     for name in facts.metrics:
         _column(result, facts, METRICS[name], block, notes)
@@ -30,22 +27,18 @@ def server_block(result: StudyResult, facts: ProtocolFacts, notes: Notes) -> Blo
     return block
 
 
+def has_scores(row: RowResult, protocol: str) -> bool:
+    """Whether anything was returned for a row."""
+    found = row.on_server.get(protocol)
+    return found is not None and any(returned.scores for returned in found.returned)
+
+
 def server_value(row: RowResult, protocol: str, metric: str) -> float | None:
     """The mean over a row's seeds, a share; None where the server's figure of any is missing."""
-    found = [seed.scores.get(metric) for seed in row.on_server.get(protocol, ())]
-    known = [value for value in found if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(found) else None
-
-
-def not_returned(result: StudyResult, facts: ProtocolFacts) -> Iterator[str]:
-    """What is missing of a protocol that something was returned for, row by row."""
-    if not any(found.scores for row in result.rows for found in row.on_server.get(facts.name, ())):
-        return
-    for row in result.rows:
-        reasons = {found.reason for found in row.on_server.get(facts.name, ()) if not found.scores}
-        for reason in sorted(reasons):
-            if not (reason == NOTHING and row.role != "variant"):
-                yield f"{row.name} on {facts.name}: {reason}"
+    found = row.on_server.get(protocol)
+    figures = [returned.scores.get(metric) for returned in found.returned] if found else []
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) / len(known) if known and len(known) == len(figures) else None
 
 
 def _column(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Block, notes: Notes) -> None:
@@ -55,7 +48,7 @@ def _column(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Bl
         if value is None:
             block.put(row.name, key, Cell() if row.role == "variant" else NOT_APPLICABLE)
             continue
-        remarks = [not_one_shot(row, facts)] if facts.one_shot and not row.record.asked.one_shot else []
+        remarks = not_one_shot(row.on_server[facts.name].records, facts)
         block.put(row.name, key, Cell(value * metric.scale, footnotes=tuple(notes.add(text) for text in remarks)))
     for cited in result.cited:
         block.put(cited.name, key, NOT_APPLICABLE)
@@ -75,10 +68,11 @@ def _column(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Bl
 
 
 def _by_the_server(result: StudyResult, facts: ProtocolFacts) -> str:
-    dates = sorted({f.entered for row in result.rows for f in row.on_server.get(facts.name, ()) if f.entered})
+    of = [row.on_server[facts.name] for row in result.rows if facts.name in row.on_server]
+    dates = sorted({returned.entered for found in of for returned in found.returned if returned.entered})
     return (
-        f"By the evaluation server of {facts.name}, as entered by hand on {', '.join(dates)} for the boxes that are in the"
-        " store: no scores of single sequences, so no interval."
+        f"By the evaluation server of {facts.name}, as entered by hand on {', '.join(dates)} for the boxes that were"
+        " submitted: no scores of single sequences, so no interval."
     )
 
 

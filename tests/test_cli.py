@@ -343,6 +343,8 @@ def test_show_tells_every_training_of_a_study() -> None:
     found = said("show", "table1")
     assert found["rows"]["detrack"]["differs"]["recipe.steps"] == "46875 / 140625 -> 9375 / 28125"
     assert [training["for"] for training in found["trainings of the baseline"]] == ["got10k", "trackingnet, lasot"]
+    targets = said("show", "lorat-targets")["rows"]["qv"]["differs"]["adaptation.targets"]
+    assert targets == "q+k+v+proj+fc1+fc2 -> q+v"
     assert found["trainings of the baseline"][0]["data"]["sets"] == ["got10k-train"]
 
 

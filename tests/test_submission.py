@@ -382,6 +382,7 @@ def test_a_stored_run_is_submitted(tmp_path: Path, protocol: str, origin: int, m
     monkeypatch.chdir(tmp_path)
     name = stored(tmp_path / "store", protocol, NAMES[protocol], origin=origin)
     document = submit_run("ncc", protocol, tmp_path / "store", None)
+    assert document["what the server says is kept by"].endswith(f"--protocol {protocol} --store {tmp_path / 'store'}")
     assert document["archive"] == f"submission/{protocol}-{name}.zip" and document["sequences"] == len(NAMES[protocol])
     assert ("mean" in document.get("note", "")) == (protocol == "got10k")
     assert check_submission(tmp_path / document["archive"], protocol, asked(protocol, origin)) == []

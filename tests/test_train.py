@@ -1,5 +1,6 @@
 """The training loop: what the recipe says happens, equal seeds give equal weights, and the clock books what was spent."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -173,6 +174,49 @@ def test_micro_batches_sum_to_the_batchs_own_step(tmp_path: Path, at_once: int, 
         found[name] = (model.weight.detach(), [value for point in curve for value in point.losses.values()])
     torch.testing.assert_close(found["parts"][0], found["whole"][0], rtol=1e-5, atol=1e-6)
     assert found["parts"][1] == pytest.approx(found["whole"][1], rel=1e-5)
+
+
+def test_parts_of_a_batch_are_weighed_by_what_their_losses_are_divided_by() -> None:
+    """LoRAT's losses are divided by the cells that true boxes touch, which differ from pair to pair: its gradient in parts
+    is that of the whole batch, and weighing by pairs would not give it."""
+    spec = replace(small(), labels="iou-aware")
+    truth = torch.tensor([[0.1, 0.1, 0.9, 0.9], [0.4, 0.4, 0.5, 0.5], [0.2, 0.5, 0.6, 0.6], [0.45, 0.1, 0.5, 0.9]])
+    torch.manual_seed(1)
+    sizes = (spec.crop.template_size, spec.crop.search_size)
+    template, search = (torch.rand(4, 3, size, size) * 255 for size in sizes)
+    mask = torch.ones(4, (sizes[0] // 8) ** 2, dtype=torch.bool)
+
+    def gradient(parts: list[slice], by_pairs: bool = False) -> Tensor:
+        model = fresh(spec)
+        weights = [torch.tensor(1.0) if by_pairs else model.loss_divisor(truth[part]) for part in parts]
+        for part, weight in zip(parts, weights, strict=True):
+            losses = model(template[part], search[part], mask[part], truth[part])
+            (torch.stack(list(losses.values())).sum() * weight / sum(weights)).backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    whole, parts = gradient([slice(0, 4)]), [slice(0, 1), slice(1, 2), slice(2, 3), slice(3, 4)]
+    torch.testing.assert_close(gradient(parts), whole, rtol=1e-3, atol=1e-5)
+    assert (gradient(parts, by_pairs=True) - whole).norm() > 0.05 * whole.norm()
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_the_loop_weighs_parts_by_their_divisor(tmp_path: Path, at_once: int) -> None:
+    """A loss over its own count of what is in the truth: the parts' weights undo that count."""
+
+    class Counted(Averaged):
+        def forward(self, *inputs: Tensor, **more: float) -> dict[str, Tensor] | Prediction:
+            if len(inputs) < 4:
+                return super().forward(*inputs)
+            truth = inputs[3]
+            return {"distance": (self.weight - truth).square().sum() / truth.sum()}
+
+    found = []
+    for pairs in (None, at_once):
+        update = {"batch_size": 4, "micro_batch": pairs, "steps": 2, "lr_new": 0.1, "lr_backbone": 0.1}
+        work = job(tmp_path / str(pairs), Counted(), RECIPE.model_copy(update=update))
+        fit(dataclasses.replace(work, divisor=lambda truth: truth.sum()))
+        found.append(work.model.weight.detach())
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
 
 
 def test_a_real_tracker_learns_tiny_data(tmp_path: Path) -> None:

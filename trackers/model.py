@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from trackers.adaptation import adapt
+from trackers.assignment import touched_cells
 from trackers.backbones import make_backbone, position_grid
 from trackers.blocks import Layout, run_block, set_drop_path
 from trackers.conv_head import ConvBoxHead, ConvCentreHead
@@ -163,6 +164,14 @@ class OneStreamTracker(nn.Module):
             self.head.predict(output) if truth is None else self.head.losses(output, truth)
         )
         return found
+
+    def loss_divisor(self, truth: Tensor) -> Tensor:
+        """What the loss of these pairs is divided by, a scalar: LoRAT's by the cells that the true boxes touch (of all
+        cells, also where some are eliminated), so that the parts of a batch sum to the batch's loss, as its GPUs share one
+        divisor; the others' are taken as means over pairs: DETRack's by the positives of each GPU. truth: (B, 4)."""
+        if self.spec.labels in ("iou-aware", "hard"):
+            return touched_cells(truth, self.encoder.search_side).sum().clamp(min=1).float()
+        return truth.new_tensor(float(len(truth)))
 
     def _ratio(self, progress: float) -> float:
         sparsity: CandidateElimination | None = self.spec.sparsity

@@ -7,7 +7,7 @@ from typing import Any
 from ablations.catalogue import STUDIES, named_study
 from ablations.published import published
 from ablations.recipes import Training
-from ablations.study import Study
+from ablations.study import RECIPE, Study
 from datasets.protocols import DATA_SETS, PROTOCOLS
 from datasets.registry import Registry, UnknownName, unknown
 from datasets.synthetic_domains import DOMAINS
@@ -118,7 +118,7 @@ def _study(study: Study) -> dict[str, Any]:
         changed = study.differences(row)
         printed = [entry for entry, _ in published(study.name, row.name)]
         rows[row.name] = {
-            "differs": {f: f"{_each(theirs)} -> {_each(ours)}" for f, (ours, theirs) in changed.items()}
+            "differs": {f: f"{_of(study, f, theirs)} -> {_of(study, f, ours)}" for f, (ours, theirs) in changed.items()}
             or "the baseline",
             "published": [entry.model_dump(exclude={"rows"}, exclude_defaults=True) for entry in printed] or None,
         }
@@ -145,9 +145,10 @@ def _training(training: Training) -> dict[str, Any]:
     }
 
 
-def _each(value: Any) -> str:
-    """A value, or for a study of several trainings each one's."""
-    return " / ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _of(study: Study, field: str, value: Any) -> str:
+    """A field's value, or of a recipe that of each of the study's trainings."""
+    each = field.startswith(f"{RECIPE}.") and len(study.trainings) > 1
+    return " / ".join(map(_shown, value)) if each else _shown(value)
 
 
 def _dialect(dialect: Dialect) -> dict[str, Any]:

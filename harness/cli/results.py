@@ -3,6 +3,7 @@ for other toolkits."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from harness.cli.pieces import find_run
@@ -10,7 +11,7 @@ from harness.errors import BadInput
 from harness.protocol_store import ProtocolRecord, read_protocol
 from harness.record import SequenceResult
 from harness.results_writing import LAYOUTS, Tracked, write_results
-from harness.server_scores import enter_scores, parse_scores, returned
+from harness.server_scores import enter_scores, note_submission, parse_scores
 from harness.spec import Evaluation
 from harness.store import RunFolder, Store
 from harness.submission import SERVERS, Asked, build_submission
@@ -25,14 +26,17 @@ def submit_run(
     submission/PROTOCOL-RUN.zip. test_layers: of the run's decoder, None for all. Raises UnknownName for another protocol,
     BadInput for a run that was not evaluated on it, DataError with everything that the server would refuse."""
     server = SERVERS[protocol]
-    folder, _, record, results = _evaluated(run, protocol, store, test_layers)
+    folder, evaluation, record, results = _evaluated(run, protocol, store, test_layers)
     asked = {f.name: Asked(f.frames, _in_file(f.boxes[0], record.origin)) for f in record.sequences}
     layers = f"-first{test_layers}" if test_layers else ""
     place = out or Path("submission", f"{protocol}-{folder.run.name}{layers}.zip")
     build_submission(protocol, _tracked(results), place, asked, origin=record.origin)
+    note_submission(folder, evaluation, results)
     notes = {"note": MEAN_TIMES} if server.times else {}
     command = f"python -m harness returned {folder.run.name} {' '.join(f'{name}=...' for name, _ in record.metrics)}"
-    command += f" --protocol {protocol}{f' --test-layers {test_layers}' if test_layers else ''}"
+    command += (
+        f" --protocol {protocol}{f' --test-layers {test_layers}' if test_layers else ''} --store {quote(str(store))}"
+    )
     document = {"run": folder.run.name, "protocol": protocol, "archive": str(place), "sequences": len(results)}
     return document | notes | {"what the server says is kept by": command}
 
@@ -42,11 +46,9 @@ def enter_returned(
 ) -> dict[str, Any]:
     """Keep what the server returned for a run. Raises as `submit_run` and `parse_scores` do."""
     server = SERVERS[protocol]
-    folder, evaluation, record, _ = _evaluated(run, protocol, store, test_layers)
+    folder, evaluation, record, results = _evaluated(run, protocol, store, test_layers)
     scores = parse_scores(given, record)
-    before = returned(folder, evaluation, record)
-    enter_scores(folder, evaluation, record, scores)
-    replaced = {name: round(100 * value, 6) for name, value in before.scores.items()}
+    replaced = enter_scores(folder, evaluation, results, scores)
     document = {"run": folder.run.name, "protocol": server.name, "scores": scores}
     return document | ({"instead of": replaced} if replaced else {})
 

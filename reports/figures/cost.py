@@ -69,8 +69,9 @@ def against_cost(result: StudyResult, table: Table, looks: dict[str, Look]) -> D
     legend(axes[min(1, len(axes) - 1)], shown, "right")
     symbol = scores.metric.symbol
     words = "; ".join(f"{label}: {', '.join(names)}" for label, names in fronts.items())
+    spread = " with its 95 % interval" if any(cell.low is not None for cell in scores.cells.values()) else ""
     caption = (
-        f"{symbol} on {scores.protocol} with its 95 % interval against measured cost, profile {result.profile.name}. Line:"
+        f"{symbol} on {scores.protocol}{spread} against measured cost, profile {result.profile.name}. Line:"
         " the Pareto front, the variants that none beats in both. Grey dashes: floors and controls."
     )
     numbers = listed({name: scores.of(name) or 0.0 for name in scored})
