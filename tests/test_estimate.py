@@ -238,7 +238,11 @@ def test_what_is_kept_for_the_backward_pass_counts_views_once() -> None:
     dora = replace(lora, adaptation=LoRA(dora=True, init="lora"))
     tokens, width, blocks = 256 + 64, 768, 12
     kept = 4 * tokens * width * blocks
-    for spec, most in ((LORAT["full-b-224"], 30), (lora, 30), (dora, 50)):  # DoRA's matrices of weights' size are no pair's
+    for spec, most in (
+        (LORAT["full-b-224"], 30),
+        (lora, 30),
+        (dora, 50),
+    ):  # DoRA's matrices of weights' size are no pair's
         size = paper_scale(spec, activations=True)
         assert size.activation_bytes is not None
         assert 10 * kept < size.activation_bytes < most * kept, "tens of activations per block, attention included"
