@@ -155,8 +155,12 @@ class Store:
         return RunFolder(self.root / "runs" / run.name, run)
 
     def paper_scale(self, tracker: TrackerSpec) -> PaperScale | None:
-        """The counted size of a tracker, None where it was not counted yet."""
-        return read_document(self._paper_scale(tracker), PaperScale)
+        """The counted size of a tracker, None where it was not counted yet. What was counted into `paper-scale`, as the
+        folder was called once, stands, but for the activations, in which weights were counted once per pair."""
+        if found := read_document(self._paper_scale(tracker), PaperScale):
+            return found
+        before = read_document(self.root / "paper-scale" / self._paper_scale(tracker).name, PaperScale)
+        return before.model_copy(update={"activation_bytes": None}) if before else None
 
     def set_paper_scale(self, tracker: TrackerSpec, size: PaperScale) -> None:
         """Keep the counted size of a tracker."""

@@ -11,7 +11,16 @@ from test_spec import DATA, PLAIN, RECIPE
 from datasets.atomic import write_bytes, write_text, write_with
 from harness.errors import BadInput
 from harness.protocol_store import read_protocol
-from harness.record import Failure, PhaseCost, Provenance, SequenceResult, Speed, TrainingCost, TrainingRecord
+from harness.record import (
+    Failure,
+    PaperScale,
+    PhaseCost,
+    Provenance,
+    SequenceResult,
+    Speed,
+    TrainingCost,
+    TrainingRecord,
+)
 from harness.spec import TRACKING_REVISION, Evaluation, RunSpec
 from harness.store import FORMAT, Progress, RunFolder, Store
 from trackers.spec import CandidateElimination, DeformableHead, FloorSpec, replace
@@ -52,6 +61,15 @@ def result(name: str) -> SequenceResult:
 
 def files(root: Path) -> list[str]:
     return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+
+
+def test_sizes_from_before_stand_but_for_their_activations(tmp_path: Path) -> None:
+    counts = {name: number for number, name in enumerate(PaperScale.model_fields, 1)}
+    store, size = Store(tmp_path / "store"), PaperScale(**counts)
+    store.set_paper_scale(PLAIN, size)
+    assert store.paper_scale(PLAIN) == size
+    (store.root / "counted").rename(store.root / "paper-scale")
+    assert store.paper_scale(PLAIN) == size.model_copy(update={"activation_bytes": None})
 
 
 def test_writing_replaces_the_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ PAIRS_PER_EPOCH = 60_000
 """What OSTrack, DETRack and most one-stream trackers call an epoch, in training pairs."""
 LARGEST_BUBBLE = 800.0
 """Area of the largest bubble of a panel, in square points."""
+LINE = 9.0
+"""Height of a label, in points."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,33 @@ def _draw(panel: _Panel, looks: dict[str, Look], ax: "Axes", readings: Readings)
         else:
             ax.plot(*place, marker="x", color=colour, markersize=6)
         size = f", {bubble.macs / 1e9:.3g} GMACs" if bubble.macs else ""
-        aside = (5 + (LARGEST_BUBBLE * bubble.macs / largest / math.pi) ** 0.5 if bubble.macs else 7, -3)
-        ax.annotate(short(bubble.name), place, aside, textcoords="offset points", fontsize=8)
         at = f"{bubble.epochs:.3g} epochs, {'printed' if panel.hollow else 'measured'}"
         readings.add(ax, at, bubble.name, place, f"{panel.symbol} {bubble.score:.1f}{size}")
     ax.set(title=panel.title, xlabel=f"epochs of {PAIRS_PER_EPOCH // 1000}k training pairs", ylabel=panel.axis)
     ax.margins(y=0.25)
-    ax.set_xlim(0, 1.5 * max(bubble.epochs for bubble in panel.bubbles))
+    longest = max(bubble.epochs for bubble in panel.bubbles)
+    ax.set_xlim(-0.08 * longest, 1.5 * longest)
+    radii = {b.name: (LARGEST_BUBBLE * b.macs / largest / math.pi) ** 0.5 if b.macs else 2.0 for b in panel.bubbles}
+    for name, place, aside in _labels(panel.bubbles, radii, ax):
+        ax.annotate(short(name), place, aside, textcoords="offset points", fontsize=8)
+
+
+def _labels(
+    bubbles: Sequence[_Bubble], radii: Mapping[str, float], ax: "Axes"
+) -> list[tuple[str, tuple[float, float], tuple[float, float]]]:
+    """Name, place and offset in points of each label: right of its bubble, and lower where another is already."""
+    to_points = 72 / ax.figure.get_dpi()
+    taken: list[tuple[float, float, float]] = []
+    found = []
+    for bubble in sorted(bubbles, key=lambda bubble: -bubble.score):
+        place = (bubble.epochs, bubble.score)
+        x, y = (to_points * v for v in ax.transData.transform(place))
+        left, right, base = x + radii[bubble.name] + 5, x + radii[bubble.name] + 5 + 5 * len(short(bubble.name)), y - 3
+        while any(a < right and left < z and abs(base - level) < LINE for a, z, level in taken):
+            base -= 1
+        taken.append((left, right, base))
+        found.append((bubble.name, place, (left - x, base - y)))
+    return found
 
 
 def _largest_first(bubbles: Sequence[_Bubble]) -> list[_Bubble]:
