@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.record import PaperScale
@@ -66,8 +67,8 @@ def paper_scale(spec: TrackerSpec, *, activations: bool = False) -> PaperScale:
 def activation_bytes(spec: TrackerSpec) -> int:
     """Bytes that the forward pass keeps for the backward pass for each pair more, in fp32: of every tensor that autograd
     saves, its storage, once, since views share theirs (transposed weights, queries, keys and values of one product). What
-    is made of weights alone, whatever the number of pairs, is not in it. Attention is counted as it is computed without a
-    fused kernel, so this is an upper bound."""
+    is made of weights alone, whatever the number of pairs, is not in it. Attention counts as a fused kernel computes it,
+    which keeps no matrix of weights, unless candidate elimination reads that matrix."""
     model = _weightless(spec).eval()
     return _kept_bytes(model, 2) - _kept_bytes(model, 1)
 
@@ -80,9 +81,27 @@ def _kept_bytes(model: OneStreamTracker, pairs: int) -> int:
         return tensor
 
     template, search, mask = (part.expand(pairs, *part.shape[1:]).clone() for part in _one_pair(model))
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with _FusedAttention(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model(template.requires_grad_(), search, mask)
     return sum(storage.nbytes() for storage in kept.values())
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Attention on the meta device, which has no fused kernel, as one that keeps its inputs and its output alone."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The function's result, attention's being empty."""
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            return _Attention.apply(*args[:3])
+        return func(*args, **(kwargs or {}))
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        output = torch.empty_like(query)
+        ctx.save_for_backward(query, key, value, output)
+        return output
 
 
 def _storage(tensor: torch.Tensor) -> int:

@@ -245,7 +245,7 @@ def test_what_is_kept_for_the_backward_pass_counts_views_once() -> None:
     ):  # DoRA's matrices of weights' size are no pair's
         size = paper_scale(spec, activations=True)
         assert size.activation_bytes is not None
-        assert 10 * kept < size.activation_bytes < most * kept, "tens of activations per block, attention included"
+        assert 10 * kept < size.activation_bytes < most * kept, "tens of activations per block"
 
 
 def test_peaks_are_found_by_any_case_and_sourced() -> None:
