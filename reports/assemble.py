@@ -13,7 +13,7 @@ from harness.protocol_store import ON_SERVER, ProtocolRecord, SequenceFacts, rea
 from harness.scoring import Scored
 from harness.server_scores import returned
 from harness.spec import Evaluation, Profile
-from harness.store import Store
+from harness.store import RunFolder, Store
 from harness.stored_scores import dialects_of, stored_scores
 from reports.results import CitedRow, FilmStrip, ProtocolFacts, ProtocolResult, RowResult, ServerResult, StudyResult
 from reports.server import has_scores
@@ -90,43 +90,48 @@ def _row(
     digests: Mapping[str, str],
     store: Store,
 ) -> RowResult:
-    runs = [planned.run for planned in row.runs]
-    shown = next((on[0] for name in (*known, *served) if (on := row.on(name))), row.run)
-    first, *others = sorted(runs, key=lambda run: run != shown)  # costs are those of the training that is scored here
+    done = [_Done(planned.protocols, store.run(planned.run), row.test_layers) for planned in row.runs]
+    protocols = [name for name in (*known, *served) if any(name in one.protocols for one in done)]
+    shown = next((one for one in done if protocols and protocols[0] in one.protocols), done[0])
+    first, *others = sorted(done, key=lambda one: one is not shown)  # costs are of the training that is scored here
     return RowResult(
         name=row.name,
         role=ROLES[row.role],
         cells=row.cells,
         description=row.description,
-        record=store.run(first).record(row.test_layers),
-        more_records=tuple(store.run(run).record(row.test_layers) for run in others),
-        protocols={name: _result(row, record, digests[name], store) for name, record in known.items() if row.on(name)},
+        record=first.record,
+        more_records=tuple(one.record for one in others),
+        protocols={name: _result(row, done, known[name], digests[name]) for name in protocols if name in known},
         paper_scale=store.paper_scale(row.tracker_at_paper_scale) if row.tracker_at_paper_scale else None,
         baseline=row.baseline,
-        on_server={
-            name: _on_server(row, record, digests[name], store) for name, record in served.items() if row.on(name)
-        },
+        on_server={name: _on_server(row, done, served[name], digests[name]) for name in protocols if name in served},
     )
 
 
-def _on_server(row: PlannedRow, protocol: ProtocolRecord, digest: str, store: Store) -> ServerResult:
-    evaluation, folders = evaluation_of(row, protocol.name, digest), [store.run(run) for run in row.on(protocol.name)]
+class _Done:
+    """One of a row's runs, read once: what it is evaluated on, its folder, and its record."""
+
+    def __init__(self, protocols: tuple[str, ...], folder: RunFolder, test_layers: int | None) -> None:
+        self.protocols, self.folder, self.record = protocols, folder, folder.record(test_layers)
+
+
+def _on_server(row: PlannedRow, done: list[_Done], protocol: ProtocolRecord, digest: str) -> ServerResult:
+    evaluation, on = evaluation_of(row, protocol.name, digest), [one for one in done if protocol.name in one.protocols]
     return ServerResult(
-        tuple(returned(folder, evaluation, protocol) for folder in folders),
-        tuple(folder.record(row.test_layers) for folder in folders),
+        tuple(returned(one.folder, evaluation, protocol) for one in on), tuple(one.record for one in on)
     )
 
 
-def _result(row: PlannedRow, protocol: ProtocolRecord, digest: str, store: Store) -> ProtocolResult:
-    evaluation = evaluation_of(row, protocol.name, digest)
-    first, *more = (stored_scores(store.run(run), evaluation, protocol) for run in row.on(protocol.name))
+def _result(row: PlannedRow, done: list[_Done], protocol: ProtocolRecord, digest: str) -> ProtocolResult:
+    evaluation, on = evaluation_of(row, protocol.name, digest), [one for one in done if protocol.name in one.protocols]
+    first, *more = (stored_scores(one.folder, evaluation, protocol) for one in on)
     return ProtocolResult(
         tallies={name: scored.tally for name, scored in first.items()},
         expected=len(protocol.sequences),
         boxes={name: np.array(scored.result.boxes) for name, scored in first.items()},
         more_seeds=tuple({name: scored.tally for name, scored in found.items()} for found in more),
         seconds=sum(scored.result.seconds for scored in first.values()) if first else None,
-        records=tuple(store.run(run).record(row.test_layers) for run in row.on(protocol.name)),
+        records=tuple(one.record for one in on),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.metrics import METRICS, values
+from harness.metrics import METRICS, Dialect, values
 from reports.resolving import Needed, needed
 from reports.results import ProtocolFacts, ProtocolResult, RowResult, StudyResult
 from reports.significance import Verdict, verdicts
@@ -76,9 +76,28 @@ def samples(
 ) -> Sample:
     """Numerators and weights, (seeds, sequences), of these sequences or of all, in the order of their names, so that rows
     pair and the result does not depend on the store."""
-    names = sorted(found.tallies if sequences is None else sequences)
-    of_seeds = [values([tallies[n] for n in names], metric, facts.dialects[metric]) for tallies in found.seeds]
-    return np.stack([numerators for numerators, _ in of_seeds]), np.stack([weights for _, weights in of_seeds])
+    dialect = facts.dialects[metric]
+    if (metric, dialect.name) not in found.known:
+        found.known[metric, dialect.name] = _all_samples(found, metric, dialect)
+    whole = found.known[metric, dialect.name]
+    if sequences is None:
+        return whole
+    place = {name: index for index, name in enumerate(_in_every_seed(found))}
+    columns = [place[name] for name in sorted(sequences)]
+    return whole[0][:, columns], whole[1][:, columns]
+
+
+def _all_samples(found: ProtocolResult, metric: str, dialect: Dialect) -> Sample:
+    names = _in_every_seed(found)
+    of_seeds = [values([tallies[n] for n in names], metric, dialect) for tallies in found.seeds]
+    sample = np.stack([numerators for numerators, _ in of_seeds]), np.stack([weights for _, weights in of_seeds])
+    for part in sample:
+        part.setflags(write=False)  # it is handed out again
+    return sample
+
+
+def _in_every_seed(found: ProtocolResult) -> list[str]:
+    return sorted(set.intersection(*(set(tallies) for tallies in found.seeds)))
 
 
 def paired(row: ProtocolResult, other: ProtocolResult, facts: ProtocolFacts, metric: str) -> Estimate | None:

@@ -10,6 +10,7 @@ from harness.metrics import Dialect, Tally
 from harness.record import PaperScale, RunRecord, Verdict
 from harness.server_scores import Returned
 from harness.spec import Profile
+from reports.statistics import Sample
 from reports.table import Role
 
 
@@ -18,7 +19,7 @@ class ProtocolResult:
     """One row on one protocol. tallies: sequence name to its tally, of the first seed; expected: how many sequences the
     protocol has; boxes: sequence name to predicted boxes (N, 4), of the first seed; more_seeds: the tallies of every
     further seed; seconds: wall time of tracking it, of the first seed, None where that is not known; records: of the runs
-    that were evaluated on it, seed by seed."""
+    that were evaluated on it, seed by seed; known: samples that were asked for before, by metric and dialect."""
 
     tallies: dict[str, Tally]
     expected: int
@@ -26,6 +27,7 @@ class ProtocolResult:
     more_seeds: tuple[dict[str, Tally], ...] = ()
     seconds: float | None = None
     records: tuple[RunRecord, ...] = ()
+    known: dict[tuple[str, str], Sample] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def seeds(self) -> tuple[dict[str, Tally], ...]:
