@@ -77,18 +77,34 @@ def _metric(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Bl
             block.put(row.name, key, Cell(footnotes=(notes.add(_incomplete(row, facts)),)))
     for cited in result.cited:
         block.put(cited.name, key, _recomputed(cited, facts, metric, notes))
-    block.columns.append(
-        Column(
-            key=key,
-            symbol=metric.symbol,
-            unit=metric.unit,
-            decimals=metric.decimals,
-            better="lower" if metric.lower_is_better else "higher",
-            group=facts.name,
-            panel="accuracy",
-            note=f"{metric.symbol}: {metric.description}; dialect {dialect.name}",
-            footnotes=tuple(footnotes),
-        )
+    block.columns.append(metric_column(facts, metric, f"dialect {dialect.name}", tuple(footnotes)))
+
+
+def metric_column(facts: ProtocolFacts, metric: Metric, how: str, footnotes: tuple[int, ...]) -> Column:
+    """A protocol's column of one metric. how: by whose rules it was computed."""
+    return Column(
+        key=metric_key(facts.name, metric.key),
+        symbol=metric.symbol,
+        unit=metric.unit,
+        decimals=metric.decimals,
+        better="lower" if metric.lower_is_better else "higher",
+        group=facts.name,
+        panel="accuracy",
+        note=f"{metric.symbol}: {metric.description}; {how}",
+        footnotes=footnotes,
+    )
+
+
+def difference_column(facts: ProtocolFacts, metric: Metric, baseline: str, footnote: int) -> Column:
+    """A protocol's column of the differences to the baseline in one metric."""
+    column = metric_column(facts, metric, "", (footnote,))
+    return replace(
+        column,
+        key=f"{column.key}:delta",
+        symbol=f"Δ{metric.symbol}",
+        unit="points" if metric.unit == "%" else metric.unit,
+        note=f"{metric.symbol} minus that of {baseline}",
+        signed=True,
     )
 
 
@@ -164,25 +180,10 @@ def _difference(
         block.put(name, f"{key}:p", NOT_APPLICABLE)
     for cited in result.cited:
         block.put(cited.name, f"{key}:delta", NOT_APPLICABLE)
-    block.columns += _difference_columns(key, metric, facts, baseline.name, notes)
-
-
-def _difference_columns(key: str, metric: Metric, facts: ProtocolFacts, baseline: str, notes: Notes) -> list[Column]:
-    difference = Column(
-        key=f"{key}:delta",
-        symbol=f"Δ{metric.symbol}",
-        unit="points" if metric.unit == "%" else metric.unit,
-        decimals=metric.decimals,
-        better="lower" if metric.lower_is_better else "higher",
-        group=facts.name,
-        panel="accuracy",
-        note=f"{metric.symbol} minus that of {baseline}",
-        signed=True,
-        footnotes=(notes.add(PAIRED),),
-    )
     note = "two-sided p value of the difference, corrected for the number of differences in the table (Holm)"
+    difference = difference_column(facts, metric, baseline.name, notes.add(PAIRED))
     p = Column(f"{key}:p", "p", "", 3, None, facts.name, note, "accuracy", footnotes=(notes.add(HOLM),))
-    return [difference, p]
+    block.columns += [difference, p]
 
 
 def _delta_cell(effect: Effect | None, scale: float, notes: Notes) -> Cell:

@@ -1,12 +1,12 @@
 """The columns of a protocol whose true boxes are on an evaluation server: what the server returned, as it was entered."""
 
 from harness.metrics import METRICS, Metric
-from reports.accuracy import metric_key, not_one_shot
+from reports.accuracy import difference_column, metric_column, metric_key, not_one_shot
 from reports.block import NOT_APPLICABLE, Block
 from reports.effects import primary_metric
 from reports.notes import Notes
 from reports.results import ProtocolFacts, RowResult, StudyResult
-from reports.table import Cell, Column
+from reports.table import Cell
 
 PLAIN_DIFFERENCE = (
     "Row minus baseline, from two figures of the evaluation server: it says nothing of single sequences, so nothing tells"
@@ -52,19 +52,8 @@ def _column(result: StudyResult, facts: ProtocolFacts, metric: Metric, block: Bl
         block.put(row.name, key, Cell(value * metric.scale, footnotes=tuple(notes.add(text) for text in remarks)))
     for cited in result.cited:
         block.put(cited.name, key, NOT_APPLICABLE)
-    block.columns.append(
-        Column(
-            key=key,
-            symbol=metric.symbol,
-            unit=metric.unit,
-            decimals=metric.decimals,
-            better="lower" if metric.lower_is_better else "higher",
-            group=facts.name,
-            panel="accuracy",
-            note=f"{metric.symbol}: {metric.description}; by the evaluation server",
-            footnotes=(notes.add(_by_the_server(result, facts)),),
-        )
-    )
+    footnote = notes.add(_by_the_server(result, facts))
+    block.columns.append(metric_column(facts, metric, "by the evaluation server", (footnote,)))
 
 
 def _by_the_server(result: StudyResult, facts: ProtocolFacts) -> str:
@@ -91,17 +80,4 @@ def _difference(result: StudyResult, facts: ProtocolFacts, metric: Metric, block
     block.put(baseline.name, key, Cell(text="baseline"))
     for cited in result.cited:
         block.put(cited.name, key, NOT_APPLICABLE)
-    block.columns.append(
-        Column(
-            key=key,
-            symbol=f"Δ{metric.symbol}",
-            unit="points" if metric.unit == "%" else metric.unit,
-            decimals=metric.decimals,
-            better="lower" if metric.lower_is_better else "higher",
-            group=facts.name,
-            panel="accuracy",
-            note=f"{metric.symbol} minus that of {baseline.name}",
-            signed=True,
-            footnotes=(notes.add(PLAIN_DIFFERENCE),),
-        )
-    )
+    block.columns.append(difference_column(facts, metric, baseline.name, notes.add(PLAIN_DIFFERENCE)))
