@@ -1,4 +1,5 @@
-"""Automation: `nox -l` lists the sessions. Each study of ablations/*.py is a session of its own, found by reading the
+"""Automation: `nox -l` lists the sessions. Each study of ablations/studies/*.py is a session of its own, found by
+reading the
 source, since this file must not import the project."""
 
 import ast
@@ -28,9 +29,9 @@ def _python(session: nox.Session) -> str:
 
 
 def _studies() -> list[str]:
-    """The names given to STUDIES.add(...) in ablations/*.py."""
+    """The names given to STUDIES.add(...) in ablations/studies/*.py."""
     names = []
-    for file in sorted((ROOT / "ablations").glob("*.py")):
+    for file in sorted((ROOT / "ablations" / "studies").glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "STUDIES.add":
                 names.append(ast.literal_eval(node.args[0]))
@@ -41,7 +42,7 @@ def _studies() -> list[str]:
 def tests(session: nox.Session) -> None:
     """The test suite, on all cores, a file at a time on each."""
     parallel = () if session.posargs else ("-n", "auto", "--maxprocesses", "8", "--dist", "loadfile")
-    session.run(_python(session), "-m", "pytest", *parallel, *session.posargs, external=True)
+    session.run(_python(session), "-P", "-m", "pytest", *parallel, *session.posargs, external=True)
 
 
 @nox.session
@@ -62,7 +63,7 @@ def types(session: nox.Session) -> None:
 def benchmark(session: nox.Session) -> None:
     """A benchmark of tests/benchmarks by name, without "bench_", and its arguments: nox -s benchmark -- score."""
     name, *arguments = session.posargs or ["score"]
-    session.run(_python(session), "-m", f"tests.benchmarks.bench_{name}", *arguments, external=True)
+    session.run(_python(session), str(ROOT / "tests" / "benchmarks" / f"bench_{name}.py"), *arguments, external=True)
 
 
 def _study_session(study: str, name: str) -> None:

@@ -1,1 +1,1 @@
-"""Which runs answer which question. May import datasets, trackers and harness."""
+"""Says which runs answer which question: studies, their rows, the published recipes and figures."""

@@ -1,17 +1,15 @@
-"""All studies. Importing this module imports every module beside it, and so registers what they add to `STUDIES`: a new
-study is one file in this folder."""
+"""All studies: importing this module imports every module in `studies/`, and so registers what they add to `STUDIES`."""
 
 import importlib
 import pkgutil
 from pathlib import Path
 
-import ablations
-from ablations.study import STUDIES, FaultyStudy, Study
-from ablations.study_file import load_study
+from trackablate.ablations import studies
+from trackablate.ablations.study import STUDIES, FaultyStudy, Study
+from trackablate.ablations.study_file import load_study
 
-for _module in pkgutil.iter_modules(ablations.__path__):
-    if _module.name != "catalogue":
-        importlib.import_module(f"ablations.{_module.name}")
+for _module in pkgutil.iter_modules(studies.__path__):
+    importlib.import_module(f"{studies.__name__}.{_module.name}")
 
 
 def named_study(name: str) -> Study:

@@ -4,14 +4,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ablations.recipes import Training, published_training
-from ablations.study import FaultyStudy, Row, Study
-from datasets.registry import UnknownName, unknown
-from harness.spec import Control, Evaluation, Profile, Recipe, RunSpec
-from harness.tasks import RunTask
-from trackers.pretrained import weights_digest
-from trackers.scale import at_scale
-from trackers.spec import DeformableHead, FloorSpec, TrackerSpec, replace
+from trackablate.ablations.recipes import Training, published_training
+from trackablate.ablations.study import FaultyStudy, Row, Study
+from trackablate.datasets.registry import UnknownName, unknown
+from trackablate.harness.running.tasks import RunTask
+from trackablate.harness.spec import Control, Evaluation, Profile, Recipe, RunSpec
+from trackablate.trackers.encoder.pretrained import weights_digest
+from trackablate.trackers.scale import at_scale
+from trackablate.trackers.spec import DeformableHead, FloorSpec, TrackerSpec, replace
 
 FLOORS: dict[Literal["static", "ncc"], str] = {
     "static": "repeats the first frame's box: what standing still scores",

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 Trust = Literal["paper", "abstract", "secondary", "config"]
 
 
-class Source(BaseModel):
+class PaperSource(BaseModel):
     """Where a figure is printed, what it was measured on, and how far it can be trusted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,7 +46,7 @@ class PublishedRow(BaseModel):
 
 class _Published(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-    sources: dict[str, Source]
+    sources: dict[str, PaperSource]
     entries: tuple[PublishedRow, ...]
 
 
@@ -56,7 +56,7 @@ def _published() -> _Published:
     return _Published.model_validate(tomllib.loads(text))
 
 
-def published(study: str, row: str) -> tuple[tuple[PublishedRow, Source], ...]:
+def published(study: str, row: str) -> tuple[tuple[PublishedRow, PaperSource], ...]:
     """What is printed for a study's row, an entry for every source; () where nothing is."""
     wanted = f"{study}/{row}"
     return tuple((entry, _published().sources[entry.source]) for entry in _published().entries if wanted in entry.rows)

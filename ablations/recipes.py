@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.spec import Recipe, VideoData
-from trackers.spec import TrackerSpec
+from trackablate.harness.spec import Recipe, VideoData
+from trackablate.trackers.spec import TrackerSpec
 
 PAIRS = 60_000
 """Image pairs per epoch in OSTrack and DETRack (and in DETRack's Table 1 for everyone)."""

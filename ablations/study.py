@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ablations.recipes import DETRACK_ONE_SHOT, Training
-from datasets.registry import Registry, unknown
-from harness.metrics import METRICS
-from harness.spec import Recipe
-from trackers.spec import TrackerSpec, differences, fingerprint, leaves, replace
+from trackablate.ablations.recipes import DETRACK_ONE_SHOT, Training
+from trackablate.datasets.registry import Registry, unknown
+from trackablate.harness.scoring.metrics import METRICS
+from trackablate.harness.spec import Recipe
+from trackablate.trackers.spec import TrackerSpec, differences, fingerprint, leaves, replace
 
 RECIPE = "recipe"
 """The key under which a row changes how it is trained: a Recipe, or one for each of the study's trainings."""

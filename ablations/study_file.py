@@ -28,13 +28,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, ValidationError
 
-from ablations.recipes import Training, published_training
-from ablations.study import RECIPE, Coupled, FaultyStudy, Row, Study
-from datasets.protocols import PROTOCOLS
-from datasets.registry import UnknownName
-from harness.spec import Recipe
-from trackers.spec import Frozen, TrackerSpec, leaves, with_fields
-from trackers.variants import VARIANTS
+from trackablate.ablations.recipes import Training, published_training
+from trackablate.ablations.study import RECIPE, Coupled, FaultyStudy, Row, Study
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.registry import UnknownName
+from trackablate.harness.spec import Recipe
+from trackablate.trackers.spec import Frozen, TrackerSpec, leaves, with_fields
+from trackablate.trackers.variants import VARIANTS
 
 PREFIX = f"{RECIPE}."
 """How the fields of the recipe begin in a row's `set`."""

@@ -1,1 +1,1 @@
-"""What a video is: sequences, boxes, protocols, cropping and sampling. Imports none of the project's other packages."""
+"""Says what a video is: sequences, boxes, benchmarks, protocols, and training pairs. Imports no other package of ours."""

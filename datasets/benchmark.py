@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.sequence import Sequence
+from trackablate.datasets.sequence import Sequence
 
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Told how much of a long piece of work is done, and of how much: (done, total)."""
 
 
@@ -42,7 +42,7 @@ class SequenceList(typing.Protocol):
     def check_annotations(self) -> None:
         """Raise DataError with everything that is wrong for scoring, for which no frame is needed."""
 
-    def check(self, *, deep: bool = False, progress: Progress | None = None) -> None:
+    def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
         """Raise DataError with everything that can be known to be wrong before tracking; silent where all is well.
         deep: open every frame's file, not only some of each sequence. progress: told how many sequences are done."""
 
@@ -55,18 +55,19 @@ class Opener(typing.Protocol):
     nowhere; progress: told when making an index takes long. Raises DataError where root has no sequence."""
 
     def __call__(
-        self, root: Path | None, index: Path | None = None, progress: Progress | None = None, /
+        self, root: Path | None, index: Path | None = None, progress: OnProgress | None = None, /
     ) -> SequenceList: ...
 
 
 @dataclass(frozen=True)
 class Protocol:
     """data: the name of the folder that `datasets.roots.data_root` finds, None where nothing need be downloaded.
-    metrics: the columns of its table, in order: (metric, dialect), keys of `harness.metrics.METRICS` and `.DIALECTS`; the
+    metrics: the columns of its table, in order: (metric, dialect), keys of `harness.scoring.metrics.METRICS` and
+    `.DIALECTS`; the
     first pair's dialect is the default one, which papers use. attributes: the groups a score can be split by, in the
     order of the benchmark's paper. open: makes the sequences. origin: how the annotation and raw result files number the
     first pixel; boxes of a `Sequence` are 0-based all the same. one_shot: its rules want trackers that were trained on the
-    benchmark's own training videos alone (`datasets.training.one_shot`); reports say which were not."""
+    benchmark's own training videos alone (`datasets.pairs.training_sets.one_shot`); reports say which were not."""
 
     name: str
     title: str

@@ -6,7 +6,10 @@ All functions take arrays of shape (..., 4) and broadcast; none changes its argu
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Box = NDArray[np.float64]
+"""One box, shape (4,)."""
 Boxes = NDArray[np.float64]
+"""Boxes, shape (N, 4)."""
 
 
 def xywh_to_xyxy(boxes: ArrayLike) -> Boxes:

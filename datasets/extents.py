@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from datasets.benchmark import Protocol
-from datasets.protocols import PROTOCOLS
-from datasets.reader import Part
-from datasets.tables import rows
+from trackablate.datasets.benchmark import Protocol
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.reading.reader import Part
+from trackablate.datasets.reading.tables import rows
 
 _COUNTED = {"nfs": "nfs.csv", "tnl2k": "tnl2k_test.csv"}
 """Protocols whose list says how many frames each sequence has, in a column `frames`."""

@@ -1,20 +1,20 @@
 """The protocols: which sequences a tracker is scored on, from where, and by which metrics. Start reading here.
 
 A protocol is a constant, declared with its data set in the module of that name. Its sequences are opened when they are
-needed and checked before any tracking starts; its metrics are keys of `harness.metrics.METRICS`, its dialects of
-`harness.metrics.DIALECTS`, which say by whose rules each is computed.
+needed and checked before any tracking starts; its metrics are keys of `harness.scoring.metrics.METRICS`, its dialects of
+`harness.scoring.metrics.DIALECTS`, which say by whose rules each is computed.
 """
 
 import json
 from hashlib import sha256
 from pathlib import Path
 
-from datasets import coco, got10k, lasot, nfs, otb, tnl2k, trackingnet, uav123
-from datasets.benchmark import DataSet, Opener, Progress, Protocol, SequenceList
-from datasets.registry import Registry
-from datasets.synthetic import GENERATOR_VERSION, SyntheticDataset
+from trackablate.datasets.benchmark import DataSet, OnProgress, Opener, Protocol, SequenceList
+from trackablate.datasets.benchmarks import coco, got10k, lasot, nfs, otb, tnl2k, trackingnet, uav123
+from trackablate.datasets.registry import Registry
+from trackablate.datasets.synthetic.videos import GENERATOR_VERSION, SyntheticDataset
 
-__all__ = ["DATA_SETS", "PROTOCOLS", "DataSet", "Opener", "Progress", "Protocol", "SequenceList"]
+__all__ = ["DATA_SETS", "PROTOCOLS", "DataSet", "OnProgress", "Opener", "Protocol", "SequenceList"]
 
 
 class GeneratedSequences(SyntheticDataset):
@@ -42,7 +42,7 @@ class GeneratedSequences(SyntheticDataset):
     def check_annotations(self) -> None:
         """Nothing that is made on the fly can be missing."""
 
-    def check(self, *, deep: bool = False, progress: Progress | None = None) -> None:
+    def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
         """Nothing that is made on the fly can be missing."""
 
     def notes(self) -> list[str]:
@@ -51,7 +51,7 @@ class GeneratedSequences(SyntheticDataset):
 
 
 def _generated(count: int, length: int) -> Opener:
-    def opened(_root: Path | None, _index: Path | None = None, _progress: Progress | None = None, /) -> SequenceList:
+    def opened(_root: Path | None, _index: Path | None = None, _progress: OnProgress | None = None, /) -> SequenceList:
         return GeneratedSequences("target", "test", count, length=length, size=(160, 120), seed=0)
 
     return opened

@@ -10,13 +10,13 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from datasets.errors import DataError, shown
-from datasets.protocols import DATA_SETS, PROTOCOLS, Progress, SequenceList
-from datasets.registry import unknown
+from trackablate.datasets.errors import DataError, shown
+from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, OnProgress, SequenceList
+from trackablate.datasets.registry import unknown
 
 
 def open_protocol(
-    name: str, given: Mapping[str, str], index: Path | None = None, progress: Progress | None = None
+    name: str, given: Mapping[str, str], index: Path | None = None, progress: OnProgress | None = None
 ) -> SequenceList:
     """The sequences of a protocol, from where its data lie; `given` as for `data_root`; index: where one may be kept;
     progress: told how far the making of it is.

@@ -1,6 +1,10 @@
-"""`python -m harness`."""
+"""`python -m harness` in a checkout, installed or not."""
 
-from harness.cli import main
+import sys
+from pathlib import Path
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+    from trackablate.harness.cli import main
+
     main()

@@ -10,10 +10,10 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from datasets.atomic import write_bytes, write_text
-from datasets.protocols import Protocol, SequenceList
-from datasets.sequence import Image, Sequence
-from harness.store import read_document
+from trackablate.datasets.atomic import write_bytes, write_text
+from trackablate.datasets.protocols import Protocol, SequenceList
+from trackablate.datasets.sequence import Image, Sequence
+from trackablate.harness.store import read_document
 
 ON_SERVER = (
     "its true boxes are on the evaluation server; `python -m harness submit RUN --protocol {0}` makes its archive, `returned"

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from harness.record import Provenance
+from trackablate.harness.checkout import ROOT
+from trackablate.harness.record import Provenance
 
-CODE = ("ablations", "datasets", "harness", "reports", "trackers")
+CODE = ("ablations", "datasets", "harness", "reports", "src", "trackers")
 """Folders in which a file that git does not know makes a run unrepeatable, too."""
 
 PACKAGES = ("torch", "timm", "peft", "accelerate", "numpy", "opencv-python-headless", "safetensors", "trackablate")
@@ -42,12 +43,11 @@ def _version(package: str) -> str | None:
 
 
 def _git_state() -> tuple[str | None, bool | None]:
-    root = Path(__file__).resolve().parent.parent
-    commit = _git(root, "rev-parse", "HEAD")
-    if commit is None or not (root / ".git").exists():
+    commit = _git(ROOT, "rev-parse", "HEAD")
+    if commit is None or not (ROOT / ".git").exists():
         return None, None
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-    added = _git(root, "ls-files", "--others", "--exclude-standard", "--", *CODE)
+    changed = _git(ROOT, "status", "--porcelain", "--untracked-files=no")
+    added = _git(ROOT, "ls-files", "--others", "--exclude-standard", "--", *CODE)
     return commit, bool(changed or added)
 
 

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.spec import RunSpec
+from trackablate.harness.spec import RunSpec
 
 Verdict = Literal["publishable", "trial", "failed"]
 
@@ -26,7 +26,8 @@ class PhaseCost(_Block):
     """Wall and device time of one phase (data, train, validate), device synchronised before every clock reading.
 
     On a CPU device time is the process's CPU time; on a GPU it is the wall time during which the GPU was held. Energy is
-    the whole device's meanwhile, by its own counter (`harness.energy`); None where a part of the phase was not metered.
+    the whole device's meanwhile, by its own counter (`harness.costing.energy`); None where a part of the phase was not
+    metered.
     """
 
     wall_seconds: float = 0.0

@@ -13,12 +13,12 @@ from pydantic import (
     model_validator,
 )
 
-from datasets.augment import Augmentation
-from datasets.registry import unknown
-from datasets.sampling import FramePairs
-from datasets.training import TRAINING_SETS, one_shot
-from trackers.scale import Scale
-from trackers.spec import AnyTracker, FloorSpec, Frozen, TrackerSpec, fingerprint
+from trackablate.datasets.pairs.augmentation import Augmentation
+from trackablate.datasets.pairs.sampling import FramePairs
+from trackablate.datasets.pairs.training_sets import TRAINING_SETS, one_shot
+from trackablate.datasets.registry import unknown
+from trackablate.trackers.scale import Scale
+from trackablate.trackers.spec import AnyTracker, FloorSpec, Frozen, TrackerSpec, fingerprint
 
 TRAINING_REVISION = 2
 """Raised whenever the same specification would train to other weights, so that older runs are not taken for it."""
@@ -86,7 +86,8 @@ class SyntheticData(Frozen):
 
 
 class VideoData(Frozen):
-    """Training pairs from videos and images on disk. sets: names in `datasets.training.TRAINING_SETS`, drawn by weights
+    """Training pairs from videos and images on disk. sets: names in `datasets.pairs.training_sets.TRAINING_SETS`, drawn
+    by weights
     (alike, where none are given); validation: sets that only the validation during training looks at."""
 
     kind: Literal["videos"] = "videos"
@@ -148,7 +149,7 @@ class RunSpec(Frozen):
 
     @property
     def training_sets(self) -> tuple[str, ...]:
-        """Names in `datasets.training.TRAINING_SETS`; generated clips are in none."""
+        """Names in `datasets.pairs.training_sets.TRAINING_SETS`; generated clips are in none."""
         return self.data.sets if isinstance(self.data, VideoData) else ()
 
     @property

@@ -26,18 +26,18 @@ from typing import TypeVar
 from filelock import FileLock
 from pydantic import BaseModel, ValidationError
 
-from datasets.atomic import write_text
-from harness.errors import BadInput
-from harness.record import Failure, PaperScale, RunRecord, SequenceResult, Speed, TrainingRecord
-from harness.spec import Evaluation, RunSpec
-from trackers.spec import TrackerSpec, fingerprint
+from trackablate.datasets.atomic import write_text
+from trackablate.harness.errors import BadInput
+from trackablate.harness.record import Failure, PaperScale, RunRecord, SequenceResult, Speed, TrainingRecord
+from trackablate.harness.spec import Evaluation, RunSpec
+from trackablate.trackers.spec import TrackerSpec, fingerprint
 
 FORMAT = 2
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class Progress(BaseModel):
+class PhaseProgress(BaseModel):
     """What a working process says of itself, for whoever watches."""
 
     phase: str
@@ -109,11 +109,11 @@ class RunFolder:
         else:
             write_text(self.path / "failure.json", failure.model_dump_json())
 
-    def progress(self) -> Progress | None:
+    def progress(self) -> PhaseProgress | None:
         """What the process at work says of itself."""
-        return read_document(self.path / "progress.json", Progress)
+        return read_document(self.path / "progress.json", PhaseProgress)
 
-    def set_progress(self, progress: Progress) -> None:
+    def set_progress(self, progress: PhaseProgress) -> None:
         """Say how far the work is."""
         write_text(self.path / "progress.json", progress.model_dump_json())
 

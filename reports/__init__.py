@@ -1,1 +1,1 @@
-"""Records to tables, tables to pages. Never imports torch."""
+"""Turns records into tables, figures and pages. Never imports torch."""

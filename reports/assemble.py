@@ -5,19 +5,27 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ablations.plan import PlannedRow, evaluation_of
-from ablations.study import Study
-from datasets.protocols import PROTOCOLS
-from harness.metrics import DIALECTS
-from harness.protocol_store import ON_SERVER, ProtocolRecord, SequenceFacts, read_protocol, read_strip
-from harness.scoring import Scored
-from harness.server_scores import returned
-from harness.spec import Evaluation, Profile
-from harness.store import RunFolder, Store
-from harness.stored_scores import dialects_of, stored_scores
-from reports.results import CitedRow, FilmStrip, ProtocolFacts, ProtocolResult, RowResult, ServerResult, StudyResult
-from reports.server import has_scores
-from reports.table import Role
+from trackablate.ablations.plan import PlannedRow, evaluation_of
+from trackablate.ablations.study import Study
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.harness.exchange.server_scores import returned
+from trackablate.harness.protocol_store import ON_SERVER, ProtocolRecord, SequenceFacts, read_protocol, read_strip
+from trackablate.harness.scoring.metrics import DIALECTS
+from trackablate.harness.scoring.raw_scoring import Scored
+from trackablate.harness.scoring.stored_scores import dialects_of, stored_scores
+from trackablate.harness.spec import Evaluation, Profile
+from trackablate.harness.store import RunFolder, Store
+from trackablate.reports.results import (
+    CitedRow,
+    FilmStrip,
+    ProtocolFacts,
+    ProtocolResult,
+    RowResult,
+    ServerResult,
+    StudyResult,
+)
+from trackablate.reports.table import Role
+from trackablate.reports.tables.server import has_scores
 
 ROLES: dict[str, Role] = {"variant": "variant", "floor": "floor", "control": "control"}
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ablations.study import Study
-from harness.metrics import Dialect, Tally
-from harness.record import PaperScale, RunRecord, Verdict
-from harness.server_scores import Returned
-from harness.spec import Profile
-from reports.statistics import Sample
-from reports.table import Role
+from trackablate.ablations.study import Study
+from trackablate.harness.exchange.server_scores import Returned
+from trackablate.harness.record import PaperScale, RunRecord, Verdict
+from trackablate.harness.scoring.metrics import Dialect, Tally
+from trackablate.harness.spec import Profile
+from trackablate.reports.statistics.bootstrap import Sample
+from trackablate.reports.table import Role
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from reports.significance import SIGNIFICANT
+from trackablate.reports.statistics.significance import SIGNIFICANT
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
-"""Runs before every test module: binds the project's own packages, and keeps torch to one thread."""
+"""Runs before every test module: keeps torch to one thread, and the checkout's folders out of other packages' way."""
 
+import os
 import sys
 
-import harness
-from harness.threads import quiet_threads
+from places import SRC
+from trackablate.harness.checkout import hide_checkout
+from trackablate.harness.running.threads import quiet_threads
 
-__all__ = ["harness"]
-
+hide_checkout()
+os.environ["PYTHONPATH"] = str(SRC)  # for the processes that tests start
 quiet_threads(1)
 
 

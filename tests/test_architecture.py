@@ -1,7 +1,6 @@
 """The shape of the project, held by scanning its imports: who may know whom, and who may not know torch."""
 
 import ast
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,39 +8,55 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from places import ROOT, SRC
+
 PACKAGES = ("datasets", "trackers", "harness", "ablations", "reports")
 """From left to right: each imports itself and those to its left."""
-COMPOSITION_ROOT = ("harness.cli", "harness.__main__")
-"""These, and what is inside them, may import anything."""
-FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "builder", "builders"}
-PRINTERS = ("reports.text", "harness.cli")
-MAX_LINES = 400
-TORCH_FREE_PACKAGES = ("datasets", "harness.cli", "ablations", "reports")
-TORCH_FREE = (
-    *("trackers.spec", "trackers.variants", "trackers.scale", "trackers.floors", "trackers.pretrained"),
-    "trackers.plugins",
-    *("harness", "harness.spec", "harness.record", "harness.store", "harness.metrics", "harness.scoring"),
-    *(
-        "harness.hardware",
-        "harness.calibration",
-        "harness.evidence",
-        "harness.estimate",
-        "harness.ledger",
-        "harness.budget",
+ROOMS = {
+    "datasets": (
+        *("errors", "atomic", "registry", "boxes", "sequence", "benchmark"),
+        *("reading", "benchmarks", "synthetic", "protocols", "extents", "roots", "pairs"),
     ),
-    *("harness.runner", "harness.board", "harness.calibrating", "harness.peaks"),
-    *("harness.results_io", "harness.results_writing", "harness.submission", "trackers.toolkit"),
+    "trackers": (
+        *("old_names", "spec", "plugins", "scale", "lorat_variants", "variants", "tokens"),
+        *("training", "heads", "checkpoints.state_keys", "encoder", "adaptation", "model", "checkpoints", "decoding"),
+        *("floors", "inference", "toolkit"),
+    ),
+    "harness": (
+        *("checkout", "errors", "spec", "record", "store", "profiles", "protocol_store"),
+        *("costing", "training", "scoring", "tracking", "exchange", "running", "planning"),
+    ),
+    "ablations": ("recipes", "study", "study_file", "published", "plan", "studies", "catalogue"),
+    "reports": ("statistics", "table", "results", "assemble", "tables", "figures", "formats", "pages"),
+}
+"""The rooms and the single modules of each package, in the order of their imports: each imports itself and those before."""
+COMPOSITION_ROOT = ("trackablate.harness.cli", "trackablate.harness.__main__", "trackablate.__main__")
+"""These, and what is inside them, may import anything."""
+MOST_FILES = 12
+"""In a room, its __init__ not counted."""
+MOST_LINES = 400
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "builder", "builders"}
+PRINTERS = ("trackablate.reports.formats.text", "trackablate.harness.cli")
+WITH_TORCH = (
+    *("trackers.training", "trackers.heads", "trackers.adaptation", "trackers.model", "trackers.tokens"),
+    *("trackers.checkpoints", "trackers.decoding", "trackers.inference"),
+    *(f"trackers.encoder.{name}" for name in ("backbones", "timm_vits", "blocks", "embeddings", "sparsity", "prompts")),
+    *("harness.training", "harness.tracking", "harness.running.execute", "harness.planning.calibrator"),
+    *(f"harness.costing.{name}" for name in ("clock", "devices", "macs", "device_cost")),
 )
+"""The only modules that may import torch when they are imported: what lists, plans, scores or reports is not among them."""
 
 
 def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    parts = path.relative_to(SRC if path.is_relative_to(SRC) else ROOT).with_suffix("").parts
+    parts = parts[:-1] if parts[-1] == "__init__" else parts
+    return ".".join(parts if parts[0] == "trackablate" else ("trackablate", *parts))
 
 
-MODULES = {module_name(p): p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))}
-EVERY_MODULE = pytest.mark.parametrize("module", MODULES)
+MODULES = {module_name(p): p for p in (SRC / "trackablate").glob("*.py")} | {
+    module_name(p): p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))
+}
+EVERY_MODULE = pytest.mark.parametrize("module", sorted(MODULES))
 
 
 def is_within(name: str, parents: tuple[str, ...]) -> bool:
@@ -65,19 +80,70 @@ def imported(tree: ast.Module, module: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def modules_imported(module: str) -> set[str]:
+    """The modules of ours that a module imports; a package only where a name is taken from the package itself."""
+    names = set(imported(syntax(module), module))
+    found = {name for name in names if name in MODULES}
+    return {name for name in found if not any(other.startswith(f"{name}.") for other in found)}
+
+
+def room(module: str) -> tuple[str, int] | None:
+    """The package of a module, and the place of its room in the package's order; None for a package's own __init__."""
+    _, package, *rest = module.split(".")
+    inner = ".".join(rest)
+    places = [i for i, name in enumerate(ROOMS[package]) if is_within(inner, (name,))]
+    exact = [i for i in places if "." in ROOMS[package][i]]
+    return (package, (exact or places)[0]) if places else None
+
+
 def test_the_scan_finds_the_project() -> None:
-    assert {m.split(".")[0] for m in MODULES} == set(PACKAGES)
-    assert {"datasets.boxes", "trackers.spec", "harness.cli", "ablations.study", "reports.table"} <= set(MODULES)
-    assert "datasets.boxes.iou" in set(imported(syntax("harness.failures"), "harness.failures"))
+    assert {m.split(".")[1] for m in MODULES if m.count(".")} == {*PACKAGES, "__main__"}
+    assert {f"trackablate.{m}" for m in ("datasets.boxes", "trackers.spec", "harness.cli", "reports.table")} <= set(
+        MODULES
+    )
+    assert "trackablate.datasets.boxes" in modules_imported("trackablate.harness.scoring.failure_modes")
+
+
+@EVERY_MODULE
+def test_every_import_of_ours_says_so(module: str) -> None:
+    """`datasets` and `trackers` are somebody else's, wherever the checkout's root is not on the path."""
+    if module != "trackablate.harness.__main__":
+        wrong = [name for name in imported(syntax(module), module) if is_within(name, PACKAGES)]
+        assert not wrong, f"{module} imports {wrong} without `trackablate.`"
 
 
 @EVERY_MODULE
 def test_imports_point_left(module: str) -> None:
-    package = module.split(".")[0]
-    allowed = PACKAGES if is_within(module, COMPOSITION_ROOT) else PACKAGES[: PACKAGES.index(package) + 1]
-    wrong = {name for name in imported(syntax(module), module) if name.split(".")[0] in PACKAGES}
-    wrong = {name for name in wrong if name.split(".")[0] not in allowed}
+    if is_within(module, COMPOSITION_ROOT) or not module.count("."):
+        return
+    package = module.split(".")[1]
+    allowed = PACKAGES[: PACKAGES.index(package) + 1]
+    wrong = [name for name in modules_imported(module) if name.count(".") and name.split(".")[1] not in allowed]
     assert not wrong, f"{module} imports {sorted(wrong)}; {package} may import {allowed}"
+
+
+@EVERY_MODULE
+def test_rooms_import_in_their_order(module: str) -> None:
+    if is_within(module, COMPOSITION_ROOT) or not module.count("."):
+        return
+    own = room(module)
+    if own is None:
+        assert module.count(".") == 1, f"{module} is in no room of {module.split('.')[1]}: see ROOMS"
+        return
+    others = {name: found for name in modules_imported(module) if name.count(".") and (found := room(name))}
+    wrong = [name for name, (package, place) in others.items() if package == own[0] and place > own[1]]
+    assert not wrong, f"{module} imports {sorted(wrong)}, which come after it in ROOMS"
+
+
+@EVERY_MODULE
+def test_no_circles(module: str) -> None:
+    """Also inside a room, and also by imports inside functions."""
+    seen: set[str] = set()
+    ahead = modules_imported(module) - {module}
+    while ahead:
+        seen |= ahead
+        ahead = {further for name in ahead for further in modules_imported(name)} - seen
+    assert module not in seen, f"{module} imports itself in the end"
 
 
 @EVERY_MODULE
@@ -88,24 +154,32 @@ def test_nothing_imports_the_composition_root(module: str) -> None:
     assert not wrong, f"{module} imports {sorted(wrong)}, which only ties the packages together"
 
 
-def torch_free_modules() -> list[str]:
-    of_packages = [m for m in MODULES if is_within(m, TORCH_FREE_PACKAGES)]
-    assert set(TORCH_FREE) <= set(MODULES), f"missing: {set(TORCH_FREE) - set(MODULES)}"
-    return [*TORCH_FREE, *of_packages]
-
-
 def test_what_lists_plans_scores_or_reports_imports_no_torch() -> None:
-    """In a fresh process, harness first; the first module that drags torch in is named."""
+    """In a fresh process; the first module that drags torch in is named."""
+    torch = tuple(f"trackablate.{name}" for name in WITH_TORCH)
+    assert all(any(is_within(module, (name,)) for module in MODULES) for name in torch), (
+        "WITH_TORCH names what is not there"
+    )
+    free = [module for module in MODULES if not is_within(module, (*torch, "trackablate.__main__"))]
     script = (
         "import sys, importlib\n"
         "for name in sys.argv[1:]:\n"
         "    importlib.import_module(name)\n"
         "    if 'torch' in sys.modules: sys.exit(f'{name} imports torch')\n"
     )
-    command = [sys.executable, "-c", script, "harness", *torch_free_modules()]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", script, *free], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+FOLDERS = sorted({path.parent for path in MODULES.values()})
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_a_room_has_a_purpose_and_few_files(folder: Path) -> None:
+    purpose = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+    assert purpose, f"{folder}/__init__.py does not say what the room is for"
+    files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+    assert len(files) <= MOST_FILES, f"{folder} has {len(files)} files"
 
 
 @EVERY_MODULE
@@ -116,7 +190,7 @@ def test_no_module_is_named_for_having_no_topic(module: str) -> None:
 @EVERY_MODULE
 def test_modules_stay_short(module: str) -> None:
     lines = len(MODULES[module].read_text(encoding="utf-8").splitlines())
-    assert lines <= MAX_LINES, f"{module} has {lines} lines"
+    assert lines <= MOST_LINES, f"{module} has {lines} lines"
 
 
 @EVERY_MODULE

@@ -1,1 +1,1 @@
-"""What is compared: tracker specifications, the modules they build, and online inference. May import `datasets` only."""
+"""Says what is compared: tracker specifications, the networks that they build, and online tracking. Imports `datasets`."""

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.boxes import clip, valid
-from datasets.cropping import inside_image
-from datasets.registry import Registry
-from trackers.tokens import Prediction
-
-Box = NDArray[np.float64]
+from trackablate.datasets.boxes import Box, clip, valid
+from trackablate.datasets.pairs.cropping import inside_image
+from trackablate.datasets.registry import Registry
+from trackablate.trackers.tokens import Prediction
 
 WINDOW_SHARE = 0.45
 """LoRAT: the window's share in the blended score."""

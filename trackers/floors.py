@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.cropping import inside_image
-from datasets.sequence import Image
+from trackablate.datasets.pairs.cropping import inside_image
+from trackablate.datasets.sequence import Image
 
 
 class StaticBox:

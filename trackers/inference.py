@@ -17,14 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.boxes import Boxes
-from datasets.cropping import Colour, Crop, View, token_mask
-from datasets.geometries import GEOMETRIES, Request
-from datasets.sequence import Image, Sequence
-from trackers.decoding import POST_PROCESSING, best_boxes
-from trackers.model import OneStreamTracker
-
-Box = NDArray[np.float64]
+from trackablate.datasets.boxes import Box, Boxes
+from trackablate.datasets.pairs.cropping import Colour, Crop, View, token_mask
+from trackablate.datasets.pairs.geometries import GEOMETRIES, CropRequest
+from trackablate.datasets.sequence import Image, Sequence
+from trackablate.trackers.decoding import POST_PROCESSING, best_boxes
+from trackablate.trackers.model import OneStreamTracker
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class NetworkTracker:
         """A target at box xywh with the template cut from `template`."""
         image, around = template
         size = self.input.template_size
-        view = self.geometry.around(around, Request(self.input.template_factor, size, _extent(image)))
+        view = self.geometry.around(around, CropRequest(self.input.template_factor, size, _extent(image)))
         outside = self.geometry.outside(image)
         mask = torch.from_numpy(token_mask(view, around, self.model.encoder.template_side)).to(self.device)
         (pixels,) = self._tensor([view.cut(image, size, outside)])
@@ -119,7 +117,7 @@ class NetworkTracker:
 
     def _view(self, target: Target, image: Image) -> View:
         box = self.post.searched(target.box, self.input.min_side)
-        return self.geometry.around(box, Request(self.input.search_factor, self.input.search_size, _extent(image)))
+        return self.geometry.around(box, CropRequest(self.input.search_factor, self.input.search_size, _extent(image)))
 
     @torch.inference_mode()
     def _predict(self, rows: list[Row], search: Tensor) -> NDArray[np.float64]:
@@ -166,7 +164,7 @@ def schedule(lengths: list[int], slots: int) -> Iterator[list[tuple[int, int]]]:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrackingBatch:
     """Sequences to be tracked together. open(i) is sequence i and template(i, it) the image and box that its template is
     cut from; lengths: frames of every sequence; wanted: those to be tracked, the others only keep their places."""
 
@@ -188,7 +186,7 @@ class _Run:
         return Trajectory(self.sequence.name, np.stack(self.boxes), self.seconds)
 
 
-def track_together(tracker: NetworkTracker, batch: Batch) -> Iterator[Trajectory]:
+def track_together(tracker: NetworkTracker, batch: TrackingBatch) -> Iterator[Trajectory]:
     """Track the wanted sequences; each one's trajectory comes as soon as its last frame is done."""
     runs: dict[int, _Run] = {}
     for i in sorted(batch.wanted):
@@ -212,7 +210,7 @@ def track_together(tracker: NetworkTracker, batch: Batch) -> Iterator[Trajectory
                 yield runs.pop(i).trajectory()
 
 
-def _begin(tracker: NetworkTracker, batch: Batch, i: int) -> _Run:
+def _begin(tracker: NetworkTracker, batch: TrackingBatch, i: int) -> _Run:
     sequence = batch.open(i)
     return _Run(sequence, tracker.target(batch.template(i, sequence), sequence.boxes[0]), [sequence.boxes[0]])
 

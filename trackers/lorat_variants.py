@@ -5,7 +5,7 @@ the plain name *as intended*, differing in the one thing; and with `-published` 
 Rows that crash as published have the plain name only.
 """
 
-from trackers.spec import (
+from trackablate.trackers.spec import (
     IA3,
     Adapter,
     CentreHead,

@@ -11,21 +11,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from trackers.adaptation import adapt
-from trackers.assignment import touched_cells
-from trackers.backbones import make_backbone, position_grid
-from trackers.blocks import Layout, run_block, set_drop_path
-from trackers.conv_head import ConvBoxHead, ConvCentreHead
-from trackers.corner_head import CornerExpectationHead
-from trackers.deformable_head import DeformableDecoder
-from trackers.embeddings import TokenEmbedding, unused_weights
-from trackers.mlp_head import TokenMLPHead
-from trackers.plugins import OUTSIDE_HEADS
-from trackers.prompts import NoPrompts
-from trackers.sparsity import eliminating_block, judges, training_ratio
-from trackers.spec import CandidateElimination, TrackerSpec
-from trackers.timm_vits import ViT, final_norm, plain_blocks, rotations
-from trackers.tokens import Prediction, SearchTokens
+from trackablate.trackers.adaptation.adapt import adapt
+from trackablate.trackers.encoder.backbones import make_backbone, position_grid
+from trackablate.trackers.encoder.blocks import TokenLayout, run_block, set_drop_path
+from trackablate.trackers.encoder.embeddings import TokenEmbedding, unused_weights
+from trackablate.trackers.encoder.prompts import NoPrompts
+from trackablate.trackers.encoder.sparsity import eliminating_block, judges, training_ratio
+from trackablate.trackers.encoder.timm_vits import ViT, final_norm, plain_blocks, rotations
+from trackablate.trackers.heads.convolutional import ConvBoxHead, ConvCentreHead
+from trackablate.trackers.heads.corner import CornerExpectationHead
+from trackablate.trackers.heads.deformable import DeformableDecoder
+from trackablate.trackers.heads.mlp import TokenMLPHead
+from trackablate.trackers.plugins import OUTSIDE_HEADS
+from trackablate.trackers.spec import CandidateElimination, TrackerSpec
+from trackablate.trackers.tokens import Prediction, SearchTokens
+from trackablate.trackers.training.assignment import touched_cells
 
 HEADS: Mapping[str, Callable[..., nn.Module]] = ChainMap(
     {
@@ -101,7 +101,7 @@ class OneStreamEncoder(nn.Module):
         templates, tokens = z.shape[1], self.norm_pre(torch.cat([z, x], dim=1))
         index = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
         prompts: int = self.prompts.count
-        layout = Layout(prompts, prompts + templates, self.mixed, self.rotation)
+        layout = TokenLayout(prompts, prompts + templates, self.mixed, self.rotation)
         blocks = list(self.blocks.children())
         for depth, block in enumerate(blocks):
             tokens, first = self.prompts(depth, tokens), self._first(layout, depth == len(blocks) - 1)
@@ -113,7 +113,7 @@ class OneStreamEncoder(nn.Module):
             tokens = tokens[:, max(0, prompts - first) :]
         return SearchTokens(self.norm(tokens)[:, -index.shape[1] :], index, self.search_side)
 
-    def _first(self, layout: Layout, last: bool) -> int:
+    def _first(self, layout: TokenLayout, last: bool) -> int:
         """The first token whose output a block must compute: prompts are dropped after it, and nothing reads the
         template after the last one."""
         if not self.lean:

@@ -16,10 +16,11 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets.errors import DataError
+from trackablate.datasets.errors import DataError
+from trackablate.trackers.old_names import RenamingFinder, RenamingLoader
 
 if TYPE_CHECKING:
-    from trackers.spec import HeadSpec, Labels
+    from trackablate.trackers.spec import HeadSpec, Labels
 
 VARIABLE = "TRACKABLATE_PLUGINS"
 GROUP = "trackablate.trackers"
@@ -38,7 +39,7 @@ def add_head(spec: "type[HeadSpec]", module: Callable[..., Any], labels: "tuple[
 
     Raises ValueError for a kind that is taken, naming both claimants, and for a specification without a kind.
     """
-    from trackers.spec import HEAD_SPECS, LABELS_OF_HEAD
+    from trackablate.trackers.spec import HEAD_SPECS, LABELS_OF_HEAD
 
     field = spec.model_fields.get("kind")
     if field is None or not isinstance(field.default, str):
@@ -73,7 +74,7 @@ def _execute(file: Path) -> str:
         raise DataError.at(file, "is no Python file, so it can be no plugin", "name a file that ends in .py")
     content = file.read_bytes()
     name = f"trackablate_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
-    found = importlib.util.spec_from_file_location(name, file)
+    found = importlib.util.spec_from_file_location(name, file, loader=RenamingLoader(name, str(file)))
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)
@@ -98,6 +99,8 @@ def _line(error: Exception, file: Path) -> int | None:
 
 def _import(entry: EntryPoint) -> str:
     origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown distribution"
+    finder = RenamingFinder(entry.module.split(".")[0])
+    sys.meta_path.insert(0, finder)
     try:
         entry.load()
     except Exception as error:
@@ -105,4 +108,6 @@ def _import(entry: EntryPoint) -> str:
             f"the plugin {entry.name!r} of {origin} (entry point {GROUP}: {entry.value}) fails with "
             f"{type(error).__name__}: {error}; {REMEDY}"
         ) from error
+    finally:
+        sys.meta_path.remove(finder)
     return origin

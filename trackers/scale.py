@@ -6,7 +6,7 @@ here, so a scaled row still differs from its scaled baseline in what the study d
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from trackers.spec import (
+from trackablate.trackers.spec import (
     Adapter,
     CentreHead,
     ConvHead,

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from datasets.registry import Registry, unknown
+from trackablate.datasets.registry import Registry, unknown
 
 
 class Frozen(BaseModel):

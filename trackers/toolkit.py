@@ -1,12 +1,12 @@
 """Any tracker of this project as a tracker of the got10k package, for its experiments. No torch here.
 
     from got10k.experiments import ExperimentGOT10k
-    from trackers.floors import FLOORS
-    from trackers.toolkit import toolkit_tracker
+    from trackablate.trackers.floors import FLOORS
+    from trackablate.trackers.toolkit import toolkit_tracker
 
     ExperimentGOT10k("/data/GOT-10k").run(toolkit_tracker("ncc", FLOORS["ncc"]()))
 
-A trained run's tracker comes from `harness.evaluate.online_tracker`.
+A trained run's tracker comes from `harness.tracking.evaluation.online_tracker`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-    from trackers.inference import FrameTracker
+    from trackablate.trackers.inference import FrameTracker
 
 
 def toolkit_tracker(name: str, tracker: "FrameTracker", *, origin: int = 0) -> Any:

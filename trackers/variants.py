@@ -1,8 +1,8 @@
 """The named variants at paper scale: each is what is special about it, in a few lines."""
 
-from datasets.registry import Registry
-from trackers.lorat_variants import LORAT
-from trackers.spec import (
+from trackablate.datasets.registry import Registry
+from trackablate.trackers.lorat_variants import LORAT
+from trackablate.trackers.spec import (
     CandidateElimination,
     CentreHead,
     CornerHead,

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.data import data_app
-from harness.cli.exits import exit_status
-from harness.cli.options import (
+from trackablate.harness.checkout import hide_checkout
+from trackablate.harness.cli.data import data_app
+from trackablate.harness.cli.exits import exit_status
+from trackablate.harness.cli.options import (
     Data,
     Device,
     Json,
@@ -24,9 +25,9 @@ from harness.cli.options import (
     StorePath,
     StudyName,
 )
-from harness.cli.outgoing import export, returned, submit
-from harness.cli.site import site
-from harness.errors import RunFailed
+from trackablate.harness.cli.outgoing import export, returned, submit
+from trackablate.harness.cli.site import site
+from trackablate.harness.errors import RunFailed
 
 app = typer.Typer(
     name="harness",
@@ -50,7 +51,7 @@ def _with_plugins(
 ) -> None:
     """Benchmark and ablation studies for single-object visual trackers."""
     with exit_status():
-        from trackers.plugins import load_plugins
+        from trackablate.trackers.plugins import load_plugins
 
         load_plugins(plugin or [])
 
@@ -64,8 +65,8 @@ def list_(
 ) -> None:
     """What there is, one line each. Example: python -m harness list studies"""
     with exit_status():
-        from harness.cli.listing import listing
-        from harness.cli.terminal import say, say_json
+        from trackablate.harness.cli.listing import listing
+        from trackablate.harness.cli.terminal import say, say_json
 
         found = listing(what)
         say_json(found) if json else say(found)
@@ -77,8 +78,8 @@ def show(
 ) -> None:
     """One study, tracker, protocol or dialect in full. Example: python -m harness show table3"""
     with exit_status():
-        from harness.cli.listing import details
-        from harness.cli.terminal import say_document, say_json
+        from trackablate.harness.cli.listing import details
+        from trackablate.harness.cli.terminal import say_document, say_json
 
         found = details(name)
         say_json(found) if json else say_document(found)
@@ -105,12 +106,12 @@ def plan(
     """The runs of a study: which are done, what remains, and what that takes. Example: python -m harness plan table3
     --calibrate"""
     with exit_status():
-        from harness.cli.plan_text import say_plan
-        from harness.cli.planning import PlanOptions, plan_document
-        from harness.cli.session import Request, open_session
-        from harness.cli.terminal import say_json
+        from trackablate.harness.cli.plan_text import say_plan
+        from trackablate.harness.cli.planning import PlanOptions, plan_document
+        from trackablate.harness.cli.session import StudyRequest, open_session
+        from trackablate.harness.cli.terminal import say_json
 
-        request = Request(study, profile, protocol or [], data or [], only or [], store, seeds, reads_only=True)
+        request = StudyRequest(study, profile, protocol or [], data or [], only or [], store, seeds, reads_only=True)
         session = open_session(request)
         planned = plan_document(session, PlanOptions(calibrate, device, device_peak, gpus, budget))
         say_json(planned) if json else say_plan(planned)
@@ -133,10 +134,12 @@ def run(
 ) -> None:
     """Train, evaluate and report what is missing of a study. Example: python -m harness run table3"""
     with exit_status():
-        from harness.cli.plan_text import say_outcome
-        from harness.cli.session import Request, open_session
+        from trackablate.harness.cli.plan_text import say_outcome
+        from trackablate.harness.cli.session import StudyRequest, open_session
 
-        request = Request(study, profile, protocol or [], data or [], only or [], store, seeds, tuple(results or ()))
+        request = StudyRequest(
+            study, profile, protocol or [], data or [], only or [], store, seeds, tuple(results or ())
+        )
         session = open_session(request)
         try:
             session.run(device, say_outcome)
@@ -162,11 +165,11 @@ def report(
 ) -> None:
     """Render a study from the store alone. Example: python -m harness report table3 --format html,latex"""
     with exit_status():
-        from harness.cli.session import Request, chosen_formats, open_session
+        from trackablate.harness.cli.session import StudyRequest, chosen_formats, open_session
 
         chosen_formats(format)
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
-        request = Request(study, profile, *names, store, seeds, added, reads_only=True, must_exist=True)
+        request = StudyRequest(study, profile, *names, store, seeds, added, reads_only=True, must_exist=True)
         open_session(request).report(out, formats=format, as_json=json)
 
 
@@ -181,8 +184,8 @@ def train(
 ) -> None:
     """Train one variant at a profile's size. Example: python -m harness train ostrack-256-ce"""
     with exit_status():
-        from harness.cli.pieces import train_variant
-        from harness.cli.terminal import say_document, say_json
+        from trackablate.harness.cli.pieces import train_variant
+        from trackablate.harness.cli.terminal import say_document, say_json
 
         found = train_variant(variant, profile, data or [], store, device)
         say_json(found) if json else say_document(found)
@@ -199,8 +202,8 @@ def evaluate(
 ) -> None:
     """Evaluate a stored run on one protocol. Example: python -m harness evaluate ncc --protocol synthetic"""
     with exit_status():
-        from harness.cli.pieces import evaluate_run
-        from harness.cli.terminal import say_document, say_json
+        from trackablate.harness.cli.pieces import evaluate_run
+        from trackablate.harness.cli.terminal import say_document, say_json
 
         found = evaluate_run(run, protocol, data or [], store, device)
         say_json(found) if json else say_document(found)
@@ -218,8 +221,8 @@ def track(
     """Track one target with a stored run; a box x,y,w,h per line. Example: python -m harness track ncc clip.mp4 --init
     50,46,25,62"""
     with exit_status():
-        from harness.cli.pieces import track_video
-        from harness.cli.terminal import say_boxes, say_json
+        from trackablate.harness.cli.pieces import track_video
+        from trackablate.harness.cli.terminal import say_boxes, say_json
 
         boxes = track_video(run, video, init, store, device)
         say_json({"boxes": boxes}) if json else say_boxes(boxes)
@@ -254,8 +257,8 @@ def score(
     """Score anyone's raw result files by anyone's rules. Example: python -m harness score MyTracker=results/lasot
     --protocol lasot --annotations /data/LaSOT --dialect all"""
     with exit_status():
-        from harness.cli.scoring import incomplete, output_folder, say_scores, scored_results, shown_options
-        from harness.errors import BadInput
+        from trackablate.harness.cli.scoring import incomplete, output_folder, say_scores, scored_results, shown_options
+        from trackablate.harness.errors import BadInput
 
         if out:
             output_folder(out)
@@ -285,12 +288,12 @@ def cost(
 ) -> None:
     """Parameters and MACs of a tracker at its own size, on any machine. Example: python -m harness cost ostrack-256"""
     with exit_status():
-        from trackers.variants import VARIANTS
+        from trackablate.trackers.variants import VARIANTS
 
         spec = VARIANTS[variant]
-        from harness.cli.terminal import say_document, say_json
-        from harness.cost import cost_document
-        from harness.device_cost import cost_on
+        from trackablate.harness.cli.terminal import say_document, say_json
+        from trackablate.harness.costing.device_cost import cost_on
+        from trackablate.harness.costing.macs import cost_document
 
         found = cost_on(spec, device) if device else cost_document(spec)
         say_json(found) if json else say_document(found)
@@ -298,7 +301,7 @@ def cost(
 
 @app.command()
 def pretrain(
-    name: Annotated[str, typer.Argument(help="the recipe in harness/pretraining")] = "mini",
+    name: Annotated[str, typer.Argument(help="the recipe, a TOML file in harness/training")] = "mini",
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="the safetensors file to write; default: the shipped one")] = None,
     store: StorePath = Path("store"),
@@ -307,14 +310,14 @@ def pretrain(
     with exit_status():
         import os
 
-        from harness.threads import quiet_threads
+        from trackablate.harness.running.threads import quiet_threads
 
         quiet_threads(os.cpu_count() or 1)
-        from harness.devices import resolve_device
-        from harness.pretrain import load_pretraining
-        from harness.pretrain import pretrain as make
-        from harness.progress import step_bar
-        from trackers.pretrained import FILES
+        from trackablate.harness.costing.devices import resolve_device
+        from trackablate.harness.running.progress import step_bar
+        from trackablate.harness.training.pretraining import load_pretraining
+        from trackablate.harness.training.pretraining import pretrain as make
+        from trackablate.trackers.encoder.pretrained import FILES
 
         asked = load_pretraining(name)
         place, folder = out or FILES[asked.backbone], store / "pretraining" / name
@@ -326,8 +329,8 @@ def pretrain(
 def doctor(store: StorePath = Path("store"), json: Json = False) -> None:
     """What this machine can run, and what to do about what it cannot. Example: python -m harness doctor"""
     with exit_status():
-        from harness.cli.terminal import say_checks, say_json
-        from harness.doctor import examine
+        from trackablate.harness.cli.doctor import examine
+        from trackablate.harness.cli.terminal import say_checks, say_json
 
         checks = examine(store)
         say_json([check.model_dump() for check in checks]) if json else say_checks(checks)
@@ -348,4 +351,5 @@ def plugins_first(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line."""
+    hide_checkout()
     app(plugins_first(sys.argv[1:]))

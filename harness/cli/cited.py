@@ -3,12 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from datasets.protocols import PROTOCOLS
-from datasets.roots import data_root
-from harness.errors import BadInput
-from harness.results_io import open_results
-from harness.score_reading import Request
-from harness.scoring import Scored, score
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.roots import data_root
+from trackablate.harness.errors import BadInput
+from trackablate.harness.scoring.raw_reading import ScoreRequest
+from trackablate.harness.scoring.raw_scoring import Scored, score
+from trackablate.harness.scoring.result_files import open_results
 
 
 def recompute(
@@ -55,7 +55,7 @@ def _scored(protocol: str, paths: Mapping[str, Path], given: Mapping[str, str], 
     known = PROTOCOLS[protocol]
     root = data_root(known.data, given) if known.data else None
     sequences = known.open(root)
-    request = Request(
+    request = ScoreRequest(
         protocol=protocol,
         annotations=root,
         results=tuple(open_results(name, path, sequences.names, repetition=None) for name, path in paths.items()),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.exits import exit_status
+from trackablate.harness.cli.exits import exit_status
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 
@@ -20,8 +20,8 @@ def check(
 ) -> None:
     """Verify a data set without running anything. Example: python -m harness data check otb=/data/OTB100"""
     with exit_status():
-        from harness.cli.pieces import check_data
-        from harness.cli.terminal import say_document, say_json
+        from trackablate.harness.cli.pieces import check_data
+        from trackablate.harness.cli.terminal import say_document, say_json
 
         found = check_data(entry, deep=deep)
         say_json(found) if json else say_document(found)
@@ -49,8 +49,8 @@ def make(
     """Write synthetic videos in a benchmark's own layout, to try what needs its files. Example: python -m harness data make
     synthetic --layout lasot --out made/lasot"""
     with exit_status():
-        from harness.cli.pieces import make_data
-        from harness.cli.terminal import say_document, say_json
+        from trackablate.harness.cli.pieces import make_data
+        from trackablate.harness.cli.terminal import say_document, say_json
 
         found = make_data(what, layout, out, count=count, length=length, size=size, seed=seed, test_boxes=test_boxes)
         say_json(found) if json else say_document(found)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import typer
 
-from harness.errors import BadInput, RunFailed
+from trackablate.harness.errors import BadInput, RunFailed
 
 
 @contextmanager
@@ -33,8 +33,8 @@ def exit_status() -> Iterator[None]:
 def _mendable() -> tuple[type[Exception], ...]:
     """The errors of what a user can mend. Asked for once there is an error: importing them takes a fifth of a second, which
     `--help` must not wait for."""
-    from ablations.study import FaultyStudy
-    from datasets.errors import DataError
-    from datasets.registry import UnknownName
+    from trackablate.ablations.study import FaultyStudy
+    from trackablate.datasets.errors import DataError
+    from trackablate.datasets.registry import UnknownName
 
     return BadInput, DataError, FaultyStudy, UnknownName, FileNotFoundError

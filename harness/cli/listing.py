@@ -4,18 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from ablations.catalogue import STUDIES, named_study
-from ablations.published import published
-from ablations.recipes import Training
-from ablations.study import RECIPE, Study
-from datasets.protocols import DATA_SETS, PROTOCOLS
-from datasets.registry import Registry, UnknownName, unknown
-from datasets.synthetic_domains import DOMAINS
-from harness.dialects import Treatments
-from harness.metrics import DIALECTS, Dialect
-from harness.profiles import load_profile, profile_names
-from trackers.spec import TrackerSpec, differences
-from trackers.variants import VARIANTS
+from trackablate.ablations.catalogue import STUDIES, named_study
+from trackablate.ablations.published import published
+from trackablate.ablations.recipes import Training
+from trackablate.ablations.study import RECIPE, Study
+from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
+from trackablate.datasets.registry import Registry, UnknownName, unknown
+from trackablate.datasets.synthetic.domains import DOMAINS
+from trackablate.harness.profiles import load_profile, profile_names
+from trackablate.harness.scoring.dialects import Treatments
+from trackablate.harness.scoring.metrics import DIALECTS, Dialect
+from trackablate.trackers.spec import TrackerSpec, differences
+from trackablate.trackers.variants import VARIANTS
 
 Listing = dict[str, dict[str, str]]
 MOST_CHANGES = 4

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.exits import exit_status
-from harness.cli.options import Json, RunName, StorePath, TestLayers
+from trackablate.harness.cli.exits import exit_status
+from trackablate.harness.cli.options import Json, RunName, StorePath, TestLayers
 
 
 def submit(
@@ -19,8 +19,8 @@ def submit(
 ) -> None:
     """The evaluation server's archive of a stored run, checked. Example: python -m harness submit ncc --protocol got10k"""
     with exit_status():
-        from harness.cli.results import submit_run
-        from harness.cli.terminal import say_document, say_json
+        from trackablate.harness.cli.results import submit_run
+        from trackablate.harness.cli.terminal import say_document, say_json
 
         found = submit_run(run, protocol, store, out, test_layers)
         say_json(found) if json else say_document(found)
@@ -37,8 +37,8 @@ def returned(
     """Keep what an evaluation server returned for a submitted run, for the reports. Example: python -m harness returned ncc
     ao=31.2 sr50=35.0 sr75=10.1 --protocol got10k"""
     with exit_status():
-        from harness.cli.results import enter_returned
-        from harness.cli.terminal import say_document, say_json
+        from trackablate.harness.cli.results import enter_returned
+        from trackablate.harness.cli.terminal import say_document, say_json
 
         found = enter_returned(run, protocol, scores, store, test_layers)
         say_json(found) if json else say_document(found)
@@ -64,8 +64,8 @@ def export(
     """A stored run's boxes as raw result files. Example: python -m harness export ncc --protocol otb --layout pytracking
     --out results"""
     with exit_status():
-        from harness.cli.results import export_run
-        from harness.cli.terminal import say_document, say_json
+        from trackablate.harness.cli.results import export_run
+        from trackablate.harness.cli.terminal import say_document, say_json
 
         found = export_run(run, protocol, layout, store, out, truncate=truncate)
         say_json(found) if json else say_document(found)

@@ -8,31 +8,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ablations.plan import run_of
-from datasets.boxes import clip
-from datasets.errors import DataError, NothingThereError, raise_all, shown
-from datasets.files import Folder
-from datasets.framenames import SUFFIXES, frame_names
-from datasets.frames import ImageFiles, NoFrames
-from datasets.layouts import LAYOUTS, videos, write
-from datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList
-from datasets.registry import UnknownName, unknown
-from datasets.roots import data_root, parse_data_options
-from datasets.sequence import Image
-from harness.cli.session import opened, training_roots
-from harness.errors import BadInput
-from harness.executors import LocalExecutor
-from harness.metrics import DIALECTS, METRICS, tally, treatments, values
-from harness.profiles import load_profile
-from harness.progress import step_bar
-from harness.protocol_store import ON_SERVER, ProtocolRecord, read_protocol
-from harness.runner import Job, logs_of
-from harness.runner import run as run_job
-from harness.spec import Evaluation, RunSpec
-from harness.store import RunFolder, Store, read_document
-from harness.tasks import RunTask
-from trackers.spec import FloorSpec
-from trackers.variants import VARIANTS
+from trackablate.ablations.plan import run_of
+from trackablate.datasets.boxes import clip
+from trackablate.datasets.errors import DataError, NothingThereError, raise_all, shown
+from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList
+from trackablate.datasets.reading.files import Folder
+from trackablate.datasets.reading.frame_names import SUFFIXES, frame_names
+from trackablate.datasets.reading.frames import ImageFiles, NoFrames
+from trackablate.datasets.registry import UnknownName, unknown
+from trackablate.datasets.roots import data_root, parse_data_options
+from trackablate.datasets.sequence import Image
+from trackablate.datasets.synthetic.writing import LAYOUTS, videos, write
+from trackablate.harness.cli.session import opened, training_roots
+from trackablate.harness.errors import BadInput
+from trackablate.harness.profiles import load_profile
+from trackablate.harness.protocol_store import ON_SERVER, ProtocolRecord, read_protocol
+from trackablate.harness.running.executors import LocalExecutor
+from trackablate.harness.running.progress import step_bar
+from trackablate.harness.running.runner import Job, logs_of
+from trackablate.harness.running.runner import run as run_job
+from trackablate.harness.running.tasks import RunTask
+from trackablate.harness.scoring.metrics import DIALECTS, METRICS, tally, treatments, values
+from trackablate.harness.spec import Evaluation, RunSpec
+from trackablate.harness.store import RunFolder, Store, read_document
+from trackablate.trackers.spec import FloorSpec
+from trackablate.trackers.variants import VARIANTS
 
 
 def train_variant(variant: str, profile: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
@@ -72,8 +72,8 @@ def track_video(name: str, video: Path, init: str, store: Path, device: str) -> 
     folder = find_run(Store(store, make=False), name)
     box = _box(init)
     images = frames_of(video)
-    from harness.devices import resolve_device
-    from harness.evaluate import online_tracker
+    from trackablate.harness.costing.devices import resolve_device
+    from trackablate.harness.tracking.evaluation import online_tracker
 
     if not isinstance(folder.run.tracker, FloorSpec) and folder.training() is None:
         raise BadInput(f"the run {folder.run.name} is not trained yet: run its study, or `python -m harness train`")

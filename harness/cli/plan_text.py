@@ -3,8 +3,8 @@
 import sys
 from typing import Any, TextIO
 
-from harness.calibrating import REMEDY
-from harness.ledger import StudyComparison
+from trackablate.harness.planning.calibrating import REMEDY
+from trackablate.harness.planning.forecast_log import StudyComparison
 
 
 def say_plan(plan: dict[str, Any], out: TextIO | None = None) -> None:

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablations.catalogue import STUDIES
-from ablations.plan import PlannedRow, planned_rows
-from harness.budget import RULE, Budget, Candidate, choose, parse_budget
-from harness.calibrating import REMEDY, calibrate, count
-from harness.cli.session import Session
-from harness.errors import BadInput
-from harness.estimate import RunEstimate, StudyEstimate, combined, estimates
-from harness.evidence import Evidence, gather
-from harness.executors import LocalExecutor
-from harness.hardware import expected_device
-from harness.ledger import compared, entries
-from harness.queue import Missing
-from harness.runner import around_of, cpu_workers, disk_bytes, logs_of, missing
-from harness.span import Span
-from harness.store import Store
-from trackers.spec import TrackerSpec
+from trackablate.ablations.catalogue import STUDIES
+from trackablate.ablations.plan import PlannedRow, planned_rows
+from trackablate.harness.cli.session import Session
+from trackablate.harness.costing.hardware import expected_device
+from trackablate.harness.errors import BadInput
+from trackablate.harness.planning.budget import RULE, Budget, Candidate, choose, parse_budget
+from trackablate.harness.planning.calibrating import REMEDY, calibrate, count
+from trackablate.harness.planning.estimate import RunEstimate, StudyEstimate, combined, estimates
+from trackablate.harness.planning.forecast_log import compared, entries
+from trackablate.harness.planning.history import Evidence, gather
+from trackablate.harness.planning.span import Span
+from trackablate.harness.running.executors import LocalExecutor
+from trackablate.harness.running.queue import Missing
+from trackablate.harness.running.runner import around_of, cpu_workers, disk_bytes, logs_of, missing
+from trackablate.harness.store import Store
+from trackablate.trackers.spec import TrackerSpec
 
 
 @dataclass(frozen=True)

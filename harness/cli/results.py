@@ -6,15 +6,15 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from harness.cli.pieces import find_run
-from harness.errors import BadInput
-from harness.protocol_store import ProtocolRecord, read_protocol
-from harness.record import SequenceResult
-from harness.results_writing import LAYOUTS, Tracked, write_results
-from harness.server_scores import enter_scores, note_submission, parse_scores
-from harness.spec import Evaluation
-from harness.store import RunFolder, Store
-from harness.submission import SERVERS, Asked, build_submission
+from trackablate.harness.cli.pieces import find_run
+from trackablate.harness.errors import BadInput
+from trackablate.harness.exchange.server_scores import enter_scores, note_submission, parse_scores
+from trackablate.harness.exchange.submission import SERVERS, Asked, build_submission
+from trackablate.harness.exchange.writing import LAYOUTS, Tracked, write_results
+from trackablate.harness.protocol_store import ProtocolRecord, read_protocol
+from trackablate.harness.record import SequenceResult
+from trackablate.harness.spec import Evaluation
+from trackablate.harness.store import RunFolder, Store
 
 MEAN_TIMES = "the store knows a sequence's seconds as a whole: each frame is given their mean"
 

@@ -5,16 +5,16 @@ import shlex
 import sys
 from pathlib import Path
 
-from datasets.benchmark import SequenceList
-from datasets.errors import DataError, shown
-from datasets.protocols import PROTOCOLS
-from datasets.roots import data_root, parse_data_options
-from harness.cli.terminal import say_tables
-from harness.errors import BadInput
-from harness.progress import step_bar
-from harness.results_io import ResultFiles, open_results
-from harness.score_reading import Request
-from harness.scoring import Scored, chosen_dialects, score
+from trackablate.datasets.benchmark import SequenceList
+from trackablate.datasets.errors import DataError, shown
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.roots import data_root, parse_data_options
+from trackablate.harness.cli.terminal import say_tables
+from trackablate.harness.errors import BadInput
+from trackablate.harness.running.progress import step_bar
+from trackablate.harness.scoring.raw_reading import ScoreRequest
+from trackablate.harness.scoring.raw_scoring import Scored, chosen_dialects, score
+from trackablate.harness.scoring.result_files import ResultFiles, open_results
 
 
 def scored_results(
@@ -47,7 +47,7 @@ def scored_results(
             " evaluation server; `python -m harness submit` makes the archive for it"
         )
     results = tuple(_results(entries, sequences, repetition))
-    request = Request(
+    request = ScoreRequest(
         protocol=protocol,
         annotations=root,
         results=results,
@@ -115,11 +115,11 @@ def say_scores(
 ) -> None:
     """Tables or one JSON document on standard output, problems on standard error, the page in `out`, if one is asked for.
     Raises BadInput for a pair that cannot be compared; the page is not written where a tracker is refused."""
-    from reports.comparison import comparison_table, comparisons
-    from reports.score_json import as_text, results_document, score_document
-    from reports.score_page import write_scores
-    from reports.score_sequences import attribute_table
-    from reports.score_table import dialect_tables, flattering, score_table
+    from trackablate.reports.formats.score_json import as_text, results_document, score_document
+    from trackablate.reports.pages.score_page import write_scores
+    from trackablate.reports.tables.comparison import comparison_table, comparisons
+    from trackablate.reports.tables.score_sequences import attribute_table
+    from trackablate.reports.tables.score_table import dialect_tables, flattering, score_table
 
     compared = comparisons(scored, *compare) if compare else []
     written = write_scores(scored, out, compare) if out and not incomplete(scored) else []

@@ -5,30 +5,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 
-from ablations.catalogue import named_study
-from ablations.plan import PlannedRow, planned_protocols, planned_rows, tasks
-from ablations.study import Study
-from datasets.errors import DataError, raise_all
-from datasets.extents import official_extent
-from datasets.protocols import PROTOCOLS
-from datasets.roots import data_root, open_protocol, parse_data_options
-from datasets.training import TRAINING_SETS, check_disjoint
-from harness.cli.cited import recompute
-from harness.errors import BadInput
-from harness.ledger import StudyComparison, compared, entries
-from harness.profiles import load_profile
-from harness.protocol_store import read_protocol
-from harness.runner import Job, logs_of
-from harness.runner import run as run_job
-from harness.scoring import Scored
-from harness.spec import Profile, TrainingData, VideoData
-from harness.store import Store
+from trackablate.ablations.catalogue import named_study
+from trackablate.ablations.plan import PlannedRow, planned_protocols, planned_rows, tasks
+from trackablate.ablations.study import Study
+from trackablate.datasets.errors import DataError, raise_all
+from trackablate.datasets.extents import official_extent
+from trackablate.datasets.pairs.training_sets import TRAINING_SETS, check_disjoint
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.roots import data_root, open_protocol, parse_data_options
+from trackablate.harness.cli.cited import recompute
+from trackablate.harness.errors import BadInput
+from trackablate.harness.planning.forecast_log import StudyComparison, compared, entries
+from trackablate.harness.profiles import load_profile
+from trackablate.harness.protocol_store import read_protocol
+from trackablate.harness.running.runner import Job, logs_of
+from trackablate.harness.running.runner import run as run_job
+from trackablate.harness.scoring.raw_scoring import Scored
+from trackablate.harness.spec import Profile, TrainingData, VideoData
+from trackablate.harness.store import Store
 
 FORMATS = ("html", "latex", "markdown", "csv", "json")
 
 
 @dataclass(frozen=True)
-class Request:
+class StudyRequest:
     """What the user typed. seeds: None for as many as the study says; results: NAME=PATH of cited trackers' raw results;
     reads_only: the store is not made where it is not; must_exist: it has to be there already."""
 
@@ -48,7 +48,7 @@ class Request:
 class Session:
     """A request, resolved and checked. problems: data that are not here, which only `plan` takes for an answer."""
 
-    request: Request
+    request: StudyRequest
     study: Study
     profile: Profile
     rows: list[PlannedRow]
@@ -62,7 +62,7 @@ class Session:
     def run(self, device: str, say: Callable[[StudyComparison], None]) -> None:
         """Do what is missing, and say how that compares with what was predicted, also where it ends early. Raises BadInput
         or RunFailed."""
-        from harness.executors import LocalExecutor
+        from trackablate.harness.running.executors import LocalExecutor
 
         before = len(entries(self.store))
         try:
@@ -77,9 +77,9 @@ class Session:
 
     def report(self, out: Path | None, *, formats: str = "", as_json: bool = False) -> None:
         """Write the report and print the table."""
-        from harness.cli.terminal import say_table
-        from reports.assemble import assemble
-        from reports.write import write_report
+        from trackablate.harness.cli.terminal import say_table
+        from trackablate.reports.assemble import assemble
+        from trackablate.reports.pages.write import write_report
 
         chosen = chosen_formats(formats)
         result = assemble(self.study, self.profile, self.rows, self.digests, self.store, self.command, self.recomputed)
@@ -113,7 +113,7 @@ def chosen_formats(text: str) -> list[str]:
     return chosen
 
 
-def open_session(request: Request) -> Session:
+def open_session(request: StudyRequest) -> Session:
     """Resolve names, find and check the data, open the store: everything that can be refused is refused here, also a tracker
     that would be trained or validated on what one of the protocols tests it on."""
     study, profile = named_study(request.study), load_profile(request.profile)
@@ -214,7 +214,7 @@ def opened(name: str, given: Mapping[str, str], index: Path | None = None, *, fr
     return Data(list(sequences.names), sequences.digest(), sequences.coverage, root, lengths)
 
 
-def _opened(name: str, given: Mapping[str, str], index: Path | None, request: Request) -> Data:
+def _opened(name: str, given: Mapping[str, str], index: Path | None, request: StudyRequest) -> Data:
     """A protocol's data. Where nothing of them is here, a report, which needs no frames, says so, and a plan goes by the
     official list and says what is missing."""
     if not request.reads_only:
@@ -236,7 +236,7 @@ def _official(name: str, error: DataError) -> Data:
     return Data(list(extent.lengths), "not here", coverage, None, extent.lengths, tuple(error.problems))
 
 
-def _evaluated(name: str, given: Mapping[str, str], request: Request) -> Data | None:
+def _evaluated(name: str, given: Mapping[str, str], request: StudyRequest) -> Data | None:
     """What the store keeps of a protocol, for reports made where the data are not. None where it was evaluated never, or
     on more than one version of its data, or where the user says where the data lie."""
     if not request.must_exist or PROTOCOLS[name].data is None or PROTOCOLS[name].data in given:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.exits import exit_status
-from harness.cli.options import Json, StorePath
+from trackablate.harness.cli.exits import exit_status
+from trackablate.harness.cli.options import Json, StorePath
 
 
 def site(
@@ -22,7 +22,7 @@ def site(
 ) -> None:
     """A page for every study in the store, and an index of all. Example: python -m harness site --out site"""
     with exit_status():
-        from harness.cli.terminal import say_document, say_json
+        from trackablate.harness.cli.terminal import say_document, say_json
 
         pages = [str(page) for page in _pages(store, out, study or [], profile or [])]
         found = {"index": pages[0], "pages": pages[1:]}
@@ -30,11 +30,11 @@ def site(
 
 
 def _pages(store: Path, out: Path, studies: list[str], profiles: list[str]) -> list[Path]:
-    from ablations.catalogue import STUDIES, named_study
-    from harness.errors import BadInput
-    from harness.profiles import load_profile, profile_names
-    from harness.store import Store
-    from reports.site import write_site
+    from trackablate.ablations.catalogue import STUDIES, named_study
+    from trackablate.harness.errors import BadInput
+    from trackablate.harness.profiles import load_profile, profile_names
+    from trackablate.harness.store import Store
+    from trackablate.reports.pages.site import write_site
 
     wanted = [named_study(name) for name in studies or STUDIES]
     sizes = [load_profile(name) for name in profiles or profile_names()]

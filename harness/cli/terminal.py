@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from harness.cli.listing import Listing
-    from harness.doctor import Check
-    from reports.results import StudyResult
-    from reports.table import Table
+    from trackablate.harness.cli.doctor import Check
+    from trackablate.harness.cli.listing import Listing
+    from trackablate.reports.results import StudyResult
+    from trackablate.reports.table import Table
 
 LONG = 40
 """Characters from which the items of a list get a line each."""
@@ -59,9 +59,9 @@ def say_boxes(boxes: list[list[float]]) -> None:
 
 def say_table(result: "StudyResult", written: list[Path], *, as_json: bool) -> None:
     """The study's table, and where the report lies."""
-    from reports.export import results_json
-    from reports.pivot import pivot
-    from reports.text import TerminalTable
+    from trackablate.reports.formats.export import results_json
+    from trackablate.reports.formats.text import TerminalTable
+    from trackablate.reports.tables.pivot import pivot
 
     table = pivot(result)
     if as_json:
@@ -74,7 +74,7 @@ def say_table(result: "StudyResult", written: list[Path], *, as_json: bool) -> N
 
 def say_tables(tables: "list[Table]") -> None:
     """Tables, one under the other."""
-    from reports.text import TerminalTable
+    from trackablate.reports.formats.text import TerminalTable
 
     for table in tables:
         Console().print(TerminalTable(table))

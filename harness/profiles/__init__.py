@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from datasets.registry import UnknownName, unknown
-from harness.errors import BadInput
-from harness.spec import Profile
+from trackablate.datasets.registry import UnknownName, unknown
+from trackablate.harness.errors import BadInput
+from trackablate.harness.spec import Profile
 
 FOLDER = Path(__file__).parent
 

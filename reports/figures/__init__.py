@@ -2,16 +2,16 @@
 
 from dataclasses import replace
 
-from reports.figures.attributes import differences, radar
-from reports.figures.cost import against_cost
-from reports.figures.curves import curves
-from reports.figures.drawing import STYLE, Picture, looks_of, paper_pdf, picture
-from reports.figures.epochs import against_epochs
-from reports.figures.pairs import pairs
-from reports.figures.training import training
-from reports.paper_style import PAPER_STYLE
-from reports.results import StudyResult
-from reports.table import Table
+from trackablate.reports.figures.attributes import differences, radar
+from trackablate.reports.figures.cost import against_cost
+from trackablate.reports.figures.curves import curves
+from trackablate.reports.figures.drawing import STYLE, Picture, looks_of, paper_pdf, picture
+from trackablate.reports.figures.epochs import against_epochs
+from trackablate.reports.figures.pairs import pairs
+from trackablate.reports.figures.paper_style import PAPER_STYLE
+from trackablate.reports.figures.training import training
+from trackablate.reports.results import StudyResult
+from trackablate.reports.table import Table
 
 DRAWN = (
     *(curves("success"), curves("precision"), curves("norm_precision")),

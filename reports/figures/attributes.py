@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reports.attributes import attribute_tables
-from reports.figures.drawing import Drawing, Look, canvas, legend, panels, short
-from reports.figures.values import Readings
-from reports.results import StudyResult
-from reports.table import Table
+from trackablate.reports.figures.drawing import Drawing, Look, canvas, legend, panels, short
+from trackablate.reports.figures.values import Readings
+from trackablate.reports.results import StudyResult
+from trackablate.reports.table import Table
+from trackablate.reports.tables.attributes import attribute_tables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

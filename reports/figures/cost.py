@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.metrics import METRICS, Metric
-from reports.accuracy import metric_key
-from reports.block import si
-from reports.costs import Cost, cost_of
-from reports.effects import primary_metric
-from reports.figures.drawing import GREY, Drawing, Look, legend, listed, panels
-from reports.figures.values import Readings
-from reports.results import StudyResult
-from reports.table import Cell, Table
+from trackablate.harness.scoring.metrics import METRICS, Metric
+from trackablate.reports.figures.drawing import GREY, Drawing, Look, legend, listed, panels
+from trackablate.reports.figures.values import Readings
+from trackablate.reports.results import StudyResult
+from trackablate.reports.table import Cell, Table
+from trackablate.reports.tables.accuracy import metric_key
+from trackablate.reports.tables.block import si
+from trackablate.reports.tables.costs import Cost, cost_of
+from trackablate.reports.tables.effects import primary_metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

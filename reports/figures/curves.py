@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.dialects import Curve
-from harness.metrics import DIALECTS, METRICS, Dialect, Metric, curve, values
-from reports.effects import complete
-from reports.figures.drawing import Drawing, Look, legend, listed, panels
-from reports.figures.values import Readings
-from reports.results import ProtocolFacts, ProtocolResult, StudyResult
-from reports.statistics import Floats, curve_band
-from reports.table import Table
+from trackablate.harness.scoring.dialects import Curve
+from trackablate.harness.scoring.metrics import DIALECTS, METRICS, Dialect, Metric, curve, values
+from trackablate.reports.figures.drawing import Drawing, Look, legend, listed, panels
+from trackablate.reports.figures.values import Readings
+from trackablate.reports.results import ProtocolFacts, ProtocolResult, StudyResult
+from trackablate.reports.statistics.bootstrap import Floats, curve_band
+from trackablate.reports.table import Table
+from trackablate.reports.tables.effects import complete
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

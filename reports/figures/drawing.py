@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from reports.figures.values import Readings, ValueTable
-from reports.paper_style import COLUMN_WIDTH, TEXT_WIDTH
+from trackablate.reports.figures.paper_style import COLUMN_WIDTH, TEXT_WIDTH
+from trackablate.reports.figures.values import Readings, ValueTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from reports.results import StudyResult
+    from trackablate.reports.results import StudyResult
 
 PALETTE = ("#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#CA9161", "#56B4E9", "#FBAFE4", "#ECE133")
 """seaborn's "colorblind" palette without its grey, which is the floors'."""

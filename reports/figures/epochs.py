@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.metrics import METRICS
-from reports.costs import cost_of
-from reports.discrepancies import Printed, printed
-from reports.figures.cost import scores_of
-from reports.figures.drawing import Drawing, Look, distinct_looks, listed, panels, short
-from reports.figures.values import Readings
-from reports.results import RowResult, StudyResult
-from reports.table import Table
+from trackablate.harness.scoring.metrics import METRICS
+from trackablate.reports.figures.cost import scores_of
+from trackablate.reports.figures.drawing import Drawing, Look, distinct_looks, listed, panels, short
+from trackablate.reports.figures.values import Readings
+from trackablate.reports.results import RowResult, StudyResult
+from trackablate.reports.table import Table
+from trackablate.reports.tables.costs import cost_of
+from trackablate.reports.tables.discrepancies import Printed, printed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.metrics import METRICS, Metric
-from reports.effects import complete, primary_metric, samples
-from reports.figures.drawing import Drawing, Look, panels, short
-from reports.figures.values import Readings
-from reports.results import ProtocolFacts, ProtocolResult, RowResult, StudyResult
-from reports.statistics import Floats
-from reports.table import Table
+from trackablate.harness.scoring.metrics import METRICS, Metric
+from trackablate.reports.figures.drawing import Drawing, Look, panels, short
+from trackablate.reports.figures.values import Readings
+from trackablate.reports.results import ProtocolFacts, ProtocolResult, RowResult, StudyResult
+from trackablate.reports.statistics.bootstrap import Floats
+from trackablate.reports.table import Table
+from trackablate.reports.tables.effects import complete, primary_metric, samples
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

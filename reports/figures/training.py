@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.record import CurvePoint, TrainingRecord
-from reports.figures.drawing import Drawing, Look, legend, listed, panels
-from reports.figures.values import Readings
-from reports.results import StudyResult
-from reports.table import Table
+from trackablate.harness.record import CurvePoint, TrainingRecord
+from trackablate.reports.figures.drawing import Drawing, Look, legend, listed, panels
+from trackablate.reports.figures.values import Readings
+from trackablate.reports.results import StudyResult
+from trackablate.reports.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,10 +21,10 @@ import timm
 import torch
 from torch import Tensor
 
-from trackers.adaptation import merge
-from trackers.model import OneStreamTracker, build
-from trackers.spec import TrackerSpec, replace
-from trackers.variants import VARIANTS
+from trackablate.trackers.adaptation.adapt import merge
+from trackablate.trackers.model import OneStreamTracker, build
+from trackablate.trackers.spec import TrackerSpec, replace
+from trackablate.trackers.variants import VARIANTS
 
 WARM_UP = 3
 MIB = 2**20

@@ -21,13 +21,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.aligned_cropping import view_around
-from datasets.boxes import clip
-from trackers.decoding import POST_PROCESSING, best_boxes
-from trackers.inference import NetworkTracker, Target
-from trackers.model import IMAGE_MEAN, IMAGE_STD, Normalise
-from trackers.spec import CropInput, TrackerSpec
-from trackers.tokens import Prediction
+from trackablate.datasets.boxes import clip
+from trackablate.datasets.pairs.aligned_cropping import view_around
+from trackablate.trackers.decoding import POST_PROCESSING, best_boxes
+from trackablate.trackers.inference import NetworkTracker, Target
+from trackablate.trackers.model import IMAGE_MEAN, IMAGE_STD, Normalise
+from trackablate.trackers.spec import CropInput, TrackerSpec
+from trackablate.trackers.tokens import Prediction
 
 LIMIT_MS = 1.5
 ROUNDS, FRAMES = 15, 24

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from datasets.trackingnet import TRAIN, train_clips
+from trackablate.datasets.benchmarks.trackingnet import TRAIN, train_clips
 
 FRAMES = (465, 480, 450)
 """Lengths of the real folders; TrackingNet has 14,205,677 frames in 30,132 training sequences, 471 on average."""

@@ -21,11 +21,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from datasets.lasot import TEST
-from datasets.protocols import PROTOCOLS
-from harness.results_io import open_results
-from harness.score_reading import Request
-from harness.scoring import Scored, score
+from trackablate.datasets.benchmarks.lasot import TEST
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.harness.scoring.raw_reading import ScoreRequest
+from trackablate.harness.scoring.raw_scoring import Scored, score
+from trackablate.harness.scoring.result_files import open_results
 
 FRAMES, SHORTEST = 685_360, 1_000
 """Annotated frames of LaSOT's test set, and about its shortest sequence."""
@@ -65,7 +65,7 @@ def ours(root: Path) -> Scored:
     """What the command does, from opening the folders on."""
     sequences = PROTOCOLS["lasot"].open(root / "annotations")
     results = tuple(open_results(name, root / name, sequences.names) for name in TRACKERS)
-    request = Request("lasot", root / "annotations", results, ("ostrack",), "benchmark", store=root / "store")
+    request = ScoreRequest("lasot", root / "annotations", results, ("ostrack",), "benchmark", store=root / "store")
     return score(request, sequences)
 
 

@@ -16,13 +16,20 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 
-from datasets.sequence import Sequence
-from datasets.synthetic import make_sequence
-from trackers.adaptation import merge
-from trackers.inference import Batch, NetworkTracker, Trajectory, schedule, track_one_by_one, track_together
-from trackers.model import OneStreamTracker, build
-from trackers.spec import CropInput, TrackerSpec, replace
-from trackers.variants import VARIANTS
+from trackablate.datasets.sequence import Sequence
+from trackablate.datasets.synthetic.videos import make_sequence
+from trackablate.trackers.adaptation.adapt import merge
+from trackablate.trackers.inference import (
+    NetworkTracker,
+    TrackingBatch,
+    Trajectory,
+    schedule,
+    track_one_by_one,
+    track_together,
+)
+from trackablate.trackers.model import OneStreamTracker, build
+from trackablate.trackers.spec import CropInput, TrackerSpec, replace
+from trackablate.trackers.variants import VARIANTS
 
 LENGTHS = (40, 12, 25, 8, 31, 17, 6, 22, 14, 36, 9, 19)
 """Frames per sequence: as unequal as a benchmark's, so that slots come free at different steps."""
@@ -53,11 +60,11 @@ def network(name: str, device: torch.device) -> NetworkTracker:
     return NetworkTracker(merged, device)
 
 
-def batch(clips: list[Sequence], slots: int) -> Batch:
+def batch(clips: list[Sequence], slots: int) -> TrackingBatch:
     """All clips, each with its own first frame as template."""
     everything = frozenset(range(len(clips)))
     lengths = [len(clip) for clip in clips]
-    return Batch(clips.__getitem__, lambda _, clip: (clip.frames[0], clip.boxes[0]), lengths, everything, slots)
+    return TrackingBatch(clips.__getitem__, lambda _, clip: (clip.frames[0], clip.boxes[0]), lengths, everything, slots)
 
 
 def timed(track: Callable[[], Iterable[Trajectory]], device: torch.device) -> tuple[float, dict[str, Trajectory]]:

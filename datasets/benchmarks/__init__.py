@@ -1,0 +1,1 @@
+"""The benchmarks, one file each: sequences, layouts, protocols and what is special about them."""

@@ -1,0 +1,211 @@
+"""COCO 2017 (Lin et al.: Microsoft COCO, ECCV 2014), for training only: every object is a video of one frame.
+
+    <root>/annotations/instances_train2017.json
+    <root>/images/train2017/000000000009.jpg     or <root>/train2017/
+
+Crowds (iscrowd 1) are no objects. Boxes are x, y, w, h in pixels, 0-based.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+
+from trackablate.datasets.atomic import write_with
+from trackablate.datasets.benchmark import DataSet, OnProgress, Opener
+from trackablate.datasets.boxes import valid
+from trackablate.datasets.errors import DataError, NothingThereError, raise_all
+from trackablate.datasets.reading.files import Files
+from trackablate.datasets.reading.frame_names import FrameNames, Run
+from trackablate.datasets.reading.frames import ImageFiles
+from trackablate.datasets.reading.opening import open_files
+from trackablate.datasets.sequence import Sequence
+
+REVISION = 1
+"""Raise when the same annotation gives other objects, or the index other fields."""
+SAMPLED = 200
+"""Objects whose images `check` looks at, unless it goes deep."""
+_RESTORE = "restore it from COCO 2017"
+
+
+class _Image(BaseModel):
+    id: int
+    file_name: Annotated[str, Field(pattern=r"^[\w-]+\.jpg$")]
+
+
+class _Object(BaseModel):
+    id: int
+    image_id: int
+    iscrowd: Annotated[int, Field(ge=0, le=1)]
+    bbox: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+
+
+class _Instances(BaseModel):
+    images: list[_Image]
+    annotations: list[_Object]
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """numbers: (N,) int64, COCO's. boxes: (N, 4) float64. images: (N,) text, the file of each."""
+
+    numbers: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+    images: NDArray[np.str_]
+
+
+def read_objects(content: bytes, file: Path) -> Objects:
+    """The objects of an instances_*.json, in its order, crowds left out. Raises DataError for anything else."""
+    try:
+        found = _Instances.model_validate_json(content)
+    except ValidationError as error:
+        raise_all([_problem(file, fault["loc"], fault["msg"]) for fault in error.errors(include_input=False)])
+        raise
+    files = {image.id: image.file_name for image in found.images}
+    objects = [one for one in found.annotations if not one.iscrowd]
+    if not objects:
+        raise DataError.at(file, "has no object", _RESTORE)
+    if len(files) < len(found.images) or len({one.id for one in objects}) < len(objects):
+        raise DataError.at(file, "has two images or two objects of one id", _RESTORE)
+    raise_all(
+        [_problem(file, ("id", one.id), "its image is not listed") for one in objects if one.image_id not in files]
+    )
+    return Objects(
+        numbers=np.array([one.id for one in objects], dtype=np.int64),
+        boxes=np.array([one.bbox for one in objects], dtype=np.float64),
+        images=np.array([files[one.image_id] for one in objects]),
+    )
+
+
+def _problem(file: Path, where: tuple[int | str, ...], what: str) -> str:
+    return str(DataError.at(file, f"{'.'.join(map(str, where)) or 'the file'}: {what}", _RESTORE))
+
+
+class CocoObjects:
+    """A part's objects as a sequence list: sequences of one frame, called like "train2017-1768".
+
+    The annotation (448 MB for training) is read once if a folder for an index is given, and again when it changes.
+    """
+
+    def __init__(self, part: str, root: Path, index: Path | None, progress: OnProgress) -> None:
+        self.part = part
+        self.files: Files = open_files(root)
+        self._annotation = f"annotations/instances_{part}.json"
+        if not self.files.is_file(self._annotation):
+            raise NothingThereError.at(self.files.place(self._annotation), "is missing", "get COCO 2017's annotations")
+        progress(0, 1)
+        self._objects = self._indexed(index / f"coco-{part}.npz") if index else self._parsed()
+        progress(1, 1)
+        folders = (f"images/{part}", part)
+        self._folder = next((folder for folder in folders if self.files.is_folder(folder)), folders[0])
+
+    def __len__(self) -> int:
+        return len(self._objects.numbers)
+
+    def __getitem__(self, number: int, /) -> Sequence:
+        at = range(len(self))[number]
+        boxes = self._objects.boxes[at : at + 1].copy()
+        return Sequence(self._name(at), self._image(at), boxes, valid(boxes))
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return (self[number] for number in range(len(self)))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The sequences' names, in order."""
+        return tuple(map(self._name, range(len(self))))
+
+    @property
+    def coverage(self) -> str:
+        """How many objects and images these are."""
+        return f"{len(self)} objects in {len(np.unique(self._objects.images))} images"
+
+    def digest(self) -> str:
+        """SHA-256 of the objects' numbers, boxes and files."""
+        content = sha256("\n".join(self._objects.images.tolist()).encode())
+        content.update(np.ascontiguousarray(self._objects.numbers, dtype="<i8").tobytes())
+        content.update(np.ascontiguousarray(self._objects.boxes, dtype="<f8").tobytes())
+        return content.hexdigest()
+
+    def stamp(self, index: int) -> str:
+        """Changes with the annotation file, which all sequences share."""
+        return f"{self.files.stamp(self._annotation)}:{self._objects.numbers[index]}"
+
+    def lengths(self) -> tuple[int, ...]:
+        """Every object is a sequence of one frame."""
+        return (1,) * len(self)
+
+    def check_annotations(self) -> None:
+        """Nothing is wrong with an annotation that was read."""
+
+    def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
+        """Raise DataError for images that are missing or damaged: some that lie all over the list, or all (deep)."""
+        _, firsts = np.unique(self._objects.images, return_index=True)
+        looked_at = np.sort(firsts)[:: 1 if deep else -(-len(firsts) // SAMPLED)].tolist()
+        problems = []
+        for done, at in enumerate(looked_at, start=1):
+            problems += self._image(at).problems()
+            if progress:
+                progress(done, len(looked_at))
+        raise_all(problems)
+
+    def notes(self) -> list[str]:
+        """Nothing odd is known of COCO's annotation."""
+        return []
+
+    def _name(self, at: int) -> str:
+        return f"{self.part}-{self._objects.numbers[at]}"
+
+    def _image(self, at: int) -> ImageFiles:
+        return ImageFiles(self.files, self._folder, FrameNames([Run(str(self._objects.images[at]), 0, 0, 1, "")]))
+
+    def _parsed(self) -> Objects:
+        return read_objects(self.files.read(self._annotation), self.files.place(self._annotation))
+
+    def _indexed(self, kept: Path) -> Objects:
+        """The objects as kept in an index, or parsed and then kept, if that is of another annotation or version."""
+        stamp = np.array([REVISION, *self.files.stamp(self._annotation)], dtype=np.int64)
+        found = _load(kept, stamp)
+        if found is None:
+            found = self._parsed()
+            _keep(kept, stamp, found)
+        return found
+
+
+def _load(kept: Path, stamp: NDArray[np.int64]) -> Objects | None:
+    try:
+        with np.load(kept, allow_pickle=False) as opened:
+            same = np.array_equal(opened["stamp"], stamp)
+            return Objects(opened["numbers"], opened["boxes"], opened["images"]) if same else None
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
+        return None
+
+
+def _keep(kept: Path, stamp: NDArray[np.int64], objects: Objects) -> None:
+    arrays = {"stamp": stamp, "numbers": objects.numbers, "boxes": objects.boxes, "images": objects.images}
+    try:
+        write_with(kept, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+    except OSError as error:
+        problem = f"the index cannot be written ({error.strerror})"
+        raise DataError.at(kept, problem, "make room, or it writable") from None
+
+
+def _open(part: str) -> Opener:
+    def opened(root: Path | None, index: Path | None = None, progress: OnProgress | None = None) -> CocoObjects:
+        if root is None:
+            raise ValueError("COCO needs the folder it lies in: datasets.roots.data_root finds it")
+        return CocoObjects(part, root, index, progress or (lambda done, total: None))
+
+    return opened
+
+
+TRAIN = _open("train2017")
+COCO = DataSet("coco", "COCO 2017", {"train2017": TRAIN, "val2017": _open("val2017")})

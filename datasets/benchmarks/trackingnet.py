@@ -1,0 +1,82 @@
+"""TrackingNet (Mueller et al., ECCV 2018): 511 test videos, 30,132 training videos in 12 chunks.
+
+    <root>/TEST/frames/<sequence>/0.jpg ...       numbered from 0, without padding
+    <root>/TEST/anno/<sequence>.txt               "x,y,w,h" of the first frame; all others are on the server
+    <root>/TRAIN_0/...                            the same, with a line for each frame
+
+A full annotation of the test videos is read too, for scoring. The data set has no flags: a target is visible wherever its
+box has an area.
+"""
+
+from functools import cache
+
+from trackablate.datasets.benchmark import DataSet, Protocol
+from trackablate.datasets.boxes import valid
+from trackablate.datasets.reading.layouts import Annotation, Clip, Places, box_rows
+from trackablate.datasets.reading.reader import Part
+from trackablate.datasets.reading.tables import names, rows
+
+
+def decode(content: bytes) -> Annotation:
+    """Boxes; not visible where one has no area."""
+    found = box_rows(content)
+    return Annotation(found.boxes, valid(found.boxes), found.bad)
+
+
+@cache
+def train_clips() -> tuple[Clip, ...]:
+    """The training videos, chunk by chunk."""
+    return tuple(Clip(row["name"], {"chunk": row["chunk"]}) for row in rows("trackingnet_train.csv"))
+
+
+TEST = Part(
+    name="trackingnet",
+    data="trackingnet",
+    title="TrackingNet's test set",
+    clips=lambda: tuple(Clip(name) for name in names("trackingnet_test.txt")),
+    places=(
+        Places(
+            title="TEST/frames/<sequence>/0.jpg, ... and TEST/anno/<sequence>.txt",
+            boxes="TEST/anno/{name}.txt",
+            frames=("TEST/frames/{name}",),
+            decode=decode,
+            first=0,
+        ),
+    ),
+    server=True,
+)
+TRAIN = Part(
+    name="trackingnet-train",
+    data="trackingnet",
+    title="TrackingNet's training set",
+    clips=train_clips,
+    places=(
+        Places(
+            title="TRAIN_0/frames/<sequence>/0.jpg, ... and TRAIN_0/anno/<sequence>.txt, to TRAIN_11",
+            boxes="{chunk}/anno/{name}.txt",
+            frames=("{chunk}/frames/{name}",),
+            decode=decode,
+            first=0,
+            where={"chunk": r"TRAIN_\d+"},
+        ),
+    ),
+    training=True,
+)
+
+TRACKINGNET = DataSet(
+    name="trackingnet",
+    title="TrackingNet",
+    parts={TEST.name: TEST, TRAIN.name: TRAIN},
+    protocols=(
+        Protocol(
+            name="trackingnet",
+            title="TrackingNet",
+            description="511 short videos; boxes but the first are on the evaluation server: `submit` makes its archive",
+            source="Mueller et al.: TrackingNet, ECCV 2018; metrics as in the devkit, which the server runs",
+            data="trackingnet",
+            metrics=(("auc", "trackingnet"), ("precision", "trackingnet"), ("norm_precision", "trackingnet")),
+            attributes=(),
+            open=TEST,
+        ),
+    ),
+)

@@ -1,0 +1,109 @@
+"""The crop geometries by name: around which box, in training with which jitter, and on which colour.
+
+`ostrack` is `datasets.pairs.cropping`, `lorat` is `datasets.pairs.aligned_cropping`; another one is another entry.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+
+from trackablate.datasets.boxes import Box, clip, xyxy_to_xywh
+from trackablate.datasets.pairs.aligned_cropping import AlignedView, Placement, aligned, placement_around, view_around
+from trackablate.datasets.pairs.cropping import BLACK, Colour, View, Window, window_around
+from trackablate.datasets.registry import Registry
+from trackablate.datasets.sequence import Image
+
+LEAST_SHOWN = 10.0
+"""LoRAT: sides in crop pixels that a jittered search crop must show of the target at least, at 224 px and above."""
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Of the search crop in training. scale: the deviation of the log of its size, per axis. centre: how far it moves,
+    in units of the target's mean side: up to centre / 2 each way in OSTrack's geometry, up to centre in LoRAT's."""
+
+    scale: float
+    centre: float
+
+
+@dataclass(frozen=True)
+class CropRequest:
+    """A crop to be cut: of `size` pixels, `factor` times as large as the box, from an image of extent (width, height)."""
+
+    factor: float
+    size: int
+    extent: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """around(box, request): the view of a box xywh; ValueError for a box that cannot be shown. jittered(box, request,
+    jitter, rng): one draw of a moved view, None where it shows too little of the target. outside(image): the colour that
+    stands for what is outside the image."""
+
+    around: Callable[[Box, CropRequest], View]
+    jittered: Callable[[Box, CropRequest, Jitter, Generator], View | None]
+    outside: Callable[[Image], Colour]
+
+
+def _square(box: Box, request: CropRequest) -> Window:
+    return window_around(box, request.factor)
+
+
+def _jittered_square(box: Box, request: CropRequest, jitter: Jitter, rng: Generator) -> Window | None:
+    """OSTrack, section 4.1: size x exp(scale x N(0, 1)), centre + U(-1/2, 1/2) x centre x sqrt(w h); still shows at least
+    half of the target."""
+    size = box[2:] * np.exp(rng.standard_normal(2) * jitter.scale)
+    reach = np.sqrt(size.prod()) * jitter.centre
+    centre = box[:2] + box[2:] / 2 + (rng.random(2) - 0.5) * reach
+    window = window_around(np.concatenate([centre - size / 2, size]), request.factor)
+    inside = clip(box - (window.left, window.top, 0, 0), window.side, window.side)
+    return window if inside[2:].prod() >= 0.5 * box[2:].prod() else None
+
+
+def _aligned(box: Box, request: CropRequest) -> AlignedView:
+    return view_around(box, request.factor, request.size, request.extent)
+
+
+def _jittered_aligned(box: Box, request: CropRequest, jitter: Jitter, rng: Generator) -> AlignedView | None:
+    """LoRAT, the published code: see `jittered_placement`; the target's part in the crop has sides of LEAST_SHOWN."""
+    placement = jittered_placement(box, request, jitter, rng)
+    view = aligned(placement, request.size, request.extent)
+    shown = _asked(placement, box, request.size)[2:]
+    least = min(LEAST_SHOWN, LEAST_SHOWN * request.size / 224)
+    return view if (shown >= least).all() else None
+
+
+def jittered_placement(box: Box, request: CropRequest, jitter: Jitter, rng: Generator) -> Placement:
+    """LoRAT: scale / exp(scale jitter x N(0, 1)) per axis, offset + U(-1, 1) x centre x the box's scaled mean side, about
+    the offset that centres the box at the jittered scale."""
+    plain = placement_around(box, request.factor, request.size)
+    scale = np.array(plain.scale) / np.exp(rng.standard_normal(2) * jitter.scale)
+    reach = float((box[2:] * scale).sum()) * 0.5 * jitter.centre
+    offset = request.size / 2 - (box[:2] + box[2:] / 2) * scale + rng.uniform(-1, 1, 2) * reach
+    return Placement((float(scale[0]), float(scale[1])), (float(offset[0]), float(offset[1])))
+
+
+def _asked(placement: Placement, box: Box, size: int) -> Box:
+    """The box where the placement puts it, cut to the crop, xywh in crop pixels."""
+    corners = np.concatenate([box[:2], box[:2] + box[2:]]) * np.tile(placement.scale, 2) + np.tile(placement.offset, 2)
+    return clip(xyxy_to_xywh(corners), size, size)
+
+
+def mean_colour(image: Image) -> Colour:
+    """The image's mean per channel (LoRAT's colour outside)."""
+    red, green, blue, _ = cv2.mean(image)
+    return red, green, blue
+
+
+def black(image: Image) -> Colour:
+    """Black (OSTrack's colour outside)."""
+    return BLACK
+
+
+GEOMETRIES: Registry[Geometry] = Registry("crop geometry")
+GEOMETRIES.add("ostrack", Geometry(_square, _jittered_square, black))
+GEOMETRIES.add("lorat", Geometry(_aligned, _jittered_aligned, mean_colour))

@@ -1,0 +1,137 @@
+"""Image files as frames: decoded one by one when asked for, and checked together without decoding."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import NoReturn
+
+import cv2
+import numpy as np
+
+from trackablate.datasets.errors import DataError, raise_all, shown
+from trackablate.datasets.reading.files import Files
+from trackablate.datasets.reading.frame_names import FrameNames
+from trackablate.datasets.sequence import Image
+
+_JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_TAIL = 64
+_AGAIN = "copy it again from the source of the data set"
+
+
+class ImageFiles:
+    """Frames from image files (JPEG or PNG, told by content) of one folder, in the order given, decoded at each access.
+
+    Access raises DataError for a file that is missing, truncated, undecodable or outside the root of `files`: OpenCV
+    alone would show a truncated JPEG with grey in its place.
+    """
+
+    def __init__(self, files: Files, folder: str, names: FrameNames) -> None:
+        self.files = files
+        self.folder = folder
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int, /) -> Image:
+        try:
+            file = self.file(index)
+        except IndexError:
+            raise IndexError(f"frame {index} of {len(self)}") from None
+        return _decode(self.files, file)
+
+    def file(self, index: int) -> str:
+        """A frame's file, relative to the root of `files`."""
+        name = self.names[index]
+        return f"{self.folder}/{name}" if self.folder else name
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels of the first frame, as decoded (a JPEG's header may ask for a rotation)."""
+        height, width = self[0].shape[:2]
+        return width, height
+
+    def problems(self, indices: Iterable[int] | None = None) -> list[str]:
+        """One message for each file that is missing, no file, empty, of another format, truncated or outside the root.
+
+        Reads the first and last bytes of each; the whole of those only that do not end as they should. indices: of the
+        frames to look at, all by default.
+        """
+        found: list[str] = []
+        for index in range(len(self)) if indices is None else indices:
+            try:
+                _check_ends(self.files, self.file(index))
+            except DataError as error:
+                found.extend(error.problems)
+        return found
+
+    def check(self) -> None:
+        """Raise one DataError that lists all problems; decodes nothing."""
+        raise_all(self.problems())
+
+
+class NoFrames:
+    """Frames of annotation that lies there without its images: as many as it has rows, and DataError for each."""
+
+    def __init__(self, files: Files, folders: Iterable[str], length: int) -> None:
+        self._where = " or ".join(shown(files.place(folder)) for folder in folders) or shown(files.root)
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int, /) -> Image:
+        self.refuse()
+
+    def refuse(self) -> NoReturn:
+        """Raise the DataError of any access."""
+        raise DataError(f"annotations only: no frames under {self._where}; add the images to track them")
+
+
+def _decode(files: Files, file: str) -> Image:
+    content = files.read(file)
+    _check_content(files, file, content)
+    try:
+        # Decoded from memory, because OpenCV opens no archive, and no path that its file functions cannot spell.
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise DataError.at(files.place(file), "cannot be decoded as an image", _AGAIN)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _check_ends(files: Files, file: str) -> None:
+    """Check a file by its first and last bytes, and by all of them only where those leave a doubt."""
+    head, tail = files.ends(file, _TAIL)
+    if not ((head.startswith(_JPEG) and _JPEG_END in tail) or (head.startswith(_PNG) and _PNG_END in tail)):
+        _check_content(files, file, files.read(file))
+
+
+def _check_content(files: Files, file: str, content: bytes) -> None:
+    if fault := _fault_of(content):
+        raise DataError.at(files.place(file), fault, _AGAIN)
+
+
+def _fault_of(content: bytes) -> str | None:
+    """What is wrong with an image file's bytes, short of decoding them."""
+    if not content:
+        return "is empty"
+    if content.startswith(_JPEG):
+        return None if _jpeg_ends(content) else "is truncated (a JPEG without its end marker)"
+    if content.startswith(_PNG):
+        return None if _PNG_END in content else "is truncated (a PNG without its end chunk)"
+    return "is neither JPEG nor PNG"
+
+
+def _jpeg_ends(content: bytes) -> bool:
+    """Whether an end marker follows the first scan. A thumbnail in the header has its own, which does not count; what
+    follows the end (padding, camera data) does not matter."""
+    at = content.find(b"\xff", 2)
+    while 0 <= at < len(content) - 3:
+        marker = content[at + 1]
+        if marker == 0xDA:
+            return content.find(_JPEG_END, at) >= 0
+        is_fill = marker in (0x00, 0xFF)
+        at = content.find(b"\xff", at + 1 if is_fill else at + 2 + int.from_bytes(content[at + 2 : at + 4]))
+    return False

@@ -1,0 +1,130 @@
+"""Numbers from text: annotation and result files, one row per frame. Fast where a file is as it should be, exact about
+what is wrong where it is not.
+
+Values are the nearest doubles of what is written. A file separates its numbers by commas, by tabs or by spaces (blanks
+beside a comma do not matter), and keeps to one of them: a change of separator is where two files were glued together.
+"""
+
+import re
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import from_json
+
+from trackablate.datasets.errors import shown
+
+_SEPARATOR = re.compile(r"[ \t]*,[ \t]*|[ \t]+")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NAN = re.compile(r"[+-]?nan", re.ASCII | re.IGNORECASE)
+_PLAIN = bytes(range(ord("0"), ord("9") + 1)) + b".-,\t\n\r eE+"
+_LONGEST_SHOWN = 60
+_MIXED = "more than one thing"
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line (1-based) that is no row: what is wrong with it, and the line itself, shortened and fit for a terminal."""
+
+    line: int
+    problem: str
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """values: (N, columns) float64, a row for each line up to the last that is not blank; rows named in `bad` are NaN.
+    Also NaN are rows that say so ("NaN,NaN,NaN,NaN"): those are not bad."""
+
+    values: NDArray[np.float64]
+    bad: tuple[BadLine, ...] = ()
+
+
+def parse_rows(content: bytes, columns: int) -> Rows:
+    """The rows of a text file; an empty file has none."""
+    text = content.removeprefix(BOM_UTF8).rstrip()
+    if not text:
+        return Rows(np.empty((0, columns)))
+    fast = _fast(text, columns)
+    return Rows(fast) if fast is not None else _line_by_line(text, columns)
+
+
+def _fast(text: bytes, columns: int) -> NDArray[np.float64] | None:
+    """All rows at once as one JSON array, or None for a file that is not that plain."""
+    if columns == 1 and (flags := _digits(text)) is not None:
+        return flags
+    if text.translate(None, _PLAIN):
+        return None
+    if b"\t" in text and (b"," in text or b" " in text):
+        return None
+    plain = text.replace(b"\r\n", b"\n").replace(b"\t", b",")
+    if b"\r" in plain:  # a line end to Python, a blank to JSON
+        return None
+    if b" " in plain and b"," in plain:
+        plain = plain.replace(b", ", b",")
+    elif b" " in plain:
+        plain = plain.replace(b" ", b",")
+    codes = np.frombuffer(plain, np.uint8)
+    separators = np.flatnonzero((codes == ord(",")) | (codes == ord("\n")))
+    ends = np.flatnonzero(codes[separators] == ord("\n"))
+    lines = len(ends) + 1
+    if len(separators) + 1 != lines * columns or (ends != np.arange(1, lines) * columns - 1).any():
+        return None
+    try:
+        numbers = from_json(b"[" + plain.replace(b"\n", b",") + b"]", allow_inf_nan=False)
+    except ValueError:
+        return None
+    try:
+        values = np.fromiter(numbers, np.float64, len(numbers))
+    except OverflowError:
+        return None
+    return values.reshape(-1, columns) if np.isfinite(values.sum()) else None
+
+
+def _digits(text: bytes) -> NDArray[np.float64] | None:
+    """One digit in each line, as flags are written; None for anything else."""
+    codes = np.frombuffer(text, np.uint8)
+    digits = codes[::2] - np.uint8(ord("0"))  # what is below "0" wraps round to beyond 9
+    if len(codes) % 2 == 0 or (codes[1::2] != ord("\n")).any() or (digits > 9).any():
+        return None
+    return digits.astype(np.float64)[:, None]
+
+
+def _line_by_line(text: bytes, columns: int) -> Rows:
+    # What is not ASCII becomes a mark that is no number.
+    lines = text.decode("ascii", errors="replace").splitlines()
+    values = np.full((len(lines), columns), np.nan)
+    bad = []
+    usual = _separator(lines[0])
+    wide = "UTF-16 text, save it as UTF-8; " if text.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else ""
+    for index, line in enumerate(lines):
+        try:
+            values[index] = parse_row(line, columns)
+            if columns > 1 and (_separator(line) != usual or usual == _MIXED):
+                values[index] = np.nan
+                raise ValueError(f"numbers separated by {_separator(line)}, those of the first line by {usual}")
+        except ValueError as error:
+            bad.append(BadLine(index + 1, f"{wide}{error}", shown(line.strip())[:_LONGEST_SHOWN]))
+    return Rows(values, tuple(bad))
+
+
+def _separator(line: str) -> str:
+    """The name of what separates the numbers of a line."""
+    found = _SEPARATOR.findall(line.strip())
+    kinds = {"commas" if "," in s else "tabs" if "\t" in s else "spaces" for s in found}
+    return kinds.pop() if len(kinds) == 1 else _MIXED
+
+
+def parse_row(line: str, columns: int) -> list[float]:
+    """The numbers of one line. Raises ValueError for another number of them, and for what is none; a row wholly of NaN
+    is a row, infinity and a lone NaN are not."""
+    fields = _SEPARATOR.split(line.strip())
+    if len(fields) != columns:
+        raise ValueError(f"{columns} numbers wanted, this line has {len(fields) if line.strip() else 0}")
+    if all(_NAN.fullmatch(field) for field in fields):
+        return [np.nan] * columns
+    values = [float(field) if _NUMBER.fullmatch(field) else np.nan for field in fields]
+    if not np.isfinite(values).all():
+        raise ValueError(f"{columns} finite numbers wanted")
+    return values

@@ -1,0 +1,77 @@
+"""What this machine can run: one check per thing, each with its remedy."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from trackablate.trackers.encoder.pretrained import FILES
+
+NEEDED = ("torch", "timm", "peft", "accelerate", "numpy", "cv2", "safetensors", "pydantic", "matplotlib", "jinja2")
+PROBE = (
+    "import torch; print(torch.__version__, torch.cuda.get_device_name(0) if torch.cuda.is_available() else 'no GPU')"
+)
+
+
+class Check(BaseModel):
+    """One finding. remedy is "" where there is nothing to do."""
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+
+
+def examine(store: Path) -> list[Check]:
+    """All checks; the device is asked in a process of its own, so that this one stays without torch."""
+    return [_python(), *map(_package, NEEDED), _device(), *map(_weights, FILES), _disk(store), _latex()]
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Check(name="Python", ok=sys.version_info >= (3, 11), found=version, remedy="")
+
+
+def _package(name: str) -> Check:
+    if importlib.util.find_spec(name) is None:
+        return Check(name=name, ok=False, found="missing", remedy="python -m pip install -e . in the project's folder")
+    distribution = {"cv2": "opencv-python-headless"}.get(name, name)
+    try:
+        return Check(name=name, ok=True, found=metadata.version(distribution))
+    except metadata.PackageNotFoundError:
+        return Check(name=name, ok=True, found="importable, of unknown version")
+
+
+def _device() -> Check:
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=120)
+    cores = f"{os.cpu_count()} CPU cores"
+    if done.returncode != 0:
+        return Check(name="device", ok=False, found=done.stderr.strip()[-200:], remedy="install torch again")
+    return Check(name="device", ok=True, found=f"torch {done.stdout.strip()}, {cores}")
+
+
+def _weights(backbone: str) -> Check:
+    file = FILES[backbone]
+    if file.exists():
+        return Check(name=f"weights of {backbone}", ok=True, found=f"{file.stat().st_size / 1e6:.1f} MB")
+    return Check(name=f"weights of {backbone}", ok=False, found="missing", remedy="python -m harness pretrain mini")
+
+
+def _disk(store: Path) -> Check:
+    place = next(p for p in [store.resolve(), *store.resolve().parents] if p.exists())
+    free = shutil.disk_usage(place).free / 1e9
+    return Check(
+        name="disk", ok=free > 1, found=f"{free:.1f} GB free", remedy="" if free > 1 else "name another --store"
+    )
+
+
+def _latex() -> Check:
+    found = shutil.which("pdflatex")
+    return Check(
+        name="LaTeX", ok=True, found="pdflatex" if found else "none: table.tex is written, and cannot be compiled here"
+    )

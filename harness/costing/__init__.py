@@ -1,0 +1,1 @@
+"""What training and tracking cost: time, energy, memory, parameters and multiply-accumulates."""

@@ -1,0 +1,69 @@
+"""Which device work runs on, and how to wait for it."""
+
+from collections.abc import Callable
+
+import torch
+
+from trackablate.harness.costing.clock import peak_rss_bytes
+from trackablate.harness.costing.energy import Meter, gpu_meter, processor_meter
+from trackablate.harness.costing.hardware import processor_label
+from trackablate.harness.errors import BadInput
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is the first GPU, else the CPU. Raises BadInput for a device that this machine does not have."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("of another kind")
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"--device {name} is not usable here ({reason}): use auto, cpu or cuda") from error
+    return device
+
+
+def usable_gpus(device: torch.device) -> tuple[str, ...]:
+    """The GPUs that a study's runs can be spread over: the one that was named, or all of them; none for a CPU."""
+    if device.type != "cuda":
+        return ()
+    if ":" in str(device):
+        return (str(device),)
+    return tuple(f"cuda:{i}" for i in range(torch.cuda.device_count()))
+
+
+def synchroniser(device: torch.device) -> Callable[[], None]:
+    """A function that returns once the device has done all its work."""
+    if device.type == "cuda":
+        return lambda: torch.cuda.synchronize(device)
+    return lambda: None
+
+
+def energy_meter(device: torch.device) -> Meter | None:
+    """The device's own counter of joules, None where it has none that may be read."""
+    if device.type != "cuda":
+        return processor_meter()
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return gpu_meter(f"GPU-{uuid}") if uuid else None
+
+
+def device_name(device: torch.device) -> str:
+    """What to print for it: the GPU's or the processor's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return processor_label()
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most that this process has held so far: allocated on a GPU, resident on a CPU."""
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else peak_rss_bytes()
+
+
+def driver_version(device: torch.device) -> str | None:
+    """The CUDA version that torch was built for, with the GPU's compute capability; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"CUDA {torch.version.cuda}, compute capability {major}.{minor}"

@@ -1,0 +1,1 @@
+"""Results on their way out and back: result files, submissions, server scores, data frames."""

@@ -1,0 +1,1 @@
+"""Estimates what a study will take before it runs: time, device hours, memory and disk."""

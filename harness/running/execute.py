@@ -1,0 +1,171 @@
+"""What a worker does with a task: the path from a run specification to its record in the store."""
+
+import hashlib
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as save_safetensors
+
+from trackablate.datasets.atomic import write_bytes
+from trackablate.datasets.errors import DataError
+from trackablate.datasets.pairs.training_sets import TRAINING_SETS
+from trackablate.datasets.protocols import PROTOCOLS, SequenceList
+from trackablate.datasets.synthetic.videos import make_sequence
+from trackablate.harness.costing.clock import PhaseClock
+from trackablate.harness.costing.devices import (
+    device_name,
+    driver_version,
+    peak_memory_bytes,
+    resolve_device,
+    usable_gpus,
+)
+from trackablate.harness.costing.macs import count_macs, paper_scale
+from trackablate.harness.errors import BadInput, RunFailed
+from trackablate.harness.protocol_store import keep_protocol
+from trackablate.harness.provenance import provenance
+from trackablate.harness.record import Failure, Provenance, Spent, TrainingRecord
+from trackablate.harness.running.tasks import Device, PrepareTask, RunTask, SpeedTask, WorkerSettings
+from trackablate.harness.spec import Evaluation, RunSpec, VideoData
+from trackablate.harness.store import PhaseProgress, RunFolder, Store
+from trackablate.harness.tracking.evaluation import evaluate
+from trackablate.harness.tracking.speed import FRAMES, measure_speed
+from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
+from trackablate.harness.training.loop import Fit, fit, trained_state
+from trackablate.trackers.adaptation.adapt import merge
+from trackablate.trackers.model import OneStreamTracker, build
+from trackablate.trackers.spec import FloorSpec, TrackerSpec
+
+
+def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
+    """Train and evaluate what is missing, alone on the run; what that took. Raises RunFailed, the reason kept in the store;
+    bad input passes through."""
+    clock = PhaseClock({}, lambda: None, on_cpu=resolve_device(settings.device).type != "cuda")
+    with clock.phase("task"):
+        _execute(task, settings)
+    spent = clock.booked["task"]
+    peak = peak_memory_bytes(resolve_device(settings.device))
+    return Spent(wall_seconds=spent.wall_seconds, device_seconds=spent.device_seconds, peak_memory_bytes=peak)
+
+
+def _execute(task: RunTask, settings: WorkerSettings) -> None:
+    folder = Store(Path(settings.store)).run(task.run)
+    device = resolve_device(settings.device)
+    with folder.lock():
+        folder.clean()
+        folder.claim()
+        try:
+            if not isinstance(task.run.tracker, FloorSpec) and folder.training() is None:
+                _train(folder, task.roots, device, settings)
+            for evaluation in task.evaluations:
+                _evaluate(folder, evaluation, _open(evaluation, task.roots, Path(settings.store)), device)
+        except (BadInput, DataError):
+            raise
+        except Exception as error:
+            summary = f"{type(error).__name__}: {error}"
+            folder.set_failure(
+                Failure(summary=summary, traceback=traceback.format_exc(), where=_where(device, settings))
+            )
+            raise RunFailed(f"{task.run.name} failed: {summary}") from error
+        folder.set_failure(None)
+
+
+def prepare(task: PrepareTask, settings: WorkerSettings) -> Device:
+    """Check the device, count sizes, and keep what reports show of the protocols."""
+    device = resolve_device(settings.device)
+    store = Store(Path(settings.store))
+    for spec in task.sizes:
+        known = store.paper_scale(spec)
+        if known is None or (task.activations and known.activation_bytes is None):
+            store.set_paper_scale(spec, paper_scale(spec, activations=task.activations))
+    for evaluation in task.protocols:
+        keep_protocol(
+            store.protocol(evaluation), PROTOCOLS[evaluation.protocol], _open(evaluation, task.roots, store.root)
+        )
+    return Device(name=device_name(device), gpus=usable_gpus(device))
+
+
+def measure(task: SpeedTask, settings: WorkerSettings) -> None:
+    """Measure tracking speed on a synthetic video."""
+    store = Store(Path(settings.store))
+    video = make_sequence("source", 0, length=FRAMES + 1, split="val")
+    timed = [(store.run(one.run), one.test_layers) for one in task.timed]
+    measure_speed(timed, video, resolve_device(settings.device))
+
+
+def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, settings: WorkerSettings) -> None:
+    run = folder.run
+    assert isinstance(run.tracker, TrackerSpec)
+    assert run.recipe is not None
+    assert run.data is not None
+    where = _where(device, settings)
+    torch.manual_seed(run.seed)
+    model = build(run.tracker)
+    sets = _training_sets(run, roots, Path(settings.store))
+    geometry = pair_geometry(run.tracker.crop, run.recipe, model.encoder.template_side)
+    curve, cost = fit(
+        Fit(
+            model=model,
+            recipe=run.recipe,
+            training=training_pairs(run.data, geometry, run.seed, sets),
+            validation=validation_pairs(run.data, geometry, sets),
+            seed=run.seed,
+            checkpoint=folder.checkpoint,
+            device=device,
+            report=_reporter(folder, "train", run.recipe.steps),
+            divisor=model.loss_divisor,
+        )
+    )
+    cost.trainable_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    cost.params = sum(p.numel() for p in model.parameters())
+    content = save_safetensors(trained_state(model))
+    merged = merge(model)
+    assert isinstance(merged, OneStreamTracker)
+    cost.macs = count_macs(merged).all
+    write_bytes(folder.weights, content)
+    digest = hashlib.sha256(content).hexdigest()
+    folder.finish_training(TrainingRecord(curve=curve, cost=cost, weights_digest=digest, where=where))
+
+
+def _evaluate(folder: RunFolder, evaluation: Evaluation, sequences: SequenceList, device: torch.device) -> None:
+    report = _reporter(folder, f"track {evaluation.protocol}", len(sequences))
+    evaluate(folder, evaluation, sequences, device, report)
+
+
+def _reporter(folder: RunFolder, phase: str, total: int) -> Callable[[int], None]:
+    """Says how far a phase is, at most twice a second: a file per step would cost more than a fast step."""
+    said = 0.0
+
+    def report(done: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if done in (0, total) or now - said >= 0.5:
+            said = now
+            folder.set_progress(PhaseProgress(phase=phase, done=done, total=total))
+
+    return report
+
+
+def _training_sets(run: RunSpec, roots: dict[str, str], store: Path) -> dict[str, SequenceList]:
+    known = [TRAINING_SETS[name] for name in run.data.all_sets] if isinstance(run.data, VideoData) else []
+    return {kind.name: kind.open(Path(roots[kind.data]), store / "index") for kind in known}
+
+
+def _open(evaluation: Evaluation, roots: dict[str, str], store: Path) -> SequenceList:
+    protocol = PROTOCOLS[evaluation.protocol]
+    sequences = protocol.open(Path(roots[protocol.data]) if protocol.data else None, store / "index")
+    if sequences.digest() != evaluation.data:
+        raise BadInput(f"the data of protocol {protocol.name!r} changed while the study ran: start it again")
+    return sequences
+
+
+def _where(device: torch.device, settings: WorkerSettings) -> Provenance:
+    return provenance(
+        device=device_name(device),
+        driver=driver_version(device),
+        threads=settings.threads,
+        workers=settings.workers,
+        command=settings.command,
+    )

@@ -1,0 +1,203 @@
+"""Scores of sequences, read off their tallies by the rules of a dialect. Everything here is a share in 0..1; tables and
+JSON multiply by 100. A score is a ratio of sums over sequences, so an interval is a resampling of rows.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trackablate.harness.scoring.dialects import DIALECTS, Curve, Dialect, Reading
+from trackablate.harness.scoring.threshold_counts import GRID, TREATMENTS, Fact, Measured, Tally, Treated, tally
+
+__all__ = ["DIALECTS", "METRICS", "Curve", "Dialect", "Metric", "Tally", "curve", "tally", "treatments", "values"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a reader needs to know about a figure: better is higher unless `lower_is_better`; `scale` turns the stored
+    value into the printed one."""
+
+    key: str
+    symbol: str
+    description: str
+    unit: str = "%"
+    scale: float = 100.0
+    decimals: int = 1
+    lower_is_better: bool = False
+
+
+METRICS = {
+    m.key: m
+    for m in (
+        Metric("ao", "AO", "average overlap: mean IoU over frames after the first"),
+        Metric("sr50", "SR50", "success rate: share of frames with IoU above 0.5"),
+        Metric("sr75", "SR75", "success rate: share of frames with IoU above 0.75"),
+        Metric("auc", "AUC", "area under the success curve: mean over 21 overlap thresholds"),
+        Metric("precision", "P", "precision: share of frames with centre error of at most 20 px"),
+        Metric("norm_precision", "P_norm", "normalised precision: share with normalised centre error of at most 0.2"),
+        Metric("op50", "OP50", "overlap precision: share of frames with IoU above 0.5"),
+        Metric("op75", "OP75", "overlap precision: share of frames with IoU above 0.75"),
+        Metric("norm_precision_at_20", "P_norm@.2", "share of frames with normalised centre error of at most 0.2"),
+        Metric("norm_precision_mean", "P_norm mean", "mean of the normalised precision curve over 0..0.5"),
+    )
+}
+
+
+def treatments(dialects: Collection[Dialect]) -> tuple[Treated, ...]:
+    """The treatments of boxes that a tally needs for these dialects, besides "plain"."""
+    wanted = {"held" if d.degenerate == "hold" else "plain" for d in dialects if d.boxes == "as given"}
+    wanted |= {d.boxes for d in dialects}
+    return tuple(t for t in TREATMENTS if t in wanted)
+
+
+def values(tallies: Sequence[Tally], metric: str, dialect: Dialect) -> tuple[Floats, Floats]:
+    """Per-sequence numerators and weights of a metric: its value is numerators.sum() / weights.sum().
+
+    A dialect that averages sequences gives each the weight 1 (0 where nothing of it counts); one that pools frames, its
+    number of frames. Raises KeyError for a metric that the dialect does not define.
+    """
+    reading = dialect.readings[metric]
+    if reading.how == "mean overlap":
+        return _pooled(*_overlaps(tallies, dialect), dialect)
+    points, frames = _points(tallies, reading.curve, dialect)
+    numerators, weights = _pooled(_read(points, reading, dialect), frames, dialect)
+    if dialect.zero_curves == "dropped":
+        weights = np.where(points.sum(axis=1) > 0, weights, 0.0)
+    return numerators, weights
+
+
+def curve(tallies: Sequence[Tally], kind: Curve, dialect: Dialect) -> tuple[Floats, Floats, Floats]:
+    """Thresholds (T,), per-sequence numerators (S, T) and weights (S,): the curve is numerators.sum(0) / weights.sum()."""
+    points, frames = _points(tallies, kind, dialect)
+    share, weights = _pooled(points, frames, dialect)
+    if dialect.zero_curves == "dropped":
+        weights = np.where(points.sum(axis=1) > 0, weights, 0.0)
+    return thresholds(kind, dialect), share, weights
+
+
+def thresholds(kind: Curve, dialect: Dialect) -> Floats:
+    """A curve's thresholds: IoU, pixels, or share of the target's size."""
+    step = {"success": 100, "precision": 2, "norm_precision": 200}[kind]
+    return np.arange(GRID)[_on_grid(kind, dialect)] / step
+
+
+def _on_grid(kind: Curve, dialect: Dialect) -> slice:
+    number = dialect.overlap_points if kind == "success" else dialect.error_points
+    return slice(None, None, (GRID - 1) // (number - 1))
+
+
+def _pooled(sums: Floats, frames: Floats, dialect: Dialect) -> tuple[Floats, Floats]:
+    """Sums and weights by the dialect's pooling; sums are (S,) or (S, T)."""
+    if dialect.pooling == "frames":
+        return sums, frames
+    below = frames if sums.ndim == 1 else frames[:, None]
+    share: Floats = np.divide(sums, below, out=np.zeros_like(sums), where=below > 0)
+    return share, (frames > 0).astype(np.float64)
+
+
+def _read(points: Floats, reading: Reading, dialect: Dialect) -> Floats:
+    """One number of each sequence's points (S, T)."""
+    if reading.how == "mean":
+        return np.asarray(points.mean(axis=1))
+    if reading.how == "trapezoid":
+        return np.asarray((points[:, :-1] + points[:, 1:]).mean(axis=1) / 2)
+    at = np.flatnonzero(np.isclose(thresholds(reading.curve, dialect), reading.at or 0.0))
+    return np.asarray(points[:, at[0]])
+
+
+def _points(tallies: Sequence[Tally], kind: Curve, dialect: Dialect) -> tuple[Floats, Floats]:
+    """Numbers of frames at or beyond each threshold (S, T), and of frames that count (S,)."""
+    grid = _on_grid(kind, dialect)
+    fates, frames, owners = _fates(tallies, kind, dialect)
+    tables = [_table(_measured(one, dialect), kind, dialect)[:, grid] for one in tallies]
+    points = np.concatenate(tables).astype(np.float64) if tables else np.zeros((0, len(range(*grid.indices(GRID)))))
+    points *= (fates == "measure")[:, None]
+    points += np.where(fates == "hit", frames, 0.0)[:, None]
+    perfect = _PERFECT[dialect.overlap_test][grid] if kind == "success" else np.ones(points.shape[1])
+    points += np.where(fates == "perfect", frames, 0.0)[:, None] * perfect
+    return _by_owner(points, owners, len(tallies)), _by_owner(
+        np.where(fates == "drop", 0.0, frames), owners, len(tallies)
+    )
+
+
+_PERFECT = {">": np.r_[np.ones(GRID - 1), 0.0], ">=": np.ones(GRID)}
+"""Which IoU thresholds an IoU of 1 passes."""
+
+
+def _overlaps(tallies: Sequence[Tally], dialect: Dialect) -> tuple[Floats, Floats]:
+    """The sums of IoU over the frames that count, and their numbers, by sequence."""
+    fates, frames, owners = _fates(tallies, "success", dialect)
+    sums = np.concatenate([_measured(one, dialect).overlap for one in tallies]) if tallies else np.zeros(0)
+    sums = np.where(fates == "measure", sums, np.where(fates == "perfect", frames, 0.0))
+    counted = np.where(fates == "drop", 0.0, frames)
+    return _by_owner(sums, owners, len(tallies)), _by_owner(counted, owners, len(tallies))
+
+
+def _by_owner(rows: Floats, owners: NDArray[np.int64], number: int) -> Floats:
+    """Rows summed by sequence; their order is the sequences'."""
+    out = np.zeros((number, *rows.shape[1:]))
+    np.add.at(out, owners, rows)
+    return out
+
+
+def _fates(
+    tallies: Sequence[Tally], kind: Curve, dialect: Dialect
+) -> tuple[NDArray[np.str_], Floats, NDArray[np.int64]]:
+    """Of every class of every sequence: what becomes of its frames, how many there are, and whose they are."""
+    codes = np.concatenate([one.classes for one in tallies]) if tallies else np.zeros(0, dtype=np.uint8)
+    frames = np.concatenate([one.frames for one in tallies]) if tallies else np.zeros(0)
+    owners = np.repeat(np.arange(len(tallies)), [len(one.classes) for one in tallies])
+    fates = np.full(256, "", dtype="<U7")
+    for code in np.unique(codes):
+        fates[code] = _fate(int(code), kind, dialect)
+    return fates[codes], frames.astype(np.float64), owners
+
+
+def _measured(one: Tally, dialect: Dialect) -> Measured:
+    treated: Treated = "plain" if dialect.boxes == "as given" else dialect.boxes
+    if treated == "plain" and dialect.degenerate == "hold" and (one.classes & _LATE == Fact.DEGENERATE).any():
+        treated = "held"
+    if treated not in one.measured:
+        raise ValueError(f"dialect {dialect.name} needs {treated} boxes, which were not measured")
+    return one.measured[treated]
+
+
+_LATE = np.uint8(Fact.DEGENERATE | Fact.FIRST)
+"""Holding changes the boxes of a sequence where one is degenerate and not the first."""
+
+
+def _table(measured: Measured, kind: Curve, dialect: Dialect) -> NDArray[np.int32]:
+    if kind == "success":
+        return measured.above if dialect.overlap_test == ">" else measured.from_
+    if kind == "precision":
+        return measured.within if dialect.error_decimals is None else measured.within_rounded
+    divided_last = dialect.smallest_side or dialect.boxes == "rounded"
+    return measured.norm_broad_within if divided_last else measured.norm_within
+
+
+_VALID: Mapping[str, Fact] = {
+    "sized": Fact.SIZED,
+    "positive": Fact.SIZED | Fact.PLACED,
+    "centred": Fact.CENTRED,
+    "numeric": Fact.NUMERIC,
+    "any": Fact(0),
+}
+
+
+def _fate(code: int, kind: Curve, dialect: Dialect) -> str:
+    """What becomes of the frames of a class: measure, perfect (the truth stands for the prediction), hit, miss, drop."""
+    valid = _VALID[dialect.valid if kind == "success" else dialect.valid_error]
+    drop = dialect.denominator == "measured"
+    if code & Fact.FIRST and dialect.first == "dropped":
+        return "drop"
+    if dialect.flags == "used" and not code & Fact.VISIBLE:
+        return "drop" if drop else getattr(dialect.absent, kind)
+    if code & valid != valid:
+        return "drop" if drop else getattr(dialect.invalid, kind)
+    if code & Fact.FIRST and dialect.first == "truth":
+        return "perfect"
+    return "miss" if dialect.degenerate == "miss" and code & Fact.DEGENERATE else "measure"

@@ -1,0 +1,155 @@
+"""Raw results read and tallied, sequence by sequence, by as many processes as there are cores."""
+
+import multiprocessing
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trackablate.datasets.benchmark import SequenceList
+from trackablate.datasets.boxes import Boxes, valid
+from trackablate.datasets.errors import DataError
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.reading.frames import NoFrames
+from trackablate.datasets.reading.tables import quirks
+from trackablate.datasets.sequence import Sequence
+from trackablate.harness.scoring.failure_modes import FailureCounts, failures
+from trackablate.harness.scoring.raw_cache import FAILURES, ScoredSequence
+from trackablate.harness.scoring.result_files import Fault, ResultFiles
+from trackablate.harness.scoring.threshold_counts import TREATMENTS, Tally, joined, tally
+
+WORTH_A_POOL = 40
+"""Sequences times trackers below which starting processes costs more than it saves."""
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """What to score. annotations: where they lie, None where nothing need lie anywhere; truncate: predicted numbers are
+    cut to integers first, as pytracking's files are; store: where tallies are kept, None for nowhere; cores: processes to
+    use, 0 for as many as there are cores; with_failures: also how each tracker fails, for a page;
+    every_dialect: all were asked for, so that one which cannot be had is left out and said."""
+
+    protocol: str
+    annotations: Path | None
+    results: tuple[ResultFiles, ...]
+    dialects: tuple[str, ...]
+    command: str
+    truncate: bool = False
+    allow_incomplete: bool = False
+    store: Path | None = None
+    cores: int = 0
+    with_failures: bool = False
+    every_dialect: bool = False
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+Report = Callable[[int, int], None]
+"""Called with the numbers of sequences done and of all."""
+
+
+SequenceOutcome = list[tuple[int, ScoredSequence | tuple[Fault, ...]]]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A sequence whose annotation cannot be used, and why."""
+
+    problems: tuple[str, ...]
+
+
+def read_all(
+    request: ScoreRequest, sequences: SequenceList, todo: Mapping[int, list[int]], asked: frozenset[str], report: Report
+) -> Iterator[tuple[int, SequenceOutcome | Broken]]:
+    """What is to be read: sequence number to the numbers of trackers. Gives each sequence's number with what was found of
+    each tracker: its tally, without a stamp, or its faults."""
+    jobs, cores = list(todo.items()), request.cores or usable_cores()
+    if cores < 2 or sum(map(len, todo.values())) < WORTH_A_POOL:
+        reader = _Reader(request, sequences, request.results, asked)
+        for done, job in enumerate(jobs, start=1):
+            yield job[0], reader(job)
+            report(done, len(jobs))
+        return
+    # Results are pickled here, since a forked process would share the position in an open archive with all others.
+    start = (request, pickle.dumps(request.results), asked)
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(cores, context, _start, start) as pool:
+        chunk = max(1, len(jobs) // (8 * cores))
+        for done, (job, found) in enumerate(zip(jobs, pool.map(_read, jobs, chunksize=chunk), strict=True), start=1):
+            yield job[0], found
+            report(done, len(jobs))
+
+
+class _Reader:
+    """Reads one sequence's annotation and some trackers' results of it."""
+
+    def __init__(
+        self, request: ScoreRequest, sequences: SequenceList, results: tuple[ResultFiles, ...], asked: frozenset[str]
+    ) -> None:
+        protocol = PROTOCOLS[request.protocol]
+        self.sequences, self.results, self.asked, self.truncate = sequences, results, asked, request.truncate
+        self.treatments = tuple(t for t in TREATMENTS if t in asked)
+        self.origin = np.array([protocol.origin, protocol.origin, 0, 0])
+        known = quirks(protocol.data or "")
+        # Sequences with more images than annotation: a result may be as long as the video.
+        self.cut = {name for name, rules in known.items() if "evaluate-first" in rules}
+
+    def __call__(self, job: tuple[int, list[int]]) -> SequenceOutcome | Broken:
+        index, trackers = job
+        try:
+            sequence = self.sequences[index]
+            size = self._size(sequence)
+        except DataError as error:
+            return Broken(error.problems)
+        truth = sequence.boxes + self.origin
+        found: SequenceOutcome = []
+        for number in trackers:
+            read = self.results[number].read_all(sequence.name, len(truth), may_be_longer=sequence.name in self.cut)
+            if faults := tuple(fault for raw in read for fault in raw.faults):
+                found.append((number, faults))
+                continue
+            made = [self._made(raw.boxes, truth, sequence.visible, size) for raw in read]
+            counts = made[0][0] if len(made) == 1 else joined([one for one, _ in made])
+            how = FailureCounts.total([failed for _, failed in made])
+            found.append((number, ScoredSequence("", len(truth), sequence.attributes, self.asked, counts, how)))
+        return found
+
+    def _made(
+        self, raw: Boxes, truth: Boxes, visible: NDArray[np.bool_], size: tuple[int, int] | None
+    ) -> tuple[Tally, FailureCounts]:
+        boxes = np.trunc(raw) if self.truncate else raw
+        counts = tally(boxes, truth, visible, size=size, treatments=self.treatments)
+        if FAILURES not in self.asked:
+            return counts, FailureCounts.total(())
+        return counts, failures(boxes, truth, valid(truth) & visible)
+
+    def _size(self, sequence: Sequence) -> tuple[int, int] | None:
+        """The image's (width, height), from its first frame where no list says it and clipping has to know it."""
+        if sequence.size is not None or "clipped" not in self.asked or isinstance(sequence.frames, NoFrames):
+            return sequence.size
+        height, width = sequence.frames[0].shape[:2]
+        return width, height
+
+
+_reader: _Reader | None = None
+
+
+def _start(request: ScoreRequest, results: bytes, asked: frozenset[str]) -> None:
+    """In a new process: open the same files anew."""
+    global _reader
+    sequences = PROTOCOLS[request.protocol].open(request.annotations)
+    _reader = _Reader(request, sequences, pickle.loads(results), asked)
+
+
+def _read(job: tuple[int, list[int]]) -> SequenceOutcome | Broken:
+    assert _reader is not None
+    return _reader(job)

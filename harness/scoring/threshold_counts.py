@@ -1,0 +1,217 @@
+"""What is kept of one tracked sequence: how many frames of each class lie beyond each threshold. Any dialect's scores
+follow from that alone, so that changing the rules is a re-read and needs neither boxes nor data.
+
+A frame's class is the set of facts about it that dialects treat differently (`Fact`); a handful occurs per sequence.
+Thresholds lie on grids that hold every dialect's: IoU k/100, pixels k/2, share of the target's size k/200, k = 0..100.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import IntFlag
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trackablate.datasets.boxes import Boxes
+
+GRID = 101
+OVERLAPS = np.arange(GRID) / 100
+ERRORS = np.arange(GRID) / 2
+NORM_ERRORS = np.arange(GRID) / 200
+_OTB_ROUNDING = 0.5e-4
+"""round(error, 4) <= t is error <= t + 0.00005."""
+
+TALLY_REVISION = 2
+"""Raised whenever the same boxes would give another tally, so that kept ones are not taken for it."""
+
+Treated = Literal["plain", "held", "rounded", "clipped"]
+"""What was done to the boxes before measuring them."""
+
+TREATMENTS: tuple[Treated, ...] = ("held", "rounded", "clipped")
+"""All but "plain", which is always measured."""
+
+Counts = NDArray[np.int32]
+Floats = NDArray[np.float64]
+
+
+class Fact(IntFlag):
+    """What is true of a frame. VISIBLE: not flagged absent. Of the true box, in the data set's own pixel numbers: SIZED
+    w, h > 0; BROAD w, h >= 1; PLACED x, y > 0; CENTRED its centre's x, y > 0; NUMERIC no NaN. Of the predicted one:
+    DEGENERATE w or h <= 0."""
+
+    FIRST = 1
+    VISIBLE = 2
+    SIZED = 4
+    BROAD = 8
+    PLACED = 16
+    CENTRED = 32
+    NUMERIC = 64
+    DEGENERATE = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Counts (C, GRID) by class and threshold under one treatment of the boxes. above, from_: IoU > t and IoU >= t (an
+    IoU of 0 reaches no threshold); within: centre error <= t px, within_rounded after rounding to 4 decimals;
+    norm_within, norm_broad_within: normalised error <= t, see `_distances`. overlap: (C,) sums of IoU."""
+
+    above: Counts
+    from_: Counts
+    within: Counts
+    within_rounded: Counts
+    norm_within: Counts
+    norm_broad_within: Counts
+    overlap: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """One sequence: its classes (C,), their numbers of frames (C,), and the counts under each treatment there is."""
+
+    classes: NDArray[np.uint8]
+    frames: Counts
+    measured: Mapping[Treated, Measured]
+
+
+def tally(
+    prediction: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    visible: NDArray[np.bool_],
+    *,
+    origin: int = 0,
+    size: tuple[int, int] | None = None,
+    treatments: tuple[Treated, ...] = TREATMENTS,
+) -> Tally:
+    """Counts of one sequence. prediction, truth: (N, 4) boxes; visible: (N,); origin: what to add to x and y to get the
+    data set's own numbers; size: (width, height) of the image, without which "clipped" is left out.
+
+    Raises ValueError where the lengths differ or a predicted number is not finite: nothing is padded or cut.
+    """
+    if prediction.shape != truth.shape or len(visible) != len(truth):
+        raise ValueError(f"{len(prediction)} predicted boxes for {len(truth)} true ones and {len(visible)} flags")
+    if not np.isfinite(prediction.sum()):
+        raise ValueError(f"predicted box {int(np.argmin(np.isfinite(prediction).all(axis=1)))} is not finite")
+    if origin:
+        shift = np.array([origin, origin, 0, 0])
+        prediction, truth = prediction + shift, truth + shift
+    codes = _codes(prediction, truth, visible)
+    classes = np.flatnonzero(np.bincount(codes, minlength=256)).astype(np.uint8)
+    groups = [np.flatnonzero(codes == code) for code in classes]
+    measured: dict[Treated, Measured] = {"plain": _measure(prediction, truth, classes, groups)}
+    for treatment in treatments:
+        boxes = _treated(treatment, prediction, truth, size)
+        if boxes is not None:
+            measured[treatment] = _measure(*boxes, classes, groups, -np.inf if treatment == "rounded" else 1.0)
+    return Tally(classes, np.array([len(g) for g in groups], dtype=np.int32), measured)
+
+
+def joined(tallies: Sequence[Tally]) -> Tally:
+    """The tally of several repetitions as if they followed each other; a class may come more than once."""
+    kinds = list(dict.fromkeys(kind for one in tallies for kind in one.measured))
+    parts = {k: [one.measured.get(k, one.measured["plain"]) for one in tallies] for k in kinds}
+    measured = {
+        kind: Measured(**{f.name: np.concatenate([getattr(m, f.name) for m in found]) for f in fields(Measured)})
+        for kind, found in parts.items()
+    }
+    classes, frames = (np.concatenate([getattr(one, name) for one in tallies]) for name in ("classes", "frames"))
+    return Tally(classes, frames, measured)
+
+
+def _codes(prediction: Boxes, truth: Boxes, visible: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    x, y, w, h = np.ascontiguousarray(truth.T)
+    codes = np.zeros(len(truth), dtype=np.uint8)
+    with np.errstate(invalid="ignore"):
+        facts = {
+            Fact.VISIBLE: visible,
+            Fact.SIZED: (w > 0) & (h > 0),
+            Fact.BROAD: (w >= 1) & (h >= 1),
+            Fact.PLACED: (x > 0) & (y > 0),
+            Fact.CENTRED: (x + (w - 1) / 2 > 0) & (y + (h - 1) / 2 > 0),
+            Fact.NUMERIC: ~np.isnan(x + y + w + h),
+            Fact.DEGENERATE: (prediction[:, 2] <= 0) | (prediction[:, 3] <= 0),
+        }
+    for fact, holds in facts.items():
+        codes |= holds.astype(np.uint8) * np.uint8(fact)
+    codes[:1] |= np.uint8(Fact.FIRST)
+    return codes
+
+
+def _treated(
+    treatment: Treated, prediction: Boxes, truth: Boxes, size: tuple[int, int] | None
+) -> tuple[Boxes, Boxes] | None:
+    """Both boxes after a treatment; None where it changes nothing, or cannot be done."""
+    if treatment == "held":
+        held = _held(prediction, truth)
+        return None if held is None else (held, truth)
+    if treatment == "rounded":
+        return prediction.round(), truth.round()
+    if treatment == "clipped" and size is not None:
+        return _clipped(prediction, size), _clipped(truth, size)
+    return None
+
+
+def _held(prediction: Boxes, truth: Boxes) -> Boxes | None:
+    """A box without area replaced by the one before; not where the truth is NaN. Toolkits do so before they put the
+    truth into the first frame."""
+    bad = (prediction[:, 2] <= 0) | (prediction[:, 3] <= 0)
+    if not bad[1:].any():
+        return None
+    bad = bad & ~np.isnan(truth).any(axis=1)
+    return prediction[np.maximum.accumulate(np.where(bad, 0, np.arange(len(bad))))]
+
+
+def _clipped(boxes: Boxes, size: tuple[int, int]) -> Boxes:
+    """Boxes cut to the image by GOT-10k's rule (`rect_iou`), which differs from `datasets.boxes.clip` left of and above
+    the image: the corner moves to the edge, and the size is cut only at the far edges."""
+    corner = boxes[:, :2].clip(0, size)
+    return np.concatenate([corner, boxes[:, 2:].clip(0, np.asarray(size) - corner)], axis=1)
+
+
+def _measure(
+    prediction: Boxes,
+    truth: Boxes,
+    classes: NDArray[np.uint8],
+    groups: list[NDArray[np.int64]],
+    smallest_side: float = 1.0,
+) -> Measured:
+    overlap, error, norm, norm_broad = _distances(prediction, truth, smallest_side)
+    shape = (len(classes), GRID)
+    above, from_, within, within_rounded, norm_within, norm_broad_within = np.zeros((6, *shape), dtype=np.int32)
+    sums = np.zeros(len(classes))
+    for row, group in enumerate(groups):
+        o, e = np.sort(overlap[group]), np.sort(error[group])
+        n, broad = np.sort(norm[group]), np.sort(norm_broad[group])  # NaN sorts last: beyond every error
+        sums[row] = o.sum()
+        above[row] = len(o) - o.searchsorted(OVERLAPS, "right")
+        from_[row] = len(o) - o.searchsorted(OVERLAPS, "left")
+        from_[row, 0] = above[row, 0]
+        within[row] = e.searchsorted(ERRORS, "right")
+        within_rounded[row] = e.searchsorted(ERRORS + _OTB_ROUNDING, "right")
+        norm_within[row] = n.searchsorted(NORM_ERRORS, "right")
+        norm_broad_within[row] = broad.searchsorted(NORM_ERRORS, "right")
+    return Measured(above, from_, within, within_rounded, norm_within, norm_broad_within, sums)
+
+
+def _distances(prediction: Boxes, truth: Boxes, smallest_side: float) -> tuple[Floats, Floats, Floats, Floats]:
+    """IoU, centre error in pixels, and the normalised error twice: as most toolkits have it, each centre divided by the
+    true side before they are subtracted (by 1e-16 for a side of 0, as pysot has it, which alone measures such boxes);
+    and as got10k and TrackingNet have it, their difference divided by the side, or by the smallest one that there may
+    be. The two round differently, and boxes of integers often lie exactly on a threshold."""
+    (px, py, pw, ph), (x, y, w, h) = np.ascontiguousarray(prediction.T), np.ascontiguousarray(truth.T)
+    cx, cy, pcx, pcy = x + (w - 1) / 2, y + (h - 1) / 2, px + (pw - 1) / 2, py + (ph - 1) / 2
+    dx, dy = pcx - cx, pcy - cy
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inner = _shared(x, w, px, pw) * _shared(y, h, py, ph)
+        union = np.maximum(w, 0) * np.maximum(h, 0) + np.maximum(pw, 0) * np.maximum(ph, 0) - inner
+        overlap = np.where(union > 0, inner / union, 0.0)
+        broad = np.sqrt(np.square(dx / np.maximum(w, smallest_side)) + np.square(dy / np.maximum(h, smallest_side)))
+        w, h = np.where(w == 0, 1e-16, w), np.where(h == 0, 1e-16, h)
+        norm = np.sqrt(np.square(pcx / w - cx / w) + np.square(pcy / h - cy / h))
+    return overlap, np.sqrt(dx * dx + dy * dy), norm, broad
+
+
+def _shared(a: Floats, length: Floats, b: Floats, other: Floats) -> Floats:
+    """The length that two intervals [a, a + length] and [b, b + other] share."""
+    overlap: Floats = np.maximum(np.minimum(a + length, b + other) - np.maximum(a, b), 0)
+    return overlap

@@ -1,0 +1,1 @@
+"""Tracks a benchmark's sequences with a trained run, and measures tracking speed."""

@@ -1,0 +1,110 @@
+"""Tracks what is missing of an evaluation, sequence by sequence, into the store."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from trackablate.datasets.protocols import SequenceList
+from trackablate.datasets.sequence import Sequence
+from trackablate.harness.record import SequenceResult
+from trackablate.harness.spec import Evaluation
+from trackablate.harness.store import RunFolder
+from trackablate.harness.training.loop import load_trained
+from trackablate.trackers.adaptation.adapt import merge
+from trackablate.trackers.floors import FLOORS
+from trackablate.trackers.heads.deformable import DeformableDecoder
+from trackablate.trackers.inference import (
+    FrameTracker,
+    NetworkTracker,
+    Template,
+    TrackingBatch,
+    Trajectory,
+    track_one_by_one,
+    track_together,
+)
+from trackablate.trackers.model import OneStreamTracker, build
+from trackablate.trackers.spec import FloorSpec, TrackerSpec
+
+SLOTS = 16
+"""Sequences tracked together at most. Part of what a result depends on: raise TRACKING_REVISION when it changes."""
+
+
+def trained_model(folder: RunFolder, test_layers: int | None = None) -> OneStreamTracker:
+    """The run's trained tracker, merged for inference; test_layers: see `harness.spec.Evaluation`. Raises ValueError,
+    naming the remedy, for weights of no use."""
+    assert isinstance(folder.run.tracker, TrackerSpec)
+    model = build(folder.run.tracker)
+    try:
+        load_trained(model, load_file(folder.weights))
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{folder.weights} is damaged ({error}): delete it, and the run is trained again") from error
+    merged: nn.Module = merge(model)
+    assert isinstance(merged, OneStreamTracker)
+    if test_layers is not None:
+        assert isinstance(merged.head, DeformableDecoder)
+        merged.head.test_layers = test_layers
+    return merged
+
+
+def online_tracker(folder: RunFolder, device: torch.device, test_layers: int | None = None) -> FrameTracker:
+    """The run's tracker, ready for one target: a floor, or its trained network."""
+    tracker = folder.run.tracker
+    if isinstance(tracker, FloorSpec):
+        return FLOORS[tracker.kind]()
+    return NetworkTracker(trained_model(folder, test_layers), device)
+
+
+def evaluate(
+    folder: RunFolder,
+    evaluation: Evaluation,
+    sequences: SequenceList,
+    device: torch.device,
+    report: Callable[[int], None],
+) -> None:
+    """Track every sequence that has no result yet; report(n) says how many have one."""
+    names = sequences.names
+    missing = set(folder.missing(evaluation, names))
+    done = len(names) - len(missing)
+    report(done)
+    for trajectory in _trajectories(folder, evaluation, sequences, missing, device):
+        if trajectory.name in missing:
+            boxes = [(float(x), float(y), float(w), float(h)) for x, y, w, h in trajectory.boxes]
+            folder.add_result(evaluation, SequenceResult(name=trajectory.name, boxes=boxes, seconds=trajectory.seconds))
+            done += 1
+            report(done)
+
+
+def _trajectories(
+    folder: RunFolder, evaluation: Evaluation, sequences: SequenceList, missing: set[str], device: torch.device
+) -> Iterator[Trajectory]:
+    tracker = folder.run.tracker
+    if not missing:
+        return
+    if isinstance(tracker, FloorSpec):
+        todo = (sequences[i] for i, name in enumerate(sequences.names) if name in missing)
+        yield from track_one_by_one(FLOORS[tracker.kind](), todo)
+        return
+    opened = dict(enumerate(sequences))
+    batch = TrackingBatch(
+        open=opened.pop,  # so that the frames of a sequence go when it is done
+        template=_template_source(evaluation, sequences),
+        lengths=[len(sequence) for sequence in opened.values()],
+        wanted=frozenset(i for i, name in enumerate(sequences.names) if name in missing),
+        slots=SLOTS,
+    )
+    yield from track_together(NetworkTracker(trained_model(folder, evaluation.test_layers), device), batch)
+
+
+def _template_source(evaluation: Evaluation, sequences: SequenceList) -> Callable[[int, Sequence], Template]:
+    """Each sequence's own first frame, or under the shuffled-template control the next sequence's."""
+
+    def another(i: int, sequence: Sequence) -> Template:
+        return own(i, sequences[(i + 1) % len(sequences)])
+
+    def own(i: int, sequence: Sequence) -> Template:
+        return sequence.frames[0], sequence.boxes[0]
+
+    return own if evaluation.control == "none" else another

@@ -1,0 +1,153 @@
+"""Makes the backbone that the embedded profile starts from: the mini ViT, trained on the synthetic source domain.
+
+The papers start from backbones pretrained on images at large. This one is pretrained to match a template with a search
+region, under several heads at once, so that no head of a later comparison is favoured by it; the heads are thrown away.
+Positions are one shared table, the template's taken from it by interpolation and by slicing in turn, so that neither is
+favoured either. Only the ViT's own parameters are kept, under timm's names.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from trackablate.datasets.atomic import write_bytes, write_text
+from trackablate.datasets.registry import UnknownName, unknown
+from trackablate.harness.costing.devices import device_name, driver_version
+from trackablate.harness.provenance import command_line, provenance
+from trackablate.harness.record import CurvePoint, Provenance, TrainingCost
+from trackablate.harness.spec import Recipe, SyntheticData
+from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
+from trackablate.harness.training.loop import Fit, fit
+from trackablate.trackers.encoder.backbones import BACKBONES
+from trackablate.trackers.model import HEADS, Normalise, OneStreamEncoder
+from trackablate.trackers.scale import Scale, at_scale
+from trackablate.trackers.spec import InputEmbedding, TrackerSpec, replace
+from trackablate.trackers.tokens import Prediction
+from trackablate.trackers.variants import VARIANTS
+
+
+class Pretraining(BaseModel):
+    """A pretraining recipe: one TOML file. heads: names of variants whose heads stand on it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    backbone: str
+    heads: tuple[str, ...]
+    scale: Scale
+    recipe: Recipe
+    data: SyntheticData
+    seed: int = 0
+
+
+class PretrainingRecord(BaseModel):
+    """What stands beside the shipped weights: how they came about and how good they were."""
+
+    model_config = ConfigDict(extra="forbid")
+    asked: Pretraining
+    curve: list[CurvePoint]
+    cost: TrainingCost
+    sha256: str
+    where: Provenance
+
+
+class ManyHeads(nn.Module):
+    """One encoder under several heads, their losses added; the first head predicts."""
+
+    def __init__(self, specs: list[TrackerSpec], steps: int) -> None:
+        super().__init__()
+        vit = BACKBONES[specs[0].backbone]()
+        embedding = InputEmbedding(positions="shared")
+        self.steps = steps
+        self.names = [spec.head.kind for spec in specs]
+        self.encoder = OneStreamEncoder(vit, replace(specs[0], embedding=embedding, sparsity=None))
+        side, dim = self.encoder.search_side, self.encoder.dim
+        self.heads = nn.ModuleList(
+            HEADS[s.head.kind](s.head, dim, side, denoising=s.denoising, labels=s.labels) for s in specs
+        )
+        self.embeddings = [embedding.model_copy(update={"template_positions": how}) for how in ("interpolate", "slice")]
+        self.normalise = Normalise()
+
+    def forward(
+        self,
+        template: Tensor,
+        search: Tensor,
+        mask: Tensor | None = None,
+        truth: Tensor | None = None,
+        progress: float = 0.0,
+    ) -> Prediction | dict[str, Tensor]:
+        """As OneStreamTracker's forward."""
+        step = round(progress * self.steps) if truth is not None else 0
+        self.encoder.embedding.spec = self.embeddings[step % 2]
+        tokens = self.encoder(self.normalise(template), self.normalise(search), mask, 1.0)
+        heads: list[Any] = list(self.heads)
+        if truth is None:
+            prediction: Prediction = heads[0].predict(heads[0](tokens, None))
+            return prediction
+        return {
+            f"{name}.{term}": value
+            for name, head in zip(self.names, heads, strict=True)
+            for term, value in head.losses(head(tokens, truth), truth).items()
+        }
+
+    def backbone_state(self) -> dict[str, Tensor]:
+        """The ViT's parameters under timm's names."""
+        names = {"project.": "patch_embed.proj.", "embedding.search_positions": "pos_embed"}
+        state = {}
+        for key, value in self.encoder.state_dict().items():
+            for ours, timms in names.items():
+                key = key.replace(ours, timms) if key.startswith(ours) else key
+            state[key] = value.detach().cpu().contiguous()
+        return state
+
+
+def load_pretraining(name: str) -> Pretraining:
+    """The recipe `harness/pretraining/NAME.toml`. Raises UnknownName, naming those there are, where there is none."""
+    files = {file.stem: file for file in Path(__file__).parent.glob("*.toml")}
+    if name not in files:
+        raise UnknownName(unknown("pretraining", name, files))
+    return Pretraining.model_validate(tomllib.loads(files[name].read_text(encoding="utf-8")))
+
+
+def pretrain(
+    asked: Pretraining, out: Path, folder: Path, device: torch.device, report: Callable[[int], None]
+) -> PretrainingRecord:
+    """Train and write `out` (safetensors) and its record beside it (.json). Resumes from `folder`'s checkpoint."""
+    torch.manual_seed(asked.seed)
+    # Without drop path, whatever the trackers have: pretraining sees every example once.
+    specs = [at_scale(replace(VARIANTS[name], drop_path=0.0), asked.scale) for name in asked.heads]
+    model = ManyHeads(specs, asked.recipe.steps)
+    geometry = pair_geometry(specs[0].crop, asked.recipe, model.encoder.template_side)
+    where = provenance(
+        device=device_name(device),
+        driver=driver_version(device),
+        threads=torch.get_num_threads(),
+        workers=1,
+        command=command_line(),
+    )
+    checkpoint = folder / "checkpoint.pt"
+    job = Fit(
+        model=model,
+        recipe=asked.recipe,
+        training=training_pairs(asked.data, geometry, asked.seed),
+        validation=validation_pairs(asked.data, geometry),
+        seed=asked.seed,
+        checkpoint=checkpoint,
+        device=device,
+        report=report,
+    )
+    curve, cost = fit(job)
+    content = save_safetensors(model.backbone_state())
+    record = PretrainingRecord(
+        asked=asked, curve=curve, cost=cost, sha256=hashlib.sha256(content).hexdigest(), where=where
+    )
+    write_bytes(out, content)
+    write_text(out.with_suffix(".json"), json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
+    checkpoint.unlink(missing_ok=True)
+    return record

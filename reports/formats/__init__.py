@@ -1,0 +1,1 @@
+"""A table as text for the terminal, LaTeX, Markdown, CSV and JSON."""

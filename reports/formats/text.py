@@ -1,0 +1,98 @@
+"""The table for the terminal, by rich. Every name is plain text: brackets in it are no markup."""
+
+from collections.abc import Iterator
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from trackablate.reports.formats.panels import Panel, direction, figure, interval, panel_of, references
+from trackablate.reports.table import Cell, Column, Table, TableRow
+
+STYLES = {"best": "bold", "second": "underline", "better": "green", "worse": "red"}
+GAP = 3
+"""Characters between two columns."""
+
+
+class TerminalTable:
+    """What the terminal shows: caveat, table, footnotes, missing runs. The table is cut into as many parts as the width
+    asks for, since a figure that is cut short misleads."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        table = self.table
+        if table.caveat:
+            yield Text(table.caveat, style="bold yellow")
+        yield Text(f"{table.title}: {table.question}", style="bold")
+        for columns in _fitting(table, options.max_width):
+            yield Text("")
+            yield _rich(panel_of(table, columns), table.corner)
+        baseline = "*: baseline; " if any(row.baseline for row in table.rows) else ""
+        marks = f"bold: best {table.subject}; underlined: second; –: missing; blank: cannot exist"
+        yield Text(baseline + marks, style="dim")
+        for number, text in enumerate(table.footnotes, 1):
+            yield Padding(Text(f"{number} {text}"), (0, 0, 0, 1))
+        for text in table.missing:
+            yield Text(f"missing: {text}", style="bold red")
+
+
+def _fitting(table: Table, width: int) -> Iterator[tuple[Column, ...]]:
+    """The columns in runs that fit beside the rows' names; a new run where the columns' panel changes."""
+    names = max((_name(row).cell_len for row in table.rows), default=0) + GAP
+    run: list[Column] = []
+    left = width - names
+    for column in table.columns:
+        needed = _width(table, column) + GAP
+        other = bool(run) and bool(run[-1].panel) and run[-1].panel != column.panel
+        if run and (needed > left or other):
+            yield tuple(run)
+            run, left = [], width - names
+        run.append(column)
+        left -= needed
+    if run:
+        yield tuple(run)
+
+
+def _width(table: Table, column: Column) -> int:
+    texts = [_head(column), *(_cell(row.cells.get(column.key), column) for row in table.rows)]
+    return max(len(line) for text in texts for line in text.plain.split("\n"))
+
+
+def _rich(panel: Panel, corner: str) -> RichTable:
+    titles = dict.fromkeys(column.group for column in panel.columns if column.group)
+    title = Text(" | ".join(titles), style="italic") if titles else None
+    shown = RichTable(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    shown.add_column(Text(corner), no_wrap=True)
+    for column in panel.columns:
+        shown.add_column(_head(column), justify="right" if column.group else "left", no_wrap=True)
+    for row, following in zip(panel.rows, (*panel.rows[1:], None), strict=True):
+        last = following is not None and following.role != row.role
+        shown.add_row(_name(row), *(_cell(row.cells.get(c.key), c) for c in panel.columns), end_section=last)
+    return shown
+
+
+def _head(column: Column) -> Text:
+    head = Text(column.symbol).append(_refs(column.footnotes))
+    return head.append(f"\n{column.unit}", style="dim") if column.unit else head
+
+
+def _name(row: TableRow) -> Text:
+    return Text(row.name).append(" *" if row.baseline else "").append(_refs(row.footnotes))
+
+
+def _cell(cell: Cell | None, column: Column) -> Text:
+    style = "" if cell is None else STYLES.get(direction(cell, column) or cell.mark or "", "")
+    text = Text().append(figure(cell, column), style=style)
+    if cell is not None:
+        text.append(_refs(cell.footnotes))
+        if bounds := interval(cell, column):
+            text.append(f"\n{bounds}", style="dim")
+    return text
+
+
+def _refs(footnotes: tuple[int, ...]) -> Text:
+    return Text(f" ({references(footnotes)})" if footnotes else "", style="dim")

@@ -1,0 +1,1 @@
+"""HTML pages of a study, of scored results, and of a whole store."""

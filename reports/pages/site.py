@@ -1,0 +1,128 @@
+"""A site over a store: a page for every study that has anything in it, and an index of studies and runs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trackablate.ablations.study import Study
+from trackablate.datasets.atomic import write_text
+from trackablate.harness.record import RunRecord
+from trackablate.harness.scoring.metrics import METRICS
+from trackablate.harness.spec import Profile, RunSpec
+from trackablate.harness.store import RunFolder, Store, read_document
+from trackablate.reports.assemble import assemble
+from trackablate.reports.figures import pictures
+from trackablate.reports.formats import panels as layout
+from trackablate.reports.pages.html import page, render
+from trackablate.reports.pages.site_studies import StoredStudy, StudyProgress, kept_protocols, progress, stored_studies
+from trackablate.reports.results import StudyResult
+from trackablate.reports.table import Table
+from trackablate.reports.tables.accuracy import metric_key
+from trackablate.reports.tables.effects import primary_metric
+from trackablate.reports.tables.pivot import pivot
+
+
+@dataclass(frozen=True)
+class SiteEntry:
+    """A line of the index. best: the best variant of the first protocol and its figure with its interval, "" where no
+    variant has one; failures: run and reason; comparable: whether its figures compare with the paper's."""
+
+    title: str
+    study: str
+    profile: str
+    comparable: bool
+    state: str
+    failures: tuple[tuple[str, str], ...]
+    best: str
+    figure: str
+    value: float | None
+    started: str
+    href: str
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """One run of the store. studies: those of the index that use it, with where they lie."""
+
+    name: str
+    verdict: str
+    reason: str
+    seed: int
+    started: str
+    device: str
+    studies: tuple[tuple[str, str], ...]
+
+
+def write_site(store: Store, out: Path, studies: Sequence[Study], profiles: Sequence[Profile]) -> list[Path]:
+    """Write index.html and STUDY-PROFILE/index.html for every study found, and return them, the index first."""
+    kept, entries, written = kept_protocols(store), [], []
+    used: dict[str, list[tuple[str, str]]] = {}
+    for found in stored_studies(store, studies, profiles):
+        result = assemble(found.study, found.profile, found.rows, found.digests, store, found.command)
+        table = pivot(result)
+        entry = _entry(found, result, table, progress(found, store, kept))
+        written.append(out / found.folder / "index.html")
+        write_text(written[-1], page(result, table, pictures(result, table, pdf=False)))
+        entries.append(entry)
+        for name in found.runs:
+            used.setdefault(name, []).append((f"{entry.study}, {entry.profile}", entry.href))
+    runs = [_run(name, record, used.get(name, [])) for name, record in stored_runs(store)]
+    write_text(out / "index.html", render("site.html", {"entries": entries, "runs": runs}))
+    return [out / "index.html", *written]
+
+
+def stored_runs(store: Store) -> Iterator[tuple[str, RunRecord]]:
+    """Name and record of every run in the store, by name."""
+    for file in sorted((store.root / "runs").glob("*/spec.json")):
+        asked = read_document(file, RunSpec)
+        if asked is not None:
+            yield file.parent.name, RunFolder(file.parent, asked).record()
+
+
+def _entry(found: StoredStudy, result: StudyResult, table: Table, done: StudyProgress) -> SiteEntry:
+    best, figure, value = _best(result, table)
+    return SiteEntry(
+        title=found.study.title,
+        study=found.study.name,
+        profile=found.profile.name,
+        comparable=found.profile.comparable_with_paper,
+        state=done.state,
+        failures=done.failed,
+        best=best,
+        figure=figure,
+        value=value,
+        started=done.started,
+        href=f"{found.folder}/index.html",
+    )
+
+
+def _best(result: StudyResult, table: Table) -> tuple[str, str, float | None]:
+    """Name, figure with interval and protocol, and value of the best variant on the first protocol that has one."""
+    for facts in result.every_protocol:
+        metric = METRICS[primary_metric(result, facts)]
+        key = metric_key(facts.name, metric.key)
+        column = next((column for column in table.columns if column.key == key), None)
+        if column is None:  # an evaluation server has returned nothing yet
+            continue
+        scored = [r for r in table.rows if r.role == "variant" and key in r.cells and r.cells[key].value is not None]
+        if scored:
+            way = -1 if metric.lower_is_better else 1
+            best = max(scored, key=lambda row: way * (row.cells[key].value or 0.0))
+            cell = best.cells[key]
+            text = f"{layout.figure(cell, column)} {layout.interval(cell, column)}".strip()
+            return best.name, f"{metric.symbol} {text}, {facts.name}", cell.value
+    return "", "", None
+
+
+def _run(name: str, record: RunRecord, studies: list[tuple[str, str]]) -> RunEntry:
+    where = record.failure.where if record.failure else record.training.where if record.training else None
+    floor = record.asked.data is None
+    return RunEntry(
+        name=name,
+        verdict=record.verdict if where else "needs no training" if floor else "not finished",
+        reason=record.failure.summary if record.failure else "",
+        seed=record.asked.seed,
+        started=where.started if where else "",
+        device=where.device if where else "",
+        studies=tuple(studies),
+    )

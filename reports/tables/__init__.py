@@ -1,0 +1,1 @@
+"""What goes into the columns and rows of a report's tables."""

@@ -1,0 +1,196 @@
+"""Names of frames as runs, and images as frames: what is read, and every kind of bad image named."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trackablate.datasets.errors import LISTED, DataError
+from trackablate.datasets.reading.files import Files
+from trackablate.datasets.reading.frame_names import FrameNames, frame_names
+from trackablate.datasets.reading.frames import ImageFiles, NoFrames
+from trackablate.datasets.reading.opening import open_files
+from video_factory import HEIGHT, JPEG, PNG, WIDTH, zipped
+
+
+@given(
+    st.integers(0, 3000),
+    st.integers(1, 1200),
+    st.integers(1, 8),
+    st.sampled_from(["", "img", "a%d-", "frame_"]),
+    st.sampled_from([".jpg", ".PNG", ".jpeg"]),
+)
+def test_consecutive_numbers_are_one_run(first: int, count: int, digits: int, prefix: str, suffix: str) -> None:
+    written = [f"{prefix}{n:0{digits}d}{suffix}" for n in range(first, first + count)]
+    names = frame_names(reversed([*written, "groundtruth.txt", "Thumbs.db"]), "number")
+    assert list(names) == written
+    assert [len(names), names[0], names[-1]] == [count, written[0], written[-1]]
+    assert len(names.runs) == 1 or len(written[0]) != len(written[-1])
+
+
+@given(st.sets(st.integers(0, 60), min_size=1), st.integers(0, 70), st.integers(0, 70))
+def test_any_numbers_are_kept_in_order(numbers: set[int], low: int, high: int) -> None:
+    names = frame_names([f"{n}.jpg" for n in numbers], "number")
+    ordered = sorted(numbers)
+    assert list(names) == [f"{n}.jpg" for n in ordered] == [names[i] for i in range(len(names))]
+    assert list(names.numbered(low, high)) == [f"{n}.jpg" for n in ordered if low <= n <= high]
+    assert list(names.cut(low, high)) == [f"{n}.jpg" for n in ordered[low:high]]
+    lacking = [n for n in range(low, ordered[-1]) if n not in numbers]
+    assert names.gap(low) == (lacking[0] if lacking else None)
+    assert FrameNames(names.runs) == names
+
+
+@given(st.lists(st.text("ab01.-_ ", min_size=1, max_size=6), unique=True, max_size=12))
+def test_names_sorted_as_names_come_back_whatever_they_are(stems: list[str]) -> None:
+    written = [f"{stem}.jpg" for stem in stems]
+    assert list(frame_names(written, "name")) == sorted(written)
+
+
+def test_names_need_a_number_of_their_own() -> None:
+    with pytest.raises(ValueError, match=r"'cover.png' must end in its number"):
+        frame_names(["1.jpg", "cover.png"], "number")
+    with pytest.raises(ValueError, match=r"'0001.jpg' and '1.jpg' have the same number"):
+        frame_names(["1.jpg", "2.jpg", "0001.jpg"], "number")
+    assert list(frame_names(["frame10.jpg", "frame9.JPEG", "frame0011.png"], "number")) == [
+        *("frame9.JPEG", "frame10.jpg", "frame0011.png")
+    ]
+
+
+def test_an_index_outside_is_an_index_error() -> None:
+    names = frame_names(["1.jpg", "2.jpg"], "number")
+    for index in (2, -3):
+        with pytest.raises(IndexError):
+            names[index]
+    assert names[-1] == "2.jpg"
+
+
+def _frames(root: Path, *files: str) -> ImageFiles:
+    return ImageFiles(open_files(root), "", frame_names(files or [f.name for f in root.iterdir()], "name"))
+
+
+BAD_IMAGES = {
+    "empty": (b"", "is empty"),
+    "half a JPEG": (JPEG[: len(JPEG) // 2], "is truncated (a JPEG"),
+    "JPEG short of 2 bytes": (JPEG[:-2], "is truncated (a JPEG"),
+    "JPEG filled up with zeros": (JPEG[:-20] + bytes(5000), "is truncated (a JPEG"),
+    "thumbnail's end only": (
+        JPEG[:2] + b"\xff\xe1\x00\x0aExif\xff\xd9\xff\xd9" + JPEG[2 : len(JPEG) // 2] + bytes(200),
+        "is truncated (a JPEG",
+    ),
+    "half a PNG": (PNG[: len(PNG) // 2], "is truncated (a PNG"),
+    "PNG short of 1 byte": (PNG[:-1], "is truncated (a PNG"),
+    "text": (b"<html>not found</html>", "is neither JPEG nor PNG"),
+    "three bytes": (JPEG[:3], "is truncated"),
+}
+
+
+@pytest.fixture(params=["folder", "archive"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[bytes], tuple[Files, Path]]:
+    """Puts one image into a root: a folder or an archive."""
+
+    def put(content: bytes) -> tuple[Files, Path]:
+        root = tmp_path / "root"
+        root.mkdir()
+        (root / "1.jpg").write_bytes(content)
+        where = root if request.param == "folder" else zipped(root, tmp_path / "root.zip")
+        return open_files(where), where / "1.jpg"
+
+    return put
+
+
+@pytest.mark.parametrize("kind", BAD_IMAGES)
+def test_a_bad_image_is_found_without_and_with_decoding(
+    opened: Callable[[bytes], tuple[Files, Path]], kind: str
+) -> None:
+    content, said = BAD_IMAGES[kind]
+    files, place = opened(content)
+    frames = ImageFiles(files, "", frame_names(["1.jpg"], "number"))
+    for use in (frames.check, lambda: frames[0]):
+        with pytest.raises(DataError) as caught:
+            use()
+        assert str(caught.value).startswith(f"{place}: {said}")
+        assert str(caught.value).endswith("copy it again from the source of the data set")
+
+
+GOOD_IMAGES = {
+    "JPEG": JPEG,
+    "PNG": PNG,
+    "JPEG with padding": JPEG + bytes(50),
+    "JPEG with much behind it": JPEG + b"MakerNote" * 500,
+    "PNG with much behind it": PNG + bytes(5000),
+    "JPEG with a thumbnail's end": JPEG[:2] + b"\xff\xe1\x00\x0aExif\xff\xd9\xff\xd9" + JPEG[2:],
+    "JPEG with fill bytes": JPEG[:2] + b"\xff\xff" + JPEG[2:],
+}
+
+
+@pytest.mark.parametrize("kind", GOOD_IMAGES)
+def test_a_whole_image_passes(opened: Callable[[bytes], tuple[Files, Path]], kind: str) -> None:
+    files, _ = opened(GOOD_IMAGES[kind])
+    frames = ImageFiles(files, "", frame_names(["1.jpg"], "number"))
+    frames.check()
+    assert frames[0].shape == (HEIGHT, WIDTH, 3)
+    assert frames.size == (WIDTH, HEIGHT)
+
+
+def test_frames_are_rgb_also_under_an_odd_path(tmp_path: Path) -> None:
+    file = tmp_path / "füße 跟踪 %d.png"
+    picture = np.zeros((6, 8, 3), dtype=np.uint8)
+    picture[..., 2] = 200
+    file.write_bytes(bytes(cv2.imencode(".png", picture)[1]))
+    frames = _frames(tmp_path)
+    assert frames[0].dtype == np.uint8
+    assert frames[-1][0, 0].tolist() == [200, 0, 0]
+    with pytest.raises(IndexError, match="frame 1 of 1"):
+        frames[1]
+
+
+def test_grey_images_have_three_channels(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(bytes(cv2.imencode(".jpg", np.full((6, 8), 90, dtype=np.uint8))[1]))
+    assert _frames(tmp_path)[0].shape == (6, 8, 3)
+
+
+def test_an_image_with_broken_content_is_refused_when_decoded(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(JPEG[:20] + b"\xff\xda" + bytes(40) + JPEG[-2:])
+    with pytest.raises(DataError, match="cannot be decoded"):
+        _frames(tmp_path)[0]
+
+
+def test_a_linked_frame_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret.jpg").write_bytes(JPEG)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/1.jpg").symlink_to("../secret.jpg")
+    frames = _frames(tmp_path / "root")
+    assert "leads out of" in frames.problems()[0]
+    with pytest.raises(DataError, match="leads out of"):
+        frames[0]
+
+
+def test_all_bad_files_are_counted_and_the_first_named(tmp_path: Path) -> None:
+    files = [f"{number:02d}.jpg" for number in range(LISTED + 3)]
+    os.mkfifo(tmp_path / files[0])
+    (tmp_path / files[1]).mkdir()
+    frames = _frames(tmp_path, *files)
+    with pytest.raises(DataError) as caught:
+        frames.check()
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{LISTED + 3} problems in the data:"
+    assert "no ordinary file" in lines[1]
+    assert "no ordinary file" in lines[2]
+    assert lines[LISTED].startswith(f"{tmp_path / files[LISTED - 1]}: is missing; ")
+    assert lines[LISTED + 1 :] == ["and 3 more"]
+    assert len(caught.value.problems) == LISTED + 3
+    assert len(frames.problems([0, 5])) == 2
+
+
+def test_no_frames_have_a_length_and_say_where_they_would_lie(tmp_path: Path) -> None:
+    frames = NoFrames(open_files(tmp_path), ["a/img", "a/jpg"], 7)
+    assert len(frames) == 7
+    with pytest.raises(DataError) as caught:
+        frames[0]
+    where = f"{tmp_path / 'a/img'} or {tmp_path / 'a/jpg'}"
+    assert str(caught.value) == f"annotations only: no frames under {where}; add the images to track them"

@@ -1,0 +1,162 @@
+"""`plan` on the command line: a calibration, the estimate it gives, what fits a budget, and what came of it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import harness, invoke, said
+from trackablate.harness.cli.plan_text import duration
+from trackablate.harness.costing.hardware import expected_device
+from trackablate.harness.planning.calibration import Calibration
+from trackablate.harness.planning.forecast_log import entries
+from trackablate.harness.planning.history import gather
+from trackablate.harness.store import Store
+
+STUDY = ("table3", "--profile", "smoke")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A study that was calibrated, planned, and then run for one row."""
+
+    store: Path
+    before: dict[str, Any]
+    said_after: str
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Planned:
+    place = tmp_path_factory.mktemp("plan")
+    words = (*STUDY, "--store", "S", "--only", "decoder")
+    before = harness("plan", *words, "--calibrate", "--json", cwd=place)
+    assert before.returncode == 0, before.stderr
+    after = harness("run", *words, "--out", "O", cwd=place)
+    assert after.returncode == 0, after.stderr
+    return Planned(place / "S", json.loads(before.stdout), after.stderr)
+
+
+def test_a_calibration_is_kept_and_measures_each_tracker(planned: Planned) -> None:
+    (file,) = (planned.store / "calibration").glob("*.json")
+    found = Calibration.model_validate_json(file.read_text())
+    assert len(found.steps) == 2
+    for steps in found.steps:
+        assert 0 < steps.validated < steps.step < 60
+        assert steps.tracked > 0
+        assert steps.online > 0
+        assert 0 < steps.device_share <= 1.2
+        assert steps.macs > 1e6
+        assert steps.memory_bytes > 1e8
+    assert found.start > 0
+    assert found.drawing.frame > 0
+
+
+def test_the_plan_says_what_every_run_takes(planned: Planned) -> None:
+    runs = {run["row"]: run for run in planned.before["runs"]}
+    assert set(runs) == {"conv", "decoder", "static", "ncc"}
+    for name, run in runs.items():
+        takes = run["estimate"]
+        assert 0 < takes["wall_seconds"]["low"] < takes["wall_seconds"]["expected"] < takes["wall_seconds"]["high"]
+        assert takes["sources"] == ["measured"], name
+        assert all("%" in note or "measured" in note for note in takes["notes"])
+    assert runs["conv"]["shared_with"] == ["head"]
+    assert runs["static"]["shared_with"] == []
+    whole = planned.before["estimate"]
+    assert whole["unknown"] == []
+    assert planned.before["estimated_seconds"] == whole["wall_seconds"]["expected"]
+    assert whole["memory_bytes"]["expected"] > 1e8
+
+
+def test_the_run_says_how_that_compares(planned: Planned) -> None:
+    assert "predicted -> actual" in planned.said_after
+    assert "4 runs with all around them" in planned.said_after
+    (entry,) = entries(Store(planned.store))
+    assert len(entry.outcomes) == 4
+    after = said("plan", *STUDY, "--store", planned.store, "--only", "decoder")
+    assert after["estimated_seconds"] == 0
+    assert len(after["compared"]["runs"]) == 4
+    assert after["compared"]["wall"]["actual"] == entry.wall_seconds
+    shown = invoke("plan", *STUDY, "--store", planned.store, "--only", "decoder").stdout
+    assert "4 of 4 runs done; nothing is left" in shown
+    assert "->" in shown
+
+
+def test_what_is_done_predicts_the_rest_and_a_budget_chooses(planned: Planned) -> None:
+    words = ("plan", *STUDY, "--store", planned.store)
+    plan = said(*words, "--budget", "99h")
+    sources = {run["row"]: (run["estimate"] or {}).get("sources") for run in plan["runs"] if not run["done"]}
+    assert set(sources) == {"ce-conv", "ce-decoder"}
+    assert all(source[0] == "scaled" for source in sources.values() if source)
+    assert plan["budget"]["chosen"][0] == "conv"
+    assert set(plan["budget"]["chosen"]) == {"conv", "decoder", "ce-conv", "ce-decoder"}
+    assert plan["budget"]["command"].startswith("python -m harness run table3 --profile smoke --only ")
+    little = said(*words, "--budget", "0.01min")["budget"]
+    assert set(little["chosen"]) == {"conv", "decoder"}, "what is done costs nothing"
+    assert set(little["left_out"]) == {"ce-conv", "ce-decoder"}
+    assert "left out: " in invoke(*words, "--budget", "0.01min").stdout
+
+
+def test_a_named_device_is_estimated_from_its_peak(tmp_path: Path) -> None:
+    words = ("plan", "head", "--profile", "smoke", "--store", tmp_path / "none", "--only", "mlp")
+    plan = said(*words, "--device-peak", "rtx 3090", "--gpus", "2")
+    assert plan["estimate"]["device"] == "RTX 3090"
+    assert plan["estimate"]["workers"] == 2
+    assert plan["estimate"]["memory_limit_bytes"] == 24e9
+    runs = {run["row"]: run["estimate"] for run in plan["runs"]}
+    assert runs["mlp"]["sources"] == ["peak"]
+    assert "20 to 45 %" in runs["mlp"]["notes"][0]
+    assert runs["mlp"]["memory_bytes"]["low"] > 0
+    assert not (tmp_path / "none").exists(), "planning makes no store"
+
+
+def test_what_is_asked_wrongly_is_refused(tmp_path: Path) -> None:
+    words = ("plan", *STUDY, "--store", tmp_path / "none")
+    for more, message in (
+        (("--device-peak", "RTX 3091"), "RTX 3090"),
+        (("--budget", "much"), "20gpuh"),
+        (("--budget", "2h"), "--calibrate"),
+    ):
+        done = invoke(*words, *more)
+        assert done.exit_code == 2
+        assert message in done.stderr
+
+
+def test_data_that_are_not_here_are_planned_by_the_official_list(tmp_path: Path) -> None:
+    words = ("plan", *STUDY, "--protocol", "lasot", "--protocol", "otb", "--store", tmp_path / "none")
+    done = invoke(*words)
+    assert done.exit_code == 2, "it cannot run here"
+    assert "685440 frames" in done.stdout
+    assert "59035 frames" in done.stdout
+    assert "track 380 sequences" in done.stdout
+    assert "give --data lasot=PATH" in done.stdout
+    assert "2 missing" in done.stderr
+    run = invoke("run", *words[1:])
+    assert run.exit_code == 2, "and run refuses as before"
+    assert "give --data lasot=PATH" in run.stderr
+
+
+def test_the_device_is_known_without_torch(tmp_path: Path) -> None:
+    assert expected_device("cpu").startswith("CPU (")
+    assert expected_device("auto", tmp_path).startswith("CPU (")
+    (tmp_path / "0000:01").mkdir()
+    (tmp_path / "0000:01" / "information").write_text("Model: \t\t NVIDIA H100 80GB HBM3\nIRQ: 1\n")
+    assert expected_device("auto", tmp_path) == "NVIDIA H100 80GB HBM3"
+    assert gather(Store(tmp_path / "s"), "CPU (x)").device == "CPU (x)"
+
+
+def test_cost_on_a_device_measures_speed_and_memory() -> None:
+    found = said("cost", "ostrack-256", "--device", "cpu")
+    assert found["device"].startswith("CPU")
+    assert 0 < found["fps_range"][0] <= found["fps"] <= found["fps_range"][1]
+    assert found["memory_bytes"] > 3e8, "its weights alone"
+    assert found["params"] > 90e6
+    assert invoke("cost", "ostrack-256", "--device", "tpu").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(45, "45 s"), (120, "2 min"), (5400, "1.5 h"), (72 * 3600, "3.0 days"), (0, "0 s")]
+)
+def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,327 @@
+"""Bad input is refused before any work: exit status 2, one message that names the thing and the remedy, nothing run."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from examples import SCALE, Evil
+from trackablate.ablations.plan import run_of
+from trackablate.harness.cli import app
+from trackablate.harness.errors import RunFailed
+from trackablate.harness.profiles import load_profile
+from trackablate.harness.running.execute import execute_run
+from trackablate.harness.running.executors import LocalExecutor
+from trackablate.harness.running.tasks import RunTask, WorkerSettings
+from trackablate.harness.spec import RunSpec
+from trackablate.harness.store import FORMAT, Store
+from trackablate.harness.tracking.evaluation import trained_model
+from trackablate.trackers.encoder import pretrained
+from trackablate.trackers.model import build
+from trackablate.trackers.scale import at_scale
+from trackablate.trackers.variants import ostrack_mlp
+
+SMOKE = load_profile("smoke")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a store would come to lie; the present folder is empty and the environment names no data."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("TRACKABLATE_STORE", "TRACKABLATE_DATA_OTB"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may be started: what is refused is refused before."""
+
+    def start(*_: object) -> None:
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr(LocalExecutor, "start", start)
+
+
+def refusal(store: Path, *words: object) -> str:
+    """The message with which a command is refused; there is nothing else, and nothing was run."""
+    done = CliRunner().invoke(app, [*map(str, words), "--store", str(store)])
+    assert done.exit_code == 2, (done.output, done.exception)
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("error: ") == 1
+    assert done.stderr.startswith("error: ")
+    assert not (store / "runs").exists()
+    return done.stderr
+
+
+@pytest.mark.usefixtures("no_workers")
+@pytest.mark.parametrize("command", ["run", "plan", "report"])
+def test_misspelt_names_offer_the_nearest(store: Path, command: str) -> None:
+    assert "no study is called 'tabel3': did you mean table3" in refusal(store, command, "tabel3")
+    message = refusal(store, command, "table3", "--profile", "smok")
+    assert "no profile is called 'smok': did you mean smoke?" in message
+    message = refusal(store, command, "table3", "--protocol", "synthetic-smoky")
+    assert "no protocol is called 'synthetic-smoky': did you mean synthetic-smoke" in message
+    message = refusal(store, command, "table3", "--only", "decodr")
+    assert "no row of table3 is called 'decodr': did you mean decoder" in message
+    assert "there are: ce-conv, ce-decoder, conv, decoder" in message
+    assert not store.exists()
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_misspelt_names_of_single_things_offer_the_nearest(store: Path) -> None:
+    for words in (["show", "tabel3"], ["list", "studys"], ["cost", "detrak"]):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 2, words
+        assert "did you mean" in done.stderr
+        assert done.stdout == ""
+    assert "did you mean mini" in refusal(store, "pretrain", "minni")
+    message = refusal(store, "evaluate", "nothing", "--protocol", "synthetic")
+    assert "holds no run: `python -m harness run STUDY`" in message
+    assert not store.exists()
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_unknown_formats_are_refused(store: Path) -> None:
+    message = refusal(store, "report", "table3", "--profile", "smoke", "--format", "html,docx", "--out", "out")
+    assert "--format docx: there are html, latex, markdown, csv, json" in message
+    assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_data_options_must_be_name_and_path(store: Path) -> None:
+    assert "--data 'otb' is not NAME=PATH; write for example --data otb=" in refusal(
+        store, "run", "table3", "--data", "otb"
+    )
+    assert "did you mean otb" in refusal(store, "run", "table3", "--data", "otbb=/data")
+    assert not store.exists()
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_data_that_are_not_there(store: Path, tmp_path: Path) -> None:
+    otb = ("run", "table3", "--profile", "smoke", "--protocol", "otb")
+    message = refusal(store, *otb)
+    assert "where the data set 'otb' lies is not known; give --data otb=PATH, or set TRACKABLATE_DATA_OTB" in message
+    message = refusal(store, *otb, "--data", f"otb={tmp_path / 'nowhere'}")
+    assert f"{tmp_path / 'nowhere'} is neither a folder nor an archive, but --data names it" in message
+    (tmp_path / "empty").mkdir()
+    message = refusal(store, *otb, "--data", f"otb={tmp_path / 'empty'}")
+    assert f"{tmp_path / 'empty'}: holds no sequence of OTB100; expected <Name>/img/0001.jpg" in message
+    assert not store.exists()
+
+
+def make_clip(root: Path) -> Path:
+    """Three frames of the plain layout."""
+    folder = root / "Clip"
+    (folder / "img").mkdir(parents=True)
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    for number in (1, 2, 3):
+        cv2.imwrite(str(folder / "img" / f"{number:04d}.jpg"), picture)
+    (folder / "groundtruth_rect.txt").write_text("5,6,20,16\n" * 3)
+    return folder
+
+
+def no_box(folder: Path) -> str:
+    file = folder / "groundtruth_rect.txt"
+    file.write_text("5,6,20,16\n5,6,wide,16\n5,6,20,16\n")
+    return f"{file}, line 2: 4 finite numbers wanted, got '5,6,wide,16'; write \"x,y,w,h\""
+
+
+def missing_frame(folder: Path) -> str:
+    (folder / "img" / "0003.jpg").unlink()
+    return f"{folder / 'groundtruth_rect.txt'}: 3 boxes for 2 frames; give one line for each image"
+
+
+def truncated_frame(folder: Path) -> str:
+    file = folder / "img" / "0002.jpg"
+    file.write_bytes(file.read_bytes()[:-200])
+    return f"{file}: is truncated (a JPEG without its end marker); copy it again"
+
+
+def empty_frame(folder: Path) -> str:
+    (folder / "img" / "0002.jpg").write_bytes(b"")
+    return f"{folder / 'img' / '0002.jpg'}: is empty; copy it again"
+
+
+@pytest.mark.usefixtures("no_workers")
+@pytest.mark.parametrize("spoil", [no_box, missing_frame, truncated_frame, empty_frame])
+def test_broken_data_are_named_by_file_and_line(store: Path, tmp_path: Path, spoil: Callable[[Path], str]) -> None:
+    words = ("--profile", "smoke", "--protocol", "otb", "--data", f"otb={tmp_path / 'otb'}")
+    folder = make_clip(tmp_path / "otb")
+    fine = CliRunner().invoke(app, ["plan", "table3", *words, "--store", str(tmp_path / "other"), "--json"])
+    assert fine.exit_code == 0, "before it is spoilt it is fine"
+    assert json.loads(fine.stdout)["protocols"]["otb"].startswith("0 of 100 sequences and 1 of your own")
+    message = spoil(folder)
+    assert message in refusal(store, "run", "table3", *words)
+    done = CliRunner().invoke(app, ["data", "check", f"otb={tmp_path / 'otb'}"])
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert not store.exists()
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_stores_that_are_none_are_left_alone(store: Path) -> None:
+    words = ("run", "table3", "--profile", "smoke")
+    store.mkdir()
+    (store / "store.json").write_text(json.dumps({"format": FORMAT + 1}))
+    message = refusal(store, *words)
+    assert f"the store {store} has format {FORMAT + 1}" in message
+    assert "name another --store" in message
+    (store / "store.json").rename(store / "my.json")
+    assert "is neither empty nor a store: name another folder" in refusal(store, *words)
+    assert "is a file: name a folder" in refusal(store / "my.json", *words)
+    assert [p.name for p in store.iterdir()] == ["my.json"]
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_too_little_disk_is_said_before_any_work(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Store, "free_bytes", lambda self: 170_000_000)
+    message = refusal(store, "run", "table3", "--profile", "smoke")
+    assert f"{store} has 0.17 GB free, 6 runs need about 0.18 GB: make room, or name a --store on another" in message
+
+
+def test_enough_disk_is_not_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is refused above goes on to the first worker with a little more room."""
+    monkeypatch.setattr(Store, "free_bytes", lambda self: 190_000_000)
+    started: list[Any] = []
+
+    def start(*arguments: object) -> None:
+        started.append(arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalExecutor, "start", start)
+    done = CliRunner().invoke(app, ["run", "table3", "--profile", "smoke", "--store", str(store)])
+    assert done.exit_code == 130
+    assert len(started) == 1
+    assert "the same command goes on from there" in done.stderr
+
+
+def test_a_device_that_is_not_here(store: Path) -> None:
+    """The one refusal that needs a worker: only torch knows."""
+    message = refusal(store, "run", "table3", "--profile", "smoke", "--device", "gpuuu")
+    assert re.search(r"--device gpuuu is not usable here \(.+\): use auto, cpu or cuda", message)
+    assert not (store / "counted").exists()
+    assert not (store / "protocols").exists()
+
+
+@pytest.fixture
+def broken_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file in the place of the shipped weights, its end cut off."""
+    content = pretrained.FILES["vit-mini"].read_bytes()
+    file = tmp_path / "vit-mini.safetensors"
+    file.write_bytes(content[: len(content) // 2])
+    monkeypatch.setattr(pretrained, "FILES", {"vit-mini": file})
+    monkeypatch.setattr("trackablate.trackers.encoder.backbones.FILES", {"vit-mini": file})
+    pretrained.weights_digest.cache_clear()
+    return file
+
+
+@pytest.mark.usefixtures("no_workers")
+@pytest.mark.parametrize("content", [None, b"", b"version https://git-lfs.github.com/spec/v1\n"], ids=repr)
+def test_damaged_weights(store: Path, broken_weights: Path, content: bytes | None) -> None:
+    if content is not None:
+        broken_weights.write_bytes(content)
+    tracker = at_scale(ostrack_mlp, SCALE)
+    try:
+        message = refusal(store, "run", "table3", "--profile", "smoke")
+        assert f"{broken_weights}: is damaged" in message
+        assert "python -m harness pretrain mini" in message
+        broken_weights.unlink()
+        message = refusal(store, "run", "table3", "--profile", "smoke")
+        assert f"{broken_weights} is missing: `python -m harness pretrain mini` makes it" in message
+        with pytest.raises(FileNotFoundError, match="pretrain mini"):
+            build(tracker)
+    finally:
+        pretrained.weights_digest.cache_clear()
+    assert not store.exists()
+
+
+@pytest.fixture
+def mlp_run() -> RunSpec:
+    """A run that takes a second."""
+    return run_of(ostrack_mlp, SMOKE, 0)
+
+
+def settings(store: Path) -> WorkerSettings:
+    return WorkerSettings(store=str(store), device="cpu", threads=1, workers=1, command="test")
+
+
+def test_a_malicious_checkpoint_runs_no_code_and_fails_the_run_by_name(
+    store: Path, tmp_path: Path, mlp_run: RunSpec
+) -> None:
+    trap = tmp_path / "trap"
+    folder = Store(store).run(mlp_run)
+    folder.path.mkdir(parents=True)
+    torch.save({"step": Evil(trap), "model": {}, "optimizer": {}, "curve": [], "cost": {}}, folder.checkpoint)
+    with pytest.raises(RunFailed) as caught:
+        execute_run(RunTask(run=mlp_run, evaluations=()), settings(store))
+    assert not trap.exists(), "the checkpoint's code ran"
+    message = str(caught.value)
+    assert message.startswith(f"{mlp_run.name} failed: ")
+    assert f"{folder.checkpoint} cannot be resumed" in message
+    assert "delete it" in message
+    assert "\n" not in message, "one line: it is what the runner shows"
+    failure = folder.failure()
+    assert failure is not None
+    assert failure.summary in message
+    assert "Traceback" in failure.traceback
+    folder.checkpoint.unlink()
+    execute_run(RunTask(run=mlp_run, evaluations=()), settings(store))
+    assert folder.failure() is None, "the remedy works"
+    assert folder.training() is not None
+
+
+def test_damaged_trained_weights_are_named_and_the_remedy_works(store: Path, mlp_run: RunSpec) -> None:
+    folder = Store(store).run(mlp_run)
+    task = RunTask(run=mlp_run, evaluations=())
+    execute_run(task, settings(store))
+    whole = folder.weights.read_bytes()
+    for content in (whole[:1000], b""):
+        folder.weights.write_bytes(content)
+        with pytest.raises(ValueError, match="delete it, and the run is trained again") as caught:
+            trained_model(folder)
+        assert str(folder.weights) in str(caught.value)
+    folder.weights.unlink()
+    execute_run(task, settings(store))
+    assert folder.weights.read_bytes() == whole
+
+
+@pytest.mark.parametrize("init", ["1,2,3", "a,b,c,d", "1,2,0,4", "1,2,3,nan", ""])
+def test_boxes_on_the_command_line(store: Path, tmp_path: Path, init: str) -> None:
+    run = RunSpec.model_validate({"tracker": {"kind": "static"}})
+    Store(store).run(run).claim()
+    done = CliRunner().invoke(app, ["track", "static", str(tmp_path), "--init", init, "--store", str(store)])
+    assert done.exit_code == 2
+    assert f"--init {init!r} is no box: write x,y,w,h in pixels" in done.stderr
+
+
+def test_videos_that_are_none(store: Path, tmp_path: Path) -> None:
+    Store(store).run(RunSpec.model_validate({"tracker": {"kind": "static"}})).claim()
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "empty").mkdir()
+    for video, problem in (
+        ("nowhere", "is not there: name a folder of images or a video file"),
+        ("empty", "holds no image"),
+        ("text.mp4", "is no video that OpenCV can decode"),
+    ):
+        words = ["track", "static", str(tmp_path / video), "--init", "1,2,3,4", "--store", str(store)]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 2, done.exception
+        assert f"{tmp_path / video} {problem}" in done.stderr
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_a_plan_makes_no_store(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["plan", "table3", "--profile", "smoke", "--store", str(tmp_path / "nowhere")])
+    assert done.exit_code == 0, done.output
+    assert "0 of 6 runs done" in done.output
+    assert not (tmp_path / "nowhere").exists()

@@ -1,0 +1,297 @@
+"""The store: what is asked has one place, what is written is whole, and what is damaged is named with its remedy."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from examples import DATA, PLAIN, RECIPE, WHERE
+from trackablate.datasets.atomic import write_bytes, write_text, write_with
+from trackablate.harness.errors import BadInput
+from trackablate.harness.protocol_store import read_protocol
+from trackablate.harness.record import (
+    Failure,
+    PaperScale,
+    PhaseCost,
+    SequenceResult,
+    Speed,
+    TrainingCost,
+    TrainingRecord,
+)
+from trackablate.harness.spec import TRACKING_REVISION, Evaluation, RunSpec
+from trackablate.harness.store import FORMAT, PhaseProgress, RunFolder, Store
+from trackablate.trackers.spec import CandidateElimination, DeformableHead, FloorSpec, replace
+
+RUN = RunSpec(tracker=PLAIN, recipe=RECIPE, data=DATA, weights="abc")
+PLAIN_EVALUATION = Evaluation(protocol="synthetic", data="0123456789abcdef")
+SPEED = Speed(fps=10, low=9, high=11, rounds=9, frames_per_round=24, device="CPU", threads=1, measured_with=["a"])
+FAILURE = Failure(summary="ValueError: no", traceback="Traceback", where=WHERE)
+TRAINED = TrainingRecord(curve=[], cost=TrainingCost(samples=8), weights_digest="d", where=WHERE)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def folder(store: Store) -> RunFolder:
+    return store.run(RUN)
+
+
+def result(name: str) -> SequenceResult:
+    return SequenceResult(name=name, boxes=[(1.0, 2.0, 3.25, 4.0), (0.1, 1 / 3, 2.0, 5.0)], seconds=0.5)
+
+
+def files(root: Path) -> list[str]:
+    return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+
+
+def test_sizes_from_before_stand_but_for_their_activations(tmp_path: Path) -> None:
+    counts = {name: number for number, name in enumerate(PaperScale.model_fields, 1)}
+    store, size = Store(tmp_path / "store"), PaperScale(**counts)
+    store.set_paper_scale(PLAIN, size)
+    assert store.paper_scale(PLAIN) == size
+    (store.root / "counted").rename(store.root / "paper-scale")
+    assert store.paper_scale(PLAIN) == size.model_copy(update={"activation_bytes": None})
+
+
+def test_writing_replaces_the_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    place = tmp_path / "deep" / "er" / "file.json"
+    write_text(place, "a long old content")
+    write_text(place, "new ä")
+    assert place.read_bytes() == "new ä".encode()
+    assert files(tmp_path) == ["deep/er/file.json"]
+    assert place.stat().st_mode & 0o777 == 0o644, "others may read it, whatever mkstemp does"
+
+
+@pytest.mark.parametrize("failure", [OSError("disk full"), KeyboardInterrupt()], ids=["disk-full", "interrupted"])
+@pytest.mark.parametrize("old", [b"old", None], ids=["replacing", "new"])
+def test_a_failure_in_the_middle_leaves_the_old_file(tmp_path: Path, old: bytes | None, failure: BaseException) -> None:
+    place = tmp_path / "file"
+    if old is not None:
+        write_bytes(place, old)
+
+    def half(file: BinaryIO) -> None:
+        file.write(b"ne")
+        file.flush()
+        seen = place.read_bytes() if place.exists() else None
+        assert seen == old, "nobody sees the half-written file meanwhile"
+        raise failure
+
+    with pytest.raises(type(failure)):
+        write_with(place, half)
+    assert files(tmp_path) == (["file"] if old is not None else [])
+    assert old is None or place.read_bytes() == old
+
+
+def test_a_rename_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    (place / "inside").mkdir(parents=True)
+    with pytest.raises(OSError):
+        write_bytes(place, b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_every_run_has_its_own_place_and_equal_runs_share_one(store: Store) -> None:
+    others = [
+        RUN.model_copy(update={"seed": 1}),
+        RUN.model_copy(update={"weights": "other"}),
+        RUN.model_copy(update={"revision": RUN.revision + 1}),
+        RUN.model_copy(update={"recipe": RECIPE.model_copy(update={"lr_new": 2e-3})}),
+        RUN.model_copy(update={"data": DATA.model_copy(update={"version": 2})}),
+        RUN.model_copy(update={"tracker": replace(PLAIN, sparsity=CandidateElimination())}),
+        RUN.model_copy(update={"tracker": replace(PLAIN, head=DeformableHead(), labels="localisation-quality")}),
+        RunSpec(tracker=FloorSpec(kind="ncc")),
+        RunSpec(tracker=FloorSpec(kind="static")),
+    ]
+    places = {store.run(run).path for run in [RUN, *others]}
+    assert len(places) == len(others) + 1
+    renamed = RunSpec(tracker=replace(PLAIN, name="under another name"), recipe=RECIPE, data=DATA, weights="abc")
+    assert store.run(renamed).path == store.run(RUN).path
+    assert all(p.parent == store.root / "runs" and p.name == Path(p.name).name for p in places)
+
+
+def test_evaluations_of_a_run_do_not_mix() -> None:
+    changes = (
+        {"protocol": "otb"},
+        {"data": "other"},
+        {"control": "shuffled-template"},
+        {"revision": TRACKING_REVISION + 1},
+    )
+    keys = {PLAIN_EVALUATION.model_copy(update=change).key for change in changes}
+    assert len(keys | {PLAIN_EVALUATION.key}) == 5
+    assert RunSpec.model_validate_json(RUN.model_dump_json()).fingerprint == RUN.fingerprint
+
+
+def test_opening_makes_a_store_and_opens_it_again(tmp_path: Path) -> None:
+    root = tmp_path / "a" / "store"
+    Store(root)
+    assert json.loads((root / "store.json").read_text()) == {"format": FORMAT}
+    (root / "something").write_text("of the user")
+    assert Store(root).root == root
+    (tmp_path / "empty").mkdir()
+    Store(tmp_path / "empty")
+
+
+def test_another_format_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "store.json").write_text(json.dumps({"format": FORMAT + 1}))
+    with pytest.raises(BadInput) as caught:
+        Store(tmp_path)
+    message = str(caught.value)
+    assert str(tmp_path) in message
+    assert f"format {FORMAT + 1}" in message
+    assert f"format {FORMAT}:" in message
+    assert "name another --store" in message
+    assert files(tmp_path) == ["store.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff\xfe\x00"], ids=repr)
+def test_a_damaged_marker_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "store.json").write_bytes(content)
+    with pytest.raises(BadInput, match=r"store\.json is damaged .*name another --store"):
+        Store(tmp_path)
+
+
+def test_a_place_that_is_no_store_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(BadInput, match="neither empty nor a store: name another folder"):
+        Store(tmp_path)
+    with pytest.raises(BadInput, match="is a file: name a folder"):
+        Store(tmp_path / "thesis.tex")
+    with pytest.raises(BadInput, match="cannot write the store"):
+        Store(tmp_path / "thesis.tex" / "below")
+    assert files(tmp_path) == ["thesis.tex"]
+
+
+def test_two_processes_may_make_the_same_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one is just writing the marker, or has written it since we looked at the folder."""
+    (tmp_path / ".store.json.abc.tmp").write_text("{")
+    Store(tmp_path)
+    late = tmp_path / "late"
+    late.mkdir()
+    look = Path.iterdir
+
+    def looking(folder: Path) -> Iterator[Path]:
+        seen = list(look(folder))
+        if folder == late:
+            monkeypatch.undo()
+            Store(late).run(RUN).claim()
+        return iter(seen)
+
+    monkeypatch.setattr(Path, "iterdir", looking)
+    assert Store(late).run(RUN).path.exists()
+
+
+def test_looking_for_a_run_writes_nothing(store: Store, folder: RunFolder) -> None:
+    assert folder.training() is None
+    assert folder.speed() is None
+    assert folder.failure() is None
+    assert folder.progress() is None
+    assert folder.result(PLAIN_EVALUATION, "a") is None
+    assert folder.missing(PLAIN_EVALUATION, ["b", "a"]) == ["b", "a"]
+    assert store.paper_scale(PLAIN) is None
+    assert folder.record().verdict == "publishable"
+    assert files(store.root) == ["store.json"]
+
+
+def test_what_is_written_is_read_back(folder: RunFolder) -> None:
+    folder.claim()
+    folder.add_result(PLAIN_EVALUATION, result("a"))
+    folder.set_speed(SPEED)
+    folder.set_failure(FAILURE)
+    folder.set_progress(PhaseProgress(phase="train", done=1, total=2))
+    asked = RunSpec.model_validate_json((folder.path / "spec.json").read_text())
+    assert asked.fingerprint == RUN.fingerprint
+    assert folder.result(PLAIN_EVALUATION, "a") == result("a"), "boxes to the last bit"
+    assert folder.speed() == SPEED
+    assert folder.failure() == FAILURE
+    assert folder.progress() == PhaseProgress(phase="train", done=1, total=2)
+    assert folder.record().verdict == "failed"
+    folder.set_failure(None)
+    folder.set_failure(None)
+    assert folder.failure() is None
+    assert not [name for name in files(folder.path) if name.endswith(".tmp")]
+
+
+def test_missing_names_what_has_no_result_in_the_given_order(folder: RunFolder) -> None:
+    folder.add_result(PLAIN_EVALUATION, result("b"))
+    shuffled = PLAIN_EVALUATION.model_copy(update={"control": "shuffled-template"})
+    assert folder.missing(PLAIN_EVALUATION, ["c", "b", "a"]) == ["c", "a"]
+    assert folder.missing(shuffled, ["c", "b", "a"]) == ["c", "b", "a"]
+    assert folder.missing(PLAIN_EVALUATION.model_copy(update={"data": "changed"}), ["b"]) == ["b"]
+    assert folder.missing(PLAIN_EVALUATION, ["b"]) == []
+
+
+def test_training_counts_as_done_with_weights_and_record(folder: RunFolder) -> None:
+    write_bytes(folder.checkpoint, b"half way")
+    write_bytes(folder.weights, b"weights")
+    assert folder.training() is None, "killed between the two writes"
+    folder.finish_training(TRAINED)
+    assert folder.training() == TRAINED
+    assert not folder.checkpoint.exists()
+    folder.weights.unlink()
+    assert folder.training() is None, "a record without its weights is worth nothing"
+
+
+def test_verdict_follows_from_where_it_was_trained(folder: RunFolder) -> None:
+    write_bytes(folder.weights, b"weights")
+    for commit, dirty, verdict in (("c", False, "publishable"), ("c", True, "trial"), (None, None, "trial")):
+        where = WHERE.model_copy(update={"commit": commit, "dirty": dirty})
+        folder.finish_training(TRAINED.model_copy(update={"where": where}))
+        assert folder.record().verdict == verdict
+
+
+@pytest.mark.parametrize("content", [b"", b'{"fps": 1', b"{}", b"\xff\xfe", b"[1]", b'{"name": 1}'], ids=repr)
+def test_damaged_documents_are_named_with_the_remedy(store: Store, folder: RunFolder, content: bytes) -> None:
+    write_bytes(folder.weights, b"weights")
+    kept = store.protocol(PLAIN_EVALUATION)
+    one = folder.path / "evaluations" / PLAIN_EVALUATION.key / "a.json"
+    reads = {
+        folder.path / "training.json": folder.training,
+        folder.path / "speed.json": folder.speed,
+        folder.path / "failure.json": folder.failure,
+        one: lambda: folder.result(PLAIN_EVALUATION, "a"),
+        kept / "protocol.json": lambda: read_protocol(kept),
+    }
+    for file, read in reads.items():
+        write_bytes(file, content)
+        with pytest.raises(BadInput) as caught:
+            read()
+        assert str(file) in str(caught.value)
+        assert str(caught.value).endswith("delete it")
+        file.unlink()
+
+
+@pytest.mark.parametrize("name", ["../../escape", "a/b", "/etc/passwd", "."])
+def test_sequence_names_that_are_no_file_names_are_refused(store: Store, folder: RunFolder, name: str) -> None:
+    with pytest.raises(BadInput, match="is no file name: rename"):
+        folder.add_result(PLAIN_EVALUATION, result(name))
+    with pytest.raises(BadInput, match="is no file name"):
+        folder.missing(PLAIN_EVALUATION, [name])
+    assert files(store.root) == ["store.json"]
+
+
+def test_paper_scale_and_protocols_are_kept_by_content(store: Store) -> None:
+    other = PLAIN_EVALUATION.model_copy(update={"data": "f" * 64})
+    assert store.protocol(other) != store.protocol(PLAIN_EVALUATION)
+    shuffled = PLAIN_EVALUATION.model_copy(update={"control": "shuffled-template"})
+    assert store.protocol(shuffled) == store.protocol(PLAIN_EVALUATION), "a control looks at the same sequences"
+    assert store.free_bytes() > 0
+
+
+def test_the_lock_is_held_by_one(folder: RunFolder) -> None:
+    from filelock import Timeout
+
+    with folder.lock(), pytest.raises(Timeout), folder.lock().acquire(timeout=0.05):
+        pass
+    with folder.lock().acquire(timeout=0.05):
+        pass
+
+
+def test_costs_add_up_over_phases() -> None:
+    phases = {"data": PhaseCost(wall_seconds=1, device_seconds=2), "train": PhaseCost(wall_seconds=3, device_seconds=4)}
+    cost = TrainingCost(phases=phases)
+    assert (cost.wall(), cost.device()) == (4, 6)

@@ -1,0 +1,78 @@
+"""An evaluation tracks what is missing of it, into the store, whatever was there before."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from trackablate.ablations.plan import run_of
+from trackablate.datasets.protocols import GeneratedSequences
+from trackablate.harness.profiles import load_profile
+from trackablate.harness.spec import Control, Evaluation
+from trackablate.harness.store import RunFolder, Store
+from trackablate.harness.tracking.evaluation import evaluate
+from trackablate.harness.training.loop import trained_state
+from trackablate.trackers.model import build
+from trackablate.trackers.spec import TrackerSpec
+from trackablate.trackers.variants import detrack_ce
+
+CPU = torch.device("cpu")
+SEQUENCES = GeneratedSequences("target", "test", 5, length=5, size=(160, 120), seed=0)
+
+
+def untrained(store: Path) -> RunFolder:
+    """A run whose weights are those it would start training from, off the points where all its boxes are alike."""
+    run = run_of(detrack_ce, load_profile("smoke"), seed=0)
+    assert isinstance(run.tracker, TrackerSpec)
+    folder = Store(store).run(run)
+    torch.manual_seed(0)
+    model = build(run.tracker)
+    with torch.no_grad():
+        for parameter in model.head.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    folder.weights.parent.mkdir(parents=True, exist_ok=True)
+    save_file(trained_state(model), folder.weights)
+    return folder
+
+
+def evaluation(control: Control = "none") -> Evaluation:
+    return Evaluation(protocol="synthetic-smoke", data=SEQUENCES.digest(), control=control)
+
+
+def boxes(folder: RunFolder, asked: Evaluation) -> dict[str, list[tuple[float, float, float, float]]]:
+    found = {name: folder.result(asked, name) for name in SEQUENCES.names}
+    return {name: result.boxes for name, result in found.items() if result is not None}
+
+
+@pytest.mark.parametrize("control", ["none", "shuffled-template"])
+def test_only_what_is_missing_is_tracked_and_comes_out_the_same(control: Control, tmp_path: Path) -> None:
+    asked, counts = evaluation(control), list[int]()
+    whole, rest = untrained(tmp_path / "whole"), untrained(tmp_path / "rest")
+    evaluate(whole, asked, SEQUENCES, CPU, counts.append)
+    assert counts == [0, 1, 2, 3, 4, 5]
+    assert list(boxes(whole, asked)) == list(SEQUENCES.names)
+    assert len({str(found) for found in boxes(whole, asked).values()}) == 5
+    for name in (SEQUENCES.names[0], SEQUENCES.names[3]):
+        result = whole.result(asked, name)
+        assert result is not None
+        rest.add_result(asked, result.model_copy(update={"seconds": -1.0}))
+    counts.clear()
+    evaluate(rest, asked, SEQUENCES, CPU, counts.append)
+    assert counts == [2, 3, 4, 5]
+    assert boxes(rest, asked) == boxes(whole, asked), "bit for bit"
+    kept = [rest.result(asked, name) for name in SEQUENCES.names]
+    assert [k is not None and k.seconds == -1.0 for k in kept] == [True, False, False, True, False]
+    counts.clear()
+    evaluate(rest, asked, SEQUENCES, CPU, counts.append)
+    assert counts == [5], "nothing is left to do"
+
+
+def test_the_control_starts_where_the_plain_run_does_and_goes_elsewhere(tmp_path: Path) -> None:
+    folder = untrained(tmp_path)
+    for control in ("none", "shuffled-template"):
+        evaluate(folder, evaluation(control), SEQUENCES, CPU, lambda done: None)
+    plain, shuffled = boxes(folder, evaluation()), boxes(folder, evaluation("shuffled-template"))
+    for name in SEQUENCES.names:
+        assert plain[name][0] == shuffled[name][0]
+        assert plain[name][1:] != shuffled[name][1:]

@@ -1,0 +1,119 @@
+"""Training on videos that lie on disk: named, found, kept apart from the tests, and really trained on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from trackablate.datasets.pairs.training_sets import TRAINING_SETS
+from trackablate.datasets.synthetic.writing import videos, write
+from trackablate.harness.cli import app
+from trackablate.harness.profiles import FOLDER, load_profile
+from trackablate.harness.spec import RunSpec, VideoData
+from trackablate.harness.store import Store
+from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
+from trackablate.trackers.spec import CropInput
+
+DATA = """[data]
+kind = "videos"
+sets = ["got10k-train"]
+"""
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Synthetic videos in the layouts of GOT-10k and LaSOT."""
+    root = tmp_path_factory.mktemp("data")
+    for layout in ("got10k", "lasot"):
+        write(layout, videos(layout, count=3, length=8), root / layout)
+    return {layout: root / layout for layout in ("got10k", "lasot")}
+
+
+def profile_file(folder: Path, data: str = DATA) -> Path:
+    """The smoke profile, trained on videos; its file."""
+    text = (FOLDER / "smoke.toml").read_text()
+    start = text.index("[data]")
+    after = text.find("\n[", start + 1)
+    file = folder / "videos.toml"
+    file.write_text(text[:start] + data + (text[after:] if after > 0 else ""))
+    return file
+
+
+def test_a_run_on_got10k_alone_is_one_shot() -> None:
+    run = RunSpec(tracker=load_tracker(), data=VideoData(sets=("got10k-train",)))
+    assert run.one_shot
+    assert run.trained_on == "got10k-train"
+    assert not RunSpec(tracker=load_tracker(), data=VideoData(sets=("got10k-train", "lasot-train"))).one_shot
+    assert not RunSpec(tracker=load_tracker(), data=load_profile("smoke").data).one_shot
+
+
+def load_tracker() -> object:
+    from trackablate.trackers.variants import ostrack
+
+    return ostrack
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"sets": ["lasot-trian"]}, "did you mean lasot-train"),
+        ({"sets": []}, "at least 1"),
+        ({"sets": ["lasot-train"], "weights": [1.0, 2.0]}, "2 weights for 1 training sets"),
+        ({"sets": ["got10k-val"]}, "trained on and validated on"),
+    ],
+)
+def test_what_cannot_be_trained_on(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        VideoData.model_validate(fields)
+
+
+def test_pairs_come_from_the_sets_and_validation_from_its_own(roots: dict[str, Path]) -> None:
+    data = VideoData(sets=("got10k-train", "lasot-train"))
+    sets = {name: TRAINING_SETS[name].open(roots[TRAINING_SETS[name].data]) for name in data.all_sets}
+    geometry = pair_geometry(CropInput(template_size=32, search_size=64), load_profile("smoke").recipe, 4)
+    training, validation = training_pairs(data, geometry, 0, sets), validation_pairs(data, geometry, sets)
+    rng = np.random.default_rng(0)
+    drawn = {training.sequence(n, rng)[0].name for n in range(60)}
+    assert drawn == {*sets["got10k-train"].names, *sets["lasot-train"].names}
+    assert {validation.sequence(n, rng)[0].name for n in range(30)} == set(sets["got10k-val"].names)
+    assert training(3).search.shape == (64, 64, 3)
+
+
+def test_a_profile_of_ones_own_trains_on_them(tmp_path: Path, roots: dict[str, Path]) -> None:
+    profile, store = profile_file(tmp_path), tmp_path / "store"
+    words = ["train", "ostrack-256-mlp", "--profile", str(profile), "--store", str(store), "--json"]
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    assert "--data got10k=PATH" in refused.stderr
+    found = CliRunner().invoke(app, [*words, "--data", f"got10k={roots['got10k']}"])
+    assert found.exit_code == 0, found.stderr
+    run = Store(store).root / "runs" / json.loads(found.stdout)["run"]
+    asked = RunSpec.model_validate_json((run / "spec.json").read_text())
+    assert asked.training_sets == ("got10k-train",)
+
+
+def test_what_a_protocol_tests_on_is_not_trained_on(tmp_path: Path, roots: dict[str, Path]) -> None:
+    profile = profile_file(tmp_path, DATA.replace("got10k-train", "lasot-train"))
+    words = [
+        "plan",
+        "table3",
+        "--profile",
+        str(profile),
+        "--protocol",
+        "got10k-val",
+        "--store",
+        str(tmp_path / "store"),
+    ]
+    found = CliRunner().invoke(app, [*words, *(f"--data={name}={path}" for name, path in roots.items())])
+    assert found.exit_code == 2
+    assert "got10k-val shares 180 sequences with the test of got10k-val" in found.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_profile_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    found = CliRunner().invoke(app, ["plan", "table3", "--profile", str(tmp_path / "none.toml")])
+    assert found.exit_code == 2
+    assert "TOML file of your own" in found.stderr

@@ -1,0 +1,235 @@
+"""The LaTeX table: what it prints, that nothing in a name is TeX, and that a real TeX sets it without overfull boxes."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import report_factory as factory
+from trackablate.reports.formats import panels as layout
+from trackablate.reports.formats.latex import NARROW, WIDE, latex
+from trackablate.reports.formats.tex_text import escape
+from trackablate.reports.formats.tex_widths import text_width
+from trackablate.reports.results import StudyResult
+from trackablate.reports.table import Cell, Column, Table, TableRow
+from trackablate.reports.tables.pivot import pivot
+
+PACKAGES = "texlive-latex-base texlive-latex-recommended texlive-science lmodern poppler-utils"
+NEEDED = ("pdflatex", "pdftotext")
+needs_tex = pytest.mark.skipif(
+    any(shutil.which(program) is None for program in NEEDED),
+    reason=f"NOT TESTED: table.tex is not compiled; it takes `apt-get install --no-install-recommends {PACKAGES}`",
+)
+TWO_COLUMNS = (
+    r"\documentclass[twocolumn]{article}\usepackage[letterpaper,textwidth=6.75in,textheight=8.875in]{geometry}"
+)
+ONE_COLUMN = r"\documentclass{article}"
+DOCUMENTS = {
+    "two columns": TWO_COLUMNS,
+    "one column": ONE_COLUMN,
+    "one column at 12 pt": r"\documentclass[12pt,a4paper]{article}",
+    "T1 fonts": ONE_COLUMN + r"\usepackage[T1]{fontenc}\usepackage{lmodern}",
+}
+ATTACKS = (
+    r"\input{/etc/passwd}",
+    r"\write18{touch pwned}",
+    r"\immediate\write18{touch pwned}",
+    r"\end{tabular}\end{table*}\end{document}",
+    r"a % comment",
+    r"#1 & 100% $x_1^2$ {~}",
+    r"\fi\else\fi",
+    r"^^5cinput ^^M",
+    "[opens a bracket",
+    "*stars \\\\[3pt]",
+    "line\n\nbreak\r\u2028\x00\x7f",
+    "Δ-net, λ=0.5, µ±1 – ≤ «quoted» “quoted” --plugin ?` ''",
+    "Čapek Łódź São Müller straße naïve Ødegård",
+    "汉字跟踪器 トラッカー 🎯 тест",
+    "a_very_long_identifier_without_any_break_" * 4,
+)
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return pivot(factory.study_result())
+
+
+def attacked(result: StudyResult) -> Table:
+    """A table whose every free text is an attack."""
+    table = pivot(factory.failed(result, "decoder", ATTACKS[0]))
+    texts = iter(ATTACKS * 4)
+    rows = tuple(
+        replace(row, name=f"{next(texts)} {at}", cells=row.cells | {"factor:Head": Cell(text=next(texts))})
+        for at, row in enumerate(table.rows)
+    )
+    columns = tuple(replace(c, symbol=next(texts)[:30]) if c.key.startswith("factor") else c for c in table.columns)
+    notes = tuple(f"{note} {next(texts)}" for note in table.footnotes)
+    everything = " ".join(ATTACKS)
+    return replace(
+        table, title=everything, caveat=ATTACKS[1], columns=columns, rows=rows, footnotes=notes, missing=ATTACKS[:4]
+    )
+
+
+def compiled(tex: str, folder: Path, document: str) -> tuple[str, str]:
+    """The log of pdflatex and the text of its PDF; fails where it does."""
+    (folder / "table.tex").write_text(tex, encoding="ascii")
+    packages = "".join(re.findall(r"\\usepackage\{\w+\}", tex[: tex.index(r"\providecommand")]))
+    content = f"{document}{packages}\n\\begin{{document}}\n\\input{{table}}\nreached the end\n\\end{{document}}\n"
+    (folder / "paper.tex").write_text(content, encoding="ascii")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "paper"]
+    done = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-3000:]
+    shown = subprocess.run(["pdftotext", "-layout", "paper.pdf", "-"], check=True, cwd=folder, capture_output=True)
+    log = (folder / "paper.log").read_text(errors="replace")
+    return log.replace("\n", " "), shown.stdout.decode()
+
+
+def expected_figures(table: Table) -> set[str]:
+    cells = [(row.cells[c.key], c) for row in table.rows for c in table.columns if c.key in row.cells]
+    return {layout.figure(cell, column) for cell, column in cells if cell.value is not None}
+
+
+# What the file says
+
+
+def test_it_prints_the_table(table: Table) -> None:
+    tex = latex(table)
+    for value in expected_figures(table):
+        assert value.replace("−", "-") in tex
+    assert r"& \bfseries 83.7 &" in tex
+    assert r"{\underline{79.1}}" in tex
+    assert r"\cmidrule(lr){4-6}" in tex
+    assert tex.index("Not comparable with the paper") < tex.index(r"\toprule")
+
+
+def test_it_says_what_it_needs_before_anything_else(table: Table) -> None:
+    head = latex(table).split(r"\providecommand")[0].splitlines()
+    assert all(line.startswith("%") for line in head)
+    assert {"booktabs", "siunitx"} <= set(re.findall(r"usepackage\{(\w+)\}", "".join(head)))
+
+
+def test_rows_have_daggers_and_everything_else_numbers(table: Table) -> None:
+    tex = latex(table)
+    assert r"decoder\textsuperscript{$\dagger$,$\ddagger$} &" in tex
+    assert re.search(r"\\textsuperscript\{\$\\dagger\$\} Also differs in labels", tex)
+    assert re.search(r"\+0\.6\{\\textsuperscript\{(\d)\}\}", tex)
+    for part in tex.split(r"\begin{table*}")[1:]:
+        notes = re.findall(r"^\\textsuperscript\{(\d+)\} ", part, flags=re.MULTILINE)
+        notes += re.findall(r"\\raggedright\n\\textsuperscript\{(\d+)\}", part)
+        assert sorted(set(map(int, notes))) == list(range(1, len(set(notes)) + 1)), "numbered from 1 in each table"
+
+
+def test_a_small_table_has_one_layout_and_a_wide_one_two(table: Table) -> None:
+    assert r"\ifdim" in latex(table)
+    few = replace(table, columns=table.columns[:4])
+    assert r"\ifdim" not in latex(few)
+    assert latex(few).count(r"\begin{table*}") == 1
+
+
+def test_a_long_table_is_cut_into_pages(table: Table) -> None:
+    rows = tuple(replace(table.rows[0], name=f"row {at}", baseline=False) for at in range(90))
+    tex = latex(replace(table, rows=rows, columns=table.columns[:4]))
+    assert tex.count(r"\begin{table*}") > 2
+    assert all(f"row {at} &" in tex for at in range(90))
+
+
+def test_what_is_no_figure_keeps_out_of_the_alignment() -> None:
+    column = Column("a:x", "X", group="g", better="higher")
+    cells = (Cell(float("nan")), Cell(text="40 of 48"), None, Cell(1234.5, rank=2), Cell(-3.0, rank=1))
+    rows = tuple(TableRow(f"r{at}", "variant", {} if c is None else {"a:x": c}) for at, c in enumerate(cells))
+    tex = latex(Table("t", "q", "", (column,), rows))
+    assert "S[table-format=+4.1]" in tex
+    for line in ("r0 & {nan}", "r1 & {40 of 48}", "r2 & {{--}}", r"r3 & {\hphantom{$-$}\underline{1234.5}}"):
+        assert line in tex, line
+    assert r"r4 & \bfseries -3.0" in tex
+
+
+# Text
+
+
+@pytest.mark.parametrize(
+    ("text", "tex"),
+    [
+        ("a&b%c$d#e_f{g}", r"a\&b\%c\$d\#e\_f\{g\}"),
+        ("h~i^j\\k", r"h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k"),
+        (r"\input{x}", r"\textbackslash{}input\{x\}"),
+        ("Δ of λ", r"$\Delta$ of $\lambda$"),
+        ("汉字 x", "[U+6C49 U+5B57] x"),
+        ("cafe\u0301 Š", r"caf\'{e} \v{S}"),
+        ("--plugin ---", "-{}-plugin -{}-{}-"),
+        ("a\n\n\tb\u2028c", "a b c"),
+        ("\x00", "[U+0000]"),
+        ("", ""),
+    ],
+)
+def test_text_is_printed_as_it_is(text: str, tex: str) -> None:
+    assert escape(text) == tex
+
+
+@pytest.mark.parametrize("text", ATTACKS)
+def test_no_text_has_a_command_of_its_own(text: str) -> None:
+    tex = escape(text)
+    assert tex.isascii()
+    commands = r"\\(?:text\w+\{\}|[&%$#_{}]|allowbreak\{\}|[`'^~=.\"uvrHc]\{|ss\{\}|[oOlL]\{\}|a[ea]\{\})"
+    known = commands + r"|\$(?:\\\w+|\^\\circ|-)\$"
+    rest = re.sub(known, "", tex)
+    assert "\\" not in rest
+    assert not set(rest) & set("%#&_~^$")
+
+
+def test_a_long_word_may_break() -> None:
+    assert escape("a" * 40).count(r"\allowbreak{}") == 2
+
+
+# A real TeX
+
+
+@needs_tex
+@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_a_real_tex_sets_it_without_overfull_boxes(table: Table, tmp_path: Path, document: str) -> None:
+    log, shown = compiled(latex(table), tmp_path, document)
+    for fault in ("Overfull", "Float too large", "Missing character", "Warning: Font", "siunitx Warning"):
+        assert fault not in log, fault
+    printed = set(shown.replace("\N{MINUS SIGN}", "−").split())
+    for value in expected_figures(table):
+        assert any(value in word for word in printed), value
+    for row in table.rows:
+        assert row.name in shown
+
+
+@needs_tex
+@pytest.mark.parametrize("document", [TWO_COLUMNS, ONE_COLUMN], ids=["two columns", "one column"])
+def test_a_real_tex_prints_what_names_say_and_runs_nothing(tmp_path: Path, document: str) -> None:
+    log, shown = compiled(latex(attacked(factory.study_result())), tmp_path, document)
+    assert "Missing character" not in log
+    assert "Overfull" not in log
+    assert "reached the end" in shown
+    assert not (tmp_path / "pwned").exists()
+    assert "root:" not in shown
+    for words in ("input{/etc/passwd}", "write18{touch", "U+6C49", "100%"):
+        assert words in shown, words
+
+
+@needs_tex
+def test_a_real_tex_sets_many_rows_on_pages_that_they_fit(table: Table, tmp_path: Path) -> None:
+    rows = tuple(replace(table.rows[at % 7], name=f"row-{at}", baseline=False) for at in range(60))
+    log, shown = compiled(latex(replace(table, rows=rows)), tmp_path, ONE_COLUMN)
+    assert "Float too large" not in log
+    assert "row-59" in shown
+
+
+@needs_tex
+def test_estimated_widths_are_those_of_tex_or_a_little_more(tmp_path: Path) -> None:
+    samples = ("[79.8, 86.7]", "deformable decoder", "shuffled-template", "Train device", "P@.2 (MACs) 0123", "WwMm")
+    boxes = "".join(f"\\setbox0\\hbox{{{escape(text)}}}\\typeout{{width \\the\\wd0}}" for text in samples)
+    document = f"{ONE_COLUMN}\\begin{{document}}\\fontsize{{8}}{{9}}\\selectfont {boxes}\\end{{document}}"
+    (tmp_path / "widths.tex").write_text(document)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "widths"]
+    said = subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, text=True).stdout
+    measured = [float(width) for width in re.findall(r"width ([\d.]+)pt", said)]
+    for text, width in zip(samples, measured, strict=True):
+        assert width <= text_width(text, 8) <= 1.12 * width + 1, text
+    assert NARROW < 345 < WIDE

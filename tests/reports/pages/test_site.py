@@ -1,0 +1,78 @@
+"""The site over a store: what is in it has a page, what is absent or failed is named, and a thousand runs are quick."""
+
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import store_factory
+from trackablate.ablations.catalogue import STUDIES
+from trackablate.harness.cli import app
+from trackablate.harness.profiles import load_profile
+from trackablate.harness.store import Store
+from trackablate.reports.pages.site import write_site
+
+SMOKE = load_profile("smoke")
+BUSY = 60.0
+"""Seconds of processor time: 10 on an idle machine; what grows faster than the number of runs takes minutes."""
+MANY = replace(STUDIES["table3"], name="many", seeds=250)
+
+
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def half_done(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(tmp_path_factory.mktemp("store") / "store")
+    store_factory.fill(store, STUDIES["table3"], SMOKE, unfinished=("ce-conv",), failed="decoder")
+    return store
+
+
+def test_a_half_finished_study_says_what_is_absent_and_what_failed(half_done: Store, tmp_path: Path) -> None:
+    index, page = write_site(half_done, tmp_path, [STUDIES["table3"]], [SMOKE, load_profile("mini")])
+    assert page == tmp_path / "table3-smoke" / "index.html"
+    assert "4 of 6 runs, 1 failed" in text(index)
+    assert "&lt;b&gt;out of memory&lt;/b&gt;" in text(index)
+    assert 'href="table3-smoke/index.html"' in text(index)
+    assert re.search(r"AO \d+\.\d \[\d+\.\d, \d+\.\d\], synthetic-smoke", text(index))
+    assert "ce-conv on synthetic-smoke: 0 of 4 sequences" in text(page)
+    assert "decoder on synthetic-smoke: failed: &lt;b&gt;out of memory&lt;/b&gt;" in text(page)
+    assert 'id="viewer"' in text(page)
+
+
+def test_a_finished_study_is_done_and_the_same_store_gives_the_same_bytes(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    store_factory.fill(store, STUDIES["head"], SMOKE)
+    first = write_site(store, tmp_path / "a", [STUDIES["head"]], [SMOKE])
+    again = write_site(store, tmp_path / "b", [STUDIES["head"]], [SMOKE])
+    assert [page.read_bytes() for page in first] == [page.read_bytes() for page in again]
+    assert '<td class="words">done</td>' in text(first[0])
+
+
+def test_an_empty_store_has_an_index_that_says_so(tmp_path: Path) -> None:
+    (index,) = write_site(Store(tmp_path / "store"), tmp_path, list(STUDIES.values()), [SMOKE])
+    assert "No run of a known study is in this store" in text(index)
+    assert "No run is in this store" in text(index)
+
+
+def test_the_command_names_what_it_wrote_and_refuses_what_is_no_store(half_done: Store, tmp_path: Path) -> None:
+    words = ["site", "--store", str(half_done.root), "--out", str(tmp_path), "--study", "table3", "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "table3-smoke/index.html" in done.stdout
+    assert CliRunner().invoke(app, ["site", "--store", str(tmp_path / "none")]).exit_code == 2
+
+
+def test_a_thousand_runs_are_rendered_in_seconds(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    assert store_factory.fill(store, MANY, SMOKE) == 1002
+    begun = time.process_time()
+    index, _ = write_site(store, tmp_path, [MANY], [SMOKE])
+    seconds = time.process_time() - begun
+    assert text(index).count('<th scope="row"') == 1003
+    assert ">done<" in text(index)
+    assert seconds < BUSY, f"{seconds:.1f} s of processor time"

@@ -1,0 +1,105 @@
+"""The cost by phase: that it adds up to what the study's table says, and what a row without a figure shows."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+import report_factory as factory
+from trackablate.harness.record import PhaseCost, RunRecord
+from trackablate.reports.formats.latex import latex
+from trackablate.reports.results import RowResult, StudyResult
+from trackablate.reports.table import Table
+from trackablate.reports.tables.cost_report import cost_table, phase_costs, phases_json
+from trackablate.reports.tables.costs import cost_of
+
+
+@pytest.fixture(scope="module")
+def result() -> StudyResult:
+    result = factory.study_result(4)
+    rows = [
+        replace(row, protocols={name: replace(found, seconds=10.0 + at) for name, found in row.protocols.items()})
+        for at, row in enumerate(result.rows)
+    ]
+    return replace(result, rows=tuple(rows))
+
+
+def with_phases(record: RunRecord, seed: int = 0, **phases: PhaseCost) -> RunRecord:
+    assert record.training is not None
+    cost = record.training.cost.model_copy(update={"phases": phases})
+    training = record.training.model_copy(update={"cost": cost})
+    asked = record.asked.model_copy(update={"seed": seed})
+    return record.model_copy(update={"training": training, "asked": asked})
+
+
+def value(table: Table, row: str, key: str) -> float | str | None:
+    cell = next(r for r in table.rows if r.name == row).cells.get(key)
+    return None if cell is None else cell.text if cell.text is not None else cell.value
+
+
+def test_phases_add_up_to_the_studys_own_figures(result: StudyResult) -> None:
+    table = cost_table(result)
+    for row in result.rows[:4]:
+        parts = [value(table, row.name, key) for key in ("phase:data", "phase:train")]
+        device = value(table, row.name, "phase:device")
+        assert isinstance(device, float)
+        assert sum(float(part or 0) for part in parts) == pytest.approx(device)
+        assert device == pytest.approx(cost_of(row).device_seconds)
+        assert value(table, row.name, "phase:wall") == pytest.approx(cost_of(row).train_seconds)
+    assert value(table, "ncc", f"evaluation:{factory.PROTOCOL}") == 15.0
+    assert [c.unit for c in table.columns if c.key.startswith("phase:")] == ["s"] * 4
+
+
+def test_what_cannot_be_is_blank_and_what_is_missing_a_dash(result: StudyResult) -> None:
+    table = cost_table(factory.failed(result, "decoder"))
+    assert value(table, "ncc", "phase:data") == value(table, "shuffled-template", "fps") == ""
+    assert value(table, "ncc", "fps") == 2400
+    assert value(table, "decoder", "phase:data") is None
+    assert value(table, "decoder", f"evaluation:{factory.PROTOCOL}") is None
+
+
+def test_a_part_of_a_protocol_has_no_evaluation_time(result: StudyResult) -> None:
+    found = result.rows[0].protocols[factory.PROTOCOL]
+    part = replace(found, expected=found.expected + 1)
+    assert phase_costs(replace(result.rows[0], protocols={factory.PROTOCOL: part})).evaluation == {}
+
+
+def test_seeds_are_averaged_and_another_training_is_not_mixed_in(result: StudyResult) -> None:
+    row = result.rows[0]
+    first, second = (with_phases(row.record, s, train=PhaseCost(device_seconds=d)) for s, d in ((0, 10.0), (1, 20.0)))
+    other = with_phases(row.record, 0, train=PhaseCost(device_seconds=1000.0))
+    recipe = other.asked.recipe
+    assert recipe is not None
+    longer = other.asked.model_copy(update={"recipe": recipe.model_copy(update={"steps": 9000})})
+    other = other.model_copy(update={"asked": longer})
+    changed = replace(row, record=first, more_records=(second, other))
+    costs = phase_costs(changed)
+    assert (costs.phases["train"].device_seconds, costs.trainings) == (15.0, 2)
+    table = cost_table(replace(result, rows=(changed,)))
+    assert "different seeds" in table.footnotes[table.rows[0].footnotes[0]]
+
+
+def metered(row: RowResult, joules: float, validation: float | None) -> RowResult:
+    phases = {"train": PhaseCost(energy_joules=joules), "validate": PhaseCost(energy_joules=validation)}
+    return replace(row, record=with_phases(row.record, **phases))
+
+
+def test_energy_is_shown_where_every_phase_was_metered(result: StudyResult) -> None:
+    rows = (metered(result.rows[0], 7200.0, 3600.0), metered(result.rows[1], 7200.0, None), *result.rows[2:])
+    table = cost_table(replace(result, rows=rows))
+    assert value(table, "conv", "energy") == 3.0
+    assert value(table, "decoder", "energy") is None
+    assert "energy" not in {column.key for column in cost_table(result).columns}
+
+
+def test_as_a_document_and_in_latex(result: StudyResult) -> None:
+    document = {row["name"]: row for row in phases_json(result)}
+    assert document["conv"]["training"]["data"]["device_seconds"] == 6.0
+    assert document["conv"]["evaluation_seconds"] == {factory.PROTOCOL: 10.0}
+    assert document["shuffled-template"]["training"] == {}
+    assert math.isclose(document["conv"]["fps"], 190.0)
+    assert r"\multicolumn{4}{c}{training}" in latex(cost_table(result))
+
+
+def test_a_study_of_nothing_has_an_empty_table(result: StudyResult) -> None:
+    assert cost_table(replace(result, rows=())).columns == ()

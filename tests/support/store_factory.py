@@ -1,0 +1,96 @@
+"""A store of many small runs for the tests of the site: trained, tracked and timed on paper, in seconds."""
+
+import io
+from collections.abc import Iterable
+
+import numpy as np
+
+import report_factory as factory
+from trackablate.ablations.plan import planned_rows, tasks
+from trackablate.ablations.study import Study
+from trackablate.harness.protocol_store import ProtocolRecord, SequenceFacts
+from trackablate.harness.record import Failure, SequenceResult
+from trackablate.harness.spec import Evaluation, Profile
+from trackablate.harness.store import Store
+
+SEQUENCES = 4
+DIGEST = "d" * 64
+
+
+def fill(
+    store: Store,
+    study: Study,
+    profile: Profile,
+    unfinished: Iterable[str] = (),
+    failed: str = "",
+    *,
+    on_server: bool = False,
+) -> int:
+    """Every run of the study at the profile's size, as done; returns their number. unfinished: rows left out; failed:
+    the row whose run failed; on_server: nobody but an evaluation server has the true boxes."""
+    rows = planned_rows(study, profile)
+    left_out = {planned.run.name for row in rows if row.name in set(unfinished) for planned in row.runs}
+    broken = {planned.run.name for row in rows if row.name == failed for planned in row.runs}
+    (protocol,) = profile.protocols
+    _keep_protocol(store, protocol, on_server)
+    written = 0
+    for task in tasks(rows, {protocol: DIGEST}, {}):
+        if task.run.name in left_out:
+            continue
+        folder = store.run(task.run)
+        folder.claim()
+        written += 1
+        if task.run.name in broken:
+            where = factory.provenance(failed)
+            folder.set_failure(Failure(summary="<b>out of memory</b>", traceback="MemoryError", where=where))
+            continue
+        record = factory.record(task.run.tracker, task.run.slug)
+        if task.run.data is not None and record.training is not None:
+            folder.weights.write_bytes(b"")
+            folder.finish_training(record.training)
+        if record.speed is not None:
+            folder.set_speed(record.speed)
+        for evaluation in task.evaluations:
+            for name in factory.names(SEQUENCES):
+                boxes = factory.predicted(task.run.name, name, 0.1).tolist()
+                folder.add_result(evaluation, SequenceResult(name=name, boxes=boxes, seconds=0.4))
+    return written
+
+
+def _keep_protocol(store: Store, protocol: str, on_server: bool) -> None:
+    folder = store.protocol(Evaluation(protocol=protocol, data=DIGEST))
+    folder.mkdir(parents=True, exist_ok=True)
+    strips = {name: factory.film_strip(name) for name in factory.names(SEQUENCES)}
+    jpegs = {
+        f"{name}:{frame}": np.frombuffer(jpeg, dtype=np.uint8)
+        for name, strip in strips.items()
+        for frame, jpeg in zip(strip.frames, strip.jpegs, strict=True)
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, **jpegs)
+    (folder / "strips.npz").write_bytes(buffer.getvalue())
+    facts = [
+        SequenceFacts(
+            name=name,
+            frames=factory.FRAMES,
+            boxes=[tuple(box) for box in factory.truth(name).tolist()][: 1 if on_server else None],
+            visible=[True] * factory.FRAMES,
+            size=(factory.WIDTH, factory.HEIGHT),
+            attributes=list(factory.attributes(name)),
+            strip=list(strip.frames),
+            scale=strip.scale,
+        )
+        for name, strip in strips.items()
+    ]
+    record = ProtocolRecord(
+        name=protocol,
+        digest=DIGEST,
+        title=protocol,
+        description="synthetic clips",
+        source="this test",
+        metrics=(("ao", "got10k"), ("sr50", "got10k")) if on_server else (("ao", "got10k"), ("auc", "ostrack")),
+        origin=0,
+        one_shot=False,
+        sequences=facts,
+    )
+    (folder / "protocol.json").write_text(record.model_dump_json())

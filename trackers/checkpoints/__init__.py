@@ -1,0 +1,1 @@
+"""Official checkpoints of the published trackers, read and written bit for bit."""

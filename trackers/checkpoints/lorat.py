@@ -1,0 +1,274 @@
+"""Official LoRAT weights into our tracker and back, bit for bit. Three forms, told apart by their entries (B-224):
+
+- adapted, 380 entries: base layers, the factors of LoRA beside them, `lora_alpha` and `use_rslora`;
+- merged, 186 entries: the plain model, as full fine-tuning stores it too;
+- trainable only, 157 entries: what LoRAT's trainer keeps; it needs the backbone it was trained on, and alpha.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from trackablate.datasets.errors import DataError, raise_all
+from trackablate.trackers.checkpoints.state_keys import check_entries, check_types
+from trackablate.trackers.encoder.backbones import resized
+from trackablate.trackers.model import OneStreamTracker, build
+from trackablate.trackers.spec import LoRA, LoRATarget, TrackerSpec, replace
+from trackablate.trackers.tokens import SearchTokens
+from trackablate.trackers.variants import VARIANTS
+
+SIZES = {384: "s", 768: "b", 1024: "l", 1536: "g"}
+"""Width of the encoder to the size of the variant."""
+PIXELS = {256: 224, 729: 378}
+"""Search tokens to the side of the search crop."""
+SCALARS = ("lora_alpha", "use_rslora")
+TARGETS: tuple[LoRATarget, ...] = ("q", "k", "v", "proj", "fc1", "fc2")
+FIRST_NAMES = {
+    "encoder.embedding.search_positions": "pos_embed",
+    "encoder.embedding.token_types": "token_type_embed",
+    "encoder.project": "patch_embed.proj",
+    "encoder.blocks": "blocks",
+    "encoder.norm": "norm",
+    "head.score": "head.cls_mlp.layers",
+    "head.box": "head.reg_mlp.layers",
+}
+GATED_NAMES = {".mlp.fc1.": ".mlp.w12.", ".mlp.fc2.": ".mlp.w3."}
+"""How the giant's gated MLP is called officially."""
+
+
+class AnchorFreePrediction(NamedTuple):
+    """What the official network returns, G x G cells: score_map (B, G, G), logits; boxes (B, G, G, 4), xyxy in units of
+    the search crop, not clipped."""
+
+    score_map: Tensor
+    boxes: Tensor
+
+
+class OfficialLoRAT(nn.Module):
+    """LoRAT with the inputs and outputs of its official code; `tracker` is ours, as `build` makes it. entries: the names of
+    the state dict that it was read from, which `to_lorat` gives back; None for all that there are."""
+
+    def __init__(self, tracker: OneStreamTracker, *, entries: frozenset[str] | None = None) -> None:
+        super().__init__()
+        self.tracker, self.entries = tracker, entries
+
+    def forward(self, template: Tensor, search: Tensor, template_mask: Tensor) -> AnchorFreePrediction:
+        """template, search: (B, 3, H, W), normalised to ImageNet's mean and deviation. template_mask: (B, Gz, Gz) integer
+        or bool, 1 inside the target's box."""
+        tokens: SearchTokens = self.tracker.encoder(template, search, template_mask.flatten(1).bool(), 1.0)
+        output = self.tracker.head(tokens)
+        grid = tokens.grid
+        return AnchorFreePrediction(output.logits.unflatten(1, (grid, grid)), output.boxes.unflatten(1, (grid, grid)))
+
+
+def from_lorat(
+    state: Mapping[str, Tensor],
+    source: str = "lorat",
+    *,
+    alpha: int | None = None,
+    rslora: bool | None = None,
+    backbone: Mapping[str, Tensor] | None = None,
+    search_size: int | None = None,
+) -> OfficialLoRAT:
+    """The tracker of an official state dict of any of the three forms, unmerged where it has factors, in evaluation mode,
+    its tensors copied.
+
+    alpha: LoRA's, needed where the state dict has no `lora_alpha`; rslora: whether it scales by alpha / sqrt(rank), False
+    where neither this nor the state dict says so. backbone: what trainable-only entries were trained on: the other entries
+    of the adapted or merged form, or DINOv2's own under timm's names, whose position table is resized to the search crop
+    of search_size pixels (224 or 378).
+
+    Raises DataError, naming them, for entries that are missing, unknown, of another shape or no 32-bit floats, and for
+    options that are missing or contradict the state dict.
+    """
+    adapted = any(name.endswith(".lora.A") for name in state)
+    partial = adapted and not any(n.endswith(".linear.weight") or n.startswith("patch_embed.") for n in state)
+    _check_options(state, alpha=alpha, rslora=rslora, backbone=backbone, adapted=adapted, partial=partial)
+    whole = dict(state) if backbone is None else _with_backbone(state, backbone, search_size)
+    spec = _variant(whole)
+    if search_size is not None and search_size != spec.crop.search_size:
+        raise DataError(f"search_size is {search_size}, but the positions are those of {spec.crop.search_size} pixels")
+    if adapted:
+        spec = replace(spec, adaptation=_lora(state, alpha, rslora))
+    tracker = build(spec, pretrained=False)
+    ours = tracker.state_dict()
+    shapes = {official_name(name, spec): tuple(value.shape) for name, value in ours.items()}
+    check_entries({name: value for name, value in whole.items() if name not in SCALARS}, shapes, source)
+    check_types(whole, {official_name(name, spec): value.dtype for name, value in ours.items()}, source)
+    tracker.load_state_dict({name: whole[official_name(name, spec)] for name in ours}, strict=True)
+    return OfficialLoRAT(tracker, entries=frozenset(state)).eval()
+
+
+def to_lorat(model: OfficialLoRAT) -> dict[str, Tensor]:
+    """The official state dict of a LoRAT tracker, in the form it was read from, the inverse of `from_lorat`; of our own
+    trackers the adapted form, or where they are merged or fully fine-tuned the merged one. Raises DataError where the
+    tracker has entries that LoRAT has not."""
+    tracker, spec = model.tracker, model.tracker.spec
+    state = {official_name(name, spec): value.clone() for name, value in tracker.state_dict().items()}
+    adapted = any(name.endswith(".lora.A") for name in state)
+    if adapted:
+        assert isinstance(spec.adaptation, LoRA)
+        state["lora_alpha"] = torch.tensor(spec.adaptation.alpha)
+        state["use_rslora"] = torch.tensor(spec.adaptation.rslora)
+    was_adapted = model.entries is not None and any(name.endswith(".lora.A") for name in model.entries)
+    if model.entries is None or was_adapted != adapted:  # merged since it was read: the merged form, whole
+        return state
+    return {name: value for name, value in state.items() if name in model.entries}
+
+
+def official_name(name: str, spec: TrackerSpec) -> str:
+    """The official name of one of our entries. Raises DataError where LoRAT has no such entry."""
+    ours = next((first for first in FIRST_NAMES if name == first or name.startswith(f"{first}.")), None)
+    if ours is None:
+        raise DataError(f"{name!r} has no place in LoRAT's state dict: is this tracker one of its variants?")
+    official, rest = FIRST_NAMES[ours], name.removeprefix(ours)
+    if ours.startswith("head."):  # between linear layers ours counts the activations too
+        _, layer, kind = rest.split(".")
+        return f"{official}.{int(layer) // 2}.{kind}"
+    rest = rest.replace(".base_layer.", ".linear.")
+    for factor in "AB":
+        rest = rest.replace(f".lora_{factor}.default.weight", f".lora.{factor}")
+    for plain, gated in GATED_NAMES.items() if spec.backbone == "dinov2-g" else ():
+        rest = rest.replace(plain, gated)
+    return official + rest
+
+
+def _check_options(
+    state: Mapping[str, Tensor],
+    *,
+    alpha: int | None,
+    rslora: bool | None,
+    backbone: Mapping[str, Tensor] | None,
+    adapted: bool,
+    partial: bool,
+) -> None:
+    raise_all(
+        [
+            f"{name} is {state[name].tolist()} in the checkpoint, not one whole number"
+            for name in SCALARS
+            if name in state and (state[name].numel() != 1 or state[name].item() != int(state[name].item()))
+        ]
+    )
+    if alpha is not None and (type(alpha) is not int or alpha < 1):
+        raise DataError(f"alpha is {alpha!r}: give a whole number above 0, the one it was trained with")
+    stored = {name: state[name].item() if name in state else None for name in SCALARS}
+    given = {"lora_alpha": alpha, "use_rslora": rslora}
+    problems = [
+        f"{name} is {stored[name]} in the checkpoint, but {given[name]} was given: leave it to the checkpoint"
+        for name in SCALARS
+        if None not in (stored[name], given[name]) and stored[name] != given[name]
+    ]
+    if adapted and stored["lora_alpha"] is None and alpha is None:
+        problems.append(
+            "the checkpoint does not say lora_alpha, which scales its factors: give alpha=, the one it was trained with"
+        )
+    if not adapted and (alpha is not None or rslora is not None):
+        problems.append("alpha and rslora are given, but the checkpoint has no factors of LoRA: it is merged")
+    if partial and backbone is None:
+        problems.append(
+            f"the checkpoint holds only the {len(state)} trained entries: give backbone=, the state dict of the rest"
+        )
+    if not partial and backbone is not None:
+        problems.append("backbone= is given, but the checkpoint holds its own")
+    raise_all(problems)
+
+
+def _lora(state: Mapping[str, Tensor], alpha: int | None, rslora: bool | None) -> LoRA:
+    factors = {name: value for name, value in state.items() if name.endswith(".lora.A")}
+    raise_all(
+        [f"entry {n!r} has shape {tuple(v.shape)}, not (rank, inputs)" for n, v in factors.items() if v.dim() != 2]
+    )
+    plain = {official.strip("."): ours.strip(".") for ours, official in GATED_NAMES.items()}
+    layers = {name.split(".")[-3] for name in factors}
+    layers = {plain.get(f"mlp.{layer}", layer).removeprefix("mlp.") for layer in layers}
+    return LoRA(
+        rank=next(iter(factors.values())).shape[0],
+        alpha=int(state["lora_alpha"]) if alpha is None else alpha,
+        targets=tuple(target for target in TARGETS if target in layers),
+        rslora=bool(state["use_rslora"]) if "use_rslora" in state else bool(rslora),
+    )
+
+
+def _variant(state: Mapping[str, Tensor]) -> TrackerSpec:
+    """The named tracker, fully fine-tuned, that the widths and the number of positions of a state dict belong to."""
+    positions = state.get("pos_embed")
+    if positions is None or positions.dim() != 3:
+        # Compared entry by entry with the variant of that width, so that 'pos_embed' is named with what is like it.
+        norm = state.get("norm.weight")
+        return VARIANTS[f"full-{SIZES.get(norm.shape[0] if norm is not None and norm.dim() else 0, 'b')}-224"]
+    _, tokens, width = positions.shape
+    if tokens not in PIXELS or width not in SIZES:
+        raise DataError(
+            f"lorat: 'pos_embed' has {tokens} tokens of width {width}; LoRAT has one of {[*PIXELS]} of {[*SIZES]}"
+        )
+    return VARIANTS[f"full-{SIZES[width]}-{PIXELS[tokens]}"]
+
+
+def _with_backbone(
+    state: Mapping[str, Tensor], backbone: Mapping[str, Tensor], search_size: int | None
+) -> dict[str, Tensor]:
+    """Trained entries and, for all that they lack, the backbone's in whichever form it has them."""
+    whole = {**_base_entries(state, backbone), **state}
+    if "pos_embed" not in state:  # trained positions are the checkpoint's own
+        whole["pos_embed"] = _positions(backbone, search_size)
+    return whole
+
+
+def _base_entries(state: Mapping[str, Tensor], backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    adapted = {name.removesuffix(".lora.A") for name in state if name.endswith(".lora.A")}
+    official = _officially_named(backbone)
+    entries = {}
+    for name, value in official.items():
+        layer, _, kind = name.rpartition(".")
+        parts = [f"{layer}.{part}" for part in "qkv"]
+        if layer.endswith(".attn.qkv") and adapted & set(parts):
+            if value.dim() == 0 or value.shape[0] % 3:
+                raise DataError(f"backbone=: entry {name!r} of shape {tuple(value.shape)} is no q, k and v")
+            for part, rows in zip(parts, value.chunk(3), strict=True):
+                entries[f"{part}.linear.{kind}" if part in adapted else f"{part}.{kind}"] = rows
+        elif layer in adapted:
+            entries[f"{layer}.linear.{kind}"] = value
+        elif name not in PREFIX_TOKENS and not name.startswith("head.") and ".lora." not in name:
+            entries[name] = value
+    return {name: value for name, value in entries.items() if name not in (*SCALARS, "token_type_embed")}
+
+
+PREFIX_TOKENS = ("cls_token", "mask_token", "register_tokens")
+"""Entries of a backbone that LoRAT drops."""
+
+
+def _officially_named(backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    gated = any(".mlp.w12." in name for name in backbone) or _width(backbone) == 1536
+    renamed = {}
+    for name, value in backbone.items():
+        for plain, official in GATED_NAMES.items() if gated else ():
+            name = name.replace(plain, official)
+        renamed[name] = value
+    return renamed
+
+
+def _width(backbone: Mapping[str, Tensor]) -> int:
+    return backbone["pos_embed"].shape[-1] if "pos_embed" in backbone else 0
+
+
+def _positions(backbone: Mapping[str, Tensor], search_size: int | None) -> Tensor:
+    """The backbone's positions at the search grid: as they are, or DINOv2's table without its class token resized."""
+    if "pos_embed" not in backbone:
+        raise DataError("backbone=: entry 'pos_embed' is missing: give the whole state dict of the backbone")
+    table = backbone["pos_embed"]
+    if table.dim() != 3:
+        raise DataError(f"backbone=: 'pos_embed' has shape {tuple(table.shape)}, not (1, tokens, width)")
+    if table.shape[1] in PIXELS:
+        return table
+    if search_size is None or search_size not in PIXELS.values():
+        raise DataError(
+            f"backbone=: its {table.shape[1]} positions are to be resized to the search crop: give search_size=, one of "
+            f"{[*PIXELS.values()]}"
+        )
+    side = int((table.shape[1] - 1) ** 0.5)
+    if side**2 + 1 != table.shape[1]:
+        raise DataError(f"backbone=: {table.shape[1]} positions are no class token's and those of a square grid")
+    grid = table[:, 1:].transpose(1, 2).reshape(1, -1, side, side)
+    return resized(grid, search_size // 14)

@@ -1,0 +1,105 @@
+"""Official OSTrack weights (the 242 entries of its state dict) into our tracker and back, bit for bit.
+
+Source "ostrack" is the tracker without candidate elimination, "ostrack-ce" the one with it: the entries are the same.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from trackablate.datasets.errors import DataError
+from trackablate.trackers.checkpoints.state_keys import check_entries, check_types
+from trackablate.trackers.model import OneStreamTracker, build
+from trackablate.trackers.spec import TrackerSpec
+from trackablate.trackers.training.losses import xyxy_to_cxcywh
+from trackablate.trackers.variants import VARIANTS
+
+SOURCES = {"ostrack": "", "ostrack-ce": "-ce"}
+"""How the variants of a source end."""
+SIZES = {256: "ostrack-256", 576: "ostrack-384"}
+"""Search tokens to the variant of that size."""
+FIRST_NAMES = {
+    "encoder.unused": "backbone",
+    "encoder.embedding.template_positions": "backbone.pos_embed_z",
+    "encoder.embedding.search_positions": "backbone.pos_embed_x",
+    "encoder.project": "backbone.patch_embed.proj",
+    "encoder.blocks": "backbone.blocks",
+    "encoder.norm": "backbone.norm",
+}
+TOWERS = {"head.score": "ctr", "head.offset": "offset", "head.size": "size"}
+
+
+class CentrePrediction(NamedTuple):
+    """What the official network returns, G x G cells: score_map (B, 1, G, G) in (0, 1); boxes (B, 1, 4) cxcywh in units of
+    the search crop, that of the highest score; size_map (B, 2, G, G), width and height in units of the crop; offset_map
+    (B, 2, G, G), x and y in cells."""
+
+    score_map: Tensor
+    boxes: Tensor
+    size_map: Tensor
+    offset_map: Tensor
+
+
+class OfficialOSTrack(nn.Module):
+    """OSTrack with the inputs and outputs of its official code; `tracker` is ours, as `build` makes it."""
+
+    def __init__(self, tracker: OneStreamTracker) -> None:
+        super().__init__()
+        self.tracker = tracker
+
+    def forward(self, template: Tensor, search: Tensor) -> CentrePrediction:
+        """template, search: (B, 3, H, W), normalised to ImageNet's mean and deviation."""
+        sparsity = self.tracker.spec.sparsity
+        output = self.tracker.head(
+            self.tracker.encoder(template, search, None, sparsity.keep_ratio if sparsity else 1.0)
+        )
+        best = output.score.flatten(1).argmax(dim=1)
+        boxes = output.boxes.flatten(1, 2)[torch.arange(len(best), device=best.device), best]
+        return CentrePrediction(output.score[:, None], xyxy_to_cxcywh(boxes)[:, None], output.size, output.offset)
+
+
+def from_ostrack(state: Mapping[str, Tensor], source: str) -> OfficialOSTrack:
+    """The tracker of an official state dict, in evaluation mode, its tensors copied. source: "ostrack" or "ostrack-ce".
+
+    Raises DataError, naming them, for entries that are missing, unknown or of another shape.
+    """
+    model = build(ostrack_variant(state, source), pretrained=False)
+    ours = model.state_dict()
+    check_entries(state, {official_name(name): tuple(value.shape) for name, value in ours.items()}, source)
+    check_types(state, {official_name(name): value.dtype for name, value in ours.items()}, source)
+    model.load_state_dict({name: state[official_name(name)] for name in ours}, strict=True)
+    return OfficialOSTrack(model).eval()
+
+
+def ostrack_variant(state: Mapping[str, Tensor], source: str) -> TrackerSpec:
+    """The variant that an official state dict is of, by the number of its search positions; 256 where it has none. Raises
+    DataError for a size that was not published."""
+    positions = state.get("backbone.pos_embed_x")
+    tokens = 256 if positions is None or positions.dim() != 3 else positions.shape[1]
+    if tokens not in SIZES:
+        raise DataError(f"{source}: 'backbone.pos_embed_x' has {tokens} search tokens; OSTrack has one of {[*SIZES]}")
+    return VARIANTS[SIZES[tokens] + SOURCES[source]]
+
+
+def to_ostrack(model: OneStreamTracker) -> dict[str, Tensor]:
+    """The official state dict of a tracker that is one of OSTrack's variants; the inverse of `from_ostrack`. Raises
+    DataError where the tracker has entries that OSTrack has not, as adapted ones do."""
+    return {official_name(name): value.clone() for name, value in model.state_dict().items()}
+
+
+def official_name(name: str) -> str:
+    """The official name of one of our entries. Raises DataError where OSTrack has no such entry."""
+    for ours, official in FIRST_NAMES.items():
+        if name.startswith(f"{ours}.") or name == ours:
+            return official + name.removeprefix(ours)
+    tower, _, rest = name.rpartition(".")
+    tower, _, layer = tower.rpartition(".")
+    if tower not in TOWERS:
+        raise DataError(
+            f"{name!r} has no place in OSTrack's state dict: is this tracker one of its variants, and merged?"
+        )
+    convolution, part = divmod(int(layer), 3)
+    inner = "" if convolution == 4 else f".{part}"
+    return f"box_head.conv{convolution + 1}_{TOWERS[tower]}{inner}.{rest}"

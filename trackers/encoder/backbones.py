@@ -1,0 +1,170 @@
+"""Plain vision transformers from timm, by name: the same blocks at every size, from shipped, timm's or a file's weights."""
+
+import pickle
+import struct
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from trackablate.datasets.errors import DataError
+from trackablate.datasets.registry import Registry
+from trackablate.trackers.checkpoints.state_keys import check_entries
+from trackablate.trackers.encoder.pretrained import FILES, MINI_DEPTH, weights_digest
+from trackablate.trackers.encoder.timm_vits import ViT, timm_vit
+
+TIMM_PREFIX, FILE_PREFIX = "timm/", "file:"
+
+
+def _mini(depth: int = MINI_DEPTH) -> VisionTransformer:
+    """The embedded ViT of so many blocks, started as MAE's (He et al. 2022, appendix A.1): Xavier-uniform layers and
+    sine-cosine positions.
+
+    timm's own start, normal with std 0.02 everywhere, is made for widths near 768; at 128 it leaves attention uniform and
+    positions invisible for hundreds of steps.
+    """
+    vit = VisionTransformer(
+        img_size=64,
+        patch_size=8,
+        embed_dim=128,
+        depth=depth,
+        num_heads=4,
+        class_token=False,
+        global_pool="",
+        num_classes=0,
+        weight_init="moco",
+    )
+    vit.pos_embed = nn.Parameter(sine_cosine_positions(side=8, dim=128))
+    return vit
+
+
+def sine_cosine_positions(side: int, dim: int) -> Tensor:
+    """Two-dimensional sine-cosine positions of a side x side grid: (1, side * side, dim), a quarter of the channels each
+    for the sine and cosine of x and of y. Raises ValueError where dim is no multiple of 4."""
+    if dim % 4:
+        raise ValueError(f"sine-cosine positions need a width that is a multiple of 4, got {dim}")
+    frequency = 1 / 10_000 ** (torch.arange(dim // 4) / (dim / 4))
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    angles = [axis.reshape(-1, 1) * frequency for axis in (x, y)]
+    return torch.cat([f(angle) for angle in angles for f in (torch.sin, torch.cos)], dim=1)[None]
+
+
+TIMM_NAMES = {
+    "vit-b16": "vit_base_patch16_224.mae",
+    "dinov2-s": "vit_small_patch14_dinov2.lvd142m",
+    "dinov2-b": "vit_base_patch14_dinov2.lvd142m",
+    "dinov2-l": "vit_large_patch14_dinov2.lvd142m",
+    "dinov2-g": "vit_giant_patch14_dinov2.lvd142m",
+}
+"""The published trackers' backbones: MAE for OSTrack, DINOv2 without registers at patch 14 for LoRAT."""
+
+BACKBONES: Registry[Callable[[], ViT]] = Registry("backbone")
+BACKBONES.add("vit-mini", _mini)
+for _depth in range(1, MINI_DEPTH):
+    BACKBONES.add(f"vit-mini-{_depth}", partial(_mini, _depth))
+for _name, _timm_name in TIMM_NAMES.items():
+    BACKBONES.add(_name, partial(timm_vit, _timm_name))
+
+
+def make_backbone(name: str, pretrained: str = "none") -> ViT:
+    """The ViT of that name, "timm/NAME" for any of timm's, with the weights that `pretrained` names (see `TrackerSpec`).
+
+    Raises UnknownName for an unknown backbone, ValueError for a timm model that cannot be run, and DataError for weights
+    that are missing, cannot be fetched or do not fit.
+    """
+    if pretrained == "timm":
+        return _from_timm(name)
+    vit = timm_vit(name.removeprefix(TIMM_PREFIX)) if name.startswith(TIMM_PREFIX) else BACKBONES[name]()
+    if pretrained.startswith(FILE_PREFIX):
+        load_pretrained(vit, Path(pretrained.removeprefix(FILE_PREFIX)))
+    elif pretrained == "shipped" and weights_digest(name) is not None:
+        load_pretrained(vit, FILES[name], first_blocks=True)
+    return vit
+
+
+def _from_timm(name: str) -> ViT:
+    timm_name = TIMM_NAMES.get(name, name.removeprefix(TIMM_PREFIX))
+    if timm_name == name:
+        raise DataError(
+            f"pretrained 'timm': {name!r} is not one of timm's models; use 'shipped', 'none' or 'file:PATH'"
+        )
+    try:
+        return timm_vit(timm_name, pretrained=True)
+    except (OSError, RuntimeError) as error:  # what timm, its hub client and torch.hub raise without a network
+        raise DataError(
+            f"timm's weights for {timm_name!r} cannot be had ({type(error).__name__}: {error}): fetch them on a machine "
+            "with network access, or give a file with pretrained 'file:PATH'"
+        ) from error
+
+
+def load_pretrained(vit: nn.Module, file: Path, *, first_blocks: bool = False) -> None:
+    """Load a backbone's weights under timm's names, every entry of them: safetensors, or what torch.load reads without
+    running code. first_blocks: where the file has more blocks than the ViT, the first ones are taken. Raises DataError
+    where the file is missing, damaged or does not fit."""
+    state = read_weights(file)
+    shapes = {name: tuple(value.shape) for name, value in vit.state_dict().items()}
+    if first_blocks:
+        state = {name: value for name, value in state.items() if not name.startswith("blocks.") or name in shapes}
+    check_entries(state, shapes, f"{file} (timm's names)")
+    vit.load_state_dict(state)
+
+
+UNREADABLE = (
+    *(SafetensorError, pickle.UnpicklingError, struct.error, OSError, RuntimeError, EOFError),
+    *(ValueError, TypeError, LookupError, AttributeError),
+)
+"""What damaged files make the readers raise: the unpickler trusts its input to be well formed."""
+
+
+def read_weights(file: Path, within: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    """The tensors of a weights file by name: safetensors by its ending, else torch.load restricted to tensors, so that a
+    file cannot run code; there they may lie in an inner dictionary, under one of the names `within`. Raises DataError
+    where the file is missing, damaged, or holds anything else."""
+    if not file.is_file():
+        raise DataError.at(file, "there is no such file", "give the path of a weights file")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        problem = f"cannot be read as plain tensors ({' '.join([type(error).__name__, *str(error).splitlines()[:1]])})"
+        raise DataError.at(file, problem, "convert it to safetensors; files that run code are never loaded") from error
+    if isinstance(content, dict):
+        content = next((content[name] for name in within if isinstance(content.get(name), dict)), content)
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise DataError.at(file, "is no dictionary of tensors", "save the state dict alone, best as safetensors")
+    return content
+
+
+def position_grid(vit: ViT) -> Tensor | None:
+    """The pretrained position table without prefix tokens, on its square grid: (1, D, G, G); None without a table."""
+    if vit.pos_embed is None:
+        return None
+    positions: Tensor = vit.pos_embed.detach()[:, -vit.patch_embed.num_patches :]
+    side = round(positions.shape[1] ** 0.5)
+    return positions.transpose(1, 2).reshape(1, -1, side, side)
+
+
+def resized(grid: Tensor, side: int) -> Tensor:
+    """A position grid (1, D, G, G) resized by plain bicubic interpolation (OSTrack and LoRAT): (1, side * side, D)."""
+    if grid.shape[-1] != side:
+        grid = torch.nn.functional.interpolate(grid, size=(side, side), mode="bicubic", align_corners=False)
+    return grid.flatten(2).transpose(1, 2).contiguous()
+
+
+def learning_rate_scale(name: str, depth: int, decay: float) -> float:
+    """Layer-wise decay: the share of the learning rate that the tracker's parameter `name` gets with `depth` blocks.
+
+    Block i (0-based) gets decay ** (depth - i), the patch embedding decay ** (depth + 1); positions, token types, final
+    norm and head get all of it (LoRAT's full fine-tuning baselines; decay 0.7 for B, 0.8 for L, 0.9 for g).
+    """
+    if name.startswith("encoder.project."):
+        return decay ** (depth + 1)
+    if name.startswith("encoder.blocks."):
+        return decay ** (depth - int(name.split(".")[2]))
+    return 1.0

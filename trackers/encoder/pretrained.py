@@ -1,0 +1,55 @@
+"""Where pretrained backbone weights lie, and which ones they are. Imports no torch: planning needs the digest."""
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from trackablate.datasets.errors import DataError
+
+MINI_DEPTH = 4
+"""Blocks of the embedded backbone."""
+
+_MINI = Path(__file__).parents[1] / "weights" / "vit-mini.safetensors"
+FILES = {"vit-mini": _MINI} | {f"vit-mini-{depth}": _MINI for depth in range(1, MINI_DEPTH)}
+"""Backbones whose pretrained weights the project ships; every other one starts from scratch. vit-mini-N is the first N
+blocks of vit-mini: smaller encoders for the studies that compare sizes."""
+
+RESTORE = "restore it from the project's repository, or make it again with `python -m harness pretrain mini`"
+
+
+@cache
+def weights_digest(backbone: str, pretrained: str = "shipped") -> str | None:
+    """SHA-256 of the file that a backbone's pretrained weights come from (see `TrackerSpec`), None where there is none:
+    a random start, or timm's weights, which their name stands for.
+
+    Raises FileNotFoundError where a shipped file is missing, and DataError where it is damaged or the file that is named
+    is missing, naming the remedy.
+    """
+    if pretrained.startswith("file:"):
+        return _digest_of(Path(pretrained.removeprefix("file:")))
+    return _shipped_digest(backbone) if pretrained == "shipped" and backbone in FILES else None
+
+
+def _digest_of(file: Path) -> str:
+    if not file.is_file():
+        raise DataError.at(file, "there is no such file", "give the path of a weights file")
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _shipped_digest(backbone: str) -> str:
+    file = FILES[backbone]
+    if not file.exists():
+        raise FileNotFoundError(f"{file} is missing: `python -m harness pretrain mini` makes it")
+    try:
+        with safe_open(file, framework="np"):
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    except SafetensorError as error:
+        raise DataError.at(file, f"is damaged ({error})", RESTORE) from error
+    record = file.with_suffix(".json")
+    if record.exists() and json.loads(record.read_text(encoding="utf-8"))["sha256"] != digest:
+        raise DataError.at(file, f"is not the file that {record.name} speaks of: its SHA-256 differs", RESTORE)
+    return digest

@@ -1,0 +1,114 @@
+"""Candidate elimination: which search tokens go on (OSTrack, section 3.2).
+
+Kept tokens stay in raster order. The official code keeps them in the order of their scores: the same sets, and since
+attention does not see an order, the same features.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trackablate.trackers.encoder.blocks import TokenLayout, feed_forward, project_out, queries_keys_values
+from trackablate.trackers.spec import CandidateElimination
+
+
+def kept(count: int, ratio: float) -> int:
+    """How many of `count` tokens stay: ceil(ratio * count), at least 1."""
+    return max(1, math.ceil(ratio * count))
+
+
+def training_ratio(spec: CandidateElimination, progress: float) -> float:
+    """The share kept in training at `progress` in 0..1: 1 until `start`, then a cosine down to keep_ratio at `end`.
+
+    One value for all layers, as in the official code, where it overrides the layers' own ratios; there `progress` moves
+    once per epoch, here at every step.
+    """
+    if progress < spec.start:
+        return 1.0
+    if progress >= spec.end:
+        return spec.keep_ratio
+    phase = (progress - spec.start) / (spec.end - spec.start)
+    return spec.keep_ratio + (1 - spec.keep_ratio) * 0.5 * (1 + math.cos(math.pi * phase))
+
+
+def template_centre(side: int) -> int:
+    """Flat index of the template's centre token, the upper left of the four for an even side: 27 for 8 x 8."""
+    return (side - 1) // 2 * (side + 1)
+
+
+def _central_square(side: int) -> list[int]:
+    """The central 2 x 2 tokens, rows and columns 3:5 of 8 x 8; the centre alone where the side is odd."""
+    middle = range((side - 1) // 2, side // 2 + 1)
+    return [row * side + column for row in middle for column in middle]
+
+
+TEMPLATE_RANGES: dict[str, Callable[[int], list[int]]] = {
+    "CTR_POINT": lambda side: [template_centre(side)],
+    "CTR_REC": _central_square,
+    "ALL": lambda side: list(range(side * side)),
+    "GT_BOX": lambda side: list(range(side * side)),
+}
+"""The template tokens, by flat index on a side x side template, whose attention counts; GT_BOX: those of them that lie in
+the target's box, which differ from example to example."""
+
+
+class Judges(NamedTuple):
+    """The template tokens whose attention ranks the search tokens. tokens: their flat indices; weights: how much each
+    counts, (B, len(tokens)), 1 in sum per example; None: all the same."""
+
+    tokens: list[int]
+    weights: Tensor | None
+
+
+def judges(spec: CandidateElimination, side: int, mask: Tensor | None) -> Judges:
+    """Who judges on a template of side x side tokens. mask: (B, side * side) bool, the tokens inside the target's box: here
+    those that it touches, as for foreground indication; the official code shrinks a mask of pixels.
+
+    Raises ValueError where GT_BOX gets no mask.
+    """
+    tokens = TEMPLATE_RANGES[spec.template](side)
+    if spec.template != "GT_BOX":
+        return Judges(tokens, None)
+    if mask is None:
+        raise ValueError("candidate elimination by GT_BOX needs the template's mask")
+    return Judges(tokens, mask / mask.sum(dim=1, keepdim=True).clamp(min=1))
+
+
+def eliminating_block(
+    block: Any, tokens: Tensor, index: Tensor, layout: TokenLayout, judging: Judges, ratio: float
+) -> tuple[Tensor, Tensor]:
+    """A transformer block that drops search tokens between its attention and its MLP, as OSTrack does.
+
+    tokens: (B, layout.leading + N, D); index: (B, N) the search tokens' places on the map. Returns the same two with
+    kept(N, ratio) search tokens.
+    """
+    mixed, scores = attention_with_scores(block.attn, block.norm1(tokens), layout, judging)
+    tokens = tokens + block.drop_path1(block.ls1(mixed))
+    tokens, index = eliminate(tokens, index, scores, layout.leading, ratio)
+    return feed_forward(block, tokens), index
+
+
+def attention_with_scores(attention: Any, x: Tensor, layout: TokenLayout, judging: Judges) -> tuple[Tensor, Tensor]:
+    """Joint self-attention of x (B, N, D), and how much the judges attend to each search token: (B, N - layout.leading),
+    the softmax over all N tokens, averaged over the heads and over the judges by their weights."""
+    q, k, v = queries_keys_values(attention, x, layout)
+    mixed = F.scaled_dot_product_attention(q, k, v)
+    with torch.no_grad():
+        asked = q[:, :, [layout.prompts + token for token in judging.tokens]]
+        shares = (asked @ k.transpose(-2, -1) * attention.scale).float().softmax(dim=-1)
+        attended = shares[..., layout.leading :].mean(dim=1)
+        weights = judging.weights
+        scores = attended.mean(dim=1) if weights is None else (weights[..., None] * attended).sum(dim=1)
+    return project_out(attention, mixed, x), scores
+
+
+def eliminate(x: Tensor, index: Tensor, scores: Tensor, templates: int, ratio: float) -> tuple[Tensor, Tensor]:
+    """Drop the search tokens that score least. x: (B, templates + N, D); index: (B, N) their places on the map;
+    scores: (B, N). Returns the same two with kept(N, ratio) search tokens, which stay in raster order."""
+    keep = scores.topk(kept(scores.shape[1], ratio), dim=1).indices.sort(dim=1).values
+    search = x[:, templates:].gather(1, keep[..., None].expand(-1, -1, x.shape[-1]))
+    return torch.cat([x[:, :templates], search], dim=1), index.gather(1, keep)

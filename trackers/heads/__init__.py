@@ -1,0 +1,1 @@
+"""The target heads: tokens of the search region to scores and boxes."""

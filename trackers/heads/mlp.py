@@ -1,0 +1,62 @@
+"""LoRAT's head: per token, one MLP for the score and one for the box (LoRAT, section 3.4)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from trackablate.trackers.spec import Denoising, Labels, MLPHead
+from trackablate.trackers.tokens import Prediction, SearchTokens, cell_centres
+from trackablate.trackers.training.assignment import touched_cells
+from trackablate.trackers.training.losses import anchor_free_losses
+
+
+class MLPOutput(NamedTuple):
+    """logits: (B, N); boxes: (B, N, 4) xyxy in [0, 1] of the crop; tokens: where the N tokens are."""
+
+    logits: Tensor
+    boxes: Tensor
+    tokens: SearchTokens
+
+
+def _mlp(dim: int, layers: int, outputs: int) -> nn.Sequential:
+    hidden = [module for _ in range(layers - 1) for module in (nn.Linear(dim, dim), nn.GELU())]
+    mlp = nn.Sequential(*hidden, nn.Linear(dim, outputs))
+    for module in mlp:
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+    return mlp
+
+
+class TokenMLPHead(nn.Module):
+    """Distances left, top, right, bottom from the cell's centre, each a sigmoid in units of the crop's side."""
+
+    def __init__(
+        self, spec: MLPHead, dim: int, grid: int, labels: Labels = "iou-aware", denoising: Denoising | None = None
+    ) -> None:
+        super().__init__()
+        self.labels = labels
+        self.score = _mlp(dim, spec.layers, 1)
+        self.box = _mlp(dim, spec.layers, 4)
+        self.centres: Tensor
+        self.register_buffer("centres", cell_centres(grid), persistent=False)
+
+    def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> MLPOutput:
+        """Score and box of every kept token."""
+        distance = self.box(tokens.features).sigmoid()
+        reference = self.centres[tokens.index]
+        boxes = torch.cat([reference - distance[..., :2], reference + distance[..., 2:]], dim=-1)
+        return MLPOutput(self.score(tokens.features).squeeze(-1).float(), boxes.float(), tokens)
+
+    def losses(self, output: MLPOutput, truth: Tensor) -> dict[str, Tensor]:
+        """LoRAT's losses at the cells that the true box touches, as far as they were kept. truth: (B, 4)."""
+        positive = touched_cells(truth, output.tokens.grid).gather(1, output.tokens.index)
+        iou_aware = self.labels == "iou-aware"
+        return anchor_free_losses(output.logits, output.boxes, truth, positive, iou_aware=iou_aware)
+
+    def predict(self, output: MLPOutput) -> Prediction:
+        """Sigmoid scores and boxes on the map."""
+        tokens = output.tokens
+        score = tokens.dense(output.logits.sigmoid()[..., None])[:, 0]
+        return Prediction(score, tokens.dense(output.boxes).permute(0, 2, 3, 1))

@@ -1,0 +1,1 @@
+"""What training adds to a model: label assignment, losses and denoising queries."""

@@ -1,0 +1,150 @@
+"""Denoising queries made from the true box (DETRack, section 3.5), and the mask that keeps them to themselves.
+
+`groups` groups of one positive and one negative query, in the order positive, negative, positive, negative, ... All
+randomness is torch's global generator. Where their content comes from is one class per row of the paper's Table 5.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from trackablate.trackers.spec import Denoising
+from trackablate.trackers.tokens import SearchTokens
+from trackablate.trackers.training.assignment import cells_inside
+from trackablate.trackers.training.losses import cxcywh_to_xyxy, xyxy_to_cxcywh
+
+MIN_SIDE = 0.01
+"""Smallest side of a noised box, in search crops: clipping and scaling never make an empty reference."""
+
+
+class DenoisingQueries(NamedTuple):
+    """content: (B, 2 * groups, C). boxes: (B, 2 * groups, 4) cxcywh in [0, 1], constants for the gradient."""
+
+    content: Tensor
+    boxes: Tensor
+
+
+class EmbeddedContent(nn.Module):
+    """Two learned embeddings, one for all positives and one for all negatives, as DN-DETR does in object detection."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.labels = nn.Embedding(2, width)
+
+    def forward(self, tokens: SearchTokens, truth: Tensor, groups: int) -> Tensor:
+        """(B, 2 * groups, C): rows 0 (positive) and 1 (negative) in turn, whatever the image shows."""
+        turn = torch.arange(2 * groups, device=truth.device) % 2
+        content: Tensor = self.labels(turn.expand(len(truth), -1))
+        return content
+
+
+class CentreCornerContent(nn.Module):
+    """The tokens at the true box's centre and at a corner of it: DETRack's own choice (Fig. 3b)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    def forward(self, tokens: SearchTokens, truth: Tensor, groups: int) -> Tensor:
+        """(B, 2 * groups, C), taken from the tokens."""
+        return tokens_at(nearest_kept(content_points(truth, groups).flatten(1, 2), tokens), tokens)
+
+
+class CentreOutsideContent(nn.Module):
+    """The token at the true box's centre, and a random one outside the box."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    def forward(self, tokens: SearchTokens, truth: Tensor, groups: int) -> Tensor:
+        """(B, 2 * groups, C), taken from the tokens."""
+        positive = nearest_kept(content_points(truth, groups)[:, :, 0], tokens)
+        return tokens_at(torch.stack([positive, random_outside(truth, tokens, groups)], dim=2).flatten(1), tokens)
+
+
+CONTENT: dict[str, type[nn.Module]] = {
+    "embedding": EmbeddedContent,
+    "centre-corner": CentreCornerContent,
+    "centre-outside": CentreOutsideContent,
+}
+
+
+class DenoisingBranch(nn.Module):
+    """The extra queries of one training step; has parameters only where their content is learned. width: the decoder's."""
+
+    def __init__(self, spec: Denoising, width: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.content = CONTENT[spec.kind](width)
+
+    def forward(self, tokens: SearchTokens, truth: Tensor) -> DenoisingQueries:
+        """tokens: the encoder's, projected to the decoder's width C. truth: (B, 4) xyxy in [0, 1]."""
+        content = self.content(tokens, truth, self.spec.groups)
+        return DenoisingQueries(content.to(tokens.features.dtype), noised_boxes(truth, self.spec).flatten(1, 2))
+
+
+def noised_boxes(truth: Tensor, spec: Denoising) -> Tensor:
+    """Noised true boxes, (B, groups, 2, 4) cxcywh: [..., 0, :] positive, [..., 1, :] negative.
+
+    A positive's centre moves by less than shift * side / 2 and its sides change by a factor in 1 -+ scale; a negative's
+    noise has between one and two times that bound. Clipped to the crop, no side below MIN_SIDE.
+    """
+    shape = (truth.shape[0], spec.groups, 2, 4)
+    magnitude = torch.rand(shape, device=truth.device)
+    magnitude = magnitude + torch.arange(2, device=truth.device)[:, None]
+    noise = magnitude * (torch.randint(0, 2, shape, device=truth.device) * 2 - 1)
+    box = xyxy_to_cxcywh(truth.detach().float())[:, None, None]
+    centre = box[..., :2] + noise[..., :2] * spec.shift / 2 * box[..., 2:]
+    size = box[..., 2:] * (1 + noise[..., 2:] * spec.scale).clamp(min=0)
+    clipped = xyxy_to_cxcywh(cxcywh_to_xyxy(torch.cat([centre, size], dim=-1)).clamp(0, 1))
+    return torch.cat([clipped[..., :2], clipped[..., 2:].clamp(min=MIN_SIDE)], dim=-1)
+
+
+def content_points(truth: Tensor, groups: int) -> Tensor:
+    """Where the content comes from, (B, groups, 2, 2) as (x, y): the box's centre for a positive, a corner for a
+    negative (Fig. 3b).
+
+    The groups take the corners in turn from a random first one, so that no corner is preferred when groups is not a
+    multiple of four.
+    """
+    x1, y1, x2, y2 = truth.detach().unbind(-1)
+    corners = torch.stack([x1, y1, x2, y1, x2, y2, x1, y2], dim=-1).view(-1, 4, 2)
+    first = torch.randint(0, 4, (truth.shape[0], 1), device=truth.device)
+    turn = (first + torch.arange(groups, device=truth.device)) % 4
+    negative = corners.gather(1, turn[..., None].expand(-1, -1, 2))
+    positive = corners.mean(1, keepdim=True).expand_as(negative)
+    return torch.stack([positive, negative], dim=2)
+
+
+def nearest_kept(points: Tensor, tokens: SearchTokens) -> Tensor:
+    """For points (B, P, 2) as (x, y) in [0, 1], the place in `tokens` of the token at each point's cell, (B, P) int64.
+
+    Where candidate elimination removed that token, the kept token whose cell is nearest to it stands in; the paper does
+    not say what happens there.
+    """
+    cells = (points * tokens.grid).floor().clamp(0, tokens.grid - 1)
+    kept = torch.stack([tokens.index % tokens.grid, tokens.index // tokens.grid], dim=-1)
+    distance = (cells[:, :, None] - kept[:, None]).square().sum(-1)
+    return distance.argmin(dim=-1)
+
+
+def tokens_at(places: Tensor, tokens: SearchTokens) -> Tensor:
+    """The features at `places` (B, P), indices into the kept tokens: (B, P, C)."""
+    return tokens.features.gather(1, places[..., None].expand(-1, -1, tokens.features.shape[-1]))
+
+
+def random_outside(truth: Tensor, tokens: SearchTokens, groups: int) -> Tensor:
+    """Per group the place of a random kept token whose cell's centre is outside the true box, (B, groups) int64; of any
+    kept token, where all are inside."""
+    outside = ~cells_inside(truth, tokens.grid).gather(1, tokens.index)
+    draws = torch.rand(len(truth), groups, tokens.index.shape[1], device=truth.device)
+    return (draws + outside[:, None]).argmax(dim=-1)
+
+
+def attention_mask(queries: int, groups: int, device: torch.device | None = None) -> Tensor:
+    """Self-attention's mask, (T, T) bool with T = queries + 2 * groups, True where attention is forbidden.
+
+    Regular queries see each other only, and so do the two queries of a group: the truth cannot leak (section 3.5).
+    """
+    part = torch.cat([torch.zeros(queries, device=device), 1 + torch.arange(2 * groups, device=device) // 2])
+    return part[:, None] != part[None, :]
