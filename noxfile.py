@@ -1,6 +1,7 @@
 """Automation: `nox -l` lists the sessions. Each study of ablations/studies/*.py is a session of its own, found by
 reading the
-source, since this file must not import the project."""
+source, since this file must not import the project.
+"""
 
 import ast
 import sys
@@ -55,7 +56,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def types(session: nox.Session) -> None:
-    """mypy --strict over the five packages."""
+    """Mypy --strict over the five packages."""
     session.run(_python(session), "-m", "mypy", external=True)
 
 
@@ -76,7 +77,8 @@ def _study_session(study: str, name: str) -> None:
 
 def _session_names(study: str, studies: list[str]) -> list[str]:
     """The papers' tables and figures under their own names, the others as ablation-NAME, LoRAT's without its name too
-    where no other study has that one."""
+    where no other study has that one.
+    """
     if study.startswith(("table", "figure")):
         return [study]
     short = study.removeprefix("lorat-")

@@ -14,7 +14,8 @@ for _module in pkgutil.iter_modules(studies.__path__):
 
 def named_study(name: str) -> Study:
     """A study by name, or from a TOML file of one's own by its path. Raises UnknownName with the nearest names; for a
-    faulty file, what `load_study` raises; FaultyStudy where its name is one of ours."""
+    faulty file, what `load_study` raises; FaultyStudy where its name is one of ours.
+    """
     if not name.endswith(".toml"):
         return STUDIES[name]
     study = load_study(Path(name))

@@ -32,7 +32,8 @@ class PlannedRun:
 @dataclass(frozen=True)
 class PlannedRow:
     """One row of the table to be. runs: seed by seed, and for each seed one for every training of the study.
-    test_layers: see `harness.spec.Evaluation`. tracker_at_paper_scale is None for floors and controls."""
+    test_layers: see `harness.spec.Evaluation`. tracker_at_paper_scale is None for floors and controls.
+    """
 
     name: str
     role: str
@@ -64,7 +65,8 @@ def planned_rows(
 ) -> list[PlannedRow]:
     """The study's rows at the profile's size, then floors and controls. protocols: instead of the profile's or the
     study's. seeds: instead of the study's. `only` limits the variants by name; the baseline stays in, since deltas need
-    it. Raises UnknownName for a name in `only` that is no row."""
+    it. Raises UnknownName for a name in `only` that is no row.
+    """
     names = [row.name for row in study.rows]
     for name in only:
         if name not in names:
@@ -148,7 +150,8 @@ share of the study's longest, and the others are the profile's."""
 
 def scaled_recipe(recipe: Recipe, own: Recipe, baseline: Recipe, longest: int) -> Recipe:
     """The profile's recipe with what sets a row's own published recipe apart from its baseline's: its length as a share
-    of the study's longest, its rates in proportion, everything else as it is."""
+    of the study's longest, its rates in proportion, everything else as it is.
+    """
     changes: dict[str, Any] = {"steps": max(1, round(recipe.steps * own.steps / longest))}
     changes["warmup_steps"] = min(recipe.warmup_steps, changes["steps"] // 4)
     changes["batch_size"] = max(1, round(recipe.batch_size * own.batch_size / baseline.batch_size))
@@ -162,7 +165,8 @@ def scaled_recipe(recipe: Recipe, own: Recipe, baseline: Recipe, longest: int) -
 
 def run_of(tracker: TrackerSpec, profile: Profile, seed: int, training: Training | None = None) -> RunSpec:
     """The run that trains a paper-scale tracker at the profile's size. training: instead of what the profile, or for one
-    without a recipe the tracker's own paper, says. The decoder trains with all layers, however many are tested."""
+    without a recipe the tracker's own paper, says. The decoder trains with all layers, however many are tested.
+    """
     asked = training or published_training(tracker)
     scaled = at_scale(tracker, profile.scale) if profile.scale else _at_paper_scale(tracker, profile)
     if isinstance(scaled.head, DeformableHead):
@@ -186,7 +190,8 @@ def _test_layers(tracker: TrackerSpec) -> int | None:
 
 def tasks(rows: list[PlannedRow], digests: Mapping[str, str], roots: Mapping[str, str]) -> list[RunTask]:
     """One task per distinct run, with everything that is to be evaluated on it. digests: protocol name to the digest of
-    its data; roots: data name to path."""
+    its data; roots: data name to path.
+    """
     grouped: dict[str, tuple[RunSpec, dict[Evaluation, None]]] = {}
     for row in rows:
         for planned in row.runs:

@@ -22,7 +22,8 @@ class PaperSource(BaseModel):
 class PublishedRow(BaseModel):
     """The printed figures of a row. rows: "STUDY/ROW" of every row that they belong to; metrics: by protocol and metric,
     in percent; epochs: of 60,000 pairs, by the protocol that the training is for; flops: as printed, in units, as
-    params are; note: in what the printed row differs from ours."""
+    params are; note: in what the printed row differs from ours.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     rows: tuple[str, ...]

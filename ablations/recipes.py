@@ -30,7 +30,8 @@ FOUR_SETS = VideoData(sets=("lasot-train", "got10k-train-vot", "coco2017-train",
 @dataclass(frozen=True)
 class Training:
     """One training at paper scale, and the protocols evaluated on what it leaves; a protocol that no training of a study
-    names goes to the last one."""
+    names goes to the last one.
+    """
 
     recipe: Recipe
     data: VideoData

@@ -37,7 +37,8 @@ class Coupled:
 @dataclass(frozen=True)
 class Row:
     """One variant: the baseline with `changes` replaced: whole fields of TrackerSpec, and under RECIPE the recipe of each of
-    the study's trainings. `cells` are the words that the study's factors print for it, one per factor."""
+    the study's trainings. `cells` are the words that the study's factors print for it, one per factor.
+    """
 
     name: str
     cells: tuple[str, ...]
@@ -111,7 +112,8 @@ class Study:
 
     def recipes(self, row: Row) -> tuple[Recipe, ...]:
         """How a row is trained at paper scale, for each of the study's trainings. Raises FaultyStudy where it names
-        another number of recipes."""
+        another number of recipes.
+        """
         changed = row.changes.get(RECIPE)
         if changed is None:
             return tuple(training.recipe for training in self.trainings)
@@ -124,7 +126,8 @@ class Study:
 
     def differences(self, row: Row) -> dict[str, tuple[Any, Any]]:
         """Fields in which a row differs from the baseline, dotted down to the leaf: {field: (row's, baseline's)}. A
-        recipe's fields are tuples where the study has several trainings: one value for each."""
+        recipe's fields are tuples where the study has several trainings: one value for each.
+        """
         found = differences(self.spec(row), self.baseline)
         pairs = [(ours, training.recipe) for ours, training in zip(self.recipes(row), self.trainings, strict=True)]
         for name in dict.fromkeys(name for ours, base in pairs for name in differences(ours, base)):

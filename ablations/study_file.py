@@ -162,7 +162,8 @@ def _words() -> list[str]:
 
 def _line(text: str, *words: str) -> str:
     """The number of the line to blame, as `:N`: the first that sets one of the words, or has it as a value, or a word that
-    is quoted in one of them."""
+    is quoted in one of them.
+    """
     quoted = [part for word in words for part in word.split("'")[1::2]]
     for word in filter(None, (*words, *quoted)):
         key = re.compile(rf"""(^|[\s".{{,\[]){re.escape(word)}["\s]*[=\]]""")

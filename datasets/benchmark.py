@@ -44,7 +44,8 @@ class SequenceList(typing.Protocol):
 
     def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
         """Raise DataError with everything that can be known to be wrong before tracking; silent where all is well.
-        deep: open every frame's file, not only some of each sequence. progress: told how many sequences are done."""
+        deep: open every frame's file, not only some of each sequence. progress: told how many sequences are done.
+        """
 
     def notes(self) -> list[str]:
         """What is no error but should be known: what is missing of the protocol, what else lies there, known oddities."""
@@ -52,7 +53,8 @@ class SequenceList(typing.Protocol):
 
 class Opener(typing.Protocol):
     """Makes a sequence list. root: the data's folder or archive; index: a folder where an index may be kept, None for
-    nowhere; progress: told when making an index takes long. Raises DataError where root has no sequence."""
+    nowhere; progress: told when making an index takes long. Raises DataError where root has no sequence.
+    """
 
     def __call__(
         self, root: Path | None, index: Path | None = None, progress: OnProgress | None = None, /
@@ -67,7 +69,8 @@ class Protocol:
     first pair's dialect is the default one, which papers use. attributes: the groups a score can be split by, in the
     order of the benchmark's paper. open: makes the sequences. origin: how the annotation and raw result files number the
     first pixel; boxes of a `Sequence` are 0-based all the same. one_shot: its rules want trackers that were trained on the
-    benchmark's own training videos alone (`datasets.pairs.training_sets.one_shot`); reports say which were not."""
+    benchmark's own training videos alone (`datasets.pairs.training_sets.one_shot`); reports say which were not.
+    """
 
     name: str
     title: str
@@ -84,7 +87,8 @@ class Protocol:
 @dataclass(frozen=True)
 class DataSet:
     """What lies in one folder or archive. parts: its splits by name, those of protocols by their protocol's name; each is
-    checked by `data check` where any of it is there. protocols: those that are scored on one of the parts."""
+    checked by `data check` where any of it is there. protocols: those that are scored on one of the parts.
+    """
 
     name: str
     title: str

@@ -14,7 +14,8 @@ _COUNTED = {"nfs": "nfs.csv", "tnl2k": "tnl2k_test.csv"}
 @dataclass(frozen=True)
 class Extent:
     """The official sequences with their frames. exact: whether every sequence's own number is known; else all have the
-    mean of a published total. source: who says so."""
+    mean of a published total. source: who says so.
+    """
 
     lengths: dict[str, int]
     exact: bool
@@ -28,7 +29,8 @@ class Extent:
 
 def official_extent(name: str) -> Extent:
     """The extent of a protocol by its official list. Raises UnknownName for no protocol, ValueError where nothing is known
-    of its length, which a test rules out for the protocols there are."""
+    of its length, which a test rules out for the protocols there are.
+    """
     protocol = PROTOCOLS[name]
     if protocol.data is None:
         made = protocol.open(None)

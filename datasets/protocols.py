@@ -27,7 +27,8 @@ class GeneratedSequences(SyntheticDataset):
 
     def digest(self) -> str:
         """SHA-256 of the generator's version and arguments. Those determine every box on every machine, so planning
-        all sequences only to hash their boxes would cost half a second and say no more."""
+        all sequences only to hash their boxes would cost half a second and say no more.
+        """
         arguments = [GENERATOR_VERSION, self.domain, self.split, self.count, self.length, self.size, self.seed]
         return sha256(json.dumps(arguments).encode()).hexdigest()
 

@@ -30,7 +30,8 @@ STRIP_WIDTH = 160
 class SequenceFacts(BaseModel):
     """One sequence's annotation. frames: of the video; boxes: (N, 4) xywh in pixels, NaN where none is annotated, N is 1
     where the others are on an evaluation server; size: (width, height) of its frames; strip: indices of
-    the frames kept as thumbnails, which are `scale` times the frame's size."""
+    the frames kept as thumbnails, which are `scale` times the frame's size.
+    """
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
 
@@ -46,7 +47,8 @@ class SequenceFacts(BaseModel):
 
 class ProtocolRecord(BaseModel):
     """A protocol as it was evaluated. digest: that of its data; metrics, origin, one_shot: as `datasets.protocols.Protocol`
-    has them."""
+    has them.
+    """
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
 

@@ -61,7 +61,8 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 def command_line() -> str:
     """The command that this process was started with, as a user would type it; folders of this machine, which mean nothing
-    elsewhere, are left out."""
+    elsewhere, are left out.
+    """
     program = "python -m harness" if Path(sys.argv[0]).name in ("__main__.py", "worker.py") else Path(sys.argv[0]).name
     return " ".join([program, *(_ABSOLUTE.sub("PATH", argument) for argument in sys.argv[1:])])
 

@@ -64,7 +64,8 @@ class TrainingCost(_Block):
 class Speed(_Block):
     """Tracking speed at batch 1: crop, normalise, forward and decode, after warm-up, device synchronised, decoding of
     the video excluded. Median over rounds; rounds of all compared runs were interleaved in one process. macs: of one
-    frame."""
+    frame.
+    """
 
     fps: float
     low: float
@@ -106,7 +107,8 @@ class PaperScale(_Block):
     """Size of a tracker at the published size, counted without weights on the meta device; MACs by two conventions, and
     the share of the blocks' qkv projections, which profilers that hook linear layers miss where qkv is called as a
     function. activation_bytes: what one pair's forward pass keeps for the backward pass in fp32; None in records from
-    before it was counted."""
+    before it was counted.
+    """
 
     params: int
     trainable_params: int
@@ -137,7 +139,8 @@ class RunRecord(_Block):
     @property
     def verdict(self) -> Verdict:
         """By rule: failed where a failure stands; trial where the code had uncommitted changes or no commit is known;
-        else publishable."""
+        else publishable.
+        """
         if self.failure is not None:
             return "failed"
         where = self.training.where if self.training else None
@@ -148,7 +151,8 @@ class RunRecord(_Block):
 
 class Spent(_Block):
     """What one worker process took for one task, by its own clocks, from after its imports to its end; device_seconds as in
-    PhaseCost, memory as in TrainingCost."""
+    PhaseCost, memory as in TrainingCost.
+    """
 
     wall_seconds: float
     device_seconds: float

@@ -36,7 +36,8 @@ class Recipe(Frozen):
     `checkpoint_every` steps the run is validated and can be resumed from there. micro_batch: so many pairs go forward and
     backward at a time, as the published batches were shared out over GPUs, so that one GPU holds them; their gradients sum
     to the batch's (`OneStreamTracker.loss_divisor`). None: the whole batch at once. Batch normalisation sees a
-    micro-batch."""
+    micro-batch.
+    """
 
     steps: PositiveInt
     batch_size: PositiveInt
@@ -73,7 +74,8 @@ class Recipe(Frozen):
 
 class SyntheticData(Frozen):
     """Training pairs from the generator: a window of `clips` clips that moves on by one clip every `pairs_per_clip`
-    pairs, so that long training sees ever new clips and memory stays bounded."""
+    pairs, so that long training sees ever new clips and memory stays bounded.
+    """
 
     kind: Literal["synthetic"] = "synthetic"
     domain: str
@@ -88,7 +90,8 @@ class SyntheticData(Frozen):
 class VideoData(Frozen):
     """Training pairs from videos and images on disk. sets: names in `datasets.pairs.training_sets.TRAINING_SETS`, drawn
     by weights
-    (alike, where none are given); validation: sets that only the validation during training looks at."""
+    (alike, where none are given); validation: sets that only the validation during training looks at.
+    """
 
     kind: Literal["videos"] = "videos"
     sets: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -117,7 +120,8 @@ TrainingData = Annotated[SyntheticData | VideoData, Field(discriminator="kind")]
 
 class RunSpec(Frozen):
     """One training, or one floor that needs none. `weights` is the digest of the pretrained backbone's file, None where
-    the backbone starts from scratch. Protocols are not part of it: one training serves any evaluation."""
+    the backbone starts from scratch. Protocols are not part of it: one training serves any evaluation.
+    """
 
     tracker: AnyTracker
     recipe: Recipe | None = None
@@ -171,7 +175,8 @@ Control = Literal["none", "shuffled-template"]
 class Evaluation(Frozen):
     """One protocol applied to one run. `data` is the digest of the protocol's sequences and annotations, so results for
     other data are never taken for these. control `shuffled-template` shows every sequence another one's template.
-    test_layers: how many of the decoder's first layers run, None all (DETRack, section 5.1): one training serves them."""
+    test_layers: how many of the decoder's first layers run, None all (DETRack, section 5.1): one training serves them.
+    """
 
     protocol: str
     data: str
@@ -190,7 +195,8 @@ class Evaluation(Frozen):
 class Profile(Frozen):
     """A size at which studies run: one TOML file in `harness/profiles`. scale None: the published size. recipe, data None
     and protocols (): each study's published ones. pretrained: backbone to what its weights come from (as
-    `TrackerSpec.pretrained`), where that is not what the variant says."""
+    `TrackerSpec.pretrained`), where that is not what the variant says.
+    """
 
     name: str
     description: str

@@ -139,7 +139,8 @@ def _key(evaluation: Evaluation) -> str:
 
 class Store:
     """A folder of runs. Opening makes it, unless `make` is False; raises BadInput for a store of another format or a place
-    that is no store."""
+    that is no store.
+    """
 
     def __init__(self, root: Path, *, make: bool = True) -> None:
         self.root = root.expanduser().resolve()
@@ -156,7 +157,8 @@ class Store:
 
     def paper_scale(self, tracker: TrackerSpec) -> PaperScale | None:
         """The counted size of a tracker, None where it was not counted yet. What was counted into `paper-scale`, as the
-        folder was called once, stands, but for the activations, in which weights were counted once per pair."""
+        folder was called once, stands, but for the activations, in which weights were counted once per pair.
+        """
         if found := read_document(self._paper_scale(tracker), PaperScale):
             return found
         before = read_document(self.root / "paper-scale" / self._paper_scale(tracker).name, PaperScale)

@@ -40,7 +40,8 @@ def assemble(
     recomputed: Mapping[str, Scored] = MappingProxyType({}),
 ) -> StudyResult:
     """The study as far as the store has it. digests: protocol name to the digest of its data; recomputed: by protocol, raw
-    results of cited trackers that the user gave."""
+    results of cited trackers that the user gave.
+    """
     protocols = {name: Evaluation(protocol=name, data=digest) for name, digest in digests.items()}
     kept = {name: read_protocol(store.protocol(evaluation)) for name, evaluation in protocols.items()}
     tracked = {name: record for name, record in kept.items() if record is not None}

@@ -19,7 +19,8 @@ class ProtocolResult:
     """One row on one protocol. tallies: sequence name to its tally, of the first seed; expected: how many sequences the
     protocol has; boxes: sequence name to predicted boxes (N, 4), of the first seed; more_seeds: the tallies of every
     further seed; seconds: wall time of tracking it, of the first seed, None where that is not known; records: of the runs
-    that were evaluated on it, seed by seed; known: samples that were asked for before, by metric and dialect."""
+    that were evaluated on it, seed by seed; known: samples that were asked for before, by metric and dialect.
+    """
 
     tallies: dict[str, Tally]
     expected: int
@@ -48,7 +49,8 @@ class RowResult:
     """One row of the report. record: that of the first seed; more_records: those of every further seed or training. For
     floors and controls, paper_scale is None; for a control, record is that of the run whose weights it uses. protocols:
     protocol name to result; a protocol that is missing was not evaluated. on_server: the same for
-    protocols of evaluation servers."""
+    protocols of evaluation servers.
+    """
 
     name: str
     role: Role
@@ -76,7 +78,8 @@ class RowResult:
 @dataclass(frozen=True)
 class CitedRow:
     """A tracker that is only cited: its printed figures come from `ablations.published`; protocols: what its raw results,
-    where the reader has them, score by our own rules, by protocol."""
+    where the reader has them, score by our own rules, by protocol.
+    """
 
     name: str
     protocols: dict[str, ProtocolResult] = field(default_factory=dict)
@@ -86,7 +89,8 @@ class CitedRow:
 class FilmStrip:
     """A few frames of one sequence of a protocol, from the store. frames: indices; jpegs: encoded thumbnails, same order;
     scale: thumbnail pixels per image pixel; truth: (len(frames), 4) true boxes in image pixels; path: (N, 4) those of
-    every frame of the sequence, None where only those of the thumbnails are at hand."""
+    every frame of the sequence, None where only those of the thumbnails are at hand.
+    """
 
     sequence: str
     frames: tuple[int, ...]
@@ -100,7 +104,8 @@ class FilmStrip:
 class ProtocolFacts:
     """What a protocol is, for the page. dialects: each metric's, as it applies to this protocol, in the columns' order;
     one_shot: whether its rules restrict what trackers may be trained on; attributes: those of each sequence; strips: film
-    strips by sequence."""
+    strips by sequence.
+    """
 
     name: str
     description: str
@@ -121,7 +126,8 @@ class ProtocolFacts:
 @dataclass(frozen=True)
 class StudyResult:
     """Everything a report shows. command: how to get it again; cited: rows that nobody here trained; on_server: protocols
-    that are scored by an evaluation server alone."""
+    that are scored by an evaluation server alone.
+    """
 
     study: Study
     profile: Profile

@@ -12,7 +12,8 @@ class Column:
     ("measured, profile mini", "at paper scale", "published"); better says which direction is marked best, if any;
     note is what a reader must know about every number of the column (the dialect, the protocol, the unit's meaning);
     panel says which of the report's tables the column belongs to where one is too wide ("" stands before the first);
-    signed columns print a plus too; footnotes: indices into Table.footnotes, printed at the column's symbol."""
+    signed columns print a plus too; footnotes: indices into Table.footnotes, printed at the column's symbol.
+    """
 
     key: str
     symbol: str
@@ -50,7 +51,8 @@ class Cell:
     @property
     def resolved(self) -> bool | None:
         """Whether the difference to the baseline is told from chance: by its p value, already corrected for the number of
-        comparisons, where it has one, else by its 95 % interval; None without a difference."""
+        comparisons, where it has one, else by its 95 % interval; None without a difference.
+        """
         if self.delta_low is None or self.delta_high is None:
             return None
         return not self.delta_low <= 0 <= self.delta_high if self.p is None else self.p < SIGNIFICANT
@@ -81,7 +83,8 @@ class TableRow:
 class Table:
     """caveat is the first thing a reader must know, "" where the numbers compare with the paper's; missing names every
     run that should be in the table and is not, with the reason. corner heads the rows' names; subject is what best and
-    second are among: a study's "variant", or "tracker"."""
+    second are among: a study's "variant", or "tracker".
+    """
 
     title: str
     question: str

@@ -23,7 +23,7 @@ ROOMS = {
         *("floors", "inference", "toolkit"),
     ),
     "harness": (
-        *("checkout", "errors", "spec", "record", "store", "profiles", "protocol_store"),
+        *("checkout", "errors", "spec", "record", "store", "provenance", "profiles", "protocol_store"),
         *("costing", "training", "scoring", "tracking", "exchange", "running", "planning"),
     ),
     "ablations": ("recipes", "study", "study_file", "published", "plan", "studies", "catalogue"),

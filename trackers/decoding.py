@@ -22,7 +22,8 @@ WINDOW_SHARE = 0.45
 
 def hanning_window(side: int) -> Tensor:
     """OSTrack's window, (side, side): the outer product of 0.5 (1 - cos(2 pi k / (side + 1))), k = 1..side, so that the
-    edges are not zero."""
+    edges are not zero.
+    """
     k = torch.arange(1, side + 1, dtype=torch.float64)
     hann = 0.5 * (1 - torch.cos(2 * torch.pi * k / (side + 1)))
     return torch.outer(hann, hann).float()
@@ -59,7 +60,8 @@ def best_boxes(
 class PostProcessing:
     """Boxes are xywh in image pixels. window(side), weigh: see `best_boxes`. placed(box, width, height, min_side): the
     predicted box as it is reported. followed(placed, last): what the next search starts from. searched(box, min_side): the
-    box that a search crop is cut around."""
+    box that a search crop is cut around.
+    """
 
     window: Callable[[int], Tensor]
     weigh: Callable[[Tensor, Tensor], Tensor]

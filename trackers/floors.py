@@ -23,7 +23,8 @@ class StaticBox:
 class NormalisedCrossCorrelation:
     """Matches the first frame's template by zero-mean normalised cross-correlation (cv2.TM_CCOEFF_NORMED) at three scales
     around the present one, in a search region of 3 x sqrt(w h); a change of scale must win by 2 %, as in classic
-    correlation trackers, so that the size does not drift on noise. The template is never updated."""
+    correlation trackers, so that the size does not drift on noise. The template is never updated.
+    """
 
     SCALES = (0.95, 1.0, 1.05)
     REACH = 3.0

@@ -28,7 +28,8 @@ from trackablate.trackers.model import OneStreamTracker
 @dataclass(frozen=True)
 class Trajectory:
     """name: of the sequence; boxes: (N, 4) xywh in pixels, frame 0 the given box; seconds: the wall time it took (its
-    share, where several sequences were tracked together)."""
+    share, where several sequences were tracked together).
+    """
 
     name: str
     boxes: Boxes
@@ -149,7 +150,8 @@ def _extent(image: Image) -> tuple[int, int]:
 
 def schedule(lengths: list[int], slots: int) -> Iterator[list[tuple[int, int]]]:
     """Step by step, the (sequence, frame) of every row: each sequence's frames 1, 2, ... in one slot, in the order of the
-    sequences, the next one as soon as a slot is free; rows without a successor are closed."""
+    sequences, the next one as soon as a slot is free; rows without a successor are closed.
+    """
     waiting = [(i, 1) for i, length in enumerate(lengths) if length > 1]
     rows, waiting = waiting[:slots], waiting[slots:]
     while rows:
@@ -166,7 +168,8 @@ def schedule(lengths: list[int], slots: int) -> Iterator[list[tuple[int, int]]]:
 @dataclass(frozen=True)
 class TrackingBatch:
     """Sequences to be tracked together. open(i) is sequence i and template(i, it) the image and box that its template is
-    cut from; lengths: frames of every sequence; wanted: those to be tracked, the others only keep their places."""
+    cut from; lengths: frames of every sequence; wanted: those to be tracked, the others only keep their places.
+    """
 
     open: Callable[[int], Sequence]
     template: Callable[[int, Sequence], Template]

@@ -115,7 +115,8 @@ class OneStreamEncoder(nn.Module):
 
     def _first(self, layout: TokenLayout, last: bool) -> int:
         """The first token whose output a block must compute: prompts are dropped after it, and nothing reads the
-        template after the last one."""
+        template after the last one.
+        """
         if not self.lean:
             return 0
         return layout.leading if last else layout.prompts
@@ -168,7 +169,8 @@ class OneStreamTracker(nn.Module):
     def loss_divisor(self, truth: Tensor) -> Tensor:
         """What the loss of these pairs is divided by, a scalar: LoRAT's by the cells that the true boxes touch (of all
         cells, also where some are eliminated), so that the parts of a batch sum to the batch's loss, as its GPUs share one
-        divisor; the others' are taken as means over pairs: DETRack's by the positives of each GPU. truth: (B, 4)."""
+        divisor; the others' are taken as means over pairs: DETRack's by the positives of each GPU. truth: (B, 4).
+        """
         if self.spec.labels in ("iou-aware", "hard"):
             return touched_cells(truth, self.encoder.search_side).sum().clamp(min=1).float()
         return truth.new_tensor(float(len(truth)))

@@ -40,7 +40,8 @@ class CropInput(Frozen):
     pixel-aligned, the image's mean outside (LoRAT). window: how a Hanning window weighs the scores online, `multiply`
     (OSTrack) or `blend` (LoRAT: 0.55 score + 0.45 window). Online, a box never gets narrower or lower than min_side
     pixels of the image, and its size follows the predicted one by the share size_rate of the way (in log size) per frame:
-    1, at once, in the published trackers."""
+    1, at once, in the published trackers.
+    """
 
     geometry: Literal["ostrack", "lorat"] = "ostrack"
     window: Literal["multiply", "blend"] = "multiply"
@@ -84,7 +85,8 @@ class LoRA(Frozen):
 
 class Adapter(Frozen):
     """A bottleneck of `width` with GELU after every block's attention branch, added to it. init `identity` starts the
-    second layer at zero; `zero`, LoRAT's published ablation, both layers: then only the second one's bias ever moves."""
+    second layer at zero; `zero`, LoRAT's published ablation, both layers: then only the second one's bias ever moves.
+    """
 
     kind: Literal["adapter"] = "adapter"
     width: PositiveInt = 96
@@ -152,7 +154,8 @@ class CandidateElimination(Frozen):
 
 class HeadSpec(Frozen):
     """What the specification of any head is; `kind`, a Literal in each, finds its class in HEAD_SPECS and its module in
-    `model.HEADS`. A plugin adds another with `trackers.plugins.add_head`."""
+    `model.HEADS`. A plugin adds another with `trackers.plugins.add_head`.
+    """
 
     kind: str
 
@@ -160,7 +163,8 @@ class HeadSpec(Frozen):
 class CentreHead(HeadSpec):
     """OSTrack's convolutional centre head: three towers of 3x3 convolutions, `channels` halved at each. offset_from: what
     the offset is added to: the cell's index (OSTrack), or its centre, the offset in units of the crop and neither score
-    nor size clamped (LoRAT's ablation /ostrackhead)."""
+    nor size clamped (LoRAT's ablation /ostrackhead).
+    """
 
     kind: Literal["centre"] = "centre"
     channels: PositiveInt = 256
@@ -217,7 +221,8 @@ for _head in (CentreHead, ConvHead, CornerHead, MLPHead, DeformableHead):
 
 def _of_its_kind(value: Any) -> Any:
     """The head in the class of its kind, made of a stored document or as it is. Raises ValueError for a kind that is not
-    registered."""
+    registered.
+    """
     kind = str(value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None))
     if kind not in HEAD_SPECS:
         raise ValueError(f"{unknown('head', kind, HEAD_SPECS)}; a plugin's head needs its plugin: --plugin FILE")
@@ -290,7 +295,8 @@ class TrackerSpec(Frozen):
 
 class FloorSpec(Frozen):
     """A tracker that learns nothing, for the reader to compare with: `static` repeats the first box, `ncc` matches the
-    first template by normalised cross-correlation at three scales."""
+    first template by normalised cross-correlation at three scales.
+    """
 
     kind: Literal["static", "ncc"]
 

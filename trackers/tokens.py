@@ -1,5 +1,6 @@
 """What passes between encoder, heads and box decoding: three small values, tensors inside. Boxes here are xyxy in [0, 1]
-of the search crop."""
+of the search crop.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -34,7 +35,8 @@ class SearchTokens:
 
 class Prediction(NamedTuple):
     """score_map: (B, grid, grid) in [0, 1]; boxes: (B, grid, grid, 4) xyxy in units of the search crop's side, 0..1
-    inside the crop. Cells without a prediction have score 0."""
+    inside the crop. Cells without a prediction have score 0.
+    """
 
     score_map: Tensor
     boxes: Tensor

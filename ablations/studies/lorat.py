@@ -1,5 +1,6 @@
 """LoRAT's tables as studies. Where a published row changes more than what it is about, the row here is *as intended*, in the
-one thing, and a remark says what the published one changes besides."""
+one thing, and a remark says what the published one changes besides.
+"""
 
 from trackablate.ablations.recipes import FOUR_SETS, LORAT_FOUR_SETS, LORAT_ONE_SHOT, Training, lorat_full
 from trackablate.ablations.study import RECIPE, STUDIES, Coupled, Row, Study

@@ -24,7 +24,8 @@ ATTRIBUTES = ("IV", "SV", "OCC", "DEF", "MB", "FM", "IPR", "OPR", "OV", "BC", "L
 class Rule:
     """One row of splits/otb100.csv. images: patterns of frame files in the folder, the first whose folder is there
     counts. Frames are numbered first..last, both included, each with one line of annotation; of these the first
-    `skip` are not evaluated."""
+    `skip` are not evaluated.
+    """
 
     name: str
     folder: str

@@ -34,7 +34,8 @@ def test_clips() -> tuple[Clip, ...]:
 @cache
 def train_clips() -> tuple[Clip, ...]:
     """The 1299 training sequences that are not in the test list, called as their folders are: the toolkit's list leaves
-    out the blanks of 18 of them ("monitor_take away"), LoRAT's has them."""
+    out the blanks of 18 of them ("monitor_take away"), LoRAT's has them.
+    """
     return tuple(Clip(name) for name in names("tnl2k_train.txt") if name not in ALSO_IN_TEST)
 
 

@@ -21,7 +21,8 @@ from trackablate.datasets.sequence import Image
 @dataclass(frozen=True)
 class Placement:
     """Where the image is asked to lie: a pixel (x, y) of it at (x * scale[0] + offset[0], y * scale[1] + offset[1]) of the
-    crop, in pixels."""
+    crop, in pixels.
+    """
 
     scale: tuple[float, float]
     offset: tuple[float, float]
@@ -97,7 +98,8 @@ def aligned(placement: Placement, size: int, extent: tuple[int, int]) -> Aligned
 
 def view_around(box: NDArray[np.float64], factor: float, size: int, extent: tuple[int, int]) -> AlignedView:
     """The view around a box xywh. Raises ValueError for a box without a positive area, and for one so far outside the
-    image that the crop would show nothing of it."""
+    image that the crop would show nothing of it.
+    """
     view = aligned(placement_around(box, factor, size), size, extent)
     if view is None:
         raise ValueError(

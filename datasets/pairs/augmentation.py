@@ -23,7 +23,8 @@ Augmentation = Literal["ostrack", "strong", "ostrack-published", "lorat"]
 @dataclass(frozen=True)
 class Pair:
     """template, search: RGB crops (S, S, 3), 0..255. truth: (4,) float32 xyxy in [0, 1] of the search crop, cut to it.
-    mask: (Nz,) bool, the template's tokens that the target touches."""
+    mask: (Nz,) bool, the template's tokens that the target touches.
+    """
 
     template: Crop
     search: Crop
@@ -54,7 +55,8 @@ def _ostrack_published(pair: Pair, rng: Generator) -> Pair:
 
 def _strong(pair: Pair, rng: Generator) -> Pair:
     """OSTrack's, then brightness, contrast and saturation jittered by 0.4 each, and both grey, solarised or blurred: after
-    LoRAT, made milder for small crops (one fixed order, blur in proportion to the crop)."""
+    LoRAT, made milder for small crops (one fixed order, blur in proportion to the crop).
+    """
     pair = _ostrack(pair, rng)
     template, search = _jittered_at_once(pair.template, rng), _jittered_at_once(pair.search, rng)
     choice, sigma = int(rng.integers(3)), 0.1 + 1.9 * float(rng.random())
@@ -65,7 +67,8 @@ def _strong(pair: Pair, rng: Generator) -> Pair:
 def _lorat(pair: Pair, rng: Generator) -> Pair:
     """LoRAT, the published code: each mirrored by itself with probability 0.5; each one's brightness, contrast and
     saturation x U(0.6, 1.4) in random order; then both grey, solarised or blurred with one radius U(0.1, 2) (DeiT III's
-    three augmentations), which sees bytes."""
+    three augmentations), which sees bytes.
+    """
     pair = _mirrored_each(pair, rng)
     template, search = (_jittered_colours(image, rng).astype(np.uint8) for image in (pair.template, pair.search))
     choice = int(rng.integers(3))
@@ -109,7 +112,8 @@ def _brighter(image: Crop, gain: float) -> Crop:
 
 def _jittered_colours(image: Crop, rng: Generator) -> NDArray[np.float32]:
     """Brightness, contrast about the mean grey and saturation about each pixel's grey, in random order, each x U(0.6, 1.4)
-    and cut to 0..255."""
+    and cut to 0..255.
+    """
     pixels = np.ascontiguousarray(image, dtype=np.float32)
     gains = rng.uniform(0.6, 1.4, 3)
     for change in rng.permutation(3):

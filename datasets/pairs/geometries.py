@@ -23,7 +23,8 @@ LEAST_SHOWN = 10.0
 @dataclass(frozen=True)
 class Jitter:
     """Of the search crop in training. scale: the deviation of the log of its size, per axis. centre: how far it moves,
-    in units of the target's mean side: up to centre / 2 each way in OSTrack's geometry, up to centre in LoRAT's."""
+    in units of the target's mean side: up to centre / 2 each way in OSTrack's geometry, up to centre in LoRAT's.
+    """
 
     scale: float
     centre: float
@@ -42,7 +43,8 @@ class CropRequest:
 class Geometry:
     """around(box, request): the view of a box xywh; ValueError for a box that cannot be shown. jittered(box, request,
     jitter, rng): one draw of a moved view, None where it shows too little of the target. outside(image): the colour that
-    stands for what is outside the image."""
+    stands for what is outside the image.
+    """
 
     around: Callable[[Box, CropRequest], View]
     jittered: Callable[[Box, CropRequest, Jitter, Generator], View | None]
@@ -55,7 +57,8 @@ def _square(box: Box, request: CropRequest) -> Window:
 
 def _jittered_square(box: Box, request: CropRequest, jitter: Jitter, rng: Generator) -> Window | None:
     """OSTrack, section 4.1: size x exp(scale x N(0, 1)), centre + U(-1/2, 1/2) x centre x sqrt(w h); still shows at least
-    half of the target."""
+    half of the target.
+    """
     size = box[2:] * np.exp(rng.standard_normal(2) * jitter.scale)
     reach = np.sqrt(size.prod()) * jitter.centre
     centre = box[:2] + box[2:] / 2 + (rng.random(2) - 0.5) * reach
@@ -79,7 +82,8 @@ def _jittered_aligned(box: Box, request: CropRequest, jitter: Jitter, rng: Gener
 
 def jittered_placement(box: Box, request: CropRequest, jitter: Jitter, rng: Generator) -> Placement:
     """LoRAT: scale / exp(scale jitter x N(0, 1)) per axis, offset + U(-1, 1) x centre x the box's scaled mean side, about
-    the offset that centres the box at the jittered scale."""
+    the offset that centres the box at the jittered scale.
+    """
     plain = placement_around(box, request.factor, request.size)
     scale = np.array(plain.scale) / np.exp(rng.standard_normal(2) * jitter.scale)
     reach = float((box[2:] * scale).sum()) * 0.5 * jitter.centre

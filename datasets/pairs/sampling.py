@@ -39,7 +39,8 @@ class PairGeometry:
     `datasets.pairs.geometries.Jitter`). template_tokens: tokens along the template's side, for the foreground mask.
     image_pairs:
     share of pairs cut from one and the same frame, as the published recipes cut theirs from COCO's images. augmentation:
-    see `datasets.pairs.augmentation`. geometry: a key of GEOMETRIES. frame_pairs: a key of FRAME_PAIRS."""
+    see `datasets.pairs.augmentation`. geometry: a key of GEOMETRIES. frame_pairs: a key of FRAME_PAIRS.
+    """
 
     template_size: int
     search_size: int
@@ -114,7 +115,8 @@ def _any(frames: Frames, rng: Generator) -> tuple[int, int]:
 
 def _causal(frames: Frames, rng: Generator) -> tuple[int, int]:
     """OSTrack (the published code): the template is any frame but the last, the search frame any that follows within
-    CAUSAL_GAP frames; where there is none, both are drawn anew with a gap larger by CAUSAL_GROWTH. The only frame twice."""
+    CAUSAL_GAP frames; where there is none, both are drawn anew with a gap larger by CAUSAL_GROWTH. The only frame twice.
+    """
     if len(frames) == 1:
         return int(frames[0]), int(frames[0])
     gap = CAUSAL_GAP
@@ -128,7 +130,8 @@ def _causal(frames: Frames, rng: Generator) -> tuple[int, int]:
 
 def _interval(frames: Frames, rng: Generator) -> tuple[int, int]:
     """LoRAT (the published code): the template is any frame, the search frame any other within INTERVAL frames of it,
-    before or after; the same one where there is none."""
+    before or after; the same one where there is none.
+    """
     first = int(rng.choice(frames))
     near = frames[(frames != first) & (np.abs(frames - first) <= INTERVAL)]
     return first, int(rng.choice(near)) if len(near) else first

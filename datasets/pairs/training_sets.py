@@ -59,7 +59,8 @@ class Mixture:
 class TrainingSet:
     """data: the name of the folder that `datasets.roots.data_root` finds. benchmark: whose sequences these are, the data
     set's name in protocols; two sets of one benchmark can overlap. sequences: their names in the official list, () where
-    no protocol tests on that benchmark. open: makes the sequences."""
+    no protocol tests on that benchmark. open: makes the sequences.
+    """
 
     name: str
     title: str

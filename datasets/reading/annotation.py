@@ -26,7 +26,8 @@ _ROW = 'write "x,y,w,h" of this frame, or restore the file from the data set'
 class Record:
     """What is known of a sequence without its images. boxes: (N, 4) float64 x, y, w, h in pixels, 0-based; visible: (N,)
     bool. frames: the evaluated ones, in `folder`; None where there is no folder of images. N is the number of frames, or
-    1. size: (width, height) where the data set says it."""
+    1. size: (width, height) where the data set says it.
+    """
 
     boxes: Boxes
     visible: NDArray[np.bool_]

@@ -156,7 +156,8 @@ class Databases:
 @cache
 def _environment(root: Path) -> Any:
     """An open database: one in each process, as lmdb demands, and a forked process has its parent's, which it may go on
-    reading since nothing is locked and the position is a transaction's own."""
+    reading since nothing is locked and the position is a transaction's own.
+    """
     try:
         import lmdb
     except ImportError:

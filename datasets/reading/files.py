@@ -50,7 +50,8 @@ class Files(Protocol):
 
     def stamp(self, name: str) -> tuple[int, int]:
         """Two numbers that change when a file or what lies in a folder does (on disk: size and time; in an archive: size
-        and CRC); (-1, 0) where nothing is. Reads no content."""
+        and CRC); (-1, 0) where nothing is. Reads no content.
+        """
 
 
 class Folder:

@@ -14,7 +14,8 @@ _NUMBERED = re.compile(r"(.*?)(\d+)(\.\w+)", re.ASCII | re.DOTALL)
 
 class Run(NamedTuple):
     """`length` frames of consecutive numbers from `first` on, padded with zeros to `digits`; one without a number is a run
-    of 1 with digits 0, whose name is the prefix."""
+    of 1 with digits 0, whose name is the prefix.
+    """
 
     prefix: str
     digits: int
@@ -86,7 +87,8 @@ class FrameNames:
 
     def gap(self, first: int) -> int | None:
         """The smallest number from `first` on that no frame has, before the last frame; None where there is none. What
-        is numbered lower than `first` is of no concern, unless it is the whole."""
+        is numbered lower than `first` is of no concern, unless it is the whole.
+        """
         expected = first
         for run in self.runs:
             if run.first > expected:
@@ -97,7 +99,8 @@ class FrameNames:
 
 def frame_names(found: Iterable[str], order: Literal["number", "name"]) -> FrameNames:
     """The frames among a folder's files, sorted by the number that ends their name, or by name. Raises ValueError where a
-    frame has no number, or the number of another, and numbers are asked for."""
+    frame has no number, or the number of another, and numbers are asked for.
+    """
     names = sorted(name for name in found if name.lower().endswith(SUFFIXES))
     if not names:
         return FrameNames(())

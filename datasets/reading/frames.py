@@ -126,7 +126,8 @@ def _fault_of(content: bytes) -> str | None:
 
 def _jpeg_ends(content: bytes) -> bool:
     """Whether an end marker follows the first scan. A thumbnail in the header has its own, which does not count; what
-    follows the end (padding, camera data) does not matter."""
+    follows the end (padding, camera data) does not matter.
+    """
     at = content.find(b"\xff", 2)
     while 0 <= at < len(content) - 3:
         marker = content[at + 1]

@@ -44,7 +44,8 @@ Stamps = NDArray[np.int64]
 class Index:
     """names: the sequences, in order; clips: how each was read, `_manner`; facts: for each what index.json says of it,
     None where it could not be read; starts: (n + 1,) where its rows begin in boxes (rows, 4) and visible (rows,).
-    tag: part of its files' names."""
+    tag: part of its files' names.
+    """
 
     tag: str
     names: list[str]
@@ -87,7 +88,8 @@ def digest_of(name: str, record: Record) -> str:
 
 def open_index(folder: Path, entries: Sequence[IndexEntry], progress: OnProgress) -> Index:
     """The index kept in a folder, after reading what is new or has changed, with several threads. Sequences that cannot
-    be read stay out of it, to fail when they are asked for. Raises DataError where the folder cannot be written."""
+    be read stay out of it, to fail when they are asked for. Raises DataError where the folder cannot be written.
+    """
     began = time.time_ns()
     stamps = _stamps(entries)
     kept = _load(folder)
@@ -178,7 +180,8 @@ def _write(folder: Path, entries: Sequence[IndexEntry], records: list[Record | N
 
 def _tidy(folder: Path, index: Index, replaced: Index | None) -> None:
     """Remove the files of the index that was replaced, and of processes that came to nothing; not what is new, which
-    another process may be about to name in its index."""
+    another process may be about to name in its index.
+    """
     for file in folder.glob("*.npy*"):
         with suppress(OSError):  # another process tidies up too
             is_old = file.stat().st_mtime < time.time() - LEFTOVER

@@ -23,7 +23,8 @@ _FIELD = re.compile(r"\{(\w+)\}")
 class Clip:
     """One sequence of an official list. fields: for path templates, beside {name}. attributes: by short name, where the
     data set's files do not say them. first, last: the numbers of its frames, both included, where its folder may hold
-    others; None for all that are there. skip: frames at the beginning that are annotated but not evaluated."""
+    others; None for all that are there. skip: frames at the beginning that are annotated but not evaluated.
+    """
 
     name: str
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -36,7 +37,8 @@ class Clip:
 @dataclass(frozen=True, eq=False)
 class Annotation:
     """What an annotation file says. boxes: (M, 4) float64 x, y, w, h as written, not made 0-based; NaN for lines named in
-    `bad` and for lines that say so. visible: (M,) bool. Row n is for the n-th frame."""
+    `bad` and for lines that say so. visible: (M,) bool. Row n is for the n-th frame.
+    """
 
     boxes: NDArray[np.float64]
     visible: NDArray[np.bool_]
@@ -52,7 +54,8 @@ def box_rows(content: bytes) -> Annotation:
 @dataclass(frozen=True)
 class Flag:
     """A file with one whole number for each row of annotation, in one line with commas or one in each line. largest: they
-    are 0..largest. hidden: the numbers that say that the target is not visible. optional: may be missing."""
+    are 0..largest. hidden: the numbers that say that the target is not visible. optional: may be missing.
+    """
 
     path: str
     hidden: frozenset[int]
@@ -63,7 +66,8 @@ class Flag:
 @dataclass(frozen=True)
 class AttributeFile:
     """A sequence's attributes, where its folder has them. known: the attributes' short names. as_flags: the file has a 0
-    or 1 for each of these, in their order, separated by commas; else it names those that hold ("SV, DEF")."""
+    or 1 for each of these, in their order, separated by commas; else it names those that hold ("SV, DEF").
+    """
 
     path: str
     known: tuple[str, ...]
@@ -74,7 +78,8 @@ class AttributeFile:
 class Rules:
     """How the annotation of a data set is meant. data: the name that splits/*.csv call it by. title: of the official list,
     for messages. origin: how its files number the first pixel. server: the annotation may be of the first frame alone, the
-    rest being on a test server. absent: the box that says that there is none to see, NaN or four zeros; None: none does."""
+    rest being on a test server. absent: the box that says that there is none to see, NaN or four zeros; None: none does.
+    """
 
     data: str
     title: str
@@ -125,7 +130,8 @@ def fill(template: str, clip: Clip) -> str:
 
 def find_clips(files: Files, places: Places) -> list[Clip]:
     """A clip for each annotation, and for each folder of images, that lies in these places, sorted by name; none where
-    paths do not tell all fields of a clip."""
+    paths do not tell all fields of a clip.
+    """
     templates = (places.boxes, *places.frames)
     needed = {"name", *_FIELD.findall("".join(templates))}
     found = {}

@@ -35,7 +35,8 @@ class BadLine:
 @dataclass(frozen=True, eq=False)
 class Rows:
     """values: (N, columns) float64, a row for each line up to the last that is not blank; rows named in `bad` are NaN.
-    Also NaN are rows that say so ("NaN,NaN,NaN,NaN"): those are not bad."""
+    Also NaN are rows that say so ("NaN,NaN,NaN,NaN"): those are not bad.
+    """
 
     values: NDArray[np.float64]
     bad: tuple[BadLine, ...] = ()
@@ -118,7 +119,8 @@ def _separator(line: str) -> str:
 
 def parse_row(line: str, columns: int) -> list[float]:
     """The numbers of one line. Raises ValueError for another number of them, and for what is none; a row wholly of NaN
-    is a row, infinity and a lone NaN are not."""
+    is a row, infinity and a lone NaN are not.
+    """
     fields = _SEPARATOR.split(line.strip())
     if len(fields) != columns:
         raise ValueError(f"{columns} numbers wanted, this line has {len(fields) if line.strip() else 0}")

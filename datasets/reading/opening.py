@@ -9,7 +9,8 @@ from trackablate.datasets.reading.files import Archive, Files, Folder
 
 def open_files(path: Path) -> Files:
     """The files below a folder, in a zip archive or in LMDB databases. Raises DataError for anything else, and for a hostile
-    archive."""
+    archive.
+    """
     if path.is_dir() and has_databases(path):
         return open_databases(path)
     if path.is_dir():

@@ -70,7 +70,8 @@ class Part(Rules):
 @dataclass(frozen=True)
 class FoundParts:
     """What a root has of a part. entries: the sequences that are there; missing, left_out: names of the official list;
-    own: how many of the entries are none of the official list."""
+    own: how many of the entries are none of the official list.
+    """
 
     files: Files
     entries: tuple[IndexEntry, ...]
@@ -81,7 +82,8 @@ class FoundParts:
 
 class Sequences:
     """The sequences of a part that are there, like a list, those of the official list first. Annotation is read at first
-    access, or comes from the index; frames are read when asked for. Bad files are a DataError at access."""
+    access, or comes from the index; frames are read when asked for. Bad files are a DataError at access.
+    """
 
     def __init__(self, part: Part, found: FoundParts, index: Path | None, progress: OnProgress) -> None:
         self.part, self.found = part, found
@@ -156,7 +158,8 @@ class Sequences:
     def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
         """Raise one DataError with everything that is wrong with annotation and frames; see `datasets.reading.checking`
         for what
-        is looked at."""
+        is looked at.
+        """
         raise_all(frame_problems(self, deep=deep, progress=progress or _silent))
 
     def notes(self) -> list[str]:

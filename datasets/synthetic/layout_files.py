@@ -36,7 +36,8 @@ NFS_RATE = 8
 class SequenceSlot:
     """The place of one video in a layout: an official name. split: of the synthetic videos that it is taken from. part:
     where in the layout ("train", "TRAIN_0"). folder: of its frames, where it is not called like the sequence. first: the
-    number of the first frame there. frames: how many it must have, None where that is free."""
+    number of the first frame there. frames: how many it must have, None where that is free.
+    """
 
     name: str
     split: Split
@@ -49,7 +50,8 @@ class SequenceSlot:
 @dataclass(frozen=True)
 class Video:
     """Synthetic video number `index` of its split, in its place. size: (width, height) in pixels. secret: the
-    annotation files give its first box only, as those of the test servers do."""
+    annotation files give its first box only, as those of the test servers do.
+    """
 
     slot: SequenceSlot
     index: int
@@ -154,7 +156,8 @@ def nfs(video: Video) -> Iterator[FileContent]:
 
 def nfs_original(video: Video) -> Iterator[FileContent]:
     """As published: 30 and 240 fps, both with VATIC rows for 240 fps. Here the faster video holds each frame of the
-    slower one until the next, and says so by `generated`."""
+    slower one until the next, and says so by `generated`.
+    """
     sequence = video.sequence()
     corners = _whole(sequence.boxes)
     corners[:, 2:] += corners[:, :2]

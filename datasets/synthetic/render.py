@@ -42,7 +42,8 @@ class Skin:
 @dataclass(frozen=True, eq=False)
 class Scene:
     """What is painted once per video. canvas: background (H + 2 margin, W + 2 margin, 3); pattern: the sensor's own
-    (H, W, 3). shadow: a field (H + 64, W + 64, 3) that frames look through at their place on the shadow's path."""
+    (H, W, 3). shadow: a field (H + 64, W + 64, 3) that frames look through at their place on the shadow's path.
+    """
 
     plan: Plan
     canvas: Texture

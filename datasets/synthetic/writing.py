@@ -29,7 +29,8 @@ DEFAULT_LENGTH = 50
 @dataclass(frozen=True)
 class WritableLayout:
     """slots: where videos can go, those that are taken first first. files: one video's. lists: what is written once,
-    after all videos. secret: whether the test videos' annotation is published for their first frame only."""
+    after all videos. secret: whether the test videos' annotation is published for their first frame only.
+    """
 
     description: str
     slots: Callable[[], Iterable[SequenceSlot]]
@@ -79,7 +80,8 @@ def videos(
 
 def write(layout: str, chosen: list[Video], out: Path, progress: OnProgress = lambda done, total: None) -> None:
     """Write the videos to a folder, or to a zip archive where the name ends in ".zip". `out` appears whole or not at all;
-    progress counts videos. Raises DataError where something lies there already, an empty folder apart."""
+    progress counts videos. Raises DataError where something lies there already, an empty folder apart.
+    """
     made = LAYOUTS[layout]
     is_empty_folder = out.is_dir() and not any(out.iterdir())
     if out.exists() and (out.suffix == ".zip" or not is_empty_folder):
@@ -193,7 +195,8 @@ def _ranges(file: str) -> Iterator[SequenceSlot]:
 
 def _shortest(slots: Iterable[SequenceSlot]) -> list[SequenceSlot]:
     """Shortest first, one of each folder: sequences that share a folder are pieces of one video, which separate synthetic
-    videos are not."""
+    videos are not.
+    """
     ordered = sorted(slots, key=lambda slot: (slot.frames, slot.name))
     one_of_each = {slot.folder: slot for slot in reversed(ordered)}
     return [slot for slot in ordered if one_of_each[slot.folder] is slot]

@@ -104,7 +104,8 @@ def plan(
     json: Json = False,
 ) -> None:
     """The runs of a study: which are done, what remains, and what that takes. Example: python -m harness plan table3
-    --calibrate"""
+    --calibrate
+    """
     with exit_status():
         from trackablate.harness.cli.plan_text import say_plan
         from trackablate.harness.cli.planning import PlanOptions, plan_document
@@ -219,7 +220,8 @@ def track(
     json: Json = False,
 ) -> None:
     """Track one target with a stored run; a box x,y,w,h per line. Example: python -m harness track ncc clip.mp4 --init
-    50,46,25,62"""
+    50,46,25,62
+    """
     with exit_status():
         from trackablate.harness.cli.pieces import track_video
         from trackablate.harness.cli.terminal import say_boxes, say_json
@@ -255,7 +257,8 @@ def score(
     json: Json = False,
 ) -> None:
     """Score anyone's raw result files by anyone's rules. Example: python -m harness score MyTracker=results/lasot
-    --protocol lasot --annotations /data/LaSOT --dialect all"""
+    --protocol lasot --annotations /data/LaSOT --dialect all
+    """
     with exit_status():
         from trackablate.harness.cli.scoring import incomplete, output_folder, say_scores, scored_results, shown_options
         from trackablate.harness.errors import BadInput

@@ -47,7 +47,8 @@ def make(
     json: Json = False,
 ) -> None:
     """Write synthetic videos in a benchmark's own layout, to try what needs its files. Example: python -m harness data make
-    synthetic --layout lasot --out made/lasot"""
+    synthetic --layout lasot --out made/lasot
+    """
     with exit_status():
         from trackablate.harness.cli.pieces import make_data
         from trackablate.harness.cli.terminal import say_document, say_json

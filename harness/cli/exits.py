@@ -32,7 +32,8 @@ def exit_status() -> Iterator[None]:
 
 def _mendable() -> tuple[type[Exception], ...]:
     """The errors of what a user can mend. Asked for once there is an error: importing them takes a fifth of a second, which
-    `--help` must not wait for."""
+    `--help` must not wait for.
+    """
     from trackablate.ablations.study import FaultyStudy
     from trackablate.datasets.errors import DataError
     from trackablate.datasets.registry import UnknownName

@@ -96,7 +96,8 @@ def _shown(value: Any) -> str:
 
 def details(name: str) -> dict[str, Any]:
     """A study, tracker, protocol or dialect in full; a protocol together with the dialect that is called like it, as
-    toolkits and their benchmarks are. Raises UnknownName where none of them has the name."""
+    toolkits and their benchmarks are. Raises UnknownName where none of them has the name.
+    """
     registries: tuple[tuple[Registry[Any], Callable[[Any], dict[str, Any]]], ...] = (
         (STUDIES, _study),
         (VARIANTS, lambda spec: {"tracker": spec.name, **spec.model_dump(mode="json")}),

@@ -35,7 +35,8 @@ def returned(
     json: Json = False,
 ) -> None:
     """Keep what an evaluation server returned for a submitted run, for the reports. Example: python -m harness returned ncc
-    ao=31.2 sr50=35.0 sr75=10.1 --protocol got10k"""
+    ao=31.2 sr50=35.0 sr75=10.1 --protocol got10k
+    """
     with exit_status():
         from trackablate.harness.cli.results import enter_returned
         from trackablate.harness.cli.terminal import say_document, say_json
@@ -62,7 +63,8 @@ def export(
     json: Json = False,
 ) -> None:
     """A stored run's boxes as raw result files. Example: python -m harness export ncc --protocol otb --layout pytracking
-    --out results"""
+    --out results
+    """
     with exit_status():
         from trackablate.harness.cli.results import export_run
         from trackablate.harness.cli.terminal import say_document, say_json

@@ -159,7 +159,8 @@ def make_data(
 
 def find_run(store: Store, name: str) -> RunFolder:
     """The stored run of that name, or of that unique beginning. Raises UnknownName with the nearest names, BadInput where
-    there is no run at all."""
+    there is no run at all.
+    """
     folders = {file.parent.name: file for file in sorted((store.root / "runs").glob("*/spec.json"))}
     if not folders:
         raise BadInput(f"{shown(store.root)} holds no run: `python -m harness run STUDY` or `train VARIANT` makes some")

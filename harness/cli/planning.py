@@ -28,7 +28,8 @@ from trackablate.trackers.spec import TrackerSpec
 @dataclass(frozen=True)
 class PlanOptions:
     """calibrate: measure this device first; device: auto, cpu or cuda; device_peak: a device that is not here, by its
-    published peak; gpus: how many of it; budget: as `parse_budget` takes it, "" for none."""
+    published peak; gpus: how many of it; budget: as `parse_budget` takes it, "" for none.
+    """
 
     calibrate: bool = False
     device: str = "auto"
@@ -154,7 +155,8 @@ class _Plan:
 @contextmanager
 def _counted(store: Store, lacking: list[Missing], options: PlanOptions) -> Iterator[Store]:
     """A store with the sizes that a peak is held against: this one, if it is there, else one that goes when it has served,
-    since planning makes no store. Counting needs torch, so a worker does it."""
+    since planning makes no store. Counting needs torch, so a worker does it.
+    """
     trackers = [m.task.run.tracker for m in lacking if not m.nothing and isinstance(m.task.run.tracker, TrackerSpec)]
     if not options.device_peak:
         yield store

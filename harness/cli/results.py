@@ -1,5 +1,6 @@
 """A stored run's boxes on their way out: the archive for an evaluation server, with what that returns, and raw result files
-for other toolkits."""
+for other toolkits.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,8 @@ def submit_run(
 ) -> dict[str, Any]:
     """Build and check the archive of a run for the server of "got10k" or "trackingnet", from the store; by default
     submission/PROTOCOL-RUN.zip. test_layers: of the run's decoder, None for all. Raises UnknownName for another protocol,
-    BadInput for a run that was not evaluated on it, DataError with everything that the server would refuse."""
+    BadInput for a run that was not evaluated on it, DataError with everything that the server would refuse.
+    """
     server = SERVERS[protocol]
     folder, evaluation, record, results = _evaluated(run, protocol, store, test_layers)
     asked = {f.name: Asked(f.frames, _in_file(f.boxes[0], record.origin)) for f in record.sequences}
@@ -57,7 +59,8 @@ def export_run(
     run: str, protocol: str, layout: str, store: Path, out: Path, *, truncate: bool = False
 ) -> dict[str, Any]:
     """Write a run's boxes on a protocol as another toolkit's raw result files, in the data set's own pixel numbers.
-    Raises as `submit_run` does, UnknownName for no layout."""
+    Raises as `submit_run` does, UnknownName for no layout.
+    """
     chosen = LAYOUTS[layout]
     folder, _, record, results = _evaluated(run, protocol, store)
     name = folder.run.name

@@ -33,7 +33,8 @@ def scored_results(
 ) -> Scored:
     """Score NAME=PATH entries. page: whether what a page shows is wanted too; more: options of the output, for the command
     that reproduces it. Raises UnknownName, DataError or BadInput for what cannot be scored at all; what is wrong
-    with single results is in the answer."""
+    with single results is in the answer.
+    """
     chosen = chosen_dialects(protocol, dialects)
     root = _root(protocol, annotations, data)
     if store and not _may_write(store):
@@ -114,7 +115,8 @@ def say_scores(
     scored: Scored, compare: tuple[str, str] | None, out: Path | None, *, attributes: bool, as_json: bool
 ) -> None:
     """Tables or one JSON document on standard output, problems on standard error, the page in `out`, if one is asked for.
-    Raises BadInput for a pair that cannot be compared; the page is not written where a tracker is refused."""
+    Raises BadInput for a pair that cannot be compared; the page is not written where a tracker is refused.
+    """
     from trackablate.reports.formats.score_json import as_text, results_document, score_document
     from trackablate.reports.pages.score_page import write_scores
     from trackablate.reports.tables.comparison import comparison_table, comparisons

@@ -30,7 +30,8 @@ FORMATS = ("html", "latex", "markdown", "csv", "json")
 @dataclass(frozen=True)
 class StudyRequest:
     """What the user typed. seeds: None for as many as the study says; results: NAME=PATH of cited trackers' raw results;
-    reads_only: the store is not made where it is not; must_exist: it has to be there already."""
+    reads_only: the store is not made where it is not; must_exist: it has to be there already.
+    """
 
     study: str
     profile: str
@@ -61,7 +62,8 @@ class Session:
 
     def run(self, device: str, say: Callable[[StudyComparison], None]) -> None:
         """Do what is missing, and say how that compares with what was predicted, also where it ends early. Raises BadInput
-        or RunFailed."""
+        or RunFailed.
+        """
         from trackablate.harness.running.executors import LocalExecutor
 
         before = len(entries(self.store))
@@ -115,7 +117,8 @@ def chosen_formats(text: str) -> list[str]:
 
 def open_session(request: StudyRequest) -> Session:
     """Resolve names, find and check the data, open the store: everything that can be refused is refused here, also a tracker
-    that would be trained or validated on what one of the protocols tests it on."""
+    that would be trained or validated on what one of the protocols tests it on.
+    """
     study, profile = named_study(request.study), load_profile(request.profile)
     given = parse_data_options(request.data)
     names = [PROTOCOLS[name].name for name in request.protocols or planned_protocols(study, profile)]
@@ -193,7 +196,8 @@ def training_roots(data: TrainingData, given: Mapping[str, str]) -> dict[str, st
 @dataclass(frozen=True)
 class Data:
     """A protocol's sequences by name with their frames, the digest of its data, and where they lie, None where nothing
-    lies anywhere. problems: why they are not here."""
+    lies anywhere. problems: why they are not here.
+    """
 
     sequences: list[str]
     digest: str
@@ -205,7 +209,8 @@ class Data:
 
 def opened(name: str, given: Mapping[str, str], index: Path | None = None, *, frames: bool = True) -> Data:
     """A protocol's data from where they lie, checked, with their frames unless those are not needed; index: where one may
-    be kept. Raises UnknownName or DataError."""
+    be kept. Raises UnknownName or DataError.
+    """
     data = PROTOCOLS[name].data
     sequences = open_protocol(name, given, index)
     sequences.check() if frames else sequences.check_annotations()
@@ -216,7 +221,8 @@ def opened(name: str, given: Mapping[str, str], index: Path | None = None, *, fr
 
 def _opened(name: str, given: Mapping[str, str], index: Path | None, request: StudyRequest) -> Data:
     """A protocol's data. Where nothing of them is here, a report, which needs no frames, says so, and a plan goes by the
-    official list and says what is missing."""
+    official list and says what is missing.
+    """
     if not request.reads_only:
         return opened(name, given, index)
     try:
@@ -238,7 +244,8 @@ def _official(name: str, error: DataError) -> Data:
 
 def _evaluated(name: str, given: Mapping[str, str], request: StudyRequest) -> Data | None:
     """What the store keeps of a protocol, for reports made where the data are not. None where it was evaluated never, or
-    on more than one version of its data, or where the user says where the data lie."""
+    on more than one version of its data, or where the user says where the data lie.
+    """
     if not request.must_exist or PROTOCOLS[name].data is None or PROTOCOLS[name].data in given:
         return None
     folders = sorted((request.store / "protocols").glob(f"{name}-*/protocol.json"))

@@ -16,7 +16,8 @@ STATUS = Path("/proc/self/status")
 class PhaseClock:
     """Adds up wall and device seconds and, where there is a meter, joules by phase. Phases do not nest. `synchronise` waits
     for the device; `device_time` reads its clock: the process's CPU time on a CPU, wall time on a GPU, which is held all
-    the while. What was booked without a meter is not made up for: its phase's energy stays unknown."""
+    the while. What was booked without a meter is not made up for: its phase's energy stays unknown.
+    """
 
     def __init__(
         self,
@@ -53,7 +54,8 @@ def rss_bytes() -> int:
 
 def peak_rss_bytes() -> int:
     """The process's peak resident memory so far. From Linux's own record of it where there is one: what getrusage says
-    (kilobytes, bytes on macOS) starts at the peak of the process that started this one."""
+    (kilobytes, bytes on macOS) starts at the peak of the process that started this one.
+    """
     if STATUS.exists():
         return int(STATUS.read_text().split("VmHWM:")[1].split()[0]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

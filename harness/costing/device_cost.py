@@ -1,5 +1,6 @@
 """What a tracker costs on a device that is here: frames per second at batch 1, and memory. Random weights cost the same as
-trained ones, so none are needed."""
+trained ones, so none are needed.
+"""
 
 import statistics
 import time
@@ -21,7 +22,8 @@ ROUNDS, FRAMES, WARM_UP = 5, 8, 4
 def cost_on(spec: TrackerSpec, device: str) -> dict[str, Any]:
     """`cost_document`, and on the device (auto, cpu, cuda): fps, the median over rounds of tracking generated frames of
     160 x 120 pixels, crop and decoding of the box included, with fps_range; memory_bytes, the peak allocated on a GPU, on a
-    CPU the process's peak resident memory. Raises BadInput for a device that is not here."""
+    CPU the process's peak resident memory. Raises BadInput for a device that is not here.
+    """
     place = resolve_device(device)
     rates = _rates(_merged(spec), place)
     return cost_document(spec) | {

@@ -15,7 +15,8 @@ def processor_label() -> str:
 def expected_device(name: str = "auto", gpus: Path = _GPUS) -> str:
     """What `harness.costing.devices.device_name` will most likely say of a device by its option: the first GPU that NVIDIA's
     driver lists, else the processor. A torch without CUDA would still use the processor; then the estimates name a device
-    that the run does not."""
+    that the run does not.
+    """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
     models = [] if name == "cpu" or hidden else [_model(file) for file in sorted(gpus.glob("*/information"))]
     return next(filter(None, models), processor_label())

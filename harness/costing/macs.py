@@ -47,7 +47,8 @@ class Macs:
 
 def paper_scale(spec: TrackerSpec, *, activations: bool = False) -> PaperScale:
     """Parameters and MACs of a tracker at its own size, counted on the meta device; activations: those too, which takes as
-    long again."""
+    long again.
+    """
     model = _weightless(spec)
     params = sum(p.numel() for p in model.parameters())  # as trained: merging takes the adaptation's away
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -68,7 +69,8 @@ def activation_bytes(spec: TrackerSpec) -> int:
     """Bytes that the forward pass keeps for the backward pass for each pair more, in fp32: of every tensor that autograd
     saves, its storage, once, since views share theirs (transposed weights, queries, keys and values of one product). What
     is made of weights alone, whatever the number of pairs, is not in it. Attention counts as a fused kernel computes it,
-    which keeps no matrix of weights, unless candidate elimination reads that matrix."""
+    which keeps no matrix of weights, unless candidate elimination reads that matrix.
+    """
     model = _weightless(spec).eval()
     return _kept_bytes(model, 2) - _kept_bytes(model, 1)
 
@@ -129,7 +131,8 @@ def _merged(model: OneStreamTracker) -> OneStreamTracker:
 
 def count_macs(model: OneStreamTracker, *, lean: bool = False) -> Macs:
     """MACs of tracking one frame, on the device the model is on (meta included): of the published model, or (lean) of
-    what our forward computes of it."""
+    what our forward computes of it.
+    """
     template, search, mask = _one_pair(model)
     with _as_counted(model, lean), _normalised_elements(model) as normalised, FlopCounterMode(display=False) as counter:
         model(template, search, mask)
@@ -173,7 +176,8 @@ def cost_document(spec: TrackerSpec) -> dict[str, Any]:
     """What `cost` prints of a tracker at its own size. params: in training, with what the adaptation adds
     (adaptation_params). macs: of the merged model, as fvcore counts and as thop counts linear layers and convolutions;
     macs_unmerged: with the adaptation beside the layers, as fvcore counts; macs_skipped: the part of macs.fvcore that our
-    forward leaves out, because nothing reads it."""
+    forward leaves out, because nothing reads it.
+    """
     model = _weightless(spec)
     params = {name: p.numel() for name, p in model.named_parameters()}
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)

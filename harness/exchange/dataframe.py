@@ -96,7 +96,8 @@ def _asked(run: RunSpec) -> Fields:
 
 def _axes(tracker: TrackerSpec) -> Fields:
     """Each axis as a word, its kind, and each of its fields; "none" and not NaN for an axis that is off, since pandas
-    leaves NaN out of its groups."""
+    leaves NaN out of its groups.
+    """
     axes: Fields = {}
     for name in type(tracker).model_fields.keys() - {"kind", "name"}:
         value = getattr(tracker, name)

@@ -47,7 +47,8 @@ class Returned:
 
 def parse_scores(given: Sequence[str], record: ProtocolRecord) -> dict[str, float]:
     """METRIC=PERCENT, as `returned` takes them, checked. Raises UnknownName for a metric that is none of the protocol's,
-    BadInput for what is no percentage: shares of 1, as some servers print, are not taken for percent."""
+    BadInput for what is no percentage: shares of 1, as some servers print, are not taken for percent.
+    """
     metrics, scores = [name for name, _ in record.metrics], dict[str, float]()
     for entry in given:
         name, _, text = entry.partition("=")
@@ -80,7 +81,8 @@ def enter_scores(
     folder: RunFolder, evaluation: Evaluation, results: Sequence[SequenceResult], scores: dict[str, float]
 ) -> dict[str, float]:
     """Keep what the server returned for the boxes that were submitted, in percent; returns what was there before. Raises
-    BadInput where nothing was submitted, or where the boxes are others since."""
+    BadInput where nothing was submitted, or where the boxes are others since.
+    """
     file, command = _file(folder, evaluation), f"`python -m harness submit {folder.run.name} ...`"
     kept = read_document(file, _Kept)
     if kept is None:

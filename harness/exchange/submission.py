@@ -35,7 +35,8 @@ EARLIEST = (1980, 1, 1, 0, 0, 0)
 @dataclass(frozen=True)
 class Server:
     """An evaluation server's rules: how many sequences, where boxes (of a sequence and a repetition) and times lie, None
-    where it asks for no times, and how many decimals we write."""
+    where it asks for no times, and how many decimals we write.
+    """
 
     name: str
     sequences: int
@@ -55,7 +56,8 @@ for _server in (
 @dataclass(frozen=True)
 class Asked:
     """What a server wants of one sequence: rows, and as the first of them the given box, x, y, w, h as in the data set's
-    file. box: None where it is not known; then it is not checked."""
+    file. box: None where it is not known; then it is not checked.
+    """
 
     frames: int
     box: tuple[float, float, float, float] | None = None
@@ -153,7 +155,8 @@ def _problems_of(server: Server, results: ResultFiles, name: str, repetition: in
 
 def _fits(server: Server, wanted: str, file: str) -> bool:
     """Whether a file is where the server looks: GOT-10k's in its folder, below one more folder or none; TrackingNet's
-    anywhere, by its base name."""
+    anywhere, by its base name.
+    """
     return file == wanted or (file.endswith(f"/{wanted}") and (server.times is None or file.count("/") == 2))
 
 

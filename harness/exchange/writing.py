@@ -28,7 +28,8 @@ class ResultLayout:
     """boxes, times: paths below the output folder, of {dataset}, {tracker} and {sequence}; times: None where the toolkit
     reads none. folders: what the toolkit calls a protocol in its paths, where that is not the protocol's own name.
     names: by protocol, what the toolkit calls its sequences. official: how the toolkit's own writer writes numbers.
-    separator: between numbers; "" for OTB's JSON, which holds the speed too."""
+    separator: between numbers; "" for OTB's JSON, which holds the speed too.
+    """
 
     name: str
     reader: str

@@ -38,7 +38,8 @@ class Budget:
 @dataclass(frozen=True)
 class Candidate:
     """A row. cells: its values of the study's factors; shared: how many other studies need its runs; seconds: what its runs
-    alone are expected to take, 0 where they are done."""
+    alone are expected to take, 0 where they are done.
+    """
 
     name: str
     cells: tuple[str, ...]
@@ -66,7 +67,8 @@ def parse_budget(text: str) -> Budget:
 
 def choose(candidates: Sequence[Candidate], fits: Callable[[list[str]], bool]) -> Choice:
     """The rows that fit, by RULE; fits: whether a study of these rows stays within the budget. Nothing is chosen where the
-    baseline alone does not fit, since no other row says anything without it."""
+    baseline alone does not fit, since no other row says anything without it.
+    """
     left = list(candidates)
     chosen = [c for c in left if c.baseline]
     if not fits([c.name for c in chosen]):

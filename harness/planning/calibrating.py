@@ -22,7 +22,8 @@ SECONDS = 30.0
 def calibrate(runs: list[RunSpec], profile: Profile, store: Store, executor: Executor, device: str) -> Calibration:
     """Measure the distinct trackers of the runs on as many workers at once as a study of them would use (on GPUs, one,
     since they do not share), count those that are left out, and keep both in the store. Raises BadInput where no run has a
-    network, RunFailed where a worker failed."""
+    network, RunFailed where a worker failed.
+    """
     measured = to_measure(runs)
     if not measured:
         raise BadInput("nothing to calibrate: none of these runs has a network")

@@ -23,7 +23,8 @@ class _Document(BaseModel):
 class Drawing(_Document):
     """Seconds of what generated videos take: making a split's textures once per process, planning one clip, drawing one
     frame, of the kind that is trained on; and decoding one megapixel of JPEG, which videos on disk take. clip_bytes: of
-    memory that a clip takes with its drawn frames, 0 in records from before it was measured."""
+    memory that a clip takes with its drawn frames, 0 in records from before it was measured.
+    """
 
     textures: float
     clip: float
@@ -60,7 +61,8 @@ class Steps(_Document):
 
 class Calibration(_Document):
     """start: seconds until a worker process is ready; first: what building and training take longer the first time in a
-    process, and every run has its own; ncc: seconds of one frame of the correlation floor."""
+    process, and every run has its own; ncc: seconds of one frame of the correlation floor.
+    """
 
     device: str
     threads: int

@@ -70,7 +70,8 @@ def calibrate(task: CalibrateTask, settings: WorkerSettings) -> Calibration:
 
 def _draw(data: SyntheticData) -> tuple[list[Sequence], Drawing]:
     """Clips of the kind that is trained on, some of their frames drawn, and what that took: clips of another domain or
-    length take another time to plan and to draw."""
+    length take another time to plan and to draw.
+    """
     size = (data.width, data.height)
 
     def clip(number: int) -> Sequence:

@@ -42,7 +42,8 @@ class _Document(BaseModel):
 
 class RunEstimate(_Document):
     """One run. seconds: wall time of its task on one worker, from its start to its end; device_seconds: of the device, as in
-    PhaseCost; online: seconds of its part of the speed measurement. notes: the sources, with their uncertainty."""
+    PhaseCost; online: seconds of its part of the speed measurement. notes: the sources, with their uncertainty.
+    """
 
     run: str
     sources: tuple[Source, ...]
@@ -64,7 +65,8 @@ class RunEstimate(_Document):
 
 class StudyEstimate(_Document):
     """All that remains. wall: seconds with `workers` at a time; device_seconds: over all workers; memory_bytes: of the
-    largest run; unknown: runs of which nothing is known, then wall and device_seconds are of the others alone."""
+    largest run; unknown: runs of which nothing is known, then wall and device_seconds are of the others alone.
+    """
 
     device: str
     workers: int
@@ -84,7 +86,8 @@ class StudyEstimate(_Document):
 
 class Around(_Document):
     """What a study does beside its runs: trackers to be counted, sequences whose thumbnails are to be kept, and runs whose
-    speed is to be measured again beside the missing ones."""
+    speed is to be measured again beside the missing ones.
+    """
 
     sizes: int = 0
     thumbnails: int = 0
@@ -93,7 +96,8 @@ class Around(_Document):
 
 def estimate_run(item: Missing, evidence: Evidence, disk_bytes: int) -> RunEstimate | None:
     """What is left of one run; disk_bytes: of a run of its profile, where the tracker's size is not known. None where
-    nothing is known of its training or tracking."""
+    nothing is known of its training or tracking.
+    """
     training, tracking = training_left(item), tracking_left(item)
     trains = training_rates(item.task.run, evidence) if training.steps else None
     tracks = tracking_rates(item.task.run, evidence)

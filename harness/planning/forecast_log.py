@@ -65,7 +65,8 @@ class RunComparison(BaseModel):
 
 class StudyComparison(BaseModel):
     """What is known of predictions that came to their end. started: how many runs the last start that ran to its end was
-    about; wall: of that start, and device: the device seconds of its runs, without the measurement of speed."""
+    about; wall: of that start, and device: the device seconds of its runs, without the measurement of speed.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -108,7 +109,8 @@ def entries(store: Store) -> list[Entry]:
 
 def compared(found: Sequence[Entry], runs: Collection[str]) -> StudyComparison:
     """Predicted against actual for these runs, by name: each run's last task that ended, and the last whole start that was
-    about nothing but these. found: the oldest first."""
+    about nothing but these. found: the oldest first.
+    """
     latest = {name: c for entry in found for name in entry.outcomes if name in runs and (c := _run(entry, name))}
     whole = [e for e in found if e.wall_seconds is not None and _only(e, runs)]
     return StudyComparison(

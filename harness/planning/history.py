@@ -69,7 +69,8 @@ class Evidence:
 
 def gather(store: Store, device: str = "", peak_name: str = "") -> Evidence:
     """What is known of a device. device: its name, this machine's if ""; peak_name: another one, by its published peak
-    (RTX 3090): what the store has measured on that very device counts as well. Raises UnknownName."""
+    (RTX 3090): what the store has measured on that very device counts as well. Raises UnknownName.
+    """
     peak_name, peak = peak_of(peak_name) if peak_name else ("", None)
     name = peak_name or device or expected_device()
     measured = [c for file in calibrated_devices(store) if _same(file, name) and (c := calibration(store, file))]

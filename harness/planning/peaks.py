@@ -73,7 +73,8 @@ def training_memory(size: PaperScale, pairs: int) -> Span | None:
     """Bytes that training on so many pairs at once takes on the device: weights in fp32, for what trains its gradient and
     AdamW's two moments, and the activations kept for the backward pass; low: all of those in 16 bit, high: all in 32 bit.
     LoRAT's g-224 at 16 pairs is printed with 25.8 GB (its abstract); this says 18 to 30, and expects 23. None where the
-    activations were not counted."""
+    activations were not counted.
+    """
     if size.activation_bytes is None:
         return None
     fixed = 4.0 * size.params + 12.0 * size.trainable_params

@@ -25,7 +25,8 @@ class Span(BaseModel):
 
 def about(value: float, error: float) -> Span:
     """A value that may be off by the share `error` (0.2: 20 %); by more upwards than downwards, since what is late can be
-    late by any amount: value / (1 + error) to value * (1 + error)."""
+    late by any amount: value / (1 + error) to value * (1 + error).
+    """
     return Span(low=value / (1 + error), expected=value, high=value * (1 + error))
 
 

@@ -48,7 +48,8 @@ ASSUMED_START = Span(low=5.0, expected=20.0, high=60.0)
 class TrainingRates:
     """Seconds of: setup once, a step with its pairs, a validation pair, the textures of a
     generated split, a generated clip and frame, an image from a file.
-    device_share: device seconds per wall second. memory: bytes."""
+    device_share: device seconds per wall second. memory: bytes.
+    """
 
     source: Source
     note: str
@@ -66,7 +67,8 @@ class TrainingRates:
 @dataclass(frozen=True)
 class TrackingRates:
     """Seconds of: setup once per evaluation, one frame of many sequences at a time, making the textures of a
-    generated split, planning a sequence of it, drawing a frame, decoding one; online: one frame at batch 1."""
+    generated split, planning a sequence of it, drawing a frame, decoding one; online: one frame at batch 1.
+    """
 
     source: Source
     note: str

@@ -15,7 +15,8 @@ BOX_BYTES = 70
 @dataclass(frozen=True)
 class Training:
     """What is left of a training. pairs: of all steps left; validated: validation pairs looked at; splits, clips, frames:
-    generated ones whose textures are made, that are planned, and drawn; decoded: images read from files."""
+    generated ones whose textures are made, that are planned, and drawn; decoded: images read from files.
+    """
 
     steps: int = 0
     pairs: int = 0
@@ -29,7 +30,8 @@ class Training:
 @dataclass(frozen=True)
 class Tracking:
     """What is left of tracking. frames: all; splits, clips, drawn: generated; decoded: read from files; evaluations: how
-    many have something left."""
+    many have something left.
+    """
 
     frames: int = 0
     splits: int = 0

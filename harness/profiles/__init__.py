@@ -19,7 +19,8 @@ def profile_names() -> list[str]:
 
 def load_profile(name: str) -> Profile:
     """A profile by name, or from a TOML file of one's own by its path. Raises UnknownName with the nearest names, BadInput
-    naming file and field for a faulty file."""
+    naming file and field for a faulty file.
+    """
     file = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not file.is_file():
         raise UnknownName(unknown("profile", name, profile_names()) + "; or name a TOML file of your own")

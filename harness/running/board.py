@@ -20,7 +20,8 @@ TRUSTED = 0.05
 @dataclass(frozen=True)
 class Weight:
     """How much of a study's work a task's two parts are: predicted seconds, or for all tasks of a study units that stand in
-    a like ratio to each other."""
+    a like ratio to each other.
+    """
 
     training: float
     tracking: float
@@ -37,7 +38,8 @@ class Weight:
 
 def weights_of(queue: list[Missing], estimate: StudyEstimate) -> dict[str, Weight]:
     """The weight of each task by its run's name: predicted seconds if every task has a prediction, else frames that go
-    through a network, three times those for training."""
+    through a network, three times those for training.
+    """
     found = {item.task.run.name: estimate.of(item.task.run.name) for item in queue}
     if all(found.values()):
         return {
@@ -55,7 +57,8 @@ def _frames(item: Missing) -> Weight:
 @dataclass
 class _Seen:
     """A task as it has shown itself. before: what its run had said of itself before it began; earlier: sequences of
-    evaluations that are done."""
+    evaluations that are done.
+    """
 
     before: PhaseProgress | None
     started: float | None = None
@@ -105,7 +108,8 @@ class Board:
 
     def left(self) -> float | None:
         """Seconds until the queue is done and speed is measured: what is left by prediction, at the pace seen so far; None
-        where neither is known."""
+        where neither is known.
+        """
         rest = [self._weights[name].total - seen.done for name, seen in self._seen.items()]
         pace = self._pace()
         return None if pace is None else pace * makespan(rest, self._workers) + self._ledger.estimate.speed.expected

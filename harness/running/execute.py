@@ -41,7 +41,8 @@ from trackablate.trackers.spec import FloorSpec, TrackerSpec
 
 def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
     """Train and evaluate what is missing, alone on the run; what that took. Raises RunFailed, the reason kept in the store;
-    bad input passes through."""
+    bad input passes through.
+    """
     clock = PhaseClock({}, lambda: None, on_cpu=resolve_device(settings.device).type != "cuda")
     with clock.phase("task"):
         _execute(task, settings)

@@ -18,7 +18,8 @@ POLL_SECONDS = 0.2
 @dataclass(frozen=True)
 class Missing:
     """What the store lacks for one run. steps_done: how many steps a checkpoint already has; frames: of the sequences to be
-    tracked, over all evaluations, as far as their lengths are known; generated: how many of those are drawn, not read."""
+    tracked, over all evaluations, as far as their lengths are known; generated: how many of those are drawn, not read.
+    """
 
     task: RunTask
     training: bool

@@ -24,7 +24,8 @@ from trackablate.trackers.spec import FloorSpec, TrackerSpec
 @dataclass(frozen=True)
 class Job:
     """A study's work: its runs, the trackers whose paper-scale size it prints, the sequences of each protocol, and how many
-    frames those have, where that is known."""
+    frames those have, where that is known.
+    """
 
     tasks: list[RunTask]
     sizes: list[TrackerSpec]
@@ -40,7 +41,8 @@ def missing(job: Job, store: Store) -> list[Missing]:
 
 def run(job: Job, store: Store, executor: Executor, device: str) -> None:
     """Do all that is missing. Raises BadInput before any training, and RunFailed after everything else was done where a
-    run failed; in both cases the store keeps what was done."""
+    run failed; in both cases the store keeps what was done.
+    """
     lacking = [m for m in missing(job, store) if not m.nothing]
     sizes = [spec for spec in job.sizes if store.paper_scale(spec) is None]
     protocols = _unknown_protocols(job, store)
@@ -131,7 +133,8 @@ def _steps_done(folder: RunFolder) -> int:
 
 def places(found: Device, profile: Profile, tasks: int, store: Store) -> list[WorkerSettings]:
     """The settings of each worker: one per GPU, or several on the CPU with one thread each, whatever their number, since
-    the last bit of a result depends on the number of threads and must not depend on how much is left to do."""
+    the last bit of a result depends on the number of threads and must not depend on how much is left to do.
+    """
     places = found.gpus or ("cpu",) * cpu_workers(profile, tasks)
     threads = max(1, (os.cpu_count() or 1) // len(places)) if found.gpus else 1
     root, command = str(store.root), command_line()
@@ -167,14 +170,16 @@ def _prepare(
 
 def _timed(task: RunTask) -> list[Timed]:
     """How a run's speed is measured: once for every number of decoder layers that is tested, and of the first seed alone,
-    since another seed's weights compute as fast."""
+    since another seed's weights compute as fast.
+    """
     layers = dict.fromkeys(evaluation.test_layers for evaluation in task.evaluations) or {None: None}
     return [Timed(run=task.run, test_layers=n) for n in layers] if task.run.seed == 0 else []
 
 
 def _trained_without_speed(job: Job, store: Store) -> list[Timed]:
     """Runs whose speed is to be measured: all of the job's that are trained as soon as one of them lacks it, so that the
-    figures of one table come from one measurement."""
+    figures of one table come from one measurement.
+    """
     ready = [task for task in job.tasks if _can_track(task.run, store)]
     timed = [one for task in ready for one in _timed(task)]
     lacking = any(store.run(one.run).speed(one.test_layers) is None for one in timed)

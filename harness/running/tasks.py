@@ -23,7 +23,8 @@ class RunTask(_Task):
 
 class PrepareTask(_Task):
     """Before any run: name the device, count sizes (with what a backward pass keeps, where activations are asked for), and
-    keep what reports show of the protocols."""
+    keep what reports show of the protocols.
+    """
 
     kind: Literal["prepare"] = "prepare"
     sizes: tuple[TrackerSpec, ...]
@@ -48,7 +49,8 @@ class SpeedTask(_Task):
 
 class CalibrateTask(_Task):
     """Measure what a few steps of each of these runs take, all of it within about so many seconds. asked: when the worker
-    was started, in seconds since the epoch, from which it tells how long starting takes."""
+    was started, in seconds since the epoch, from which it tells how long starting takes.
+    """
 
     kind: Literal["calibrate"] = "calibrate"
     runs: tuple[RunSpec, ...]

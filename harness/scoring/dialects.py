@@ -29,7 +29,8 @@ class Treatments:
 @dataclass(frozen=True)
 class Reading:
     """How a score is read off a curve: its mean over the thresholds, its value at one (IoU, pixels, or share of the
-    target's size), its trapezoid integral over the unit axis, or the mean IoU itself, which needs no curve."""
+    target's size), its trapezoid integral over the unit axis, or the mean IoU itself, which needs no curve.
+    """
 
     curve: Curve
     how: Literal["mean", "at", "trapezoid", "mean overlap"]

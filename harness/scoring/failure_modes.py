@@ -42,7 +42,8 @@ _LOST, _DRIFTED, _SIZE, _DISTRACTOR = range(4)
 @dataclass(frozen=True)
 class FailureCounts:
     """One sequence's failures, or the sum of several. frames, episodes: in the order of `KINDS`; counted: frames that
-    were looked at."""
+    were looked at.
+    """
 
     frames: tuple[int, ...]
     episodes: tuple[int, ...]

@@ -36,7 +36,8 @@ _REPETITION = re.compile(r"(?P<sequence>.+)_(?P<number>\d{3})")
 @dataclass(frozen=True)
 class TextFile:
     """A file by what its path says. base: the folder of the tracker's results that it would belong to; stem: the sequence's
-    name as it is spelled there; role: "result", "_time", or another of NOT_RESULTS."""
+    name as it is spelled there; role: "result", "_time", or another of NOT_RESULTS.
+    """
 
     file: str
     base: str
@@ -50,7 +51,8 @@ class TextFile:
 class FoundResults:
     """One tracker's results. results: a sequence's files, several where they contradict each other; times: likewise, one;
     repetitions: those that there are, () where the layout has none; column: of the time file that belongs to these boxes;
-    unknown: result files of no sequence."""
+    unknown: result files of no sequence.
+    """
 
     layout: str
     results: Mapping[str, tuple[str, ...]]
@@ -62,7 +64,8 @@ class FoundResults:
 
 def find_results(files: Files, folder: str, sequences: Sequence[str], repetition: int) -> FoundResults:
     """The results of one tracker below a folder. Raises DataError where there are none, more than one tracker's, or not
-    that repetition."""
+    that repetition.
+    """
     every = [_read_path(file) for file in _text_files(files, folder)]
     base, prefix = _one_tracker(files, folder, every, sequences)
     names = _names(prefix, sequences)
@@ -136,7 +139,8 @@ def _names(prefix: str, sequences: Iterable[str]) -> dict[str, str]:
 
 def _one_tracker(files: Files, folder: str, every: list[TextFile], sequences: Sequence[str]) -> tuple[str, str]:
     """The folder that holds results, and the prefix under which most of them are found: pytracking keeps all benchmarks in
-    one folder, where "tpl_Basketball" is no stand-in for OTB's "Basketball"."""
+    one folder, where "tpl_Basketball" is no stand-in for OTB's "Basketball".
+    """
     stems: dict[str, set[str]] = {}
     for text in every:
         if text.role == "result":

@@ -19,7 +19,8 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True)
 class Metric:
     """What a reader needs to know about a figure: better is higher unless `lower_is_better`; `scale` turns the stored
-    value into the printed one."""
+    value into the printed one.
+    """
 
     key: str
     symbol: str

@@ -14,7 +14,8 @@ from trackablate.datasets.errors import DataError, shown
 
 def text_of_json(content: bytes, file: Path) -> tuple[bytes, float | None]:
     """The boxes as lines of text, whatever they are, to be judged like any others; and the frames per second, None where
-    the file says none. Raises DataError, naming `file`, for what is no result of one run."""
+    the file says none. Raises DataError, naming `file`, for what is no result of one run.
+    """
     try:
         runs = from_json(content)
     except ValueError as error:

@@ -27,7 +27,8 @@ _KINDS: tuple[Treated, ...] = ("plain", *TREATMENTS)
 class ScoredSequence:
     """One sequence of one tracker. stamp: of the files it was made from; frames: annotated ones; attributes: of the
     sequence; made: what it was
-    asked to hold, treatments of boxes (also where they changed nothing) and FAILURES; without that, failures are zeros."""
+    asked to hold, treatments of boxes (also where they changed nothing) and FAILURES; without that, failures are zeros.
+    """
 
     stamp: str
     frames: int

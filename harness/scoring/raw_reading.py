@@ -33,7 +33,8 @@ class ScoreRequest:
     """What to score. annotations: where they lie, None where nothing need lie anywhere; truncate: predicted numbers are
     cut to integers first, as pytracking's files are; store: where tallies are kept, None for nowhere; cores: processes to
     use, 0 for as many as there are cores; with_failures: also how each tracker fails, for a page;
-    every_dialect: all were asked for, so that one which cannot be had is left out and said."""
+    every_dialect: all were asked for, so that one which cannot be had is left out and said.
+    """
 
     protocol: str
     annotations: Path | None
@@ -71,7 +72,8 @@ def read_all(
     request: ScoreRequest, sequences: SequenceList, todo: Mapping[int, list[int]], asked: frozenset[str], report: Report
 ) -> Iterator[tuple[int, SequenceOutcome | Broken]]:
     """What is to be read: sequence number to the numbers of trackers. Gives each sequence's number with what was found of
-    each tracker: its tally, without a stamp, or its faults."""
+    each tracker: its tally, without a stamp, or its faults.
+    """
     jobs, cores = list(todo.items()), request.cores or usable_cores()
     if cores < 2 or sum(map(len, todo.values())) < WORTH_A_POOL:
         reader = _Reader(request, sequences, request.results, asked)

@@ -35,7 +35,8 @@ class SequenceInfo:
 @dataclass(frozen=True)
 class TrackerScores:
     """One tracker. layout: how its files were recognised; tallies, failures: by sequence, of those that are whole;
-    faults: what is wrong with the others; unknown: result files of no sequence of the protocol."""
+    faults: what is wrong with the others; unknown: result files of no sequence of the protocol.
+    """
 
     name: str
     layout: str
@@ -48,7 +49,8 @@ class TrackerScores:
 @dataclass(frozen=True)
 class Scored:
     """All trackers on one protocol. dialects: as they apply to it, the main one first; problems: everything wrong or
-    worth knowing, for people; command: how to get it again."""
+    worth knowing, for people; command: how to get it again.
+    """
 
     protocol: str
     title: str
@@ -73,7 +75,8 @@ class Scored:
 
     def score(self, tracker: TrackerScores, metric: str, dialect: Dialect) -> float | None:
         """The metric in percent; None for an incomplete tracker, unless incomplete ones were allowed, and where nothing
-        counts."""
+        counts.
+        """
         if not tracker.tallies or not (self.allow_incomplete or self.complete(tracker)):
             return None
         numerators, weights = values(self.tallies(tracker), metric, dialect)
@@ -153,7 +156,8 @@ def score(request: ScoreRequest, sequences: SequenceList, report: Report = lambd
 def flattery(scored: Scored, tracker: TrackerScores, dialect: Dialect, metric: str) -> float | None:
     """How many points a dialect gives beyond the strict reading of the same metric: every frame in the denominator, what
     cannot be measured a miss. None where either cannot be said, and where the dialect reads another quantity off another
-    curve under the same name (only of the success curve all readings are the area)."""
+    curve under the same name (only of the success curve all readings are the area).
+    """
     strict = DIALECTS["strict"].on(scored.protocol)
     if metric not in strict.readings or (metric != "auc" and strict.readings[metric] != dialect.readings[metric]):
         return None
@@ -186,7 +190,8 @@ def _possible(
     dialects: tuple[Dialect, ...], trackers: tuple[TrackerScores, ...], request: ScoreRequest
 ) -> tuple[Dialect, ...]:
     """Those that every sequence can be scored by: clipping needs to know the image's size. Raises BadInput where one is
-    lost that was asked for by name."""
+    lost that was asked for by name.
+    """
     found = [t for tracker in trackers for t in tracker.tallies.values()]
     clips = all("clipped" in t.measured for t in found)
     left = tuple(d for d in dialects if d.boxes != "clipped" or clips)

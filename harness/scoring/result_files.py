@@ -31,7 +31,8 @@ WITHOUT_TIMES = "the boxes are used without times"
 @dataclass(frozen=True)
 class Fault:
     """Something wrong with one sequence's result. message: "<file>, line <n>: <problem>; <remedy>", lines 1-based, fit for
-    a terminal."""
+    a terminal.
+    """
 
     sequence: str
     kind: FaultKind
@@ -42,7 +43,8 @@ class Fault:
 class RawResult:
     """One sequence's result as it is written. boxes: (M, 4) x, y, w, h in the data set's own pixel origin, faulty rows NaN,
     (0, 4) where nothing can be read; a side may be 0, which each dialect takes its own way. seconds: (M,), where the layout
-    has them; NaN: not measured. faults: empty for a usable result. remarks: what is wrong beside the boxes, in the times."""
+    has them; NaN: not measured. faults: empty for a usable result. remarks: what is wrong beside the boxes, in the times.
+    """
 
     name: str
     boxes: NDArray[np.float64]
@@ -54,7 +56,8 @@ class RawResult:
 @dataclass(frozen=True)
 class ResultFiles:
     """One tracker's results below a root; may be sent to another process. others: further repetitions.
-    layout: which one was recognised, in words."""
+    layout: which one was recognised, in words.
+    """
 
     name: str
     files: Files
@@ -84,7 +87,8 @@ class ResultFiles:
 
     def read(self, sequence: str, frames: int, *, may_be_longer: bool = False) -> RawResult:
         """One sequence's result, of which `frames` rows are wanted. may_be_longer: rows beyond them are not looked at (a
-        rule of LaSOT's monkey-17, which has more images than annotation). Raises nothing: what is wrong is in faults."""
+        rule of LaSOT's monkey-17, which has more images than annotation). Raises nothing: what is wrong is in faults.
+        """
         nothing = np.empty((0, 4))
         files = self.found.results.get(sequence, ())
         if len(files) != 1:
@@ -158,7 +162,8 @@ def _root_of(path: Path) -> tuple[Path, str]:
 
 def _judged(rows: Rows, frames: int, sequence: str, file: Path) -> tuple[NDArray[np.float64], tuple[Fault, ...]]:
     """The boxes, with faulty rows made NaN, and the faults, one of each kind: it names the first line and counts the
-    others."""
+    others.
+    """
     boxes, count = rows.values, len(rows.values)
     if not rows.bad and count == frames and _plausible(boxes):
         return boxes, ()

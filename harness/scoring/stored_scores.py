@@ -21,7 +21,8 @@ class ScoredResult:
 
 def stored_scores(folder: RunFolder, evaluation: Evaluation, protocol: ProtocolRecord) -> dict[str, ScoredResult]:
     """What the run has of the protocol, by sequence; a sequence that was not tracked yet is left out. Raises BadInput for
-    a damaged file."""
+    a damaged file.
+    """
     needed = treatments(dialects_of(protocol).values())
     found = [(facts, folder.result(evaluation, facts.name)) for facts in protocol.sequences]
     return {

@@ -38,7 +38,8 @@ Floats = NDArray[np.float64]
 class Fact(IntFlag):
     """What is true of a frame. VISIBLE: not flagged absent. Of the true box, in the data set's own pixel numbers: SIZED
     w, h > 0; BROAD w, h >= 1; PLACED x, y > 0; CENTRED its centre's x, y > 0; NUMERIC no NaN. Of the predicted one:
-    DEGENERATE w or h <= 0."""
+    DEGENERATE w or h <= 0.
+    """
 
     FIRST = 1
     VISIBLE = 2
@@ -54,7 +55,8 @@ class Fact(IntFlag):
 class Measured:
     """Counts (C, GRID) by class and threshold under one treatment of the boxes. above, from_: IoU > t and IoU >= t (an
     IoU of 0 reaches no threshold); within: centre error <= t px, within_rounded after rounding to 4 decimals;
-    norm_within, norm_broad_within: normalised error <= t, see `_distances`. overlap: (C,) sums of IoU."""
+    norm_within, norm_broad_within: normalised error <= t, see `_distances`. overlap: (C,) sums of IoU.
+    """
 
     above: Counts
     from_: Counts
@@ -153,7 +155,8 @@ def _treated(
 
 def _held(prediction: Boxes, truth: Boxes) -> Boxes | None:
     """A box without area replaced by the one before; not where the truth is NaN. Toolkits do so before they put the
-    truth into the first frame."""
+    truth into the first frame.
+    """
     bad = (prediction[:, 2] <= 0) | (prediction[:, 3] <= 0)
     if not bad[1:].any():
         return None
@@ -163,7 +166,8 @@ def _held(prediction: Boxes, truth: Boxes) -> Boxes | None:
 
 def _clipped(boxes: Boxes, size: tuple[int, int]) -> Boxes:
     """Boxes cut to the image by GOT-10k's rule (`rect_iou`), which differs from `datasets.boxes.clip` left of and above
-    the image: the corner moves to the edge, and the size is cut only at the far edges."""
+    the image: the corner moves to the edge, and the size is cut only at the far edges.
+    """
     corner = boxes[:, :2].clip(0, size)
     return np.concatenate([corner, boxes[:, 2:].clip(0, np.asarray(size) - corner)], axis=1)
 
@@ -197,7 +201,8 @@ def _distances(prediction: Boxes, truth: Boxes, smallest_side: float) -> tuple[F
     """IoU, centre error in pixels, and the normalised error twice: as most toolkits have it, each centre divided by the
     true side before they are subtracted (by 1e-16 for a side of 0, as pysot has it, which alone measures such boxes);
     and as got10k and TrackingNet have it, their difference divided by the side, or by the smallest one that there may
-    be. The two round differently, and boxes of integers often lie exactly on a threshold."""
+    be. The two round differently, and boxes of integers often lie exactly on a threshold.
+    """
     (px, py, pw, ph), (x, y, w, h) = np.ascontiguousarray(prediction.T), np.ascontiguousarray(truth.T)
     cx, cy, pcx, pcy = x + (w - 1) / 2, y + (h - 1) / 2, px + (pw - 1) / 2, py + (ph - 1) / 2
     dx, dy = pcx - cx, pcy - cy

@@ -34,7 +34,8 @@ SLOTS = 16
 
 def trained_model(folder: RunFolder, test_layers: int | None = None) -> OneStreamTracker:
     """The run's trained tracker, merged for inference; test_layers: see `harness.spec.Evaluation`. Raises ValueError,
-    naming the remedy, for weights of no use."""
+    naming the remedy, for weights of no use.
+    """
     assert isinstance(folder.run.tracker, TrackerSpec)
     model = build(folder.run.tracker)
     try:

@@ -27,7 +27,8 @@ WARM_UP_FRAMES = 10
 
 def measure_speed(timed: list[tuple[RunFolder, int | None]], sequence: Sequence, device: torch.device) -> None:
     """Measure frames per second of every run, with so many of its decoder's layers, on the same frames, already decoded,
-    and write it into the store."""
+    and write it into the store.
+    """
     images = [sequence.frames[i] for i in range(min(len(sequence), FRAMES + 1))]
     clip = _Clip(images, sequence.boxes[0], synchroniser(device))
     trackers = [online_tracker(folder, device, test_layers) for folder, test_layers in timed]

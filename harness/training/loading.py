@@ -27,7 +27,8 @@ VALIDATION_CLIPS = 64
 
 class Batch(TypedDict):
     """template, search: (B, 3, S, S), 0..255, uint8 or float32; truth: (B, 4) float32 xyxy in [0, 1]; mask: (B, Nz) bool; B
-    may be absent."""
+    may be absent.
+    """
 
     template: Tensor
     search: Tensor
@@ -60,7 +61,8 @@ def _channels_first(image: Crop) -> Tensor:
 
 class ClipWindow:
     """Synthetic clips for training: pair number n draws from the `clips` clips that start at n // pairs_per_clip; clips
-    behind the window are forgotten. Frames come from a few places along the clip, so that each is rendered once."""
+    behind the window are forgotten. Frames come from a few places along the clip, so that each is rendered once.
+    """
 
     FRAMES_PER_CLIP = 8
 

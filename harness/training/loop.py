@@ -34,7 +34,8 @@ from trackablate.trackers.training.losses import box_iou
 class Fit:
     """What a training needs. `model(template, search, mask, truth, progress)` returns named loss terms, and without
     truth a Prediction. divisor(truth): what the loss of these pairs is divided by, by which the parts of a batch are
-    weighed. checkpoint: its file; report(step) is called after every step."""
+    weighed. checkpoint: its file; report(step) is called after every step.
+    """
 
     model: nn.Module
     recipe: Recipe
@@ -89,7 +90,8 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """AdamW's groups: pretrained parameters and new ones (by name) have their own learning rate; biases, norms and
-    embeddings are not decayed unless the recipe says so. Each group carries its peak rate as `peak`."""
+    embeddings are not decayed unless the recipe says so. Each group carries its peak rate as `peak`.
+    """
     groups: dict[tuple[bool, bool, float], list[Tensor]] = {}
     depth = len({name.split(".")[2] for name, _ in model.named_parameters() if name.startswith("encoder.blocks.")})
     for name, parameter in model.named_parameters():

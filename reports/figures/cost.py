@@ -92,7 +92,8 @@ def scores_of(result: StudyResult, table: Table) -> _Scores | None:
 
 def front(points: Iterable[tuple[str, float, float]]) -> list[str]:
     """The names on the Pareto front, by cost: no other point costs at most as much and scores at least as much, one of
-    them strictly. points: name, cost (less is better), score (more is better)."""
+    them strictly. points: name, cost (less is better), score (more is better).
+    """
     found: list[tuple[str, float, float]] = []
     for name, cost, score in sorted(points, key=lambda p: (p[1], -p[2], p[0])):
         if not found or score > found[-1][2] or (cost, score) == found[-1][1:]:

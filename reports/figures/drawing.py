@@ -1,5 +1,6 @@
 """How every figure is drawn: palette, canvas, legend, and the files it becomes. matplotlib is imported where a figure is
-drawn, without pyplot and its global state. The same input gives the same bytes: no dates, fixed ids."""
+drawn, without pyplot and its global state. The same input gives the same bytes: no dates, fixed ids.
+"""
 
 import io
 import re
@@ -44,7 +45,8 @@ STYLE: Any = {
 @dataclass(frozen=True)
 class Picture:
     """One figure as files and for the page: pdf is None where only a page is made; alt says in words what it shows,
-    values what each mark stands for."""
+    values what each mark stands for.
+    """
 
     name: str
     svg: bytes
@@ -152,7 +154,8 @@ def listed(values: dict[str, float]) -> str:
 
 def paper_pdf(figure: "Figure") -> bytes:
     """A figure drawn in the style of a paper, at its column's or its text's width; its height shrinks less than its width,
-    since its type does not shrink with it."""
+    since its type does not shrink with it.
+    """
     wide, high = figure.get_size_inches()
     width = COLUMN_WIDTH if wide < TEXT_WIDTH else TEXT_WIDTH
     figure.set_size_inches(width, high * (width / wide) ** 0.6)

@@ -50,6 +50,6 @@ class Readings:
 
 
 def _value(figure: "Figure", ax: "Axes", x: float, y: float, text: str) -> Value:
-    """matplotlib counts pixels from the lower left corner, SVG points from the upper left."""
+    """Matplotlib counts pixels from the lower left corner, SVG points from the upper left."""
     across, up = ax.transData.transform((x, y)) * POINTS_PER_INCH / figure.dpi
     return Value(text, float(across), float(figure.get_figheight() * POINTS_PER_INCH - up))

@@ -75,7 +75,8 @@ def _sup(footnotes: tuple[int, ...]) -> str:
 def comma_separated(table: Table) -> str:
     """One line per row, full precision: value, low, high and n per figure. Missing is empty, as is not applicable. A
     study's rows say their role too, and whether their figures compare with the paper's: each row, since a line above the
-    heads is one that readers of CSV trip over."""
+    heads is one that readers of CSV trip over.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     study = table.subject == "variant"
@@ -176,7 +177,8 @@ def _cost(found: RowResult | None) -> dict[str, Any]:
 
 def _published(result: StudyResult, name: str) -> dict[str, Any]:
     """By "PROTOCOL:METRIC" and by name; those of the protocol whose metrics the document's rows have, or where it is none
-    of the study's, of the study's first, by metric alone too."""
+    of the study's, of the study's first, by metric alone too.
+    """
     found = printed(result.study.name, name)
     scored = result.every_protocol[0].name if result.every_protocol else ""
     plain = scored if scored in result.study.protocols else result.study.protocols[0]

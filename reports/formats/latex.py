@@ -1,5 +1,6 @@
 r"""The table as LaTeX: a fragment for \input that needs booktabs and siunitx. Best bold, second underlined, figures aligned
-at their decimal points, rows' own notes marked by daggers and all others by numbers."""
+at their decimal points, rows' own notes marked by daggers and all others by numbers.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ SETUP = (
 
 def latex(*tables: Table) -> str:
     r"""One `table*` per panel with its own notes, cut for a two-column article's page and, where that is too wide for a
-    one-column article, once more for such a text; TeX takes the layout that fits. Needs booktabs and siunitx 3."""
+    one-column article, once more for such a text; TeX takes the layout that fits. Needs booktabs and siunitx 3.
+    """
     narrow, wide = ("\n".join(f for table in tables for f in _floats(table, width)) for width in (NARROW, WIDE))
     if narrow == wide:
         return PREAMBLE + wide

@@ -68,7 +68,8 @@ class Panel:
 
 def panels(table: Table, fits: Callable[[tuple[Column, ...]], bool] = lambda columns: True) -> tuple[Panel, ...]:
     """The table cut where the columns' panel changes, and again before a group with which a panel's columns no longer fit.
-    A group is only split where it does not fit alone, or beside the factors, which never stand alone."""
+    A group is only split where it does not fit alone, or beside the factors, which never stand alone.
+    """
     packed: list[tuple[Column, ...]] = []
     for group in groups(table.columns):
         last = packed[-1] if packed else ()

@@ -18,7 +18,8 @@ from trackablate.reports.tables.score_table import Gains, caveat, incompleteness
 
 def score_document(scored: Scored) -> dict[str, Any]:
     """What `score --json` prints: every dialect's metrics by tracker, and what is wrong. "incomplete" says by tracker how
-    much of it there is."""
+    much of it there is.
+    """
     return {
         "protocol": scored.protocol,
         "coverage": scored.coverage,

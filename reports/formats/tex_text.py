@@ -85,7 +85,8 @@ KNOWN = SPECIAL | GREEK | SIGNS | LETTERS
 def escape(text: str) -> str:
     """Text that TeX prints as it is, in ASCII: special characters escaped, western and Greek letters as commands, no line
     break that could end a paragraph or a comment. Characters that TeX's default fonts lack are printed as their code
-    points, [U+6F22 U+5B57], so that two names stay two names. Long words may break."""
+    points, [U+6F22 U+5B57], so that two names stay two names. Long words may break.
+    """
     flat = " ".join(unicodedata.normalize("NFC", text).split())
     return " ".join(_word(word) for word in flat.split(" ")) if flat else ""
 

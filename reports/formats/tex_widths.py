@@ -1,5 +1,6 @@
 """How wide a text is in print, before TeX sees it: what a table is cut by. The widths are those of Computer Modern, rounded
-up; the other fonts that papers are set in are narrower."""
+up; the other fonts that papers are set in are narrower.
+"""
 
 import unicodedata
 from collections.abc import Sequence

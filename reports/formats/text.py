@@ -18,7 +18,8 @@ GAP = 3
 
 class TerminalTable:
     """What the terminal shows: caveat, table, footnotes, missing runs. The table is cut into as many parts as the width
-    asks for, since a figure that is cut short misleads."""
+    asks for, since a figure that is cut short misleads.
+    """
 
     def __init__(self, table: Table) -> None:
         self.table = table

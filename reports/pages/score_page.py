@@ -31,7 +31,8 @@ from trackablate.reports.tables.score_table import (
 @dataclass(frozen=True)
 class ScoreTables:
     """All tables of the page. dialects: where there are several; attributes: where sequences have any; compared, largest:
-    where two trackers are compared."""
+    where two trackers are compared.
+    """
 
     scores: Table
     dialects: tuple[Table, ...]
@@ -86,7 +87,8 @@ def score_page(scored: Scored, compare: tuple[str, str] | None = None) -> dict[s
 
 def write_scores(scored: Scored, out: Path, compare: tuple[str, str] | None = None) -> list[Path]:
     """Write the page and its files and return them, the page first. Nothing is written where the pair to be compared is
-    refused (BadInput)."""
+    refused (BadInput).
+    """
     files = score_page(scored, compare)
     for name, content in files.items():
         write_bytes(out / name, content)

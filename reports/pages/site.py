@@ -25,7 +25,8 @@ from trackablate.reports.tables.pivot import pivot
 @dataclass(frozen=True)
 class SiteEntry:
     """A line of the index. best: the best variant of the first protocol and its figure with its interval, "" where no
-    variant has one; failures: run and reason; comparable: whether its figures compare with the paper's."""
+    variant has one; failures: run and reason; comparable: whether its figures compare with the paper's.
+    """
 
     title: str
     study: str

@@ -18,7 +18,8 @@ from trackablate.trackers.spec import FloorSpec
 class StoredStudy:
     """A study at a profile's size, of which at least one variant's run is in the store. digests: protocol name to the
     digest of the data that it was evaluated on, "" where it was not. tasks: one for each of its runs; seeds: as many as the
-    store has of any row."""
+    store has of any row.
+    """
 
     study: Study
     profile: Profile

@@ -45,7 +45,8 @@ _HALVINGS = 40
 class Estimate:
     """A figure, its 95 % interval (None with fewer than two sequences) and the number of sequences. seeds: trainings per
     row that the interval covers, 1 where it does not cover seeds; p: two-sided p value that a difference is 0, not yet
-    corrected for the number of comparisons, None where there is none."""
+    corrected for the number of comparisons, None where there is none.
+    """
 
     value: float
     low: float | None
@@ -56,7 +57,7 @@ class Estimate:
 
 
 def quotient(numerators: Floats, weights: Floats) -> Floats:
-    """numerators / weights, elementwise; NaN where a weight is 0."""
+    """Numerators / weights, elementwise; NaN where a weight is 0."""
     return np.divide(numerators, weights, out=np.full_like(numerators, np.nan), where=weights > 0)
 
 
@@ -104,7 +105,8 @@ def stretched(found: Estimate) -> Estimate:
 
 def stretch(n: int, level: float = LEVEL) -> float:
     """By how much a bootstrap interval of n sequences, 2 or more, is too narrow: sqrt(n / (n - 1)), which resamples lack in
-    standard deviation, times the quantile of t with n - 1 degrees of freedom over the normal one."""
+    standard deviation, times the quantile of t with n - 1 degrees of freedom over the normal one.
+    """
     from scipy.special import stdtrit
 
     upper = (1 + level) / 2

@@ -20,7 +20,8 @@ from trackablate.reports.statistics.variance import by_seed, noise
 @dataclass(frozen=True)
 class Stability:
     """ranks: (R, R), row by rank, best rank first: the share of resamples in which the row has the rank; each row and each
-    column sums to 1. best: the share in which the row that is best on all data, or one of those that tie for it, is best."""
+    column sums to 1. best: the share in which the row that is best on all data, or one of those that tie for it, is best.
+    """
 
     ranks: Floats
     best: float

@@ -22,7 +22,8 @@ MOST_SEEDS = 100
 @dataclass(frozen=True)
 class Needed:
     """sequences: so many with the present seeds; seeds: so many per row, of both rows, with the present sequences. None
-    where it cannot be reached that way, or is not known because no row has a second seed."""
+    where it cannot be reached that way, or is not known because no row has a second seed.
+    """
 
     sequences: int | None
     seeds: int | None

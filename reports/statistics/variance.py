@@ -38,7 +38,8 @@ _MIDPOINTS = (np.arange(100) + 0.5) / 100
 class Noise:
     """What makes a figure of one row, or a difference of two, vary. sequences: how many; seeds: how many each row has;
     shared: variance over sequences of the values averaged over seeds, residuals included; seed, residual: variance
-    components of each row, 0 where no row has a second seed. In squared units of the figure."""
+    components of each row, 0 where no row has a second seed. In squared units of the figure.
+    """
 
     sequences: int
     seeds: tuple[int, ...]
@@ -79,7 +80,8 @@ class Noise:
 
     def power(self, effect: float, level: float) -> float:
         """The chance that a true effect of this size is found at this two-sided level, and with the right sign: the
-        noncentral t distribution, as a mean over what the variance may be estimated as (scipy's is NaN far out)."""
+        noncentral t distribution, as a mean over what the variance may be estimated as (scipy's is NaN far out).
+        """
         from scipy.special import gammaincinv, ndtr, stdtrit
 
         if not self.variance:

@@ -258,7 +258,8 @@ def _share(found: ProtocolResult, facts: ProtocolFacts, metric: str) -> float:
 
 def cell_of(estimated: Estimate, scale: float, *, bounded: bool = False) -> Cell:
     """A cell in the printed unit; a dash where the value is undefined. bounded: the figure is a share, and no interval of
-    it reaches beyond 0 and 1."""
+    it reaches beyond 0 and 1.
+    """
     if not math.isfinite(estimated.value):
         return Cell(n=estimated.n)
     if estimated.n < FEWEST_SEQUENCES or estimated.low is None or estimated.high is None:

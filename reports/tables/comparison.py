@@ -52,7 +52,8 @@ class SequencePair:
 class Comparison:
     """Tracker a against tracker b by one metric. of_a, of_b, difference (a minus b): shares with intervals; p: of the rank
     test, None without sequences; wins: sequences where a is better; sequences: those that count for both, by decreasing
-    distance."""
+    distance.
+    """
 
     a: str
     b: str
@@ -78,7 +79,8 @@ def tracker_named(scored: Scored, name: str) -> TrackerScores:
 
 def compare(scored: Scored, a: str, b: str, metric: str, dialect: Dialect) -> Comparison:
     """Compare two trackers. Raises BadInput for an unknown name, one tracker twice, different sets of sequences, or
-    incomplete trackers unless those are allowed."""
+    incomplete trackers unless those are allowed.
+    """
     one, other = tracker_named(scored, a), tracker_named(scored, b)
     names = _same_sequences(scored, one, other)
     of_a = values(scored.tallies(one), metric, dialect)

@@ -24,7 +24,8 @@ MEAN = "Mean over its trainings with different seeds."
 @dataclass(frozen=True)
 class PhaseCosts:
     """One row's costs by phase, means over its `trainings` seeds. evaluation: protocol to wall seconds of tracking it, of
-    the first seed. A control trains nothing: its phases are those of the run whose weights it uses, and left out."""
+    the first seed. A control trains nothing: its phases are those of the run whose weights it uses, and left out.
+    """
 
     phases: dict[str, PhaseCost]
     evaluation: dict[str, float]

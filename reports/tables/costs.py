@@ -33,7 +33,8 @@ class Cost:
 
 def cost_of(row: RowResult) -> Cost:
     """The costs of one row: times are means over its seeds, memory is the largest; of several trainings the first counts. A
-    control shares another run's weights: their cost is shown once, at that run."""
+    control shares another run's weights: their cost is shown once, at that run.
+    """
     if row.role == "control" or _stands_still(row):
         return Cost()
     speed = row.record.speed

@@ -55,7 +55,8 @@ class Printed:
 
 def printed(study: str, row: str) -> dict[str, Printed]:
     """What is printed for a study's row: by "PROTOCOL:METRIC", or by a figure's name. Where several sources print the same
-    figure, the first of the file counts."""
+    figure, the first of the file counts.
+    """
     found: dict[str, Printed] = {}
     for entry, source in published(study, row):
         metrics = {f"{protocol}:{key}": value for protocol, of in entry.metrics.items() for key, value in of.items()}

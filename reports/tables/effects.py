@@ -17,7 +17,8 @@ from trackablate.reports.statistics.variance import noise, row_difference
 @dataclass(frozen=True)
 class Effect:
     """A row's difference to the baseline in a protocol's primary metric, as a share. verdict: among all differences of the
-    table; needed: what would resolve it, where it is not."""
+    table; needed: what would resolve it, where it is not.
+    """
 
     estimate: Estimate
     verdict: Verdict | None
@@ -75,7 +76,8 @@ def samples(
     found: ProtocolResult, facts: ProtocolFacts, metric: str, sequences: Collection[str] | None = None
 ) -> Sample:
     """Numerators and weights, (seeds, sequences), of these sequences or of all, in the order of their names, so that rows
-    pair and the result does not depend on the store."""
+    pair and the result does not depend on the store.
+    """
     dialect = facts.dialects[metric]
     if (metric, dialect.name) not in found.known:
         found.known[metric, dialect.name] = _all_samples(found, metric, dialect)
@@ -109,7 +111,8 @@ def paired(row: ProtocolResult, other: ProtocolResult, facts: ProtocolFacts, met
 
 def stability(result: StudyResult, facts: ProtocolFacts) -> tuple[list[str], Stability] | None:
     """How stable the ranking of the variants that have a value is in the protocol's primary metric, with their names; None
-    where there are not two."""
+    where there are not two.
+    """
     metric = primary_metric(result, facts)
     found = {r.name: done for r in result.rows if r.role == "variant" and (done := complete(r, facts))}
     first = next(iter(found.values()), None)

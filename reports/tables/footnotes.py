@@ -17,7 +17,8 @@ class Notes:
 
     def shared(self, texts: Mapping[str, str]) -> tuple[tuple[int, ...], dict[str, tuple[int, ...]]]:
         """Footnotes of a column and of single rows: a text that holds for all rows stands at the column, texts that
-        differ stand at the rows that they hold for."""
+        differ stand at the rows that they hold for.
+        """
         distinct = dict.fromkeys(texts.values())
         if len(distinct) == 1:
             return (self.add(next(iter(distinct))),), {}

@@ -11,7 +11,8 @@ def ranked(
     cells: Mapping[str, Cell], decimals: int, better: Literal["higher", "lower"], last: frozenset[str] = frozenset()
 ) -> dict[str, Cell]:
     """The cells with their ranks; last: keys that rank last although they have a figure. No ranks where all that is left
-    prints alike, or only one has a figure: there is no best then."""
+    prints alike, or only one has a figure: there is no best then.
+    """
     printed = {key: round(c.value, decimals) for key, c in cells.items() if c.value is not None and key not in last}
     distinct = sorted(set(printed.values()), reverse=better == "higher")
     if len(distinct) < 2:

@@ -54,7 +54,8 @@ ATTRIBUTE_NAMES: Mapping[str, str] = {
 
 def attributes_of(scored: Scored) -> dict[str, list[SequenceInfo]]:
     """Each attribute's sequences: the protocol's attributes in its order, then any others by name; those without a
-    sequence are left out."""
+    sequence are left out.
+    """
     found = sorted({attribute for s in scored.sequences for attribute in s.attributes} - set(scored.attributes))
     members = {name: [s for s in scored.sequences if name in s.attributes] for name in (*scored.attributes, *found)}
     return {name: sequences for name, sequences in members.items() if sequences}
@@ -68,7 +69,8 @@ def attribute_name(attribute: str) -> str:
 
 def attribute_cells(scored: Scored, sequences: Sequence[SequenceInfo]) -> dict[str, Cell]:
     """By tracker: the main dialect's headline metric over some sequences; a dash for a tracker that lacks one of them,
-    unless incomplete ones are allowed."""
+    unless incomplete ones are allowed.
+    """
     metric = headline(scored.dialects[0])
     order, last = standing(scored), set()
     cells = {}

@@ -184,7 +184,8 @@ def flattering(scored: Scored) -> Gains:
 
 def dialect_tables(scored: Scored, gains: Gains) -> tuple[Table, ...]:
     """What the choice of a dialect is worth: one row per tracker, one column per dialect; first each by its headline metric,
-    then by the main dialect's other two. () where there is one dialect. gains: as `flattering` gives them."""
+    then by the main dialect's other two. () where there is one dialect. gains: as `flattering` gives them.
+    """
     if len(scored.dialects) < 2:
         return ()
     tables = [_dialect_table(scored, {d.name: headline(d) for d in scored.dialects}, gains)]

@@ -16,7 +16,8 @@ PLAIN_DIFFERENCE = (
 
 def server_block(result: StudyResult, facts: ProtocolFacts, notes: Notes) -> Block:
     """A column for each of the protocol's metrics, and the difference to the baseline in the first of them; empty where
-    nothing was returned for any row."""
+    nothing was returned for any row.
+    """
     block = Block()
     if not any(has_scores(row, facts.name) for row in result.rows):
         return block

@@ -1,11 +1,14 @@
 """Small data sets written for tests: files from a mapping, images, and the same as an archive."""
 
+import hashlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from trackablate.datasets.sequence import Sequence
 
 WIDTH, HEIGHT = 40, 30
 
@@ -44,3 +47,9 @@ def images(folder: str, numbers: range, pattern: str = "%08d.jpg") -> dict[str, 
 def boxes(count: int, row: str = "%d,3,10,12\n", first: int = 2) -> str:
     """As many rows, of which the n-th has n more in its first column than the first."""
     return "".join(row % (first + n) for n in range(count))
+
+
+def digest(sequence: Sequence) -> str:
+    """Of everything in a sequence: boxes, visibility and pixels."""
+    pixels = b"".join(image.tobytes() for image in sequence)
+    return hashlib.sha256(sequence.boxes.tobytes() + sequence.visible.tobytes() + pixels).hexdigest()

@@ -41,7 +41,7 @@ class Bottleneck(nn.Module):
             nn.init.trunc_normal_(lower.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, N, D), the attention branch's result, and the adapter's correction to it."""
+        """X (B, N, D), the attention branch's result, and the adapter's correction to it."""
         x = self.path(x)
         corrected: Tensor = x + self.adapter(x)
         return corrected
@@ -107,7 +107,8 @@ def _add_prompts(encoder: Any, spec: TrackerSpec) -> None:
 
 class Method(NamedTuple):
     """add(encoder, spec) puts modules into the encoder. Patterns of the names of what moves besides `NEW`: added, what the
-    method puts in; freed, what the pretrained encoder had."""
+    method puts in; freed, what the pretrained encoder had.
+    """
 
     add: Callable[[Any, TrackerSpec], None]
     added: tuple[str, ...] = ()
@@ -161,7 +162,8 @@ def positions_train(spec: TrackerSpec) -> bool:
 
 def merge(model: nn.Module) -> nn.Module:
     """Fold what peft adapts (LoRA, DoRA, IA3) into the layers it wraps and fuse q, k, v again, in place: the plain model
-    that computes the same. What cannot be folded (adapters, prompts) stays. Raises ValueError for a model merged before."""
+    that computes the same. What cannot be folded (adapters, prompts) stays. Raises ValueError for a model merged before.
+    """
     if getattr(model, "merged", False):
         raise ValueError("this model is merged already: merging is done once, when training is over")
     _fold(model)

@@ -40,7 +40,8 @@ GATED_NAMES = {".mlp.fc1.": ".mlp.w12.", ".mlp.fc2.": ".mlp.w3."}
 
 class AnchorFreePrediction(NamedTuple):
     """What the official network returns, G x G cells: score_map (B, G, G), logits; boxes (B, G, G, 4), xyxy in units of
-    the search crop, not clipped."""
+    the search crop, not clipped.
+    """
 
     score_map: Tensor
     boxes: Tensor
@@ -48,7 +49,8 @@ class AnchorFreePrediction(NamedTuple):
 
 class OfficialLoRAT(nn.Module):
     """LoRAT with the inputs and outputs of its official code; `tracker` is ours, as `build` makes it. entries: the names of
-    the state dict that it was read from, which `to_lorat` gives back; None for all that there are."""
+    the state dict that it was read from, which `to_lorat` gives back; None for all that there are.
+    """
 
     def __init__(self, tracker: OneStreamTracker, *, entries: frozenset[str] | None = None) -> None:
         super().__init__()
@@ -56,7 +58,8 @@ class OfficialLoRAT(nn.Module):
 
     def forward(self, template: Tensor, search: Tensor, template_mask: Tensor) -> AnchorFreePrediction:
         """template, search: (B, 3, H, W), normalised to ImageNet's mean and deviation. template_mask: (B, Gz, Gz) integer
-        or bool, 1 inside the target's box."""
+        or bool, 1 inside the target's box.
+        """
         tokens: SearchTokens = self.tracker.encoder(template, search, template_mask.flatten(1).bool(), 1.0)
         output = self.tracker.head(tokens)
         grid = tokens.grid
@@ -104,7 +107,8 @@ def from_lorat(
 def to_lorat(model: OfficialLoRAT) -> dict[str, Tensor]:
     """The official state dict of a LoRAT tracker, in the form it was read from, the inverse of `from_lorat`; of our own
     trackers the adapted form, or where they are merged or fully fine-tuned the merged one. Raises DataError where the
-    tracker has entries that LoRAT has not."""
+    tracker has entries that LoRAT has not.
+    """
     tracker, spec = model.tracker, model.tracker.spec
     state = {official_name(name, spec): value.clone() for name, value in tracker.state_dict().items()}
     adapted = any(name.endswith(".lora.A") for name in state)

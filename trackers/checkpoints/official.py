@@ -48,7 +48,8 @@ def from_official(state_dict: Mapping[str, Tensor], source: str, **options: Any)
 
 def to_official(model: nn.Module) -> dict[str, Tensor]:
     """The official state dict of a tracker that `from_official` made, in the form that it was read from. Raises TypeError
-    for any other module."""
+    for any other module.
+    """
     for source in SOURCES.values():
         if isinstance(model, source.made):
             return source.write(model)
@@ -58,5 +59,6 @@ def to_official(model: nn.Module) -> dict[str, Tensor]:
 def load_official(path: Path | str, source: str, **options: Any) -> nn.Module:
     """As `from_official`, from a file: safetensors, or what torch.load reads without running code, where the state dict
     may lie under `net` (OSTrack's trainer) or `model`. Raises DataError for a file that is missing, damaged or would run
-    code."""
+    code.
+    """
     return from_official(read_weights(Path(path), within=("net", "model")), source, **options)

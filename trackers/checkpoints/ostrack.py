@@ -34,7 +34,8 @@ TOWERS = {"head.score": "ctr", "head.offset": "offset", "head.size": "size"}
 class CentrePrediction(NamedTuple):
     """What the official network returns, G x G cells: score_map (B, 1, G, G) in (0, 1); boxes (B, 1, 4) cxcywh in units of
     the search crop, that of the highest score; size_map (B, 2, G, G), width and height in units of the crop; offset_map
-    (B, 2, G, G), x and y in cells."""
+    (B, 2, G, G), x and y in cells.
+    """
 
     score_map: Tensor
     boxes: Tensor
@@ -75,7 +76,8 @@ def from_ostrack(state: Mapping[str, Tensor], source: str) -> OfficialOSTrack:
 
 def ostrack_variant(state: Mapping[str, Tensor], source: str) -> TrackerSpec:
     """The variant that an official state dict is of, by the number of its search positions; 256 where it has none. Raises
-    DataError for a size that was not published."""
+    DataError for a size that was not published.
+    """
     positions = state.get("backbone.pos_embed_x")
     tokens = 256 if positions is None or positions.dim() != 3 else positions.shape[1]
     if tokens not in SIZES:
@@ -85,7 +87,8 @@ def ostrack_variant(state: Mapping[str, Tensor], source: str) -> TrackerSpec:
 
 def to_ostrack(model: OneStreamTracker) -> dict[str, Tensor]:
     """The official state dict of a tracker that is one of OSTrack's variants; the inverse of `from_ostrack`. Raises
-    DataError where the tracker has entries that OSTrack has not, as adapted ones do."""
+    DataError where the tracker has entries that OSTrack has not, as adapted ones do.
+    """
     return {official_name(name): value.clone() for name, value in model.state_dict().items()}
 
 

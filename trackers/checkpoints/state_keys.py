@@ -11,7 +11,8 @@ from trackablate.datasets.errors import raise_all
 
 def check_entries(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], source: str) -> None:
     """Raise DataError unless `state` has exactly the expected entries with their shapes, one problem for each that is
-    missing (with the nearest unknown names), unknown, or of another shape. source: what the entries are those of."""
+    missing (with the nearest unknown names), unknown, or of another shape. source: what the entries are those of.
+    """
     unknown = [name for name in state if name not in expected]
     missing = [name for name in expected if name not in state]
     misshapen = [name for name in expected if name in state and tuple(state[name].shape) != expected[name]]

@@ -45,7 +45,8 @@ def _mini(depth: int = MINI_DEPTH) -> VisionTransformer:
 
 def sine_cosine_positions(side: int, dim: int) -> Tensor:
     """Two-dimensional sine-cosine positions of a side x side grid: (1, side * side, dim), a quarter of the channels each
-    for the sine and cosine of x and of y. Raises ValueError where dim is no multiple of 4."""
+    for the sine and cosine of x and of y. Raises ValueError where dim is no multiple of 4.
+    """
     if dim % 4:
         raise ValueError(f"sine-cosine positions need a width that is a multiple of 4, got {dim}")
     frequency = 1 / 10_000 ** (torch.arange(dim // 4) / (dim / 4))
@@ -105,7 +106,8 @@ def _from_timm(name: str) -> ViT:
 def load_pretrained(vit: nn.Module, file: Path, *, first_blocks: bool = False) -> None:
     """Load a backbone's weights under timm's names, every entry of them: safetensors, or what torch.load reads without
     running code. first_blocks: where the file has more blocks than the ViT, the first ones are taken. Raises DataError
-    where the file is missing, damaged or does not fit."""
+    where the file is missing, damaged or does not fit.
+    """
     state = read_weights(file)
     shapes = {name: tuple(value.shape) for name, value in vit.state_dict().items()}
     if first_blocks:
@@ -124,7 +126,8 @@ UNREADABLE = (
 def read_weights(file: Path, within: tuple[str, ...] = ()) -> dict[str, Tensor]:
     """The tensors of a weights file by name: safetensors by its ending, else torch.load restricted to tensors, so that a
     file cannot run code; there they may lie in an inner dictionary, under one of the names `within`. Raises DataError
-    where the file is missing, damaged, or holds anything else."""
+    where the file is missing, damaged, or holds anything else.
+    """
     if not file.is_file():
         raise DataError.at(file, "there is no such file", "give the path of a weights file")
     try:

@@ -20,7 +20,8 @@ SUBSET_ABOVE = 0.1
 class TokenLayout(NamedTuple):
     """Where things are in a sequence of N tokens. prompts: leading tokens without a place; leading: prompts and template
     tokens, the search tokens come after them. mixed: whether the queries among the leading tokens see only these.
-    rotation: rotary positions of all but the prompts, (N - prompts, 2 * head width), or None."""
+    rotation: rotary positions of all but the prompts, (N - prompts, 2 * head width), or None.
+    """
 
     prompts: int
     leading: int
@@ -30,7 +31,8 @@ class TokenLayout(NamedTuple):
 
 class SplitQKV(nn.Module):
     """The query, key and value projections as three linear layers, so that each can be adapted for itself (LoRAT,
-    section 3.3)."""
+    section 3.3).
+    """
 
     def __init__(self, q: nn.Linear, k: nn.Linear, v: nn.Linear) -> None:
         super().__init__()
@@ -75,7 +77,8 @@ def _rows(fused: nn.Linear, part: int) -> nn.Linear:
 
 class SubsetDropPath(nn.Module):
     """Drop path over the batch: a random part of the examples, as many every time, goes through the branch, their result
-    scaled up in return. Called on a result, it drops afterwards; `add` computes the kept examples only."""
+    scaled up in return. Called on a result, it drops afterwards; `add` computes the kept examples only.
+    """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -86,21 +89,22 @@ class SubsetDropPath(nn.Module):
         return torch.randperm(batch, device=device)[: max(1, int(batch * (1 - self.rate)))]
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, ...) with the dropped examples zero and the others scaled up; in evaluation x itself."""
+        """X (B, ...) with the dropped examples zero and the others scaled up; in evaluation x itself."""
         if not self.training:
             return x
         kept = self.kept(len(x), x.device)
         return torch.zeros_like(x).index_add(0, kept, x[kept], alpha=len(x) / len(kept))
 
     def add(self, base: Tensor, x: Tensor, branch: Callable[[Tensor], Tensor]) -> Tensor:
-        """base + self(branch(x)), the branch computed for the kept examples alone."""
+        """Base + self(branch(x)), the branch computed for the kept examples alone."""
         kept = self.kept(len(x), x.device)
         return base.index_add(0, kept, branch(x[kept]).to(base.dtype), alpha=len(x) / len(kept))
 
 
 def set_drop_path(blocks: nn.Module, last: float, depth: Literal["uniform", "linear"] = "uniform") -> None:
     """Give both branches of every block its drop path: of the same rate in all, and above SUBSET_ABOVE the kind that leaves
-    examples out (LoRAT); or the plain kind, rising linearly from 0 in the first to `last` in the last block (OSTrack)."""
+    examples out (LoRAT); or the plain kind, rising linearly from 0 in the first to `last` in the last block (OSTrack).
+    """
     found = list(blocks.children())
     for index, block in enumerate(found):
         uniform = depth == "uniform"
@@ -126,7 +130,7 @@ def feed_forward(block: Any, tokens: Tensor) -> Tensor:
 
 
 def _add(base: Tensor, x: Tensor, branch: Callable[[Tensor], Tensor], scale: nn.Module, path: nn.Module) -> Tensor:
-    """base + path(scale(branch(x))), the scaling and the sum in one pass over memory where nothing lies between them."""
+    """Base + path(scale(branch(x))), the scaling and the sum in one pass over memory where nothing lies between them."""
     if isinstance(path, SubsetDropPath) and path.training:
         return path.add(base, x, lambda part: scale(branch(part)))
     if isinstance(path, nn.Identity) and isinstance(scale, LayerScale):
@@ -137,7 +141,8 @@ def _add(base: Tensor, x: Tensor, branch: Callable[[Tensor], Tensor], scale: nn.
 
 def attend(attention: Any, x: Tensor, layout: TokenLayout, first: int = 0) -> Tensor:
     """Self-attention of x (B, N, D) for the queries from `first` on, (B, N - first, D). attention holds what timm's
-    Attention holds."""
+    Attention holds.
+    """
     q, k, v = queries_keys_values(attention, x, layout, first)
     blind = layout.leading - first if layout.mixed else 0
     if blind > 0:
@@ -185,7 +190,7 @@ def _projected(qkv: Any, x: Tensor, first: int) -> tuple[Tensor, ...]:
 
 
 def _rotated(attention: Any, x: Tensor, layout: TokenLayout, first: int) -> Tensor:
-    """x (B, heads, n, width), the tokens from `first` on; prompts have no place and are not rotated."""
+    """X (B, heads, n, width), the tokens from `first` on; prompts have no place and are not rotated."""
     assert layout.rotation is not None
     still = max(0, layout.prompts - first)
     rotation = layout.rotation[max(0, first - layout.prompts) :]

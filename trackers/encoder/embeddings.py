@@ -37,7 +37,8 @@ class TokenEmbedding(nn.Module):
 
     def forward(self, template: Tensor, search: Tensor, template_mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Patch tokens (B, Nz, D) and (B, Nx, D) with their embeddings added; template_mask: (B, Nz) bool, the tokens
-        inside the target's box, needed where there are three token types."""
+        inside the target's box, needed where there are three token types.
+        """
         template = template + TEMPLATE_POSITIONS[self.spec.positions, self.spec.template_positions](self)
         search = search + _search_table(self)
         if self.spec.token_types:
@@ -94,6 +95,7 @@ TEMPLATE_POSITIONS: dict[tuple[str, str], Callable[[TokenEmbedding], Tensor]] = 
 
 def unused_weights(vit: ViT) -> nn.ParameterDict:
     """Copies of the backbone's class token, where it has one, and of its position table: `keep_unused` stores them. Their
-    gradient stays None, so that an optimiser leaves them as they are."""
+    gradient stays None, so that an optimiser leaves them as they are.
+    """
     stored = {"cls_token": vit.cls_token, "pos_embed": vit.pos_embed}
     return nn.ParameterDict({name: value.detach().clone() for name, value in stored.items() if value is not None})

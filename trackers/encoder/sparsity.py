@@ -58,7 +58,8 @@ the target's box, which differ from example to example."""
 
 class Judges(NamedTuple):
     """The template tokens whose attention ranks the search tokens. tokens: their flat indices; weights: how much each
-    counts, (B, len(tokens)), 1 in sum per example; None: all the same."""
+    counts, (B, len(tokens)), 1 in sum per example; None: all the same.
+    """
 
     tokens: list[int]
     weights: Tensor | None
@@ -94,7 +95,8 @@ def eliminating_block(
 
 def attention_with_scores(attention: Any, x: Tensor, layout: TokenLayout, judging: Judges) -> tuple[Tensor, Tensor]:
     """Joint self-attention of x (B, N, D), and how much the judges attend to each search token: (B, N - layout.leading),
-    the softmax over all N tokens, averaged over the heads and over the judges by their weights."""
+    the softmax over all N tokens, averaged over the heads and over the judges by their weights.
+    """
     q, k, v = queries_keys_values(attention, x, layout)
     mixed = F.scaled_dot_product_attention(q, k, v)
     with torch.no_grad():
@@ -108,7 +110,8 @@ def attention_with_scores(attention: Any, x: Tensor, layout: TokenLayout, judgin
 
 def eliminate(x: Tensor, index: Tensor, scores: Tensor, templates: int, ratio: float) -> tuple[Tensor, Tensor]:
     """Drop the search tokens that score least. x: (B, templates + N, D); index: (B, N) their places on the map;
-    scores: (B, N). Returns the same two with kept(N, ratio) search tokens, which stay in raster order."""
+    scores: (B, N). Returns the same two with kept(N, ratio) search tokens, which stay in raster order.
+    """
     keep = scores.topk(kept(scores.shape[1], ratio), dim=1).indices.sort(dim=1).values
     search = x[:, templates:].gather(1, keep[..., None].expand(-1, -1, x.shape[-1]))
     return torch.cat([x[:, :templates], search], dim=1), index.gather(1, keep)

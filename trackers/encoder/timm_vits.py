@@ -78,7 +78,8 @@ def final_norm(vit: ViT) -> nn.Module:
 
 def rotations(vit: ViT, template_side: int, search_side: int, sliced: bool) -> Tensor | None:
     """Rotary positions of [template | search] tokens, (Nz + Nx, 2 * head width), None for a backbone without. The
-    template's are those of a grid of its own, or (sliced) of the top left corner of the search region's."""
+    template's are those of a grid of its own, or (sliced) of the top left corner of the search region's.
+    """
     rope: Any = getattr(vit, "rope", None)
     if rope is None:
         return None
@@ -92,7 +93,7 @@ def rotations(vit: ViT, template_side: int, search_side: int, sliced: bool) -> T
 
 
 def timm_vit(name: str, *, pretrained: bool = False) -> ViT:
-    """timm's model of that name without its classifier. Raises ValueError, saying why, for one that cannot be run."""
+    """Timm's model of that name without its classifier. Raises ValueError, saying why, for one that cannot be run."""
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('.')[0]}*")[:5]
         raise ValueError(f"timm has no model {name!r}" + (f": did you mean {' or '.join(near)}?" if near else ""))

@@ -1,5 +1,6 @@
 """Convolutional heads over the dense map, on which eliminated tokens are zeros: OSTrack's centre head (OSTrack, section
-3.3), and the anchor-free one of LoRAT's ablations."""
+3.3), and the anchor-free one of LoRAT's ablations.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +21,8 @@ PROBABILITY = (1e-4, 1 - 1e-4)
 
 class CentreOutput(NamedTuple):
     """logits, score: (B, G, G). size, offset: (B, 2, G, G) as (x, y), the size in units of the crop, the offset in cells
-    (or of the crop, where it counts from the cells' centres). boxes: (B, G, G, 4) xyxy in [0, 1], the box of every cell."""
+    (or of the crop, where it counts from the cells' centres). boxes: (B, G, G, 4) xyxy in [0, 1], the box of every cell.
+    """
 
     logits: Tensor
     score: Tensor
@@ -38,7 +40,8 @@ class DenseOutput(NamedTuple):
 
 def tower(dim: int, channels: int, outputs: int) -> nn.Sequential:
     """Four 3x3 convolutions, each with batch normalisation and ReLU and half as wide as the one before, and a 1x1 to the
-    outputs: OSTrack's, STARK's and LoRAT's alike."""
+    outputs: OSTrack's, STARK's and LoRAT's alike.
+    """
     widths = [dim, channels, channels // 2, channels // 4, channels // 8]
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
@@ -97,7 +100,8 @@ class ConvCentreHead(nn.Module):
 
 def ostrack_losses(output: CentreOutput, truth: Tensor) -> dict[str, Tensor]:
     """Focal loss of the heat map, 5 x L1 and 2 x GIoU of the box at the predicted peak (as the official code does, not at
-    the true centre)."""
+    the true centre).
+    """
     best = output.score.flatten(1).argmax(dim=1)
     boxes = output.boxes.flatten(1, 2)[torch.arange(len(best), device=best.device), best]
     heatmap = gaussian_heatmap(truth, output.score.shape[-1])
@@ -124,7 +128,8 @@ CENTRE_LOSSES: dict[Labels, Callable[[CentreOutput, Tensor], dict[str, Tensor]]]
 
 class ConvBoxHead(nn.Module):
     """Two towers, score and box: what LoRAT's MLP head predicts, by convolutions (LoRAT's ablation /convhead). Distances
-    left, top, right, bottom from the cell's centre, each a sigmoid in units of the crop's side."""
+    left, top, right, bottom from the cell's centre, each a sigmoid in units of the crop's side.
+    """
 
     def __init__(
         self, spec: ConvHead, dim: int, grid: int, labels: Labels = "hard", denoising: Denoising | None = None

@@ -19,7 +19,8 @@ GIOU_WEIGHT, L1_WEIGHT = 2.0, 5.0
 
 class CornerOutput(NamedTuple):
     """boxes: (B, 4), the expected corners x1, y1, x2, y2 in units of the crop, unordered. peaks: (B, 2), the highest
-    probability of either corner's heat map."""
+    probability of either corner's heat map.
+    """
 
     boxes: Tensor
     peaks: Tensor
@@ -47,7 +48,8 @@ class CornerExpectationHead(nn.Module):
 
     def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> CornerOutput:
         """The expected corners: a cell stands for its index / grid, its upper left corner, as in the official code; the
-        softmax runs over all cells, in float32 under autocast."""
+        softmax runs over all cells, in float32 under autocast.
+        """
         dense = tokens.dense()
         towers = (self.top_left, self.bottom_right)
         heat = torch.stack([corner(dense).float().flatten(1).softmax(dim=1) for corner in towers], dim=1)
@@ -63,7 +65,8 @@ class CornerExpectationHead(nn.Module):
     def predict(self, output: CornerOutput) -> Prediction:
         """The same box at every cell, its corners put in order, so that a window over the map changes nothing (STARK has
         none). STARK learns no score either: ours, the same at every cell, is the geometric mean of both heat maps' peaks, 1
-        where both corners are certain."""
+        where both corners are certain.
+        """
         cells = (-1, self.grid, self.grid)
         first, second = output.boxes[:, :2], output.boxes[:, 2:]
         boxes = torch.cat([torch.minimum(first, second), torch.maximum(first, second)], dim=1)

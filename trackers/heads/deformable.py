@@ -46,7 +46,8 @@ class Terms(NamedTuple):
 class DecoderOutput:
     """proposals: the query selection's guess (l = 0), B x N kept tokens, whose cells are `kept` (B, N). layers: the
     decoder layers' guesses stacked, (L, B, K, ...); the queries come from the cells `cells` (B, K). denoising: the same
-    for the 2 * groups denoising queries, positive and negative in turn; None at inference or without denoising."""
+    for the 2 * groups denoising queries, positive and negative in turn; None at inference or without denoising.
+    """
 
     proposals: Guess
     kept: Tensor
@@ -146,7 +147,8 @@ class DeformableDecoder(nn.Module):
 
     def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> DecoderOutput:
         """Guesses of the query selection and of every layer. In training, denoising queries join where `truth` (B, 4)
-        xyxy in [0, 1] is given. Raises ValueError for tokens of another grid."""
+        xyxy in [0, 1] is given. Raises ValueError for tokens of another grid.
+        """
         if tokens.grid != self.grid:
             raise ValueError(f"head built for a {self.grid} x {self.grid} map got tokens of {tokens.grid}")
         memory = SearchTokens(self.project(tokens.features), tokens.index, tokens.grid)
@@ -170,7 +172,8 @@ class DeformableDecoder(nn.Module):
 
     def decode(self, content: Tensor, boxes: Tensor, memory: SearchTokens, mask: Tensor | None) -> Guess:
         """Every active layer's guess, stacked: (L, B, Q) and (L, B, Q, 4). Each layer starts from the boxes that the
-        one before refined, cut from the gradient as in Deformable DETR."""
+        one before refined, cut from the gradient as in Deformable DETR.
+        """
         guesses = []
         for stage, layer in enumerate(self.active_layers(), start=1):
             content = layer(content, boxes, memory, mask)
@@ -188,7 +191,8 @@ class DeformableDecoder(nn.Module):
 
     def guess(self, content: Tensor, reference: Tensor, stage: int) -> Guess:
         """Score and refined box: sigmoid(logit(reference) + MLP(content)) (section 3.3). In float32 under autocast. stage:
-        0 for the query selection, then the decoder's layers from 1."""
+        0 for the query selection, then the decoder's layers from 1.
+        """
         offset = self.boxes[min(stage, len(self.boxes) - 1)](content).float()
         boxes = (inverse_sigmoid(reference.float()) + offset).sigmoid()
         return Guess(self.score(content).squeeze(-1).float(), boxes)
@@ -213,7 +217,8 @@ class DeformableDecoder(nn.Module):
 
     def predict(self, output: DecoderOutput) -> Prediction:
         """The last layer's scores and boxes back on the map, each query at the cell of the token it was selected from
-        (section 4.1, Testing); score and box 0 at all other cells."""
+        (section 4.1, Testing); score and box 0 at all other cells.
+        """
         scores = output.layers.logits[-1].sigmoid()
         boxes = cxcywh_to_xyxy(output.layers.boxes[-1])
         memory = SearchTokens(boxes, output.cells, self.grid)

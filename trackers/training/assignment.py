@@ -90,7 +90,8 @@ def top_positives(logits: Tensor, positive: Tensor, k: int) -> Tensor:
 
 class Queries(NamedTuple):
     """The guesses of one stage of a decoder, or of a stack of stages. logits: (..., B, Q); boxes: (..., B, Q, 4) xyxy;
-    cells: (B, Q) int64, the places on the grid x grid map that the queries come from."""
+    cells: (B, Q) int64, the places on the grid x grid map that the queries come from.
+    """
 
     logits: Tensor
     boxes: Tensor
@@ -100,7 +101,8 @@ class Queries(NamedTuple):
 
 class Assigned(NamedTuple):
     """positive: (..., B, Q) bool; target: (..., B, Q) in [0, 1], what the score should be, 0 for negatives. Constants for
-    the gradient."""
+    the gradient.
+    """
 
     positive: Tensor
     target: Tensor
@@ -131,7 +133,8 @@ def at_centre(queries: Queries, truth: Tensor) -> Assigned:
 
 def hungarian(queries: Queries, truth: Tensor) -> Assigned:
     """DETR's one-to-one matching (Table 6, Hungarian): with one true box, the Hungarian algorithm's answer is the query of
-    least cost, stage by stage. The test holds it to scipy's linear_sum_assignment."""
+    least cost, stage by stage. The test holds it to scipy's linear_sum_assignment.
+    """
     return _hard(_least(matching_cost(queries, truth)))
 
 

@@ -135,7 +135,8 @@ def tokens_at(places: Tensor, tokens: SearchTokens) -> Tensor:
 
 def random_outside(truth: Tensor, tokens: SearchTokens, groups: int) -> Tensor:
     """Per group the place of a random kept token whose cell's centre is outside the true box, (B, groups) int64; of any
-    kept token, where all are inside."""
+    kept token, where all are inside.
+    """
     outside = ~cells_inside(truth, tokens.grid).gather(1, tokens.index)
     draws = torch.rand(len(truth), groups, tokens.index.shape[1], device=truth.device)
     return (draws + outside[:, None]).argmax(dim=-1)

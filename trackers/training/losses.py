@@ -40,14 +40,16 @@ def giou_loss(a: Tensor, b: Tensor) -> Tensor:
 
 def quality_focal_loss(logits: Tensor, quality: Tensor, beta: float = 2.0) -> Tensor:
     """DETRack's equation 2, after Li et al. 2020: |y - sigma|^beta times the binary cross-entropy of sigma and the soft
-    label y in [0, 1]; elementwise. Its only minimum is at sigma = y."""
+    label y in [0, 1]; elementwise. Its only minimum is at sigma = y.
+    """
     sigma = logits.sigmoid()
     return (quality - sigma).abs().pow(beta) * F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
 
 
 def centre_focal_loss(score: Tensor, heatmap: Tensor, alpha: float = 2.0, beta: float = 4.0) -> Tensor:
     """Penalty-reduced focal loss of a Gaussian heat map (CornerNet, equation 1; OSTrack, section 3.3), a scalar: the sum
-    over (B, H, W) divided by the number of peaks. `score` is a probability already inside (0, 1)."""
+    over (B, H, W) divided by the number of peaks. `score` is a probability already inside (0, 1).
+    """
     peak = heatmap.eq(1)
     positive = torch.log(score) * (1 - score).pow(alpha) * peak
     negative = torch.log(1 - score) * score.pow(alpha) * (1 - heatmap).pow(beta) * ~peak

@@ -36,7 +36,9 @@ def root(tmp_path: Path) -> Path:
 def _quirk(monkeypatch: pytest.MonkeyPatch, name: str, rule: str, value: str) -> None:
     known: Mapping[str, Mapping[str, Quirk]] = {name: {rule: Quirk(value, "its maker")}}
     for module in ("annotation", "checking", "reader"):
-        monkeypatch.setattr(f"datasets.{module}.quirks", lambda data: known if data == "mine" else {})
+        monkeypatch.setattr(
+            f"trackablate.datasets.reading.{module}.quirks", lambda data: known if data == "mine" else {}
+        )
 
 
 def test_frames_are_those_of_the_clip(root: Path) -> None:

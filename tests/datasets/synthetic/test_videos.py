@@ -1,6 +1,5 @@
 """The synthetic videos: reproducible everywhere, boxes exact, attributes true, domains apart."""
 
-import hashlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from places import ROOT
+from places import TESTS
 from trackablate.datasets.boxes import xywh_to_xyxy
 from trackablate.datasets.sequence import Frames, Sequence
 from trackablate.datasets.synthetic.domains import StreamKey
@@ -22,6 +21,7 @@ from trackablate.datasets.synthetic.videos import (
     attributes_of,
     make_sequence,
 )
+from video_factory import digest
 
 EVERY_DOMAIN = pytest.mark.parametrize("domain", sorted(DOMAINS))
 
@@ -29,11 +29,6 @@ EVERY_DOMAIN = pytest.mark.parametrize("domain", sorted(DOMAINS))
 def plan_of(sequence: Sequence) -> Plan:
     assert isinstance(sequence.frames, SyntheticFrames)
     return sequence.frames.plan
-
-
-def digest(sequence: Sequence) -> str:
-    pixels = b"".join(image.tobytes() for image in sequence)
-    return hashlib.sha256(sequence.boxes.tobytes() + sequence.visible.tobytes() + pixels).hexdigest()
 
 
 @EVERY_DOMAIN
@@ -46,11 +41,13 @@ def test_same_arguments_same_video_in_any_order(domain: str) -> None:
 
 def test_same_video_in_a_fresh_process() -> None:
     script = (
-        "from trackablate.datasets.synthetic.videos import make_sequence\nfrom tests.test_synthetic import digest\n"
+        "from trackablate.datasets.synthetic.videos import make_sequence\nfrom video_factory import digest\n"
         "make_sequence('target', 1, length=3).frames[0]\n"
         "import sys; sys.stdout.write(digest(make_sequence('target', 5, length=3)))"
     )
-    fresh = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    fresh = subprocess.run(
+        [sys.executable, "-c", script], cwd=TESTS / "support", capture_output=True, text=True, check=True
+    )
     assert fresh.stdout == digest(make_sequence("target", 5, length=3))
 
 

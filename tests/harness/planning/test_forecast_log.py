@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from rich.progress import PhaseProgress as Bars
+from rich.progress import Progress as Bars
 
 from planning_examples import MEASURED, OTHER, RUN, item
 from trackablate.harness.planning.estimate import Around, StudyEstimate, estimate_study

@@ -562,7 +562,8 @@ def test_latex_compiles(scored: Scored, tmp_path: Path, nasty: bool, margin: str
 
 def test_tables_import_neither_torch_nor_matplotlib_nor_scipy() -> None:
     code = (
-        "import sys, harness, reports.score_page, reports.comparison, reports.score_json\n"
+        "import sys, trackablate.reports.pages.score_page, trackablate.reports.tables.comparison\n"
+        "import trackablate.reports.formats.score_json\n"
         "assert not {'torch', 'matplotlib', 'scipy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -581,7 +581,9 @@ def test_a_report_of_nothing_is_a_page_that_says_so(result: StudyResult, tmp_pat
 
 def test_reports_import_no_torch_and_formats_import_what_they_need() -> None:
     code = (
-        "import sys, harness, reports.write, reports.text, reports.html, reports.latex, reports.figures\n"
+        "import sys\nfrom trackablate.reports.formats import latex, text\n"
+        "from trackablate.reports.pages import html, write\n"
+        "import trackablate.reports.figures\n"
         "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from scipy import stats
-from tests.simulated_rows import Design, pair
 
+from simulated_rows import Design, pair
 from trackablate.reports.statistics.bootstrap import Sample
 from trackablate.reports.statistics.rank_stability import rank_stability
 from trackablate.reports.statistics.variance import noise, row_difference

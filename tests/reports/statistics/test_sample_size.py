@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from tests.simulated_rows import Design, pair
 
+from simulated_rows import Design, pair
 from trackablate.reports.statistics.sample_size import MOST_SEQUENCES, Needed, needed, needed_for
 from trackablate.reports.statistics.significance import paired_p
 from trackablate.reports.statistics.variance import Noise, noise, row_difference

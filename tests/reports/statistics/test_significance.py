@@ -5,8 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy import stats
-from tests.simulated_rows import Design, pair
 
+from simulated_rows import Design, pair
 from trackablate.reports.statistics.bootstrap import Estimate, Sample, inverted, paired_difference, ratio
 from trackablate.reports.statistics.significance import Verdict, exchanges, holm, paired_p, sign_flip, verdicts
 from trackablate.reports.statistics.variance import row_difference

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from tests.simulated_rows import TRUTH, Design, pair
 
+from simulated_rows import TRUTH, Design, pair
 from trackablate.reports.statistics.bootstrap import Estimate, paired_difference, ratio_estimate
 from trackablate.reports.statistics.variance import noise, pseudo_values, row_difference, row_estimate
 
