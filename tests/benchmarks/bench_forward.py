@@ -1,4 +1,4 @@
-"""How fast the encoder is: `python -m tests.benchmarks.bench_forward [--rounds N] [--threads N]`, in the project's root.
+"""How fast the encoder is: `python tests/benchmarks/bench_forward.py [--rounds N] [--threads N]`, in the project's root.
 
 Forward: LoRAT-B-224 merged at batch 1, against timm's plain ViT-B/16 over the same 320 tokens (256 x 320 pixels, no class
 token), both fp32. They are measured in turn, the order changing from round to round; what counts is the median over rounds
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import timm
 import torch
@@ -157,12 +158,19 @@ def report_peak(steps: int, batch: int) -> None:
     peaks: dict[str, float] = {}
     for name in ("full-b-224", "lorat-b-224"):
         code = (
-            f"from tests.benchmarks.bench_forward import *; step = Step(VARIANTS[{name!r}], {batch})\n"
+            f"from bench_forward import *; step = Step(VARIANTS[{name!r}], {batch})\n"
             f"for _ in range({steps}): step()\n"
             "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"  # ru_maxrss starts as the parent's
         )
         environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parent,
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         peaks[name] = int(done.stdout) / 1024
         say(f"{name:12} peak of the process {peaks[name]:.0f} MiB")
     say(f"LoRA / full: peak of the process {peaks['lorat-b-224'] / peaks['full-b-224']:.2f}")

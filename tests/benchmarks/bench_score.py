@@ -1,7 +1,7 @@
 """How fast `score` is: the 280 test sequences of LaSOT, three trackers, text files; against the loop that toolkits of
 pytracking's kind use (pandas reads each file, torch measures it), written here from the rules it follows.
 
-    python -m tests.benchmarks.bench_score [ROUNDS] [FOLDER]
+    python tests/benchmarks/bench_score.py [ROUNDS] [FOLDER]
 
 FOLDER: made and kept if it is not there, else used again. Boxes are generated: random walks, as many and about as long as
 LaSOT's sequences, written as trackers write them. Both are timed in the same process, in turn, without imports; ours
@@ -41,7 +41,7 @@ def main() -> None:
         root = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(scratch) / "lasot"
         if not root.exists():
             make_files(root)
-        from tests.benchmarks.toolkit_loop import toolkit_loop
+        from toolkit_loop import toolkit_loop
 
         times: dict[str, list[float]] = {"yardstick": [], "cold": [], "warm": []}
         for _ in range(rounds):

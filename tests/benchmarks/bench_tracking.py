@@ -1,4 +1,4 @@
-"""Many sequences tracked at once against one after the other: `python -m tests.benchmarks.bench_tracking [--slots N]`, in
+"""Many sequences tracked at once against one after the other: `python tests/benchmarks/bench_tracking.py [--slots N]`, in
 the project's root; on a GPU, if there is one.
 
 The same frames through the same network: batches of up to `slots` sequences, a slot that is free taken by the next sequence
