@@ -39,11 +39,22 @@ def _studies() -> list[str]:
     return names
 
 
+def _pytest(session: nox.Session, *options: str) -> None:
+    """Run pytest with the session's arguments; without any, on all cores, a file at a time on each."""
+    parallel = () if session.posargs else ("-n", "auto", "--maxprocesses", "8", "--dist", "loadfile")
+    session.run(_python(session), "-P", "-m", "pytest", *options, *parallel, *session.posargs, external=True)
+
+
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """The test suite, on all cores, a file at a time on each."""
-    parallel = () if session.posargs else ("-n", "auto", "--maxprocesses", "8", "--dist", "loadfile")
-    session.run(_python(session), "-P", "-m", "pytest", *parallel, *session.posargs, external=True)
+    """Run the tests, without the long simulations."""
+    _pytest(session)
+
+
+@nox.session(name="tests-all", venv_backend="none")
+def tests_all(session: nox.Session) -> None:
+    """Run all tests, with the long simulations; `-- -m slow` runs those alone."""
+    _pytest(session, "-m", "")
 
 
 @nox.session

@@ -7,6 +7,7 @@ the root, whose files are empty: listing them shows 14 million names. It is kept
 made in a temporary folder and removed.
 """
 
+import argparse
 import resource
 import sys
 import tempfile
@@ -54,8 +55,11 @@ def timed_open(root: Path, index: Path) -> tuple[float, int]:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, help="where the skeleton is kept")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        place = Path(sys.argv[1] if len(sys.argv) > 1 else temporary)
+        place = arguments.folder or Path(temporary)
         make_skeleton(place / "root")
         index = Path(temporary) / "index"
         cold, frames = timed_open(place / "root", index)

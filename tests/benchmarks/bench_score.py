@@ -9,10 +9,10 @@ starts its processes within the time. Cold: no tally kept. Warm: all kept. Every
 yardstick's scores.
 """
 
+import argparse
 import resource
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -36,15 +36,18 @@ METRICS = ("auc", "precision", "norm_precision")
 
 def main() -> None:
     """Make the files, time both, print the ratios."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", nargs="?", type=int, default=5)
+    parser.add_argument("folder", nargs="?", type=Path, help="where the files are kept")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        root = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(scratch) / "lasot"
+        root = arguments.folder or Path(scratch) / "lasot"
         if not root.exists():
             make_files(root)
         from toolkit_loop import toolkit_loop
 
         times: dict[str, list[float]] = {"yardstick": [], "cold": [], "warm": []}
-        for _ in range(rounds):
+        for _ in range(arguments.rounds):
             wanted, seconds = timed(lambda: toolkit_loop(root / "annotations", [root / t for t in TRACKERS]))
             times["yardstick"].append(seconds)
             shutil.rmtree(root / "store", ignore_errors=True)
