@@ -7,7 +7,6 @@ Crowds (iscrowd 1) are left out. Boxes are x, y, w, h in pixels, 0-based.
 """
 
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from trackablate.datasets.atomic import write_with
-from trackablate.datasets.benchmark import DataSet, OnProgress, Opener
+from trackablate.datasets.benchmark import DataSet, OnProgress, Opener, SequenceList
 from trackablate.datasets.boxes import valid
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all
 from trackablate.datasets.reading.files import Files
@@ -95,7 +94,7 @@ def _problem(file: Path, where: tuple[int | str, ...], what: str) -> str:
     return str(DataError.at(file, f"{'.'.join(map(str, where)) or 'the file'}: {what}", _RESTORE))
 
 
-class CocoObjects:
+class CocoObjects(SequenceList):
     """A part's objects as a `SequenceList`: sequences of one frame, with names such as "train2017-1768".
 
     With a folder for an index, the annotation (448 MB for training) is read once, and again when it changes.
@@ -120,9 +119,6 @@ class CocoObjects:
         at = range(len(self))[number]
         boxes = self._objects.boxes[at : at + 1].copy()
         return Sequence(self._name(at), self._image(at), boxes, valid(boxes))
-
-    def __iter__(self) -> Iterator[Sequence]:
-        return (self[number] for number in range(len(self)))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -149,9 +145,6 @@ class CocoObjects:
         """See SequenceList."""
         return (1,) * len(self)
 
-    def check_annotations(self) -> None:
-        """Do nothing: the annotation was checked when it was read."""
-
     def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
         """Raise DataError for missing or damaged images, among a sample that is spread over the list, or all (deep)."""
         _, firsts = np.unique(self._objects.images, return_index=True)
@@ -162,10 +155,6 @@ class CocoObjects:
             if progress:
                 progress(done, len(looked_at))
         raise_all(problems)
-
-    def notes(self) -> list[str]:
-        """See SequenceList."""
-        return []
 
     def _name(self, at: int) -> str:
         return f"{self.part}-{self._objects.numbers[at]}"
@@ -179,7 +168,7 @@ class CocoObjects:
         return read_objects(self.files.read(self._annotation), self.files.place(self._annotation))
 
     def _indexed(self, kept: Path) -> ObjectTable:
-        """The objects from the index, or parsed and stored if the index is of another annotation or version."""
+        """Return the objects from the index, or parsed and stored if the index is of another annotation or version."""
         stamp = np.array([REVISION, *self.files.stamp(self._annotation)], dtype=np.int64)
         found = _load(kept, stamp)
         if found is None:

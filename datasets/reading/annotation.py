@@ -96,7 +96,7 @@ class SequenceFiles:
         return Annotation(boxes[skip:], visible[skip:], names, folder, self._attributes(), self._size(names))
 
     def _boxes(self) -> tuple[Boxes, NDArray[np.bool_]]:
-        """The boxes as written, and which of them the annotation file itself calls visible."""
+        """Return the boxes as written, and which of them the annotation file itself calls visible."""
         found, skip = self.layout.decode(self._text(self.boxes_file)), self.clip.skip
         problems = [(bad.line, f"{bad.problem}, got {bad.text!r}") for bad in found.bad]
         unboxed = np.isnan(found.boxes).any(axis=1)
@@ -126,7 +126,7 @@ class SequenceFiles:
         return visible
 
     def _flags(self, flag: FlagFile, rows: int) -> NDArray[np.float64]:
-        """The numbers of a flag file, (rows,)."""
+        """Return the numbers of a flag file, (rows,)."""
         file = fill(flag.path, self.clip)
         place = self.files.place(file)
         content = self._text(file).strip()
@@ -144,7 +144,7 @@ class SequenceFiles:
         return numbers
 
     def _frames(self) -> tuple[str, FrameNames | None]:
-        """The first folder that has frames, and their names."""
+        """Return the first folder that has frames, and their names."""
         for folder in filter(self.files.is_folder, self.folders):
             try:
                 names = frame_names(self.files.names(folder), self.layout.order)
@@ -155,7 +155,7 @@ class SequenceFiles:
         return "", None
 
     def _matched(self, rows: int, names: FrameNames | None) -> FrameNames | None:
-        """The frames that belong to the rows of annotation. Raises DataError if the two differ in number."""
+        """Return the frames that belong to the rows of annotation. Raises DataError if the two differ in number."""
         if self.clip.span is not None and rows != self.clip.span:
             self._refuse_count(rows, self.clip.span)
         if names is None:
@@ -173,7 +173,7 @@ class SequenceFiles:
         return names
 
     def _consecutive(self, names: FrameNames) -> FrameNames:
-        """The clip's frames among those of its folder. Raises DataError if one is missing before the last."""
+        """Return the clip's frames among those of its folder. Raises DataError if one is missing before the last."""
         clip = self.clip
         if clip.first is not None and clip.last is not None:
             names = names.numbered(clip.first, clip.last)

@@ -80,7 +80,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 def _first_frame_problems(frames: ImageFiles, annotation: Annotation, entry: SequenceFiles) -> list[str]:
-    """What is wrong with the first frame: it cannot be decoded, has another size, or does not contain its box."""
+    """Return what is wrong with the first frame: it cannot be decoded, has another size, or does not contain its box."""
     try:
         width, height = frames.size
     except DataError as error:

@@ -157,5 +157,5 @@ def _key(name: str) -> bytes:
 
 
 def _within(folder: str) -> bytes:
-    """The prefix of the keys of a folder's files."""
+    """Return the prefix of the keys of a folder's files."""
     return _key(f"{folder.strip('/')}/") if folder.strip("/") else b""

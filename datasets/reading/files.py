@@ -245,7 +245,7 @@ class Redirected(Files):
     """Files that lie in other files. Subclasses say where."""
 
     def _target(self, name: str) -> tuple[Files, str]:
-        """The files that hold a name, and its name there."""
+        """Return the files that hold a name, and its name there."""
         raise NotImplementedError
 
     def names(self, folder: str = "") -> tuple[str, ...]:

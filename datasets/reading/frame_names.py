@@ -118,7 +118,7 @@ def frame_names(found: Iterable[str], order: Literal["number", "name"]) -> Frame
 
 
 def _one_range(names: list[str]) -> FrameRange | None:
-    """The single range that consists of these names, or None."""
+    """Return the single range that consists of these names, or None."""
     begin = _split(names[0])
     group = begin._replace(length=len(names)) if begin.digits else begin
     return group if group.names() == names else None

@@ -112,7 +112,7 @@ def _check_content(files: Files, file: str, content: bytes) -> None:
 
 
 def _fault_of(content: bytes) -> str | None:
-    """What is wrong with an image file's content before decoding."""
+    """Return what is wrong with an image file's content before decoding."""
     if not content:
         return "is empty"
     if content.startswith(_JPEG):

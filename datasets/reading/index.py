@@ -127,13 +127,13 @@ def _stamps(entries: Sequence[SequenceFiles]) -> Stamps:
 
 
 def _declared(clip: Clip) -> str:
-    """The whole declaration of a clip as a text, because its annotation depends on it."""
+    """Return the whole declaration of a clip as a text, because its annotation depends on it."""
     more = sorted(clip.fields.items()), sorted(clip.attributes)
     return f"{clip.name}|{clip.first}|{clip.last}|{clip.skip}|{more}"
 
 
 def _unchanged(kept: Index | None, clips: list[str], stamps: Stamps) -> NDArray[np.int64]:
-    """The number of each clip in the kept index; -1 if it is new, was not readable, or has changed."""
+    """Return the number of each clip in the kept index; -1 if it is new, was not readable, or has changed."""
     if kept is None or kept.stamps.shape[1:] != stamps.shape[1:]:
         return np.full(len(clips), -1)
     at = {clip: number for number, clip in enumerate(kept.clips) if kept.facts[number] is not None}
@@ -218,7 +218,7 @@ def _save(file: Path, parts: Sequence[NDArray[Any]], shape: tuple[int, ...], dty
 
 
 def _load(folder: Path) -> Index | None:
-    """The index in a folder; None unless it is complete and of this version."""
+    """Return the index in a folder; None unless it is complete and of this version."""
     try:
         document = json.loads((folder / "index.json").read_bytes())
         if document["revision"] != REVISION:

@@ -115,7 +115,7 @@ def _line_by_line(text: bytes, columns: int) -> Rows:
 
 
 def _separator(line: str) -> str:
-    """The name of what separates the numbers of a line."""
+    """Return the name of what separates the numbers of a line."""
     found = _SEPARATOR.findall(line.strip())
     kinds = {"commas" if "," in s else "tabs" if "\t" in s else "spaces" for s in found}
     return kinds.pop() if len(kinds) == 1 else _MIXED

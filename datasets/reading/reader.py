@@ -16,14 +16,14 @@ what scoring needs, `check` what tracking needs, and access to a frame that is n
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from trackablate.datasets.benchmark import OnProgress, Protocol
+from trackablate.datasets.benchmark import OnProgress, Protocol, SequenceList
 from trackablate.datasets.errors import LISTED, DataError, NothingThereError, raise_all, shown
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.checking import frame_problems
@@ -115,8 +115,8 @@ class FoundSequences:
     own: int = 0
 
 
-class StoredSequences:
-    """The sequences of a part in one root, as a `SequenceList`. Those of the official list come first.
+class StoredSequences(SequenceList):
+    """The sequences of a part in one root, . Those of the official list come first.
 
     Annotation comes from the index or is read at first access; frames are read at each access. Bad files raise DataError
     at access.
@@ -140,9 +140,6 @@ class StoredSequences:
         else:
             frames = ImageFiles(entry.files, found.folder, found.frames)
         return Sequence(entry.clip.name, frames, found.boxes, found.visible, found.attributes, found.size)
-
-    def __iter__(self) -> Iterator[Sequence]:
-        return (self[index] for index in range(len(self)))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -226,7 +223,7 @@ class StoredSequences:
         return kept or digest_of(self.names[number], self.annotation(number))
 
     def _key(self) -> str:
-        """The name of the index's folder: one for each part, root, layout, and set of rules."""
+        """Return the name of the index's folder: one for each part, root, layout, and set of rules."""
         layouts = sorted({entry.layout.title for entry in self.found.entries})
         rules = [self.part.origin, self.part.server, self.part.absent, sorted(quirks(self.part.data).items())]
         content = repr([str(self.found.files.root.resolve()), layouts, rules])
@@ -234,11 +231,11 @@ class StoredSequences:
 
 
 def _silent(_done: int, _total: int) -> None:
-    """The default progress, which does nothing."""
+    """Return the default progress, which does nothing."""
 
 
 def _find(part: Part, files: Files) -> FoundSequences:
-    """The sequences of a part in a root, or in the only folder of the root."""
+    """Return the sequences of a part in a root, or in the only folder of the root."""
     inner = files.names()
     roots = [files, Below(files, inner[0])] if len(inner) == 1 and files.is_folder(inner[0]) else [files]
     for root in roots:
@@ -252,7 +249,7 @@ def _find(part: Part, files: Files) -> FoundSequences:
 
 
 def _official(part: Part, files: Files) -> FoundSequences | None:
-    """The official sequences that are there, and with them the user's own if those are read beside."""
+    """Return the official sequences that are there, and with them the user's own if those are read beside."""
     clips = part.clips()
     candidates = [[SequenceFiles(files, part, layout, clip) for clip in clips] for layout in part.layouts]
     found = [[entry for entry in entries if entry.exist()] for entries in candidates]
@@ -278,14 +275,14 @@ def _official(part: Part, files: Files) -> FoundSequences | None:
 
 
 def _own_alone(part: Part, files: Files) -> FoundSequences | None:
-    """The user's own sequences, in a root that has none of the official list."""
+    """Return the user's own sequences, in a root that has none of the official list."""
     official = tuple(clip.name for clip in part.clips())
     own = _own(part, files, {*official, *part.siblings()})
     return FoundSequences(files, tuple(own), missing=official, own=len(own)) if own else None
 
 
 def _own(part: Part, files: Files, known: set[str]) -> list[SequenceFiles]:
-    """The sequences with none of the known names, in the layout that most of them have."""
+    """Return the sequences with none of the known names, in the layout that most of them have."""
     found = [
         [SequenceFiles(files, part, layout, clip) for clip in find_clips(files, layout) if clip.name not in known]
         for layout in part.own_layouts or part.layouts
@@ -298,7 +295,7 @@ def _own(part: Part, files: Files, known: set[str]) -> list[SequenceFiles]:
 
 
 def _ordered(entries: list[SequenceFiles]) -> list[SequenceFiles]:
-    """The entries in the order of their layout's list of sequences, if there is one. Names outside the list come last."""
+    """Sort entries by their layout's list of sequences, if there is one. Names outside the list come last."""
     if not entries or (listing := entries[0].layout.listing) is None or not entries[0].files.is_file(listing):
         return entries
     files = entries[0].files
@@ -320,7 +317,7 @@ def _refuse_doubles(found: FoundSequences) -> None:
 
 
 def _hint(part: Part, files: Files) -> str:
-    """A hint for a user who named the folder of one sequence instead of the folder above it."""
+    """Return a hint for a user who named the folder of one sequence instead of the folder above it."""
     marks = {layout.boxes.rpartition("/")[2] for layout in part.own_layouts or part.layouts}
     if any(files.is_file(mark) for mark in marks if "{" not in mark):
         return f"; this is one sequence: name the folder above it, {shown(files.root.absolute().parent)}"

@@ -275,7 +275,7 @@ def _frames(pattern: str, sequence: Sequence, first: int) -> Iterator[FileConten
 
 
 def _drawn(sequence: Sequence, index: int) -> Image:
-    """A frame drawn without `SyntheticFrames`, which would keep all frames of a long video."""
+    """Return a frame drawn without `SyntheticFrames`, which would keep all frames of a long video."""
     return render_frame(paint_scene(plan_of(sequence)), index)
 
 

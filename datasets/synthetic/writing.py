@@ -170,7 +170,7 @@ def _put_into(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 
 def _dealt(clips: Iterable[Clip]) -> list[Clip]:
-    """The clips in their order, or one from each chunk in turn, so that a few videos reach several chunks."""
+    """Return the clips in their order, or one from each chunk in turn, so that a few videos reach several chunks."""
     chunks: dict[str, list[Clip]] = {}
     for clip in clips:
         chunks.setdefault(clip.fields.get("chunk", ""), []).append(clip)
@@ -178,7 +178,7 @@ def _dealt(clips: Iterable[Clip]) -> list[Clip]:
 
 
 def _shortest(clips: Iterable[Clip], frames: Callable[[Clip], int]) -> list[Clip]:
-    """The clips from the shortest to the longest, one of each folder.
+    """Return the clips from the shortest to the longest, one of each folder.
 
     Sequences that share a folder are pieces of one video, and separate synthetic videos cannot be that.
     """
