@@ -34,9 +34,7 @@ def open_protocol(
 def data_root(name: str, given: Mapping[str, str]) -> Path:
     """Return the folder or zip archive of a data set.
 
-    Args:
-        name: Name of the data set.
-        given: Folders by data set from the command line, which win over all others.
+    Folders from the command line, `given` by data set, win over all others.
 
     Raises:
         DataError: No folder is named, or the first one that is named does not exist. Lists all ways to name a folder.

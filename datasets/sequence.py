@@ -25,8 +25,6 @@ class Sequence:
     """A video and its annotation.
 
     Attributes:
-        name: Unique within its benchmark.
-        frames: The images, read lazily.
         boxes: (N, 4) float64, (x, y, w, h) in pixels, 0-based; NaN for frames without an annotated box. N is
             len(frames), or 1 for videos of a test server.
         visible: (N,) bool, False if the data set says that the target is absent or fully hidden.

@@ -29,10 +29,8 @@ class Annotation:
 
     Attributes:
         boxes: (N, 4) float64, x, y, w, h in pixels, 0-based. N is the number of frames, or 1 on test servers.
-        visible: (N,) bool.
         frames: Names of the evaluated frames in `folder`; None without a folder of images.
         folder: The folder of images below the root.
-        attributes: Short names.
         size: (width, height) of the frames if the data set says it.
     """
 
@@ -126,7 +124,6 @@ class SequenceFiles:
         return visible
 
     def _flags(self, flag: FlagFile, rows: int) -> NDArray[np.float64]:
-        """Return the numbers of a flag file, (rows,)."""
         file = fill(flag.path, self.clip)
         place = self.files.place(file)
         content = self._text(file).strip()
@@ -144,7 +141,6 @@ class SequenceFiles:
         return numbers
 
     def _frames(self) -> tuple[str, FrameNames | None]:
-        """Return the first folder that has frames, and their names."""
         for folder in filter(self.files.is_folder, self.folders):
             try:
                 names = frame_names(self.files.names(folder), self.layout.order)

@@ -157,5 +157,4 @@ def _key(name: str) -> bytes:
 
 
 def _within(folder: str) -> bytes:
-    """Return the prefix of the keys of a folder's files."""
     return _key(f"{folder.strip('/')}/") if folder.strip("/") else b""

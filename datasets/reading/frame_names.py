@@ -19,7 +19,6 @@ class FrameRange(NamedTuple):
         prefix: What comes before the number; the whole name of a single frame without a number.
         digits: Width to which numbers are padded with zeros; 0 for a single frame without a number.
         first: Number of the first frame.
-        length: Number of frames.
         suffix: What comes after the number, such as ".jpg".
     """
 
@@ -118,7 +117,6 @@ def frame_names(found: Iterable[str], order: Literal["number", "name"]) -> Frame
 
 
 def _one_range(names: list[str]) -> FrameRange | None:
-    """Return the single range that consists of these names, or None."""
     begin = _split(names[0])
     group = begin._replace(length=len(names)) if begin.digits else begin
     return group if group.names() == names else None

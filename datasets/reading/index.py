@@ -48,9 +48,6 @@ class Index:
         clips: The declaration by which each sequence was read (`_declared`).
         facts: The entry of each sequence in index.json; None if it could not be read.
         starts: (n + 1,), the first row of each sequence in `boxes` and `visible`.
-        stamps: See `Stamps`.
-        boxes: (rows, 4).
-        visible: (rows,).
     """
 
     tag: str

@@ -1,6 +1,6 @@
 """The vocabulary in which a benchmark is declared: its sequences (`Clip`) and the layouts of its files (`FileLayout`).
 
-Paths are templates below the root, with "/" between folders. Their fields are {name} and the clip's own `fields`.
+All paths are templates below the root, with "/" between folders. Their fields are {name} and the clip's own `fields`.
 Everything here is data. `datasets.reading.annotation` reads one sequence by it, `datasets.reading.reader` a whole list.
 """
 
@@ -23,7 +23,6 @@ class Clip:
     """One sequence as its benchmark's official list declares it.
 
     Attributes:
-        name: Its official name.
         fields: Values for path templates, beside {name}.
         attributes: Short names, for data sets whose files do not say them.
         first: Number of its first frame, for folders that hold other frames too; None for all frames of the folder.
@@ -40,7 +39,7 @@ class Clip:
 
     @property
     def span(self) -> int | None:
-        """Number of annotated frames that the list prescribes, None where it does not."""
+        """Number of annotated frames that the list prescribes, None if it does not prescribe any."""
         return None if self.first is None or self.last is None else self.last - self.first + 1
 
 
@@ -51,7 +50,6 @@ class BoxRows:
     Attributes:
         boxes: (M, 4) float64, x, y, w, h as written, not yet 0-based; NaN for bad lines and for lines of NaN.
         visible: (M,) bool.
-        bad: The lines that are not rows.
     """
 
     boxes: NDArray[np.float64]
@@ -70,7 +68,6 @@ class FlagFile:
     """A file with one whole number for each row of annotation, all in one line with commas or one in each line.
 
     Attributes:
-        path: Template of the file's path.
         hidden: The numbers that mean "not visible".
         largest: Numbers must be in 0..largest.
         optional: Whether the file may be missing.
@@ -87,7 +84,6 @@ class AttributeFile:
     """A file with a sequence's attributes.
 
     Attributes:
-        path: Template of the file's path.
         known: Short names of the attributes.
         as_flags: True for a 0 or 1 for each known attribute in their order; False for a list of names ("SV, DEF").
     """
@@ -103,7 +99,6 @@ class AnnotationRules:
 
     Attributes:
         data: The data set's name in splits/*.csv.
-        title: Title of the official list, for messages.
         origin: Number of the first pixel in the data set's files.
         server: Whether a file may have the first box only, because a test server keeps the others.
         absent: The box that means "no target": NaN or four zeros; None where every box is one.
@@ -122,11 +117,8 @@ class FileLayout:
 
     Attributes:
         title: The layout in short, for messages. Part of an index's identity.
-        boxes: Template of the annotation file.
         frames: Templates of image folders, of which the first that exists counts; () for annotation without images.
-        decode: Parses the content of the annotation file.
         flags: Alternatives, of which the first with any existing file counts; without one, the first alternative.
-        attributes: The file of a sequence's attributes, if the layout has one.
         order: Whether frames are sorted by the number that ends their name, or by name.
         first: Number of the first frame, from which no number may be missing; None for any numbers.
         meta: Template of a file with facts about the sequence.

@@ -39,7 +39,6 @@ class Rows:
     Attributes:
         values: (N, columns) float64, a row for each line up to the last that is not blank. Bad rows are NaN. So are rows
             that consist of NaN only, which are not bad.
-        bad: The lines that are not rows.
     """
 
     values: NDArray[np.float64]

@@ -46,7 +46,6 @@ class Part(AnnotationRules):
     """One split of a data set. Calling it opens it: a `Part` is an `Opener`.
 
     Attributes:
-        name: The name that protocols and `data check` use.
         clips: Returns the official list, in its order.
         layouts: The layouts in which the split is distributed; a root has one of them.
         own: When sequences outside the official list are read: "alone", if the root has none of the list, or "beside".
@@ -101,8 +100,6 @@ class FoundSequences:
     """The sequences of a part that a root has.
 
     Attributes:
-        files: The root.
-        entries: The sequences that are there.
         missing: Names of the official list that are not there.
         left_out: Names that are there but unfit for training.
         own: How many of the entries are not in the official list.

@@ -83,12 +83,11 @@ class Body:
     centre place the bent body in the frame.
 
     Attributes:
-        figure: The figure at rest.
         swing: (N, P), rotation of each part about its hinge, radians.
         wave: (K, 2), frequencies of the bending field.
         push: (K, 2), amplitudes of the bending field.
         phase: (N, K), phases of the bending field.
-        matrix: (N, 2, 2).
+        matrix: (N, 2, 2), pixels for each unit of body coordinates.
         centre: (N, 2), pixels.
     """
 

@@ -40,10 +40,7 @@ class PlacedVideo:
         clip: The sequence whose name and paths it gets.
         layout: The layout in which it is written.
         split: The split of the synthetic videos that it is taken from.
-        index: Its number in that split.
-        length: Number of frames.
         size: (width, height) in pixels.
-        seed: Seed of the synthetic videos.
         secret: Whether the annotation file has the first box only, as on the test servers.
     """
 
@@ -88,12 +85,7 @@ def plan_of(sequence: Sequence) -> Plan:
 
 
 def lasot(video: PlacedVideo, origin: int = 1) -> Iterator[FileContent]:
-    """Write whole pixels; 0,0,0,0 while out of view; flags in one line each.
-
-    Args:
-        video: The video to write.
-        origin: Number of the first pixel.
-    """
+    """Write whole pixels from `origin`; 0,0,0,0 while out of view; flags in one line each."""
     sequence, folder = video.sequence(), video.folder
     out = ~sequence.visible & (plan_of(sequence).inside < MIN_VISIBLE)
     boxes = np.where(out[:, None], 0, _whole(sequence.boxes, origin))

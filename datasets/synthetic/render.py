@@ -282,7 +282,6 @@ def render_frame(scene: Scene, frame: int) -> Image:
 
 
 def _expose(scene: Scene, image: Texture, frame: int) -> Image:
-    """Apply light, lens and sensor."""
     light, (height, width) = scene.plan.light, image.shape[:2]
     sx, sy = light.shadow[frame].astype(int)
     image *= scene.shadow[sy : sy + height, sx : sx + width]

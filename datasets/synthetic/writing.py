@@ -32,9 +32,7 @@ class WritableLayout:
     """A layout of files that synthetic videos can be written in.
 
     Attributes:
-        description: The layout in short.
         parts: The parts whose sequences the videos replace, by split.
-        files: Makes the files of one video.
         lists: Makes the files that are written once, after all videos.
         layout: Index of the layout in each part's `layouts`.
         frames: Number of frames that a sequence must have; None if any number will do.
@@ -69,7 +67,7 @@ def videos(
         count: Number of videos for each split.
         length: Frames of each video, by default DEFAULT_LENGTH; must be None if the benchmark fixes them.
         size: (width, height) in pixels.
-        seed: Seed of the synthetic videos.
+        seed: Of the synthetic videos.
         test_boxes: Write all boxes of the test videos, even if the benchmark publishes only the first.
 
     Raises:
@@ -106,7 +104,7 @@ def write(layout: str, chosen: list[PlacedVideo], out: Path, progress: OnProgres
 
     Args:
         layout: A key of LAYOUTS.
-        chosen: The videos that `videos` chose.
+        chosen: From `videos`.
         out: The folder or archive. An empty folder may exist already.
         progress: Told how many videos are written.
 
