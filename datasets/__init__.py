@@ -1,1 +1,1 @@
-"""Says what a video is: sequences, boxes, benchmarks, protocols, and training pairs. Imports no other package of ours."""
+"""Videos and what belongs to them: sequences, boxes, benchmarks, protocols, training pairs. Imports no other package."""

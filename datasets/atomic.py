@@ -1,4 +1,4 @@
-"""Files that are either there whole or not there: written beside their place, synced, then renamed into it."""
+"""Atomic writing: a file is written under a temporary name, synced, and then renamed to its final name."""
 
 import os
 import tempfile
@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 
 def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Have `write` fill a file that replaces `path` in one step. Folders are made. On an error nothing is left behind."""
+    """Replace `path` in one step by a file that `write` fills. Makes folders; an error leaves nothing behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:

@@ -1,5 +1,6 @@
-"""The nouns of a benchmark: a list of sequences, a protocol, and a data set that has both. Filled in by
-`datasets.protocols`, which lists all there are.
+"""The nouns of a benchmark: a list of sequences, a protocol that scores trackers on it, and the data set it comes from.
+
+`datasets.protocols` lists all protocols and data sets there are.
 """
 
 import typing
@@ -10,11 +11,11 @@ from pathlib import Path
 from trackablate.datasets.sequence import Sequence
 
 OnProgress = Callable[[int, int], None]
-"""Told how much of a long piece of work is done, and of how much: (done, total)."""
+"""Is told the progress of long work: (done, total)."""
 
 
 class SequenceList(typing.Protocol):
-    """The sequences of a protocol as they lie on this machine, like a list."""
+    """The sequences of a protocol as found on this machine, like a list. By default, they have no faults or remarks."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -22,54 +23,73 @@ class SequenceList(typing.Protocol):
 
     @property
     def coverage(self) -> str:
-        """How much of the protocol is there: "2 of 100 sequences". Said beside every score that comes from less."""
+        """How much of the protocol is there, such as "2 of 100 sequences". Reported beside every score."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Sequence: ...
 
-    def __iter__(self) -> Iterator[Sequence]: ...
+    def __iter__(self) -> Iterator[Sequence]:
+        return (self[index] for index in range(len(self)))
 
     def digest(self) -> str:
-        """SHA-256, in hexadecimal, of all that scores depend on but pixels: equal digests, comparable results."""
+        """Return the SHA-256 (hexadecimal) of all that scores depend on except pixels. Equal digests compare."""
 
     def stamp(self, index: int) -> str:
-        """A text that changes whenever the annotation of one sequence may have changed. Reads no file's content."""
+        """Return a text that changes whenever one sequence's annotation may have changed. Reads no file's content."""
 
     def lengths(self) -> tuple[int, ...]:
-        """How many frames each sequence has, in order. Raises DataError for an annotation that cannot be read."""
+        """Return the number of frames of each sequence. Raises DataError for an annotation that cannot be read."""
 
     def check_annotations(self) -> None:
-        """Raise DataError with everything that is wrong for scoring, for which no frame is needed."""
+        """Raise one DataError with everything that prevents scoring. Reads no frames."""
+        return
 
     def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
-        """Raise DataError with everything that can be known to be wrong before tracking; silent where all is well.
-        deep: open every frame's file, not only some of each sequence. progress: told how many sequences are done.
+        """Raise one DataError with everything that can be found to be wrong before tracking.
+
+        Args:
+            deep: Open every frame's file, not only some of each sequence.
+            progress: Told how many sequences are done.
         """
+        return
 
     def notes(self) -> list[str]:
-        """What is no error but should be known: what is missing of the protocol, what else lies there, known oddities."""
+        """Return remarks that are not errors: missing sequences, other files in the folder, known oddities."""
+        return []
 
 
 class Opener(typing.Protocol):
-    """Makes a sequence list. root: the data's folder or archive; index: a folder where an index may be kept, None for
-    nowhere; progress: told when making an index takes long. Raises DataError where root has no sequence.
-    """
+    """Makes a sequence list."""
 
     def __call__(
         self, root: Path | None, index: Path | None = None, progress: OnProgress | None = None, /
-    ) -> SequenceList: ...
+    ) -> SequenceList:
+        """Return the sequences.
+
+        Args:
+            root: The data's folder or archive.
+            index: A folder in which an index may be kept, None for no index.
+            progress: Told about the making of the index.
+
+        Raises:
+            DataError: The root has no sequence.
+        """
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """data: the name of the folder that `datasets.roots.data_root` finds, None where nothing need be downloaded.
-    metrics: the columns of its table, in order: (metric, dialect), keys of `harness.scoring.metrics.METRICS` and
-    `.DIALECTS`; the
-    first pair's dialect is the default one, which papers use. attributes: the groups a score can be split by, in the
-    order of the benchmark's paper. open: makes the sequences. origin: how the annotation and raw result files number the
-    first pixel; boxes of a `Sequence` are 0-based all the same. one_shot: its rules want trackers that were trained on the
-    benchmark's own training videos alone (`datasets.pairs.training_sets.one_shot`); reports say which were not.
+    """The sequences and metrics by which trackers are scored.
+
+    Attributes:
+        data: Name of the data set that `datasets.roots.data_root` finds; None for generated sequences.
+        metrics: The columns of its table: (metric, dialect), keys of METRICS and DIALECTS in `harness.scoring.metrics`.
+            The first dialect is the default one, which papers use.
+        attributes: The groups by which a score can be split, in the order of the benchmark's paper.
+        open: Makes the sequences.
+        origin: Number of the first pixel in annotation and raw result files. Boxes of a `Sequence` are always 0-based.
+        one_shot: Whether its rules allow training on the benchmark's own training videos only
+            (`datasets.pairs.training_sets.one_shot`). Reports mark trackers that break the rule.
     """
 
     name: str
@@ -86,8 +106,11 @@ class Protocol:
 
 @dataclass(frozen=True)
 class DataSet:
-    """What lies in one folder or archive. parts: its splits by name, those of protocols by their protocol's name; each is
-    checked by `data check` where any of it is there. protocols: those that are scored on one of the parts.
+    """The content of one folder or archive.
+
+    Attributes:
+        parts: Its splits by name; the part of a protocol has the protocol's name.
+        protocols: The protocols that score trackers on one of the parts.
     """
 
     name: str

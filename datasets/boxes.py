@@ -1,6 +1,6 @@
-"""Box arithmetic, the one place for it. A box is (x, y, w, h): top-left corner and size, pixels, 0-based, float64.
+"""Box arithmetic. A box is (x, y, w, h): top-left corner and size in pixels, 0-based, float64.
 
-All functions take arrays of shape (..., 4) and broadcast; none changes its argument.
+All functions take arrays of shape (..., 4), broadcast them, and leave their arguments unchanged.
 """
 
 import numpy as np
@@ -13,32 +13,32 @@ Boxes = NDArray[np.float64]
 
 
 def xywh_to_xyxy(boxes: ArrayLike) -> Boxes:
-    """Corners (x1, y1, x2, y2) of boxes (x, y, w, h); shape (..., 4) to (..., 4)."""
+    """Return the corners (x1, y1, x2, y2) of boxes, (..., 4)."""
     b = np.asarray(boxes, dtype=np.float64)
     return np.concatenate([b[..., :2], b[..., :2] + b[..., 2:]], axis=-1)
 
 
 def xyxy_to_xywh(corners: ArrayLike) -> Boxes:
-    """Boxes (x, y, w, h) of corners (x1, y1, x2, y2); shape (..., 4) to (..., 4)."""
+    """Return the boxes with the corners (x1, y1, x2, y2), (..., 4)."""
     c = np.asarray(corners, dtype=np.float64)
     return np.concatenate([c[..., :2], c[..., 2:] - c[..., :2]], axis=-1)
 
 
 def centres(boxes: ArrayLike) -> NDArray[np.float64]:
-    """Box centres (x + w/2, y + h/2), shape (..., 2)."""
+    """Return the box centres (x + w/2, y + h/2), (..., 2)."""
     b = np.asarray(boxes, dtype=np.float64)
     return b[..., :2] + b[..., 2:] / 2
 
 
 def valid(boxes: ArrayLike) -> NDArray[np.bool_]:
-    """True where all four numbers are finite and both sides are positive, shape (...,)."""
+    """Return where all four numbers are finite and both sides are positive, (...,)."""
     b = np.asarray(boxes, dtype=np.float64)
     x, y, w, h = np.moveaxis(b, -1, 0)
     return np.asarray(np.isfinite(x) & np.isfinite(y) & np.isfinite(w) & np.isfinite(h) & (w > 0) & (h > 0))
 
 
 def clip(boxes: ArrayLike, width: float, height: float) -> Boxes:
-    """Boxes cut to the image [0, width] x [0, height]; one wholly outside gets sides of 0."""
+    """Cut boxes to the image [0, width] x [0, height]. A box outside the image gets sides of 0."""
     c = xywh_to_xyxy(boxes)
     c[..., 0::2] = c[..., 0::2].clip(0, width)
     c[..., 1::2] = c[..., 1::2].clip(0, height)
@@ -46,7 +46,7 @@ def clip(boxes: ArrayLike, width: float, height: float) -> Boxes:
 
 
 def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Intersection over union of continuous boxes, shape (...,), 0 where either box has no area."""
+    """Return the intersection over union of continuous boxes, (...,); 0 if either box has no area."""
     ax, ay, aw, ah = np.moveaxis(np.asarray(a, dtype=np.float64), -1, 0)
     bx, by, bw, bh = np.moveaxis(np.asarray(b, dtype=np.float64), -1, 0)
     inner = _shared(ax, aw, bx, bw) * _shared(ay, ah, by, bh)
@@ -58,21 +58,6 @@ def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 def _shared(
     start: NDArray[np.float64], length: NDArray[np.float64], *other: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The length that two intervals, given as start and length, share."""
+    """Return the length that two intervals share, each given as start and length."""
     from_, to = np.maximum(start, other[0]), np.minimum(start + length, other[0] + other[1])
     return np.asarray(np.maximum(to - from_, 0))
-
-
-def centre_error(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Distance of the centres in pixels, shape (...,)."""
-    return np.asarray(np.linalg.norm(centres(a) - centres(b), axis=-1), dtype=np.float64)
-
-
-def normalised_centre_error(prediction: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
-    """Distance of the centres, each axis divided by the true box's side (TrackingNet, section 4.2); shape (...,).
-
-    A true side of 0 gives infinity (or NaN where the offset is 0 too): callers mask invalid truth first.
-    """
-    offset = centres(prediction) - centres(truth)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.linalg.norm(offset / np.asarray(truth, dtype=np.float64)[..., 2:], axis=-1))

@@ -1,28 +1,28 @@
-"""The error of bad data: what is wrong, in which file and line, and what to do about it."""
+"""The error for bad data: what is wrong, in which file and line, and what to do."""
 
 from pathlib import Path
 from typing import Self
 
 LISTED = 10
-"""How many problems one message spells out; the others are counted."""
+"""Number of problems that one message shows; the others are only counted."""
 
 
 class DataError(ValueError):
-    """A data set that cannot be used as it lies: `DataError(problem, ...)`, one text for each problem.
+    """Data that cannot be used: `DataError(problem, ...)`, with one text for each problem.
 
-    Each names the file, the line (1-based) and the remedy. The message is the only problem, or a list of the first
-    LISTED ones and the number of the others.
+    Each text names the file, the line (from 1) and the remedy. The message lists the first LISTED problems and counts
+    the others.
     """
 
     @classmethod
     def at(cls, file: Path, problem: str, remedy: str, *, line: int | None = None) -> Self:
-        """The error of one file: "<file>, line <line>: <problem>; <remedy>"."""
+        """Return the error of one file: "<file>, line <line>: <problem>; <remedy>"."""
         place = shown(file) if line is None else f"{shown(file)}, line {line}"
         return cls(f"{place}: {problem}; {remedy}")
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """All problems, also those that the message only counts."""
+        """All problems, including those that the message only counts."""
         return self.args
 
     def __str__(self) -> str:
@@ -33,15 +33,15 @@ class DataError(ValueError):
 
 
 class NothingThereError(DataError):
-    """A place that has nothing of what was looked for: for a part of a data set that is not everywhere, no fault."""
+    """A place without any of the wanted data. This is not a fault for parts of a data set that a user need not have."""
 
 
 def raise_all(problems: list[str]) -> None:
-    """Raise one DataError for all problems, none for none."""
+    """Raise one DataError for all problems, if there are any."""
     if problems:
         raise DataError(*problems)
 
 
 def shown(text: object) -> str:
-    """Text from outside, made fit for a terminal: control characters and undecodable bytes appear escaped."""
+    """Return text from outside that is safe for a terminal: control characters and undecodable bytes are escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))

@@ -1,4 +1,6 @@
-"""Where data sets lie on this machine. In this order:
+"""The folders of data sets on this machine.
+
+The first of these that names a folder wins:
 
 - the command line: `--data otb=/data/otb100`
 - the environment: `TRACKABLATE_DATA_OTB=/data/otb100`
@@ -10,32 +12,36 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from trackablate.datasets.benchmark import OnProgress, SequenceList
 from trackablate.datasets.errors import DataError, shown
-from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, OnProgress, SequenceList
+from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
 from trackablate.datasets.registry import unknown
 
 
 def open_protocol(
     name: str, given: Mapping[str, str], index: Path | None = None, progress: OnProgress | None = None
 ) -> SequenceList:
-    """The sequences of a protocol, from where its data lie; `given` as for `data_root`; index: where one may be kept;
-    progress: told how far the making of it is.
+    """Open the sequences of a protocol. See `data_root` for `given` and `Opener` for the other arguments.
 
-    Raises UnknownName for no protocol, DataError where its data are not found.
+    Raises:
+        UnknownName: There is no such protocol.
+        DataError: Its data are not found.
     """
     protocol = PROTOCOLS[name]
     return protocol.open(data_root(protocol.data, given) if protocol.data else None, index, progress)
 
 
 def data_root(name: str, given: Mapping[str, str]) -> Path:
-    """The folder or zip archive of the data set `name`. given: those from the command line, which win over all others.
+    """Return the folder or zip archive of a data set.
 
-    Raises DataError, saying all ways to name the folder, where none is named or the one that is named is not there:
-    a folder that was asked for is never replaced by another.
+    Folders from the command line, `given` by data set, win over all others.
+
+    Raises:
+        DataError: No folder is named, or the first one that is named does not exist. Lists all ways to name a folder.
     """
     path, said_by = _named(name, given)
     if path is None:
-        raise DataError(f"where the data set {name!r} lies is not known; {_ways(name)}")
+        raise DataError(f"the folder of the data set {name!r} is not known; {_ways(name)}")
     if not path.is_dir() and not path.is_file():
         raise DataError(
             f"{shown(path)} is neither a folder nor an archive, but {said_by} names it for the data set {name!r};"
@@ -45,26 +51,22 @@ def data_root(name: str, given: Mapping[str, str]) -> Path:
 
 
 def parse_data_options(options: Iterable[str]) -> dict[str, str]:
-    """Folders by name from command-line values such as "otb=/data/otb100", the `given` of `data_root`.
+    """Return folders by data set, the `given` of `data_root`, from command-line values such as "otb=/data/otb100".
 
-    Raises DataError for other than NAME=PATH, a name of no data set, and a name given twice.
+    Raises:
+        DataError: A value is not NAME=PATH, a name is not a data set, or a name is given twice.
     """
     given: dict[str, str] = {}
     for option in options:
         name, _, path = option.partition("=")
         if not name or not path:
             raise DataError(f"--data {option!r} is not NAME=PATH; write for example --data otb=/data/otb100")
-        if name not in data_names():
-            raise DataError(f"--data {shown(option)}: {unknown('data set', name, data_names())}")
+        if name not in DATA_SETS:
+            raise DataError(f"--data {shown(option)}: {unknown('data set', name, DATA_SETS)}")
         if name in given:
             raise DataError(f"--data names {name!r} twice, {shown(given[name])} and {shown(path)}; keep one of them")
         given[name] = path
     return given
-
-
-def data_names() -> list[str]:
-    """The data sets that a folder can be named for."""
-    return sorted(DATA_SETS)
 
 
 def _variable(name: str) -> str:
@@ -84,14 +86,14 @@ def _ways(name: str) -> str:
 
 
 def _named(name: str, given: Mapping[str, str]) -> tuple[Path | None, str]:
-    """The folder and who named it."""
+    """Return the folder, and the option, variable or file that names it."""
     if path := given.get(name):
         return Path(path).expanduser(), "--data"
     if path := os.environ.get(_variable(name)):
         return Path(path).expanduser(), _variable(name)
     for file in _files():
         if path := _tables_entry(file.expanduser(), name):
-            # Relative to the file, since it is read from wherever the program is started.
+            # Relative to the file, which does not depend on where the program is started.
             return file.expanduser().parent / Path(path).expanduser(), str(file)
     return None, ""
 
@@ -105,5 +107,5 @@ def _tables_entry(file: Path, name: str) -> str | None:
         raise DataError.at(file, f"cannot be read ({error})", "correct it, or remove it") from None
     path = data.get(name) if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(path, str | None):
-        raise DataError.at(file, f"names no folder for {name!r}", f'write [data] and below it {name} = "PATH"')
+        raise DataError.at(file, f"does not name a folder for {name!r}", f'write [data] and below it {name} = "PATH"')
     return path

@@ -1,4 +1,4 @@
-"""The noun every other module speaks of: one video with one target."""
+"""The noun that all other modules use: one video with one target."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ Image = NDArray[np.uint8]
 
 @runtime_checkable
 class Frames(Protocol):
-    """Lazy frames: a length known without decoding, and one decoded RGB image per index."""
+    """Lazy frames: their number is known without decoding; each access gives one decoded RGB image."""
 
     def __len__(self) -> int: ...
 
@@ -24,10 +24,12 @@ class Frames(Protocol):
 class Sequence:
     """A video and its annotation.
 
-    boxes: (N, 4) float64, (x, y, w, h) in pixels, 0-based. visible: (N,) bool, False where the data set says
-    that the target is absent or fully hidden. N is len(frames) for annotated videos and 1 for test-server videos.
-    A box may be NaN where the data set annotates no box. size: (width, height) of the frames where the data set's facts
-    say it, None where only decoding a frame would.
+    Attributes:
+        boxes: (N, 4) float64, (x, y, w, h) in pixels, 0-based; NaN for frames without an annotated box. N is
+            len(frames), or 1 for videos of a test server.
+        visible: (N,) bool, False if the data set says that the target is absent or fully hidden.
+        attributes: Short names of the benchmark's attributes that apply.
+        size: (width, height) of the frames; None if only decoding a frame would tell.
     """
 
     name: str

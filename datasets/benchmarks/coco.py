@@ -1,13 +1,12 @@
-"""COCO 2017 (Lin et al.: Microsoft COCO, ECCV 2014), for training only: every object is a video of one frame.
+"""COCO 2017 (Lin et al.: Microsoft COCO, ECCV 2014), for training only. Every object is a video of one frame.
 
     <root>/annotations/instances_train2017.json
     <root>/images/train2017/000000000009.jpg     or <root>/train2017/
 
-Crowds (iscrowd 1) are no objects. Boxes are x, y, w, h in pixels, 0-based.
+Crowds (iscrowd 1) are left out. Boxes are x, y, w, h in pixels, 0-based.
 """
 
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -20,19 +19,19 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from trackablate.datasets.atomic import write_with
-from trackablate.datasets.benchmark import DataSet, OnProgress, Opener
+from trackablate.datasets.benchmark import DataSet, OnProgress, Opener, SequenceList
 from trackablate.datasets.boxes import valid
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all
 from trackablate.datasets.reading.files import Files
-from trackablate.datasets.reading.frame_names import FrameNames, Run
+from trackablate.datasets.reading.frame_names import FrameNames, FrameRange
 from trackablate.datasets.reading.frames import ImageFiles
 from trackablate.datasets.reading.opening import open_files
 from trackablate.datasets.sequence import Sequence
 
 REVISION = 1
-"""Raise when the same annotation gives other objects, or the index other fields."""
+"""Raise when the same annotation gives other objects, or when the fields of the index change."""
 SAMPLED = 200
-"""Objects whose images `check` looks at, unless it goes deep."""
+"""Number of images that a check reads, unless it is deep."""
 _RESTORE = "restore it from COCO 2017"
 
 
@@ -54,16 +53,22 @@ class _Instances(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class Objects:
-    """numbers: (N,) int64, COCO's. boxes: (N, 4) float64. images: (N,) text, the file of each."""
+class ObjectTable:
+    """All objects of one annotation file.
+
+    Attributes:
+        numbers: (N,) int64, COCO's ids.
+        boxes: (N, 4) float64.
+        images: (N,) text, the image file of each object.
+    """
 
     numbers: NDArray[np.int64]
     boxes: NDArray[np.float64]
     images: NDArray[np.str_]
 
 
-def read_objects(content: bytes, file: Path) -> Objects:
-    """The objects of an instances_*.json, in its order, crowds left out. Raises DataError for anything else."""
+def read_objects(content: bytes, file: Path) -> ObjectTable:
+    """Return the objects of an instances_*.json, in its order, without crowds. Raises DataError for any other content."""
     try:
         found = _Instances.model_validate_json(content)
     except ValidationError as error:
@@ -72,13 +77,13 @@ def read_objects(content: bytes, file: Path) -> Objects:
     files = {image.id: image.file_name for image in found.images}
     objects = [one for one in found.annotations if not one.iscrowd]
     if not objects:
-        raise DataError.at(file, "has no object", _RESTORE)
+        raise DataError.at(file, "has no objects", _RESTORE)
     if len(files) < len(found.images) or len({one.id for one in objects}) < len(objects):
-        raise DataError.at(file, "has two images or two objects of one id", _RESTORE)
+        raise DataError.at(file, "has two images or two objects with the same id", _RESTORE)
     raise_all(
         [_problem(file, ("id", one.id), "its image is not listed") for one in objects if one.image_id not in files]
     )
-    return Objects(
+    return ObjectTable(
         numbers=np.array([one.id for one in objects], dtype=np.int64),
         boxes=np.array([one.bbox for one in objects], dtype=np.float64),
         images=np.array([files[one.image_id] for one in objects]),
@@ -89,10 +94,10 @@ def _problem(file: Path, where: tuple[int | str, ...], what: str) -> str:
     return str(DataError.at(file, f"{'.'.join(map(str, where)) or 'the file'}: {what}", _RESTORE))
 
 
-class CocoObjects:
-    """A part's objects as a sequence list: sequences of one frame, called like "train2017-1768".
+class CocoObjects(SequenceList):
+    """A part's objects as a `SequenceList`: sequences of one frame, with names such as "train2017-1768".
 
-    The annotation (448 MB for training) is read once if a folder for an index is given, and again when it changes.
+    With a folder for an index, the annotation (448 MB for training) is read once, and again when it changes.
     """
 
     def __init__(self, part: str, root: Path, index: Path | None, progress: OnProgress) -> None:
@@ -115,39 +120,33 @@ class CocoObjects:
         boxes = self._objects.boxes[at : at + 1].copy()
         return Sequence(self._name(at), self._image(at), boxes, valid(boxes))
 
-    def __iter__(self) -> Iterator[Sequence]:
-        return (self[number] for number in range(len(self)))
-
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The sequences' names, in order."""
+        """See SequenceList."""
         return tuple(map(self._name, range(len(self))))
 
     @property
     def coverage(self) -> str:
-        """How many objects and images these are."""
+        """The numbers of objects and images."""
         return f"{len(self)} objects in {len(np.unique(self._objects.images))} images"
 
     def digest(self) -> str:
-        """SHA-256 of the objects' numbers, boxes and files."""
+        """Return the SHA-256 of the objects' numbers, boxes and files."""
         content = sha256("\n".join(self._objects.images.tolist()).encode())
         content.update(np.ascontiguousarray(self._objects.numbers, dtype="<i8").tobytes())
         content.update(np.ascontiguousarray(self._objects.boxes, dtype="<f8").tobytes())
         return content.hexdigest()
 
     def stamp(self, index: int) -> str:
-        """Changes with the annotation file, which all sequences share."""
+        """See SequenceList. All sequences share one annotation file."""
         return f"{self.files.stamp(self._annotation)}:{self._objects.numbers[index]}"
 
     def lengths(self) -> tuple[int, ...]:
-        """Every object is a sequence of one frame."""
+        """See SequenceList."""
         return (1,) * len(self)
 
-    def check_annotations(self) -> None:
-        """Nothing is wrong with an annotation that was read."""
-
     def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
-        """Raise DataError for images that are missing or damaged: some that lie all over the list, or all (deep)."""
+        """Raise DataError for missing or damaged images, among a sample that is spread over the list, or all (deep)."""
         _, firsts = np.unique(self._objects.images, return_index=True)
         looked_at = np.sort(firsts)[:: 1 if deep else -(-len(firsts) // SAMPLED)].tolist()
         problems = []
@@ -157,21 +156,19 @@ class CocoObjects:
                 progress(done, len(looked_at))
         raise_all(problems)
 
-    def notes(self) -> list[str]:
-        """Nothing odd is known of COCO's annotation."""
-        return []
-
     def _name(self, at: int) -> str:
         return f"{self.part}-{self._objects.numbers[at]}"
 
     def _image(self, at: int) -> ImageFiles:
-        return ImageFiles(self.files, self._folder, FrameNames([Run(str(self._objects.images[at]), 0, 0, 1, "")]))
+        return ImageFiles(
+            self.files, self._folder, FrameNames([FrameRange(str(self._objects.images[at]), 0, 0, 1, "")])
+        )
 
-    def _parsed(self) -> Objects:
+    def _parsed(self) -> ObjectTable:
         return read_objects(self.files.read(self._annotation), self.files.place(self._annotation))
 
-    def _indexed(self, kept: Path) -> Objects:
-        """The objects as kept in an index, or parsed and then kept, if that is of another annotation or version."""
+    def _indexed(self, kept: Path) -> ObjectTable:
+        """Return the objects from the index, or parsed and stored if the index is of another annotation or version."""
         stamp = np.array([REVISION, *self.files.stamp(self._annotation)], dtype=np.int64)
         found = _load(kept, stamp)
         if found is None:
@@ -180,28 +177,28 @@ class CocoObjects:
         return found
 
 
-def _load(kept: Path, stamp: NDArray[np.int64]) -> Objects | None:
+def _load(kept: Path, stamp: NDArray[np.int64]) -> ObjectTable | None:
     try:
         with np.load(kept, allow_pickle=False) as opened:
             same = np.array_equal(opened["stamp"], stamp)
-            return Objects(opened["numbers"], opened["boxes"], opened["images"]) if same else None
+            return ObjectTable(opened["numbers"], opened["boxes"], opened["images"]) if same else None
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
         return None
 
 
-def _keep(kept: Path, stamp: NDArray[np.int64], objects: Objects) -> None:
+def _keep(kept: Path, stamp: NDArray[np.int64], objects: ObjectTable) -> None:
     arrays = {"stamp": stamp, "numbers": objects.numbers, "boxes": objects.boxes, "images": objects.images}
     try:
         write_with(kept, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
     except OSError as error:
         problem = f"the index cannot be written ({error.strerror})"
-        raise DataError.at(kept, problem, "make room, or it writable") from None
+        raise DataError.at(kept, problem, "free space, or make the folder writable") from None
 
 
 def _open(part: str) -> Opener:
     def opened(root: Path | None, index: Path | None = None, progress: OnProgress | None = None) -> CocoObjects:
         if root is None:
-            raise ValueError("COCO needs the folder it lies in: datasets.roots.data_root finds it")
+            raise ValueError("COCO needs a folder: datasets.roots.data_root finds it")
         return CocoObjects(part, root, index, progress or (lambda done, total: None))
 
     return opened

@@ -2,17 +2,17 @@
 
     <root>/val/list.txt                            the sequences, one in each line
     <root>/val/<sequence>/00000001.jpg ...
-    <root>/val/<sequence>/groundtruth.txt          one "x,y,w,h" per frame, from 0; of the test videos the first alone
-    <root>/val/<sequence>/absence.label, cover.label, cut_by_image.label      not of the test videos
-    <root>/val/<sequence>/meta_info.ini            among others "resolution: (1920, 1080)"
+    <root>/val/<sequence>/groundtruth.txt          one "x,y,w,h" per frame, from 0; test videos: the first
+    <root>/val/<sequence>/absence.label, cover.label, cut_by_image.label      not for test videos
+    <root>/val/<sequence>/meta_info.ini            has a line "resolution: (1920, 1080)"
 
-A target is visible where absence is 0 and cover above 0. cover: 0..8, eighths of the target that are to be seen.
+A target is visible where absence is 0 and cover is above 0. Cover counts visible eighths of the target, 0..8.
 """
 
 import re
 
-from trackablate.datasets.benchmark import DataSet, Opener, Protocol
-from trackablate.datasets.reading.layouts import Clip, Flag, Places
+from trackablate.datasets.benchmark import DataSet
+from trackablate.datasets.reading.layouts import Clip, FileLayout, FlagFile
 from trackablate.datasets.reading.reader import Part
 
 _RESOLUTION = re.compile(
@@ -22,7 +22,7 @@ _METRICS = (("ao", "got10k"), ("sr50", "got10k"), ("sr75", "got10k"))
 
 
 def resolution(content: bytes) -> tuple[int, int] | None:
-    """(width, height) from meta_info.ini; None where it has no such line, or no such size."""
+    """Return (width, height) from meta_info.ini, None without a positive size."""
     found = _RESOLUTION.search(content.replace(b"\r", b"\n"))
     size = (int(found[1]), int(found[2])) if found else (0, 0)
     return size if min(size) > 0 else None
@@ -31,17 +31,17 @@ def resolution(content: bytes) -> tuple[int, int] | None:
 def _part(split: str, count: int, *, name: str, title: str, server: bool = False, training: bool = False) -> Part:
     folder = f"{split}/{{name}}"
     labels = (
-        Flag(f"{folder}/absence.label", frozenset({1})),
-        Flag(f"{folder}/cover.label", frozenset({0}), largest=8),
-        Flag(f"{folder}/cut_by_image.label", frozenset(), optional=True),
+        FlagFile(f"{folder}/absence.label", frozenset({1})),
+        FlagFile(f"{folder}/cover.label", frozenset({0}), largest=8),
+        FlagFile(f"{folder}/cut_by_image.label", frozenset(), optional=True),
     )
     return Part(
         name=name,
         data="got10k",
         title=title,
         clips=lambda: tuple(Clip(f"GOT-10k_{split.title()}_{number:06d}") for number in range(1, count + 1)),
-        places=(
-            Places(
+        layouts=(
+            FileLayout(
                 title=f"{split}/<sequence>/00000001.jpg, ... and {split}/<sequence>/groundtruth.txt",
                 boxes=f"{folder}/groundtruth.txt",
                 frames=(folder,),
@@ -62,32 +62,28 @@ VAL = _part("val", 180, name="got10k-val", title="GOT-10k's validation set")
 TRAIN = _part("train", 9335, name="got10k-train", title="GOT-10k's training set", training=True)
 
 
-def _protocol(name: str, title: str, description: str, part: Opener) -> Protocol:
-    return Protocol(
-        name=name,
-        title=title,
-        description=description,
-        source="Huang, Zhao, Huang: GOT-10k, PAMI 2019; metrics as in the got10k toolkit",
-        data="got10k",
-        metrics=_METRICS,
-        attributes=(),
-        open=part,
-        one_shot=True,
-    )
-
-
+_SOURCE = "Huang, Zhao, Huang: GOT-10k, PAMI 2019; metrics as in the got10k toolkit"
 GOT10K = DataSet(
-    name="got10k",
-    title="GOT-10k",
-    parts={part.name: part for part in (TEST, VAL, TRAIN)},
-    protocols=(
-        _protocol(
-            "got10k",
-            "GOT-10k",
-            "180 test videos of classes that training has not seen; boxes but the first are on the evaluation server:"
-            " `submit` makes its archive",
-            TEST,
+    "got10k",
+    "GOT-10k",
+    {part.name: part for part in (TEST, VAL, TRAIN)},
+    (
+        TEST.protocol(
+            title="GOT-10k",
+            description=(
+                "180 test videos of classes that training has not seen; boxes but the first are on the evaluation server:"
+                " `submit` makes its archive"
+            ),
+            source=_SOURCE,
+            metrics=_METRICS,
+            one_shot=True,
         ),
-        _protocol("got10k-val", "GOT-10k val", "180 validation videos, scored here as the server scores the test", VAL),
+        VAL.protocol(
+            title="GOT-10k val",
+            description="180 validation videos, scored here as the server scores the test",
+            source=_SOURCE,
+            metrics=_METRICS,
+            one_shot=True,
+        ),
     ),
 )

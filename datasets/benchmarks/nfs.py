@@ -1,4 +1,4 @@
-"""NFS at 30 frames per second (Galoogahi et al.: Need for Speed, ICCV 2017), in both layouts that are about.
+"""NFS at 30 frames per second (Galoogahi et al.: Need for Speed, ICCV 2017), in both layouts that are in use.
 
     processed, as pytracking's readers expect it, 47,953 frames:
       <root>/sequences/<sequence>/00001.jpg ...
@@ -7,22 +7,22 @@
       <root>/<sequence>/30/<sequence>/00001.jpg ...
       <root>/<sequence>/30/<sequence>.txt           VATIC rows for 240 frames per second, see `parse_vatic`
 
-The two are not the same benchmark: the processed boxes were made from results on the NFS site and are known to be out of
-step with the frames here and there (pytracking issues 160, 211). Scores on one are not comparable with those on the other.
+Scores on the two layouts are not comparable: the processed boxes were made from results on the NFS site, and are known
+to be out of step with the frames in places (pytracking issues 160, 211).
 
-Readers of the original layout differ. The got10k toolkit takes every eighth row and no flags. LoRAT takes the rows whose
-frame number says so, has no box where `lost` or `occluded` is set, and drops all of pingpong_2's from frame 264 of 1277
-on. Here rows count by their frame number, since a missing row would shift all that follow; `lost` and `occluded` are
-told as not visible, which leaves it to the metric what they count; and no annotation is dropped.
+Readers of the original layout differ. The got10k toolkit takes every eighth row and no flags. LoRAT selects rows by their
+frame number, has no box where `lost` or `occluded` is set, and drops all of pingpong_2's boxes from frame 264 of 1277 on.
+This reader selects rows by their frame number, since a missing row would shift all later ones. It marks `lost` and
+`occluded` as not visible, so that the metric decides whether they count. It drops no annotation.
 """
 
 from functools import cache
 
 import numpy as np
 
-from trackablate.datasets.benchmark import DataSet, Protocol
+from trackablate.datasets.benchmark import DataSet
 from trackablate.datasets.boxes import xyxy_to_xywh
-from trackablate.datasets.reading.layouts import Annotation, Clip, Places
+from trackablate.datasets.reading.layouts import BoxRows, Clip, FileLayout
 from trackablate.datasets.reading.numbers import BadLine, parse_rows
 from trackablate.datasets.reading.reader import Part
 from trackablate.datasets.reading.tables import rows
@@ -33,16 +33,16 @@ RATE = 8
 
 @cache
 def clips() -> tuple[Clip, ...]:
-    """The 100 sequences, in their usual order."""
+    """Return the 100 sequences, in their usual order."""
     return tuple(Clip(row["name"]) for row in rows("nfs.csv"))
 
 
-def decode_vatic(content: bytes) -> Annotation:
-    """The boxes of the 30-fps frames from rows for 240 fps: `track x1 y1 x2 y2 frame lost occluded generated "label"`.
+def decode_vatic(content: bytes) -> BoxRows:
+    """Return the boxes of the 30-fps frames from rows for 240 fps.
 
-    The 30-fps frame k (from 0) has the row with the frame number 8 k + 1; its box is as wide as x2 - x1. Bad are a line
-    that is no such row, the first of a second track, the first whose frame is not after the one before, and the first
-    30-fps frame that comes where another one's row is missing.
+    A row is `track x1 y1 x2 y2 frame lost occluded generated "label"`. Frame k at 30 fps (from 0) has the row with the
+    frame number 8 k + 1, and its box has the width x2 - x1. Bad lines are those that are not such a row, and of each of
+    these the first: a row of a second track, a frame number that does not increase, a row that follows a missing one.
     """
     lines = [line.partition(b'"')[0].rstrip() for line in content.rstrip().splitlines()]
     found = parse_rows(b"\n".join(lines), columns=9)
@@ -59,17 +59,17 @@ def decode_vatic(content: bytes) -> Annotation:
     bad = {row + 1: BadLine(row + 1, firsts[row], lines[row].decode("ascii", errors="replace")) for row in firsts}
     bad |= {line.line: line for line in found.bad}
     visible = (lost[kept] == 0) & (occluded[kept] == 0)
-    return Annotation(xyxy_to_xywh(found.values[kept, 1:5]), visible, tuple(bad[line] for line in sorted(bad)))
+    return BoxRows(xyxy_to_xywh(found.values[kept, 1:5]), visible, tuple(bad[line] for line in sorted(bad)))
 
 
-PLACES = (
-    Places(
+LAYOUTS = (
+    FileLayout(
         title="sequences/<sequence> and anno/nfs_<sequence>.txt (processed)",
         boxes="anno/nfs_{name}.txt",
         frames=("sequences/{name}",),
         first=1,
     ),
-    Places(
+    FileLayout(
         title="<sequence>/30/<sequence> and <sequence>/30/<sequence>.txt (as published)",
         boxes="{name}/30/{name}.txt",
         frames=("{name}/30/{name}",),
@@ -77,22 +77,17 @@ PLACES = (
         slack=1,
     ),
 )
-PART = Part(name="nfs", data="nfs", title="NFS", clips=clips, places=PLACES)
+PART = Part(name="nfs", data="nfs", title="NFS", clips=clips, layouts=LAYOUTS)
 
 NFS = DataSet(
     "nfs",
     "NFS",
-    {"nfs": PART},
+    {PART.name: PART},
     (
-        Protocol(
-            name="nfs",
+        PART.protocol(
             title="NFS30",
             description="100 sequences at 30 frames per second, about 48,000 frames, one pass from the first frame",
             source="Galoogahi et al.: Need for Speed, ICCV 2017; processed and published boxes do not compare",
-            data="nfs",
-            metrics=(("auc", "ostrack"), ("precision", "ostrack"), ("norm_precision", "ostrack")),
-            attributes=(),
-            open=PART,
         ),
     ),
 )

@@ -1,19 +1,19 @@
 """TNL2K (Wang et al.: Towards More Flexible and Accurate Object Tracking with Natural Language, CVPR 2021).
 
-    <root>/<sequence>/imgs/*.jpg or *.png     names are not uniform and do not all start at 1: they count by name
+    <root>/<sequence>/imgs/*.jpg or *.png     names are not uniform and do not all start at 1: sorted by name
     <root>/<sequence>/groundtruth.txt         one "x,y,w,h" per frame, 0,0,0,0 while the target is absent
     <root>/<sequence>/language.txt            one sentence, which no tracker here reads
 
-The 700 test and the 1300 training sequences are published apart, as TNL2K_test_subset and TNL2K_train_subset, and are
-two data sets here; the root is that folder, or the one around it. For scoring alone the evaluation toolkit's annotation
-is enough, as it comes (gt_rect, absent) or with a folder for each sequence. The official lists say what belongs to the
-benchmark: many copies have other folders beside.
+The 700 test and the 1300 training sequences are published separately, as TNL2K_test_subset and TNL2K_train_subset, and
+are two data sets here. The root is that folder, or the one above it. Scoring needs only the evaluation toolkit's
+annotation, as published (gt_rect, absent) or with a folder for each sequence. Only the official lists decide which
+sequences belong to the benchmark: many copies have other folders beside them.
 """
 
 from functools import cache
 
-from trackablate.datasets.benchmark import DataSet, Protocol
-from trackablate.datasets.reading.layouts import Clip, Flag, Places
+from trackablate.datasets.benchmark import DataSet
+from trackablate.datasets.reading.layouts import Clip, FileLayout, FlagFile
 from trackablate.datasets.reading.reader import Part
 from trackablate.datasets.reading.tables import attribute_table, names
 
@@ -22,41 +22,42 @@ ATTRIBUTES = (
     *("BC", "MB", "ARC", "LR", "FM", "AS", "TC", "MS"),
 )
 ALSO_IN_TEST = frozenset({"monitor_manypeople"})
-"""In TNL2K's lists for training and for the test alike; left out of training here."""
+"""Sequences in both TNL2K's training list and its test list, left out of training here."""
 
 
 @cache
 def test_clips() -> tuple[Clip, ...]:
-    """The 700 test sequences, in the toolkit's order, with the attributes of its att files."""
+    """Return the 700 test sequences, in the toolkit's order, with the attributes of its att files."""
     return tuple(Clip(name, attributes=found) for name, found in attribute_table("tnl2k_test.csv").items())
 
 
 @cache
 def train_clips() -> tuple[Clip, ...]:
-    """The 1299 training sequences that are not in the test list, called as their folders are: the toolkit's list leaves
-    out the blanks of 18 of them ("monitor_take away"), LoRAT's has them.
+    """Return the 1299 training sequences that are not in the test list, named like their folders.
+
+    The toolkit's list omits the blanks in 18 names ("monitor_take away"); LoRAT's list has them.
     """
     return tuple(Clip(name) for name in names("tnl2k_train.txt") if name not in ALSO_IN_TEST)
 
 
-def _published(subset: str) -> tuple[Places, ...]:
-    """Folders with images, within the subset's folder or without."""
+def _published(subset: str) -> tuple[FileLayout, ...]:
+    """Layouts with images, with or without the subset's folder."""
     return tuple(
-        Places(
+        FileLayout(
             title=f"{within}<sequence>/imgs and {within}<sequence>/groundtruth.txt",
             boxes=f"{within}{{name}}/groundtruth.txt",
             frames=(f"{within}{{name}}/imgs",),
-            flags=((Flag(f"{within}{{name}}/absent.txt", frozenset({1}), optional=True),),),
+            flags=((FlagFile(f"{within}{{name}}/absent.txt", frozenset({1}), optional=True),),),
             order="name",
         )
         for within in (f"TNL2K_{subset}_subset/", "")
     )
 
 
-_TOOLKIT = Places(
+_TOOLKIT = FileLayout(
     title="gt_rect/<sequence>.txt and absent/<sequence>.txt",
     boxes="gt_rect/{name}.txt",
-    flags=((Flag("absent/{name}.txt", frozenset({1})),),),
+    flags=((FlagFile("absent/{name}.txt", frozenset({1})),),),
 )
 
 TEST = Part(
@@ -64,7 +65,7 @@ TEST = Part(
     data="tnl2k",
     title="TNL2K's test set",
     clips=test_clips,
-    places=(*_published("test"), _TOOLKIT),
+    layouts=(*_published("test"), _TOOLKIT),
     absent="zero",
     siblings=lambda: names("tnl2k_train.txt"),
 )
@@ -73,7 +74,7 @@ TRAIN = Part(
     data="tnl2k-train",
     title="TNL2K's training set",
     clips=train_clips,
-    places=_published("train"),
+    layouts=_published("train"),
     absent="zero",
     siblings=lambda: tuple(clip.name for clip in test_clips()),
     training=True,
@@ -84,15 +85,11 @@ TNL2K = DataSet(
     "TNL2K",
     {TEST.name: TEST},
     (
-        Protocol(
-            name="tnl2k",
+        TEST.protocol(
             title="TNL2K",
             description="700 sequences, 516,038 frames, one of eight without the target; one pass from the first frame",
             source="Wang et al.: Towards More Flexible and Accurate Object Tracking with Natural Language, CVPR 2021",
-            data="tnl2k",
-            metrics=(("auc", "ostrack"), ("precision", "ostrack"), ("norm_precision", "ostrack")),
             attributes=ATTRIBUTES,
-            open=TEST,
         ),
     ),
 )

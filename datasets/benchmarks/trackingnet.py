@@ -4,28 +4,28 @@
     <root>/TEST/anno/<sequence>.txt               "x,y,w,h" of the first frame; all others are on the server
     <root>/TRAIN_0/...                            the same, with a line for each frame
 
-A full annotation of the test videos is read too, for scoring. The data set has no flags: a target is visible wherever its
+A full annotation of the test videos can be read too, for scoring. The data set has no flags: a target is visible if its
 box has an area.
 """
 
 from functools import cache
 
-from trackablate.datasets.benchmark import DataSet, Protocol
+from trackablate.datasets.benchmark import DataSet
 from trackablate.datasets.boxes import valid
-from trackablate.datasets.reading.layouts import Annotation, Clip, Places, box_rows
+from trackablate.datasets.reading.layouts import BoxRows, Clip, FileLayout, box_rows
 from trackablate.datasets.reading.reader import Part
 from trackablate.datasets.reading.tables import names, rows
 
 
-def decode(content: bytes) -> Annotation:
-    """Boxes; not visible where one has no area."""
+def decode(content: bytes) -> BoxRows:
+    """Return the boxes. A target is not visible if its box has no area."""
     found = box_rows(content)
-    return Annotation(found.boxes, valid(found.boxes), found.bad)
+    return BoxRows(found.boxes, valid(found.boxes), found.bad)
 
 
 @cache
 def train_clips() -> tuple[Clip, ...]:
-    """The training videos, chunk by chunk."""
+    """Return the training videos, chunk by chunk."""
     return tuple(Clip(row["name"], {"chunk": row["chunk"]}) for row in rows("trackingnet_train.csv"))
 
 
@@ -34,8 +34,8 @@ TEST = Part(
     data="trackingnet",
     title="TrackingNet's test set",
     clips=lambda: tuple(Clip(name) for name in names("trackingnet_test.txt")),
-    places=(
-        Places(
+    layouts=(
+        FileLayout(
             title="TEST/frames/<sequence>/0.jpg, ... and TEST/anno/<sequence>.txt",
             boxes="TEST/anno/{name}.txt",
             frames=("TEST/frames/{name}",),
@@ -50,8 +50,8 @@ TRAIN = Part(
     data="trackingnet",
     title="TrackingNet's training set",
     clips=train_clips,
-    places=(
-        Places(
+    layouts=(
+        FileLayout(
             title="TRAIN_0/frames/<sequence>/0.jpg, ... and TRAIN_0/anno/<sequence>.txt, to TRAIN_11",
             boxes="{chunk}/anno/{name}.txt",
             frames=("{chunk}/frames/{name}",),
@@ -64,19 +64,15 @@ TRAIN = Part(
 )
 
 TRACKINGNET = DataSet(
-    name="trackingnet",
-    title="TrackingNet",
-    parts={TEST.name: TEST, TRAIN.name: TRAIN},
-    protocols=(
-        Protocol(
-            name="trackingnet",
+    "trackingnet",
+    "TrackingNet",
+    {TEST.name: TEST, TRAIN.name: TRAIN},
+    (
+        TEST.protocol(
             title="TrackingNet",
             description="511 short videos; boxes but the first are on the evaluation server: `submit` makes its archive",
             source="Mueller et al.: TrackingNet, ECCV 2018; metrics as in the devkit, which the server runs",
-            data="trackingnet",
             metrics=(("auc", "trackingnet"), ("precision", "trackingnet"), ("norm_precision", "trackingnet")),
-            attributes=(),
-            open=TEST,
         ),
     ),
 )

@@ -4,25 +4,25 @@
     <root>/anno/UAV123/<sequence>.txt       one "x,y,w,h" per frame; x and y count from 1; NaN while the target is hidden
     <root>/anno/UAV123/att/<sequence>.txt   12 flags
 
-Several sequences lie in one folder, as ranges of its frames; ranges that follow each other share the frame between them.
-The ranges are in splits/uav123.csv (pytracking's; the got10k toolkit's are the same). Attributes are those of the att
-files, and pytracking's where there are none.
+Several sequences lie in one folder, as ranges of its frames. Consecutive ranges share the frame between them. The ranges
+are in splits/uav123.csv (pytracking's; the got10k toolkit's are the same). Attributes come from the att files, or from
+pytracking's table if there is no file.
 """
 
 from functools import cache
 
-from trackablate.datasets.benchmark import DataSet, Protocol
-from trackablate.datasets.reading.layouts import AttributeFile, Clip, Places
+from trackablate.datasets.benchmark import DataSet
+from trackablate.datasets.reading.layouts import AttributeFile, Clip, FileLayout
 from trackablate.datasets.reading.reader import Part
 from trackablate.datasets.reading.tables import rows
 
 ATTRIBUTES = ("IV", "SV", "POC", "FOC", "OV", "FM", "CM", "BC", "SOB", "ARC", "VC", "LR")
-"""In the order of the data set's own files. pytracking's table has another order: attributes go by name only."""
+"""In the order of the data set's own files. pytracking's table has another order."""
 
 
 @cache
 def clips() -> tuple[Clip, ...]:
-    """The 123 sequences, in UAV123's order."""
+    """Return the 123 sequences, in UAV123's order."""
     return tuple(
         Clip(
             name=row["name"],
@@ -40,8 +40,8 @@ PART = Part(
     data="uav123",
     title="UAV123",
     clips=clips,
-    places=(
-        Places(
+    layouts=(
+        FileLayout(
             title="data_seq/UAV123/<folder>/000001.jpg, ... and anno/UAV123/<sequence>.txt",
             boxes="anno/UAV123/{name}.txt",
             frames=("data_seq/UAV123/{folder}",),
@@ -53,20 +53,15 @@ PART = Part(
 )
 
 UAV123 = DataSet(
-    name="uav123",
-    title="UAV123",
-    parts={PART.name: PART},
-    protocols=(
-        Protocol(
-            name="uav123",
+    "uav123",
+    "UAV123",
+    {PART.name: PART},
+    (
+        PART.protocol(
             title="UAV123",
             description="123 sequences from low-flying drones, 112,578 frames, one pass from the first frame",
             source="Mueller, Smith, Ghanem: A Benchmark and Simulator for UAV Tracking, ECCV 2016",
-            data="uav123",
-            metrics=(("auc", "ostrack"), ("precision", "ostrack"), ("norm_precision", "ostrack")),
             attributes=ATTRIBUTES,
-            open=PART,
-            origin=1,
         ),
     ),
 )

@@ -1,1 +1,1 @@
-"""Training pairs: which videos, which two frames, how they are cropped and augmented."""
+"""Training pairs: the choice of videos and of two frames, their crops and their augmentation."""

@@ -1,9 +1,9 @@
-"""LoRAT's way to cut a crop (the published code): one scale for x and y, whole pixels, the image's mean colour outside.
+"""LoRAT's crop geometry (the published code): one scale for x and y, whole pixels, the image's mean colour outside.
 
-A box of w x h, with m = (w + h) / 2, is shown in an area of (w + (f - 1) m)(h + (f - 1) m) pixels, its centre in the crop's.
-What of the image falls into the crop is rounded outwards to whole crop pixels, what of the image those show to whole image
-pixels, and the second is resized to the first. So the crop's true scale and offset differ a little from those asked for,
-and per axis; boxes are mapped by the true ones, and there and back exactly.
+A box of w x h, with m = (w + h) / 2, is shown in an area of (w + (f - 1) m)(h + (f - 1) m) pixels, centred in the crop.
+The part of the crop that the image covers is rounded outwards to whole crop pixels; the matching part of the image is
+rounded outwards to whole image pixels, and then resized. Therefore the true scale and offset of the crop differ slightly
+from the requested ones, for each axis. Boxes are mapped by the true ones, exactly in both directions.
 """
 
 import math
@@ -20,8 +20,9 @@ from trackablate.datasets.sequence import Image
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the image is asked to lie: a pixel (x, y) of it at (x * scale[0] + offset[0], y * scale[1] + offset[1]) of the
-    crop, in pixels.
+    """The requested position of the image in the crop.
+
+    Image pixel (x, y) lies at (x * scale[0] + offset[0], y * scale[1] + offset[1]) in crop pixels.
     """
 
     scale: tuple[float, float]
@@ -30,7 +31,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class PixelSpan:
-    """Along one axis: image pixels source[0] to source[1] lie at the crop's pixels target[0] to target[1]."""
+    """One axis of a view: image pixels source[0] to source[1] lie at crop pixels target[0] to target[1]."""
 
     source: tuple[int, int]
     target: tuple[int, int]
@@ -42,7 +43,7 @@ class PixelSpan:
 
     @property
     def offset(self) -> float:
-        """Where the image's pixel 0 lies in the crop."""
+        """Position of the image's pixel 0 in the crop."""
         return self.target[0] - self.source[0] * self.scale
 
 
@@ -66,7 +67,7 @@ class AlignedView:
         return np.concatenate([corner, (pixels[..., 2:] - pixels[..., :2]) / scale], axis=-1)
 
     def cut(self, image: Image, size: int, outside: Colour) -> NDArray[np.float32]:
-        """See View; not rounded to bytes, as published. Raises ValueError for another size than the view's."""
+        """See View. Not rounded to bytes, as published. Raises ValueError for another size than the view's."""
         if size != self.size:
             raise ValueError(f"this view was aligned to crops of {self.size} px, not of {size} px")
         (x1, x2), (y1, y2) = self.x.target, self.y.target
@@ -80,30 +81,32 @@ class AlignedView:
 
 
 def placement_around(box: NDArray[np.float64], factor: float, size: int) -> Placement:
-    """What a crop of size x size around a box xywh asks for. Raises ValueError for a box without a positive area."""
+    """Return the placement of a crop of size x size around a box xywh. Raises ValueError if the box has no area."""
     x, y, w, h = sides_of(box)
     margin = (factor - 1) * (w + h) / 2
     scale = size / math.sqrt((w + margin) * (h + margin))
     return Placement((scale, scale), (size / 2 - (x + w / 2) * scale, size / 2 - (y + h / 2) * scale))
 
 
-def aligned(placement: Placement, size: int, extent: tuple[int, int]) -> AlignedView | None:
-    """The view that shows an image of extent (width, height) at a placement, None where it shows none of it."""
+def aligned(placement: Placement, size: int, image_size: tuple[int, int]) -> AlignedView | None:
+    """Return the view of an image of (width, height) at a placement, None if it shows nothing of the image."""
     x, y = (
         _span(scale, offset, size, length)
-        for scale, offset, length in zip(placement.scale, placement.offset, extent, strict=True)
+        for scale, offset, length in zip(placement.scale, placement.offset, image_size, strict=True)
     )
     return AlignedView(x, y, size) if x is not None and y is not None else None
 
 
-def view_around(box: NDArray[np.float64], factor: float, size: int, extent: tuple[int, int]) -> AlignedView:
-    """The view around a box xywh. Raises ValueError for a box without a positive area, and for one so far outside the
-    image that the crop would show nothing of it.
+def view_around(box: NDArray[np.float64], factor: float, size: int, image_size: tuple[int, int]) -> AlignedView:
+    """Return the view around a box xywh.
+
+    Raises:
+        ValueError: The box has no positive area, or lies so far outside that the crop shows nothing of the image.
     """
-    view = aligned(placement_around(box, factor, size), size, extent)
+    view = aligned(placement_around(box, factor, size), size, image_size)
     if view is None:
         raise ValueError(
-            f"a crop around the box {box.tolist()} shows nothing of the image of {extent[0]} x {extent[1]} px"
+            f"a crop around the box {box.tolist()} shows nothing of the image of {image_size[0]} x {image_size[1]} px"
         )
     return view
 

@@ -1,6 +1,6 @@
-"""What is done to a cut training pair: mirroring, colours, blur. Pure functions of a pair and a generator.
+"""Augmentation of training pairs: mirroring, colours, blur. Pure functions of a pair and a random generator.
 
-Crops are RGB 0..255, bytes or float32; boxes and masks are mirrored along.
+Crops are RGB 0..255, bytes or float32. Boxes and masks are mirrored with their crops.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,13 @@ Augmentation = Literal["ostrack", "strong", "ostrack-published", "lorat"]
 
 @dataclass(frozen=True)
 class Pair:
-    """template, search: RGB crops (S, S, 3), 0..255. truth: (4,) float32 xyxy in [0, 1] of the search crop, cut to it.
-    mask: (Nz,) bool, the template's tokens that the target touches.
+    """One training example.
+
+    Attributes:
+        template: RGB crop (S, S, 3), 0..255.
+        search: RGB crop (S, S, 3), 0..255.
+        truth: (4,) float32, xyxy in units of the search crop's side, cut to [0, 1].
+        mask: (Nz,) bool, the template's tokens that the target touches.
     """
 
     template: Crop
@@ -33,12 +38,12 @@ class Pair:
 
 
 def augmented(pair: Pair, kind: Augmentation, rng: Generator) -> Pair:
-    """The pair under the augmentation of that name."""
+    """Augment a pair by the named augmentation."""
     return AUGMENTATIONS[kind](pair, rng)
 
 
 def _ostrack(pair: Pair, rng: Generator) -> Pair:
-    """Both grey with probability 0.05, both mirrored with 0.5, brightness x U(0.8, 1.2) each."""
+    """Both crops grey with probability 0.05, both mirrored with 0.5, and each with brightness x U(0.8, 1.2)."""
     if rng.random() < 0.05:
         pair = Pair(_grey(pair.template), _grey(pair.search), pair.truth, pair.mask)
     if rng.random() < 0.5:
@@ -48,14 +53,16 @@ def _ostrack(pair: Pair, rng: Generator) -> Pair:
 
 
 def _ostrack_published(pair: Pair, rng: Generator) -> Pair:
-    """The same, and then, as the published code does, each crop mirrored once more by itself with probability 0.5."""
+    """As `_ostrack`, and then each crop mirrored independently with probability 0.5, as in the published code."""
     pair = _ostrack(pair, rng)
     return _mirrored_each(pair, rng)
 
 
 def _strong(pair: Pair, rng: Generator) -> Pair:
-    """OSTrack's, then brightness, contrast and saturation jittered by 0.4 each, and both grey, solarised or blurred: after
-    LoRAT, made milder for small crops (one fixed order, blur in proportion to the crop).
+    """OSTrack's augmentation, then LoRAT's in a milder form for small crops.
+
+    Brightness, contrast and saturation are jittered by 0.4 in a fixed order; both crops are grey, solarised or blurred in
+    proportion to their size.
     """
     pair = _ostrack(pair, rng)
     template, search = _jittered_at_once(pair.template, rng), _jittered_at_once(pair.search, rng)
@@ -65,9 +72,11 @@ def _strong(pair: Pair, rng: Generator) -> Pair:
 
 
 def _lorat(pair: Pair, rng: Generator) -> Pair:
-    """LoRAT, the published code: each mirrored by itself with probability 0.5; each one's brightness, contrast and
-    saturation x U(0.6, 1.4) in random order; then both grey, solarised or blurred with one radius U(0.1, 2) (DeiT III's
-    three augmentations), which sees bytes.
+    """LoRAT, the published code.
+
+    Each crop is mirrored with probability 0.5. Its brightness, contrast and saturation are multiplied by U(0.6, 1.4) in
+    random order. After rounding to bytes, both crops are grey, solarised, or blurred with one radius U(0.1, 2) (the three
+    augmentations of DeiT III).
     """
     pair = _mirrored_each(pair, rng)
     template, search = (_jittered_colours(image, rng).astype(np.uint8) for image in (pair.template, pair.search))
@@ -111,8 +120,9 @@ def _brighter(image: Crop, gain: float) -> Crop:
 
 
 def _jittered_colours(image: Crop, rng: Generator) -> NDArray[np.float32]:
-    """Brightness, contrast about the mean grey and saturation about each pixel's grey, in random order, each x U(0.6, 1.4)
-    and cut to 0..255.
+    """Brightness, contrast about the mean grey, and saturation about each pixel's grey, multiplied by U(0.6, 1.4).
+
+    The order is random, and each step is cut to 0..255.
     """
     pixels = np.ascontiguousarray(image, dtype=np.float32)
     gains = rng.uniform(0.6, 1.4, 3)
@@ -124,7 +134,7 @@ def _jittered_colours(image: Crop, rng: Generator) -> NDArray[np.float32]:
 
 
 def _jittered_at_once(image: Crop, rng: Generator) -> Image:
-    """Brightness, contrast about the mean grey, and saturation, each times U(0.6, 1.4)."""
+    """Brightness, contrast about the mean grey, and saturation, each multiplied by U(0.6, 1.4)."""
     brightness, contrast, saturation = 0.6 + 0.8 * rng.random(3)
     pixels = image.astype(np.float32) * brightness
     grey = pixels.mean(axis=2, keepdims=True)
@@ -134,7 +144,7 @@ def _jittered_at_once(image: Crop, rng: Generator) -> Image:
 
 
 def _solarised(image: Crop) -> Crop:
-    """Pixels of 128 and above inverted."""
+    """Return the image with all pixels from 128 on inverted."""
     return _like(image, np.where(image >= 128, 255 - image, image))
 
 
@@ -143,10 +153,10 @@ def _blurred(image: Crop, sigma: float) -> Crop:
 
 
 def _like(image: Crop, pixels: NDArray[Any]) -> Crop:
-    """The pixels in the type of the image that they were made from."""
+    """Return the pixels in the type of the image from which they were made."""
     return pixels.astype(np.uint8) if image.dtype == np.uint8 else pixels.astype(np.float32)
 
 
 def _blurred_by_size(image: Crop, sigma: float) -> Crop:
-    """Gaussian blur; LoRAT's sigma is meant for crops of 224 px and shrinks with the crop."""
+    """Gaussian blur. LoRAT's sigma is for crops of 224 px and is scaled with the crop."""
     return _blurred(image, sigma * image.shape[0] / 224)

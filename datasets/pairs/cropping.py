@@ -1,10 +1,10 @@
-"""Crops of an image around a box, shared by training and tracking so that the two cannot differ; OSTrack's way to cut.
+"""Crops of an image around a box, the same for training and tracking, and OSTrack's crop geometry.
 
 OSTrack's geometry (section 4.1 of the paper and the published code): a square of side ceil(sqrt(w h) x factor) around the
-box's centre, its corner rounded to whole pixels, black outside the image, resized bilinearly. Two differences to the
-published code, both below a pixel: boxes are mapped by the square that was really cut (there: by its unrounded centre), and
-a square that leaves the image on the right or below shows the image's last column and row (there: one pixel too much is
-padded). LoRAT's geometry is `datasets.pairs.aligned_cropping`; both by name: `datasets.pairs.geometries`.
+box's centre, its corner rounded to whole pixels, black outside the image, resized bilinearly. It differs from the
+published code in two ways, both below a pixel. Boxes are mapped by the square that was really cut, not by its unrounded
+centre. A square that leaves the image on the right or below shows the image's last column and row, where the published
+code pads one pixel too much.
 """
 
 import math
@@ -19,7 +19,7 @@ from trackablate.datasets.boxes import Boxes
 from trackablate.datasets.sequence import Image
 
 Crop = NDArray[np.uint8] | NDArray[np.float32]
-"""RGB, (size, size, 3), 0..255: uint8, or float32 where the geometry does not round."""
+"""RGB, (size, size, 3), 0..255: uint8, or float32 from a geometry that does not round."""
 
 Colour = tuple[float, float, float]
 """RGB, 0..255."""
@@ -28,21 +28,21 @@ BLACK: Colour = (0.0, 0.0, 0.0)
 
 
 class View(Protocol):
-    """Which part of an image a crop shows, and where its boxes lie in the crop."""
+    """The part of an image that a crop shows, and the mapping of boxes between the two."""
 
     def to_crop(self, boxes: Boxes) -> Boxes:
-        """Image boxes xywh in pixels to crop boxes xyxy in units of the crop's side, (..., 4)."""
+        """Map image boxes xywh in pixels to crop boxes xyxy in units of the crop's side, (..., 4)."""
 
     def to_image(self, boxes: Boxes) -> Boxes:
-        """Crop boxes xyxy in units of the crop's side to image boxes xywh in pixels, (..., 4)."""
+        """Map crop boxes xyxy in units of the crop's side to image boxes xywh in pixels, (..., 4)."""
 
     def cut(self, image: Image, size: int, outside: Colour) -> Crop:
-        """The crop, (size, size, 3), with the colour `outside` where it leaves the image."""
+        """Return the crop, (size, size, 3), with the colour `outside` beyond the image."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """The square of the image that a crop shows: its corner (left, top) and side in whole image pixels."""
+    """A square of the image: its corner (left, top) and side in whole image pixels."""
 
     left: int
     top: int
@@ -59,7 +59,7 @@ class Window:
         return np.concatenate([pixels[..., :2] + (self.left, self.top), pixels[..., 2:] - pixels[..., :2]], axis=-1)
 
     def cut(self, image: Image, size: int, outside: Colour = BLACK) -> NDArray[np.uint8]:
-        """See View; resized by OpenCV's bilinear interpolation of bytes, as published."""
+        """See View. Resized by OpenCV's bilinear interpolation of bytes, as published."""
         height, width = image.shape[:2]
         x1, y1 = max(self.left, 0), max(self.top, 0)
         x2, y2 = min(self.left + self.side, width), min(self.top + self.side, height)
@@ -74,14 +74,14 @@ class Window:
 
 
 def window_around(box: NDArray[np.float64], factor: float) -> Window:
-    """The square around a box xywh. Raises ValueError for a box without a positive area."""
+    """Return the square around a box xywh. Raises ValueError for a box without a positive area."""
     x, y, w, h = sides_of(box)
     side = math.ceil(math.sqrt(w * h) * factor)
     return Window(round(x + w / 2 - side / 2), round(y + h / 2 - side / 2), side)
 
 
 def sides_of(box: NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """The four numbers of a box that can be cropped around. Raises ValueError for one without a positive area."""
+    """Return the four numbers of a box. Raises ValueError for a box without a positive area."""
     x, y, w, h = (float(v) for v in box)
     if not (w > 0 and h > 0 and math.isfinite(x + y + w + h)):
         raise ValueError(f"cannot crop around the box ({x:g}, {y:g}, {w:g}, {h:g}): its sides must be positive")
@@ -89,9 +89,10 @@ def sides_of(box: NDArray[np.float64]) -> tuple[float, float, float, float]:
 
 
 def inside_image(box: NDArray[np.float64], width: int, height: int, min_side: float) -> NDArray[np.float64]:
-    """A box cut to the image, its sides at least min_side pixels (OSTrack's clip_box, whose margin is 10).
+    """Cut a box to the image, with sides of at least min_side pixels (OSTrack's clip_box, whose margin is 10).
 
-    Raises ValueError for a box that is not finite: clipping would make it look like one.
+    Raises:
+        ValueError: The box is not finite; clipping would hide this.
     """
     if not np.isfinite(box).all():
         raise ValueError(f"the predicted box {box.tolist()} is not finite")
@@ -103,11 +104,11 @@ def inside_image(box: NDArray[np.float64], width: int, height: int, min_side: fl
 
 
 ALMOST_ONE = 1 - 1e-4
-"""Added to an upper edge before it is floored: less than a ten-thousandth of a cell does not touch it (LoRAT's rule)."""
+"""Added to an upper edge before it is floored, so that a cell counts from a ten-thousandth of its width (LoRAT)."""
 
 
 def token_mask(view: View, box: NDArray[np.float64], side: int) -> NDArray[np.bool_]:
-    """Which of the crop's side x side tokens the box touches, (side * side,) bool (LoRAT's foreground indication)."""
+    """Return which of the crop's side x side tokens the box touches, (side * side,) bool (LoRAT's foreground indication)."""
     corners = view.to_crop(np.asarray(box, dtype=np.float64)) * side
     x1, y1 = (int(v) for v in np.floor(corners[:2]).clip(0, side - 1))
     x2, y2 = (int(v) for v in np.floor(corners[2:] + ALMOST_ONE).clip(1, side))

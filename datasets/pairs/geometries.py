@@ -1,7 +1,4 @@
-"""The crop geometries by name: around which box, in training with which jitter, and on which colour.
-
-`ostrack` is `datasets.pairs.cropping`, `lorat` is `datasets.pairs.aligned_cropping`; another one is another entry.
-"""
+"""The crop geometries by name: views around a box, their jitter in training, and the colour outside the image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,13 +14,17 @@ from trackablate.datasets.registry import Registry
 from trackablate.datasets.sequence import Image
 
 LEAST_SHOWN = 10.0
-"""LoRAT: sides in crop pixels that a jittered search crop must show of the target at least, at 224 px and above."""
+"""LoRAT: least sides of the target in a jittered search crop, in crop pixels, for crops of 224 px and above."""
 
 
 @dataclass(frozen=True)
 class Jitter:
-    """Of the search crop in training. scale: the deviation of the log of its size, per axis. centre: how far it moves,
-    in units of the target's mean side: up to centre / 2 each way in OSTrack's geometry, up to centre in LoRAT's.
+    """The jitter of the search crop in training.
+
+    Attributes:
+        scale: Standard deviation of the log of its size, for each axis.
+        centre: Range of its shift, in units of the target's mean side: up to centre / 2 in each direction in OSTrack's
+            geometry, up to centre in LoRAT's.
     """
 
     scale: float
@@ -32,18 +33,21 @@ class Jitter:
 
 @dataclass(frozen=True)
 class CropRequest:
-    """A crop to be cut: of `size` pixels, `factor` times as large as the box, from an image of extent (width, height)."""
+    """A crop of `size` pixels, `factor` times as large as the box, from an image of image_size (width, height)."""
 
     factor: float
     size: int
-    extent: tuple[int, int]
+    image_size: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """around(box, request): the view of a box xywh; ValueError for a box that cannot be shown. jittered(box, request,
-    jitter, rng): one draw of a moved view, None where it shows too little of the target. outside(image): the colour that
-    stands for what is outside the image.
+    """One way to cut crops.
+
+    Attributes:
+        around: Returns the view around a box xywh. Raises ValueError for a box that cannot be shown.
+        jittered: Draws one jittered view around a box; None if it shows too little of the target.
+        outside: Returns the colour for pixels outside the image.
     """
 
     around: Callable[[Box, CropRequest], View]
@@ -56,8 +60,9 @@ def _square(box: Box, request: CropRequest) -> Window:
 
 
 def _jittered_square(box: Box, request: CropRequest, jitter: Jitter, rng: Generator) -> Window | None:
-    """OSTrack, section 4.1: size x exp(scale x N(0, 1)), centre + U(-1/2, 1/2) x centre x sqrt(w h); still shows at least
-    half of the target.
+    """OSTrack, section 4.1: size x exp(scale x N(0, 1)), centre + U(-1/2, 1/2) x centre x sqrt(w h).
+
+    At least half of the target must be visible.
     """
     size = box[2:] * np.exp(rng.standard_normal(2) * jitter.scale)
     reach = np.sqrt(size.prod()) * jitter.centre
@@ -68,21 +73,23 @@ def _jittered_square(box: Box, request: CropRequest, jitter: Jitter, rng: Genera
 
 
 def _aligned(box: Box, request: CropRequest) -> AlignedView:
-    return view_around(box, request.factor, request.size, request.extent)
+    return view_around(box, request.factor, request.size, request.image_size)
 
 
 def _jittered_aligned(box: Box, request: CropRequest, jitter: Jitter, rng: Generator) -> AlignedView | None:
-    """LoRAT, the published code: see `jittered_placement`; the target's part in the crop has sides of LEAST_SHOWN."""
+    """LoRAT, the published code: `jittered_placement`, with at least LEAST_SHOWN of each side of the target in the crop."""
     placement = jittered_placement(box, request, jitter, rng)
-    view = aligned(placement, request.size, request.extent)
+    view = aligned(placement, request.size, request.image_size)
     shown = _asked(placement, box, request.size)[2:]
     least = min(LEAST_SHOWN, LEAST_SHOWN * request.size / 224)
     return view if (shown >= least).all() else None
 
 
 def jittered_placement(box: Box, request: CropRequest, jitter: Jitter, rng: Generator) -> Placement:
-    """LoRAT: scale / exp(scale jitter x N(0, 1)) per axis, offset + U(-1, 1) x centre x the box's scaled mean side, about
-    the offset that centres the box at the jittered scale.
+    """Draw a placement by LoRAT's rule.
+
+    The scale of each axis is divided by exp(jitter.scale x N(0, 1)). The offset centres the box at that scale, plus
+    U(-1, 1) x jitter.centre x the box's scaled mean side.
     """
     plain = placement_around(box, request.factor, request.size)
     scale = np.array(plain.scale) / np.exp(rng.standard_normal(2) * jitter.scale)
@@ -92,19 +99,19 @@ def jittered_placement(box: Box, request: CropRequest, jitter: Jitter, rng: Gene
 
 
 def _asked(placement: Placement, box: Box, size: int) -> Box:
-    """The box where the placement puts it, cut to the crop, xywh in crop pixels."""
+    """Return the box as placed and cut to the crop, xywh in crop pixels."""
     corners = np.concatenate([box[:2], box[:2] + box[2:]]) * np.tile(placement.scale, 2) + np.tile(placement.offset, 2)
     return clip(xyxy_to_xywh(corners), size, size)
 
 
 def mean_colour(image: Image) -> Colour:
-    """The image's mean per channel (LoRAT's colour outside)."""
+    """Return the mean of each channel of the image (LoRAT's colour outside)."""
     red, green, blue, _ = cv2.mean(image)
     return red, green, blue
 
 
 def black(image: Image) -> Colour:
-    """Black (OSTrack's colour outside)."""
+    """Return black (OSTrack's colour outside)."""
     return BLACK
 
 

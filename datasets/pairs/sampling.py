@@ -1,7 +1,7 @@
 """Training pairs: pair number i is a pure function of the seed and i.
 
-So a killed training goes on where it was without any sampler state, several workers or devices share the work by sharing
-the numbers, and two variants of a study see the same pairs in the same order.
+So an interrupted training can continue without any sampler state, workers and devices share the work by sharing the
+numbers, and two variants of a study see the same pairs in the same order.
 """
 
 from collections.abc import Callable
@@ -20,26 +20,29 @@ from trackablate.datasets.sequence import Sequence
 FramePairs = Literal["any", "causal", "interval"]
 """Keys of FRAME_PAIRS."""
 
-Frames = NDArray[np.int64]
-"""Numbers of the frames that show the target and may be used, ascending, at least one."""
+FrameNumbers = NDArray[np.int64]
+"""Ascending numbers of the frames that show the target and may be used; at least one."""
 
 ATTEMPTS = 12
-"""Jitters tried before a pair is drawn anew (LoRAT's limit)."""
+"""Number of jitters tried before another pair is drawn (LoRAT's limit)."""
 
 CAUSAL_GAP, CAUSAL_GROWTH = 200, 5
-"""OSTrack: how far the search frame may lie behind the template, and what is added where there is none."""
+"""OSTrack: the largest distance of the search frame after the template, and its growth if there is no such frame."""
 
 INTERVAL = 100
-"""LoRAT: how far the search frame may lie from the template, either way."""
+"""LoRAT: the largest distance of the search frame from the template, before or after it."""
 
 
 @dataclass(frozen=True)
 class PairGeometry:
-    """Sizes in pixels, factors as the crop geometry understands them, and the jitter of the search crop (see
-    `datasets.pairs.geometries.Jitter`). template_tokens: tokens along the template's side, for the foreground mask.
-    image_pairs:
-    share of pairs cut from one and the same frame, as the published recipes cut theirs from COCO's images. augmentation:
-    see `datasets.pairs.augmentation`. geometry: a key of GEOMETRIES. frame_pairs: a key of FRAME_PAIRS.
+    """How pairs are chosen and cut. Sizes are in pixels; `datasets.pairs.geometries` explains factors and jitter.
+
+    Attributes:
+        template_tokens: Tokens along the template's side, for the foreground mask.
+        image_pairs: Share of pairs cut from a single frame, as the published recipes do with COCO's images.
+        augmentation: A key of AUGMENTATIONS.
+        geometry: A key of GEOMETRIES.
+        frame_pairs: A key of FRAME_PAIRS.
     """
 
     template_size: int
@@ -57,7 +60,7 @@ class PairGeometry:
 
 @dataclass(frozen=True)
 class PairSampler:
-    """Draws pairs. sequence(number, rng) gives the sequence for a pair and the frames that may be used of it."""
+    """Draws pairs. `sequence(number, rng)` returns the sequence for a pair and the numbers of its usable frames."""
 
     sequence: Callable[[int, Generator], tuple[Sequence, NDArray[np.int64]]]
     geometry: PairGeometry
@@ -65,7 +68,7 @@ class PairSampler:
     augment: bool = True
 
     def __call__(self, number: int) -> Pair:
-        """Pair number `number`. Raises ValueError where 100 sequences in a row give none."""
+        """Return pair number `number`. Raises ValueError if 100 sequences in a row give none."""
         rng = np.random.Generator(np.random.Philox(key=[self.seed, number]))
         for _ in range(100):
             sequence, frames = self.sequence(number, rng)
@@ -98,7 +101,7 @@ class PairSampler:
         )
 
     def _jittered(self, box: NDArray[np.float64], request: CropRequest, rng: Generator) -> View | None:
-        """The first of ATTEMPTS jittered views that shows enough of the target, or None."""
+        """Return the first of ATTEMPTS jittered views that shows enough of the target, or None."""
         jitter = Jitter(self.geometry.scale_jitter, self.geometry.centre_jitter)
         for _ in range(ATTEMPTS):
             view = GEOMETRIES[self.geometry.geometry].jittered(box, request, jitter, rng)
@@ -107,15 +110,17 @@ class PairSampler:
         return None
 
 
-def _any(frames: Frames, rng: Generator) -> tuple[int, int]:
-    """Two of the frames, in their order; the only one twice."""
+def _any(frames: FrameNumbers, rng: Generator) -> tuple[int, int]:
+    """Two of the frames in their order; a single frame twice."""
     first, second = np.sort(rng.choice(frames, size=2, replace=len(frames) < 2))
     return int(first), int(second)
 
 
-def _causal(frames: Frames, rng: Generator) -> tuple[int, int]:
-    """OSTrack (the published code): the template is any frame but the last, the search frame any that follows within
-    CAUSAL_GAP frames; where there is none, both are drawn anew with a gap larger by CAUSAL_GROWTH. The only frame twice.
+def _causal(frames: FrameNumbers, rng: Generator) -> tuple[int, int]:
+    """OSTrack (the published code): the template is any frame but the last, the search frame a later one.
+
+    It follows within CAUSAL_GAP frames. If there is none, both are drawn again with a gap larger by CAUSAL_GROWTH. A
+    single frame is used twice.
     """
     if len(frames) == 1:
         return int(frames[0]), int(frames[0])
@@ -128,18 +133,19 @@ def _causal(frames: Frames, rng: Generator) -> tuple[int, int]:
         gap += CAUSAL_GROWTH
 
 
-def _interval(frames: Frames, rng: Generator) -> tuple[int, int]:
-    """LoRAT (the published code): the template is any frame, the search frame any other within INTERVAL frames of it,
-    before or after; the same one where there is none.
+def _interval(frames: FrameNumbers, rng: Generator) -> tuple[int, int]:
+    """LoRAT (the published code): the template is any frame, the search frame another within INTERVAL frames.
+
+    If there is none, the same frame is used twice.
     """
     first = int(rng.choice(frames))
     near = frames[(frames != first) & (np.abs(frames - first) <= INTERVAL)]
     return first, int(rng.choice(near)) if len(near) else first
 
 
-FRAME_PAIRS: dict[FramePairs, Callable[[Frames, Generator], tuple[int, int]]] = {
+FRAME_PAIRS: dict[FramePairs, Callable[[FrameNumbers, Generator], tuple[int, int]]] = {
     "any": _any,
     "causal": _causal,
     "interval": _interval,
 }
-"""Rules for which frames make a pair: (template's, search's)."""
+"""Rules that choose the two frames of a pair: (template's, search's)."""

@@ -1,4 +1,4 @@
-"""What trackers are trained on: the sets by name, what may not be mixed with which test, and how sequences are drawn."""
+"""The training sets by name, their mixtures, and the check that they share no sequence with a test."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -19,15 +19,15 @@ from trackablate.datasets.registry import Registry
 from trackablate.datasets.sequence import Sequence
 
 KEPT = 64
-"""Sequences that a mixture keeps opened; opening one reads its annotation."""
+"""Number of sequences that a mixture keeps open; opening one reads its annotation."""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """The `sequence` of `datasets.pairs.sampling.PairSampler`: draws from several sets of sequences.
+    """Several sets of sequences, as the `sequence` of `datasets.pairs.sampling.PairSampler`.
 
-    A set is drawn by its weight (the published recipes weigh theirs alike), then one of its sequences, all alike. Equal
-    numbers and generators give equal sequences, whatever was drawn before.
+    It draws a set by its weight, then one of its sequences uniformly. Equal generators give equal sequences, whatever was
+    drawn before.
     """
 
     sets: tuple[SequenceList, ...]
@@ -39,7 +39,7 @@ class Mixture:
             raise ValueError(f"need a positive weight for each of {len(self.sets)} sets")
 
     def __call__(self, number: int, rng: Generator) -> tuple[Sequence, NDArray[np.int64]]:
-        """A sequence, and the frames that may be used of it: those that show the target."""
+        """Return a sequence, and the numbers of its frames that show the target."""
         chances = np.array(self.weights) / sum(self.weights)
         which = int(rng.choice(len(self.sets), p=chances))
         sequence = self._sequence(which, int(rng.integers(len(self.sets[which]))))
@@ -57,9 +57,13 @@ class Mixture:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """data: the name of the folder that `datasets.roots.data_root` finds. benchmark: whose sequences these are, the data
-    set's name in protocols; two sets of one benchmark can overlap. sequences: their names in the official list, () where
-    no protocol tests on that benchmark. open: makes the sequences.
+    """Sequences that trackers may be trained on.
+
+    Attributes:
+        data: Name of the data set that `datasets.roots.data_root` finds.
+        benchmark: The data set that protocols name for these sequences. Two sets of one benchmark can overlap.
+        sequences: Returns their official names; () if no protocol tests on that benchmark.
+        open: Makes the sequences.
     """
 
     name: str
@@ -79,7 +83,7 @@ def _names(part: Part) -> frozenset[str]:
 
 
 def _split(part: Part, validation: str, *, validates: bool) -> Part:
-    """What pytracking trains on of a training set, or (validates) the rest, a file in splits/, that it validates on."""
+    """Return the split of a training set that pytracking trains on, or validates on; `validation` is a file in splits/."""
     held_out = frozenset(names(validation))
     return replace(
         part,
@@ -91,10 +95,10 @@ def _split(part: Part, validation: str, *, validates: bool) -> Part:
 
 
 def _without_vot() -> Part:
-    """GOT-10k's training videos without the 1000 that VOT's challenges test on, by name.
+    """GOT-10k's training videos without the 1000 that VOT's challenges test on.
 
-    The index files that toolkits ship for this are off by one: the 1000 numbers that they leave out are those in the
-    names, which count from 1, but are used as lines of list.txt, which count from 0. 890 of the 1000 stay in.
+    They are excluded by name. The index files that toolkits ship are off by one: they contain the numbers in the names,
+    which count from 1, but are used as line numbers of list.txt, which count from 0. So 890 of the 1000 stay in.
     """
     forbidden = frozenset(names("got10k_vot_exclude.txt"))
     return replace(
@@ -127,7 +131,7 @@ for _set in (
 
 
 def check_disjoint(training: Iterable[str], protocols: Iterable[str]) -> None:
-    """Raise DataError where a training set, by name, shares a sequence with a protocol that it is to be tested on."""
+    """Raise DataError if a training set shares a sequence with a protocol. Both are given by name."""
     tested = [PROTOCOLS[name] for name in protocols]
     for kind in map(TRAINING_SETS.__getitem__, training):
         for protocol in tested:
@@ -141,6 +145,6 @@ def check_disjoint(training: Iterable[str], protocols: Iterable[str]) -> None:
 
 
 def one_shot(training: Iterable[str]) -> bool:
-    """Whether a tracker trained on these sets keeps to GOT-10k's protocol: GOT-10k's training videos and no others."""
+    """Return whether these sets consist of GOT-10k's training videos only, as GOT-10k's protocol demands."""
     used = set(training)
     return bool(used) and all(name == "got10k-train" or name.startswith("got10k-train-") for name in used)

@@ -1,1 +1,1 @@
-"""Reads a data set from where it lies: files, annotation, frames, and the declaration of each layout."""
+"""Reading a data set: files, frames, annotation, and the declaration of each layout."""

@@ -1,11 +1,12 @@
-"""One sequence's annotation, read by its declaration and verified: boxes, flags, attributes, and the list of its frames.
+"""One sequence's annotation, read by its declaration and verified: boxes, flags, attributes and the list of its frames.
 
-Errors are DataError, with the file, the line and the remedy; nothing is padded, cut or skipped but by a rule that
-splits/quirks.csv names with its source.
+Errors are DataError with the file, the line and the remedy. Rows are never padded, cut or skipped, unless
+splits/quirks.csv has a rule for it, with its source.
 """
 
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from trackablate.datasets.boxes import Boxes, valid
 from trackablate.datasets.errors import DataError, raise_all, shown
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.frame_names import FrameNames, frame_names
-from trackablate.datasets.reading.layouts import Annotation, AttributeFile, Clip, Flag, Places, Rules, fill
+from trackablate.datasets.reading.layouts import AnnotationRules, AttributeFile, Clip, FileLayout, FlagFile, fill
 from trackablate.datasets.reading.numbers import parse_rows
 from trackablate.datasets.reading.tables import frame_sizes, quirks
 
@@ -23,10 +24,14 @@ _ROW = 'write "x,y,w,h" of this frame, or restore the file from the data set'
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
-    """What is known of a sequence without its images. boxes: (N, 4) float64 x, y, w, h in pixels, 0-based; visible: (N,)
-    bool. frames: the evaluated ones, in `folder`; None where there is no folder of images. N is the number of frames, or
-    1. size: (width, height) where the data set says it.
+class Annotation:
+    """All that is known of a sequence without its images.
+
+    Attributes:
+        boxes: (N, 4) float64, x, y, w, h in pixels, 0-based. N is the number of frames, or 1 on test servers.
+        frames: Names of the evaluated frames in `folder`; None without a folder of images.
+        folder: The folder of images below the root.
+        size: (width, height) of the frames if the data set says it.
     """
 
     boxes: Boxes
@@ -36,58 +41,71 @@ class Record:
     attributes: frozenset[str]
     size: tuple[int, int] | None
 
+    @property
+    def length(self) -> int:
+        """Number of images, or of boxes if there are no images."""
+        return len(self.boxes) if self.frames is None else len(self.frames)
+
 
 @dataclass(frozen=True)
-class AnnotationSource:
-    """Where sequences are read from, and by what rules."""
+class SequenceFiles:
+    """The files of one sequence, and the rules by which they are read."""
 
     files: Files
-    rules: Rules
-    places: Places
+    rules: AnnotationRules
+    layout: FileLayout
+    clip: Clip
 
-    def is_there(self, clip: Clip) -> bool:
-        """Whether there is an annotation or a folder of images; half a sequence is there, and its `record` an error."""
-        boxes, *frames = self.places.paths(clip)[: 1 + len(self.places.frames)]
-        return self.files.is_file(boxes) or any(self.files.is_folder(folder) for folder in frames)
+    @property
+    def boxes_file(self) -> str:
+        """The annotation file, below the root."""
+        return fill(self.layout.boxes, self.clip)
 
-    def folders(self, clip: Clip) -> list[str]:
-        """Where its frames may lie."""
-        return [fill(template, clip) for template in self.places.frames]
+    @property
+    def place(self) -> Path:
+        """The annotation file, for messages."""
+        return self.files.place(self.boxes_file)
 
-    def stamps(self, clip: Clip) -> list[tuple[int, int]]:
-        """`Files.stamp` of all that its record is read from."""
-        return [self.files.stamp(path) for path in self.places.paths(clip)]
+    @property
+    def folders(self) -> list[str]:
+        """The folders in which the frames may lie."""
+        return [fill(template, self.clip) for template in self.layout.frames]
 
-    def record(self, clip: Clip) -> Record:
-        """Read one sequence. Raises DataError."""
-        found = self._annotation(clip)
-        folder, names = self._frames(clip)
-        names = self._fitting(clip, len(found.boxes), names)
-        visible = found.visible & self._flags(clip, len(found.boxes))
-        boxes = found.boxes - (self.rules.origin, self.rules.origin, 0, 0)
+    def exist(self) -> bool:
+        """Return whether there is an annotation file or a folder of images; one without the other is found by `read`."""
+        return self.files.is_file(self.boxes_file) or any(map(self.files.is_folder, self.folders))
+
+    def stamps(self) -> list[tuple[int, int]]:
+        """Return `Files.stamp` of everything that `read` depends on."""
+        return [self.files.stamp(path) for path in self.layout.paths(self.clip)]
+
+    def read(self) -> Annotation:
+        """Read the sequence. Raises DataError."""
+        boxes, visible = self._boxes()
+        folder, names = self._frames()
+        names = self._matched(len(boxes), names)
+        visible &= self._flagged_visible(len(boxes))
+        boxes = boxes - (self.rules.origin, self.rules.origin, 0, 0)
+        skip = self.clip.skip
         if names is not None:
-            if self.places.slack:  # the fitting frames may be one fewer than the rows
+            if self.layout.slack:  # there may be one frame fewer than rows
                 boxes, visible = boxes[: len(names)], visible[: len(names)]
-            names = names.cut(clip.skip, len(names))
-        attributes = self._attributes(clip)
-        return Record(boxes[clip.skip :], visible[clip.skip :], names, folder, attributes, self._size(clip, names))
+            names = names.cut(skip, len(names))
+        return Annotation(boxes[skip:], visible[skip:], names, folder, self._attributes(), self._size(names))
 
-    def _annotation(self, clip: Clip) -> Annotation:
-        file = fill(self.places.boxes, clip)
-        found = self.places.decode(self._text(file))
-        place, problems = self.files.place(file), []
-        for bad in found.bad:
-            problems.append(str(DataError.at(place, f"{bad.problem}, got {bad.text!r}", _ROW, line=bad.line)))
+    def _boxes(self) -> tuple[Boxes, NDArray[np.bool_]]:
+        """Return the boxes as written, and which of them the annotation file itself calls visible."""
+        found, skip = self.layout.decode(self._text(self.boxes_file)), self.clip.skip
+        problems = [(bad.line, f"{bad.problem}, got {bad.text!r}") for bad in found.bad]
         unboxed = np.isnan(found.boxes).any(axis=1)
         if self.rules.absent != "nan":
-            for row in sorted(set(np.flatnonzero(unboxed) + 1) - {bad.line for bad in found.bad}):
-                problems.append(str(DataError.at(place, "4 finite numbers wanted, got NaN", _ROW, line=int(row))))
-        if len(found.boxes) > clip.skip and not problems and not valid(found.boxes[clip.skip]):
-            problem = "the first box needs a positive width and height"
-            problems.append(str(DataError.at(place, problem, _ROW, line=clip.skip + 1)))
-        raise_all(problems)
+            unwanted = sorted(set(np.flatnonzero(unboxed) + 1) - {bad.line for bad in found.bad})
+            problems += [(int(row), "4 finite numbers wanted, got NaN") for row in unwanted]
+        if len(found.boxes) > skip and not problems and not valid(found.boxes[skip]):
+            problems.append((skip + 1, "the first box needs a positive width and height"))
+        raise_all([str(DataError.at(self.place, problem, _ROW, line=line)) for line, problem in problems])
         hidden = (found.boxes == 0).all(axis=1) if self.rules.absent == "zero" else unboxed
-        return replace(found, visible=found.visible & ~hidden)
+        return found.boxes, found.visible & ~hidden
 
     def _text(self, file: str) -> bytes:
         content = self.files.read(file)
@@ -95,105 +113,102 @@ class AnnotationSource:
             raise DataError.at(self.files.place(file), "is UTF-16 text", "save it as ASCII or UTF-8", line=1)
         return content
 
-    def _flags(self, clip: Clip, rows: int) -> NDArray[np.bool_]:
+    def _flagged_visible(self, rows: int) -> NDArray[np.bool_]:
+        """Which rows the flag files call visible, (rows,)."""
         visible = np.ones(rows, dtype=np.bool_)
-        there = (flags for flags in self.places.flags if any(self.files.is_file(fill(f.path, clip)) for f in flags))
-        for flag in next(there, self.places.flags[0] if self.places.flags else ()):
-            if not flag.optional or self.files.is_file(fill(flag.path, clip)):
-                visible &= ~np.isin(self._flag(flag, clip, rows), list(flag.hidden))
+        alternatives = self.layout.flags
+        existing = (flags for flags in alternatives if any(self.files.is_file(fill(f.path, self.clip)) for f in flags))
+        for flag in next(existing, alternatives[0] if alternatives else ()):
+            if not flag.optional or self.files.is_file(fill(flag.path, self.clip)):
+                visible &= ~np.isin(self._flags(flag, rows), list(flag.hidden))
         return visible
 
-    def _flag(self, flag: Flag, clip: Clip, rows: int) -> NDArray[np.float64]:
-        """The numbers of a flag file, (rows,)."""
-        file = fill(flag.path, clip)
+    def _flags(self, flag: FlagFile, rows: int) -> NDArray[np.float64]:
+        file = fill(flag.path, self.clip)
         place = self.files.place(file)
         content = self._text(file).strip()
         in_one_line = b"\n" not in content
-        found = parse_rows(content.replace(b",", b"\n") if in_one_line else content, 1)
-        numbers = found.values[:, 0]
+        numbers = parse_rows(content.replace(b",", b"\n") if in_one_line else content, 1).values[:, 0]
         fits = (numbers >= 0) & (numbers <= flag.largest) & (numbers == np.floor(numbers))
         if not fits.all():
             first = int(np.argmin(fits)) + 1
-            problem = f"flag {first} is no whole number of 0..{flag.largest}"
+            problem = f"flag {first} is not a whole number from 0 to {flag.largest}"
             raise DataError.at(place, problem, _RESTORE, line=1 if in_one_line else first)
-        if self._quirk(clip, "flags-longer") == str(rows):
+        if self._quirk("flags-longer") == str(rows):
             numbers = numbers[:rows]
         if len(numbers) != rows:
             raise DataError.at(place, f"{len(numbers)} flags for {rows} boxes", _RESTORE)
         return numbers
 
-    def _frames(self, clip: Clip) -> tuple[str, FrameNames | None]:
-        for folder in self.folders(clip):
-            if self.files.is_folder(folder):
-                try:
-                    names = frame_names(self.files.names(folder), self.places.order)
-                except ValueError as error:
-                    raise DataError.at(self.files.place(folder), str(error), "rename or remove it") from None
-                if len(names):
-                    return folder, names
+    def _frames(self) -> tuple[str, FrameNames | None]:
+        for folder in filter(self.files.is_folder, self.folders):
+            try:
+                names = frame_names(self.files.names(folder), self.layout.order)
+            except ValueError as error:
+                raise DataError.at(self.files.place(folder), str(error), "rename or remove it") from None
+            if len(names):
+                return folder, names
         return "", None
 
-    def _fitting(self, clip: Clip, rows: int, names: FrameNames | None) -> FrameNames | None:
-        """The frames that the rows of annotation are for. Raises DataError where they are not as many."""
-        wanted = clip.last - clip.first + 1 if clip.first is not None and clip.last is not None else None
-        if wanted is not None and rows != wanted:
-            self._refuse_count(clip, rows, wanted)
+    def _matched(self, rows: int, names: FrameNames | None) -> FrameNames | None:
+        """Return the frames that belong to the rows of annotation. Raises DataError if the two differ in number."""
+        if self.clip.span is not None and rows != self.clip.span:
+            self._refuse_count(rows, self.clip.span)
         if names is None:
             if rows == 0:
-                self._refuse_count(clip, 0, 1)
+                self._refuse_count(0, 1)
             return None
-        names = self._consecutive(clip, names)
-        cut = self._quirk(clip, "evaluate-first")
-        if cut is not None and rows == int(cut) < len(names):
+        names = self._consecutive(names)
+        evaluated = self._quirk("evaluate-first")
+        if evaluated is not None and rows == int(evaluated) < len(names):
             return names.cut(0, rows)
-        if 0 < abs(rows - len(names)) <= self.places.slack:
+        if 0 < abs(rows - len(names)) <= self.layout.slack:
             return names.cut(0, min(rows, len(names)))
         if rows != len(names) and not (self.rules.server and rows == 1):
-            self._refuse_count(clip, rows, len(names))
+            self._refuse_count(rows, len(names))
         return names
 
-    def _consecutive(self, clip: Clip, names: FrameNames) -> FrameNames:
-        """The clip's frames among those of its folder. Raises DataError where one is missing before the last."""
+    def _consecutive(self, names: FrameNames) -> FrameNames:
+        """Return the clip's frames among those of its folder. Raises DataError if one is missing before the last."""
+        clip = self.clip
         if clip.first is not None and clip.last is not None:
             names = names.numbered(clip.first, clip.last)
-        first = clip.first if clip.first is not None else self.places.first
+        first = clip.first if clip.first is not None else self.layout.first
         if first is None:
             return names
-        place = self.files.place(next(f for f in self.folders(clip) if self.files.is_folder(f)))
+        place = self.files.place(next(filter(self.files.is_folder, self.folders)))
         gap = names.gap(first)
-        if gap is None and clip.last is not None and len(names) < clip.last - first + 1:
+        if gap is None and clip.span is not None and len(names) < clip.span:
             gap = first + len(names)
         if gap is not None:
             raise DataError.at(place, f"frame number {gap} is missing", "restore it from the data set")
-        if names.runs[0].first < first:
+        if names.ranges[0].first < first:
             raise DataError.at(place, f"frame {names[0]} comes before number {first}", "remove it")
         return names
 
-    def _refuse_count(self, clip: Clip, rows: int, frames: int) -> None:
-        file = self.files.place(fill(self.places.boxes, clip))
-        if clip.first is None:
-            remedy = "give one line for each image, and no more"
-        else:
+    def _refuse_count(self, rows: int, frames: int) -> None:
+        clip, remedy = self.clip, "give one line for each image, and no more"
+        if clip.first is not None:
             remedy = (
                 f"{self.rules.title}'s {shown(clip.name)} is frames {clip.first} to {clip.last}: restore the file from"
                 " the data set, or rename the sequence if it is one of your own"
             )
-        raise DataError.at(file, f"{rows} boxes for {frames} frames", remedy)
+        raise DataError.at(self.place, f"{rows} boxes for {frames} frames", remedy)
 
-    def _attributes(self, clip: Clip) -> frozenset[str]:
-        declared = self.places.attributes
-        if declared is None or not self.files.is_file(file := fill(declared.path, clip)):
-            return clip.attributes
-        return self._flagged(declared, file) if declared.as_flags else self._named(declared, file)
+    def _attributes(self) -> frozenset[str]:
+        declared = self.layout.attributes
+        if declared is None or not self.files.is_file(file := fill(declared.path, self.clip)):
+            return self.clip.attributes
+        return (self._attribute_flags if declared.as_flags else self._attribute_names)(declared, file)
 
-    def _flagged(self, declared: AttributeFile, file: str) -> frozenset[str]:
-        found = parse_rows(self._text(file), len(declared.known))
-        if len(found.values) != 1 or not np.isin(found.values, (0, 1)).all():
+    def _attribute_flags(self, declared: AttributeFile, file: str) -> frozenset[str]:
+        flags = parse_rows(self._text(file), len(declared.known)).values
+        if len(flags) != 1 or not np.isin(flags, (0, 1)).all():
             problem = f"one line of {len(declared.known)} flags wanted, 0 or 1 for each of {', '.join(declared.known)}"
             raise DataError.at(self.files.place(file), problem, _RESTORE, line=1)
-        return frozenset(name for name, flag in zip(declared.known, found.values[0], strict=True) if flag)
+        return frozenset(name for name, flag in zip(declared.known, flags[0], strict=True) if flag)
 
-    def _named(self, declared: AttributeFile, file: str) -> frozenset[str]:
+    def _attribute_names(self, declared: AttributeFile, file: str) -> frozenset[str]:
         words = self._text(file).decode("utf-8", errors="replace").replace(",", " ").split()
         if unknown := [word for word in words if word not in declared.known]:
             remedy = f"the attributes are {', '.join(declared.known)}: correct or remove the file"
@@ -201,15 +216,15 @@ class AnnotationSource:
             raise DataError.at(self.files.place(file), problem, remedy, line=1)
         return frozenset(words)
 
-    def _size(self, clip: Clip, names: FrameNames | None) -> tuple[int, int] | None:
-        if self._quirk(clip, "changes-size") is not None:
+    def _size(self, names: FrameNames | None) -> tuple[int, int] | None:
+        if self._quirk("changes-size") is not None:
             return None
-        places = self.places
-        if places.meta and places.size and self.files.is_file(file := fill(places.meta, clip)):
-            return places.size(self.files.read(file))
-        # With images there, those are asked: they may have been resized, or be others under this name.
-        return frame_sizes(self.rules.data).get(clip.name) if names is None else None
+        layout = self.layout
+        if layout.meta and layout.size and self.files.is_file(file := fill(layout.meta, self.clip)):
+            return layout.size(self.files.read(file))
+        # Images, if there are any, are asked for their size: they may be resized, or other images of this name.
+        return frame_sizes(self.rules.data).get(self.clip.name) if names is None else None
 
-    def _quirk(self, clip: Clip, rule: str) -> str | None:
-        found = quirks(self.rules.data).get(clip.name, {}).get(rule)
+    def _quirk(self, rule: str) -> str | None:
+        found = quirks(self.rules.data).get(self.clip.name, {}).get(rule)
         return found.value if found else None

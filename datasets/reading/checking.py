@@ -1,11 +1,12 @@
-"""Frames verified before a tracker sees them: that every one is listed, and by a sample (or all) that files are whole.
+"""Checks of frames before a tracker sees them.
 
 Names, numbers and counts are compared for all sequences. Of at most SEQUENCES of them, spread over the list, the first
-frame is decoded, its size compared and its box looked for in it, and FRAMES frames are looked at from both ends; `deep`
-does so with every frame of every sequence.
+frame is decoded and compared with its size and box, and FRAMES frames are checked by their first and last bytes. A deep
+check does so with every frame of every sequence.
 """
 
 import typing
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,81 +15,84 @@ from numpy.typing import NDArray
 from trackablate.datasets.benchmark import OnProgress
 from trackablate.datasets.boxes import Boxes
 from trackablate.datasets.errors import DataError, shown
-from trackablate.datasets.reading.annotation import AnnotationSource, Record
+from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.frames import ImageFiles, NoFrames
-from trackablate.datasets.reading.layouts import Clip
 from trackablate.datasets.reading.tables import quirks
 
 SEQUENCES = 1000
 FRAMES = 8
 
 
-class Checked(typing.Protocol):
-    """What is checked: see `datasets.reading.reader.Sequences`."""
+def frame_problems(
+    entries: typing.Sequence[SequenceFiles],
+    annotation: Callable[[int], Annotation],
+    *,
+    deep: bool,
+    progress: OnProgress,
+) -> list[str]:
+    """Return one message for each problem of annotation and frames.
 
-    @property
-    def entries(self) -> typing.Sequence[tuple[AnnotationSource, Clip]]: ...
-
-    def record(self, number: int) -> Record: ...
-
-
-def frame_problems(sequences: Checked, *, deep: bool, progress: OnProgress) -> list[str]:
-    """One message for everything that is wrong with annotation and frames."""
+    Args:
+        entries: The sequences' files.
+        annotation: Gives the annotation of a sequence by its index, or raises DataError.
+        deep: Check every frame's file instead of a sample.
+        progress: Told how many sequences are done.
+    """
     problems = []
-    count = len(sequences.entries)
+    count = len(entries)
     sample = range(count) if deep else set(_spread(count, SEQUENCES))
+
+    def check(number: int) -> list[str]:
+        return _problems(entries[number], lambda: annotation(number), opened=number in sample, deep=deep)
+
     # Threads: this waits for disks, and OpenCV decodes beside Python.
     with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda number: _problems(sequences, number, opened=number in sample, deep=deep), range(count))
-        for done, each in enumerate(found, start=1):
-            problems += each
+        for done, found in enumerate(pool.map(check, range(count)), start=1):
+            problems += found
             progress(done, count)
     return problems
 
 
-def _problems(sequences: Checked, number: int, *, opened: bool, deep: bool) -> list[str]:
-    source, clip = sequences.entries[number]
+def _problems(entry: SequenceFiles, read: Callable[[], Annotation], *, opened: bool, deep: bool) -> list[str]:
     try:
-        record = sequences.record(number)
-        if record.frames is None:
-            NoFrames(source.files, source.folders(clip), len(record.boxes)).refuse()
+        annotation = read()
+        if annotation.frames is None:
+            NoFrames(entry.files, entry.folders, len(annotation.boxes)).refuse()
     except DataError as error:
         return list(error.problems)
     if not opened:
         return []
-    frames = ImageFiles(source.files, record.folder, record.frames)
-    known = quirks(source.rules.data).get(clip.name, {})
-    damaged = known.get("damaged-frame")
-    looked_at = range(len(frames)) if deep else _spread(len(frames), FRAMES)
-    extra = [i for i, name in enumerate(frames.names) if damaged and name == damaged.value and i not in looked_at]
-    problems = frames.problems([*looked_at, *extra])
+    frames = ImageFiles(entry.files, annotation.folder, annotation.frames)
+    damaged = quirks(entry.rules.data).get(entry.clip.name, {}).get("damaged-frame")
+    sample = range(len(frames)) if deep else _spread(len(frames), FRAMES)
+    extra = [i for i, name in enumerate(frames.names) if damaged and name == damaged.value and i not in sample]
+    problems = frames.problems([*sample, *extra])
     if damaged:
-        hint = f"; it is published so, {damaged.source}"
+        hint = f"; it was published like this, {damaged.source}"
         problems = [p + hint if damaged.value in p else p for p in problems]
-    return problems or _first_frame_problems(frames, record, source, clip)
+    return problems or _first_frame_problems(frames, annotation, entry)
 
 
 def _spread(count: int, most: int) -> list[int]:
-    """At most so many of 0..count, first and last among them."""
+    """At most that many evenly spread numbers below `count`, the first and the last among them."""
     numbers: NDArray[np.int64] = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
     return [int(number) for number in numbers]
 
 
-def _first_frame_problems(frames: ImageFiles, record: Record, source: AnnotationSource, clip: Clip) -> list[str]:
-    """Whether the frame that a tracker starts from can be decoded, is as large as said, and has its box in it."""
+def _first_frame_problems(frames: ImageFiles, annotation: Annotation, entry: SequenceFiles) -> list[str]:
+    """Return what is wrong with the first frame: it cannot be decoded, has another size, or does not contain its box."""
     try:
         width, height = frames.size
     except DataError as error:
         return list(error.problems)
-    place = source.files.place(source.places.paths(clip)[0])
-    if record.size is not None and record.size != (width, height):
-        said = f"the data set says {record.size[0]} x {record.size[1]}"
+    if annotation.size is not None and annotation.size != (width, height):
+        said = f"the data set says {annotation.size[0]} x {annotation.size[1]}"
         problem = f"{shown(frames.file(0))} has {width} x {height} pixels, {said}"
-        return [str(DataError.at(place, problem, "restore the images: boxes do not fit resized ones"))]
-    if _touches(record.boxes[0], width, height):
+        return [str(DataError.at(entry.place, problem, "restore the images: boxes do not fit resized ones"))]
+    if _touches(annotation.boxes[0], width, height):
         return []
     problem = f"the first box lies outside the image of {width} x {height} pixels"
-    return [str(DataError.at(place, problem, "correct it, or restore the images", line=clip.skip + 1))]
+    return [str(DataError.at(entry.place, problem, "correct it, or restore the images", line=entry.clip.skip + 1))]
 
 
 def _touches(box: Boxes, width: int, height: int) -> bool:

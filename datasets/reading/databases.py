@@ -1,5 +1,6 @@
-"""LMDB copies of data sets, as OSTrack's and SUTrack's scripts make them, read as if they were folders: a database's keys
-are the paths of the files. Needs the package lmdb. Nothing is written, not even a lock file.
+"""LMDB copies of data sets, as OSTrack's and SUTrack's scripts make them, read as if they were folders.
+
+A database's keys are the paths of the files. Reading needs the package lmdb and writes nothing, not even a lock file.
 
     <root>/data.mdb                     LaSOT (<class>/<sequence>/img/00000001.jpg), GOT-10k (train/<sequence>/...)
     <root>/TRAIN_0_lmdb/data.mdb ...    TrackingNet, a database for each chunk: frames/<sequence>/0.jpg, anno/<sequence>.txt
@@ -13,27 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from trackablate.datasets.errors import DataError
-from trackablate.datasets.reading.files import LARGEST, Files, Folder
+from trackablate.datasets.reading.files import LARGEST, Files, Folder, Redirected
 
 DATA = "data.mdb"
 SUFFIX = "_lmdb"
-AGAIN = "make the database anew from the data set"
+AGAIN = "make the database again from the data set"
 _AFTER_SLASH = b"0"
-"""The byte that follows "/": keys from "folder0" on lie behind all of "folder/"."""
+"""The byte after "/": keys from "folder0" on come after all keys of "folder/"."""
 
 
 def has_databases(root: Path) -> bool:
-    """Whether a folder is a database, or holds some."""
+    """Return whether a folder is a database or holds some."""
     return (root / DATA).is_file() or any((folder / DATA).is_file() for folder in root.glob(f"*{SUFFIX}"))
 
 
 def open_databases(root: Path) -> Files:
-    """The files in a database, or in those that a folder holds. Raises DataError for a damaged one, and without lmdb."""
+    """Return the files in a database, or in all databases of a folder. Raises DataError if damaged or without lmdb."""
     return Database(root) if (root / DATA).is_file() else Databases(root)
 
 
-class Database:
-    """The files in one database. An instance may be sent to another process, which opens the database anew."""
+class Database(Files):
+    """The files in one database. A copy sent to another process opens the database again."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -43,6 +44,7 @@ class Database:
         return Database, (self.root,)
 
     def names(self, folder: str = "") -> tuple[str, ...]:
+        """See Files."""
         within = _within(folder)
         found = set()
         with self._reading() as transaction, transaction.cursor() as cursor:
@@ -54,15 +56,18 @@ class Database:
         return tuple(sorted(name for name in found if not name.startswith(".")))
 
     def is_file(self, name: str) -> bool:
+        """See Files."""
         return self._size(name) is not None
 
     def is_folder(self, name: str) -> bool:
+        """See Files."""
         within = _within(name)
         with self._reading() as transaction, transaction.cursor() as cursor:
             there = cursor.set_range(within) if within else cursor.first()
             return bool(there) and bytes(cursor.key()).startswith(within)
 
     def read(self, name: str) -> bytes:
+        """See Files."""
         size = self._size(name)
         if size is None:
             raise DataError.at(self.place(name), "is missing", AGAIN)
@@ -71,15 +76,8 @@ class Database:
         with self._reading() as transaction:
             return bytes(transaction.get(_key(name)))
 
-    def ends(self, name: str, count: int) -> tuple[bytes, bytes]:
-        content = self.read(name)
-        return content[:count], content[-count:]
-
-    def place(self, name: str) -> Path:
-        return self.root / name
-
     def stamp(self, name: str) -> tuple[int, int]:
-        """A file's size, 0 for a folder; and the time of the whole database, which is all that it keeps."""
+        """Return a file's size, 0 for a folder, and the time of the whole database: files have no times of their own."""
         size = self._size(name)
         if size is None and not self.is_folder(name):
             return -1, 0
@@ -88,7 +86,7 @@ class Database:
 
     @contextmanager
     def _reading(self) -> Iterator[Any]:
-        """A transaction. A page that cannot be read is a DataError, as a damaged file is."""
+        """Open a transaction. Raises DataError for a page that cannot be read."""
         import lmdb
 
         try:
@@ -103,8 +101,8 @@ class Database:
             return None if content is None else len(content)
 
 
-class Databases:
-    """The databases of a folder, each as a folder called like it without "_lmdb"; what else lies there as on disk."""
+class Databases(Redirected):
+    """The databases of a folder, each as a folder named like it without "_lmdb", and the other files beside them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -116,38 +114,21 @@ class Databases:
         return {folder.name.removesuffix(SUFFIX): Database(folder) for folder in found}
 
     def names(self, folder: str = "") -> tuple[str, ...]:
-        if not folder.strip("/"):
-            hidden = {f"{name}{SUFFIX}" for name in self._databases}
-            return tuple(sorted({*self._beside.names(), *self._databases} - hidden))
-        files, rest = self._owner(folder)
-        return files.names(rest)
+        """See Files."""
+        if folder.strip("/"):
+            return super().names(folder)
+        hidden = {f"{name}{SUFFIX}" for name in self._databases}
+        return tuple(sorted({*self._beside.names(), *self._databases} - hidden))
 
     def is_file(self, name: str) -> bool:
-        files, rest = self._owner(name)
-        return bool(rest) and files.is_file(rest)
+        """See Files."""
+        return name.strip("/") not in self._databases and super().is_file(name)
 
     def is_folder(self, name: str) -> bool:
-        files, rest = self._owner(name)
-        return not rest or files.is_folder(rest)
+        """See Files."""
+        return name.strip("/") in self._databases or super().is_folder(name)
 
-    def read(self, name: str) -> bytes:
-        files, rest = self._owner(name)
-        return files.read(rest)
-
-    def ends(self, name: str, count: int) -> tuple[bytes, bytes]:
-        files, rest = self._owner(name)
-        return files.ends(rest, count)
-
-    def place(self, name: str) -> Path:
-        files, rest = self._owner(name)
-        return files.place(rest)
-
-    def stamp(self, name: str) -> tuple[int, int]:
-        files, rest = self._owner(name)
-        return files.stamp(rest)
-
-    def _owner(self, name: str) -> tuple[Files, str]:
-        """The files that a path leads into, and the path there."""
+    def _target(self, name: str) -> tuple[Files, str]:
         first, _, rest = name.strip("/").partition("/")
         database = self._databases.get(first)
         return (self._beside, name) if database is None else (database, rest)
@@ -155,8 +136,9 @@ class Databases:
 
 @cache
 def _environment(root: Path) -> Any:
-    """An open database: one in each process, as lmdb demands, and a forked process has its parent's, which it may go on
-    reading since nothing is locked and the position is a transaction's own.
+    """Open a database once in each process, as lmdb demands.
+
+    A forked process keeps reading its parent's, which is safe: nothing is locked, and each transaction has its own position.
     """
     try:
         import lmdb
@@ -169,11 +151,10 @@ def _environment(root: Path) -> Any:
 
 
 def _key(name: str) -> bytes:
-    # Keys have 1 to 511 bytes. What has not is in no database, but lmdb would raise an error; no path is a zero byte.
+    # lmdb raises an error for keys outside 1 to 511 bytes; no file is called by a zero byte.
     key = os.fsencode(name)
     return key if 0 < len(key) <= 511 else b"\0"
 
 
 def _within(folder: str) -> bytes:
-    """What the keys of a folder's files begin with."""
     return _key(f"{folder.strip('/')}/") if folder.strip("/") else b""

@@ -1,7 +1,8 @@
-"""Files below one root, a folder or a zip archive read in place. Nothing here writes, unpacks, or follows a path out.
+"""Files below one root, which is a folder or a zip archive read in place.
 
-Names are relative to the root and written with "/". An archive is judged whole when it is opened: absolute paths, "..",
-links, encryption, two entries of one name, and contents out of all proportion to their packed size are refused.
+Nothing here writes, unpacks, or follows a path out of the root. Names are relative to the root and written with "/".
+All entries of an archive are checked when it is opened: `Archive` refuses absolute paths, "..", links, encryption, two
+entries of one name, and contents that are suspiciously larger than their packed size.
 """
 
 import os
@@ -18,44 +19,52 @@ from typing import BinaryIO, NoReturn, Protocol
 from trackablate.datasets.errors import DataError, raise_all, shown
 
 LARGEST = 512 * 2**20
-"""Bytes of the largest file that is read: the largest of any benchmark, COCO's training annotation, has 448 MiB."""
+"""Bytes of the largest file that is read. The largest of any benchmark, COCO's training annotation, has 448 MiB."""
 HIGHEST_RATIO = 200
-"""Unpacked to packed size beyond which an archive's entry is taken for a bomb. Deflate reaches 1032, with nothing but
-repetition; numbers as text and images stay below 20."""
+"""Ratio of unpacked to packed size from which an archive's entry counts as a zip bomb.
+
+Deflate reaches 1032 on pure repetition; numbers as text and images stay below 20.
+"""
 SMALL = 2**20
-"""Entries up to this size are not judged by their ratio: they cannot fill a memory."""
+"""Bytes up to which an entry may have any ratio, because it cannot fill the memory."""
 
 
 class Files(Protocol):
-    """What readers see of a data set's root. All errors are DataError and name the file."""
+    """The files of a data set's root as readers see them. All errors are DataError and name the file."""
 
-    @property
-    def root(self) -> Path:
-        """The folder or the archive."""
+    root: Path
+    """The folder or the archive."""
 
     def names(self, folder: str = "") -> tuple[str, ...]:
-        """What lies directly in a folder, sorted: bare names of files and folders, without hidden ones. () for none."""
+        """Return the sorted bare names of the files and folders directly in a folder, without hidden ones."""
 
-    def is_file(self, name: str) -> bool: ...
+    def is_file(self, name: str) -> bool:
+        """Return whether there is a file of this name."""
 
-    def is_folder(self, name: str) -> bool: ...
+    def is_folder(self, name: str) -> bool:
+        """Return whether there is a folder of this name."""
 
-    def read(self, name: str) -> bytes: ...
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
 
     def ends(self, name: str, count: int) -> tuple[bytes, bytes]:
-        """The first and the last `count` bytes, as many as there are."""
+        """Return the first and the last `count` bytes of a file, or all of a shorter one."""
+        content = self.read(name)
+        return content[:count], content[-count:]
 
     def place(self, name: str) -> Path:
-        """Where the file is, for messages; in an archive "<archive>/<name>", which need not exist."""
+        """Return the path of a file for messages; in an archive "<archive>/<name>", which does not exist on disk."""
+        return self.root / name
 
     def stamp(self, name: str) -> tuple[int, int]:
-        """Two numbers that change when a file or what lies in a folder does (on disk: size and time; in an archive: size
-        and CRC); (-1, 0) where nothing is. Reads no content.
+        """Return two numbers that change when a file, or the list of files in a folder, changes. Reads no content.
+
+        They are size and time on disk, size and CRC in an archive, and (-1, 0) if nothing has this name.
         """
 
 
-class Folder:
-    """A folder on disk; links are followed as long as they stay inside."""
+class Folder(Files):
+    """A folder on disk. Links are followed if they stay inside."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -66,6 +75,7 @@ class Folder:
         return self.root.resolve()
 
     def names(self, folder: str = "") -> tuple[str, ...]:
+        """See Files."""
         path = self._inside(folder)
         try:
             found = os.listdir(path)  # noqa: PTH208 a Path for each of 14 million frames takes minutes
@@ -76,18 +86,22 @@ class Folder:
             raise DataError.at(path, f"cannot be listed ({error.strerror})", "make it readable") from None
 
     def is_file(self, name: str) -> bool:
+        """See Files."""
         return os.path.isfile(f"{self.root}/{name}")  # noqa: PTH113 see `stamp`
 
     def is_folder(self, name: str) -> bool:
+        """See Files."""
         return os.path.isdir(f"{self.root}/{name}")  # noqa: PTH112
 
     def read(self, name: str) -> bytes:
+        """See Files."""
         with self._opened(name) as (file, size):
             if size > LARGEST:
                 raise DataError.at(self.root / name, f"has {size} bytes, more than any such file", "restore it")
             return file.read()
 
     def ends(self, name: str, count: int) -> tuple[bytes, bytes]:
+        """See Files."""
         with self._opened(name) as (file, size):
             head = file.read(count)
             file.seek(max(0, size - count))
@@ -98,8 +112,8 @@ class Folder:
         path = self._inside(name)
         try:
             about = path.stat()
-            if not stat.S_ISREG(about.st_mode):  # opening a named pipe would wait for ever
-                raise DataError.at(path, "is no ordinary file", "restore it from the data set")
+            if not stat.S_ISREG(about.st_mode):  # opening a named pipe would block
+                raise DataError.at(path, "is not an ordinary file", "restore it from the data set")
             with path.open("rb") as file:
                 yield file, about.st_size
         except (FileNotFoundError, NotADirectoryError):
@@ -107,21 +121,19 @@ class Folder:
         except OSError as error:
             raise DataError.at(path, f"cannot be read ({error.strerror})", "make it readable") from None
 
-    def place(self, name: str) -> Path:
-        return self.root / name
-
     def stamp(self, name: str) -> tuple[int, int]:
+        """See Files."""
         try:
-            about = os.stat(f"{self.root}/{name}")  # noqa: PTH116 a Path takes thrice the time, and 90,000 are asked for
+            about = os.stat(f"{self.root}/{name}")  # noqa: PTH116 a Path takes three times as long, for 90,000 files
         except (OSError, ValueError):
             return -1, 0
-        # The time of the last change cannot be set back, as copying with times does to that of the last writing.
+        # Copying can set the time of the last writing back, but not the time of the last change.
         return about.st_size, max(about.st_mtime_ns, about.st_ctime_ns)
 
     def _inside(self, name: str) -> Path:
         path = self.root / name
         try:
-            # A folder's real place is looked up once: that takes longer than reading a small file.
+            # A folder's real path is looked up once, because that takes longer than reading a small file.
             above = self._real_places.get(path.parent) or self._real_places.setdefault(
                 path.parent, path.parent.resolve()
             )
@@ -134,17 +146,17 @@ class Folder:
         return path
 
 
-class Archive:
-    """A zip archive. An instance may be sent to another process, which opens the file anew."""
+class Archive(Files):
+    """A zip archive. A copy sent to another process opens the file again."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         try:
             self._zip = zipfile.ZipFile(root)
         except (zipfile.BadZipFile, OSError, ValueError) as error:
-            self._refuse(f"is no zip archive that can be read ({error})")
+            self._refuse(f"is not a readable zip archive ({error})")
         infos = self._zip.infolist()
-        raise_all([str(DataError.at(root, fault, "get the archive anew")) for fault in _faults(infos)])
+        raise_all([str(DataError.at(root, fault, "get the archive again")) for fault in _faults(infos)])
         self._entries = {info.filename: info for info in infos if not info.is_dir()}
         self._folders: dict[str, set[str]] = {"": set()}
         for info in infos:
@@ -156,38 +168,36 @@ class Archive:
         return Archive, (self.root,)
 
     def names(self, folder: str = "") -> tuple[str, ...]:
+        """See Files."""
         return tuple(sorted(n for n in self._folders.get(folder.strip("/"), ()) if not n.startswith((".", "__MACOSX"))))
 
     def is_file(self, name: str) -> bool:
+        """See Files."""
         return name in self._entries
 
     def is_folder(self, name: str) -> bool:
+        """See Files."""
         return name.strip("/") in self._folders
 
     def read(self, name: str) -> bytes:
+        """See Files."""
         info = self._entries.get(name)
         if info is None:
             raise DataError.at(self.place(name), "is missing", "restore it from the data set")
         if info.file_size > LARGEST:
-            raise DataError.at(self.place(name), f"has {info.file_size} bytes, more than any such file", "get it anew")
+            raise DataError.at(self.place(name), f"has {info.file_size} bytes, more than any such file", "get it again")
         try:
             with self._zip.open(info) as opened:
-                # The declared size may be a lie: never read on beyond it.
+                # The declared size may be wrong: never read beyond it.
                 content = opened.read(info.file_size + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, struct.error) as error:
-            raise DataError.at(self.place(name), f"cannot be unpacked ({error})", "get the archive anew") from None
+            raise DataError.at(self.place(name), f"cannot be unpacked ({error})", "get the archive again") from None
         if len(content) != info.file_size:
-            raise DataError.at(self.place(name), "is not as long as the archive says", "get the archive anew")
+            raise DataError.at(self.place(name), "is not as long as the archive says", "get the archive again")
         return content
 
-    def ends(self, name: str, count: int) -> tuple[bytes, bytes]:
-        content = self.read(name)
-        return content[:count], content[-count:]
-
-    def place(self, name: str) -> Path:
-        return self.root / name
-
     def stamp(self, name: str) -> tuple[int, int]:
+        """See Files."""
         if info := self._entries.get(name):
             return info.file_size, info.CRC
         if self.is_folder(name):
@@ -195,7 +205,7 @@ class Archive:
         return -1, 0
 
     def _refuse(self, problem: str) -> NoReturn:
-        raise DataError.at(self.root, problem, "get the archive anew")
+        raise DataError.at(self.root, problem, "get the archive again")
 
     def _place_in_tree(self, path: PurePosixPath, *, is_folder: bool) -> None:
         if is_folder:
@@ -210,7 +220,7 @@ class Archive:
 
 
 def _faults(infos: Iterable[zipfile.ZipInfo]) -> list[str]:
-    """What makes an archive hostile or ambiguous, one text each."""
+    """One message for each entry that makes an archive hostile or ambiguous."""
     faults, seen = [], set()
     for info in infos:
         name = info.filename
@@ -231,33 +241,55 @@ def _faults(infos: Iterable[zipfile.ZipInfo]) -> list[str]:
     return faults
 
 
-class Below:
-    """What lies in one folder of other files, as a root of its own: archives tend to hold a single folder."""
+class Redirected(Files):
+    """Files that lie in other files. Subclasses say where."""
 
-    def __init__(self, files: Files, folder: str) -> None:
-        self._files, self._folder = files, folder
-
-    @property
-    def root(self) -> Path:
-        return self._files.place(self._folder)
+    def _target(self, name: str) -> tuple[Files, str]:
+        """Return the files that hold a name, and its name there."""
+        raise NotImplementedError
 
     def names(self, folder: str = "") -> tuple[str, ...]:
-        return self._files.names(f"{self._folder}/{folder}".rstrip("/"))
+        """See Files."""
+        files, name = self._target(folder)
+        return files.names(name)
 
     def is_file(self, name: str) -> bool:
-        return self._files.is_file(f"{self._folder}/{name}")
+        """See Files."""
+        files, name = self._target(name)
+        return files.is_file(name)
 
     def is_folder(self, name: str) -> bool:
-        return self._files.is_folder(f"{self._folder}/{name}")
+        """See Files."""
+        files, name = self._target(name)
+        return files.is_folder(name)
 
     def read(self, name: str) -> bytes:
-        return self._files.read(f"{self._folder}/{name}")
+        """See Files."""
+        files, name = self._target(name)
+        return files.read(name)
 
     def ends(self, name: str, count: int) -> tuple[bytes, bytes]:
-        return self._files.ends(f"{self._folder}/{name}", count)
+        """See Files."""
+        files, name = self._target(name)
+        return files.ends(name, count)
 
     def place(self, name: str) -> Path:
-        return self._files.place(f"{self._folder}/{name}")
+        """See Files."""
+        files, name = self._target(name)
+        return files.place(name)
 
     def stamp(self, name: str) -> tuple[int, int]:
-        return self._files.stamp(f"{self._folder}/{name}")
+        """See Files."""
+        files, name = self._target(name)
+        return files.stamp(name)
+
+
+class Below(Redirected):
+    """The content of one folder of other files, as a root of its own. Archives often hold a single folder."""
+
+    def __init__(self, files: Files, folder: str) -> None:
+        self.root = files.place(folder)
+        self._files, self._folder = files, folder
+
+    def _target(self, name: str) -> tuple[Files, str]:
+        return self._files, f"{self._folder}/{name}".rstrip("/")

@@ -1,4 +1,4 @@
-"""Image files as frames: decoded one by one when asked for, and checked together without decoding."""
+"""Image files as frames: decoded one by one when needed, and checked together without decoding."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -7,7 +7,7 @@ from typing import NoReturn
 import cv2
 import numpy as np
 
-from trackablate.datasets.errors import DataError, raise_all, shown
+from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.frame_names import FrameNames
 from trackablate.datasets.sequence import Image
@@ -19,10 +19,10 @@ _AGAIN = "copy it again from the source of the data set"
 
 
 class ImageFiles:
-    """Frames from image files (JPEG or PNG, told by content) of one folder, in the order given, decoded at each access.
+    """Frames from the image files of one folder, JPEG or PNG by their content, decoded at each access.
 
-    Access raises DataError for a file that is missing, truncated, undecodable or outside the root of `files`: OpenCV
-    alone would show a truncated JPEG with grey in its place.
+    Access raises DataError for a file that is missing, truncated, undecodable or outside the root of `files`. OpenCV
+    alone would fill the missing part of a truncated JPEG with grey.
     """
 
     def __init__(self, files: Files, folder: str, names: FrameNames) -> None:
@@ -41,7 +41,7 @@ class ImageFiles:
         return _decode(self.files, file)
 
     def file(self, index: int) -> str:
-        """A frame's file, relative to the root of `files`."""
+        """Return a frame's file, relative to the root of `files`."""
         name = self.names[index]
         return f"{self.folder}/{name}" if self.folder else name
 
@@ -52,10 +52,12 @@ class ImageFiles:
         return width, height
 
     def problems(self, indices: Iterable[int] | None = None) -> list[str]:
-        """One message for each file that is missing, no file, empty, of another format, truncated or outside the root.
+        """Return one message for each file that is missing, empty, of another format, truncated or outside the root.
 
-        Reads the first and last bytes of each; the whole of those only that do not end as they should. indices: of the
-        frames to look at, all by default.
+        Reads the first and last bytes of each file, and the whole file only if it does not end as expected.
+
+        Args:
+            indices: The frames to look at, all by default.
         """
         found: list[str] = []
         for index in range(len(self)) if indices is None else indices:
@@ -65,13 +67,9 @@ class ImageFiles:
                 found.extend(error.problems)
         return found
 
-    def check(self) -> None:
-        """Raise one DataError that lists all problems; decodes nothing."""
-        raise_all(self.problems())
-
 
 class NoFrames:
-    """Frames of annotation that lies there without its images: as many as it has rows, and DataError for each."""
+    """Frames of an annotation without images: as many as it has rows. Each access raises DataError."""
 
     def __init__(self, files: Files, folders: Iterable[str], length: int) -> None:
         self._where = " or ".join(shown(files.place(folder)) for folder in folders) or shown(files.root)
@@ -84,7 +82,7 @@ class NoFrames:
         self.refuse()
 
     def refuse(self) -> NoReturn:
-        """Raise the DataError of any access."""
+        """Raise the DataError that says where the images are missing."""
         raise DataError(f"annotations only: no frames under {self._where}; add the images to track them")
 
 
@@ -92,7 +90,7 @@ def _decode(files: Files, file: str) -> Image:
     content = files.read(file)
     _check_content(files, file, content)
     try:
-        # Decoded from memory, because OpenCV opens no archive, and no path that its file functions cannot spell.
+        # Decoded from memory: OpenCV cannot open archives, nor paths outside its character set.
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         image = None
@@ -102,7 +100,7 @@ def _decode(files: Files, file: str) -> Image:
 
 
 def _check_ends(files: Files, file: str) -> None:
-    """Check a file by its first and last bytes, and by all of them only where those leave a doubt."""
+    """Check a file by its first and last bytes, and by its whole content only in doubt."""
     head, tail = files.ends(file, _TAIL)
     if not ((head.startswith(_JPEG) and _JPEG_END in tail) or (head.startswith(_PNG) and _PNG_END in tail)):
         _check_content(files, file, files.read(file))
@@ -114,7 +112,7 @@ def _check_content(files: Files, file: str, content: bytes) -> None:
 
 
 def _fault_of(content: bytes) -> str | None:
-    """What is wrong with an image file's bytes, short of decoding them."""
+    """Return what is wrong with an image file's content before decoding."""
     if not content:
         return "is empty"
     if content.startswith(_JPEG):
@@ -125,8 +123,9 @@ def _fault_of(content: bytes) -> str | None:
 
 
 def _jpeg_ends(content: bytes) -> bool:
-    """Whether an end marker follows the first scan. A thumbnail in the header has its own, which does not count; what
-    follows the end (padding, camera data) does not matter.
+    """Whether an end marker follows the first scan.
+
+    The end marker of a thumbnail in the header does not count. Padding or camera data after the end do not matter.
     """
     at = content.find(b"\xff", 2)
     while 0 <= at < len(content) - 3:

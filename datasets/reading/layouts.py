@@ -1,8 +1,7 @@
-"""How a benchmark is declared: its sequences (`Clip`), and where a layout keeps the files of each (`Places`).
+"""The vocabulary in which a benchmark is declared: its sequences (`Clip`) and the layouts of its files (`FileLayout`).
 
-Paths are templates below the root, "/" between folders, whose fields are those of a clip: {name}, and what the clip's
-`fields` say. Everything here is data; `datasets.reading.annotation` reads one sequence by it, `datasets.reading.reader`
-a whole list.
+All paths are templates below the root, with "/" between folders. Their fields are {name} and the clip's own `fields`.
+Everything here is data. `datasets.reading.annotation` reads one sequence by it, `datasets.reading.reader` a whole list.
 """
 
 import re
@@ -21,9 +20,14 @@ _FIELD = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One sequence of an official list. fields: for path templates, beside {name}. attributes: by short name, where the
-    data set's files do not say them. first, last: the numbers of its frames, both included, where its folder may hold
-    others; None for all that are there. skip: frames at the beginning that are annotated but not evaluated.
+    """One sequence as its benchmark's official list declares it.
+
+    Attributes:
+        fields: Values for path templates, beside {name}.
+        attributes: Short names, for data sets whose files do not say them.
+        first: Number of its first frame, for folders that hold other frames too; None for all frames of the folder.
+        last: Number of its last frame, included.
+        skip: Number of frames at the beginning that are annotated but not evaluated.
     """
 
     name: str
@@ -33,11 +37,19 @@ class Clip:
     last: int | None = None
     skip: int = 0
 
+    @property
+    def span(self) -> int | None:
+        """Number of annotated frames that the list prescribes, None if it does not prescribe any."""
+        return None if self.first is None or self.last is None else self.last - self.first + 1
+
 
 @dataclass(frozen=True, eq=False)
-class Annotation:
-    """What an annotation file says. boxes: (M, 4) float64 x, y, w, h as written, not made 0-based; NaN for lines named in
-    `bad` and for lines that say so. visible: (M,) bool. Row n is for the n-th frame.
+class BoxRows:
+    """The content of an annotation file; row n belongs to the n-th frame.
+
+    Attributes:
+        boxes: (M, 4) float64, x, y, w, h as written, not yet 0-based; NaN for bad lines and for lines of NaN.
+        visible: (M,) bool.
     """
 
     boxes: NDArray[np.float64]
@@ -45,16 +57,20 @@ class Annotation:
     bad: tuple[BadLine, ...] = ()
 
 
-def box_rows(content: bytes) -> Annotation:
-    """The usual annotation: a box x, y, w, h in each line, separated by commas, by tabs or by spaces."""
+def box_rows(content: bytes) -> BoxRows:
+    """Parse the usual annotation: a box x, y, w, h in each line, separated by commas, tabs or spaces."""
     rows = parse_rows(content, 4)
-    return Annotation(rows.values, np.ones(len(rows.values), dtype=np.bool_), rows.bad)
+    return BoxRows(rows.values, np.ones(len(rows.values), dtype=np.bool_), rows.bad)
 
 
 @dataclass(frozen=True)
-class Flag:
-    """A file with one whole number for each row of annotation, in one line with commas or one in each line. largest: they
-    are 0..largest. hidden: the numbers that say that the target is not visible. optional: may be missing.
+class FlagFile:
+    """A file with one whole number for each row of annotation, all in one line with commas or one in each line.
+
+    Attributes:
+        hidden: The numbers that mean "not visible".
+        largest: Numbers must be in 0..largest.
+        optional: Whether the file may be missing.
     """
 
     path: str
@@ -65,8 +81,11 @@ class Flag:
 
 @dataclass(frozen=True)
 class AttributeFile:
-    """A sequence's attributes, where its folder has them. known: the attributes' short names. as_flags: the file has a 0
-    or 1 for each of these, in their order, separated by commas; else it names those that hold ("SV, DEF").
+    """A file with a sequence's attributes.
+
+    Attributes:
+        known: Short names of the attributes.
+        as_flags: True for a 0 or 1 for each known attribute in their order; False for a list of names ("SV, DEF").
     """
 
     path: str
@@ -75,10 +94,14 @@ class AttributeFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
-    """How the annotation of a data set is meant. data: the name that splits/*.csv call it by. title: of the official list,
-    for messages. origin: how its files number the first pixel. server: the annotation may be of the first frame alone, the
-    rest being on a test server. absent: the box that says that there is none to see, NaN or four zeros; None: none does.
+class AnnotationRules:
+    """How the annotation of a data set is to be understood.
+
+    Attributes:
+        data: The data set's name in splits/*.csv.
+        origin: Number of the first pixel in the data set's files.
+        server: Whether a file may have the first box only, because a test server keeps the others.
+        absent: The box that means "no target": NaN or four zeros; None where every box is one.
     """
 
     data: str
@@ -89,24 +112,27 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Places:
-    """One layout.
+class FileLayout:
+    """One way in which the files of a benchmark are laid out.
 
-    title: for messages, with the layout in short. boxes: the annotation file. frames: folders of images, of which the
-    first that is there counts; () for annotation without images. decode: what the annotation file's bytes say.
-    flags: alternatives, of which the first with any file there counts; the first of all where none is.
-    order: frames are sorted by the number that ends their name, or by name. first: the number of the first frame, from
-    which on none may be missing; None where any numbers will do. meta: a file with facts, of which `size` reads (width,
-    height). listing: a file that names the sequences, one in each line, in their order. where: regular expressions that
-    the fields of sequences must fit which the official list does not know; others may be anything. slack: so many of the
-    last images or rows may be without a partner; both are cut to the shorter.
+    Attributes:
+        title: The layout in short, for messages. Part of an index's identity.
+        frames: Templates of image folders, of which the first that exists counts; () for annotation without images.
+        flags: Alternatives, of which the first with any existing file counts; without one, the first alternative.
+        order: Whether frames are sorted by the number that ends their name, or by name.
+        first: Number of the first frame, from which no number may be missing; None for any numbers.
+        meta: Template of a file with facts about the sequence.
+        size: Reads (width, height) from the content of `meta`.
+        listing: A file with the sequences' names in their order, one in each line.
+        where: Regular expressions for the fields of sequences outside the official list; other fields may be anything.
+        slack: How many of the last images or rows may lack a partner; both are cut to the shorter.
     """
 
     title: str
     boxes: str
     frames: tuple[str, ...] = ()
-    decode: Callable[[bytes], Annotation] = box_rows
-    flags: tuple[tuple[Flag, ...], ...] = ()
+    decode: Callable[[bytes], BoxRows] = box_rows
+    flags: tuple[tuple[FlagFile, ...], ...] = ()
     attributes: AttributeFile | None = None
     order: Literal["number", "name"] = "number"
     first: int | None = None
@@ -117,57 +143,55 @@ class Places:
     slack: int = 0
 
     def paths(self, clip: Clip) -> list[str]:
-        """All files and folders that this clip's `Record` depends on, whether or not they are there, annotation first."""
+        """Return all files and folders that a clip's annotation depends on, existing or not, the boxes first."""
         flags = (flag.path for alternative in self.flags for flag in alternative)
         more = (path for path in (self.attributes and self.attributes.path, self.meta) if path)
         return [fill(template, clip) for template in (self.boxes, *self.frames, *flags, *more)]
 
 
 def fill(template: str, clip: Clip) -> str:
-    """A template's path for one clip."""
+    """Return a template's path for one clip."""
     return template.format(name=clip.name, **clip.fields)
 
 
-def find_clips(files: Files, places: Places) -> list[Clip]:
-    """A clip for each annotation, and for each folder of images, that lies in these places, sorted by name; none where
-    paths do not tell all fields of a clip.
+def find_clips(files: Files, layout: FileLayout) -> list[Clip]:
+    """Return a clip for each annotation file or image folder in this layout, sorted by name.
+
+    Templates that do not mention every field of a clip are not searched.
     """
-    templates = (places.boxes, *places.frames)
+    templates = (layout.boxes, *layout.frames)
     needed = {"name", *_FIELD.findall("".join(templates))}
     found = {}
     for template in templates:
-        is_there = files.is_file if template == places.boxes else files.is_folder
+        exists = files.is_file if template == layout.boxes else files.is_folder
         if set(_FIELD.findall(template)) == needed:
-            for fields in _walk(files, template.split("/"), "", {}, places.where):
-                if not is_there(template.format(**fields)):
-                    continue
-                clip = Clip(fields["name"], {key: value for key, value in fields.items() if key != "name"})
-                found[clip.name, fill(places.boxes, clip)] = clip
+            for fields in _matches(files, template.split("/"), "", {}, layout.where):
+                if exists(template.format(**fields)):
+                    clip = Clip(fields["name"], {key: value for key, value in fields.items() if key != "name"})
+                    found[clip.name, fill(layout.boxes, clip)] = clip
     return [found[key] for key in sorted(found)]
 
 
-def _walk(
+def _matches(
     files: Files, segments: list[str], at: str, fields: Mapping[str, str], where: Mapping[str, str]
 ) -> Iterator[Mapping[str, str]]:
+    """Yield the fields of every path that fits the template's segments, below the folder `at`."""
     if not segments:
         yield fields
         return
     prefix = f"{at}/" if at else ""
     segment = _FIELD.sub(lambda m: fields.get(m[1], m[0]), segments[0])
     if not _FIELD.search(segment):
-        yield from _walk(files, segments[1:], prefix + segment, fields, where)
+        yield from _matches(files, segments[1:], prefix + segment, fields, where)
         return
-    fits = _pattern(segment, where)
+    pattern = _pattern(segment, where)
     for name in files.names(at):
-        if found := fits.fullmatch(name):
-            yield from _walk(files, segments[1:], prefix + name, {**fields, **found.groupdict()}, where)
+        if found := pattern.fullmatch(name):
+            yield from _matches(files, segments[1:], prefix + name, {**fields, **found.groupdict()}, where)
 
 
 def _pattern(segment: str, where: Mapping[str, str]) -> re.Pattern[str]:
     parts = _FIELD.split(segment)
-    return re.compile(
-        "".join(
-            f"(?P<{part}>{where.get(part, '.+')})" if odd else re.escape(part)
-            for part, odd in zip(parts, [False, True] * len(parts), strict=False)
-        )
-    )
+    parts[::2] = map(re.escape, parts[::2])
+    parts[1::2] = (f"(?P<{name}>{where.get(name, '.+')})" for name in parts[1::2])
+    return re.compile("".join(parts))

@@ -1,8 +1,8 @@
-"""Numbers from text: annotation and result files, one row per frame. Fast where a file is as it should be, exact about
-what is wrong where it is not.
+"""Numbers from text: annotation and result files, one row per frame.
 
-Values are the nearest doubles of what is written. A file separates its numbers by commas, by tabs or by spaces (blanks
-beside a comma do not matter), and keeps to one of them: a change of separator is where two files were glued together.
+Correct files are parsed fast; incorrect ones are parsed line by line, to say exactly what is wrong. Values are the doubles
+nearest to the text. A file separates its numbers by commas, tabs or spaces (spaces beside a comma do not matter), and by
+only one of them: a change of separator means that two files were joined.
 """
 
 import re
@@ -25,7 +25,7 @@ _MIXED = "more than one thing"
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line (1-based) that is no row: what is wrong with it, and the line itself, shortened and fit for a terminal."""
+    """A line that is not a row: its number from 1, what is wrong, and its text, shortened and safe for a terminal."""
 
     line: int
     problem: str
@@ -34,8 +34,11 @@ class BadLine:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """values: (N, columns) float64, a row for each line up to the last that is not blank; rows named in `bad` are NaN.
-    Also NaN are rows that say so ("NaN,NaN,NaN,NaN"): those are not bad.
+    """The rows of a text file.
+
+    Attributes:
+        values: (N, columns) float64, a row for each line up to the last that is not blank. Bad rows are NaN. So are rows
+            that consist of NaN only, which are not bad.
     """
 
     values: NDArray[np.float64]
@@ -43,7 +46,7 @@ class Rows:
 
 
 def parse_rows(content: bytes, columns: int) -> Rows:
-    """The rows of a text file; an empty file has none."""
+    """Parse the rows of a text file; an empty file has none."""
     text = content.removeprefix(BOM_UTF8).rstrip()
     if not text:
         return Rows(np.empty((0, columns)))
@@ -52,7 +55,7 @@ def parse_rows(content: bytes, columns: int) -> Rows:
 
 
 def _fast(text: bytes, columns: int) -> NDArray[np.float64] | None:
-    """All rows at once as one JSON array, or None for a file that is not that plain."""
+    """All rows at once, parsed as one JSON array; None for a file that needs `_line_by_line`."""
     if columns == 1 and (flags := _digits(text)) is not None:
         return flags
     if text.translate(None, _PLAIN):
@@ -60,7 +63,7 @@ def _fast(text: bytes, columns: int) -> NDArray[np.float64] | None:
     if b"\t" in text and (b"," in text or b" " in text):
         return None
     plain = text.replace(b"\r\n", b"\n").replace(b"\t", b",")
-    if b"\r" in plain:  # a line end to Python, a blank to JSON
+    if b"\r" in plain:  # a line end in Python, white space in JSON
         return None
     if b" " in plain and b"," in plain:
         plain = plain.replace(b", ", b",")
@@ -86,14 +89,14 @@ def _fast(text: bytes, columns: int) -> NDArray[np.float64] | None:
 def _digits(text: bytes) -> NDArray[np.float64] | None:
     """One digit in each line, as flags are written; None for anything else."""
     codes = np.frombuffer(text, np.uint8)
-    digits = codes[::2] - np.uint8(ord("0"))  # what is below "0" wraps round to beyond 9
+    digits = codes[::2] - np.uint8(ord("0"))  # codes below "0" wrap round to values above 9
     if len(codes) % 2 == 0 or (codes[1::2] != ord("\n")).any() or (digits > 9).any():
         return None
     return digits.astype(np.float64)[:, None]
 
 
 def _line_by_line(text: bytes, columns: int) -> Rows:
-    # What is not ASCII becomes a mark that is no number.
+    # Other characters than ASCII become a mark that is not a number.
     lines = text.decode("ascii", errors="replace").splitlines()
     values = np.full((len(lines), columns), np.nan)
     bad = []
@@ -111,15 +114,17 @@ def _line_by_line(text: bytes, columns: int) -> Rows:
 
 
 def _separator(line: str) -> str:
-    """The name of what separates the numbers of a line."""
+    """Return the name of what separates the numbers of a line."""
     found = _SEPARATOR.findall(line.strip())
     kinds = {"commas" if "," in s else "tabs" if "\t" in s else "spaces" for s in found}
     return kinds.pop() if len(kinds) == 1 else _MIXED
 
 
 def parse_row(line: str, columns: int) -> list[float]:
-    """The numbers of one line. Raises ValueError for another number of them, and for what is none; a row wholly of NaN
-    is a row, infinity and a lone NaN are not.
+    """Return the numbers of one line, which may all be NaN.
+
+    Raises:
+        ValueError: Another count of fields, a field that is not a number, infinity, or NaN in some fields only.
     """
     fields = _SEPARATOR.split(line.strip())
     if len(fields) != columns:

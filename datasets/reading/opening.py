@@ -8,8 +8,10 @@ from trackablate.datasets.reading.files import Archive, Files, Folder
 
 
 def open_files(path: Path) -> Files:
-    """The files below a folder, in a zip archive or in LMDB databases. Raises DataError for anything else, and for a hostile
-    archive.
+    """Return the files below a folder, in a zip archive or in LMDB databases.
+
+    Raises:
+        DataError: The path is something else, or a hostile archive.
     """
     if path.is_dir() and has_databases(path):
         return open_databases(path)
@@ -17,4 +19,4 @@ def open_files(path: Path) -> Files:
         return Folder(path)
     if path.is_file():
         return Archive(path)
-    raise DataError.at(path, "is neither a folder nor a zip archive", "name one that is there")
+    raise DataError.at(path, "is neither a folder nor a zip archive", "name one that exists")

@@ -1,176 +1,198 @@
-"""A benchmark's sequences, read from where they lie, in any of its layouts, from a folder or an archive.
+"""A benchmark's sequences, found and read in any of its layouts, from a folder or an archive.
 
-**How to add a benchmark**, all in one module `datasets/<name>.py`:
+**How to add a benchmark**, all in one module `datasets/benchmarks/<name>.py`:
 
-    PLACES = (Places("<name>/img/00000001.jpg, ... and <name>/groundtruth.txt",
-                     boxes="{name}/groundtruth.txt", frames=("{name}/img",), first=1),)
-    PART = Part(name="mine", data="mine", title="Mine", clips=_clips, places=PLACES)
-    MINE = DataSet("mine", "Mine", {"mine": PART}, (Protocol(..., data="mine", open=PART),))
+    LAYOUT = FileLayout("<name>/img/00000001.jpg, ... and <name>/groundtruth.txt",
+                        boxes="{name}/groundtruth.txt", frames=("{name}/img",), first=1)
+    PART = Part(name="mine", data="mine", title="Mine", clips=clips, layouts=(LAYOUT,))
+    MINE = DataSet("mine", "Mine", {"mine": PART}, (PART.protocol(title="Mine", description=..., source=...),))
 
-where `_clips()` gives the official list as `Clip`s, from a file in splits/. Then name the constant in DATA_SETS of
+`clips()` returns the official list as `Clip`s, from a file in splits/. Then name the constant in DATA_SETS of
 `datasets/protocols.py`. Everything else (missing sequences, counts, flags, bad lines, the index, checks) follows from
-the declaration; `datasets/lasot.py` is an example of most of it. A `Part` is an `Opener`.
+the declaration; `datasets/benchmarks/lasot.py` is an example of most of it.
 
-Scoring needs annotation only, tracking needs images: roots without images open all the same, `check_annotations` is what
-scoring asks for, `check` what tracking does, and a frame that is asked for and not there is a DataError.
+Scoring needs annotation only, tracking needs images. Roots without images can be opened too: `check_annotations` checks
+what scoring needs, `check` what tracking needs, and access to a frame that is not there raises DataError.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from trackablate.datasets.benchmark import OnProgress
+from trackablate.datasets.benchmark import OnProgress, Protocol, SequenceList
 from trackablate.datasets.errors import LISTED, DataError, NothingThereError, raise_all, shown
-from trackablate.datasets.reading.annotation import AnnotationSource, Record
+from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.checking import frame_problems
 from trackablate.datasets.reading.files import Below, Files
 from trackablate.datasets.reading.frames import ImageFiles, NoFrames
-from trackablate.datasets.reading.index import Index, IndexEntry, digest_of, open_index
-from trackablate.datasets.reading.layouts import Clip, Places, Rules, find_clips
+from trackablate.datasets.reading.index import Index, digest_of, open_index
+from trackablate.datasets.reading.layouts import AnnotationRules, Clip, FileLayout, find_clips
 from trackablate.datasets.reading.opening import open_files
 from trackablate.datasets.reading.tables import quirks
 from trackablate.datasets.sequence import Sequence
 
 KEPT = 2000
-"""Without an index, lists of up to this many sequences keep the annotation that was read."""
+"""Lists of up to this many sequences keep their annotation in memory when there is no index."""
+OSTRACK_METRICS = (("auc", "ostrack"), ("precision", "ostrack"), ("norm_precision", "ostrack"))
+"""The metrics that most benchmarks are reported in, by the rules of OSTrack's evaluation code."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part(Rules):
-    """One split of a data set; called with a root, it opens it.
+class Part(AnnotationRules):
+    """One split of a data set. Calling it opens it: a `Part` is an `Opener`.
 
-    name: as protocols and `data check` show it. clips: the official list, in its order. places: the layouts it comes in,
-    of which a root has one. own: sequences that the list does not know make up a list of the user's own where none of
-    the list is there ("alone"), or are read beside it ("beside"), from own_places, by default the same. siblings: names
-    that lie in the same root and are of other parts, or are folders that official sequences share. training: sequences
-    unfit for training are left out.
+    Attributes:
+        clips: Returns the official list, in its order.
+        layouts: The layouts in which the split is distributed; a root has one of them.
+        own: When sequences outside the official list are read: "alone", if the root has none of the list, or "beside".
+        own_layouts: The layouts of such sequences, by default `layouts`.
+        siblings: Returns names in the same root that belong to other splits, or to folders that sequences share.
+        training: Whether to leave out sequences that are unfit for training.
     """
 
     name: str
     clips: Callable[[], tuple[Clip, ...]]
-    places: tuple[Places, ...]
+    layouts: tuple[FileLayout, ...]
     own: Literal["alone", "beside"] = "alone"
-    own_places: tuple[Places, ...] = ()
+    own_layouts: tuple[FileLayout, ...] = ()
     siblings: Callable[[], Iterable[str]] = tuple
     training: bool = False
 
     def __call__(
         self, root: Path | None, index: Path | None = None, progress: OnProgress | None = None, /
-    ) -> "Sequences":
-        """Open the part. Raises DataError where root has none of it, or two sequences of one name."""
+    ) -> "StoredSequences":
+        """Open the part. Raises DataError if the root has none of it, or two sequences of one name."""
         if root is None:
-            raise ValueError(f"{self.title} needs the folder it lies in: datasets.roots.data_root finds it")
-        return Sequences(self, _find(self, open_files(root)), index, progress or _silent)
+            raise ValueError(f"{self.title} needs a folder: datasets.roots.data_root finds it")
+        return StoredSequences(self, _find(self, open_files(root)), index, progress or _silent)
+
+    def protocol(
+        self,
+        *,
+        title: str,
+        description: str,
+        source: str,
+        metrics: tuple[tuple[str, str], ...] = OSTRACK_METRICS,
+        attributes: tuple[str, ...] = (),
+        one_shot: bool = False,
+    ) -> Protocol:
+        """Return the protocol that scores trackers on this part. See `Protocol`."""
+        return Protocol(
+            name=self.name,
+            title=title,
+            description=description,
+            source=source,
+            data=self.data,
+            metrics=metrics,
+            attributes=attributes,
+            open=self,
+            origin=self.origin,
+            one_shot=one_shot,
+        )
 
 
 @dataclass(frozen=True)
-class FoundParts:
-    """What a root has of a part. entries: the sequences that are there; missing, left_out: names of the official list;
-    own: how many of the entries are none of the official list.
+class FoundSequences:
+    """The sequences of a part that a root has.
+
+    Attributes:
+        missing: Names of the official list that are not there.
+        left_out: Names that are there but unfit for training.
+        own: How many of the entries are not in the official list.
     """
 
     files: Files
-    entries: tuple[IndexEntry, ...]
+    entries: tuple[SequenceFiles, ...]
     missing: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     own: int = 0
 
 
-class Sequences:
-    """The sequences of a part that are there, like a list, those of the official list first. Annotation is read at first
-    access, or comes from the index; frames are read when asked for. Bad files are a DataError at access.
+class StoredSequences(SequenceList):
+    """The sequences of a part in one root, . Those of the official list come first.
+
+    Annotation comes from the index or is read at first access; frames are read at each access. Bad files raise DataError
+    at access.
     """
 
-    def __init__(self, part: Part, found: FoundParts, index: Path | None, progress: OnProgress) -> None:
+    def __init__(self, part: Part, found: FoundSequences, index: Path | None, progress: OnProgress) -> None:
         self.part, self.found = part, found
-        self._read: dict[int, Record] = {}
+        self._read: dict[int, Annotation] = {}
         self._index: Index | None = None
         if index is not None:
             self._index = open_index(index / self._key(), found.entries, progress)
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self.found.entries)
 
     def __getitem__(self, index: int, /) -> Sequence:
         number = range(len(self))[index]
-        source, clip = self.entries[number]
-        record = self.record(number)
-        if record.frames is None:
-            frames: ImageFiles | NoFrames = NoFrames(source.files, source.folders(clip), len(record.boxes))
+        entry, found = self.found.entries[number], self.annotation(number)
+        if found.frames is None:
+            frames: ImageFiles | NoFrames = NoFrames(entry.files, entry.folders, len(found.boxes))
         else:
-            frames = ImageFiles(source.files, record.folder, record.frames)
-        return Sequence(clip.name, frames, record.boxes, record.visible, record.attributes, record.size)
-
-    def __iter__(self) -> Iterator[Sequence]:
-        return (self[index] for index in range(len(self)))
-
-    @property
-    def entries(self) -> tuple[IndexEntry, ...]:
-        """Where each sequence is read from."""
-        return self.found.entries
+            frames = ImageFiles(entry.files, found.folder, found.frames)
+        return Sequence(entry.clip.name, frames, found.boxes, found.visible, found.attributes, found.size)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The sequences' names, in order, without reading them."""
-        return tuple(clip.name for _, clip in self.entries)
+        """See SequenceList."""
+        return tuple(entry.clip.name for entry in self.found.entries)
 
     @property
     def coverage(self) -> str:
-        """How much of the official list this is: "2 of 100 sequences", how many were left out, how many are others."""
+        """See SequenceList. Also counts sequences that were left out, and those outside the official list."""
         present, own = len(self) - self.found.own, self.found.own
         total = present + len(self.found.missing) + len(self.found.left_out)
         left_out = f", {len(self.found.left_out)} left out as unfit for training" if self.found.left_out else ""
         return f"{present} of {total} sequences{left_out}" + (f" and {own} of your own" if own else "")
 
-    def record(self, number: int) -> Record:
-        """What is known of a sequence without its images."""
-        kept = self._index.record(number) if self._index else self._read.get(number)
+    def annotation(self, number: int) -> Annotation:
+        """Return all that is known of a sequence without its images."""
+        kept = self._index.annotation(number) if self._index else self._read.get(number)
         if kept is not None:
             return kept
-        source, clip = self.entries[number]
-        record = source.record(clip)
+        found = self.found.entries[number].read()
         if len(self) <= KEPT:
-            self._read[number] = record
-        return record
+            self._read[number] = found
+        return found
 
     def digest(self) -> str:
-        """SHA-256 over names, numbers of frames, boxes and visibility: what scores depend on, pixels apart."""
+        """See SequenceList."""
         digests = (self._digest(number) for number in range(len(self)))
         return sha256("".join(digests).encode()).hexdigest()
 
     def stamp(self, index: int) -> str:
-        """Sizes and times (in an archive: CRCs) of the files that the sequence is read from, and how it is read."""
-        source, clip = self.entries[index]
-        return f"{source.places.title}|{clip.first}|{clip.last}|{clip.skip}|{source.stamps(clip)}"
+        """See SequenceList. Made of the declaration, and sizes and times (in an archive CRCs) of the sequence's files."""
+        entry = self.found.entries[index]
+        clip = entry.clip
+        return f"{entry.layout.title}|{clip.first}|{clip.last}|{clip.skip}|{entry.stamps()}"
 
     def lengths(self) -> tuple[int, ...]:
-        """Frames as there are images, or where there are none rows of the annotation."""
-        return tuple(_length(self.record(number)) for number in range(len(self)))
+        """See SequenceList. Without images, rows of annotation count."""
+        return tuple(self.annotation(number).length for number in range(len(self)))
 
     def check_annotations(self) -> None:
-        """Raise one DataError with everything that is wrong with annotation: what scoring depends on."""
+        """See SequenceList."""
         raise_all([problem for number in range(len(self)) for problem in self._annotation_problems(number)])
 
     def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
-        """Raise one DataError with everything that is wrong with annotation and frames; see `datasets.reading.checking`
-        for what
-        is looked at.
-        """
-        raise_all(frame_problems(self, deep=deep, progress=progress or _silent))
+        """See SequenceList; `datasets.reading.checking` says what is checked."""
+        raise_all(frame_problems(self.found.entries, self.annotation, deep=deep, progress=progress or _silent))
 
     def notes(self) -> list[str]:
-        """What is no error but should be known: what is missing, what else lies there, known oddities."""
-        notes = []
+        """See SequenceList."""
+        title, notes = self.part.title, []
         if missing := self.found.missing:
-            notes.append(f"missing of {self.part.title}: {_some(missing)}; get them, or report what is there as such")
+            notes.append(f"missing of {title}: {_some(missing)}; get them, or report that the list is incomplete")
         if left_out := self.found.left_out:
             notes.append(f"left out as unfit for training: {_some(left_out)}")
         if strangers := self._strangers():
-            notes.append(f"no sequences of {self.part.title}, and not read: {_some(strangers)}; move them elsewhere")
+            notes.append(f"not sequences of {title}, and not read: {_some(strangers)}; move them elsewhere")
         known = quirks(self.part.data)
         for name in self.names:
             for rule, quirk in known.get(name, {}).items():
@@ -178,137 +200,124 @@ class Sequences:
         return notes
 
     def _strangers(self) -> list[str]:
-        """Sequences in the same layout that neither the official list nor one of its siblings knows."""
+        """Sequences in the same layout that are neither in the official list nor in one of its siblings."""
         known = {*self.names, *self.found.missing, *self.found.left_out, *self.part.siblings()}
-        used = {id(source.places): source for source, _ in self.entries}
-        found = (clip.name for source in used.values() for clip in _others(source) if clip.name not in known)
-        return sorted(found)
+        used = {id(entry.layout): entry for entry in self.found.entries}
+        found = (clip.name for entry in used.values() for clip in find_clips(entry.files, entry.layout))
+        return sorted(name for name in found if name not in known)
 
     def _annotation_problems(self, number: int) -> list[str]:
         if self._index and self._index.facts[number] is not None:
             return []
         try:
-            self.record(number)
+            self.annotation(number)
         except DataError as error:
             return list(error.problems)
         return []
 
     def _digest(self, number: int) -> str:
         kept = self._index.digest(number) if self._index else None
-        return kept or digest_of(self.names[number], self.record(number))
+        return kept or digest_of(self.names[number], self.annotation(number))
 
     def _key(self) -> str:
-        """The index's folder: one for each part, root, layout, and manner of reading."""
-        places = sorted({source.places.title for source, _ in self.entries})
+        """Return the name of the index's folder: one for each part, root, layout, and set of rules."""
+        layouts = sorted({entry.layout.title for entry in self.found.entries})
         rules = [self.part.origin, self.part.server, self.part.absent, sorted(quirks(self.part.data).items())]
-        content = repr([str(self.found.files.root.resolve()), places, rules])
+        content = repr([str(self.found.files.root.resolve()), layouts, rules])
         return f"{self.part.name}-{sha256(content.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
 
-def _length(record: Record) -> int:
-    return len(record.boxes) if record.frames is None else len(record.frames)
-
-
 def _silent(_done: int, _total: int) -> None:
-    """The progress of those who do not ask."""
+    """Return the default progress, which does nothing."""
 
 
-def _find(part: Part, files: Files) -> FoundParts:
-    """What a root has of a part, also where it lies in the only folder of the root."""
+def _find(part: Part, files: Files) -> FoundSequences:
+    """Return the sequences of a part in a root, or in the only folder of the root."""
     inner = files.names()
     roots = [files, Below(files, inner[0])] if len(inner) == 1 and files.is_folder(inner[0]) else [files]
     for root in roots:
         if found := _official(part, root) or _own_alone(part, root):
             _refuse_doubles(found)
             return found
-    layouts = " or ".join(places.title for places in part.places)
+    layouts = " or ".join(layout.title for layout in part.layouts)
     raise NothingThereError.at(
         files.root, f"holds no sequence of {part.title}", f"expected {layouts} in it{_hint(part, files)}"
     )
 
 
-def _official(part: Part, files: Files) -> FoundParts | None:
-    """The official sequences that are there, and with them those of one's own that may be read beside them."""
+def _official(part: Part, files: Files) -> FoundSequences | None:
+    """Return the official sequences that are there, and with them the user's own if those are read beside."""
     clips = part.clips()
-    found: list[tuple[AnnotationSource, list[Clip]]] = []
-    for places in part.places:
-        source = AnnotationSource(files, part, places)
-        found.append((source, [clip for clip in clips if source.is_there(clip)]))
+    candidates = [[SequenceFiles(files, part, layout, clip) for clip in clips] for layout in part.layouts]
+    found = [[entry for entry in entries if entry.exist()] for entries in candidates]
     beside = _own(part, files, set(part.siblings())) if part.own == "beside" else []
-    source, there = max(found, key=lambda each: len(each[1]))
-    for other, mixed in found:
-        if mixed and there and other is not source and other.places.frames and source.places.frames:
-            both = f"{shown(mixed[0].name)} as in {other.places.title}, but others as in {source.places.title}"
+    there = max(found, key=len)
+    for other in found:
+        if other and other is not there and other[0].layout.frames and there[0].layout.frames:
+            both = (
+                f"{shown(other[0].clip.name)} as in {other[0].layout.title}, but others as in {there[0].layout.title}"
+            )
             raise DataError.at(files.root, f"mixes two layouts: {both}", "keep them in two folders")
     if not there and not beside:
         return None
     unfit = {n for n, rules in quirks(part.data).items() if part.training and "not-for-training" in rules}
-    names = {clip.name for clip in there}
-    return FoundParts(
+    names = {entry.clip.name for entry in there}
+    return FoundSequences(
         files=files,
-        entries=(*((source, clip) for clip in _ordered(source, there) if clip.name not in unfit), *beside),
+        entries=(*(entry for entry in _ordered(there) if entry.clip.name not in unfit), *beside),
         missing=tuple(clip.name for clip in clips if clip.name not in names),
         left_out=tuple(sorted(names & unfit)),
         own=len(beside),
     )
 
 
-def _own_alone(part: Part, files: Files) -> FoundParts | None:
-    """Sequences of one's own, in a root that has none of the official list."""
-    official = {clip.name for clip in part.clips()}
-    own = _own(part, files, official | set(part.siblings()))
-    return (
-        FoundParts(files, tuple(own), missing=tuple(clip.name for clip in part.clips()), own=len(own)) if own else None
-    )
+def _own_alone(part: Part, files: Files) -> FoundSequences | None:
+    """Return the user's own sequences, in a root that has none of the official list."""
+    official = tuple(clip.name for clip in part.clips())
+    own = _own(part, files, {*official, *part.siblings()})
+    return FoundSequences(files, tuple(own), missing=official, own=len(own)) if own else None
 
 
-def _own(part: Part, files: Files, known: set[str]) -> list[IndexEntry]:
-    """Sequences that are none of the known ones, from the layout that has most of them."""
-    sources = [AnnotationSource(files, part, places) for places in part.own_places or part.places]
-    found = [(source, [clip for clip in _others(source) if clip.name not in known]) for source in sources]
-    source, clips = max(found, key=lambda each: len(each[1]))
-    for clip in clips:
-        if not clip.name.isprintable():
-            place = source.files.place(source.places.paths(clip)[0])
-            raise DataError.at(place, "a sequence's name must be printable", "rename it")
-    return [(source, clip) for clip in _ordered(source, clips)]
+def _own(part: Part, files: Files, known: set[str]) -> list[SequenceFiles]:
+    """Return the sequences with none of the known names, in the layout that most of them have."""
+    found = [
+        [SequenceFiles(files, part, layout, clip) for clip in find_clips(files, layout) if clip.name not in known]
+        for layout in part.own_layouts or part.layouts
+    ]
+    entries = max(found, key=len)
+    for entry in entries:
+        if not entry.clip.name.isprintable():
+            raise DataError.at(entry.place, "a sequence's name must be printable", "rename it")
+    return _ordered(entries)
 
 
-def _others(source: AnnotationSource) -> list[Clip]:
-    return find_clips(source.files, source.places)
-
-
-def _ordered(source: AnnotationSource, clips: list[Clip]) -> list[Clip]:
-    """Clips in the order of the layout's list of sequences, where it has one; those it does not name come last."""
-    listing = source.places.listing
-    if listing is None or not source.files.is_file(listing):
-        return clips
-    lines = source.files.read(listing).decode("utf-8", errors="replace").split()
-    place = source.files.place(listing)
+def _ordered(entries: list[SequenceFiles]) -> list[SequenceFiles]:
+    """Sort entries by their layout's list of sequences, if there is one. Names outside the list come last."""
+    if not entries or (listing := entries[0].layout.listing) is None or not entries[0].files.is_file(listing):
+        return entries
+    files = entries[0].files
+    lines = files.read(listing).decode("utf-8", errors="replace").split()
     if twice := [name for name, count in Counter(lines).items() if count > 1]:
-        raise DataError.at(place, f"names {shown(twice[0])!r} twice", "restore the file", line=_last(lines, twice[0]))
+        second = max(number for number, line in enumerate(lines, start=1) if line == twice[0])
+        raise DataError.at(files.place(listing), f"names {shown(twice[0])!r} twice", "restore the file", line=second)
     order = {name: number for number, name in enumerate(lines)}
-    return sorted(clips, key=lambda clip: order.get(clip.name, len(order)))
+    return sorted(entries, key=lambda entry: order.get(entry.clip.name, len(order)))
 
 
-def _last(lines: list[str], name: str) -> int:
-    return max(number for number, line in enumerate(lines, start=1) if line == name)
-
-
-def _refuse_doubles(found: FoundParts) -> None:
+def _refuse_doubles(found: FoundSequences) -> None:
     seen: set[str] = set()
-    for source, clip in found.entries:
-        if clip.name in seen:
-            place = source.files.place(source.places.paths(clip)[0])
-            raise DataError.at(place, f"a second sequence called {shown(clip.name)}", "rename or remove one of them")
-        seen.add(clip.name)
+    for entry in found.entries:
+        name = entry.clip.name
+        if name in seen:
+            raise DataError.at(entry.place, f"a second sequence called {shown(name)}", "rename or remove one of them")
+        seen.add(name)
 
 
 def _hint(part: Part, files: Files) -> str:
-    """Whether the user named one sequence's folder instead of the one that it lies in."""
-    marks = {places.boxes.rpartition("/")[2] for places in part.own_places or part.places}
+    """Return a hint for a user who named the folder of one sequence instead of the folder above it."""
+    marks = {layout.boxes.rpartition("/")[2] for layout in part.own_layouts or part.layouts}
     if any(files.is_file(mark) for mark in marks if "{" not in mark):
-        return f"; this is one sequence: name the folder that it lies in, {shown(files.root.absolute().parent)}"
+        return f"; this is one sequence: name the folder above it, {shown(files.root.absolute().parent)}"
     return ""
 
 

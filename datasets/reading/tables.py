@@ -9,19 +9,19 @@ from typing import NamedTuple
 _FOLDER = Path(__file__).parents[1] / "splits"
 
 QUIRKS = ("evaluate-first", "flags-longer", "damaged-frame", "not-for-training", "changes-size", "note")
-"""What splits/quirks.csv may say of a sequence.
+"""The rules that splits/quirks.csv has for single sequences.
 
-- evaluate-first: it has more images than rows of annotation, and the value's number of both are evaluated.
-- flags-longer: its flags go on behind its annotation; of them the value's number count.
-- damaged-frame: the published file of the value's name is damaged, for which the source has a replacement.
-- not-for-training: its images do not show what its boxes say; training lists leave it out and count it.
+- evaluate-first: it has more images than rows of annotation; only the first ones are evaluated. The value is their number.
+- flags-longer: it has more flags than rows of annotation; only the first ones count. The value is their number.
+- damaged-frame: the published file with the value's name is damaged; the source has a replacement.
+- not-for-training: its images do not match its boxes. Training lists leave it out and count it.
 - changes-size: its frames do not all have the same size.
-- note: nothing follows from it here, but `data check` says so.
+- note: a remark for `data check`.
 """
 
 
 class Quirk(NamedTuple):
-    """What a rule of QUIRKS says of one sequence, and who says so."""
+    """The value of one of the rules in QUIRKS for one sequence, and its source."""
 
     value: str
     source: str
@@ -29,33 +29,33 @@ class Quirk(NamedTuple):
 
 @cache
 def names(file: str) -> tuple[str, ...]:
-    """The lines of splits/<file>: a list of sequences."""
+    """Return the lines of splits/<file>, a list of sequences."""
     return tuple((_FOLDER / file).read_text(encoding="utf-8").split("\n")[:-1])
 
 
 @cache
 def rows(file: str) -> tuple[Mapping[str, str], ...]:
-    """The rows of splits/<file>, a CSV table with a header."""
+    """Return the rows of splits/<file>, a CSV table with a header."""
     with (_FOLDER / file).open(encoding="utf-8", newline="") as opened:
         return tuple(csv.DictReader(opened))
 
 
 @cache
 def attribute_table(file: str) -> Mapping[str, frozenset[str]]:
-    """Attributes by sequence from a CSV table with the columns name and attributes ("FM OV")."""
+    """Return the attributes by sequence from a CSV table with the columns name and attributes ("FM OV")."""
     return {row["name"]: frozenset(row["attributes"].split()) for row in rows(file)}
 
 
 @cache
 def frame_sizes(data: str) -> Mapping[str, tuple[int, int]]:
-    """(width, height) of the published frames by sequence, for a data set; {} where that is not known."""
+    """Return (width, height) of the published frames by sequence; {} for a data set without known sizes."""
     found = (row for row in rows("frame_sizes.csv") if row["data"] == data)
     return {row["name"]: (int(row["width"]), int(row["height"])) for row in found}
 
 
 @cache
 def quirks(data: str) -> Mapping[str, Mapping[str, Quirk]]:
-    """What is known to be odd in a published data set: by sequence, then by rule (one of QUIRKS)."""
+    """Return the known oddities of a published data set: by sequence, then by rule (one of QUIRKS)."""
     found: dict[str, dict[str, Quirk]] = {}
     for row in rows("quirks.csv"):
         if row["data"] == data:

@@ -1,6 +1,6 @@
-"""Moving outlines: smooth random tracks, blob-shaped bodies with limbs, and where they are in every frame.
+"""Moving outlines: smooth random tracks, and blob-shaped bodies with limbs that move along them.
 
-Coordinates: pixels, x right, y down, pixel i covers [i, i + 1]. A body's own coordinates have its rest outline of
+Coordinates are pixels, x right, y down; pixel i covers [i, i + 1]. In a body's own coordinates, its outline at rest has
 unit radius (half the geometric mean side) around the origin.
 """
 
@@ -17,7 +17,7 @@ VERTICES = 28
 
 
 def smooth_track(rng: np.random.Generator, length: int, interval: float, channels: int) -> Floats:
-    """Random tracks (length, channels) in about -1..1: Catmull-Rom splines through uniform knots `interval` apart."""
+    """Draw random tracks (length, channels) in about -1..1: Catmull-Rom splines through uniform knots `interval` apart."""
     knots = 2 * rng.random((int(length / interval) + 6, channels)) - 1
     at = np.arange(length) / interval + rng.random()
     i = np.floor(at).astype(np.intp)
@@ -27,7 +27,7 @@ def smooth_track(rng: np.random.Generator, length: int, interval: float, channel
 
 
 def rotations(angles: Floats) -> Floats:
-    """Rotation matrices (..., 2, 2) of angles (...)."""
+    """Return the rotation matrices (..., 2, 2) of angles (...)."""
     c, s = np.cos(angles), np.sin(angles)
     return np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
 
@@ -40,12 +40,12 @@ class Figure:
     hinges: Floats
 
     def scaled(self, factor: Floats | float) -> "Figure":
-        """The figure stretched about the origin."""
+        """Return the figure stretched about the origin."""
         return Figure(self.parts * factor, self.hinges * factor)
 
 
 def blob_figure(rng: np.random.Generator, limbs: int) -> Figure:
-    """A blob with that many limbs, of unit radius."""
+    """Draw a blob of unit radius with that many limbs."""
     angles = 2 * np.pi * np.arange(VERTICES) / VERTICES
     circle = np.stack([np.cos(angles), np.sin(angles)], -1)
     stretch = np.exp(np.array([0.5, -0.5]) * 0.9 * (rng.random() - 0.35))
@@ -62,7 +62,7 @@ def blob_figure(rng: np.random.Generator, limbs: int) -> Figure:
 
 
 def bar_figure(rng: np.random.Generator, width: float, length: float) -> Figure:
-    """A straight bar of that half width and half length, at a random angle, most often near upright."""
+    """Draw a straight bar of that half width and half length at a random angle, most often near upright."""
     corners = np.array([[-width, -length], [width, -length], [width, length], [-width, length]])
     tilt = 0.5 * (2 * rng.random() - 1) if rng.random() < 0.7 else np.pi * rng.random()
     return Figure((corners @ rotations(np.array(tilt)).T)[None], np.zeros((1, 2)))
@@ -79,9 +79,16 @@ def _unit(figure: Figure) -> Figure:
 class Body:
     """A figure in motion over N frames.
 
-    swing (N, P): the parts' turn about their hinges, radians. wave, push (K, 2) and phase (N, K): the bending field,
-    the sum of push * sin(wave . point + phase) in body coordinates. matrix (N, 2, 2) and centre (N, 2) place the bent
-    body in the frame.
+    The bending field is the sum of push * sin(wave . point + phase) over K waves, in body coordinates. Then matrix and
+    centre place the bent body in the frame.
+
+    Attributes:
+        swing: (N, P), rotation of each part about its hinge, radians.
+        wave: (K, 2), frequencies of the bending field.
+        push: (K, 2), amplitudes of the bending field.
+        phase: (N, K), phases of the bending field.
+        matrix: (N, 2, 2), pixels for each unit of body coordinates.
+        centre: (N, 2), pixels.
     """
 
     figure: Figure
@@ -93,7 +100,7 @@ class Body:
     centre: Floats
 
     def bend(self, points: Floats, frame: int | slice = slice(None)) -> Floats:
-        """Displacement (..., 2) of body points (N, ..., 2), or of points (..., 2) in one frame."""
+        """Return the displacement (..., 2) of body points (N, ..., 2), or of points (..., 2) in one frame."""
         phase = self.phase[frame]
         total = np.zeros_like(points)
         for k, (wave, push) in enumerate(zip(self.wave, self.push, strict=True)):
@@ -104,7 +111,7 @@ class Body:
         return total
 
     def place(self, points: Floats) -> Floats:
-        """Frame coordinates (N, P, Q, 2) of points (P, Q, 2) that belong to the parts at rest."""
+        """Return the frame coordinates (N, P, Q, 2) of points (P, Q, 2) on the parts at rest."""
         hinges = self.figure.hinges[:, None]
         turned = (points - hinges) @ np.swapaxes(rotations(self.swing), -1, -2) + hinges
         bent = turned + self.bend(turned)
@@ -116,7 +123,7 @@ class Body:
         return self.place(self.figure.parts)
 
     def samples(self) -> tuple[Floats, Floats]:
-        """Points (N, Q, 2) that fill the parts evenly, and their shares of the area (Q,), which sum to 1."""
+        """Return points (N, Q, 2) that fill the parts evenly, and their shares of the area (Q,), which sum to 1."""
         parts = self.figure.parts
         middle = parts.mean(1, keepdims=True)
         rings = [middle + np.sqrt((ring + 0.5) / 3) * (parts[:, ring % 2 :: 2] - middle) for ring in range(3)]
@@ -127,19 +134,19 @@ class Body:
         return self.place(points).reshape(len(self.centre), -1, 2), weights
 
     def moved(self, offset: Floats) -> "Body":
-        """The body displaced by (N, 2) or (2,) pixels."""
+        """Return the body displaced by (N, 2) or (2,) pixels."""
         return replace(self, centre=self.centre + offset)
 
 
-def extent(outline: Floats) -> tuple[Floats, Floats]:
-    """Lowest and highest corner (N, 2) of outlines (N, P, V, 2)."""
+def bounds(outline: Floats) -> tuple[Floats, Floats]:
+    """Return the lowest and the highest corner (N, 2) of outlines (N, P, V, 2)."""
     return outline.min((1, 2)), outline.max((1, 2))
 
 
 def covered(points: Floats, outline: Floats) -> NDArray[np.bool_]:
-    """Which points (N, Q, 2) lie inside any part of an outline (N, P, V, 2): shape (N, Q), by crossing number."""
+    """Return which points (N, Q, 2) lie inside any part of an outline (N, P, V, 2), (N, Q), by crossing number."""
     inside = np.zeros(points.shape[:2], dtype=np.bool_)
-    low, high = extent(outline)
+    low, high = bounds(outline)
     near = ((points.max(1) >= low) & (points.min(1) <= high)).all(-1)
     if not near.any():
         return inside

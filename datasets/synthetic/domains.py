@@ -1,9 +1,9 @@
-"""What the synthetic videos of each domain are made of, and the random streams they are drawn from.
+"""The parameters of each domain of synthetic videos, and the random streams that they are drawn from.
 
-How hard they are was set by facts that no trained tracker has a part in: targets move 0.1 of their size per frame in the
-median (0.06 and 0.19 in two clips of OTB100), and the correlation tracker of trackers/floors.py beats the static box on
-both domains without coming near the truth (AO 0.43 against 0.21 on source, 0.30 against 0.17 on target, 60 validation
-clips of 50 frames; a draft on which it did not was made easier). Frozen since: a change raises GENERATOR_VERSION.
+No trained tracker was used to set the difficulty. Targets move 0.1 of their size per frame in the median (0.06 and 0.19
+in two clips of OTB100). The correlation tracker of trackers/floors.py beats the static box on both domains and stays far
+below the truth (AO 0.43 against 0.21 on source, 0.30 against 0.17 on target, 60 validation clips of 50 frames). A harder
+draft, on which it did not, was made easier. Every later change raises GENERATOR_VERSION.
 """
 
 import zlib
@@ -18,10 +18,10 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Domain:
-    """Numbers behind one kind of video. Lengths are pixels of a frame 120 pixels high, times are frames.
+    """The parameters of one kind of video. Lengths are pixels of a frame 120 pixels high, times are frames.
 
-    An "amplitude" bounds a smooth random track around zero; each sequence scales its amplitudes by a difficulty
-    drawn from `difficulty`. A Range is drawn from uniformly, once per sequence.
+    An amplitude bounds a smooth random track around zero. Each sequence draws a difficulty and scales its amplitudes by
+    it. Each sequence draws one value uniformly from each Range.
     """
 
     name: str
@@ -90,11 +90,11 @@ _TARGET = Domain(
 )  # fmt: skip
 
 DOMAINS: dict[str, Domain] = {d.name: d for d in (_SOURCE, _TARGET)}
-"""source: like web video in colour, for pretraining. target: like another camera type (near thermal), for studies."""
+"""source is like web video in colour, for pretraining; target is like another camera (near thermal), for studies."""
 
 
 def find_domain(name: str) -> Domain:
-    """The domain of that name; ValueError listing the known ones otherwise."""
+    """Return the domain of that name. Raises ValueError with the known names."""
     if name not in DOMAINS:
         raise ValueError(f"unknown synthetic domain {name!r}; known: {', '.join(DOMAINS)}")
     return DOMAINS[name]
@@ -102,7 +102,7 @@ def find_domain(name: str) -> Domain:
 
 @dataclass(frozen=True)
 class StreamKey:
-    """Whose random numbers: domain, split and seed; equal keys draw equal numbers on every machine."""
+    """The identity of a random stream. Equal keys draw equal numbers on every machine."""
 
     domain: str
     split: str
@@ -116,11 +116,11 @@ class StreamKey:
             raise ValueError(f"seed must not be negative, got {self.seed}")
 
     def generator(self, purpose: str, index: int = 0) -> np.random.Generator:
-        """An independent generator for one purpose ("plan", "paint", "pool") and one sequence index."""
+        """Return an independent generator for one purpose ("plan", "paint", "pool") and one sequence index."""
         words = [zlib.crc32(w.encode()) for w in (self.domain, self.split, purpose)]
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence([*words, self.seed, index])))
 
 
 def between(rng: np.random.Generator, limits: Range) -> float:
-    """One uniform draw from a range."""
+    """Draw one value uniformly from a range."""
     return limits[0] + (limits[1] - limits[0]) * float(rng.random())

@@ -1,12 +1,12 @@
-"""The files of each benchmark's layout, made from synthetic videos: names, numbering, rounding and flags as the real ones.
+"""The files of each benchmark's layout, made from synthetic videos.
 
-A layout is a generator of (path, content); `datasets.synthetic.writing` chooses the videos and writes the files.
-Sequences get
-official names, so that the readers know them, and attributes where the layout has a file for them.
+Paths come from the declarations that the readers use; numbering, rounding and flags are those of the real benchmarks. A
+layout is a generator of (path, content). `datasets.synthetic.writing` chooses the videos and writes the files. Sequences
+get official names, so that the readers know them, and attributes if the layout has a file for them.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,9 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trackablate.datasets.benchmarks import otb, uav123
+from trackablate.datasets.benchmarks import otb
+from trackablate.datasets.benchmarks.nfs import RATE
+from trackablate.datasets.reading.layouts import Clip, FileLayout, fill
 from trackablate.datasets.reading.tables import rows
 from trackablate.datasets.sequence import Image, Sequence
+from trackablate.datasets.synthetic.bodies import Floats
 from trackablate.datasets.synthetic.plan import MIN_VISIBLE, Plan
 from trackablate.datasets.synthetic.render import paint_scene, render_frame
 from trackablate.datasets.synthetic.videos import SyntheticFrames, make_sequence
@@ -24,36 +27,26 @@ from trackablate.datasets.synthetic.videos import SyntheticFrames, make_sequence
 Split = Literal["train", "val", "test"]
 FileContent = tuple[str, bytes]
 """A file's path below the root, with "/", and its content."""
-Floats = NDArray[np.float64]
 
 DOMAIN = "target"
 QUALITY = 95
-NFS_RATE = 8
-"""Frames of NFS's 240-fps videos for each one of 30 fps."""
 
 
 @dataclass(frozen=True)
-class SequenceSlot:
-    """The place of one video in a layout: an official name. split: of the synthetic videos that it is taken from. part:
-    where in the layout ("train", "TRAIN_0"). folder: of its frames, where it is not called like the sequence. first: the
-    number of the first frame there. frames: how many it must have, None where that is free.
+class PlacedVideo:
+    """A synthetic video in the place of a benchmark's sequence.
+
+    Attributes:
+        clip: The sequence whose name and paths it gets.
+        layout: The layout in which it is written.
+        split: The split of the synthetic videos that it is taken from.
+        size: (width, height) in pixels.
+        secret: Whether the annotation file has the first box only, as on the test servers.
     """
 
-    name: str
+    clip: Clip
+    layout: FileLayout
     split: Split
-    part: str = ""
-    folder: str = ""
-    first: int = 1
-    frames: int | None = None
-
-
-@dataclass(frozen=True)
-class Video:
-    """Synthetic video number `index` of its split, in its place. size: (width, height) in pixels. secret: the
-    annotation files give its first box only, as those of the test servers do.
-    """
-
-    slot: SequenceSlot
     index: int
     length: int
     size: tuple[int, int]
@@ -63,57 +56,69 @@ class Video:
     @property
     def name(self) -> str:
         """The sequence's name in the layout."""
-        return self.slot.name
+        return self.clip.name
+
+    @property
+    def boxes_file(self) -> str:
+        """The annotation file."""
+        return fill(self.layout.boxes, self.clip)
+
+    @property
+    def folder(self) -> str:
+        """The folder of the annotation file."""
+        return self.boxes_file.rpartition("/")[0]
+
+    @property
+    def images(self) -> str:
+        """The folder of the frames."""
+        return fill(self.layout.frames[0], self.clip)
 
     def sequence(self) -> Sequence:
-        """The video, planned anew at each call: boxes and flags as they are before the layout rounds them."""
-        return make_sequence(
-            DOMAIN, self.index, length=self.length, size=self.size, split=self.slot.split, seed=self.seed
-        )
+        """Return the video, planned again at each call, with boxes and flags before the layout rounds them."""
+        return make_sequence(DOMAIN, self.index, length=self.length, size=self.size, split=self.split, seed=self.seed)
 
 
 def plan_of(sequence: Sequence) -> Plan:
-    """What a synthetic sequence was drawn from."""
+    """Return the plan that a synthetic sequence is drawn from."""
     assert isinstance(sequence.frames, SyntheticFrames)
     return sequence.frames.plan
 
 
-def lasot(video: Video, origin: int = 1) -> Iterator[FileContent]:
-    """Whole pixels; 0,0,0,0 while out of view; flags in one line each. origin: the number of the first pixel."""
-    sequence = video.sequence()
-    folder = f"{video.name.rsplit('-', 1)[0]}/{video.name}"
+def lasot(video: PlacedVideo, origin: int = 1) -> Iterator[FileContent]:
+    """Write whole pixels from `origin`; 0,0,0,0 while out of view; flags in one line each."""
+    sequence, folder = video.sequence(), video.folder
     out = ~sequence.visible & (plan_of(sequence).inside < MIN_VISIBLE)
     boxes = np.where(out[:, None], 0, _whole(sequence.boxes, origin))
-    yield f"{folder}/groundtruth.txt", _rows(boxes, "%d")
+    yield video.boxes_file, _rows(boxes, "%d")
     yield f"{folder}/out_of_view.txt", _line(out)
     yield f"{folder}/full_occlusion.txt", _line(~sequence.visible & ~out)
     yield f"{folder}/nlp.txt", _sentence(video)
-    yield from _frames(f"{folder}/img/%08d.jpg", sequence, 1)
+    yield from _frames(f"{video.images}/%08d.jpg", sequence, 1)
 
 
-def lasot_lists(videos: list[Video]) -> Iterator[FileContent]:
-    """The lists that lie beside the class folders; the real ones end without a line break too."""
+def lasot_lists(videos: list[PlacedVideo]) -> Iterator[FileContent]:
+    """Write the lists beside the class folders, without a final line break, like the real ones."""
     for name, split in (("training_set.txt", "train"), ("testing_set.txt", "test")):
-        yield name, "\n".join(v.name for v in videos if v.slot.split == split).encode()
+        yield name, "\n".join(v.name for v in videos if v.split == split).encode()
 
 
-def lasot_ext(video: Video) -> Iterator[FileContent]:
-    """LaSOT's files, without a sentence; its boxes are taken to be 0-based."""
+def lasot_ext(video: PlacedVideo) -> Iterator[FileContent]:
+    """Write LaSOT's files without the sentence and with boxes that count from 0."""
     return (entry for entry in lasot(video, origin=0) if not entry[0].endswith("/nlp.txt"))
 
 
-def trackingnet(video: Video) -> Iterator[FileContent]:
-    """Two decimals; no flags, but 0,0,0,0 while hidden; frames count from 0."""
-    sequence, part = video.sequence(), video.slot.part
+def trackingnet(video: PlacedVideo) -> Iterator[FileContent]:
+    """Write two decimals, 0,0,0,0 while hidden, and no flags. Frames count from 0."""
+    sequence = video.sequence()
     boxes = np.where(sequence.visible[:, None], sequence.boxes, 0.0)
-    yield f"{part}/anno/{video.name}.txt", _rows(_published(boxes, video), "%.2f")
-    yield from _frames(f"{part}/frames/{video.name}/%d.jpg", sequence, 0)
+    yield video.boxes_file, _rows(_published(boxes, video), "%.2f")
+    yield from _frames(f"{video.images}/%d.jpg", sequence, 0)
 
 
-def got10k(video: Video) -> Iterator[FileContent]:
-    """Four decimals; what share of the target is visible in eighths; the flags of training and validation only."""
-    sequence, folder = video.sequence(), f"{video.slot.part}/{video.name}"
-    yield f"{folder}/groundtruth.txt", _rows(_published(sequence.boxes, video), "%.4f")
+def got10k(video: PlacedVideo) -> Iterator[FileContent]:
+    """Write four decimals, and for training and validation the visible eighths of the target and its flags."""
+    sequence, folder = video.sequence(), video.folder
+    yield video.boxes_file, _rows(_published(sequence.boxes, video), "%.4f")
     yield f"{folder}/meta_info.ini", _meta_info(video)
     if not video.secret:
         plan = plan_of(sequence)
@@ -121,51 +126,52 @@ def got10k(video: Video) -> Iterator[FileContent]:
         yield f"{folder}/cover.label", _rows(eighths[:, None], "%d")
         yield f"{folder}/absence.label", _rows((plan.inside < MIN_VISIBLE)[:, None], "%d")
         yield f"{folder}/cut_by_image.label", _rows((plan.inside < 1)[:, None], "%d")
-    yield from _frames(f"{folder}/%08d.jpg", sequence, 1)
+    yield from _frames(f"{video.images}/%08d.jpg", sequence, 1)
 
 
-def got10k_lists(videos: list[Video]) -> Iterator[FileContent]:
-    """One list for each folder."""
-    for part in dict.fromkeys(v.slot.part for v in videos):
-        yield f"{part}/list.txt", "".join(f"{v.name}\n" for v in videos if v.slot.part == part).encode()
+def got10k_lists(videos: list[PlacedVideo]) -> Iterator[FileContent]:
+    """Write the list of sequences of each folder."""
+    for listing in dict.fromkeys(str(v.layout.listing) for v in videos):
+        yield listing, "".join(f"{v.name}\n" for v in videos if v.layout.listing == listing).encode()
 
 
-def _meta_info(video: Video) -> bytes:
+def _meta_info(video: PlacedVideo) -> bytes:
     words = ("object_class: figure", "motion_class: gliding", "major_class: object", "root_class: thing")
     header = ("[METAINFO]", "url: synthetic", "begin: 00:00:00", "end: 00:00:10", "anno_fps: 10Hz")
     width, height = video.size
     return "\n".join([*header, *words, "motion_adverb: slowly", f"resolution: ({width}, {height})", ""]).encode()
 
 
-def tnl2k(video: Video) -> Iterator[FileContent]:
-    """Whole pixels from 0; 0,0,0,0 while hidden. The names of frames differ from video to video, as they do there."""
-    sequence, folder = video.sequence(), f"{video.slot.part}/{video.name}"
-    boxes = np.where(sequence.visible[:, None], _whole(sequence.boxes), 0)
-    yield f"{folder}/groundtruth.txt", _rows(boxes, "%d")
-    yield f"{folder}/language.txt", _sentence(video)
-    pattern, first = (("%05d.jpg", 1), ("img_%06d.jpg", 137))[video.index % 2]
-    yield from _frames(f"{folder}/imgs/{pattern}", sequence, first)
-
-
-def nfs(video: Video) -> Iterator[FileContent]:
-    """The processed layout: 30 fps, tabs, no flags."""
+def tnl2k(video: PlacedVideo) -> Iterator[FileContent]:
+    """Write whole pixels from 0; 0,0,0,0 while hidden. Frames of different videos have different names, as in TNL2K."""
     sequence = video.sequence()
-    yield f"anno/nfs_{video.name}.txt", _rows(_whole(sequence.boxes), "%d", "\t")
-    yield from _frames(f"sequences/{video.name}/%05d.jpg", sequence, 1)
+    boxes = np.where(sequence.visible[:, None], _whole(sequence.boxes), 0)
+    yield video.boxes_file, _rows(boxes, "%d")
+    yield f"{video.folder}/language.txt", _sentence(video)
+    pattern, first = (("%05d.jpg", 1), ("img_%06d.jpg", 137))[video.index % 2]
+    yield from _frames(f"{video.images}/{pattern}", sequence, first)
 
 
-def nfs_original(video: Video) -> Iterator[FileContent]:
-    """As published: 30 and 240 fps, both with VATIC rows for 240 fps. Here the faster video holds each frame of the
-    slower one until the next, and says so by `generated`.
+def nfs(video: PlacedVideo) -> Iterator[FileContent]:
+    """Write the processed layout: 30 fps, tabs, no flags."""
+    sequence = video.sequence()
+    yield video.boxes_file, _rows(_whole(sequence.boxes), "%d", "\t")
+    yield from _frames(f"{video.images}/%05d.jpg", sequence, 1)
+
+
+def nfs_original(video: PlacedVideo) -> Iterator[FileContent]:
+    """Write the published layout: 30 and 240 fps, both with VATIC rows for 240 fps.
+
+    The faster video repeats each frame of the slower one, with `generated` set in its rows.
     """
     sequence = video.sequence()
     corners = _whole(sequence.boxes)
     corners[:, 2:] += corners[:, :2]
     hidden = ~sequence.visible
     out = hidden & (plan_of(sequence).inside < MIN_VISIBLE)
-    kept = np.repeat(np.arange(len(sequence)), NFS_RATE)[: NFS_RATE * (len(sequence) - 1) + 1]
+    kept = np.repeat(np.arange(len(sequence)), RATE)[: RATE * (len(sequence) - 1) + 1]
     lines = (
-        f'0 {" ".join(map(str, corners[k]))} {n} {out[k]:d} {hidden[k] & ~out[k]:d} {n % NFS_RATE != 1:d} "figure"\n'
+        f'0 {" ".join(map(str, corners[k]))} {n} {out[k]:d} {hidden[k] & ~out[k]:d} {n % RATE != 1:d} "figure"\n'
         for n, k in enumerate(kept, start=1)
     )
     rows = "".join(lines).encode()
@@ -175,40 +181,48 @@ def nfs_original(video: Video) -> Iterator[FileContent]:
         yield from ((f"{video.name}/{rate}/{video.name}/{n:05d}.jpg", images[k]) for n, k in enumerate(indices, 1))
 
 
-def uav(video: Video) -> Iterator[FileContent]:
-    """Whole pixels from 1; NaN while hidden; frames numbered as in the folder that sequences may share."""
+def uav(video: PlacedVideo) -> Iterator[FileContent]:
+    """Write whole pixels from 1; NaN while hidden; frames numbered as in the folder that sequences may share."""
     sequence = video.sequence()
     boxes = np.where(sequence.visible[:, None], _whole(sequence.boxes, origin=1), np.nan)
-    yield f"anno/UAV123/{video.name}.txt", _rows(boxes, "%.0f").replace(b"nan", b"NaN")
-    yield f"anno/UAV123/att/{video.name}.txt", _line(_flags(sequence, uav123.ATTRIBUTES))
-    yield from _frames(f"data_seq/UAV123/{video.slot.folder}/%06d.jpg", sequence, video.slot.first)
+    attributes, first = video.layout.attributes, video.clip.first
+    assert attributes is not None
+    assert first is not None
+    flags = np.array([name in sequence.attributes for name in attributes.known])
+    yield video.boxes_file, _rows(boxes, "%.0f").replace(b"nan", b"NaN")
+    yield fill(attributes.path, video.clip), _line(flags)
+    yield from _frames(f"{video.images}/%06d.jpg", sequence, first)
 
 
-def otb100(video: Video) -> Iterator[FileContent]:
-    """Whole pixels from 1; OTB has no flags of absence. Attributes under OTB's names for them."""
-    row = next(row for row in rows("otb100.csv") if row["name"] == video.name)
-    sequence, folder = video.sequence(), video.slot.folder
-    yield f"{folder}/{row['annotation']}", _rows(_whole(sequence.boxes, origin=1), "%d")
-    yield f"{folder}/attrs.txt", ", ".join(otb_attributes(sequence)).encode()
-    yield from _frames(f"{folder}/{row['images'].split()[0]}", sequence, video.slot.first)
+def otb100(video: PlacedVideo) -> Iterator[FileContent]:
+    """Write whole pixels from 1 and OTB's names of attributes. OTB has no flags of absence."""
+    images = next(row["images"] for row in rows("otb100.csv") if row["name"] == video.name).split()[0]
+    sequence, first = video.sequence(), video.clip.first
+    assert first is not None
+    yield video.boxes_file, _rows(_whole(sequence.boxes, origin=1), "%d")
+    yield f"{video.folder}/attrs.txt", ", ".join(otb_attributes(sequence)).encode()
+    yield from _frames(f"{video.folder}/{images}", sequence, first)
 
 
 def otb_attributes(sequence: Sequence) -> list[str]:
-    """LaSOT's attributes in OTB's words, in its order: any occlusion is OCC, rotation in the plane IPR, out of it OPR."""
+    """Return a synthetic sequence's attributes under OTB's names, in OTB's order.
+
+    Any occlusion is OCC, rotation in the image plane is IPR, and out of it OPR.
+    """
     words = {"POC": "OCC", "FOC": "OCC", "ROT": "IPR", "VC": "OPR"}
     found = {words.get(name, name) for name in sequence.attributes}
     return [name for name in otb.ATTRIBUTES if name in found]
 
 
-def coco(video: Video) -> Iterator[FileContent]:
-    """One image."""
-    yield f"images/{video.slot.part}/{video.name}.jpg", _jpeg(_drawn(video.sequence(), 0))
+def coco(video: PlacedVideo) -> Iterator[FileContent]:
+    """Write one image."""
+    yield f"{video.images}/{video.name}.jpg", _jpeg(_drawn(video.sequence(), 0))
 
 
-def coco_lists(videos: list[Video]) -> Iterator[FileContent]:
-    """One object for each image, and in each part one crowd, which is none."""
-    for part in dict.fromkeys(v.slot.part for v in videos):
-        within = [v for v in videos if v.slot.part == part]
+def coco_lists(videos: list[PlacedVideo]) -> Iterator[FileContent]:
+    """Write one object for each image, and in each part one crowd, which readers must leave out."""
+    for file in dict.fromkeys(v.boxes_file for v in videos):
+        within = [v for v in videos if v.boxes_file == file]
         crowd = _coco_object(len(within) + 1, within[0], [0.0, 0.0, *map(float, within[0].size)], iscrowd=1)
         boxes = (v.sequence().boxes[0].round(2).tolist() for v in within)
         objects = [_coco_object(n, v, box) for n, (v, box) in enumerate(zip(within, boxes, strict=True), start=1)]
@@ -220,10 +234,10 @@ def coco_lists(videos: list[Video]) -> Iterator[FileContent]:
             "annotations": [*objects, crowd],
             "categories": [{"id": 1, "name": "figure", "supercategory": "thing"}],
         }
-        yield f"annotations/instances_{part}.json", json.dumps(content).encode()
+        yield file, json.dumps(content).encode()
 
 
-def _coco_object(number: int, video: Video, box: list[float], iscrowd: int = 0) -> dict[str, object]:
+def _coco_object(number: int, video: PlacedVideo, box: list[float], iscrowd: int = 0) -> dict[str, object]:
     image, area = int(video.name), box[2] * box[3]
     return {"id": number, "image_id": image, "category_id": 1, "bbox": box, "area": area, "iscrowd": iscrowd}
 
@@ -232,12 +246,8 @@ def _whole(boxes: Floats, origin: int = 0) -> NDArray[np.int64]:
     return np.asarray(np.rint(boxes) + np.array([origin, origin, 0, 0]), dtype=np.int64)
 
 
-def _published(boxes: Floats, video: Video) -> Floats:
+def _published(boxes: Floats, video: PlacedVideo) -> Floats:
     return boxes[:1] if video.secret else boxes
-
-
-def _flags(sequence: Sequence, names: Iterable[str]) -> NDArray[np.bool_]:
-    return np.array([name in sequence.attributes for name in names])
 
 
 def _rows(values: NDArray[np.generic], form: str, separator: str = ",") -> bytes:
@@ -248,7 +258,7 @@ def _line(flags: NDArray[np.bool_]) -> bytes:
     return ",".join("1" if flag else "0" for flag in flags).encode()
 
 
-def _sentence(video: Video) -> bytes:
+def _sentence(video: PlacedVideo) -> bytes:
     return f"figure number {video.index} among others that look like it\n".encode()
 
 
@@ -257,7 +267,7 @@ def _frames(pattern: str, sequence: Sequence, first: int) -> Iterator[FileConten
 
 
 def _drawn(sequence: Sequence, index: int) -> Image:
-    """A frame that is not kept: `SyntheticFrames` would hold all of a long video."""
+    """Return a frame drawn without `SyntheticFrames`, which would keep all frames of a long video."""
     return render_frame(paint_scene(plan_of(sequence)), index)
 
 

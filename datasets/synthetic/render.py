@@ -1,6 +1,7 @@
-"""Pixels of a planned synthetic video. Every frame is drawn by itself, in float32, and rounded at the end.
+"""The pixels of a planned synthetic video. Every frame is drawn independently, in float32, and rounded at the end.
 
-OpenCV versions interpolate at 1/32 px or exactly; sampling positions here are multiples of 1/32 px, where both agree.
+Some versions of OpenCV interpolate at 1/32 px, others exactly. Sampling positions here are multiples of 1/32 px, so that
+both agree.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from trackablate.datasets.sequence import Image
 from trackablate.datasets.synthetic.bodies import Body, Floats
 from trackablate.datasets.synthetic.domains import Domain, between, find_domain
-from trackablate.datasets.synthetic.plan import CAMERA_MARGIN, ClipPlan, Plan
+from trackablate.datasets.synthetic.plan import CAMERA_MARGIN, Plan, VideoSpec
 from trackablate.datasets.synthetic.textures import (
     Texture,
     TexturePool,
@@ -41,8 +42,12 @@ class Skin:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What is painted once per video. canvas: background (H + 2 margin, W + 2 margin, 3); pattern: the sensor's own
-    (H, W, 3). shadow: a field (H + 64, W + 64, 3) that frames look through at their place on the shadow's path.
+    """Everything that is painted once per video.
+
+    Attributes:
+        canvas: The background, (H + 2 margin, W + 2 margin, 3).
+        shadow: A field (H + 64, W + 64, 3); each frame is darkened by the window at its position on the shadow's path.
+        pattern: The sensor's fixed pattern, (H, W, 3).
     """
 
     plan: Plan
@@ -59,16 +64,16 @@ class Scene:
 
 @lru_cache(maxsize=16)
 def paint_scene(plan: Plan) -> Scene:
-    """Textures, light fields and noise of one plan; the last few are kept."""
-    clip, domain = plan.clip, find_domain(plan.clip.key.domain)
-    pool, rng = texture_pool(clip.key), clip.key.generator("paint", clip.index)
-    width, height = clip.size
-    margin = _margin(clip)
+    """Paint the textures, light fields and noise of one plan. The last few scenes are kept."""
+    video, domain = plan.video, find_domain(plan.video.key.domain)
+    pool, rng = texture_pool(video.key), video.key.generator("paint", video.index)
+    width, height = video.size
+    margin = _margin(video)
     treat = _colour_treatment(rng, domain)
     canvas = _background(rng, pool, width + 2 * margin, height + 2 * margin)
-    skins = _Wardrobe(rng, pool, domain, canvas)
-    target = skins.target()
-    extras = tuple(skins.extra(extra.look, target) for extra in plan.extras)
+    painter = _SkinPainter(rng, pool, domain, canvas)
+    target = painter.target()
+    extras = tuple(painter.extra(extra.look, target) for extra in plan.extras)
     shade = resize(pick(rng, pool.clouds)[:160, :160], width + 64, height + 64)
     depth = domain.shadow * rng.random()
     columns = domain.fixed_pattern * rng.standard_normal(width)
@@ -78,17 +83,17 @@ def paint_scene(plan: Plan) -> Scene:
         extras=tuple(Skin(treat(s.front), treat(s.back)) for s in extras),
         shadow=as_texture(1 - depth * np.clip(shade * 2 + 0.5, 0, 1))[..., None].repeat(3, axis=2),
         pattern=as_texture(np.broadcast_to(columns[:, None], (height, width, 3)) + 0.0),
-        grain=pool.grain, noise=between(rng, domain.noise), defocus=between(rng, domain.defocus) * clip.unit,
-        grain_offsets=rng.integers(0, 1 << 16, (clip.length, 2)),
+        grain=pool.grain, noise=between(rng, domain.noise), defocus=between(rng, domain.defocus) * video.unit,
+        grain_offsets=rng.integers(0, 1 << 16, (video.length, 2)),
     )  # fmt: skip
 
 
-def _margin(clip: ClipPlan) -> int:
-    return int(np.ceil(CAMERA_MARGIN * clip.unit)) + 1
+def _margin(video: VideoSpec) -> int:
+    return int(np.ceil(CAMERA_MARGIN * video.unit)) + 1
 
 
 class _ColourTreatment:
-    """What the camera makes of colours, as one affine map of RGB onto 0..255."""
+    """The camera's change of colours, an affine map of RGB onto 0..255."""
 
     def __init__(self, desaturation: float, gain: float) -> None:
         grey = np.array([0.299, 0.587, 0.114])[:, None] * np.ones(3)
@@ -105,7 +110,7 @@ def _colour_treatment(rng: np.random.Generator, domain: Domain) -> _ColourTreatm
 
 
 def _background(rng: np.random.Generator, pool: TexturePool, width: int, height: int) -> Texture:
-    """Two pieces of the pool joined along a soft random border, one coarse and one fine, under uneven light."""
+    """Join two pieces of the pool, one coarse and one fine, along a soft random border under uneven light."""
     near = cut(rng, pick(rng, pool.tiles), (120, 256), width, height)
     far = cut(rng, pick(rng, pool.tiles), (120, 256), width, height)
     border = cut(rng, pick(rng, pool.clouds), (60, 160), width, height)
@@ -115,8 +120,8 @@ def _background(rng: np.random.Generator, pool: TexturePool, width: int, height:
 
 
 @dataclass(frozen=True, eq=False)
-class _Wardrobe:
-    """Makes the textures of bodies that stand before one background."""
+class _SkinPainter:
+    """Paints the textures of bodies in front of one background."""
 
     rng: np.random.Generator
     pool: TexturePool
@@ -140,14 +145,14 @@ class _Wardrobe:
         return Skin(texture, texture)
 
     def _colour(self, candidates: int) -> Floats:
-        """The candidate farthest from the background's mean colour."""
+        """Draw candidates and return the one farthest from the background's mean colour."""
         mean = self.canvas[::8, ::8].mean((0, 1), dtype=np.float64)
         spread = 1.3 * self.domain.luminance_spread, 1.5 * self.domain.chroma_spread
         colours = [draw_colour(self.rng, *spread) for _ in range(candidates)]
         return max(colours, key=lambda c: float(np.abs(c - mean).sum()))
 
     def _paint(self, colour: Floats) -> Texture:
-        """Leaves around a colour, with stripes, spots or a second patch at times."""
+        """Paint leaves around a colour, sometimes with stripes, spots or a second patch."""
         rng = self.rng
         leaves = cut(rng, pick(rng, self.pool.tiles), (36, 90), _SKIN, _SKIN)
         texture = as_texture(colour) + (0.5 + 0.5 * rng.random()) * (leaves - leaves.mean((0, 1), dtype=np.float64))
@@ -156,7 +161,7 @@ class _Wardrobe:
         return self._shaded(as_texture(texture + mask[..., None] * (mark - texture)))
 
     def _marking(self) -> Texture:
-        """Where (64, 64) the second colour lies, 0..1."""
+        """Draw the share of the second colour in each pixel, (64, 64), 0..1."""
         rng, line = self.rng, np.linspace(-1, 1, _SKIN)
         turn, rate = np.pi * rng.random(), 3 + 5 * rng.random()
         across = line[:, None] * np.sin(turn) + line[None] * np.cos(turn)
@@ -170,21 +175,15 @@ class _Wardrobe:
         return as_texture(np.clip(field, 0, 1) * 0.8)
 
     def _shaded(self, texture: Texture) -> Texture:
-        """The texture lit from one side and darker towards its rim, like a solid."""
+        """Light the texture from one side and darken its rim, like a solid."""
         line = np.linspace(-_REACH, _REACH, _SKIN)
         x, y, turn = line[None], line[:, None], 2 * np.pi * self.rng.random()
         light = 1.06 - 0.14 * (x * x + y * y) + 0.16 * (x * np.cos(turn) + y * np.sin(turn))
         return as_texture(np.clip(texture * as_texture(np.clip(light, 0.45, 1.3))[..., None], 0, 1))
 
 
-def target_mask(plan: Plan, frame: int) -> Texture:
-    """Share of each pixel that the target's outline covers, (height, width), 0..1, occluders ignored, no blur."""
-    width, height = plan.clip.size
-    return _coverage(plan.target.outline[frame], (0, 0, width, height))
-
-
-def _coverage(parts: Floats, window: tuple[int, int, int, int]) -> Texture:
-    """Share of each pixel of a window (x0, y0, x1, y1) that polygons (P, V, 2) cover together.
+def coverage(parts: Floats, window: tuple[int, int, int, int]) -> Texture:
+    """Return the share of each pixel of a window (x0, y0, x1, y1) that polygons (P, V, 2) cover together.
 
     Exact along x, by a few lines per pixel along y. cv2.fillPoly is not used: its edges differ between OpenCV 4 and 5.
     """
@@ -196,7 +195,7 @@ def _coverage(parts: Floats, window: tuple[int, int, int, int]) -> Texture:
     part, row, edge = np.nonzero((y <= lines) != (end_y <= lines))
     x, y, end_x, end_y = (v[part, 0, edge] for v in (x, y, end_x, end_y))
     crossing = np.clip(x + (lines[0, row, 0] - y) / (end_y - y) * (end_x - x) - x0, 0, width)
-    # Each crossing switches the line on or off from there to the right: sum the switches, then run along the line.
+    # Each crossing switches the line on or off to its right. Sum the switches, then accumulate along the line.
     column = np.floor(crossing).astype(np.intp)
     first = (part * rows + row) * (width + 2) + column
     sign, rest = np.sign(end_y - y), crossing - column
@@ -207,7 +206,7 @@ def _coverage(parts: Floats, window: tuple[int, int, int, int]) -> Texture:
 
 
 def _draw(image: Texture, body: Body, texture: Texture, at: tuple[int, Floats]) -> None:
-    """Blend one body into the image; `at` is the frame and the smear of its motion, (2,) pixels."""
+    """Blend one body into the image. `at` is the frame and the blur path of its motion, (2,) pixels."""
     frame, smear = at
     pad = 2 + int(np.abs(smear).max() / 2)
     height, width = image.shape[:2]
@@ -216,8 +215,8 @@ def _draw(image: Texture, body: Body, texture: Texture, at: tuple[int, Floats]) 
     x0, y0, x1, y1 = max(int(low[0]), 0), max(int(low[1]), 0), min(int(high[0]), width), min(int(high[1]), height)
     if x1 - x0 < 2 or y1 - y0 < 2:
         return
-    coverage = cv2.GaussianBlur(_coverage(parts, (x0, y0, x1, y1)), (3, 3), 0.6)
-    alpha = as_texture(cv2.cvtColor(coverage, cv2.COLOR_GRAY2RGB))
+    covered = cv2.GaussianBlur(coverage(parts, (x0, y0, x1, y1)), (3, 3), 0.6)
+    alpha = as_texture(cv2.cvtColor(covered, cv2.COLOR_GRAY2RGB))
     colour = _sample(body, texture, frame, (x0, y0, x1, y1))
     region = image[y0:y1, x0:x1]
     region *= 1 - _smear(alpha, smear)
@@ -225,7 +224,7 @@ def _draw(image: Texture, body: Body, texture: Texture, at: tuple[int, Floats]) 
 
 
 def _sample(body: Body, texture: Texture, frame: int, window: tuple[int, int, int, int]) -> Texture:
-    """The texture as bent and placed in one frame, over a window of it."""
+    """Sample the texture as bent and placed in one frame, over a window of the frame."""
     x0, y0, x1, y1 = window
     inverse = np.linalg.inv(body.matrix[frame])
     x = np.arange(x0, x1) + 0.5 - body.centre[frame, 0]
@@ -238,7 +237,7 @@ def _sample(body: Body, texture: Texture, frame: int, window: tuple[int, int, in
 
 
 def _smear(image: Texture, motion: Floats) -> Texture:
-    """Motion blur along a straight path of `motion` (2,) pixels, at most nine."""
+    """Blur the image along a straight path of `motion` (2,) pixels, at most nine."""
     length = float(np.hypot(*motion))
     if length < 1.5:
         return image
@@ -252,13 +251,13 @@ def _smear(image: Texture, motion: Floats) -> Texture:
 
 
 def velocity(path: Floats, frame: int) -> Floats:
-    """Motion (2,) per frame of a path (N, 2), by central difference inside and one-sided at the ends."""
+    """Return the motion (2,) per frame of a path (N, 2), by central differences, one-sided at the ends."""
     before, after = max(frame - 1, 0), min(frame + 1, len(path) - 1)
     return np.asarray((path[after] - path[before]) / max(after - before, 1))
 
 
 def _shifted(canvas: Texture, corner: Floats, width: int, height: int) -> Texture:
-    """The window of the canvas whose top-left corner is at fractional (x, y)."""
+    """Return the window of the canvas whose top-left corner is at fractional (x, y)."""
     x, y = np.floor(corner).astype(int)
     fx, fy = (np.float32(v) for v in corner - np.floor(corner))
     rows = canvas[y : y + height + 1, x : x + width + 1]
@@ -267,11 +266,11 @@ def _shifted(canvas: Texture, corner: Floats, width: int, height: int) -> Textur
 
 
 def render_frame(scene: Scene, frame: int) -> Image:
-    """Frame number `frame` of a scene, RGB uint8."""
+    """Draw frame number `frame` of a scene, RGB uint8."""
     plan = scene.plan
-    width, height = plan.clip.size
+    width, height = plan.video.size
     pan = plan.shutter * velocity(plan.camera, frame)
-    image = _shifted(scene.canvas, plan.camera[frame] + _margin(plan.clip), width, height)
+    image = _shifted(scene.canvas, plan.camera[frame] + _margin(plan.video), width, height)
     image = _smear(image, pan)
     share = np.float32(plan.turnover[frame])
     layers = [(e.front, e.body, skin) for e, skin in zip(plan.extras, scene.extras, strict=True)]
@@ -283,7 +282,6 @@ def render_frame(scene: Scene, frame: int) -> Image:
 
 
 def _expose(scene: Scene, image: Texture, frame: int) -> Image:
-    """Light, lens and sensor."""
     light, (height, width) = scene.plan.light, image.shape[:2]
     sx, sy = light.shadow[frame].astype(int)
     image *= scene.shadow[sy : sy + height, sx : sx + width]

@@ -1,7 +1,7 @@
 """Natural-looking textures: dead leaves (overlapping opaque shapes of power-law sizes) with 1/f noise inside.
 
 Dead leaves share the edge, scale and occlusion statistics of photographs (Lee, Mumford and Huang, "Occlusion models
-for natural images", IJCV 2001), so filters learned on them are worth something on real video.
+for natural images", IJCV 2001), so that filters learned on them are useful on real video.
 """
 
 from dataclasses import dataclass
@@ -27,10 +27,12 @@ _MIDDLE = 0.45
 
 @dataclass(frozen=True, eq=False)
 class TexturePool:
-    """Material that the sequences of one stream cut from.
+    """The material of all sequences of one stream.
 
-    tiles: RGB, (256, 256, 3) each. clouds: scalar 1/f noise, zero mean, unit deviation, (256, 256) each. grain: unit
-    sensor noise, (512, 512, 3).
+    Attributes:
+        tiles: RGB, (256, 256, 3) each.
+        clouds: Scalar 1/f noise, zero mean, unit deviation, (256, 256) each.
+        grain: Sensor noise of unit deviation, (512, 512, 3).
     """
 
     tiles: tuple[Texture, ...]
@@ -39,17 +41,17 @@ class TexturePool:
 
 
 def as_texture(values: ArrayLike) -> Texture:
-    """The same numbers as float32."""
+    """Return the same numbers as float32."""
     return np.asarray(values, dtype=np.float32)
 
 
 def resize(image: Texture, width: int, height: int) -> Texture:
-    """Bilinear resampling in float, the same on every OpenCV to far below a grey level."""
+    """Resample bilinearly in float. Versions of OpenCV differ by much less than a grey level."""
     return as_texture(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def clouds(rng: np.random.Generator, side: int = TILE, coarsest: int = 3, decay: float = 0.62) -> Texture:
-    """Scalar noise of several octaves with falling amplitude, zero mean and unit deviation, (side, side)."""
+    """Draw scalar noise of several octaves with falling amplitude, zero mean and unit deviation, (side, side)."""
     total = np.zeros((side, side), np.float32)
     cells, amplitude = coarsest, 1.0
     while cells <= side:
@@ -60,13 +62,13 @@ def clouds(rng: np.random.Generator, side: int = TILE, coarsest: int = 3, decay:
 
 
 def draw_colour(rng: np.random.Generator, luminance_spread: float, chroma_spread: float) -> NDArray[np.float64]:
-    """One RGB colour (3,) in 0.03..0.97, its channels correlated as in photographs."""
+    """Draw one RGB colour (3,) in 0.03..0.97, with channels correlated as in photographs."""
     grey, *chroma = rng.standard_normal(3) * (luminance_spread, chroma_spread / _MIDDLE, 0.5 * chroma_spread / _MIDDLE)
     return np.asarray(np.clip(np.clip(_MIDDLE + grey, 0.04, 0.96) * (1 + chroma @ _OPPONENT), 0.03, 0.97))
 
 
 def blob_radius(rng: np.random.Generator, angles: NDArray[np.float64], wobble: float) -> NDArray[np.float64]:
-    """Radius of a smooth closed outline at each angle: 1 plus four random Fourier terms."""
+    """Draw a smooth closed outline, as its radius at each angle: 1 plus four random Fourier terms."""
     orders = np.arange(2, 6)
     weights = wobble * (rng.random(4) + 0.2) / (orders - 1)
     phases = 2 * np.pi * rng.random(4)
@@ -74,7 +76,7 @@ def blob_radius(rng: np.random.Generator, angles: NDArray[np.float64], wobble: f
 
 
 def _stamps(rng: np.random.Generator, count: int = 14) -> list[Texture]:
-    """Soft masks (64, 64) of blobs, and of a few straight-edged shapes, since the world has both."""
+    """Draw soft masks (64, 64) of blobs and of a few shapes with straight edges."""
     y, x = (np.mgrid[0:_STAMP, 0:_STAMP] + 0.5) / _STAMP * 2 - 1
     angle, radius = np.arctan2(y, x), np.hypot(x, y)
     masks = []
@@ -103,14 +105,14 @@ def _paste(tile: Texture, mask: Texture, leaf: Texture, x: int, y: int) -> None:
 def _dead_leaves(
     rng: np.random.Generator, key: StreamKey, stamps: list[Texture], noises: tuple[Texture, ...]
 ) -> Texture:
-    """One RGB tile. Colours scatter around a tile-wide mean so that tiles differ from each other."""
+    """Draw one RGB tile. Its colours scatter around the tile's mean, so that tiles differ from each other."""
     domain = find_domain(key.domain)
     mean = draw_colour(rng, 0.7 * domain.luminance_spread, domain.chroma_spread)
     tint = as_texture(1 + 0.25 * (rng.random(3) - 0.5))
     tile = as_texture(mean) + np.float32(domain.roughness) * noises[0][..., None] * tint
     low, high = (r ** (1 - domain.leaf_exponent) for r in domain.leaf_radii)
     radii = (low + (high - low) * rng.random(_LEAVES)) ** (1 / (1 - domain.leaf_exponent))
-    # Large leaves tend to come first: in pure random order a tile this small is often one single leaf.
+    # Large leaves tend to come first: in random order, one leaf would often cover so small a tile.
     order = np.argsort(-np.log(radii) + 0.7 * rng.standard_normal(_LEAVES), kind="stable")
     for radius in radii[order]:
         side = max(int(2 * radius), 6)
@@ -129,7 +131,7 @@ def _dead_leaves(
 
 @lru_cache(maxsize=8)
 def texture_pool(key: StreamKey) -> TexturePool:
-    """The pool of one domain, split and seed, made at first use (about half a second) and kept."""
+    """Return the pool of one domain, split and seed. It is made at first use (about half a second) and kept."""
     rng = key.generator("pool")
     noises = tuple(clouds(rng, coarsest=2 + i % 6, decay=0.5 + 0.05 * (i % 6)) for i in range(8))
     stamps = _stamps(rng)
@@ -140,7 +142,7 @@ def texture_pool(key: StreamKey) -> TexturePool:
 
 
 def cut(rng: np.random.Generator, image: Texture, sides: tuple[int, int], width: int, height: int) -> Texture:
-    """A random square piece, its side drawn from `sides`, turned and mirrored at random, resampled to a size."""
+    """Cut a random square piece with a side drawn from `sides`, turn and mirror it at random, and resample it."""
     side = int(rng.integers(sides[0], min(sides[1], image.shape[0]) + 1))
     x, y = rng.integers(0, image.shape[1] - side + 1), rng.integers(0, image.shape[0] - side + 1)
     piece = np.rot90(image[y : y + side, x : x + side], int(rng.integers(4)))
@@ -149,5 +151,5 @@ def cut(rng: np.random.Generator, image: Texture, sides: tuple[int, int], width:
 
 
 def pick(rng: np.random.Generator, images: tuple[Texture, ...]) -> Texture:
-    """One of them, uniformly."""
+    """Draw one of the images uniformly."""
     return images[int(rng.integers(len(images)))]

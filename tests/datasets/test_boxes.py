@@ -7,11 +7,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trackablate.datasets.boxes import (
-    centre_error,
     centres,
     clip,
     iou,
-    normalised_centre_error,
     valid,
     xywh_to_xyxy,
     xyxy_to_xywh,
@@ -62,17 +60,13 @@ def test_iou_is_1_for_equal_boxes_only(a: Box, b: Box) -> None:
 
 
 @given(boxes, boxes, shifts)
-def test_moving_both_boxes_changes_neither_iou_nor_distances(a: Box, b: Box, shift: Box) -> None:
+def test_moving_both_boxes_keeps_their_iou(a: Box, b: Box, shift: Box) -> None:
     assert iou(a + shift, b + shift) == iou(a, b)
-    assert centre_error(a + shift, b + shift) == centre_error(a, b)
-    assert normalised_centre_error(a + shift, b + shift) == normalised_centre_error(a, b)
 
 
 @given(boxes, boxes, st.sampled_from([0.25, 2.0, 8.0]))
-def test_scaling_changes_distances_only(a: Box, b: Box, factor: float) -> None:
+def test_scaling_both_boxes_keeps_their_iou(a: Box, b: Box, factor: float) -> None:
     assert iou(a * factor, b * factor) == iou(a, b)
-    assert centre_error(a * factor, b * factor) == pytest.approx(centre_error(a, b) * factor)
-    assert normalised_centre_error(a * factor, b * factor) == pytest.approx(normalised_centre_error(a, b))
 
 
 @given(boxes, boxes)
@@ -110,22 +104,13 @@ def test_clip_stays_in_the_image_and_clips_once(box: Box) -> None:
 def test_functions_leave_their_arguments_alone() -> None:
     box = np.array([[-5.0, 1, 30, 4]])
     before = box.copy()
-    for result in (clip(box, 10, 10), xywh_to_xyxy(box), xyxy_to_xywh(box), iou(box, box), centre_error(box, box)):
+    for result in (clip(box, 10, 10), xywh_to_xyxy(box), xyxy_to_xywh(box), iou(box, box), centres(box)):
         assert not np.shares_memory(result, box)
     np.testing.assert_array_equal(box, before)
 
 
-def test_centres_and_their_errors_by_hand() -> None:
+def test_centres_by_hand() -> None:
     assert centres([1, 2, 4, 6]).tolist() == [3, 5]
-    assert centre_error([0, 0, 10, 10], [3, 4, 10, 10]) == 5
-    assert centre_error([0, 0, 10, 10], [0, 0, 16, 18]) == 5
-    assert normalised_centre_error([3, 8, 10, 20], [0, 0, 10, 20]) == pytest.approx(0.5)
-    assert normalised_centre_error([0, 0, 10, 20], [3, 8, 10, 40]) == pytest.approx(np.hypot(0.3, 18 / 40))
-
-
-def test_normalised_error_of_a_sideless_truth_is_not_a_hit() -> None:
-    assert normalised_centre_error([5, 5, 2, 2], [0, 0, 0, 10]) == np.inf
-    assert np.isnan(normalised_centre_error([0, 0, 0, 10], [0, 0, 0, 10]))
 
 
 def test_valid_asks_for_finite_numbers_and_positive_sides() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from places import ROOT
-from trackablate.datasets import protocols
 from trackablate.datasets.errors import DataError
-from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, GeneratedSequences
+from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
 from trackablate.datasets.registry import UnknownName
 from trackablate.datasets.roots import open_protocol
+from trackablate.datasets.synthetic.videos import SyntheticSequences
 from trackablate.harness.scoring.metrics import DIALECTS, METRICS
 from video_factory import PNG, write, zipped
 
@@ -87,12 +87,12 @@ def test_the_embedded_protocols(name: str, count: int, length: int) -> None:
 def test_the_embedded_digest_follows_every_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     def digest(domain: str = "target", split: str = "test", count: int = 4, length: int = 8, **more: int) -> str:
         size = (more.pop("width", 160), 120)
-        return GeneratedSequences(domain, split, count, length=length, size=size, seed=more.pop("seed", 0)).digest()
+        return SyntheticSequences(domain, split, count, length=length, size=size, seed=more.pop("seed", 0)).digest()
 
     made = [digest(), digest(domain="source"), digest(split="val"), digest(count=5), digest(length=9)]
     made += [digest(seed=1), digest(width=200)]
     assert digest() == open_protocol("synthetic-smoke", {}).digest()
-    monkeypatch.setattr(protocols, "GENERATOR_VERSION", 999)
+    monkeypatch.setattr("trackablate.datasets.synthetic.videos.GENERATOR_VERSION", 999)
     made.append(digest())
     assert len(set(made)) == len(made)
     assert all(len(bytes.fromhex(each)) == 32 for each in made)

@@ -110,7 +110,7 @@ def test_data_options_must_be_name_and_path(store: Path) -> None:
 def test_data_that_are_not_there(store: Path, tmp_path: Path) -> None:
     otb = ("run", "table3", "--profile", "smoke", "--protocol", "otb")
     message = refusal(store, *otb)
-    assert "where the data set 'otb' lies is not known; give --data otb=PATH, or set TRACKABLATE_DATA_OTB" in message
+    assert "the folder of the data set 'otb' is not known; give --data otb=PATH, or set TRACKABLATE_DATA_OTB" in message
     message = refusal(store, *otb, "--data", f"otb={tmp_path / 'nowhere'}")
     assert f"{tmp_path / 'nowhere'} is neither a folder nor an archive, but --data names it" in message
     (tmp_path / "empty").mkdir()

@@ -120,8 +120,11 @@ def test_digest_and_stamp_follow_the_annotation(tmp_path: Path) -> None:
         (json.dumps({"images": IMAGES, "annotations": [_object(1, 9, [1, 2, 3, "x"])]}), "annotations.0.bbox.3"),
         (json.dumps({"images": IMAGES, "annotations": [_object(1, 9, [1, 2, 3, float("nan")])]}), "bbox.3"),
         (json.dumps({"images": IMAGES, "annotations": [_object(1, 9, [1, 2, 3, 4], iscrowd=2)]}), "0.iscrowd"),
-        (json.dumps({"images": IMAGES * 2, "annotations": OBJECTS}), "two images or two objects of one id"),
-        (json.dumps({"images": IMAGES, "annotations": OBJECTS + OBJECTS[:1]}), "two images or two objects of one id"),
+        (json.dumps({"images": IMAGES * 2, "annotations": OBJECTS}), "two images or two objects with the same id"),
+        (
+            json.dumps({"images": IMAGES, "annotations": OBJECTS + OBJECTS[:1]}),
+            "two images or two objects with the same id",
+        ),
         (json.dumps({"images": [{"id": 9, "file_name": "../9.jpg"}], "annotations": OBJECTS}), "images.0.file_name"),
     ],
 )

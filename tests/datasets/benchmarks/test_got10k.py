@@ -142,8 +142,8 @@ def test_annotation_alone_knows_its_size(root: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
-        ("cover.label", "8\n8\n9\n8\n8\n", ", line 3: flag 3 is no whole number of 0..8"),
-        ("absence.label", "0\n8\n0\n0\n0\n", ", line 2: flag 2 is no whole number of 0..1"),
+        ("cover.label", "8\n8\n9\n8\n8\n", ", line 3: flag 3 is not a whole number from 0 to 8"),
+        ("absence.label", "0\n8\n0\n0\n0\n", ", line 2: flag 2 is not a whole number from 0 to 1"),
         ("cut_by_image.label", "0\n0\n", ": 2 flags for 5 boxes"),
         ("cover.label", None, ": is missing"),
         ("groundtruth.txt", boxes(4), ": 4 boxes for 5 frames"),

@@ -13,7 +13,7 @@ from trackablate.datasets.benchmarks.lasot import ATTRIBUTES, EXTENSION, TEST, T
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.reading import checking
 from trackablate.datasets.reading.layouts import box_rows
-from trackablate.datasets.reading.reader import Sequences
+from trackablate.datasets.reading.reader import StoredSequences
 from trackablate.datasets.reading.tables import QUIRKS, attribute_table, quirks, rows
 from video_factory import JPEG, boxes, encoded, images, write, zipped
 
@@ -45,7 +45,7 @@ def _message(root: Path) -> str:
     return str(caught.value)
 
 
-def _same(a: Sequences, b: Sequences) -> None:
+def _same(a: StoredSequences, b: StoredSequences) -> None:
     assert a.names == b.names
     assert a.digest() == b.digest()
     for one, two in zip(a, b, strict=True):
@@ -173,7 +173,7 @@ def test_a_root_with_no_official_sequence_is_a_list_of_ones_own(tmp_path: Path) 
 
 
 def test_a_sequence_given_as_root_is_told_from_none(root: Path) -> None:
-    with pytest.raises(DataError, match="this is one sequence: name the folder that it lies in"):
+    with pytest.raises(DataError, match="this is one sequence: name the folder above it"):
         TEST(root / "cat/cat-1")
 
 
@@ -212,10 +212,10 @@ FOLDER = "cat/cat-1"
         ("full_occlusion.txt", "0,0", ": 2 flags for 12 boxes"),
         ("full_occlusion.txt", "0\n" * 13, ": 13 flags for 12 boxes"),
         ("full_occlusion.txt", "", ": 0 flags for 12 boxes"),
-        ("out_of_view.txt", "0,0,2" + ",0" * 9, ", line 1: flag 3 is no whole number of 0..1"),
-        ("out_of_view.txt", "0\n0\n0.5\n" + "0\n" * 9, ", line 3: flag 3 is no whole number of 0..1"),
-        ("out_of_view.txt", "0,0,x" + ",0" * 9, ", line 1: flag 3 is no whole number"),
-        ("out_of_view.txt", "0,0,-1" + ",0" * 9, ", line 1: flag 3 is no whole number"),
+        ("out_of_view.txt", "0,0,2" + ",0" * 9, ", line 1: flag 3 is not a whole number from 0 to 1"),
+        ("out_of_view.txt", "0\n0\n0.5\n" + "0\n" * 9, ", line 3: flag 3 is not a whole number from 0 to 1"),
+        ("out_of_view.txt", "0,0,x" + ",0" * 9, ", line 1: flag 3 is not a whole number"),
+        ("out_of_view.txt", "0,0,-1" + ",0" * 9, ", line 1: flag 3 is not a whole number"),
         ("out_of_view.txt", ("0," * 11 + "0").encode("utf-16"), ", line 1: is UTF-16 text"),
         ("img/00000012.jpg", JPEG[:-2], ": is truncated"),
         ("img/00000001.jpg", b"", ": is empty"),

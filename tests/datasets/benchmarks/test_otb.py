@@ -7,17 +7,19 @@ import pytest
 
 from places import SHARED
 from trackablate.datasets.benchmarks import otb
-from trackablate.datasets.benchmarks.otb import PART, rules
+from trackablate.datasets.benchmarks.otb import PART, clips
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.reading.frames import ImageFiles
-from trackablate.datasets.reading.reader import Sequences
+from trackablate.datasets.reading.reader import StoredSequences
+from trackablate.datasets.reading.tables import rows
 from video_factory import HEIGHT, JPEG, WIDTH, zipped
 
 REAL = SHARED / "real/otb"
-RULES = {rule.name: rule for rule in rules()}
+CLIPS = {clip.name: clip for clip in clips()}
+IMAGES = {row["name"]: row["images"].split() for row in rows("otb100.csv")}
 
 
-def _open(root: Path) -> Sequences:
+def _open(root: Path) -> StoredSequences:
     return PART(root)
 
 
@@ -33,14 +35,15 @@ def _make(root: Path, name: str = "Clip", frames: int = 3, boxes: str | None = N
 
 def _make_by_rule(root: Path, name: str, *, pattern: int = 0) -> Path:
     """A known sequence with all its annotated frames and one image more before and after them; line n starts at x n."""
-    rule = RULES[name]
-    folder = root / rule.folder
-    for number in range(rule.first - 1, rule.last + 2):
-        file = folder / (rule.images[pattern] % number)
+    clip = CLIPS[name]
+    assert clip.first is not None and clip.last is not None
+    folder = root / clip.fields["folder"]
+    for number in range(clip.first - 1, clip.last + 2):
+        file = folder / (IMAGES[name][pattern] % number)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(JPEG)
-    count = rule.last - rule.first + 1
-    (folder / rule.annotation).write_text("".join(f"{n},1,10,10\n" for n in range(1, count + 1)))
+    lines = "".join(f"{n},1,10,10\n" for n in range(1, clip.last - clip.first + 2))
+    (folder / clip.fields["annotation"]).write_text(lines)
     return folder
 
 
@@ -143,13 +146,13 @@ def test_a_frame_has_one_number(tmp_path: Path, name: str, said: str) -> None:
 def test_no_sequence_at_all(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "Deer.zip").touch()
-    assert _message(tmp_path) == f"{tmp_path}: holds no sequence of OTB100; expected {otb.PLACES.title} in it"
+    assert _message(tmp_path) == f"{tmp_path}: holds no sequence of OTB100; expected {otb.LAYOUT.title} in it"
     assert "neither a folder nor a zip archive" in _message(tmp_path / "nowhere")
 
 
 def test_a_sequence_given_as_root_is_told_from_none(tmp_path: Path) -> None:
     folder = _make(tmp_path)
-    assert f"name the folder that it lies in, {tmp_path}" in _message(folder)
+    assert f"name the folder above it, {tmp_path}" in _message(folder)
 
 
 def test_half_a_sequence_is_not_left_out(tmp_path: Path) -> None:
@@ -197,10 +200,10 @@ def test_what_is_there_is_counted(tmp_path: Path) -> None:
 
 
 def test_the_table_holds_otb100() -> None:
-    assert len(RULES) == 100
-    assert len({rule.folder for rule in rules()}) == 98
-    assert sum(rule.last - rule.first + 1 - rule.skip for rule in rules()) == 59_035
-    assert all(rule.attributes and rule.attributes <= set(otb.ATTRIBUTES) for rule in rules())
+    assert len(CLIPS) == 100
+    assert len({clip.fields["folder"] for clip in clips()}) == 98
+    assert sum((clip.span or 0) - clip.skip for clip in clips()) == 59_035
+    assert all(clip.attributes and clip.attributes <= set(otb.ATTRIBUTES) for clip in clips())
 
 
 @pytest.mark.parametrize(
@@ -321,7 +324,7 @@ def test_real_sequences() -> None:
         ("Crossing", 120, 120),
     ]
     assert [s.boxes[0].tolist() for s in (couple, crossing)] == [[50, 46, 25, 62], [204, 150, 17, 50]]
-    assert couple.attributes == RULES["Couple"].attributes == {"SV", "DEF", "FM", "OPR", "BC"}
+    assert couple.attributes == CLIPS["Couple"].attributes == {"SV", "DEF", "FM", "OPR", "BC"}
     assert couple.visible.all()
     assert couple.frames[139].shape == (240, 320, 3)
 

@@ -44,7 +44,7 @@ def test_test_videos_have_one_box_and_frames_in_numeric_order(root: Path, tmp_pa
     sequences.check(deep=True)
     assert sequences.names == NAMES
     assert sequences.coverage == "2 of 511 sequences"
-    record = sequences.record(0)
+    record = sequences.annotation(0)
     assert record.frames is not None
     assert list(record.frames) == [f"{number}.jpg" for number in range(COUNT)]
     assert [len(sequences[0]), sequences[0].boxes.tolist()] == [COUNT, [[2, 3.5, 10, 12.25]]]

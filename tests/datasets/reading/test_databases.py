@@ -87,7 +87,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     assert (files.names(), files.names("a"), files.names("none")) == (("a", "a-1"), ("b.txt",), ())
     for name in ("none", "a", "a/b", "x" * 2000):
         assert not files.is_file(name)
-        with pytest.raises(DataError, match="is missing; make the database anew"):
+        with pytest.raises(DataError, match="is missing; make the database again"):
             files.read(name)
     assert files.stamp("none") == (-1, 0) and not files.is_folder("a/b.txt")
     assert [f.name for f in (tmp_path / "lmdb").iterdir() if f.name != "lock.mdb"] == ["data.mdb"]
@@ -118,7 +118,7 @@ def _boxes(place: tuple[str, Path]) -> np.ndarray:
 @pytest.mark.parametrize("content", [b"", b"rubbish" * 5000])
 def test_a_damaged_database_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data.mdb").write_bytes(content)
-    with pytest.raises(DataError, match=r"data\.mdb: cannot be opened .*; make the database anew"):
+    with pytest.raises(DataError, match=r"data\.mdb: cannot be opened .*; make the database again"):
         open_files(tmp_path)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from trackablate.datasets.protocols import DATA_SETS
 from trackablate.datasets.sequence import Sequence
-from trackablate.datasets.synthetic.layout_files import Video, otb_attributes
+from trackablate.datasets.synthetic.layout_files import PlacedVideo, otb_attributes
 from trackablate.datasets.synthetic.writing import LAYOUTS, videos, write
 
 SIZE = (80, 64)
@@ -27,7 +27,7 @@ class Kept:
     rounding: float
     hidden: tuple[str, ...] = ("train", "val", "test")
     attributes: Callable[[Sequence], object] | None = None
-    name: Callable[[Video, int], str] = lambda video, number: video.name
+    name: Callable[[PlacedVideo, int], str] = lambda video, number: video.name
 
 
 def _uav(sequence: Sequence) -> object:
@@ -47,7 +47,9 @@ KEPT = {
     "nfs-original": Kept("nfs", {"test": "nfs"}, WHOLE),
     "uav123": Kept("uav123", {"test": "uav123"}, WHOLE, attributes=_uav),
     "otb": Kept("otb", {"test": "otb"}, WHOLE, hidden=(), attributes=lambda s: frozenset(otb_attributes(s))),
-    "coco": Kept("coco", {"train": "train2017", "val": "val2017"}, 0.005, name=lambda v, n: f"{v.slot.part}-{n}"),
+    "coco": Kept(
+        "coco", {"train": "train2017", "val": "val2017"}, 0.005, name=lambda v, n: f"{v.clip.fields['part']}-{n}"
+    ),
 }
 COUNT = 3
 
@@ -57,17 +59,19 @@ def test_every_layout_is_tested() -> None:
 
 
 @pytest.fixture(scope="module", params=[(layout, suffix) for layout in KEPT for suffix in ("", ".zip")], ids="".join)
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, list[Video]]:
+def made(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path, list[PlacedVideo]]:
     """A layout, where it was written, and the videos in it; test boxes and all."""
     layout, suffix = request.param
     root = tmp_path_factory.mktemp(layout) / f"data{suffix}"
-    fixed = any(slot.frames for slot in LAYOUTS[layout].slots())
+    fixed = LAYOUTS[layout].frames is not None
     chosen = videos(layout, count=COUNT, length=None if fixed else 40, size=SIZE, seed=5, test_boxes=True)
     write(layout, chosen, root)
     return layout, root, chosen
 
 
-def test_what_is_written_is_read(made: tuple[str, Path, list[Video]]) -> None:
+def test_what_is_written_is_read(made: tuple[str, Path, list[PlacedVideo]]) -> None:
     layout, root, chosen = made
     kept = KEPT[layout]
     for split, part in kept.parts.items():
@@ -75,13 +79,13 @@ def test_what_is_written_is_read(made: tuple[str, Path, list[Video]]) -> None:
         sequences.check(deep=True)
         assert len(sequences) == COUNT
         found = {sequence.name: sequence for sequence in sequences}
-        wanted = {kept.name(v, number): v for number, v in enumerate((v for v in chosen if v.slot.split == split), 1)}
+        wanted = {kept.name(v, number): v for number, v in enumerate((v for v in chosen if v.split == split), 1)}
         assert found.keys() == wanted.keys()
         for name, video in wanted.items():
             _compare(found[name], video, kept, hidden=split in kept.hidden)
 
 
-def _compare(sequence: Sequence, video: Video, kept: Kept, *, hidden: bool) -> None:
+def _compare(sequence: Sequence, video: PlacedVideo, kept: Kept, *, hidden: bool) -> None:
     original = video.sequence()
     assert len(sequence) == len(original) == len(sequence.boxes)
     visible = original.visible if hidden else np.ones(len(original), dtype=bool)
@@ -115,7 +119,7 @@ def test_tnl2ks_training_videos_are_a_data_set_of_their_own(tmp_path: Path) -> N
     chosen = videos("tnl2k", count=2, length=3, size=SIZE)
     write("tnl2k", chosen, tmp_path / "data")
     sequences = DATA_SETS["tnl2k-train"].parts["tnl2k-train"](tmp_path / "data")
-    assert sequences.names == tuple(v.name for v in chosen if v.slot.split == "train")
+    assert sequences.names == tuple(v.name for v in chosen if v.split == "train")
     for part in ("tnl2k", "tnl2k-train"):
         (
             inner := DATA_SETS[part].parts[part](

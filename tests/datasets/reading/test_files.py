@@ -102,9 +102,9 @@ def test_a_link_out_of_a_folder_is_refused_and_one_inside_is_followed(tmp_path: 
 
 def test_what_is_no_ordinary_file_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(DataError, match="no ordinary file"):
+    with pytest.raises(DataError, match="not an ordinary file"):
         Folder(tmp_path).read("pipe")
-    with pytest.raises(DataError, match="no ordinary file"):
+    with pytest.raises(DataError, match="not an ordinary file"):
         Folder(tmp_path).ends("", 4)
 
 
@@ -118,13 +118,11 @@ def test_a_file_beyond_all_measure_is_refused(tmp_path: Path, monkeypatch: pytes
 
 
 def test_neither_folder_nor_archive(tmp_path: Path) -> None:
-    assert (
-        _message(tmp_path / "x") == f"{tmp_path / 'x'}: is neither a folder nor a zip archive; name one that is there"
-    )
+    assert _message(tmp_path / "x") == f"{tmp_path / 'x'}: is neither a folder nor a zip archive; name one that exists"
     (tmp_path / "x").write_bytes(b"PK\x03\x04 and then nothing")
-    assert "x: is no zip archive that can be read" in _message(tmp_path / "x")
+    assert "x: is not a readable zip archive" in _message(tmp_path / "x")
     (tmp_path / "x").write_bytes(b"")
-    assert "is no zip archive" in _message(tmp_path / "x")
+    assert "is not a readable zip archive" in _message(tmp_path / "x")
 
 
 @pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "a\\x", "C:/x", "./x", "a//x", "a/./x", ".."])

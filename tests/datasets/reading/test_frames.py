@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackablate.datasets.errors import LISTED, DataError
+from trackablate.datasets.errors import LISTED, DataError, raise_all
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.frame_names import FrameNames, frame_names
 from trackablate.datasets.reading.frames import ImageFiles, NoFrames
@@ -30,7 +30,7 @@ def test_consecutive_numbers_are_one_run(first: int, count: int, digits: int, pr
     names = frame_names(reversed([*written, "groundtruth.txt", "Thumbs.db"]), "number")
     assert list(names) == written
     assert [len(names), names[0], names[-1]] == [count, written[0], written[-1]]
-    assert len(names.runs) == 1 or len(written[0]) != len(written[-1])
+    assert len(names.ranges) == 1 or len(written[0]) != len(written[-1])
 
 
 @given(st.sets(st.integers(0, 60), min_size=1), st.integers(0, 70), st.integers(0, 70))
@@ -42,7 +42,7 @@ def test_any_numbers_are_kept_in_order(numbers: set[int], low: int, high: int) -
     assert list(names.cut(low, high)) == [f"{n}.jpg" for n in ordered[low:high]]
     lacking = [n for n in range(low, ordered[-1]) if n not in numbers]
     assert names.gap(low) == (lacking[0] if lacking else None)
-    assert FrameNames(names.runs) == names
+    assert FrameNames(names.ranges) == names
 
 
 @given(st.lists(st.text("ab01.-_ ", min_size=1, max_size=6), unique=True, max_size=12))
@@ -110,11 +110,12 @@ def test_a_bad_image_is_found_without_and_with_decoding(
     content, said = BAD_IMAGES[kind]
     files, place = opened(content)
     frames = ImageFiles(files, "", frame_names(["1.jpg"], "number"))
-    for use in (frames.check, lambda: frames[0]):
-        with pytest.raises(DataError) as caught:
-            use()
-        assert str(caught.value).startswith(f"{place}: {said}")
-        assert str(caught.value).endswith("copy it again from the source of the data set")
+    with pytest.raises(DataError) as caught:
+        frames[0]
+    for message in (*frames.problems(), str(caught.value)):
+        assert message.startswith(f"{place}: {said}")
+        assert message.endswith("copy it again from the source of the data set")
+    assert len(frames.problems()) == 1
 
 
 GOOD_IMAGES = {
@@ -132,7 +133,7 @@ GOOD_IMAGES = {
 def test_a_whole_image_passes(opened: Callable[[bytes], tuple[Files, Path]], kind: str) -> None:
     files, _ = opened(GOOD_IMAGES[kind])
     frames = ImageFiles(files, "", frame_names(["1.jpg"], "number"))
-    frames.check()
+    assert frames.problems() == []
     assert frames[0].shape == (HEIGHT, WIDTH, 3)
     assert frames.size == (WIDTH, HEIGHT)
 
@@ -176,11 +177,11 @@ def test_all_bad_files_are_counted_and_the_first_named(tmp_path: Path) -> None:
     (tmp_path / files[1]).mkdir()
     frames = _frames(tmp_path, *files)
     with pytest.raises(DataError) as caught:
-        frames.check()
+        raise_all(frames.problems())
     lines = str(caught.value).splitlines()
     assert lines[0] == f"{LISTED + 3} problems in the data:"
-    assert "no ordinary file" in lines[1]
-    assert "no ordinary file" in lines[2]
+    assert "not an ordinary file" in lines[1]
+    assert "not an ordinary file" in lines[2]
     assert lines[LISTED].startswith(f"{tmp_path / files[LISTED - 1]}: is missing; ")
     assert lines[LISTED + 1 :] == ["and 3 more"]
     assert len(caught.value.problems) == LISTED + 3

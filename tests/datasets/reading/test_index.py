@@ -13,14 +13,13 @@ import pytest
 from trackablate.datasets.benchmarks.trackingnet import TRAIN, train_clips
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.reading import index as index_module
-from trackablate.datasets.reading.annotation import AnnotationSource, Record
-from trackablate.datasets.reading.layouts import Clip
-from trackablate.datasets.reading.reader import Sequences
+from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
+from trackablate.datasets.reading.reader import StoredSequences
 from video_factory import JPEG, boxes, images, write, zipped
 
 PART = replace(TRAIN, clips=lambda: train_clips()[:8])
 NAMES = [clip.name for clip in train_clips()[:4]]
-Open = Callable[[], tuple[Sequences, list[str]]]
+Open = Callable[[], tuple[StoredSequences, list[str]]]
 """Opens the root and says which sequences were read from their files meanwhile."""
 
 
@@ -44,15 +43,15 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def reopen(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
     read: list[str] = []
-    original = AnnotationSource.record
+    original = SequenceFiles.read
 
-    def noted(self: AnnotationSource, clip: Clip) -> Record:
-        read.append(clip.name)
-        return original(self, clip)
+    def noted(self: SequenceFiles) -> Annotation:
+        read.append(self.clip.name)
+        return original(self)
 
-    monkeypatch.setattr(AnnotationSource, "record", noted)
+    monkeypatch.setattr(SequenceFiles, "read", noted)
 
-    def opened() -> tuple[Sequences, list[str]]:
+    def opened() -> tuple[StoredSequences, list[str]]:
         read.clear()
         sequences = PART(root, tmp_path / "index")
         sequences.digest()
@@ -61,7 +60,7 @@ def reopen(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
     return opened
 
 
-def _equal(one: Sequences, two: Sequences) -> None:
+def _equal(one: StoredSequences, two: StoredSequences) -> None:
     assert one.names == two.names
     assert one.digest() == two.digest()
     for a, b in zip(one, two, strict=True):

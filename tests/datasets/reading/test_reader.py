@@ -9,19 +9,19 @@ import pytest
 
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.reading import tables
-from trackablate.datasets.reading.layouts import Clip, Flag, Places
+from trackablate.datasets.reading.layouts import Clip, FileLayout, FlagFile
 from trackablate.datasets.reading.reader import Part
 from trackablate.datasets.reading.tables import Quirk
 from video_factory import JPEG, boxes, images, write
 
 CLIPS = (Clip("one"), Clip("two", first=3, last=8), Clip("three", first=3, last=8, skip=2))
-PLACES = Places(
+LAYOUT = FileLayout(
     title="<name>.txt and <name>",
     boxes="{name}.txt",
     frames=("{name}",),
-    flags=((Flag("{name}.flags", frozenset({1}), optional=True),),),
+    flags=((FlagFile("{name}.flags", frozenset({1}), optional=True),),),
 )
-PART = Part(name="mine", data="mine", title="Mine", clips=lambda: CLIPS, places=(PLACES,))
+PART = Part(name="mine", data="mine", title="Mine", clips=lambda: CLIPS, layouts=(LAYOUT,))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def _quirk(monkeypatch: pytest.MonkeyPatch, name: str, rule: str, value: str) ->
 def test_frames_are_those_of_the_clip(root: Path) -> None:
     sequences = PART(root)
     sequences.check(deep=True)
-    found = [sequences.record(number).frames for number in range(3)]
+    found = [sequences.annotation(number).frames for number in range(3)]
     assert [names[0] for names in found if names] == ["10.jpg", "00000003.jpg", "00000005.jpg"]
     assert [len(sequence) for sequence in sequences] == [6, 6, 4]
     assert sequences[2].boxes[0].tolist() == [4, 3, 10, 12]
@@ -115,7 +115,7 @@ def test_a_frame_that_is_published_damaged_is_looked_at_and_said_to_be(
     monkeypatch.setattr("trackablate.datasets.reading.checking.FRAMES", 2)
     PART(root).check()
     (root / "two/00000006.jpg").write_bytes(JPEG[:-2])
-    with pytest.raises(DataError, match=r"00000006\.jpg: is truncated .*; it is published so, its maker"):
+    with pytest.raises(DataError, match=r"00000006\.jpg: is truncated .*; it was published like this, its maker"):
         PART(root).check()
 
 

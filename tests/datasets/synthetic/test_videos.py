@@ -10,14 +10,13 @@ import pytest
 from places import TESTS
 from trackablate.datasets.boxes import xywh_to_xyxy
 from trackablate.datasets.sequence import Frames, Sequence
-from trackablate.datasets.synthetic.domains import StreamKey
+from trackablate.datasets.synthetic.domains import DOMAINS, StreamKey
 from trackablate.datasets.synthetic.plan import MIN_SIDE, MIN_VISIBLE, Plan, make_plan
-from trackablate.datasets.synthetic.render import paint_scene, render_frame, target_mask
+from trackablate.datasets.synthetic.render import coverage, paint_scene, render_frame
 from trackablate.datasets.synthetic.textures import texture_pool
 from trackablate.datasets.synthetic.videos import (
-    DOMAINS,
-    SyntheticDataset,
     SyntheticFrames,
+    SyntheticSequences,
     attributes_of,
     make_sequence,
 )
@@ -86,7 +85,7 @@ def test_splits_and_seeds_share_nothing() -> None:
 
 @EVERY_DOMAIN
 def test_boxes_lie_in_the_frame_and_start_visible(domain: str) -> None:
-    for sequence in SyntheticDataset(domain, "val", 40, length=40):
+    for sequence in SyntheticSequences(domain, "val", 40, length=40):
         plan, (low, high) = plan_of(sequence), (sequence.boxes[:, :2], sequence.boxes[:, :2] + sequence.boxes[:, 2:])
         assert (low >= 0).all() and (high <= (160, 120)).all()
         assert (sequence.boxes * 64 == np.rint(sequence.boxes * 64)).all()
@@ -97,7 +96,7 @@ def test_boxes_lie_in_the_frame_and_start_visible(domain: str) -> None:
 
 @EVERY_DOMAIN
 def test_visibility_follows_the_share_seen(domain: str) -> None:
-    plans = [plan_of(s) for s in SyntheticDataset(domain, "val", 40, length=40)]
+    plans = [plan_of(s) for s in SyntheticSequences(domain, "val", 40, length=40)]
     hidden = np.concatenate([~p.visible for p in plans])
     sides = np.concatenate([p.boxes[:, 2:].min(1) for p in plans])
     seen = np.concatenate([p.seen for p in plans])
@@ -110,7 +109,7 @@ def test_box_is_tight_around_the_drawn_target(domain: str) -> None:
     for index in range(8):
         plan = plan_of(make_sequence(domain, index, length=30))
         for frame in range(0, 30, 7):
-            y, x = np.nonzero(target_mask(plan, frame) > 0.02)
+            y, x = np.nonzero(coverage(plan.target.outline[frame], (0, 0, *plan.video.size)) > 0.02)
             if plan.inside[frame] == 0:
                 continue
             drawn = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
@@ -133,7 +132,7 @@ def test_target_is_drawn_where_the_box_says() -> None:
 
 
 def test_attributes_follow_the_facts() -> None:
-    plan = make_plan(plan_of(make_sequence("source", 0, length=10)).clip)
+    plan = make_plan(plan_of(make_sequence("source", 0, length=10)).video)
     still = replace(
         plan, boxes=np.tile([60.0, 40, 30, 30], (10, 1)), inside=np.ones(10), occluded=np.zeros(10), seen=np.ones(10)
     )
@@ -163,7 +162,7 @@ def test_attributes_follow_the_facts() -> None:
 
 
 def test_every_attribute_occurs_and_none_always() -> None:
-    found = [s.attributes for domain in DOMAINS for s in SyntheticDataset(domain, "val", 60, length=40)]
+    found = [s.attributes for domain in DOMAINS for s in SyntheticSequences(domain, "val", 60, length=40)]
     for name in ("SV", "ARC", "ROT", "DEF", "VC", "POC", "FOC", "OV", "IV", "MB", "CM", "BC", "FM", "LR"):
         assert 0 < sum(name in attributes for attributes in found) < len(found), name
 
@@ -174,7 +173,7 @@ def test_domains_differ_in_colour_noise_and_rotation() -> None:
         images = [s.frames[0].astype(float) for s in sequences]
         colour = float(np.mean([np.ptp(image, axis=-1).mean() for image in images]))
         grain = float(np.median([np.abs(np.diff(image[..., 1], 2, axis=1)).mean() for image in images]))
-        rotation = float(np.mean(["ROT" in s.attributes for s in SyntheticDataset(domain, "train", 30, length=40)]))
+        rotation = float(np.mean(["ROT" in s.attributes for s in SyntheticSequences(domain, "train", 30, length=40)]))
         return colour, grain, rotation
 
     source, target = measure("source"), measure("target")
@@ -184,7 +183,7 @@ def test_domains_differ_in_colour_noise_and_rotation() -> None:
 
 
 def test_sequences_and_dataset_behave_like_lists() -> None:
-    dataset = SyntheticDataset("target", "test", 3, length=4, size=(96, 64), seed=2)
+    dataset = SyntheticSequences("target", "test", 3, length=4, size=(96, 64), seed=2)
     assert len(dataset) == len(list(dataset)) == 3
     assert dataset.names == ("target-test-0000", "target-test-0001", "target-test-0002")
     assert [s.name for s in dataset] == list(dataset.names)

@@ -10,10 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
+from trackablate.datasets.benchmarks import got10k, lasot, nfs, tnl2k, trackingnet, uav123
 from trackablate.datasets.errors import DataError
+from trackablate.datasets.reading.layouts import Clip, FileLayout
+from trackablate.datasets.reading.reader import Part
 from trackablate.datasets.registry import UnknownName
 from trackablate.datasets.synthetic import layout_files
-from trackablate.datasets.synthetic.layout_files import SequenceSlot, Video, otb_attributes, plan_of
+from trackablate.datasets.synthetic.layout_files import PlacedVideo, Split, otb_attributes, plan_of
 from trackablate.datasets.synthetic.videos import make_sequence
 from trackablate.datasets.synthetic.writing import DEFAULT_LENGTH, LAYOUTS, videos, write
 
@@ -31,10 +34,20 @@ def _rows(text: str, separator: str = ",") -> np.ndarray:
     return np.array([[float(v) for v in line.split(separator)] for line in text.splitlines()])
 
 
+Slot = tuple[Clip, FileLayout, Split]
+
+
+def _slot(name: str, part: Part, layout: int = 0, split: Split = "test", **fields: str) -> Slot:
+    return Clip(name, fields), part.layouts[layout], split
+
+
+BEE = _slot("bee", nfs.PART)
+
+
 def _entries(
-    files: Callable[[Video], object], slot: SequenceSlot, index: int, length: int = 40, **more: bool
+    files: Callable[[PlacedVideo], object], slot: Slot, index: int, length: int = 40, **more: bool
 ) -> dict[str, bytes]:
-    return dict(files(Video(slot, index, length, SIZE, 0, **more)))  # type: ignore[call-overload]
+    return dict(files(PlacedVideo(*slot, index, length, SIZE, 0, **more)))  # type: ignore[call-overload]
 
 
 def _video_with(split: str, wanted: Callable[[object], bool]) -> int:
@@ -52,7 +65,7 @@ def _original(index: int, split: str = "test") -> layout_files.Sequence:
 
 def test_videos_get_the_first_official_names_and_count_in_their_split() -> None:
     chosen = videos("lasot", count=2, length=7, size=SIZE, seed=3)
-    assert [(v.name, v.slot.split, v.index) for v in chosen] == [
+    assert [(v.name, v.split, v.index) for v in chosen] == [
         ("airplane-1", "test", 0),
         ("airplane-9", "test", 1),
         ("airplane-10", "train", 0),
@@ -64,7 +77,7 @@ def test_videos_get_the_first_official_names_and_count_in_their_split() -> None:
 
 def test_trackingnets_videos_go_to_several_chunks() -> None:
     chosen = videos("trackingnet", count=14)
-    assert [v.slot.part for v in chosen if v.slot.split == "train"] == [f"TRAIN_{n % 12}" for n in range(14)]
+    assert [v.clip.fields["chunk"] for v in chosen if v.split == "train"] == [f"TRAIN_{n % 12}" for n in range(14)]
     assert len({v.name for v in chosen}) == 28
 
 
@@ -72,7 +85,7 @@ def test_trackingnets_videos_go_to_several_chunks() -> None:
 def test_where_the_benchmark_fixes_the_frames_its_shortest_are_taken(layout: str) -> None:
     with pytest.raises(DataError, match=f"{layout} fixes the number of frames"):
         videos(layout, count=1, length=10)
-    lengths = [v.length for v in videos(layout, count=5) if v.slot.split in ("test", "train")]
+    lengths = [v.length for v in videos(layout, count=5) if v.split in ("test", "train")]
     assert lengths == sorted(lengths)
     assert (
         lengths
@@ -88,7 +101,7 @@ def test_where_the_benchmark_fixes_the_frames_its_shortest_are_taken(layout: str
 @pytest.mark.parametrize(("layout", "places"), [("uav123", 91), ("otb", 98)])
 def test_one_sequence_of_each_folder(layout: str, places: int) -> None:
     chosen = videos(layout, count=places)
-    assert len({v.slot.folder for v in chosen}) == places
+    assert len({v.clip.fields["folder"] for v in chosen}) == places
     with pytest.raises(DataError, match=f"{layout} has {places} places for test videos, not {places + 1}"):
         videos(layout, count=places + 1)
 
@@ -112,7 +125,7 @@ def test_an_unknown_layout_names_the_nearest() -> None:
 
 
 def test_lasot_is_whole_numbers_from_1_and_zeros_out_of_view() -> None:
-    files = _entries(layout_files.lasot, SequenceSlot("toy-car-3", "test"), OUT_OF_VIEW)
+    files = _entries(layout_files.lasot, _slot("toy-car-3", lasot.TEST, group="toy-car"), OUT_OF_VIEW)
     sequence = _original(OUT_OF_VIEW)
     boxes = _rows(_text(files, "toy-car/toy-car-3/groundtruth.txt"))
     out = np.array(_text(files, "toy-car/toy-car-3/out_of_view.txt").split(","), int).astype(bool)
@@ -127,24 +140,27 @@ def test_lasot_is_whole_numbers_from_1_and_zeros_out_of_view() -> None:
 
 
 def test_lasot_keeps_the_box_of_a_covered_target() -> None:
-    files = _entries(layout_files.lasot, SequenceSlot("cat-1", "test"), COVERED)
+    files = _entries(layout_files.lasot, _slot("cat-1", lasot.TEST, group="cat"), COVERED)
     covered = np.array(_text(files, "cat/cat-1/full_occlusion.txt").split(","), int).astype(bool)
     assert covered.any()
     assert (_rows(_text(files, "cat/cat-1/groundtruth.txt"))[covered, 2:] > 0).all()
 
 
 def test_lasot_ext_counts_from_0_and_has_no_sentence() -> None:
-    files = _entries(layout_files.lasot_ext, SequenceSlot("atv-1", "test"), COVERED)
+    files = _entries(layout_files.lasot_ext, _slot("atv-1", lasot.EXTENSION, group="atv"), COVERED)
     boxes = _rows(_text(files, "atv/atv-1/groundtruth.txt"))
     np.testing.assert_array_equal(boxes[0], np.rint(_original(COVERED).boxes[0]))
     assert not [n for n in files if "nlp" in n]
 
 
-@pytest.mark.parametrize(("files", "decimals"), [(layout_files.trackingnet, 2), (layout_files.got10k, 4)])
-def test_a_secret_annotation_is_one_line(files: Callable[[Video], object], decimals: int) -> None:
-    slot = SequenceSlot("x", "test", "test")
+@pytest.mark.parametrize(
+    ("files", "part", "decimals"),
+    [(layout_files.trackingnet, trackingnet.TEST, 2), (layout_files.got10k, got10k.TEST, 4)],
+)
+def test_a_secret_annotation_is_one_line(files: Callable[[PlacedVideo], object], part: Part, decimals: int) -> None:
+    slot = _slot("x", part)
     secret, whole = _entries(files, slot, COVERED, secret=True), _entries(files, slot, COVERED)
-    name = next(n for n in whole if n.endswith((f"{slot.name}.txt", "groundtruth.txt")))
+    name = next(n for n in whole if n.endswith(("x.txt", "groundtruth.txt")))
     assert len(_text(secret, name).splitlines()) == 1
     assert len(_text(whole, name).splitlines()) == 40
     assert _text(whole, name).startswith(_text(secret, name))
@@ -154,20 +170,22 @@ def test_a_secret_annotation_is_one_line(files: Callable[[Video], object], decim
 @pytest.mark.parametrize("test_boxes", [False, True])
 def test_test_boxes_are_written_where_they_are_asked_for(test_boxes: bool) -> None:
     for layout in ("trackingnet", "got10k"):
-        secret = {v.slot.split: v.secret for v in videos(layout, count=1, test_boxes=test_boxes)}
+        secret = {v.split: v.secret for v in videos(layout, count=1, test_boxes=test_boxes)}
         assert secret.pop("test") is not test_boxes
         assert not any(secret.values())
 
 
 def test_trackingnet_counts_frames_from_0_and_has_zeros_for_flags() -> None:
-    files = _entries(layout_files.trackingnet, SequenceSlot("-a_1", "train", "TRAIN_3"), COVERED)
+    files = _entries(
+        layout_files.trackingnet, _slot("-a_1", trackingnet.TRAIN, split="train", chunk="TRAIN_3"), COVERED
+    )
     boxes, sequence = _rows(_text(files, "TRAIN_3/anno/-a_1.txt")), _original(COVERED, "train")
     np.testing.assert_array_equal((boxes == 0).all(axis=1), ~sequence.visible)
     assert [n for n in files if n.endswith(".jpg")] == [f"TRAIN_3/frames/-a_1/{n}.jpg" for n in range(40)]
 
 
 def test_got10k_says_what_share_is_visible() -> None:
-    files = _entries(layout_files.got10k, SequenceSlot("GOT-10k_Val_000001", "test", "val"), COVERED)
+    files = _entries(layout_files.got10k, _slot("GOT-10k_Val_000001", got10k.VAL), COVERED)
     plan = plan_of(_original(COVERED))
     cover = np.array(_text(files, "val/GOT-10k_Val_000001/cover.label").split(), int)
     np.testing.assert_array_equal(cover == 0, ~plan.visible)
@@ -189,12 +207,12 @@ def test_got10k_says_what_share_is_visible() -> None:
 
 
 def test_got10ks_test_videos_have_no_labels() -> None:
-    files = _entries(layout_files.got10k, SequenceSlot("GOT-10k_Test_000001", "test", "test"), 0, length=3, secret=True)
+    files = _entries(layout_files.got10k, _slot("GOT-10k_Test_000001", got10k.TEST), 0, length=3, secret=True)
     assert not [n for n in files if n.endswith(".label")]
 
 
 def test_tnl2ks_frames_have_no_uniform_names() -> None:
-    slot = SequenceSlot("a b", "test", "TNL2K_test_subset")
+    slot = _slot("a b", tnl2k.TEST)
     even, odd = (_entries(layout_files.tnl2k, slot, index, length=3) for index in (0, 1))
     assert [n for n in even if ".jpg" in n] == [f"TNL2K_test_subset/a b/imgs/{n:05d}.jpg" for n in (1, 2, 3)]
     assert [n for n in odd if ".jpg" in n] == [f"TNL2K_test_subset/a b/imgs/img_{n:06d}.jpg" for n in (137, 138, 139)]
@@ -205,14 +223,14 @@ def test_tnl2ks_frames_have_no_uniform_names() -> None:
 
 
 def test_nfs_is_tab_separated() -> None:
-    files = _entries(layout_files.nfs, SequenceSlot("bee", "test"), 0, length=3)
+    files = _entries(layout_files.nfs, BEE, 0, length=3)
     boxes = _rows(_text(files, "anno/nfs_bee.txt"), "\t")
     np.testing.assert_array_equal(boxes, np.rint(make_sequence("target", 0, length=3, size=SIZE, split="test").boxes))
     assert [n for n in files if ".jpg" in n] == [f"sequences/bee/{n:05d}.jpg" for n in (1, 2, 3)]
 
 
 def test_the_original_nfs_has_corners_for_240_frames_per_second_in_both_files() -> None:
-    files = _entries(layout_files.nfs_original, SequenceSlot("bee", "test"), COVERED)
+    files = _entries(layout_files.nfs_original, _slot("bee", nfs.PART, layout=1), COVERED)
     sequence = _original(COVERED)
     assert files["bee/30/bee.txt"] == files["bee/240/bee.txt"]
     fields = [line.split() for line in _text(files, "bee/30/bee.txt").splitlines()]
@@ -229,7 +247,9 @@ def test_the_original_nfs_has_corners_for_240_frames_per_second_in_both_files() 
 
 
 def test_uav123_has_nan_while_hidden_and_the_folders_numbers() -> None:
-    slot = SequenceSlot("car1_2", "test", folder="car1", first=751)
+    clip = next(clip for clip in uav123.clips() if clip.name == "car1_2")
+    assert clip.first == 751
+    slot = clip, uav123.PART.layouts[0], "test"
     files, sequence = _entries(layout_files.uav, slot, COVERED), _original(COVERED)
     text = _text(files, "anno/UAV123/car1_2.txt")
     boxes = _rows(text)
@@ -258,7 +278,7 @@ def test_coco_has_an_object_for_each_image_and_a_crowd(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "out/annotations/instances_train2017.json").read_text())
     assert [i["file_name"] for i in found["images"]] == [f"{n:012d}.jpg" for n in (9, 25, 41)]
     assert [(a["image_id"], a["iscrowd"]) for a in found["annotations"]] == [(9, 0), (25, 0), (41, 0), (9, 1)]
-    boxes = [v.sequence().boxes[0] for v in chosen if v.slot.split == "train"]
+    boxes = [v.sequence().boxes[0] for v in chosen if v.split == "train"]
     np.testing.assert_allclose([a["bbox"] for a in found["annotations"][:3]], boxes, atol=0.005)
     assert (tmp_path / "out/images/train2017/000000000041.jpg").is_file()
 
@@ -278,7 +298,7 @@ def _decoded(files: dict[str, bytes]) -> np.ndarray:
 
 
 def test_frames_are_the_synthetic_ones() -> None:
-    image = _decoded(_entries(layout_files.nfs, SequenceSlot("bee", "test"), 0, length=2))
+    image = _decoded(_entries(layout_files.nfs, BEE, 0, length=2))
     drawn = make_sequence("target", 0, length=2, size=SIZE, split="test").frames[1]
     assert image.shape == (SIZE[1], SIZE[0], 3)
     assert np.abs(image - drawn).mean() < 3
@@ -288,7 +308,7 @@ def test_colours_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """The synthetic target domain itself is nearly grey."""
     red = np.full((64, 80, 3), (200, 40, 10), np.uint8)
     monkeypatch.setattr(layout_files, "_drawn", lambda sequence, index: red)
-    assert np.abs(_decoded(_entries(layout_files.nfs, SequenceSlot("bee", "test"), 0, length=2)) - red).max() < 8
+    assert np.abs(_decoded(_entries(layout_files.nfs, BEE, 0, length=2)) - red).max() < 8
 
 
 @pytest.mark.parametrize("out", ["data", "data.zip"])
@@ -326,7 +346,7 @@ def test_nothing_is_written_over(tmp_path: Path, name: str) -> None:
         (tmp_path / name / "mine.txt").touch()
     else:
         (tmp_path / name).write_text("mine")
-    with pytest.raises(DataError, match="is there already; name another place"):
+    with pytest.raises(DataError, match="exists already; name another place"):
         write("nfs-original", chosen, tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == [name]
     (tmp_path / "empty").mkdir()

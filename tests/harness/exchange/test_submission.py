@@ -285,7 +285,7 @@ def test_two_results_of_one_sequence_are_refused(tmp_path: Path) -> None:
 def test_what_is_no_archive_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"PK")
     (tmp_path / "folder").mkdir()
-    for name, told in (("x.zip", "no zip archive"), ("folder", "takes a zip archive"), ("nowhere.zip", "neither")):
+    for name, told in (("x.zip", "not a readable zip archive"), ("folder", "takes a zip archive"), ("nowhere.zip", "neither")):
         (problem,) = check_submission(tmp_path / name, "got10k", asked("got10k"))
         assert told in problem
 

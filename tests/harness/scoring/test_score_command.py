@@ -248,7 +248,7 @@ def test_data_that_were_made_are_found_in_order(tmp_path: Path) -> None:
     assert json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["videos"] == 2
     again = CliRunner().invoke(app, words)
     assert again.exit_code == 2
-    assert "is there already" in again.stderr
+    assert "exists already" in again.stderr
     found = json.loads(CliRunner().invoke(app, ["data", "check", f"lasot={made}", "--deep", "--json"]).stdout)
     assert found["protocols"]["lasot"] == "1 of 280 sequences"
     assert any("missing" in problem for problem in found["problems"])

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from trackablate.ablations.plan import run_of
-from trackablate.datasets.protocols import GeneratedSequences
+from trackablate.datasets.synthetic.videos import SyntheticSequences
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.spec import Control, Evaluation
 from trackablate.harness.store import RunFolder, Store
@@ -18,7 +18,7 @@ from trackablate.trackers.spec import TrackerSpec
 from trackablate.trackers.variants import detrack_ce
 
 CPU = torch.device("cpu")
-SEQUENCES = GeneratedSequences("target", "test", 5, length=5, size=(160, 120), seed=0)
+SEQUENCES = SyntheticSequences("target", "test", 5, length=5, size=(160, 120), seed=0)
 
 
 def untrained(store: Path) -> RunFolder:
