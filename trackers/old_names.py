@@ -1,7 +1,7 @@
-"""Plugins written for the import names of before version 0.2: `trackers.spec` is `trackablate.trackers.spec` now.
+"""Keeps plugins working that were written for the import names of version 0.1, such as `trackers.spec`.
 
-Their source is changed while it is read, and each old name becomes a warning. Nobody else's imports are touched, so that
-the registry's own `datasets` stays importable, also from a plugin.
+The plugin's source is changed while it is read, and each old name gives a warning. No other imports are touched, so the
+registry's own `datasets` package stays importable, also from a plugin.
 """
 
 import ast
@@ -56,7 +56,7 @@ _MOVED: dict[str, dict[str, str]] = {
         "blocks": "encoder/blocks",
         "embeddings": "encoder/embeddings",
         "sparsity": "encoder/sparsity",
-        "prompts": "encoder/prompts",
+        "prompts": "adaptation/prompts",
         "pretrained": "encoder/pretrained",
         "conv_head": "heads/convolutional",
         "corner_head": "heads/corner",
@@ -171,11 +171,11 @@ _MOVED: dict[str, dict[str, str]] = {
         "score_page": "pages/score_page",
     },
 }
-"""Where modules went that are not where they were: old name, new name, below a package's folder."""
+"""Modules that moved: old name to new path, inside a package's folder."""
 
 
 def new_name(old: str) -> str | None:
-    """Return the present name of a module of ours, or None for a name that was never one of ours."""
+    """Return the present name of one of our modules, or None if the old name was never ours."""
     package, _, rest = old.partition(".")
     if package not in _MOVED:
         return None
@@ -190,20 +190,25 @@ class RenamingLoader(SourceFileLoader):
     """Loads a plugin's source with old import names replaced. Nothing is cached on disk."""
 
     def get_code(self, fullname: str) -> CodeType:
-        """Return the compiled module. Raises what `compile` raises, and ImportError for `import OLD` without `as`."""
+        """Return the compiled module.
+
+        Raises:
+            ImportError: The source has `import OLD` without `as`.
+            SyntaxError: The source does not parse.
+        """
         source = self.get_data(self.path)
         tree = _Renamer(self.path).visit(ast.parse(source, self.path))
         return compile(ast.fix_missing_locations(tree), self.path, "exec", dont_inherit=True)
 
 
 class RenamingFinder(MetaPathFinder):
-    """Finds one installed package, to be read by `RenamingLoader`."""
+    """Finds the modules of one installed package, for `RenamingLoader` to read."""
 
     def __init__(self, package: str) -> None:
         self._package = package
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Return the specification of a module of the package, None for all others."""
+        """Return the specification of a module of the package, or None for any other module."""
         if fullname.split(".")[0] != self._package:
             return None
         found = PathFinder.find_spec(fullname, path, target)
@@ -217,7 +222,7 @@ class _Renamer(ast.NodeTransformer):
         self._file = file
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
-        """`from trackers.spec import X`, and `from trackers import spec` name by name."""
+        """Rename in `from trackers.spec import X`, and name by name in `from trackers import spec`."""
         module = node.module or ""
         if node.level:
             return node
@@ -235,7 +240,7 @@ class _Renamer(ast.NodeTransformer):
         return ast.copy_location(ast.ImportFrom(parent, [ast.alias(last, alias.asname or alias.name)], 0), node)
 
     def visit_Import(self, node: ast.Import) -> Any:
-        """`import trackers.spec as s`. Without `as`, dotted names in the code could not be followed."""
+        """Rename in `import trackers.spec as s`. Without `as`, later uses of the dotted name could not be followed."""
         for alias in node.names:
             if (found := new_name(alias.name)) is None:
                 continue

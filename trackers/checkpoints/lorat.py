@@ -1,8 +1,10 @@
-"""Official LoRAT weights into our tracker and back, bit for bit. Three forms, told apart by their entries (B-224):
+"""Official LoRAT weights into our tracker and back, bit for bit.
 
-- adapted, 380 entries: base layers, the factors of LoRA beside them, `lora_alpha` and `use_rslora`;
-- merged, 186 entries: the plain model, as full fine-tuning stores it too;
-- trainable only, 157 entries: what LoRAT's trainer keeps; it needs the backbone it was trained on, and alpha.
+There are three forms, told apart by their entries (numbers for B-224):
+
+- adapted, 380 entries: the base layers, LoRA's factors beside them, `lora_alpha` and `use_rslora`;
+- merged, 186 entries: the plain model, which is also how full fine-tuning stores it;
+- trainable only, 157 entries: what LoRAT's trainer keeps. It needs the backbone that it was trained on, and alpha.
 """
 
 from collections.abc import Mapping
@@ -22,7 +24,7 @@ from trackablate.trackers.variants import VARIANTS
 SIZES = {384: "s", 768: "b", 1024: "l", 1536: "g"}
 """Width of the encoder to the size of the variant."""
 PIXELS = {256: 224, 729: 378}
-"""Search tokens to the side of the search crop."""
+"""Number of search tokens to the side of the search crop."""
 SCALARS = ("lora_alpha", "use_rslora")
 TARGETS: tuple[LoRATarget, ...] = ("q", "k", "v", "proj", "fc1", "fc2")
 FIRST_NAMES = {
@@ -35,12 +37,15 @@ FIRST_NAMES = {
     "head.box": "head.reg_mlp.layers",
 }
 GATED_NAMES = {".mlp.fc1.": ".mlp.w12.", ".mlp.fc2.": ".mlp.w3."}
-"""How the giant's gated MLP is called officially."""
+"""The official names of the giant's gated MLP."""
 
 
 class AnchorFreePrediction(NamedTuple):
-    """What the official network returns, G x G cells: score_map (B, G, G), logits; boxes (B, G, G, 4), xyxy in units of
-    the search crop, not clipped.
+    """The official network's result for G x G cells.
+
+    Attributes:
+        score_map: (B, G, G), logits.
+        boxes: (B, G, G, 4) xyxy in units of the search crop, not clipped.
     """
 
     score_map: Tensor
@@ -48,8 +53,11 @@ class AnchorFreePrediction(NamedTuple):
 
 
 class OfficialLoRAT(nn.Module):
-    """LoRAT with the inputs and outputs of its official code; `tracker` is ours, as `build` makes it. entries: the names of
-    the state dict that it was read from, which `to_lorat` gives back; None for all that there are.
+    """LoRAT with the inputs and outputs of its official code.
+
+    Attributes:
+        tracker: Our tracker, as `build` makes it.
+        entries: Names in the state dict that it was read from, which `to_lorat` gives back. None for all entries.
     """
 
     def __init__(self, tracker: OneStreamTracker, *, entries: frozenset[str] | None = None) -> None:
@@ -57,8 +65,12 @@ class OfficialLoRAT(nn.Module):
         self.tracker, self.entries = tracker, entries
 
     def forward(self, template: Tensor, search: Tensor, template_mask: Tensor) -> AnchorFreePrediction:
-        """template, search: (B, 3, H, W), normalised to ImageNet's mean and deviation. template_mask: (B, Gz, Gz) integer
-        or bool, 1 inside the target's box.
+        """Return the official network's result.
+
+        Args:
+            template: (B, 3, H, W), normalised to ImageNet's mean and standard deviation.
+            search: (B, 3, H, W), normalised likewise.
+            template_mask: (B, Gz, Gz) integer or bool, 1 inside the target's box.
         """
         tokens: SearchTokens = self.tracker.encoder(template, search, template_mask.flatten(1).bool(), 1.0)
         output = self.tracker.head(tokens)
@@ -75,16 +87,22 @@ def from_lorat(
     backbone: Mapping[str, Tensor] | None = None,
     search_size: int | None = None,
 ) -> OfficialLoRAT:
-    """The tracker of an official state dict of any of the three forms, unmerged where it has factors, in evaluation mode,
-    its tensors copied.
+    """Return the tracker of an official state dict of any form, in evaluation mode, with copied tensors.
 
-    alpha: LoRA's, needed where the state dict has no `lora_alpha`; rslora: whether it scales by alpha / sqrt(rank), False
-    where neither this nor the state dict says so. backbone: what trainable-only entries were trained on: the other entries
-    of the adapted or merged form, or DINOv2's own under timm's names, whose position table is resized to the search crop
-    of search_size pixels (224 or 378).
+    A state dict with LoRA's factors gives a tracker that is not merged.
 
-    Raises DataError, naming them, for entries that are missing, unknown, of another shape or no 32-bit floats, and for
-    options that are missing or contradict the state dict.
+    Args:
+        state: The state dict.
+        source: The name that error messages use.
+        alpha: LoRA's alpha, needed if the state dict has no `lora_alpha`.
+        rslora: Whether LoRA scales by alpha / sqrt(rank), if the state dict does not say. None means False.
+        backbone: For trainable-only entries, the backbone that they were trained on: the other entries of the adapted
+            or merged form, or DINOv2's own under timm's names, whose position table is resized to the search crop.
+        search_size: Side of that search crop in pixels (224 or 378).
+
+    Raises:
+        DataError: Entries are missing, unknown, of another shape or not 32-bit floats, or options are missing or
+            contradict the state dict. The message names them all.
     """
     adapted = any(name.endswith(".lora.A") for name in state)
     partial = adapted and not any(n.endswith(".linear.weight") or n.startswith("patch_embed.") for n in state)
@@ -105,9 +123,13 @@ def from_lorat(
 
 
 def to_lorat(model: OfficialLoRAT) -> dict[str, Tensor]:
-    """The official state dict of a LoRAT tracker, in the form it was read from, the inverse of `from_lorat`; of our own
-    trackers the adapted form, or where they are merged or fully fine-tuned the merged one. Raises DataError where the
-    tracker has entries that LoRAT has not.
+    """Return the official state dict of a LoRAT tracker: the inverse of `from_lorat`.
+
+    It has the form that the tracker was read from. Our own trackers get the adapted form, or the merged form if they
+    are merged or fully fine-tuned.
+
+    Raises:
+        DataError: The tracker has entries that LoRAT does not have.
     """
     tracker, spec = model.tracker, model.tracker.spec
     state = {official_name(name, spec): value.clone() for name, value in tracker.state_dict().items()}
@@ -123,7 +145,11 @@ def to_lorat(model: OfficialLoRAT) -> dict[str, Tensor]:
 
 
 def official_name(name: str, spec: TrackerSpec) -> str:
-    """The official name of one of our entries. Raises DataError where LoRAT has no such entry."""
+    """Return the official name of one of our entries.
+
+    Raises:
+        DataError: LoRAT has no such entry.
+    """
     ours = next((first for first in FIRST_NAMES if name == first or name.startswith(f"{first}.")), None)
     if ours is None:
         raise DataError(f"{name!r} has no place in LoRAT's state dict: is this tracker one of its variants?")
@@ -196,7 +222,7 @@ def _lora(state: Mapping[str, Tensor], alpha: int | None, rslora: bool | None) -
 
 
 def _variant(state: Mapping[str, Tensor]) -> TrackerSpec:
-    """The named tracker, fully fine-tuned, that the widths and the number of positions of a state dict belong to."""
+    """Return the named, fully fine-tuned tracker with the width and number of positions of a state dict."""
     positions = state.get("pos_embed")
     if positions is None or positions.dim() != 3:
         # Compared entry by entry with the variant of that width, so that 'pos_embed' is named with what is like it.
@@ -213,7 +239,7 @@ def _variant(state: Mapping[str, Tensor]) -> TrackerSpec:
 def _with_backbone(
     state: Mapping[str, Tensor], backbone: Mapping[str, Tensor], search_size: int | None
 ) -> dict[str, Tensor]:
-    """Trained entries and, for all that they lack, the backbone's in whichever form it has them."""
+    """Complete trained entries with those of the backbone, in whichever form it has them."""
     whole = {**_base_entries(state, backbone), **state}
     if "pos_embed" not in state:  # trained positions are the checkpoint's own
         whole["pos_embed"] = _positions(backbone, search_size)
@@ -258,7 +284,7 @@ def _width(backbone: Mapping[str, Tensor]) -> int:
 
 
 def _positions(backbone: Mapping[str, Tensor], search_size: int | None) -> Tensor:
-    """The backbone's positions at the search grid: as they are, or DINOv2's table without its class token resized."""
+    """Return the backbone's positions at the search grid. DINOv2's table is resized without its class token."""
     if "pos_embed" not in backbone:
         raise DataError("backbone=: entry 'pos_embed' is missing: give the whole state dict of the backbone")
     table = backbone["pos_embed"]
@@ -268,8 +294,8 @@ def _positions(backbone: Mapping[str, Tensor], search_size: int | None) -> Tenso
         return table
     if search_size is None or search_size not in PIXELS.values():
         raise DataError(
-            f"backbone=: its {table.shape[1]} positions are to be resized to the search crop: give search_size=, one of "
-            f"{[*PIXELS.values()]}"
+            f"backbone=: its {table.shape[1]} positions are to be resized to the search crop: "
+            f"give search_size=, one of {[*PIXELS.values()]}"
         )
     side = int((table.shape[1] - 1) ** 0.5)
     if side**2 + 1 != table.shape[1]:

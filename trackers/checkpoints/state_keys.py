@@ -1,4 +1,4 @@
-"""Whether a state dict is the one that was expected: every missing, unknown and misshapen entry is named."""
+"""Compares a state dict with the expected one and names every missing, unknown and misshapen entry."""
 
 import difflib
 from collections.abc import Mapping
@@ -10,8 +10,10 @@ from trackablate.datasets.errors import raise_all
 
 
 def check_entries(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], source: str) -> None:
-    """Raise DataError unless `state` has exactly the expected entries with their shapes, one problem for each that is
-    missing (with the nearest unknown names), unknown, or of another shape. source: what the entries are those of.
+    """Raise DataError unless `state` has exactly the expected entries with their shapes.
+
+    The message names each faulty entry and, for a missing one, the nearest unknown names. source: whose entries they
+    are.
     """
     unknown = [name for name in state if name not in expected]
     missing = [name for name in expected if name not in state]
@@ -29,7 +31,7 @@ def check_entries(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int,
 
 
 def check_types(state: Mapping[str, Tensor], expected: Mapping[str, torch.dtype], source: str) -> None:
-    """Raise DataError where an entry has another type than expected: converting it would not be what was read."""
+    """Raise DataError if an entry has another type than expected, because a conversion would change what was read."""
     raise_all(
         [
             f"{source}: entry {name!r} is {state[name].dtype}: convert it to {wanted} first"

@@ -1,4 +1,4 @@
-"""The input embedding: where a token is (position) and what it is (type). LoRAT, section 3.2; OSTrack, section 3.1."""
+"""The input embedding: where a token is and what it is (LoRAT, section 3.2; OSTrack, section 3.1)."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,18 @@ from trackablate.trackers.spec import InputEmbedding
 
 
 class TokenEmbedding(nn.Module):
-    """Adds positions and token types. grid: the pretrained positions (1, D, G, G), None for a backbone that has no table
-    of them; sides are in tokens.
+    """Adds positions and token types to the patch tokens.
 
-    Parameters: `search_positions` (1, Nx, D); `template_positions` (1, Nz, D) where positions are separate; `token_types`
-    (2 or 3, D) where there are any, rows: template [background, foreground], search. Sinusoidal positions, and the zeros
-    that stand in for a missing table, are buffers of the same names.
+    Its parameters are `search_positions` (1, Nx, D), `template_positions` (1, Nz, D) if positions are separate, and
+    `token_types` (2 or 3, D) if there are any, with the rows template [background, foreground], search. Sinusoidal
+    positions, and the zeros that replace a missing table, are buffers of the same names.
+
+    Args:
+        spec: The specification.
+        grid: The pretrained positions (1, D, G, G), or None for a backbone without a position table.
+        dim: Width of the tokens.
+        template_side: Side of the template in tokens.
+        search_side: Side of the search region in tokens.
     """
 
     def __init__(
@@ -36,8 +42,9 @@ class TokenEmbedding(nn.Module):
             nn.init.trunc_normal_(self.token_types, std=0.02)
 
     def forward(self, template: Tensor, search: Tensor, template_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Patch tokens (B, Nz, D) and (B, Nx, D) with their embeddings added; template_mask: (B, Nz) bool, the tokens
-        inside the target's box, needed where there are three token types.
+        """Return template tokens (B, Nz, D) and search tokens (B, Nx, D) with their embeddings added.
+
+        template_mask: (B, Nz) bool, the tokens inside the target's box. Three token types need it.
         """
         template = template + TEMPLATE_POSITIONS[self.spec.positions, self.spec.template_positions](self)
         search = search + _search_table(self)
@@ -90,12 +97,13 @@ TEMPLATE_POSITIONS: dict[tuple[str, str], Callable[[TokenEmbedding], Tensor]] = 
     ("shared", "interpolate"): _resized_search,
     ("shared", "slice"): _corner_of_search,
 }
-"""Where the template's positions (1, Nz, D) come from, by the embedding's `positions` and `template_positions`."""
+"""How the template's positions (1, Nz, D) are made, by the embedding's `positions` and `template_positions`."""
 
 
 def unused_weights(vit: ViT) -> nn.ParameterDict:
-    """Copies of the backbone's class token, where it has one, and of its position table: `keep_unused` stores them. Their
-    gradient stays None, so that an optimiser leaves them as they are.
+    """Return copies of the backbone's class token and position table, as far as it has them, for `keep_unused`.
+
+    Their gradient stays None, so an optimiser leaves them as they are.
     """
     stored = {"cls_token": vit.cls_token, "pos_embed": vit.pos_embed}
     return nn.ParameterDict({name: value.detach().clone() for name, value in stored.items() if value is not None})
