@@ -69,12 +69,8 @@ def planned_rows(
 ) -> list[PlannedRow]:
     """Return the study's rows at the profile's size, then the floors and the control.
 
-    Args:
-        study: The study.
-        profile: The size to run at.
-        protocols: Protocols instead of the profile's or the study's.
-        seeds: Number of seeds instead of the study's.
-        only: Names of the variants to keep. The baseline always stays, because differences are taken to it.
+    protocols and seeds replace those of profile and study. `only` keeps the variants of these names and the baseline,
+    to which differences are taken.
 
     Raises:
         UnknownName: A name in `only` is not a row.
@@ -181,15 +177,9 @@ def scaled_recipe(recipe: Recipe, own: Recipe, baseline: Recipe, longest: int) -
 
 
 def run_of(tracker: TrackerSpec, profile: Profile, seed: int, training: Training | None = None) -> RunSpec:
-    """Return the run that trains a paper-scale tracker at the profile's size.
+    """Return the run that trains a paper-scale tracker at the profile's size, with all layers of a decoder.
 
-    A decoder trains with all its layers, however many are tested.
-
-    Args:
-        tracker: The tracker at paper scale.
-        profile: The size to run at.
-        seed: The seed.
-        training: The training to use instead of the profile's or, for a profile without a recipe, the paper's.
+    training replaces the profile's own or, for a profile without a recipe, the paper's.
     """
     asked = training or published_training(tracker)
     scaled = at_scale(tracker, profile.scale) if profile.scale else _at_paper_scale(tracker, profile)
@@ -215,10 +205,7 @@ def _test_layers(tracker: TrackerSpec) -> int | None:
 def tasks(rows: list[PlannedRow], digests: Mapping[str, str], roots: Mapping[str, str]) -> list[RunTask]:
     """Return one task for each distinct run, with all evaluations that are done on it.
 
-    Args:
-        rows: The planned rows.
-        digests: Protocol name to the digest of its data.
-        roots: Data name to path.
+    digests: protocol name to the digest of its data. roots: data name to path.
     """
     grouped: dict[str, tuple[RunSpec, dict[Evaluation, None]]] = {}
     for row in rows:

@@ -164,8 +164,9 @@ class Study:
         for field_ in changed:
             if not _within(field_, factors | coupled):
                 raise ConfoundedStudy(
-                    f"study {self.name!r}: row {row.name!r} differs from the baseline in {field_!r}, which is neither "
-                    f"a factor ({sorted(factors)}) nor coupled ({sorted(coupled)}): declare it with a reason"
+                    f"study {self.name!r}: row {row.name!r} differs from the baseline in {field_!r}, which is neither a "
+                    f"factor ({sorted(factors)}) nor coupled ({sorted(coupled)}): "
+                    "declare it with its reason, or drop it"
                 )
         if changed and not any(_within(field_, factors) for field_ in changed):
             raise ConfoundedStudy(f"study {self.name!r}: row {row.name!r} changes no factor, only {sorted(changed)}")

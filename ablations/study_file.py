@@ -63,11 +63,7 @@ class _File(Frozen):
 
 
 def load_study(file: Path) -> Study:
-    """Return the study in a file.
-
-    Raises:
-        FaultyStudy: The file cannot be read or is faulty. The message names file, line and remedy.
-    """
+    """Return the study in a file. Raises FaultyStudy with file, line and remedy if it cannot be read or is faulty."""
     try:
         text = file.read_text(encoding="utf-8")
         document = tomllib.loads(text)

@@ -21,7 +21,7 @@ WINDOW_SHARE = 0.45
 
 
 def hanning_window(side: int) -> Tensor:
-    """Return OSTrack's window (side, side), whose edges are not zero.
+    """Return OSTrack's window (side, side), without zeros at its edges.
 
     It is the outer product of 0.5 (1 - cos(2 pi k / (side + 1))) for k = 1..side.
     """

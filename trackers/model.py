@@ -73,21 +73,18 @@ class OneStreamEncoder(nn.Module):
         self._refuse_what_does_not_fit(spec, len(vit.blocks))
 
     def _refuse_what_does_not_fit(self, spec: TrackerSpec, depth: int) -> None:
-        if spec.sparsity and max(spec.sparsity.layers) >= depth:
-            raise ValueError(f"elimination in block {max(spec.sparsity.layers)} of {depth} (0-based)")
+        if spec.sparsity and (last := max(spec.sparsity.layers)) >= depth:
+            raise ValueError(f"candidate elimination in block {last} of {depth}: the first block is number 0")
         if spec.sparsity and self.rotation is not None:
             raise ValueError(
                 f"{spec.backbone} has rotary positions: candidate elimination would misplace what it keeps"
             )
 
     def forward(self, template: Tensor, search: Tensor, mask: Tensor | None, keep_ratio: float) -> SearchTokens:
-        """Return the search tokens that were kept.
+        """Return the kept search tokens of normalised images (B, 3, H, W).
 
-        Args:
-            template: (B, 3, H, W), normalised.
-            search: (B, 3, H, W), normalised.
-            mask: (B, Nz) bool, the template tokens inside the target's box, or None.
-            keep_ratio: The share that candidate elimination keeps in each of its blocks.
+        mask: (B, Nz) bool, the template tokens inside the target's box. keep_ratio: the share that candidate
+        elimination keeps in each of its blocks.
         """
         z, x = self.embedding(self._patches(template), self._patches(search), mask)
         templates, tokens = z.shape[1], self.norm_pre(torch.cat([z, x], dim=1))
@@ -127,7 +124,7 @@ class OneStreamEncoder(nn.Module):
 
 def _tokens_along(size: int, patch: int, backbone: str) -> int:
     if size % patch:
-        raise ValueError(f"a crop of {size} px is no multiple of {backbone}'s patch of {patch} px")
+        raise ValueError(f"a crop of {size} px is not a multiple of {backbone}'s patch of {patch} px")
     return size // patch
 
 
@@ -191,15 +188,12 @@ class OneStreamTracker(nn.Module):
 def build(spec: TrackerSpec, *, pretrained: bool = True) -> OneStreamTracker:
     """Return the module of a specification, with its adaptation applied and everything frozen that does not train.
 
-    Args:
-        spec: The specification.
-        pretrained: Whether to load the weights that the specification names.
+    pretrained loads the weights that the specification names.
 
     Raises:
         ValueError: Sizes do not fit, or timm's model cannot be run.
         UnknownName: The backbone is unknown.
-        DataError: The weights cannot be used.
-        FileNotFoundError: Shipped weights are missing.
+        DataError, FileNotFoundError: The weights cannot be used or are missing.
     """
     vit = make_backbone(spec.backbone, spec.pretrained if pretrained else "none")
     model = OneStreamTracker(spec, vit)

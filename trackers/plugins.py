@@ -79,10 +79,8 @@ def add_head(spec: "type[BaseModel]", module: Callable[..., Any] | str, labels: 
 def load_plugins(files: Iterable[Path] = ()) -> dict[str, str]:
     """Load these files, those of TRACKABLATE_PLUGINS and the installed plugins, each once in a process.
 
-    The files are added to the variable, so that processes started from here load them too.
-
-    Returns:
-        The origin of each plugin, with the SHA-256 of its file or its distribution's version.
+    The files are added to the variable, so that processes started from here load them too. Returns the origin of each
+    plugin, with the SHA-256 of its file or its distribution's version.
 
     Raises:
         DataError: A plugin is missing or fails. The message names file, line and remedy.
@@ -102,14 +100,14 @@ def load_plugins(files: Iterable[Path] = ()) -> dict[str, str]:
 
 def _execute(file: Path) -> str:
     if not file.is_file() or file.suffix != ".py":
-        raise DataError.at(file, "is no Python file, so it can be no plugin", "name a file that ends in .py")
+        raise DataError.at(file, "is not a Python file, so it cannot be a plugin", "name a file that ends in .py")
     content = file.read_bytes()
     name = f"trackablate_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     found = importlib.util.spec_from_file_location(name, file, loader=RenamingLoader(name, str(file)))
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # as import does: classes look their module up by name
+    sys.modules[name] = module  # as `import` does, because classes look up their module by name
     try:
         found.loader.exec_module(module)
     except Exception as error:

@@ -7,6 +7,7 @@ A named variant is one `TrackerSpec` (`trackers/variants.py`). A row of a study 
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -115,7 +116,7 @@ class FloorSpec(Frozen):
 
 AnyTracker = Annotated[TrackerSpec | FloorSpec, Field(discriminator="kind")]
 
-ILLEGAL = (
+ILLEGAL: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (
         lambda s: s.labels not in HEADS[s.head.kind].labels,
         "label assignments belong to heads: the labels of head '{head}' are {allowed}",
@@ -152,8 +153,7 @@ ILLEGAL = (
 def replace(spec: TrackerSpec, **fields: Any) -> TrackerSpec:
     """Return the specification with whole fields replaced and everything validated again.
 
-    Raises:
-        ValueError: A field is unknown, or the combination is illegal.
+    Raises ValueError for an unknown field or an illegal combination.
     """
     strange = fields.keys() - TrackerSpec.model_fields.keys()
     if strange:
@@ -175,8 +175,7 @@ def leaves(spec: BaseModel) -> dict[str, Any]:
 def with_fields(spec: TrackerSpec, fields: dict[str, Any]) -> TrackerSpec:
     """Return the specification with dotted fields replaced, as a study's file writes them: {"adaptation.rank": 16}.
 
-    Raises:
-        ValueError: A field does not exist, or the combination is illegal.
+    Raises ValueError for a field that does not exist or an illegal combination.
     """
     document = spec.model_dump(mode="json") | {"name": spec.name}
     for path, value in fields.items():
@@ -185,7 +184,7 @@ def with_fields(spec: TrackerSpec, fields: dict[str, Any]) -> TrackerSpec:
         for parent in parents:
             inner = inner.get(parent) if isinstance(inner, dict) else None
         if not isinstance(inner, dict) or (not parents and last not in TrackerSpec.model_fields):
-            raise ValueError(f"{path!r} is no field of tracker {spec.name!r}; it has: {', '.join(leaves(spec))}")
+            raise ValueError(f"{path!r} is not a field of tracker {spec.name!r}; it has: {', '.join(leaves(spec))}")
         inner[last] = value
     return TrackerSpec.model_validate(document)
 

@@ -37,12 +37,7 @@ class SearchTokens:
 
 
 class Prediction(NamedTuple):
-    """A score and a box for every cell. Cells without a prediction have score 0.
-
-    Attributes:
-        score_map: (B, grid, grid) in [0, 1].
-        boxes: (B, grid, grid, 4) xyxy.
-    """
+    """Score (B, grid, grid) in [0, 1] and box (B, grid, grid, 4) xyxy of each cell. Without a box, the score is 0."""
 
     score_map: Tensor
     boxes: Tensor

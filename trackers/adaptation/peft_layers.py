@@ -26,13 +26,13 @@ def inject(config: Any, encoder: Any) -> None:
 @torch.no_grad()
 def fold(model: nn.Module) -> None:
     """Replace every layer that peft wrapped by the plain layer that computes the same, in place."""
-    if not any(".base_layer." in name for name, _ in model.named_parameters()):  # peft's name for what it wraps
+    if not any(".base_layer." in name for name, _ in model.named_parameters()):  # peft's name for a wrapped layer
         return
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, BaseTunerLayer):
-                plain = child.get_base_layer()
-                child.merge(safe_merge=not plain.weight.is_meta)  # safe: NaN is refused, which takes values
+                # a safe merge refuses NaN, for which it needs values: meta tensors have none
+                child.merge(safe_merge=not child.get_base_layer().weight.is_meta)
                 setattr(parent, name, child.get_base_layer())

@@ -34,7 +34,7 @@ class CentreHead(HeadSpec):
 
     Attributes:
         offset_from: What the offset is added to. `index` is the cell's index (OSTrack). `centre` is the cell's centre,
-            with the offset in units of the crop and neither score nor size clamped (LoRAT's ablation /ostrackhead).
+            with the offset in units of the crop and neither score nor size clamped (LoRAT's ostrackhead ablation).
     """
 
     kind: Literal["centre"] = "centre"
@@ -43,7 +43,7 @@ class CentreHead(HeadSpec):
 
 
 class ConvHead(HeadSpec):
-    """Two towers of 3x3 convolutions for score and box, anchor-free as LoRAT's MLP head (LoRAT's /convhead ablation)."""
+    """Two towers of 3x3 convolutions for score and box, anchor-free as LoRAT's MLP head (LoRAT's convhead ablation)."""
 
     kind: Literal["conv"] = "conv"
     channels: PositiveInt = 256

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trackablate.datasets.errors import DataError, raise_all
-from trackablate.trackers.checkpoints.state_keys import check_entries, check_types
+from trackablate.trackers.checkpoints.state_keys import load_exactly
 from trackablate.trackers.encoder.backbones import resized
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.spec import LoRA, LoRATarget, TrackerSpec, replace
@@ -65,12 +65,9 @@ class OfficialLoRAT(nn.Module):
         self.tracker, self.entries = tracker, entries
 
     def forward(self, template: Tensor, search: Tensor, template_mask: Tensor) -> AnchorFreePrediction:
-        """Return the official network's result.
+        """Return the official network's result. template_mask: (B, Gz, Gz), 1 inside the target's box.
 
-        Args:
-            template: (B, 3, H, W), normalised to ImageNet's mean and standard deviation.
-            search: (B, 3, H, W), normalised likewise.
-            template_mask: (B, Gz, Gz) integer or bool, 1 inside the target's box.
+        Images are (B, 3, H, W), normalised to ImageNet's mean and standard deviation.
         """
         tokens: SearchTokens = self.tracker.encoder(template, search, template_mask.flatten(1).bool(), 1.0)
         output = self.tracker.head(tokens)
@@ -114,11 +111,8 @@ def from_lorat(
     if adapted:
         spec = replace(spec, adaptation=_lora(state, alpha, rslora))
     tracker = build(spec, pretrained=False)
-    ours = tracker.state_dict()
-    shapes = {official_name(name, spec): tuple(value.shape) for name, value in ours.items()}
-    check_entries({name: value for name, value in whole.items() if name not in SCALARS}, shapes, source)
-    check_types(whole, {official_name(name, spec): value.dtype for name, value in ours.items()}, source)
-    tracker.load_state_dict({name: whole[official_name(name, spec)] for name in ours}, strict=True)
+    entries = {name: value for name, value in whole.items() if name not in SCALARS}
+    load_exactly(tracker, entries, lambda name: official_name(name, spec), source)
     return OfficialLoRAT(tracker, entries=frozenset(state)).eval()
 
 
@@ -126,10 +120,7 @@ def to_lorat(model: OfficialLoRAT) -> dict[str, Tensor]:
     """Return the official state dict of a LoRAT tracker: the inverse of `from_lorat`.
 
     It has the form that the tracker was read from. Our own trackers get the adapted form, or the merged form if they
-    are merged or fully fine-tuned.
-
-    Raises:
-        DataError: The tracker has entries that LoRAT does not have.
+    are merged or fully fine-tuned. Raises DataError if the tracker has entries that LoRAT does not have.
     """
     tracker, spec = model.tracker, model.tracker.spec
     state = {official_name(name, spec): value.clone() for name, value in tracker.state_dict().items()}
@@ -139,22 +130,18 @@ def to_lorat(model: OfficialLoRAT) -> dict[str, Tensor]:
         state["lora_alpha"] = torch.tensor(spec.adaptation.alpha)
         state["use_rslora"] = torch.tensor(spec.adaptation.rslora)
     was_adapted = model.entries is not None and any(name.endswith(".lora.A") for name in model.entries)
-    if model.entries is None or was_adapted != adapted:  # merged since it was read: the merged form, whole
+    if model.entries is None or was_adapted != adapted:  # it was merged after it was read: give the whole merged form
         return state
     return {name: value for name, value in state.items() if name in model.entries}
 
 
 def official_name(name: str, spec: TrackerSpec) -> str:
-    """Return the official name of one of our entries.
-
-    Raises:
-        DataError: LoRAT has no such entry.
-    """
+    """Return the official name of one of our entries. Raises DataError if LoRAT has no such entry."""
     ours = next((first for first in FIRST_NAMES if name == first or name.startswith(f"{first}.")), None)
     if ours is None:
         raise DataError(f"{name!r} has no place in LoRAT's state dict: is this tracker one of its variants?")
     official, rest = FIRST_NAMES[ours], name.removeprefix(ours)
-    if ours.startswith("head."):  # between linear layers ours counts the activations too
+    if ours.startswith("head."):  # our layer numbers count the activations too
         _, layer, kind = rest.split(".")
         return f"{official}.{int(layer) // 2}.{kind}"
     rest = rest.replace(".base_layer.", ".linear.")
@@ -225,7 +212,7 @@ def _variant(state: Mapping[str, Tensor]) -> TrackerSpec:
     """Return the named, fully fine-tuned tracker with the width and number of positions of a state dict."""
     positions = state.get("pos_embed")
     if positions is None or positions.dim() != 3:
-        # Compared entry by entry with the variant of that width, so that 'pos_embed' is named with what is like it.
+        # Any variant of that width will do: the check of entries names 'pos_embed' and its nearest names.
         norm = state.get("norm.weight")
         return VARIANTS[f"full-{SIZES.get(norm.shape[0] if norm is not None and norm.dim() else 0, 'b')}-224"]
     _, tokens, width = positions.shape
@@ -241,7 +228,7 @@ def _with_backbone(
 ) -> dict[str, Tensor]:
     """Complete trained entries with those of the backbone, in whichever form it has them."""
     whole = {**_base_entries(state, backbone), **state}
-    if "pos_embed" not in state:  # trained positions are the checkpoint's own
+    if "pos_embed" not in state:  # otherwise positions were trained
         whole["pos_embed"] = _positions(backbone, search_size)
     return whole
 
@@ -255,7 +242,9 @@ def _base_entries(state: Mapping[str, Tensor], backbone: Mapping[str, Tensor]) -
         parts = [f"{layer}.{part}" for part in "qkv"]
         if layer.endswith(".attn.qkv") and adapted & set(parts):
             if value.dim() == 0 or value.shape[0] % 3:
-                raise DataError(f"backbone=: entry {name!r} of shape {tuple(value.shape)} is no q, k and v")
+                raise DataError(
+                    f"backbone=: entry {name!r} of shape {tuple(value.shape)} cannot be split into q, k and v"
+                )
             for part, rows in zip(parts, value.chunk(3), strict=True):
                 entries[f"{part}.linear.{kind}" if part in adapted else f"{part}.{kind}"] = rows
         elif layer in adapted:
@@ -270,17 +259,13 @@ PREFIX_TOKENS = ("cls_token", "mask_token", "register_tokens")
 
 
 def _officially_named(backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    gated = any(".mlp.w12." in name for name in backbone) or _width(backbone) == 1536
+    gated = any(".mlp.w12." in name for name in backbone) or backbone.get("pos_embed", torch.empty(0)).shape[-1] == 1536
     renamed = {}
     for name, value in backbone.items():
         for plain, official in GATED_NAMES.items() if gated else ():
             name = name.replace(plain, official)
         renamed[name] = value
     return renamed
-
-
-def _width(backbone: Mapping[str, Tensor]) -> int:
-    return backbone["pos_embed"].shape[-1] if "pos_embed" in backbone else 0
 
 
 def _positions(backbone: Mapping[str, Tensor], search_size: int | None) -> Tensor:
@@ -299,6 +284,6 @@ def _positions(backbone: Mapping[str, Tensor], search_size: int | None) -> Tenso
         )
     side = int((table.shape[1] - 1) ** 0.5)
     if side**2 + 1 != table.shape[1]:
-        raise DataError(f"backbone=: {table.shape[1]} positions are no class token's and those of a square grid")
+        raise DataError(f"backbone=: {table.shape[1]} positions are not a class token and a square grid")
     grid = table[:, 1:].transpose(1, 2).reshape(1, -1, side, side)
     return resized(grid, search_size // 14)

@@ -41,12 +41,8 @@ SOURCES.add("ostrack-ce", _OSTRACK)
 def from_official(state_dict: Mapping[str, Tensor], source: str, **options: Any) -> nn.Module:
     """Return the tracker of an official state dict, in evaluation mode.
 
-    Call it with template=, search= and, for LoRAT, template_mask= (see `OfficialLoRAT`, `OfficialOSTrack`).
-
-    Args:
-        state_dict: The state dict.
-        source: A name in `SOURCES`.
-        options: Options of the source's `read`.
+    Call it with template=, search= and, for LoRAT, template_mask= (see `OfficialLoRAT`, `OfficialOSTrack`). source: a
+    name in `SOURCES`, whose `read` takes the options.
 
     Raises:
         UnknownName: The source is unknown.
@@ -61,11 +57,7 @@ def from_official(state_dict: Mapping[str, Tensor], source: str, **options: Any)
 
 
 def to_official(model: nn.Module) -> dict[str, Tensor]:
-    """Return the official state dict of a tracker that `from_official` made, in the form that it was read from.
-
-    Raises:
-        TypeError: The module is not such a tracker.
-    """
+    """Return the official state dict of a tracker that `from_official` made, in the form that it was read from."""
     for source in SOURCES.values():
         if isinstance(model, source.made):
             return source.write(model)
@@ -73,11 +65,9 @@ def to_official(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_official(path: Path | str, source: str, **options: Any) -> nn.Module:
-    """Return the tracker of a file: safetensors, or a file that torch.load reads without running code.
+    """Return the tracker of a file (see `from_official`), a .safetensors file or one for torch.load.
 
-    In the latter the state dict may lie under `net` (OSTrack's trainer) or `model`. See `from_official`.
-
-    Raises:
-        DataError: The file is missing, damaged or would run code.
+    In the latter the state dict may lie under `net` (OSTrack's trainer) or `model`. Raises DataError for a file that is
+    missing, damaged or would run code.
     """
     return from_official(read_weights(Path(path), within=("net", "model")), source, **options)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trackablate.datasets.errors import DataError
-from trackablate.trackers.checkpoints.state_keys import check_entries, check_types
+from trackablate.trackers.checkpoints.state_keys import load_exactly
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.spec import TrackerSpec
 from trackablate.trackers.training.losses import xyxy_to_cxcywh
@@ -69,23 +69,15 @@ class OfficialOSTrack(nn.Module):
 def from_ostrack(state: Mapping[str, Tensor], source: str) -> OfficialOSTrack:
     """Return the tracker of an official state dict, in evaluation mode, with copied tensors.
 
-    Raises:
-        DataError: Entries are missing, unknown or of another shape. The message names them.
+    Raises DataError, with their names, for entries that are missing, unknown or of another shape.
     """
     model = build(ostrack_variant(state, source), pretrained=False)
-    ours = model.state_dict()
-    check_entries(state, {official_name(name): tuple(value.shape) for name, value in ours.items()}, source)
-    check_types(state, {official_name(name): value.dtype for name, value in ours.items()}, source)
-    model.load_state_dict({name: state[official_name(name)] for name in ours}, strict=True)
+    load_exactly(model, state, official_name, source)
     return OfficialOSTrack(model).eval()
 
 
 def ostrack_variant(state: Mapping[str, Tensor], source: str) -> TrackerSpec:
-    """Return the variant that a state dict belongs to, by its number of search positions (256 if it has none).
-
-    Raises:
-        DataError: No variant of that size was published.
-    """
+    """Return the variant that a state dict belongs to, by its number of search positions (256 if it has none)."""
     positions = state.get("backbone.pos_embed_x")
     tokens = 256 if positions is None or positions.dim() != 3 else positions.shape[1]
     if tokens not in SIZES:
@@ -94,20 +86,15 @@ def ostrack_variant(state: Mapping[str, Tensor], source: str) -> TrackerSpec:
 
 
 def to_ostrack(model: OneStreamTracker) -> dict[str, Tensor]:
-    """Return the official state dict of a tracker that is one of OSTrack's variants: the inverse of `from_ostrack`.
+    """Return the official state dict of one of OSTrack's variants: the inverse of `from_ostrack`.
 
-    Raises:
-        DataError: The tracker has entries that OSTrack does not have, as adapted trackers do.
+    Raises DataError if the tracker has entries that OSTrack does not have, as adapted trackers do.
     """
     return {official_name(name): value.clone() for name, value in model.state_dict().items()}
 
 
 def official_name(name: str) -> str:
-    """Return the official name of one of our entries.
-
-    Raises:
-        DataError: OSTrack has no such entry.
-    """
+    """Return the official name of one of our entries. Raises DataError if OSTrack has no such entry."""
     for ours, official in FIRST_NAMES.items():
         if name.startswith(f"{ours}.") or name == ours:
             return official + name.removeprefix(ours)

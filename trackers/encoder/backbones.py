@@ -46,9 +46,6 @@ def sine_cosine_positions(side: int, dim: int) -> Tensor:
     """Return two-dimensional sine-cosine positions of a side x side grid: (1, side * side, dim).
 
     A quarter of the channels each holds the sine of x, the cosine of x, the sine of y and the cosine of y.
-
-    Raises:
-        ValueError: dim is not a multiple of 4.
     """
     if dim % 4:
         raise ValueError(f"sine-cosine positions need a width that is a multiple of 4, got {dim}")
@@ -101,20 +98,17 @@ def _from_timm(name: str) -> ViT:
         )
     try:
         return timm_vit(timm_name, pretrained=True)
-    except (OSError, RuntimeError) as error:  # what timm, its hub client and torch.hub raise without a network
+    except (OSError, RuntimeError) as error:  # raised by timm, its hub client and torch.hub without a network
         raise DataError(
-            f"timm's weights for {timm_name!r} cannot be had ({type(error).__name__}: {error}). "
+            f"timm's weights for {timm_name!r} cannot be fetched ({type(error).__name__}: {error}). "
             "Fetch them on a machine with network access, or give a file with pretrained 'file:PATH'"
         ) from error
 
 
 def load_pretrained(vit: nn.Module, file: Path, *, first_blocks: bool = False) -> None:
-    """Load a backbone's weights, every entry under timm's name.
+    """Load a backbone's weights from a file (see `read_weights`) that has every entry under timm's name.
 
-    Args:
-        vit: The backbone.
-        file: A safetensors file, or one that torch.load reads without running code.
-        first_blocks: Whether to take only the first blocks of a file that has more blocks than the backbone.
+    first_blocks takes only the first blocks of a file that has more blocks than the backbone.
 
     Raises:
         DataError: The file is missing, damaged or does not fit.
@@ -135,11 +129,9 @@ UNREADABLE = (
 
 
 def read_weights(file: Path, within: tuple[str, ...] = ()) -> dict[str, Tensor]:
-    """Return the tensors of a weights file by name.
+    """Return the tensors of a weights file by name: .safetensors, or for torch.load restricted to tensors.
 
-    Args:
-        file: A file ending in .safetensors, or one for torch.load, restricted to tensors so that it cannot run code.
-        within: Names under which the tensors may lie in an inner dictionary, in a file for torch.load.
+    In the latter the tensors may lie in an inner dictionary, under one of the names `within`.
 
     Raises:
         DataError: The file is missing, damaged, or holds anything else.
@@ -152,11 +144,11 @@ def read_weights(file: Path, within: tuple[str, ...] = ()) -> dict[str, Tensor]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         problem = f"cannot be read as plain tensors ({' '.join([type(error).__name__, *str(error).splitlines()[:1]])})"
-        raise DataError.at(file, problem, "convert it to safetensors; files that run code are never loaded") from error
+        raise DataError.at(file, problem, "convert it to safetensors: files that run code are never loaded") from error
     if isinstance(content, dict):
         content = next((content[name] for name in within if isinstance(content.get(name), dict)), content)
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise DataError.at(file, "is no dictionary of tensors", "save the state dict alone, best as safetensors")
+        raise DataError.at(file, "is not a dictionary of tensors", "save the state dict alone, best as safetensors")
     return content
 
 

@@ -105,13 +105,10 @@ class SubsetDropPath(nn.Module):
 
 
 def set_drop_path(blocks: nn.Module, last: float, depth: Literal["uniform", "linear"] = "uniform") -> None:
-    """Give both branches of every block their drop path.
+    """Give both branches of every block their drop path, in place. last: the rate of the last block.
 
-    Args:
-        blocks: The blocks, changed in place.
-        last: The rate of the last block.
-        depth: `uniform` gives all blocks that rate, above SUBSET_ABOVE with the kind that leaves examples out (LoRAT).
-            `linear` lets the rate rise from 0 in the first block, with the plain kind (OSTrack).
+    With depth `uniform` all blocks have that rate, above SUBSET_ABOVE with the kind that leaves examples out (LoRAT).
+    With `linear` the rate rises from 0 in the first block, with the plain kind (OSTrack).
     """
     found = list(blocks.children())
     for index, block in enumerate(found):

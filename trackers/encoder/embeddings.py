@@ -1,7 +1,5 @@
 """The input embedding: where a token is and what it is (LoRAT, section 3.2; OSTrack, section 3.1)."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -11,19 +9,15 @@ from trackablate.trackers.spec import InputEmbedding
 
 
 class TokenEmbedding(nn.Module):
-    """Adds positions and token types to the patch tokens.
+    """Adds positions and token types. grid: the pretrained positions (1, D, G, G), None for a backbone without a table.
 
     Its parameters are `search_positions` (1, Nx, D), `template_positions` (1, Nz, D) if positions are separate, and
     `token_types` (2 or 3, D) if there are any, with the rows template [background, foreground], search. Sinusoidal
     positions, and the zeros that replace a missing table, are buffers of the same names.
-
-    Args:
-        spec: The specification.
-        grid: The pretrained positions (1, D, G, G), or None for a backbone without a position table.
-        dim: Width of the tokens.
-        template_side: Side of the template in tokens.
-        search_side: Side of the search region in tokens.
     """
+
+    search_positions: Tensor
+    template_positions: Tensor
 
     def __init__(
         self, spec: InputEmbedding, grid: Tensor | None, dim: int, template_side: int, search_side: int
@@ -46,12 +40,20 @@ class TokenEmbedding(nn.Module):
 
         template_mask: (B, Nz) bool, the tokens inside the target's box. Three token types need it.
         """
-        template = template + TEMPLATE_POSITIONS[self.spec.positions, self.spec.template_positions](self)
-        search = search + _search_table(self)
+        template, search = template + self._template_table(), search + self.search_positions
         if self.spec.token_types:
             search = search + self.token_types[-1]
             template = template + self._template_types(template_mask)
         return template, search
+
+    def _template_table(self) -> Tensor:
+        if self.spec.positions != "shared":
+            return self.template_positions
+        grid = self.search_positions.transpose(1, 2).unflatten(2, (self.search_side, self.search_side))
+        side = self.template_side
+        if self.spec.template_positions == "interpolate":
+            return resized(grid, side)
+        return grid[:, :, :side, :side].flatten(2).transpose(1, 2)
 
     def _template_types(self, mask: Tensor | None) -> Tensor:
         if self.spec.token_types == 2:
@@ -63,41 +65,6 @@ class TokenEmbedding(nn.Module):
 
 def _fixed(spec: InputEmbedding, side: int, dim: int) -> Tensor:
     return sine_cosine_positions(side, dim) if spec.positions == "sinusoidal" else torch.zeros(1, side * side, dim)
-
-
-def _own_table(embedding: TokenEmbedding) -> Tensor:
-    positions = embedding.template_positions
-    assert isinstance(positions, Tensor)
-    return positions
-
-
-def _search_table(embedding: TokenEmbedding) -> Tensor:
-    positions = embedding.search_positions
-    assert isinstance(positions, Tensor)
-    return positions
-
-
-def _search_grid(embedding: TokenEmbedding) -> Tensor:
-    side = embedding.search_side
-    return _search_table(embedding).transpose(1, 2).reshape(1, -1, side, side)
-
-
-def _resized_search(embedding: TokenEmbedding) -> Tensor:
-    return resized(_search_grid(embedding), embedding.template_side)
-
-
-def _corner_of_search(embedding: TokenEmbedding) -> Tensor:
-    side = embedding.template_side
-    return _search_grid(embedding)[:, :, :side, :side].flatten(2).transpose(1, 2)
-
-
-TEMPLATE_POSITIONS: dict[tuple[str, str], Callable[[TokenEmbedding], Tensor]] = {
-    ("separate", "interpolate"): _own_table,
-    ("sinusoidal", "interpolate"): _own_table,
-    ("shared", "interpolate"): _resized_search,
-    ("shared", "slice"): _corner_of_search,
-}
-"""How the template's positions (1, Nz, D) are made, by the embedding's `positions` and `template_positions`."""
 
 
 def unused_weights(vit: ViT) -> nn.ParameterDict:

@@ -55,5 +55,5 @@ def _shipped_digest(backbone: str) -> str:
         raise DataError.at(file, f"is damaged ({error})", RESTORE) from error
     record = file.with_suffix(".json")
     if record.exists() and json.loads(record.read_text(encoding="utf-8"))["sha256"] != digest:
-        raise DataError.at(file, f"is not the file that {record.name} speaks of: its SHA-256 differs", RESTORE)
+        raise DataError.at(file, f"is not the file of {record.name}: its SHA-256 differs", RESTORE)
     return digest

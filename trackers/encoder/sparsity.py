@@ -75,9 +75,6 @@ def judges(spec: CandidateElimination, side: int, mask: Tensor | None) -> Judges
 
     mask: (B, side * side) bool, the tokens that the target's box touches, as for foreground indication. The official
     code shrinks a mask of pixels instead.
-
-    Raises:
-        ValueError: GT_BOX gets no mask.
     """
     tokens = TEMPLATE_RANGES[spec.template](side)
     if spec.template != "GT_BOX":
@@ -90,18 +87,10 @@ def judges(spec: CandidateElimination, side: int, mask: Tensor | None) -> Judges
 def eliminating_block(
     block: Any, tokens: Tensor, index: Tensor, layout: TokenLayout, judging: Judges, ratio: float
 ) -> tuple[Tensor, Tensor]:
-    """Run a transformer block that drops search tokens between its attention and its MLP, as OSTrack does.
+    """Run a block that drops search tokens between its attention and its MLP, as OSTrack does.
 
-    Args:
-        block: The block.
-        tokens: (B, layout.leading + N, D).
-        index: (B, N), the search tokens' cells on the map.
-        layout: The order of the tokens.
-        judging: The template tokens that decide.
-        ratio: The share to keep.
-
-    Returns:
-        The new tokens and index, with kept(N, ratio) search tokens.
+    For tokens (B, layout.leading + N, D) and their cells `index` (B, N) it returns the same two with kept(N, ratio)
+    search tokens.
     """
     mixed, scores = attention_with_scores(block.attn, block.norm1(tokens), layout, judging)
     tokens = tokens + block.drop_path1(block.ls1(mixed))
@@ -112,8 +101,7 @@ def eliminating_block(
 def attention_with_scores(attention: Any, x: Tensor, layout: TokenLayout, judging: Judges) -> tuple[Tensor, Tensor]:
     """Return joint self-attention of x (B, N, D), and how much the judges attend to each search token.
 
-    The second is (B, N - layout.leading): the softmax over all N tokens, averaged over the heads and over the judges by
-    their weights.
+    The scores (B, N - layout.leading) are a softmax over all N tokens, averaged over heads and, by weight, over judges.
     """
     q, k, v = queries_keys_values(attention, x, layout)
     mixed = F.scaled_dot_product_attention(q, k, v)
@@ -127,17 +115,9 @@ def attention_with_scores(attention: Any, x: Tensor, layout: TokenLayout, judgin
 
 
 def eliminate(x: Tensor, index: Tensor, scores: Tensor, templates: int, ratio: float) -> tuple[Tensor, Tensor]:
-    """Drop the search tokens that score least.
+    """Return tokens x (B, templates + N, D) and cells `index` (B, N) without the search tokens of the lowest scores.
 
-    Args:
-        x: (B, templates + N, D).
-        index: (B, N), the search tokens' cells on the map.
-        scores: (B, N).
-        templates: Number of tokens before the search tokens.
-        ratio: The share to keep.
-
-    Returns:
-        The new x and index, with kept(N, ratio) search tokens in raster order.
+    kept(N, ratio) search tokens remain, in raster order. scores: (B, N).
     """
     keep = scores.topk(kept(scores.shape[1], ratio), dim=1).indices.sort(dim=1).values
     search = x[:, templates:].gather(1, keep[..., None].expand(-1, -1, x.shape[-1]))

@@ -94,11 +94,7 @@ def rotations(vit: ViT, template_side: int, search_side: int, sliced: bool) -> T
 
 
 def timm_vit(name: str, *, pretrained: bool = False) -> ViT:
-    """Return timm's model of that name without its classifier.
-
-    Raises:
-        ValueError: There is no such model, or it cannot be run. The message says why.
-    """
+    """Return timm's model of that name without its classifier. Raises ValueError if it does not exist or cannot run."""
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('.')[0]}*")[:5]
         raise ValueError(f"timm has no model {name!r}" + (f": did you mean {' or '.join(near)}?" if near else ""))

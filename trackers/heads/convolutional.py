@@ -65,12 +65,7 @@ class ConvCentreHead(nn.Module):
     """
 
     def __init__(
-        self,
-        spec: CentreHead,
-        dim: int,
-        grid: int,
-        labels: Labels = "gaussian",
-        denoising: Denoising | None = None,
+        self, spec: CentreHead, dim: int, grid: int, labels: Labels = "gaussian", denoising: Denoising | None = None
     ) -> None:
         super().__init__()
         self.spec, self.grid, self.labels = spec, grid, labels

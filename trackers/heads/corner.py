@@ -33,12 +33,7 @@ class CornerExpectationHead(nn.Module):
     """Two towers over the map, for the top left and the bottom right corner. Eliminated tokens are zeros on the map."""
 
     def __init__(
-        self,
-        spec: CornerHead,
-        dim: int,
-        grid: int,
-        labels: Labels = "corner",
-        denoising: Denoising | None = None,
+        self, spec: CornerHead, dim: int, grid: int, labels: Labels = "corner", denoising: Denoising | None = None
     ) -> None:
         super().__init__()
         self.grid = grid

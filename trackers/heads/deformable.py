@@ -108,13 +108,6 @@ class DeformableDecoder(nn.Module):
     The score layer is shared by the query selection and all decoder layers (section 5.1), and so is the box MLP
     (section 4.1) unless the specification gives each its own. All layers run in training, the first `test_layers` at
     inference (None: all).
-
-    Args:
-        spec: The specification.
-        dim: Width of the encoder's tokens.
-        grid: Side of the search map.
-        labels: An entry of `ASSIGN`. The denoising branch always uses the quality of its positives (section 3.5).
-        denoising: The denoising branch, or None to train without it.
     """
 
     anchors: Tensor

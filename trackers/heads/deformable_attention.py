@@ -42,14 +42,9 @@ class DeformableAttention(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, query: Tensor, reference: Tensor, tokens: SearchTokens) -> Tensor:
-        """Return the attended values (B, Q, width).
+        """Return the attended values (B, Q, width). query: (B, Q, width); reference: (B, Q, 4) cxcywh in [0, 1].
 
         The values are projected before they are laid out on the map, so nothing is computed for removed tokens.
-
-        Args:
-            query: (B, Q, width).
-            reference: (B, Q, 4) cxcywh in [0, 1].
-            tokens: The tokens to attend to.
         """
         batch, queries, _ = query.shape
         weights = self.weights(query).view(batch, queries, self.heads, self.points).softmax(-1)
@@ -73,14 +68,9 @@ class DeformableAttention(nn.Module):
 def sample(values: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
     """Return the weighted sum of bilinear samples (B, Q, C), heads concatenated: the bracket of equation 1.
 
-    Samples are taken in the precision of the locations, because half-precision coordinates would be off by a noticeable
-    share of a cell.
-
-    Args:
-        values: (B, C, height, width). Head m owns the m-th share of the channels.
-        locations: (B, Q, M, P, 2) as (x, y) in [0, 1], measured from the map's outer edges. Outside the map, values are
-            zero.
-        weights: (B, Q, M, P).
+    values: (B, C, height, width), of which head m owns the m-th share of the channels; zero outside the map. locations:
+    (B, Q, M, P, 2) as (x, y) in [0, 1] from the map's outer edges. weights: (B, Q, M, P). Samples are taken in the
+    precision of the locations, because half-precision coordinates would be off by a noticeable share of a cell.
     """
     batch, queries, heads, points, _ = locations.shape
     maps = values.to(locations.dtype).reshape(batch * heads, -1, *values.shape[2:])

@@ -106,12 +106,7 @@ class Queries(NamedTuple):
 
 
 class Assigned(NamedTuple):
-    """The labels of queries, without gradient.
-
-    Attributes:
-        positive: (..., B, Q) bool.
-        target: (..., B, Q) in [0, 1], the target of the score, 0 for negatives.
-    """
+    """Labels without gradient: positive (..., B, Q) bool; target of the score (..., B, Q), 0 for negatives."""
 
     positive: Tensor
     target: Tensor

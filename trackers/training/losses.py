@@ -67,15 +67,9 @@ def anchor_free_losses(
 ) -> dict[str, Tensor]:
     """Return LoRAT's score and GIoU losses, summed over the batch and divided by the number of positives, at least 1.
 
-    The score loss is the binary cross-entropy of every cell. GIoU is taken at the positives.
-
-    Args:
-        logits: (B, N).
-        boxes: (B, N, 4).
-        truth: (B, 4).
-        positive: (B, N) bool.
-        iou_aware: Whether the score's target at positives is the IoU of the predicted box, without its gradient, or 1.
-            Elsewhere the target is 0.
+    The score loss is the binary cross-entropy of every cell. Its target is 0 and, at positives, 1 or (iou_aware) the
+    IoU of the predicted box without its gradient. GIoU is taken at the positives. logits, positive: (B, N); boxes: (B,
+    N, 4); truth: (B, 4).
     """
     target = truth[:, None].expand_as(boxes)
     quality = box_iou(boxes, target).detach() * positive if iou_aware else positive.to(logits.dtype)
