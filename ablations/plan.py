@@ -13,7 +13,7 @@ from trackablate.trackers.encoder.pretrained import weights_digest
 from trackablate.trackers.scale import at_scale
 from trackablate.trackers.spec import DeformableHead, FloorSpec, TrackerSpec, replace
 
-FLOORS: dict[Literal["static", "ncc"], str] = {
+FLOOR_ROWS: dict[Literal["static", "ncc"], str] = {
     "static": "repeats the first frame's box: the score of standing still",
     "ncc": "normalised cross-correlation of the first template at three scales: the score without learning",
 }
@@ -99,7 +99,7 @@ def planned_rows(
     baseline = next(row for row in rows if row.baseline)
     floors = [
         PlannedRow(kind, "floor", (), text, (PlannedRun(RunSpec(tracker=FloorSpec(kind=kind)), wanted),))
-        for kind, text in FLOORS.items()
+        for kind, text in FLOOR_ROWS.items()
     ]
     control = PlannedRow("shuffled-template", "control", (), SHUFFLED, baseline.runs, "shuffled-template")
     return [*rows, *floors, control]

@@ -79,7 +79,7 @@ _add("lorat-b-224-mixattn", lorat, attention="mixed")
 _add("lorat-b-224-mixattn-published", lorat, attention="mixed", train_norm=True)
 _add("full-b-224-mixattn", full, attention="mixed")
 
-# Adaptation methods. The published adapter starts at zero throughout, so that of it only biases ever move.
+# Adaptation methods. The published adapter starts both layers at zero, so only a bias ever moves.
 _add("lorat-b-224-adapter", lorat, adaptation=Adapter())
 _add("lorat-b-224-adapter-published", lorat, adaptation=Adapter(init="zero"))
 _add("lorat-b-224-ia3", lorat, adaptation=IA3())

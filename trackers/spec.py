@@ -25,12 +25,12 @@ from trackablate.trackers.axes.adaptations import (
 )
 from trackablate.trackers.axes.frozen import Frozen
 from trackablate.trackers.axes.heads import (
+    AnyHead,
     CentreHead,
     ConvHead,
     CornerHead,
     DeformableHead,
     Denoising,
-    Head,
     HeadSpec,
     Labels,
     MLPHead,
@@ -38,6 +38,7 @@ from trackablate.trackers.axes.heads import (
 from trackablate.trackers.axes.inputs import CandidateElimination, CropInput, InputEmbedding
 from trackablate.trackers.plugins import HEADS
 
+# Plugins and the other packages import the values of the axes from here, too.
 __all__ = ["ILLEGAL", "AnyTracker", "FloorSpec", "Frozen", "TrackerSpec"]
 __all__ += ["differences", "fingerprint", "leaves", "replace", "with_fields"]
 __all__ += ["CandidateElimination", "CropInput", "Denoising", "InputEmbedding", "Labels"]
@@ -84,7 +85,7 @@ class TrackerSpec(Frozen):
     attention: Literal["joint", "mixed"] = "joint"
     train_norm: bool = False
     sparsity: CandidateElimination | None = None
-    head: Head = CentreHead()
+    head: AnyHead = CentreHead()
     labels: Labels = "gaussian"
     denoising: Denoising | None = None
 

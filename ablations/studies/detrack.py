@@ -51,7 +51,7 @@ table1 = Study(
     remarks=(
         CAE,
         WARM_UP,
-        "Epochs: for GOT-10k / for the other benchmarks; at another profile's size in this proportion.",
+        "Epochs: for GOT-10k / for the other benchmarks. Other profiles keep this proportion.",
     ),
 )
 
@@ -146,13 +146,13 @@ def _assignment(label: str, epochs: int) -> Row:
 table6 = Study(
     name="table6",
     title="Label assignment and length of training (DETRack, Table 6)",
-    question="Which label assignment converges fast, and which converges high?",
+    question="Which label assignment converges fast, and which reaches the highest accuracy?",
     source="DETRack, Table 6",
     baseline=detrack_ce,
     factors={"Labels": "labels", "Epochs": RECIPE},
     rows=tuple(_assignment(label, epochs) for label in LABELS for epochs in LENGTHS),
     trainings=(DETRACK_ONE_SHOT, Training(ostrack(60), FOUR_SETS, ("lasot",))),
-    remarks=(CAE, "Epochs: for GOT-10k / for LaSOT; at another profile's size in this proportion."),
+    remarks=(CAE, "Epochs: for GOT-10k / for LaSOT. Other profiles keep this proportion."),
 )
 
 _CONVERGENCE = (
@@ -163,7 +163,7 @@ _CONVERGENCE = (
 figure1 = Study(
     name="figure1",
     title="Accuracy, epochs and GFLOPs (DETRack, Figure 1)",
-    question="Which tracker has the best trade of accuracy, length of training and cost of running?",
+    question="Which tracker has the best trade-off of accuracy, training length and running cost?",
     source="DETRack, Figure 1; its numbers are Table 1's",
     baseline=ostrack_ce,
     factors={"Head": "head", "Epochs": RECIPE},

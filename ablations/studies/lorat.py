@@ -45,11 +45,14 @@ variants = Study(
     remarks=(LARGE_CROP,),
 )
 
-FULL_RECIPE = (
+FULL_FINE_TUNING_NEEDS = (
+    DROP_PATH,
     Coupled(f"{RECIPE}.layer_decay", "full fine-tuning is published with layer-wise decay of the learning rate"),
     Coupled(f"{RECIPE}.clip_norm", "full fine-tuning is published with gradients clipped at 0.1 instead of 1"),
+    Coupled(
+        "embedding.trainable_positions", "under full fine-tuning the position table trains, as every parameter does"
+    ),
 )
-POSITIONS_MOVE = "Under full fine-tuning the position table trains too, as every parameter does."
 
 
 def _adaptation_rows(pairs: tuple[tuple[str, int], ...]) -> tuple[Row, ...]:
@@ -72,7 +75,7 @@ adaptation = Study(
     baseline=B_224,
     factors=BY_SIZE,
     rows=_adaptation_rows((("b", 224), ("l", 224), ("l", 378))),
-    coupled=(DROP_PATH, *FULL_RECIPE, Coupled("embedding.trainable_positions", POSITIONS_MOVE.rstrip("."))),
+    coupled=FULL_FINE_TUNING_NEEDS,
     trainings=(LASOT,),
     primary_metric="auc",
     remarks=(LARGE_CROP,),
@@ -86,10 +89,10 @@ cost = Study(
     baseline=B_224,
     factors=BY_SIZE,
     rows=_adaptation_rows((("b", 224), ("l", 224), ("g", 224))),
-    coupled=(DROP_PATH, *FULL_RECIPE, Coupled("embedding.trainable_positions", POSITIONS_MOVE.rstrip("."))),
+    coupled=FULL_FINE_TUNING_NEEDS,
     trainings=(LASOT,),
     primary_metric="auc",
-    remarks=("At a few blocks LoRA adds operations and saves little: the saving grows with the backbone.",),
+    remarks=("With few blocks LoRA adds operations and saves little: the saving grows with the backbone.",),
 )
 
 peft = Study(
@@ -111,8 +114,8 @@ peft = Study(
     trainings=(LASOT,),
     primary_metric="auc",
     remarks=(
-        "The published adapter starts with both layers at zero, so that of it only biases ever move; here its first"
-        " layer starts as usual (`lorat-b-224-adapter-published` is the other).",
+        "The published adapter starts with both layers at zero, so only a bias ever moves. Here its first layer starts as "
+        "usual; `lorat-b-224-adapter-published` is the published one.",
     ),
 )
 
@@ -211,13 +214,13 @@ embedding = Study(
     coupled=(
         Coupled(
             "embedding.template_positions",
-            "a table of its own is resized for the template; only a shared one is sliced",
+            "a separate table is resized for the template; only a shared one can be sliced",
         ),
     ),
     trainings=(LASOT,),
     primary_metric="auc",
     remarks=(
-        "Two of the published settings crash and two name a model type that does not exist: rows are as intended.",
+        "Two of the published settings crash, and two name a model type that does not exist: the rows are as intended.",
     ),
 )
 
@@ -260,8 +263,8 @@ positions = Study(
     trainings=(Training(lorat_full(170, "b"), FOUR_SETS, ("lasot",)),),
     primary_metric="auc",
     remarks=(
-        "Under full fine-tuning, as published: with frozen tables interpolation and a table of its own would be one"
-        " and the same tracker.",
+        "Under full fine-tuning, as published: with frozen tables, interpolation and a separate table would be the same "
+        "tracker.",
         "Token types and foreground indication stay in every row; LoRAT's own position ablation has none.",
     ),
 )
@@ -281,8 +284,8 @@ head = Study(
     trainings=(LASOT,),
     primary_metric="auc",
     remarks=(
-        "As published, both convolutional rows change three things at once: the head, hard instead of IoU-aware score"
-        " targets, and a final norm that trains. Here they change the head alone; `lorat-b-224-conv-published` and"
-        " `lorat-b-224-ostrackhead-published` are the others.",
+        "As published, both convolutional rows change three things: the head, the score targets (hard instead of "
+        "IoU-aware), and a final norm that trains. Here they change the head alone. The published rows are "
+        "`lorat-b-224-conv-published` and `lorat-b-224-ostrackhead-published`.",
     ),
 )

@@ -116,7 +116,7 @@ def _of_its_kind(value: Any) -> Any:
     return HEADS[kind].spec.model_validate(value)
 
 
-Head = Annotated[SerializeAsAny[HeadSpec], BeforeValidator(_of_its_kind)]
+AnyHead = Annotated[SerializeAsAny[HeadSpec], BeforeValidator(_of_its_kind)]
 """Any registered head, read from a stored document into the class of its kind."""
 
 _ROOM = "trackablate.trackers.heads"

@@ -1,10 +1,11 @@
 """Denoising queries made from the true box (DETRack, section 3.5), and the mask that separates them from the others.
 
 There are `groups` groups of one positive and one negative query, in the order positive, negative, positive, negative,
-and so on. All randomness comes from torch's global generator. Each source of their content, a row of the paper's Table
-5, is one class.
+and so on. All randomness comes from torch's global generator. Each row of the paper's Table 5
+has its own source of their content.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -40,34 +41,24 @@ class EmbeddedContent(nn.Module):
         return content
 
 
-class CentreCornerContent(nn.Module):
-    """The tokens at the true box's centre and at a corner of it: DETRack's own choice (Fig. 3b)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-
-    def forward(self, tokens: SearchTokens, truth: Tensor, groups: int) -> Tensor:
-        """Return (B, 2 * groups, C), taken from the tokens."""
-        return tokens_at(nearest_kept(content_points(truth, groups).flatten(1, 2), tokens), tokens)
+def centre_and_corner(tokens: SearchTokens, truth: Tensor, groups: int) -> Tensor:
+    """Return the tokens (B, 2 * groups, C) at the true box's centre and at a corner: DETRack's choice (Fig. 3b)."""
+    return tokens_at(nearest_kept(content_points(truth, groups).flatten(1, 2), tokens), tokens)
 
 
-class CentreOutsideContent(nn.Module):
-    """The token at the true box's centre, and a random one outside the box."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-
-    def forward(self, tokens: SearchTokens, truth: Tensor, groups: int) -> Tensor:
-        """Return (B, 2 * groups, C), taken from the tokens."""
-        positive = nearest_kept(content_points(truth, groups)[:, :, 0], tokens)
-        return tokens_at(torch.stack([positive, random_outside(truth, tokens, groups)], dim=2).flatten(1), tokens)
+def centre_and_outside(tokens: SearchTokens, truth: Tensor, groups: int) -> Tensor:
+    """Return the token at the true box's centre and a random one outside the box, in turn: (B, 2 * groups, C)."""
+    positive = nearest_kept(content_points(truth, groups)[:, :, 0], tokens)
+    return tokens_at(torch.stack([positive, random_outside(truth, tokens, groups)], dim=2).flatten(1), tokens)
 
 
-CONTENT: dict[str, type[nn.Module]] = {
+Content = Callable[[SearchTokens, Tensor, int], Tensor]
+CONTENT: dict[str, Callable[[int], Content]] = {
     "embedding": EmbeddedContent,
-    "centre-corner": CentreCornerContent,
-    "centre-outside": CentreOutsideContent,
+    "centre-corner": lambda width: centre_and_corner,
+    "centre-outside": lambda width: centre_and_outside,
 }
+"""The sources of the queries' content, each made for the decoder's width."""
 
 
 class DenoisingBranch(nn.Module):
