@@ -49,7 +49,7 @@ class TokenEmbedding(nn.Module):
     def _template_table(self) -> Tensor:
         if self.spec.positions != "shared":
             return self.template_positions
-        grid = self.search_positions.transpose(1, 2).unflatten(2, (self.search_side, self.search_side))
+        grid = self.search_positions.transpose(1, 2).reshape(1, -1, self.search_side, self.search_side)
         side = self.template_side
         if self.spec.template_positions == "interpolate":
             return resized(grid, side)
