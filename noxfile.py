@@ -30,12 +30,12 @@ def _python(session: nox.Session) -> str:
 
 
 def _studies() -> list[str]:
-    """The names given to STUDIES.add(...) in ablations/studies/*.py."""
+    """The names of the studies in ablations/studies/*.py."""
     names = []
     for file in sorted((ROOT / "ablations" / "studies").glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "STUDIES.add":
-                names.append(ast.literal_eval(node.args[0]))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Study":
+                names += [ast.literal_eval(field.value) for field in node.keywords if field.arg == "name"]
     return names
 
 

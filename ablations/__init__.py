@@ -1,1 +1,1 @@
-"""Says which runs answer which question: studies, their rows, the published recipes and figures."""
+"""Which runs answer which question: studies, their rows, the published recipes and figures."""

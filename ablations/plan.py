@@ -1,4 +1,4 @@
-"""From a study and a profile to the runs that it needs: its rows, the floors under them, and the controls."""
+"""From a study and a profile to the runs that it needs: its rows, the floors and the control."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from trackablate.trackers.encoder.pretrained import weights_digest
 from trackablate.trackers.scale import at_scale
 from trackablate.trackers.spec import DeformableHead, FloorSpec, TrackerSpec, replace
 
-FLOORS: dict[Literal["static", "ncc"], str] = {
-    "static": "repeats the first frame's box: what standing still scores",
-    "ncc": "normalised cross-correlation of the first template at three scales: what needs no learning",
+FLOOR_ROWS: dict[Literal["static", "ncc"], str] = {
+    "static": "repeats the first frame's box: the score of standing still",
+    "ncc": "normalised cross-correlation of the first template at three scales: the score without learning",
 }
 
-SHUFFLED = "the baseline's weights shown another sequence's template: what knowing the target is not needed for"
+SHUFFLED = "the baseline's weights with another sequence's template: the score without knowing the target"
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training behind a row, and the protocols that it is evaluated on."""
+    """A training behind a row, and the protocols that it is evaluated on."""
 
     run: RunSpec
     protocols: tuple[str, ...]
@@ -31,8 +31,12 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """One row of the table to be. runs: seed by seed, and for each seed one for every training of the study.
-    test_layers: see `harness.spec.Evaluation`. tracker_at_paper_scale is None for floors and controls.
+    """A row of the table before anything is run.
+
+    Attributes:
+        runs: Seed by seed, with one run for each training of the study.
+        test_layers: See `harness.spec.Evaluation`.
+        tracker_at_paper_scale: None for floors and controls.
     """
 
     name: str
@@ -47,11 +51,11 @@ class PlannedRow:
 
     @property
     def run(self) -> RunSpec:
-        """The first seed's first training."""
+        """Return the first seed's first training."""
         return self.runs[0].run
 
     def on(self, protocol: str) -> tuple[RunSpec, ...]:
-        """The runs that are evaluated on a protocol, seed by seed."""
+        """Return the runs that are evaluated on a protocol, seed by seed."""
         return tuple(planned.run for planned in self.runs if protocol in planned.protocols)
 
 
@@ -63,9 +67,14 @@ def planned_rows(
     seeds: int | None = None,
     only: Collection[str] = (),
 ) -> list[PlannedRow]:
-    """The study's rows at the profile's size, then floors and controls. protocols: instead of the profile's or the
-    study's. seeds: instead of the study's. `only` limits the variants by name; the baseline stays in, since deltas need
-    it. Raises UnknownName for a name in `only` that is no row.
+    """Return the study's rows at the profile's size, then the floors and the control.
+
+    protocols and seeds replace those of profile and study. `only` keeps the variants of these names and the baseline,
+    to which differences are taken.
+
+    Raises:
+        UnknownName: A name in `only` is not a row.
+        FaultyStudy: Two rows are the same run at this size.
     """
     names = [row.name for row in study.rows]
     for name in only:
@@ -90,32 +99,32 @@ def planned_rows(
     baseline = next(row for row in rows if row.baseline)
     floors = [
         PlannedRow(kind, "floor", (), text, (PlannedRun(RunSpec(tracker=FloorSpec(kind=kind)), wanted),))
-        for kind, text in FLOORS.items()
+        for kind, text in FLOOR_ROWS.items()
     ]
     control = PlannedRow("shuffled-template", "control", (), SHUFFLED, baseline.runs, "shuffled-template")
     return [*rows, *floors, control]
 
 
 def _refuse_one_run_for_two(study: Study, profile: Profile, rows: list[PlannedRow]) -> None:
-    """A profile whose scale overwrites what two rows differ in would compare a tracker with itself. Raises FaultyStudy."""
+    """Refuse a profile whose scale overwrites the difference of two rows: it would compare a tracker with itself."""
     seen: dict[tuple[str, int | None], str] = {}
     for row in rows:
         key = (row.run.fingerprint, row.test_layers)
         if key in seen:
             raise FaultyStudy(
-                f"study {study.name!r}: at profile {profile.name} rows {seen[key]!r} and {row.name!r} are one and the same"
-                " run, since what they differ in is scaled away: drop one, or choose another --profile"
+                f"study {study.name!r}: at profile {profile.name} rows {seen[key]!r} and {row.name!r} are the same "
+                "run, because their difference is scaled away: drop one, or choose another --profile"
             )
         seen[key] = row.name
 
 
 def planned_protocols(study: Study, profile: Profile) -> tuple[str, ...]:
-    """What a study is evaluated on at a profile's size, unless the user says otherwise."""
+    """Return the protocols that a study is evaluated on at a profile's size, unless the user names others."""
     return profile.protocols or study.protocols
 
 
 def _runs(study: Study, row: Row, profile: Profile, protocols: tuple[str, ...], seeds: range) -> tuple[PlannedRun, ...]:
-    """A profile with a recipe and data of its own trains each row once; one without trains it as the paper does."""
+    """Return a row's runs. A profile with its own recipe and data trains each row once, another as the paper does."""
     own = profile.recipe is not None and profile.data is not None
     groups = [(0, protocols)] if own else _groups(study, protocols)
     return tuple(
@@ -126,7 +135,7 @@ def _runs(study: Study, row: Row, profile: Profile, protocols: tuple[str, ...], 
 
 
 def _groups(study: Study, protocols: tuple[str, ...]) -> list[tuple[int, tuple[str, ...]]]:
-    """Which training serves which of the protocols; those that no training names go to the last."""
+    """Return which training (its index) serves which protocols. Protocols that no training names go to the last."""
     last = len(study.trainings) - 1
     of = {name: index for index, training in enumerate(study.trainings) for name in training.protocols}
     grouped = [(i, tuple(p for p in protocols if of.get(p, last) == i)) for i in range(len(study.trainings))]
@@ -134,7 +143,7 @@ def _groups(study: Study, protocols: tuple[str, ...]) -> list[tuple[int, tuple[s
 
 
 def _training(study: Study, row: Row, profile: Profile, index: int) -> Training:
-    """A row's training at the profile's size, where it takes anything from the paper."""
+    """Return a row's training at the profile's size, as far as it takes anything from the paper."""
     training, own = study.trainings[index], study.recipes(row)[index]
     if profile.recipe is not None:
         longest = max(study.recipes(other)[index].steps for other in study.rows)
@@ -144,13 +153,17 @@ def _training(study: Study, row: Row, profile: Profile, index: int) -> Training:
 
 RATES = ("lr_backbone", "lr_new", "weight_decay")
 SIZES = ("steps", "batch_size", "micro_batch", "warmup_steps", "validation_pairs", "checkpoint_every")
-"""Fields of a recipe that belong to the size at which it runs: a row's batch is scaled in proportion, its length as a
-share of the study's longest, and the others are the profile's."""
+"""Fields of a recipe that depend on the size at which it runs.
+
+A row's batch is scaled in proportion, its length as a share of the study's longest. The others are the profile's.
+"""
 
 
 def scaled_recipe(recipe: Recipe, own: Recipe, baseline: Recipe, longest: int) -> Recipe:
-    """The profile's recipe with what sets a row's own published recipe apart from its baseline's: its length as a share
-    of the study's longest, its rates in proportion, everything else as it is.
+    """Return the profile's recipe with the differences between a row's published recipe and its baseline's.
+
+    The length is a share of the study's longest, rates are scaled in proportion, and other fields are taken as they
+    are.
     """
     changes: dict[str, Any] = {"steps": max(1, round(recipe.steps * own.steps / longest))}
     changes["warmup_steps"] = min(recipe.warmup_steps, changes["steps"] // 4)
@@ -164,8 +177,9 @@ def scaled_recipe(recipe: Recipe, own: Recipe, baseline: Recipe, longest: int) -
 
 
 def run_of(tracker: TrackerSpec, profile: Profile, seed: int, training: Training | None = None) -> RunSpec:
-    """The run that trains a paper-scale tracker at the profile's size. training: instead of what the profile, or for one
-    without a recipe the tracker's own paper, says. The decoder trains with all layers, however many are tested.
+    """Return the run that trains a paper-scale tracker at the profile's size, with all layers of a decoder.
+
+    training replaces the profile's own or, for a profile without a recipe, the paper's.
     """
     asked = training or published_training(tracker)
     scaled = at_scale(tracker, profile.scale) if profile.scale else _at_paper_scale(tracker, profile)
@@ -189,8 +203,9 @@ def _test_layers(tracker: TrackerSpec) -> int | None:
 
 
 def tasks(rows: list[PlannedRow], digests: Mapping[str, str], roots: Mapping[str, str]) -> list[RunTask]:
-    """One task per distinct run, with everything that is to be evaluated on it. digests: protocol name to the digest of
-    its data; roots: data name to path.
+    """Return one task for each distinct run, with all evaluations that are done on it.
+
+    digests: protocol name to the digest of its data. roots: data name to path.
     """
     grouped: dict[str, tuple[RunSpec, dict[Evaluation, None]]] = {}
     for row in rows:
@@ -201,5 +216,5 @@ def tasks(rows: list[PlannedRow], digests: Mapping[str, str], roots: Mapping[str
 
 
 def evaluation_of(row: PlannedRow, protocol: str, digest: str) -> Evaluation:
-    """The evaluation of a row on a protocol."""
+    """Return the evaluation of a row on a protocol."""
     return Evaluation(protocol=protocol, data=digest, control=row.control, test_layers=row.test_layers)

@@ -1,4 +1,4 @@
-"""The papers' printed figures, from `published.toml`: never computed, never mixed with measured ones."""
+"""The papers' printed figures, from `published.toml`. They are never computed and never mixed with measured figures."""
 
 import tomllib
 from functools import cache
@@ -11,7 +11,7 @@ Trust = Literal["paper", "abstract", "secondary", "config"]
 
 
 class PaperSource(BaseModel):
-    """Where a figure is printed, what it was measured on, and how far it can be trusted."""
+    """Where a figure is printed, on what data it was measured, and how far it can be trusted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     title: str
@@ -20,9 +20,17 @@ class PaperSource(BaseModel):
 
 
 class PublishedRow(BaseModel):
-    """The printed figures of a row. rows: "STUDY/ROW" of every row that they belong to; metrics: by protocol and metric,
-    in percent; epochs: of 60,000 pairs, by the protocol that the training is for; flops: as printed, in units, as
-    params are; note: in what the printed row differs from ours.
+    """The printed figures of a row.
+
+    Attributes:
+        rows: "STUDY/ROW" of every row that they belong to.
+        source: A key of the file's sources.
+        metrics: By protocol and metric, in percent.
+        epochs: Epochs of 60,000 pairs, by the protocol that the training is for.
+        params: Number of parameters.
+        flops: As printed, in units.
+        memory: In bytes.
+        note: Differences between the printed row and ours.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,7 +48,7 @@ class PublishedRow(BaseModel):
 
     @property
     def figures(self) -> dict[str, float]:
-        """Everything but the metrics, by name, in units: hours for gpu_hours, bytes for memory."""
+        """Return everything but the metrics by name, in units: gpu_hours in hours, memory in bytes."""
         named = ("params", "trainable", "flops", "fps", "gpu_hours", "memory")
         return {name: value for name in named if (value := getattr(self, name)) is not None}
 
@@ -58,6 +66,6 @@ def _published() -> _Published:
 
 
 def published(study: str, row: str) -> tuple[tuple[PublishedRow, PaperSource], ...]:
-    """What is printed for a study's row, an entry for every source; () where nothing is."""
+    """Return the printed figures of a study's row with their source, one pair for each source."""
     wanted = f"{study}/{row}"
     return tuple((entry, _published().sources[entry.source]) for entry in _published().entries if wanted in entry.rows)

@@ -1,7 +1,7 @@
-"""The published trainings: recipe and data of each paper, to the letter. Epochs are of PAIRS pairs unless said otherwise.
+"""The published trainings: recipe and data of each paper, to the letter. Epochs have PAIRS pairs unless stated.
 
-Sources: DETRack, section 4.1; OSTrack, section 4.1, and its published settings; LoRAT, section 4.1, and its published
-settings. A profile of its own recipe (`mini`) takes from these only how rows differ from each other.
+The sources are DETRack, section 4.1, and OSTrack and LoRAT, section 4.1 with their published settings. A profile with a
+recipe of its own (`mini`) takes from these only the differences between rows.
 """
 
 from collections.abc import Mapping
@@ -18,19 +18,20 @@ LORAT_PAIRS = 131_072
 
 BATCH = 128
 DETRACK_AT_ONCE, LORAT_AT_ONCE = 64, 16
-"""Pairs of a batch that one GPU holds: two GPUs (DETRack, section 4.1), eight (LoRAT)."""
+"""Pairs of a batch that one GPU holds: two GPUs in DETRack (section 4.1), eight in LoRAT."""
 
 ONE_SHOT = VideoData(sets=("got10k-train",))
 """GOT-10k's protocol: its own training videos and no others."""
 
 FOUR_SETS = VideoData(sets=("lasot-train", "got10k-train-vot", "coco2017-train", "trackingnet-train"))
-"""The usual mixture, each drawn alike, without the videos that VOT tests on."""
+"""The usual four sets, drawn equally often, without the videos that VOT tests on."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training at paper scale, and the protocols evaluated on what it leaves; a protocol that no training of a study
-    names goes to the last one.
+    """A training at paper scale, and the protocols that its result is evaluated on.
+
+    A protocol that no training of a study names belongs to the last training.
     """
 
     recipe: Recipe
@@ -39,12 +40,12 @@ class Training:
 
 
 def epochs(recipe: Recipe) -> float:
-    """How many times PAIRS pairs a recipe sees: the papers' common measure (DETRack, Table 1)."""
+    """Return how many times a recipe sees PAIRS pairs, the papers' common measure (DETRack, Table 1)."""
     return recipe.steps * recipe.batch_size / PAIRS
 
 
 def ostrack(epochs: int) -> Recipe:
-    """OSTrack's recipe: AdamW on everything, the rate a tenth for the last fifth; search frames follow templates."""
+    """Return OSTrack's recipe: AdamW on everything, the rate a tenth in the last fifth, causal frame pairs."""
     return Recipe(
         steps=epochs * PAIRS // BATCH,
         batch_size=BATCH,
@@ -66,7 +67,7 @@ def ostrack(epochs: int) -> Recipe:
 
 
 def lorat(epochs: int, **changes: Any) -> Recipe:
-    """LoRAT's recipe: one rate, warm-up over two epochs, cosine; epochs of LORAT_PAIRS pairs."""
+    """Return LoRAT's recipe: one rate, warm-up over two epochs, cosine. Its epochs have LORAT_PAIRS pairs."""
     per_epoch = LORAT_PAIRS // BATCH
     recipe = Recipe(
         steps=epochs * per_epoch,
@@ -89,23 +90,23 @@ def lorat(epochs: int, **changes: Any) -> Recipe:
 
 
 LAYER_DECAY: Mapping[str, float] = {"b": 0.7, "l": 0.8, "g": 0.9}
-"""LoRAT's fully fine-tuned baselines, by size; its S has none published: B's is taken."""
+"""Layer-wise decay of LoRAT's fully fine-tuned baselines, by size. None is published for S, which gets B's."""
 
 
 def lorat_full(epochs: int, size: str) -> Recipe:
-    """The recipe of LoRAT's fully fine-tuned baselines: layer-wise decay and a tighter clip."""
+    """Return the recipe of LoRAT's fully fine-tuned baselines: layer-wise decay and a tighter clip."""
     return lorat(epochs, layer_decay=LAYER_DECAY.get(size, LAYER_DECAY["b"]), clip_norm=0.1)
 
 
 DETRACK_ONE_SHOT = Training(ostrack(20), ONE_SHOT, ("got10k",))
-"""DETRack trains as OSTrack does, for a fifth of the epochs (section 4.1)."""
+"""DETRack's training is OSTrack's with a fifth of the epochs (section 4.1)."""
 
 LORAT_ONE_SHOT = Training(lorat(100), ONE_SHOT, ("got10k",))
 LORAT_FOUR_SETS = Training(lorat(170), FOUR_SETS, ("lasot", "lasot_ext", "trackingnet", "tnl2k"))
 
 
 def published_training(tracker: TrackerSpec) -> Training:
-    """How a tracker's own paper trains it for the benchmarks at large."""
+    """Return the training that a tracker's own paper uses for the benchmarks other than GOT-10k."""
     if tracker.crop.geometry == "lorat":
         size = tracker.backbone.rsplit("-", 1)[-1]
         recipe = lorat_full(170, size) if tracker.adaptation.kind == "full" else lorat(170)

@@ -1,4 +1,4 @@
-"""A study: a question, a baseline, and rows that differ from it in what is declared and in nothing else."""
+"""A study: a question, a baseline, and rows that differ from the baseline in declared fields only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,15 +11,15 @@ from trackablate.harness.spec import Recipe
 from trackablate.trackers.spec import TrackerSpec, differences, fingerprint, leaves, replace
 
 RECIPE = "recipe"
-"""The key under which a row changes how it is trained: a Recipe, or one for each of the study's trainings."""
+"""The key under which a row changes its training: a Recipe, or one for each of the study's trainings."""
 
 
 RESERVED = frozenset(("static", "ncc", "shuffled-template"))
-"""Names of the floors and the control that stand under every study's rows."""
+"""Names of the floors and the control that every study's table has."""
 
 
 class FaultyStudy(ValueError):
-    """A study that cannot be right as it is written."""
+    """A study that is wrong as it is written."""
 
 
 class ConfoundedStudy(FaultyStudy):
@@ -28,7 +28,7 @@ class ConfoundedStudy(FaultyStudy):
 
 @dataclass(frozen=True)
 class Coupled:
-    """A field that cannot stay as it is when a factor changes; printed as a footnote under the table."""
+    """A field that must change with a factor. The reason is printed as a footnote under the table."""
 
     field: str
     reason: str
@@ -36,8 +36,13 @@ class Coupled:
 
 @dataclass(frozen=True)
 class Row:
-    """One variant: the baseline with `changes` replaced: whole fields of TrackerSpec, and under RECIPE the recipe of each of
-    the study's trainings. `cells` are the words that the study's factors print for it, one per factor.
+    """One variant of a study.
+
+    Attributes:
+        name: Unique in its study.
+        cells: What the table's factor columns print for it, one text per factor.
+        changes: Whole fields of TrackerSpec that replace the baseline's, and under RECIPE the recipes of its trainings.
+            Empty for the baseline.
     """
 
     name: str
@@ -47,17 +52,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """A question, what is varied (`factors`: column title to field of TrackerSpec, or RECIPE), and the rows that answer it.
+    """A question, the fields that are varied, and the rows that answer it.
 
-    trainings: how the rows are trained at paper scale, and what is evaluated on each training. cited: trackers that the
-    paper's table only cites, named as in `published.toml`. remarks: what a reader must know of how rows here and in the
-    paper differ; printed as footnotes. seeds: how many runs of each row, unless the user says
-    otherwise.
+    Attributes:
+        factors: Column title to the field of TrackerSpec that is varied, or to RECIPE.
+        coupled: Fields that must change with a factor.
+        trainings: How rows are trained at paper scale, and what each training is evaluated on.
+        cited: Trackers that the paper's table only cites, by their names in `published.toml`.
+        remarks: Differences between rows here and in the paper, printed as footnotes.
+        seeds: Number of runs of each row, unless the user asks for another.
 
-    Raises ConfoundedStudy where a row changes a field that is neither a factor nor coupled to one, or coupled fields and
-    no factor; FaultyStudy where two rows share a name or are the same tracker trained alike, a row has a floor's name, not
-    exactly one row is the baseline, a factor or a coupled field is no field of any row, the primary metric is unknown, or
-    a row has not one cell per factor or one recipe per training.
+    Raises:
+        ConfoundedStudy: A row changes an undeclared field, or coupled fields without a factor.
+        FaultyStudy: Any other fault: equal names or rows, a reserved name, not exactly one baseline, an unknown field
+            or metric, or a wrong number of cells or recipes.
     """
 
     name: str
@@ -79,9 +87,7 @@ class Study:
         if len(set(names)) < len(names):
             raise FaultyStudy(f"study {self.name!r}: two rows share a name: {names}")
         if taken := sorted({*names, *self.cited} & RESERVED):
-            raise FaultyStudy(
-                f"study {self.name!r}: {', '.join(taken)} is the name of a floor or control: choose another"
-            )
+            raise FaultyStudy(f"study {self.name!r}: {', '.join(taken)} is the name of a floor or control: rename it")
         if sum(not row.changes for row in self.rows) != 1:
             raise FaultyStudy(f"study {self.name!r}: exactly one row must change nothing: the baseline")
         if self.primary_metric not in METRICS:
@@ -90,30 +96,26 @@ class Study:
         self._refuse_equal_rows()
         for row in self.rows:
             if len(row.cells) != len(self.factors):
-                raise FaultyStudy(
-                    f"study {self.name!r}: row {row.name!r} needs {len(self.factors)} cells, one per factor"
-                )
+                raise FaultyStudy(f"study {self.name!r}: row {row.name!r} needs one cell for each of its factors")
             self._refuse_confounds(row)
 
     @property
     def baseline_row(self) -> Row:
-        """The row without changes."""
+        """Return the row without changes."""
         return next(row for row in self.rows if not row.changes)
 
     @property
     def protocols(self) -> tuple[str, ...]:
-        """What the rows are evaluated on at paper scale."""
+        """Return the protocols that rows are evaluated on at paper scale."""
         return tuple(name for training in self.trainings for name in training.protocols)
 
     def spec(self, row: Row) -> TrackerSpec:
-        """The tracker of a row, at paper scale."""
+        """Return the tracker of a row, at paper scale."""
         changes = {field_: value for field_, value in row.changes.items() if field_ != RECIPE}
         return replace(self.baseline, name=row.name, **changes)
 
     def recipes(self, row: Row) -> tuple[Recipe, ...]:
-        """How a row is trained at paper scale, for each of the study's trainings. Raises FaultyStudy where it names
-        another number of recipes.
-        """
+        """Return the recipe of a row for each of the study's trainings, at paper scale."""
         changed = row.changes.get(RECIPE)
         if changed is None:
             return tuple(training.recipe for training in self.trainings)
@@ -125,8 +127,9 @@ class Study:
         return recipes
 
     def differences(self, row: Row) -> dict[str, tuple[Any, Any]]:
-        """Fields in which a row differs from the baseline, dotted down to the leaf: {field: (row's, baseline's)}. A
-        recipe's fields are tuples where the study has several trainings: one value for each.
+        """Return the fields in which a row differs from the baseline, dotted: {field: (the row's, the baseline's)}.
+
+        If the study has several trainings, the values of a recipe's field are tuples with one value for each.
         """
         found = differences(self.spec(row), self.baseline)
         pairs = [(ours, training.recipe) for ours, training in zip(self.recipes(row), self.trainings, strict=True)]
@@ -136,7 +139,7 @@ class Study:
         return found
 
     def _refuse_unknown_fields(self) -> None:
-        """Factors and coupled fields are fields of some row's tracker, or of its recipe."""
+        """Refuse factors and coupled fields that no row's tracker or recipe has."""
         known = {
             path for row in self.rows for path in (*leaves(self.spec(row)), *differences(self.spec(row), self.baseline))
         }
@@ -151,7 +154,7 @@ class Study:
             key = (fingerprint(self.spec(row)), self.recipes(row))
             if key in seen:
                 raise FaultyStudy(
-                    f"study {self.name!r}: rows {seen[key]!r} and {row.name!r} are the same tracker trained alike: drop one"
+                    f"study {self.name!r}: {seen[key]!r} and {row.name!r} are the same tracker trained alike: drop one"
                 )
             seen[key] = row.name
 
@@ -162,14 +165,15 @@ class Study:
             if not _within(field_, factors | coupled):
                 raise ConfoundedStudy(
                     f"study {self.name!r}: row {row.name!r} differs from the baseline in {field_!r}, which is neither a "
-                    f"factor ({sorted(factors)}) nor coupled ({sorted(coupled)}): declare it with its reason, or drop it"
+                    f"factor ({sorted(factors)}) nor coupled ({sorted(coupled)}): "
+                    "declare it with its reason, or drop it"
                 )
         if changed and not any(_within(field_, factors) for field_ in changed):
             raise ConfoundedStudy(f"study {self.name!r}: row {row.name!r} changes no factor, only {sorted(changed)}")
 
 
 def _within(changed: str, declared: set[str]) -> bool:
-    """Whether a dotted field is one of the declared ones or lies inside one."""
+    """Tell whether a dotted field is one of the declared fields or lies inside one."""
     return any(changed == d or changed.startswith(f"{d}.") for d in declared)
 
 

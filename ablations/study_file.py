@@ -1,4 +1,4 @@
-"""A study of one's own, from one TOML file, with everything that the built-in ones have.
+"""A study from a TOML file, with everything that the built-in studies have.
 
 name = "my-ranks"
 title = "How much rank does LoRA need?"
@@ -37,7 +37,7 @@ from trackablate.trackers.spec import Frozen, TrackerSpec, leaves, with_fields
 from trackablate.trackers.variants import VARIANTS
 
 PREFIX = f"{RECIPE}."
-"""How the fields of the recipe begin in a row's `set`."""
+"""Beginning of the recipe's fields in a row's `set`."""
 
 
 class _Row(Frozen):
@@ -63,7 +63,7 @@ class _File(Frozen):
 
 
 def load_study(file: Path) -> Study:
-    """The study in a file. Raises FaultyStudy, naming the file, the line where one is to blame, and what to do."""
+    """Return the study in a file. Raises FaultyStudy with file, line and remedy if it cannot be read or is faulty."""
     try:
         text = file.read_text(encoding="utf-8")
         document = tomllib.loads(text)
@@ -104,7 +104,7 @@ def _study(asked: _File) -> Study:
 
 
 def _rows(asked: _File, baseline: TrackerSpec, training: Training) -> list[Row]:
-    """The rows by hand and those of the grid; the baseline first where neither has it."""
+    """Return the rows by hand and those of the grid, and the baseline first if it is among neither."""
     found = [_row(row, asked, baseline, training) for row in (*asked.rows, *_grid(asked.grid))]
     if all(row.changes for row in found):
         found.insert(0, _row(_Row(name=baseline.name), asked, baseline, training))
@@ -134,7 +134,7 @@ def _row(row: _Row, asked: _File, baseline: TrackerSpec, training: Training) -> 
 
 
 def _cell(field: str, of: dict[str, Any]) -> str:
-    """What a factor's column prints: the field's value, or the kind of a whole axis."""
+    """Return the text of a factor's column: the field's value, or the kind of a whole axis."""
     return _word(of[field] if field in of else of.get(f"{field}.kind", of.get(field, "none")))
 
 
@@ -155,14 +155,15 @@ def _blamed(file: Path, text: str, error: ValidationError) -> Iterator[str]:
 
 
 def _words() -> list[str]:
-    """Every field that a study's file, a tracker or a recipe has."""
+    """Return every field that a study's file, a tracker or a recipe has."""
     fields = {part for spec in VARIANTS.values() for path in leaves(spec) for part in path.split(".")}
     return sorted(fields | {*_File.model_fields, *_Row.model_fields, *Recipe.model_fields})
 
 
 def _line(text: str, *words: str) -> str:
-    """The number of the line to blame, as `:N`: the first that sets one of the words, or has it as a value, or a word that
-    is quoted in one of them.
+    """Return the number of the line to blame as `:N`.
+
+    It is the first line that sets one of the words or has it as a value; failing that, a word quoted in one of them.
     """
     quoted = [part for word in words for part in word.split("'")[1::2]]
     for word in filter(None, (*words, *quoted)):

@@ -18,7 +18,7 @@ ROOMS = {
         *("reading", "benchmarks", "synthetic", "protocols", "extents", "roots", "pairs"),
     ),
     "trackers": (
-        *("old_names", "spec", "plugins", "scale", "lorat_variants", "variants", "tokens"),
+        *("old_names", "plugins", "axes", "spec", "scale", "lorat_variants", "variants", "tokens"),
         *("training", "heads", "checkpoints.state_keys", "encoder", "adaptation", "model", "checkpoints", "decoding"),
         *("floors", "inference", "toolkit"),
     ),
@@ -40,7 +40,7 @@ PRINTERS = ("trackablate.reports.formats.text", "trackablate.harness.cli")
 WITH_TORCH = (
     *("trackers.training", "trackers.heads", "trackers.adaptation", "trackers.model", "trackers.tokens"),
     *("trackers.checkpoints", "trackers.decoding", "trackers.inference"),
-    *(f"trackers.encoder.{name}" for name in ("backbones", "timm_vits", "blocks", "embeddings", "sparsity", "prompts")),
+    *(f"trackers.encoder.{name}" for name in ("backbones", "timm_vits", "blocks", "embeddings", "sparsity")),
     *("harness.training", "harness.tracking", "harness.running.execute", "harness.planning.calibrator"),
     *(f"harness.costing.{name}" for name in ("clock", "devices", "macs", "device_cost")),
 )

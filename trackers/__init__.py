@@ -1,1 +1,1 @@
-"""Says what is compared: tracker specifications, the networks that they build, and online tracking. Imports `datasets`."""
+"""What is compared: tracker specifications, the networks that they build, and online tracking."""

@@ -1,7 +1,7 @@
-"""From score map and boxes to one box: the window on the scores, the argmax, and what becomes of the box in the image.
+"""From a score map with boxes to one box in the image: the window on the scores, the argmax, and the box's limits.
 
-`multiply` is OSTrack's way (section 3.4; DETRack, section 4.1, uses it too), `blend` LoRAT's (the published code); another
-way is another entry of POST_PROCESSING.
+`multiply` is OSTrack's way (section 3.4), which DETRack uses too (section 4.1). `blend` is LoRAT's, as in its published
+code. Another way is another entry of `POST_PROCESSING`.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,13 @@ from trackablate.datasets.registry import Registry
 from trackablate.trackers.tokens import Prediction
 
 WINDOW_SHARE = 0.45
-"""LoRAT: the window's share in the blended score."""
+"""The window's share in LoRAT's blended score."""
 
 
 def hanning_window(side: int) -> Tensor:
-    """OSTrack's window, (side, side): the outer product of 0.5 (1 - cos(2 pi k / (side + 1))), k = 1..side, so that the
-    edges are not zero.
+    """Return OSTrack's window (side, side), without zeros at its edges.
+
+    It is the outer product of 0.5 (1 - cos(2 pi k / (side + 1))) for k = 1..side.
     """
     k = torch.arange(1, side + 1, dtype=torch.float64)
     hann = 0.5 * (1 - torch.cos(2 * torch.pi * k / (side + 1)))
@@ -30,25 +31,25 @@ def hanning_window(side: int) -> Tensor:
 
 
 def zero_edged_window(side: int) -> Tensor:
-    """LoRAT's window, (side, side): the outer product of 0.5 (1 - cos(2 pi k / (side - 1))), k = 0..side - 1."""
+    """Return LoRAT's window (side, side): the outer product of 0.5 (1 - cos(2 pi k / (side - 1))), k = 0..side - 1."""
     hann = torch.hann_window(side, periodic=False, dtype=torch.float64)
     return torch.outer(hann, hann).float()
 
 
 def multiplied(scores: Tensor, window: Tensor) -> Tensor:
-    """Score times window."""
+    """Return score times window."""
     return scores * window
 
 
 def blended(scores: Tensor, window: Tensor) -> Tensor:
-    """A weighted mean of score and window."""
+    """Return the weighted mean of score and window."""
     return (1 - WINDOW_SHARE) * scores + WINDOW_SHARE * window
 
 
 def best_boxes(
     prediction: Prediction, window: Tensor | None = None, weigh: Callable[[Tensor, Tensor], Tensor] = multiplied
 ) -> tuple[Tensor, Tensor]:
-    """The box of the cell whose score, weighed with the window, is highest: (B, 4) xyxy, and its unweighed score (B,)."""
+    """Return the box (B, 4) xyxy of the cell with the highest weighed score, and its score (B,) before weighing."""
     scores = prediction.score_map.flatten(1)
     weighed = scores if window is None else weigh(scores, window.flatten())
     best = weighed.argmax(dim=1)
@@ -58,9 +59,14 @@ def best_boxes(
 
 @dataclass(frozen=True)
 class PostProcessing:
-    """Boxes are xywh in image pixels. window(side), weigh: see `best_boxes`. placed(box, width, height, min_side): the
-    predicted box as it is reported. followed(placed, last): what the next search starts from. searched(box, min_side): the
-    box that a search crop is cut around.
+    """How scores are weighed and where the box goes. Boxes are xywh in image pixels.
+
+    Attributes:
+        window: Called as window(side); returns the window of a side x side map.
+        weigh: Called as weigh(scores, window); returns the scores that the argmax is taken of.
+        placed: Called as placed(box, width, height, min_side); returns the predicted box as it is reported.
+        followed: Called as followed(placed, last); returns the box that the next search starts from.
+        searched: Called as searched(box, min_side); returns the box that the search crop is cut around.
     """
 
     window: Callable[[int], Tensor]
@@ -71,17 +77,17 @@ class PostProcessing:
 
 
 def _clipped(box: Box, width: int, height: int, min_side: float) -> Box:
-    """LoRAT: cut to the image, however small; a box wholly outside it has no area left."""
+    """Clip to the image, however small the rest is (LoRAT). A box outside the image has no area left."""
     return clip(box, width, height)
 
 
 def _if_valid(placed: Box, last: Box) -> Box:
-    """LoRAT: the last box where the new one has no area, which is one that does not meet the image."""
+    """Return the last box if the new one has no area, that is, if it does not meet the image (LoRAT)."""
     return placed if valid(placed) else last
 
 
 def _at_least(box: Box, min_side: float) -> Box:
-    """LoRAT: sides of at least min_side, about the same centre, for the crop only."""
+    """Return a box with the same centre and sides of at least min_side, for the crop only (LoRAT)."""
     size = np.maximum(box[2:], min_side)
     return np.concatenate([box[:2] + (box[2:] - size) / 2, size])
 

@@ -1,4 +1,4 @@
-"""Trackers that learn nothing: the floors under every table. No torch here."""
+"""Trackers that learn nothing: lower bounds that stand in every table. No torch here."""
 
 import cv2
 import numpy as np
@@ -12,18 +12,19 @@ class StaticBox:
     """Repeats the first box."""
 
     def initialise(self, image: Image, box: NDArray[np.float64]) -> None:
-        """Remember box xywh."""
+        """Remember the box xywh."""
         self.box = np.asarray(box, dtype=np.float64)
 
     def update(self, image: Image) -> NDArray[np.float64]:
-        """The first box."""
+        """Return the first box."""
         return self.box
 
 
 class NormalisedCrossCorrelation:
-    """Matches the first frame's template by zero-mean normalised cross-correlation (cv2.TM_CCOEFF_NORMED) at three scales
-    around the present one, in a search region of 3 x sqrt(w h); a change of scale must win by 2 %, as in classic
-    correlation trackers, so that the size does not drift on noise. The template is never updated.
+    """Matches the first frame's template by zero-mean normalised cross-correlation at three scales.
+
+    The search region has side 3 * sqrt(w * h) around the last box (cv2.TM_CCOEFF_NORMED). A change of scale must win by
+    2 %, as in classic correlation trackers, so that the size does not drift on noise. The template is never updated.
     """
 
     SCALES = (0.95, 1.0, 1.05)
@@ -32,7 +33,7 @@ class NormalisedCrossCorrelation:
     MIN_SIDE = 3.0
 
     def initialise(self, image: Image, box: NDArray[np.float64]) -> None:
-        """Cut the template at box xywh, in grey."""
+        """Cut the grey template at box xywh."""
         height, width = image.shape[:2]
         self.box = inside_image(np.asarray(box, dtype=np.float64), width, height, self.MIN_SIDE)
         x, y, w, h = (round(v) for v in self.box)
@@ -40,7 +41,7 @@ class NormalisedCrossCorrelation:
         self.size, self.scale = self.box[2:].copy(), 1.0
 
     def update(self, image: Image) -> NDArray[np.float64]:
-        """The box with the highest correlation near the last one."""
+        """Return the box with the highest correlation near the last one."""
         grey = self._grey(image)
         found = [m for m in (self._match(grey, self.scale * s, s) for s in self.SCALES) if m is not None]
         if found:

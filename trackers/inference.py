@@ -1,10 +1,10 @@
-"""Online tracking: one box per frame from the first frame's box, with a network or without one.
+"""Online tracking: one box per frame, starting from the first frame's box, with a network or without one.
 
-Many sequences are tracked at once: a slot whose sequence ends takes the next one at its next step, and the batch shrinks
-when none is left. What a network computes for a row of a batch can depend, in the last bit, on the batch's size and on the
-row's place in it, never on what the other rows hold. So who sits where at which step is a function of the sequences'
-lengths alone (`schedule`), fixed before the first frame: what is tracked already leaves its rows empty when the rest is
-tracked later, and the boxes are those of an unbroken run, bit for bit.
+Many sequences are tracked at once. When a sequence ends, its slot takes the next one, and the batch shrinks when none
+is left. What a network computes for a row of a batch can depend, in the last bit, on the batch's size and on the row's
+place in it, but never on the other rows. So `schedule` decides from the sequences' lengths alone which sequence is in
+which row at which step. If some sequences were tracked before, their rows stay empty, and the boxes of the others are
+those of an unbroken run, bit for bit.
 """
 
 import time
@@ -27,8 +27,12 @@ from trackablate.trackers.model import OneStreamTracker
 
 @dataclass(frozen=True)
 class Trajectory:
-    """name: of the sequence; boxes: (N, 4) xywh in pixels, frame 0 the given box; seconds: the wall time it took (its
-    share, where several sequences were tracked together).
+    """A tracked sequence.
+
+    Attributes:
+        name: The sequence's name.
+        boxes: (N, 4) xywh in pixels. Frame 0 has the given box.
+        seconds: The wall time, or the share of it if several sequences were tracked together.
     """
 
     name: str
@@ -37,20 +41,29 @@ class Trajectory:
 
 
 class FrameTracker(Protocol):
-    """Frame by frame, one target."""
+    """A tracker of one target that sees one frame after the other."""
 
-    def initialise(self, image: Image, box: Box) -> None: ...
+    def initialise(self, image: Image, box: Box) -> None:
+        """Start on the first frame with box xywh."""
 
-    def update(self, image: Image) -> Box: ...
+    def update(self, image: Image) -> Box:
+        """Return the box xywh in the next frame."""
 
 
 Template = tuple[Image, Box]
-"""The image and box that a template is cut from."""
+"""An image, and the box in it that a template is cut around."""
 
 
 @dataclass
 class Target:
-    """What is known of one target: its template (3, S, S) and mask (Nz,), the colour outside the image, where it is."""
+    """The state of one target.
+
+    Attributes:
+        template: (3, S, S), the template crop.
+        mask: (Nz,) bool, the template tokens inside its box.
+        outside: The colour outside the image.
+        box: The last box xywh.
+    """
 
     template: Tensor
     mask: Tensor
@@ -59,11 +72,11 @@ class Target:
 
 
 Row = tuple[Target, Image] | None
-"""A target and the image to find it in, or an empty row."""
+"""A target and the image to find it in, or None for an empty row."""
 
 
 class NetworkTracker:
-    """A network tracking any number of targets at a time; a target's template is never updated."""
+    """A network that tracks any number of targets at a time. A target's template is never updated."""
 
     def __init__(self, model: OneStreamTracker, device: torch.device) -> None:
         self.model = model.eval().to(device)
@@ -80,7 +93,7 @@ class NetworkTracker:
         self._target: Target | None = None
 
     def target(self, template: Template, box: Box) -> Target:
-        """A target at box xywh with the template cut from `template`."""
+        """Return a target at box xywh, with the template cut from `template`."""
         image, around = template
         size = self.input.template_size
         view = self.geometry.around(around, CropRequest(self.input.template_factor, size, _extent(image)))
@@ -90,7 +103,7 @@ class NetworkTracker:
         return Target(pixels, mask, outside, np.asarray(box, dtype=np.float64).copy())
 
     def follow(self, rows: list[Row]) -> list[Box | None]:
-        """Find every target in its image, all in one batch; each row's box, None for an empty row."""
+        """Find every target in its image, all in one batch. Returns each row's box, None for an empty row."""
         views = [row and self._view(*row) for row in rows]
         size = self.input.search_size
         blank = np.zeros((size, size, 3), dtype=np.uint8)
@@ -105,11 +118,11 @@ class NetworkTracker:
         ]
 
     def initialise(self, image: Image, box: Box) -> None:
-        """One target: cut the template around box xywh."""
+        """Cut the template around box xywh, to track one target."""
         self._target = self.target((image, box), box)
 
     def update(self, image: Image) -> Box:
-        """One target: its box xywh in the next frame."""
+        """Return the one target's box xywh in the next frame."""
         if self._target is None:
             raise ValueError("no target yet: initialise with the first image and its box")
         (box,) = self.follow([(self._target, image)])
@@ -128,7 +141,7 @@ class NetworkTracker:
         return boxes.double().cpu().numpy()
 
     def _settle(self, target: Target, image: Image, box: Box) -> Box:
-        """The predicted box with its size followed as far as size_rate lets it, as it is reported; moves the target."""
+        """Move the target to the predicted box, its size changed as far as size_rate lets it, and return that box."""
         if not np.isfinite(box).all():
             raise ValueError(f"the predicted box {box.tolist()} is not finite")
         rate, smallest = self.input.size_rate, self.input.min_side
@@ -149,8 +162,10 @@ def _extent(image: Image) -> tuple[int, int]:
 
 
 def schedule(lengths: list[int], slots: int) -> Iterator[list[tuple[int, int]]]:
-    """Step by step, the (sequence, frame) of every row: each sequence's frames 1, 2, ... in one slot, in the order of the
-    sequences, the next one as soon as a slot is free; rows without a successor are closed.
+    """Yield for each step the (sequence, frame) of every row.
+
+    Each sequence has frames 1, 2, ... in one slot. Sequences start in order, as soon as a slot is free. Rows without a
+    next sequence are closed.
     """
     waiting = [(i, 1) for i, length in enumerate(lengths) if length > 1]
     rows, waiting = waiting[:slots], waiting[slots:]
@@ -167,8 +182,14 @@ def schedule(lengths: list[int], slots: int) -> Iterator[list[tuple[int, int]]]:
 
 @dataclass(frozen=True)
 class TrackingBatch:
-    """Sequences to be tracked together. open(i) is sequence i and template(i, it) the image and box that its template is
-    cut from; lengths: frames of every sequence; wanted: those to be tracked, the others only keep their places.
+    """Sequences to be tracked together.
+
+    Attributes:
+        open: Called as open(i); returns sequence i.
+        template: Called as template(i, sequence); returns the image and box that its template is cut from.
+        lengths: Number of frames of every sequence.
+        wanted: The sequences to track. The others only keep their rows.
+        slots: The largest number of rows.
     """
 
     open: Callable[[int], Sequence]
@@ -190,7 +211,7 @@ class _Run:
 
 
 def track_together(tracker: NetworkTracker, batch: TrackingBatch) -> Iterator[Trajectory]:
-    """Track the wanted sequences; each one's trajectory comes as soon as its last frame is done."""
+    """Track the wanted sequences. Yields each trajectory as soon as its last frame is done."""
     runs: dict[int, _Run] = {}
     for i in sorted(batch.wanted):
         if batch.lengths[i] == 1:

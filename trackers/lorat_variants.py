@@ -1,8 +1,8 @@
-"""LoRAT's named variants (Lin et al. 2024): its trackers, their full fine-tuning baselines, and the rows of its ablations.
+"""LoRAT's named variants (Lin et al. 2024): the trackers, fully fine-tuned baselines, and the rows of its ablations.
 
-Some published rows cannot run or differ from their baseline in more than what they are about. These are here twice: under
-the plain name *as intended*, differing in the one thing; and with `-published` as the official configuration does it.
-Rows that crash as published have the plain name only.
+Some published rows cannot run, or differ from their baseline in more than the thing that they study. The plain name is
+the row *as intended*, which differs in one thing; the name with `-published` follows the official configuration. Rows
+that crash as published have the plain name only.
 """
 
 from trackablate.trackers.spec import (
@@ -21,13 +21,13 @@ from trackablate.trackers.spec import (
 )
 
 LORAT: dict[str, TrackerSpec] = {}
-"""By name; `trackers.variants` registers them beside the others."""
+"""LoRAT's trackers by name. `trackers.variants` registers them with the others."""
 
 DROP_PATH = {"s": 0.0, "b": 0.0, "l": 0.1, "g": 0.4}
 INPUT_224 = CropInput(geometry="lorat", window="blend", template_size=112, search_size=224, search_factor=4)
 INPUT_378 = CropInput(geometry="lorat", window="blend", template_size=196, search_size=378, search_factor=5)
 FOREGROUND = InputEmbedding(positions="shared", template_positions="slice", token_types=3, trainable_positions=False)
-"""LoRAT's input embedding: one frozen table, sliced, and foreground indication."""
+"""LoRAT's input embedding: one frozen table, sliced for the template, with foreground indication."""
 
 
 def _add(name: str, spec: TrackerSpec, **changes: object) -> TrackerSpec:
@@ -79,7 +79,7 @@ _add("lorat-b-224-mixattn", lorat, attention="mixed")
 _add("lorat-b-224-mixattn-published", lorat, attention="mixed", train_norm=True)
 _add("full-b-224-mixattn", full, attention="mixed")
 
-# Adaptation methods. The published adapter starts at zero throughout, so that of it only biases ever move.
+# Adaptation methods. The published adapter starts both layers at zero, so only a bias ever moves.
 _add("lorat-b-224-adapter", lorat, adaptation=Adapter())
 _add("lorat-b-224-adapter-published", lorat, adaptation=Adapter(init="zero"))
 _add("lorat-b-224-ia3", lorat, adaptation=IA3())

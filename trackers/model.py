@@ -1,10 +1,9 @@
-"""The one-stream tracker: template and search tokens through one encoder, the search tokens to a head.
+"""The one-stream tracker: template and search tokens go through one encoder, the search tokens to a head.
 
-`build` is the only way from a specification to a module: one dispatch table per axis.
+`build` is the only way from a specification to a module. Each axis has one dispatch table.
 """
 
-from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,38 +11,23 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from trackablate.trackers.adaptation.adapt import adapt
+from trackablate.trackers.adaptation.prompts import NoPrompts
 from trackablate.trackers.encoder.backbones import make_backbone, position_grid
 from trackablate.trackers.encoder.blocks import TokenLayout, run_block, set_drop_path
 from trackablate.trackers.encoder.embeddings import TokenEmbedding, unused_weights
-from trackablate.trackers.encoder.prompts import NoPrompts
 from trackablate.trackers.encoder.sparsity import eliminating_block, judges, training_ratio
 from trackablate.trackers.encoder.timm_vits import ViT, final_norm, plain_blocks, rotations
-from trackablate.trackers.heads.convolutional import ConvBoxHead, ConvCentreHead
-from trackablate.trackers.heads.corner import CornerExpectationHead
-from trackablate.trackers.heads.deformable import DeformableDecoder
-from trackablate.trackers.heads.mlp import TokenMLPHead
-from trackablate.trackers.plugins import OUTSIDE_HEADS
+from trackablate.trackers.plugins import HEADS
 from trackablate.trackers.spec import CandidateElimination, TrackerSpec
 from trackablate.trackers.tokens import Prediction, SearchTokens
 from trackablate.trackers.training.assignment import touched_cells
-
-HEADS: Mapping[str, Callable[..., nn.Module]] = ChainMap(
-    {
-        "centre": ConvCentreHead,
-        "conv": ConvBoxHead,
-        "corner": CornerExpectationHead,
-        "mlp": TokenMLPHead,
-        "deformable": DeformableDecoder,
-    },
-    OUTSIDE_HEADS,
-)
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 class Normalise(nn.Module):
-    """RGB images 0..255, (B, 3, H, W), to ImageNet's mean 0 and deviation 1."""
+    """Maps RGB images in 0..255, (B, 3, H, W), to ImageNet's mean 0 and standard deviation 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,15 +37,16 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1) * 255, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """The normalised image."""
+        """Return the normalised image."""
         return (image - self.mean) / self.std
 
 
 class OneStreamEncoder(nn.Module):
-    """A ViT over [template tokens | search tokens], their attention joint or mixed.
+    """A vision transformer over [template tokens | search tokens], with joint or mixed attention.
 
-    `lean`: leave out what nothing reads, the last block's output for the template and every block's for prompts. Costs are
-    counted with it off, as the papers count; the result is the same.
+    Attributes:
+        lean: Whether to leave out what nothing reads: the last block's output for the template, and every block's
+            output for prompts. The result is the same. Costs are counted with it off, as the papers count them.
     """
 
     def __init__(self, vit: ViT, spec: TrackerSpec) -> None:
@@ -88,15 +73,19 @@ class OneStreamEncoder(nn.Module):
         self._refuse_what_does_not_fit(spec, len(vit.blocks))
 
     def _refuse_what_does_not_fit(self, spec: TrackerSpec, depth: int) -> None:
-        if spec.sparsity and max(spec.sparsity.layers) >= depth:
-            raise ValueError(f"elimination in block {max(spec.sparsity.layers)} of {depth} (0-based)")
+        if spec.sparsity and (last := max(spec.sparsity.layers)) >= depth:
+            raise ValueError(f"candidate elimination in block {last} of {depth}: the first block is number 0")
         if spec.sparsity and self.rotation is not None:
             raise ValueError(
                 f"{spec.backbone} has rotary positions: candidate elimination would misplace what it keeps"
             )
 
     def forward(self, template: Tensor, search: Tensor, mask: Tensor | None, keep_ratio: float) -> SearchTokens:
-        """template, search: (B, 3, H, W) normalised. mask: (B, Nz) bool or None. keep_ratio: of candidate elimination."""
+        """Return the kept search tokens of normalised images (B, 3, H, W).
+
+        mask: (B, Nz) bool, the template tokens inside the target's box. keep_ratio: the share that candidate
+        elimination keeps in each of its blocks.
+        """
         z, x = self.embedding(self._patches(template), self._patches(search), mask)
         templates, tokens = z.shape[1], self.norm_pre(torch.cat([z, x], dim=1))
         index = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
@@ -114,15 +103,16 @@ class OneStreamEncoder(nn.Module):
         return SearchTokens(self.norm(tokens)[:, -index.shape[1] :], index, self.search_side)
 
     def _first(self, layout: TokenLayout, last: bool) -> int:
-        """The first token whose output a block must compute: prompts are dropped after it, and nothing reads the
-        template after the last one.
+        """Return the first token whose output a block must compute.
+
+        Prompts are dropped after each block, and nothing reads the template after the last one.
         """
         if not self.lean:
             return 0
         return layout.leading if last else layout.prompts
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """The function's result, its activations not kept for the backward pass where the specification says so."""
+        """Return the function's result, without keeping activations if the specification says so."""
         if self.checkpointing and self.training:
             return checkpoint(function, *arguments, use_reentrant=False)
         return function(*arguments)
@@ -134,20 +124,25 @@ class OneStreamEncoder(nn.Module):
 
 def _tokens_along(size: int, patch: int, backbone: str) -> int:
     if size % patch:
-        raise ValueError(f"a crop of {size} px is no multiple of {backbone}'s patch of {patch} px")
+        raise ValueError(f"a crop of {size} px is not a multiple of {backbone}'s patch of {patch} px")
     return size // patch
 
 
+def make_head(spec: TrackerSpec, dim: int, grid: int) -> nn.Module:
+    """Return the head of a specification for tokens of width `dim` on a grid x grid search map."""
+    kind = HEADS[spec.head.kind]
+    head: nn.Module = kind.make(spec.head, dim, grid, labels=spec.labels, denoising=spec.denoising)
+    return head
+
+
 class OneStreamTracker(nn.Module):
-    """Encoder and head. Images come as (B, 3, H, W) RGB, 0..255, and are normalised here, on the device."""
+    """Encoder and head. Images come as (B, 3, H, W) RGB in 0..255 and are normalised on the device."""
 
     def __init__(self, spec: TrackerSpec, vit: ViT) -> None:
         super().__init__()
         self.spec = spec
         self.encoder = OneStreamEncoder(vit, spec)
-        self.head: Any = HEADS[spec.head.kind](
-            spec.head, self.encoder.dim, self.encoder.search_side, labels=spec.labels, denoising=spec.denoising
-        )
+        self.head: Any = make_head(spec, self.encoder.dim, self.encoder.search_side)
         self.normalise = Normalise()
 
     def forward(
@@ -158,7 +153,10 @@ class OneStreamTracker(nn.Module):
         truth: Tensor | None = None,
         progress: float = 1.0,
     ) -> Prediction | dict[str, Tensor]:
-        """With `truth` the loss terms (so that wrappers for several devices see one forward), else the prediction."""
+        """Return the loss terms if `truth` is given, else the prediction.
+
+        Both go through forward, because wrappers for several devices only know this method.
+        """
         tokens = self._encode(template, search, mask, self._ratio(progress))
         output = self.head(tokens, truth)
         found: Prediction | dict[str, Tensor] = (
@@ -167,9 +165,10 @@ class OneStreamTracker(nn.Module):
         return found
 
     def loss_divisor(self, truth: Tensor) -> Tensor:
-        """What the loss of these pairs is divided by, a scalar: LoRAT's by the cells that the true boxes touch (of all
-        cells, also where some are eliminated), so that the parts of a batch sum to the batch's loss, as its GPUs share one
-        divisor; the others' are taken as means over pairs: DETRack's by the positives of each GPU. truth: (B, 4).
+        """Return the scalar that the loss of these pairs is divided by. truth: (B, 4).
+
+        LoRAT divides by the cells that the true boxes touch, eliminated ones included, so that the losses of the parts
+        of a batch sum to the batch's loss. The other trackers take means over pairs.
         """
         if self.spec.labels in ("iou-aware", "hard"):
             return touched_cells(truth, self.encoder.search_side).sum().clamp(min=1).float()
@@ -187,10 +186,14 @@ class OneStreamTracker(nn.Module):
 
 
 def build(spec: TrackerSpec, *, pretrained: bool = True) -> OneStreamTracker:
-    """The module of a specification, adapted and with everything frozen that its adaptation freezes.
+    """Return the module of a specification, with its adaptation applied and everything frozen that does not train.
 
-    pretrained loads the weights that the specification names. Raises ValueError where sizes do not fit or timm's model
-    cannot be run, UnknownName for an unknown backbone, DataError or FileNotFoundError for weights of no use.
+    pretrained loads the weights that the specification names.
+
+    Raises:
+        ValueError: Sizes do not fit, or timm's model cannot be run.
+        UnknownName: The backbone is unknown.
+        DataError, FileNotFoundError: The weights cannot be used or are missing.
     """
     vit = make_backbone(spec.backbone, spec.pretrained if pretrained else "none")
     model = OneStreamTracker(spec, vit)

@@ -1,7 +1,7 @@
-"""Plugins written for the import names of before version 0.2: `trackers.spec` is `trackablate.trackers.spec` now.
+"""Keeps plugins working that were written for the import names of version 0.1, such as `trackers.spec`.
 
-Their source is changed while it is read, and each old name becomes a warning. Nobody else's imports are touched, so that
-the registry's own `datasets` stays importable, also from a plugin.
+The plugin's source is changed while it is read, and each old name gives a warning. No other imports are touched, so the
+registry's own `datasets` package stays importable, also from a plugin.
 """
 
 import ast
@@ -14,172 +14,74 @@ from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[1]
 
-_MOVED: dict[str, dict[str, str]] = {
+MOVED: dict[str, dict[str, str]] = {
     "datasets": {
-        "annotation": "reading/annotation",
-        "checking": "reading/checking",
-        "databases": "reading/databases",
-        "files": "reading/files",
-        "framenames": "reading/frame_names",
-        "frames": "reading/frames",
-        "index": "reading/index",
-        "numbers": "reading/numbers",
-        "places": "reading/layouts",
-        "reader": "reading/reader",
-        "tables": "reading/tables",
-        "coco": "benchmarks/coco",
-        "got10k": "benchmarks/got10k",
-        "lasot": "benchmarks/lasot",
-        "nfs": "benchmarks/nfs",
-        "otb": "benchmarks/otb",
-        "tnl2k": "benchmarks/tnl2k",
-        "trackingnet": "benchmarks/trackingnet",
-        "uav123": "benchmarks/uav123",
-        "aligned_cropping": "pairs/aligned_cropping",
-        "augment": "pairs/augmentation",
-        "cropping": "pairs/cropping",
-        "geometries": "pairs/geometries",
-        "sampling": "pairs/sampling",
-        "training": "pairs/training_sets",
-        "synthetic": "synthetic/videos",
-        "synthetic_bodies": "synthetic/bodies",
-        "synthetic_domains": "synthetic/domains",
-        "synthetic_plan": "synthetic/plan",
-        "synthetic_render": "synthetic/render",
-        "synthetic_textures": "synthetic/textures",
-        "layout_files": "synthetic/layout_files",
-        "layouts": "synthetic/writing",
+        "reading": (
+            "annotation checking databases files framenames=frame_names frames index numbers places=layouts "
+            "reader tables"
+        ),
+        "benchmarks": "coco got10k lasot nfs otb tnl2k trackingnet uav123",
+        "pairs": "aligned_cropping augment=augmentation cropping geometries sampling training=training_sets",
+        "synthetic": (
+            "synthetic=videos synthetic_bodies=bodies synthetic_domains=domains synthetic_plan=plan "
+            "synthetic_render=render synthetic_textures=textures layout_files layouts=writing"
+        ),
     },
     "trackers": {
-        "backbones": "encoder/backbones",
-        "timm_vits": "encoder/timm_vits",
-        "blocks": "encoder/blocks",
-        "embeddings": "encoder/embeddings",
-        "sparsity": "encoder/sparsity",
-        "prompts": "encoder/prompts",
-        "pretrained": "encoder/pretrained",
-        "conv_head": "heads/convolutional",
-        "corner_head": "heads/corner",
-        "mlp_head": "heads/mlp",
-        "deformable_head": "heads/deformable",
-        "deformable_attention": "heads/deformable_attention",
-        "losses": "training/losses",
-        "assignment": "training/assignment",
-        "denoising": "training/denoising",
-        "adaptation": "adaptation/adapt",
-        "checkpoints": "checkpoints/official",
-        "checkpoints_lorat": "checkpoints/lorat",
-        "checkpoints_ostrack": "checkpoints/ostrack",
-        "state_keys": "checkpoints/state_keys",
+        "encoder": "backbones timm_vits blocks embeddings sparsity pretrained",
+        "adaptation": "prompts adaptation=adapt",
+        "heads": (
+            "conv_head=convolutional corner_head=corner mlp_head=mlp deformable_head=deformable deformable_attention"
+        ),
+        "training": "losses assignment denoising",
+        "checkpoints": "checkpoints=official checkpoints_lorat=lorat checkpoints_ostrack=ostrack state_keys",
     },
     "harness": {
-        "runner": "running/runner",
-        "queue": "running/queue",
-        "executors": "running/executors",
-        "worker": "running/worker",
-        "tasks": "running/tasks",
-        "execute": "running/execute",
-        "board": "running/board",
-        "progress": "running/progress",
-        "provenance": "running/provenance",
-        "threads": "running/threads",
-        "train": "training/loop",
-        "pairs": "training/loading",
-        "pretrain": "training/pretraining",
-        "evaluate": "tracking/evaluation",
-        "speed": "tracking/speed",
-        "metrics": "scoring/metrics",
-        "dialects": "scoring/dialects",
-        "tally": "scoring/threshold_counts",
-        "failures": "scoring/failure_modes",
-        "scoring": "scoring/raw_scoring",
-        "score_reading": "scoring/raw_reading",
-        "score_cache": "scoring/raw_cache",
-        "stored_scores": "scoring/stored_scores",
-        "results_finding": "exchange/finding",
-        "results_io": "exchange/result_files",
-        "results_json": "exchange/otb_json",
-        "results_writing": "exchange/writing",
-        "submission": "exchange/submission",
-        "server_scores": "exchange/server_scores",
-        "frame": "exchange/dataframe",
-        "clock": "costing/clock",
-        "energy": "costing/energy",
-        "devices": "costing/devices",
-        "hardware": "costing/hardware",
-        "cost": "costing/macs",
-        "device_cost": "costing/device_cost",
-        "estimate": "planning/estimate",
-        "rates": "planning/unit_times",
-        "calibration": "planning/calibration",
-        "calibrator": "planning/calibrator",
-        "calibrating": "planning/calibrating",
-        "evidence": "planning/history",
-        "budget": "planning/budget",
-        "workload": "planning/workload",
-        "span": "planning/span",
-        "ledger": "planning/forecast_log",
-        "peaks": "planning/peaks",
-        "doctor": "cli/doctor",
+        "running": "runner queue executors worker tasks execute board progress threads",
+        "training": "train=loop pairs=loading pretrain=pretraining",
+        "tracking": "evaluate=evaluation speed",
+        "scoring": (
+            "results_finding=finding results_io=result_files results_json=otb_json "
+            "metrics dialects tally=threshold_counts failures=failure_modes scoring=raw_scoring "
+            "score_reading=raw_reading score_cache=raw_cache stored_scores"
+        ),
+        "exchange": "results_writing=writing submission server_scores frame=dataframe",
+        "costing": "clock energy devices hardware cost=macs device_cost",
+        "planning": (
+            "estimate rates=unit_times calibration calibrator calibrating evidence=history budget workload "
+            "span ledger=forecast_log peaks"
+        ),
+        "cli": "doctor",
     },
     "ablations": {
-        "head": "studies/head",
-        "papers": "studies/detrack",
-        "lorat": "studies/lorat",
+        "studies": "head papers=detrack lorat",
     },
     "reports": {
-        "statistics": "statistics/bootstrap",
-        "significance": "statistics/significance",
-        "variance": "statistics/variance",
-        "resolving": "statistics/sample_size",
-        "stability": "statistics/rank_stability",
-        "absence": "tables/absence",
-        "accuracy": "tables/accuracy",
-        "attributes": "tables/attributes",
-        "costs": "tables/costs",
-        "cost_report": "tables/cost_report",
-        "discrepancies": "tables/discrepancies",
-        "effects": "tables/effects",
-        "pivot": "tables/pivot",
-        "printed": "tables/printed",
-        "ranking": "tables/ranking",
-        "ranks": "tables/ranks",
-        "server": "tables/server",
-        "block": "tables/block",
-        "notes": "tables/footnotes",
-        "score_table": "tables/score_table",
-        "score_failures": "tables/score_failures",
-        "score_sequences": "tables/score_sequences",
-        "comparison": "tables/comparison",
-        "paper_style": "figures/paper_style",
-        "score_figures": "figures/score_figures",
-        "text": "formats/text",
-        "export": "formats/export",
-        "latex": "formats/latex",
-        "layout": "formats/panels",
-        "tex_columns": "formats/tex_columns",
-        "tex_text": "formats/tex_text",
-        "tex_widths": "formats/tex_widths",
-        "score_json": "formats/score_json",
-        "html": "pages/html",
-        "viewer": "pages/viewer",
-        "filmstrips": "pages/filmstrips",
-        "site": "pages/site",
-        "site_studies": "pages/site_studies",
-        "write": "pages/write",
-        "provenance": "pages/provenance",
-        "score_page": "pages/score_page",
+        "statistics": "statistics=bootstrap significance variance resolving=sample_size stability=rank_stability",
+        "tables": (
+            "absence accuracy attributes costs cost_report discrepancies effects pivot printed ranking ranks "
+            "server block notes=footnotes score_table score_failures score_sequences comparison"
+        ),
+        "figures": "paper_style score_figures",
+        "formats": "text export latex layout=panels tex_columns tex_text tex_widths score_json",
+        "pages": "html viewer filmstrips site site_studies write provenance score_page",
     },
 }
-"""Where modules went that are not where they were: old name, new name, below a package's folder."""
+"""Modules that moved, by package and the room where they are now: OLD, or OLD=NEW for a module with a new name."""
+
+
+def moved(package: str) -> dict[str, str]:
+    """Return the old names of a package's modules and their paths below its folder."""
+    entries = ((room, entry.split("=")) for room, names in MOVED[package].items() for entry in names.split())
+    return {names[0]: f"{room}/{names[-1]}" for room, names in entries}
 
 
 def new_name(old: str) -> str | None:
-    """Return the present name of a module of ours, or None for a name that was never one of ours."""
+    """Return the present name of one of our modules, or None if the old name was never ours."""
     package, _, rest = old.partition(".")
-    if package not in _MOVED:
+    if package not in MOVED:
         return None
-    found = _MOVED[package].get(rest, rest.replace(".", "/"))
+    found = moved(package).get(rest, rest.replace(".", "/"))
     here = _ROOT / package / found
     if not rest or not (here.with_suffix(".py").exists() or here.is_dir()):
         return None
@@ -190,20 +92,20 @@ class RenamingLoader(SourceFileLoader):
     """Loads a plugin's source with old import names replaced. Nothing is cached on disk."""
 
     def get_code(self, fullname: str) -> CodeType:
-        """Return the compiled module. Raises what `compile` raises, and ImportError for `import OLD` without `as`."""
+        """Return the compiled module. Raises ImportError for `import OLD` without `as`."""
         source = self.get_data(self.path)
         tree = _Renamer(self.path).visit(ast.parse(source, self.path))
         return compile(ast.fix_missing_locations(tree), self.path, "exec", dont_inherit=True)
 
 
 class RenamingFinder(MetaPathFinder):
-    """Finds one installed package, to be read by `RenamingLoader`."""
+    """Finds the modules of one installed package, for `RenamingLoader` to read."""
 
     def __init__(self, package: str) -> None:
         self._package = package
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Return the specification of a module of the package, None for all others."""
+        """Return the specification of a module of the package, or None for any other module."""
         if fullname.split(".")[0] != self._package:
             return None
         found = PathFinder.find_spec(fullname, path, target)
@@ -217,7 +119,7 @@ class _Renamer(ast.NodeTransformer):
         self._file = file
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
-        """`from trackers.spec import X`, and `from trackers import spec` name by name."""
+        """Rename in `from trackers.spec import X`, and name by name in `from trackers import spec`."""
         module = node.module or ""
         if node.level:
             return node
@@ -235,7 +137,7 @@ class _Renamer(ast.NodeTransformer):
         return ast.copy_location(ast.ImportFrom(parent, [ast.alias(last, alias.asname or alias.name)], 0), node)
 
     def visit_Import(self, node: ast.Import) -> Any:
-        """`import trackers.spec as s`. Without `as`, dotted names in the code could not be followed."""
+        """Rename in `import trackers.spec as s`. Without `as`, later uses of the dotted name could not be followed."""
         for alias in node.names:
             if (found := new_name(alias.name)) is None:
                 continue

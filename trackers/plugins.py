@@ -1,12 +1,14 @@
-"""Trackers and heads from outside the project: a Python file, or an installed package with an entry point.
+"""Trackers and heads from outside the project, in a Python file or an installed package with an entry point.
 
-A plugin registers what it adds when it is executed: `add_head` for a new kind of head, `VARIANTS.add` for a named tracker.
-It is found through `--plugin FILE`, the environment variable TRACKABLATE_PLUGINS (files, separated like PATH), or the entry
-point group "trackablate.trackers" (each entry names a module). Every process that reads a specification loads them first;
-workers inherit the variable. Imports neither torch nor the specifications: `--help` must not wait for them.
+A plugin registers things when it is executed: `add_head` adds a kind of head, `VARIANTS.add` a named tracker. It is
+found through `--plugin FILE`, the environment variable TRACKABLATE_PLUGINS (files, separated as in PATH), or the entry
+point group "trackablate.trackers" (each entry names a module). Every process loads the plugins before it reads a
+specification, and workers inherit the variable. This module imports neither torch nor pydantic, so that `--help` stays
+fast.
 """
 
 import hashlib
+import importlib
 import importlib.util
 import os
 import sys
@@ -14,47 +16,74 @@ import traceback
 from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trackablate.datasets.errors import DataError
+from trackablate.datasets.registry import Registry
 from trackablate.trackers.old_names import RenamingFinder, RenamingLoader
 
 if TYPE_CHECKING:
-    from trackablate.trackers.spec import HeadSpec, Labels
+    from pydantic import BaseModel
 
 VARIABLE = "TRACKABLATE_PLUGINS"
 GROUP = "trackablate.trackers"
 REMEDY = "mend the plugin, or leave it out"
 
-OUTSIDE_HEADS: dict[str, Callable[..., Any]] = {}
-"""Modules of the heads that plugins added, by kind: part of `model.HEADS`."""
+
+class HeadKind(NamedTuple):
+    """A registered kind of head.
+
+    Attributes:
+        spec: The class of its specification.
+        module: Its torch module, or where that is ("MODULE:CLASS"), so that a specification is read without torch.
+        labels: The label assignments that it can be trained with.
+    """
+
+    spec: "type[BaseModel]"
+    module: Callable[..., Any] | str
+    labels: tuple[str, ...]
+
+    def make(self, *arguments: Any, **axes: Any) -> Any:
+        """Return a new module of this kind."""
+        module = self.module
+        if isinstance(module, str):
+            room, _, name = module.partition(":")
+            module = getattr(importlib.import_module(room), name)
+        return module(*arguments, **axes)
+
+
+HEADS: Registry[HeadKind] = Registry("head")
+"""Every kind of head by name. `trackers.axes.heads` adds those of the project."""
 
 _loaded: dict[str, str] = {}
 
 
-def add_head(spec: "type[HeadSpec]", module: Callable[..., Any], labels: "tuple[Labels, ...]") -> None:
-    """Add a kind of head: its specification, whose field `kind` has a Literal type with its only value as default; its
-    module, made as module(spec, dim, grid, labels=..., denoising=...), whose contract is `trackers.tokens.Head`; and the
-    label assignments it can be trained with.
+def add_head(spec: "type[BaseModel]", module: Callable[..., Any] | str, labels: tuple[str, ...]) -> None:
+    """Add a kind of head.
 
-    Raises ValueError for a kind that is taken, naming both claimants, and for a specification without a kind.
+    Args:
+        spec: A subclass of `HeadSpec` whose field `kind` has a Literal type and its only value as the default.
+        module: Called as module(spec, dim, grid, labels=..., denoising=...). `trackers.tokens.Head` is its contract.
+            The text "MODULE:CLASS" imports it when the first such head is made.
+        labels: The label assignments that it can be trained with.
+
+    Raises:
+        ValueError: The kind is taken (the message names both claimants), or the specification has no kind.
     """
-    from trackablate.trackers.spec import HEAD_SPECS, LABELS_OF_HEAD
-
     field = spec.model_fields.get("kind")
     if field is None or not isinstance(field.default, str):
         raise ValueError(f'{spec.__name__} needs a field `kind: Literal["..."] = "..."`, the name of the head')
-    HEAD_SPECS.add(field.default, spec)
-    LABELS_OF_HEAD[field.default] = labels
-    OUTSIDE_HEADS[field.default] = module
+    HEADS.add(field.default, HeadKind(spec, module, labels))
 
 
 def load_plugins(files: Iterable[Path] = ()) -> dict[str, str]:
-    """Load these files, those of TRACKABLATE_PLUGINS, and the installed plugins, each once in a process; the files are
-    added to the variable, so that the processes started from here load them too.
+    """Load these files, those of TRACKABLATE_PLUGINS and the installed plugins, each once in a process.
 
-    Returns {where each plugin comes from: the SHA-256 of its file, or its distribution's version}. Raises DataError, naming
-    file, line and remedy, for a plugin that is not there or fails.
+    The files are added to the variable, so that processes started from here load them too. Returns the origin of each
+    plugin, with the SHA-256 of its file or its distribution's version.
+
+    Raises:
+        DataError: A plugin is missing or fails. The message names file, line and remedy.
     """
     inherited = [Path(entry) for entry in os.environ.get(VARIABLE, "").split(os.pathsep) if entry]
     wanted = list(dict.fromkeys(file.absolute() for file in [*inherited, *files]))
@@ -71,14 +100,14 @@ def load_plugins(files: Iterable[Path] = ()) -> dict[str, str]:
 
 def _execute(file: Path) -> str:
     if not file.is_file() or file.suffix != ".py":
-        raise DataError.at(file, "is no Python file, so it can be no plugin", "name a file that ends in .py")
+        raise DataError.at(file, "is not a Python file, so it cannot be a plugin", "name a file that ends in .py")
     content = file.read_bytes()
     name = f"trackablate_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     found = importlib.util.spec_from_file_location(name, file, loader=RenamingLoader(name, str(file)))
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # as import does: classes look their module up by name
+    sys.modules[name] = module  # as `import` does, because classes look up their module by name
     try:
         found.loader.exec_module(module)
     except Exception as error:
@@ -89,7 +118,7 @@ def _execute(file: Path) -> str:
 
 
 def _line(error: Exception, file: Path) -> int | None:
-    """The last line of the plugin that the error passed through."""
+    """Return the last line of the plugin that the error passed through."""
     if isinstance(error, SyntaxError):
         return error.lineno
     return next(

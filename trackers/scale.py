@@ -1,7 +1,7 @@
-"""The published variants at a smaller size: which numbers shrink, and nothing else.
+"""The published variants at a smaller size.
 
-A profile names a `Scale`; `at_scale` rewrites a paper-scale specification. Every field that a scale may touch is listed
-here, so a scaled row still differs from its scaled baseline in what the study declares.
+A profile names a `Scale`, and `at_scale` makes a paper-scale specification smaller. All fields that a scale may touch
+are listed here, so a scaled row differs from its scaled baseline only in what the study declares.
 """
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -21,24 +21,28 @@ from trackablate.trackers.spec import (
 )
 
 PAPER_RANK = 64
-"""LoRAT's rank, which `Scale.lora_rank` stands for."""
+"""LoRAT's rank. `Scale.lora_rank` replaces it."""
 
 
 LARGE_SEARCH = 300
-"""Search crops above this many pixels at paper scale are the papers' large ones (378, 384), the others 224 and 256."""
+"""Search crops above this many pixels are the papers' large ones (378, 384). The small ones are 224 and 256."""
 
 LARGE = 1.5
-"""Their side against the small ones': 384 to 256."""
+"""Side of a large crop divided by the side of a small one: 384 / 256."""
 
 PAPER_SEARCH_FACTOR = 4.0
-"""The search factor that both papers' small crops have, which `Scale.search_factor` stands for."""
+"""Search factor of both papers' small crops. `Scale.search_factor` replaces it."""
 
 
 class Scale(Frozen):
-    """The sizes of a scaled-down tracker; the meaning of each is that of the field it replaces in `TrackerSpec`.
+    """The sizes of a scaled-down tracker. Each replaces the field of the same meaning in `TrackerSpec`.
 
-    backbone: stands for every published one but those that `backbones` names, where a study compares sizes. The sizes are
-    those of the published small crops; the large ones are LARGE times as large, and their factor grows in proportion.
+    Sizes are those of the published small crops. Large crops are LARGE times as large, and their factor grows in
+    proportion.
+
+    Attributes:
+        backbone: Replaces every published backbone that `backbones` does not name.
+        backbones: Published backbone to its replacement, for studies that compare backbone sizes.
     """
 
     backbone: str
@@ -61,7 +65,7 @@ class Scale(Frozen):
 
 
 def at_scale(spec: TrackerSpec, scale: Scale) -> TrackerSpec:
-    """The specification with its sizes replaced by the scale's."""
+    """Return the specification with its sizes replaced by the scale's."""
     sparsity = spec.sparsity and spec.sparsity.model_copy(update={"layers": scale.elimination_layers})
     denoising: Denoising | None = spec.denoising and spec.denoising.model_copy(
         update={"groups": scale.denoising_groups}
@@ -92,7 +96,7 @@ def _scaled_crop(crop: CropInput, scale: Scale) -> CropInput:
 
 
 def _scaled_adaptation(spec: TrackerSpec, scale: Scale) -> object:
-    """Ranks and widths shrink in proportion, so that a rank of 16 stays a quarter of one of 64, and not below 1."""
+    """Shrink ranks and widths in proportion, so that rank 16 stays a quarter of rank 64, but not below 1."""
 
     def scaled(size: int) -> int:
         return max(1, round(size * scale.lora_rank / PAPER_RANK))

@@ -1,4 +1,4 @@
-"""Any tracker of this project as a tracker of the got10k package, for its experiments. No torch here.
+"""Makes any tracker of this project a tracker of the got10k package, for its experiments. No torch here.
 
     from got10k.experiments import ExperimentGOT10k
     from trackablate.trackers.floors import FLOORS
@@ -6,7 +6,7 @@
 
     ExperimentGOT10k("/data/GOT-10k").run(toolkit_tracker("ncc", FLOORS["ncc"]()))
 
-A trained run's tracker comes from `harness.tracking.evaluation.online_tracker`.
+The tracker of a trained run comes from `harness.tracking.evaluation.online_tracker`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -21,11 +21,18 @@ if TYPE_CHECKING:
 
 
 def toolkit_tracker(name: str, tracker: "FrameTracker", *, origin: int = 0) -> Any:
-    """A `got10k.trackers.Tracker` that tracks with `tracker` (a floor, or a trained network for one target).
+    """Return a `got10k.trackers.Tracker` that tracks with `tracker`: a floor, or a trained network for one target.
 
-    The package hands out and stores boxes in the data set's own pixel numbers; origin says how these number the first
-    pixel: 0 on GOT-10k and TrackingNet, 1 on OTB, LaSOT and UAV123. Our trackers are deterministic, so GOT-10k's experiment
-    runs one repetition. Raises ImportError, naming the remedy, where the package is not installed.
+    Our trackers are deterministic, so GOT-10k's experiment runs one repetition.
+
+    Args:
+        name: The tracker's name in the package's results.
+        tracker: The tracker.
+        origin: The data set's number of the first pixel, since the package reads and writes boxes in such numbers: 0 on
+            GOT-10k and TrackingNet, 1 on OTB, LaSOT and UAV123.
+
+    Raises:
+        ImportError: The got10k package is not installed. The message names the remedy.
     """
     try:
         from got10k.trackers import Tracker
@@ -33,14 +40,14 @@ def toolkit_tracker(name: str, tracker: "FrameTracker", *, origin: int = 0) -> A
         raise ImportError(f"the got10k package cannot be imported ({error}): pip install got10k") from error
 
     class ToolkitTracker(Tracker):  # type: ignore[misc]
-        """One tracker under the package's interface: boxes x, y, w, h."""
+        """The tracker under the interface of the package. Boxes are xywh."""
 
         def init(self, image: "PillowImage", box: ArrayLike) -> None:
-            """Start on the first frame."""
+            """Start on the first frame with box xywh."""
             tracker.initialise(np.asarray(image.convert("RGB")), np.asarray(box, dtype=np.float64) - offset)
 
         def update(self, image: "PillowImage") -> NDArray[np.float64]:
-            """The box in the next frame."""
+            """Return the box in the next frame."""
             return tracker.update(np.asarray(image.convert("RGB"))) + offset
 
     offset = np.array([origin, origin, 0, 0], dtype=np.float64)

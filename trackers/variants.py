@@ -1,4 +1,4 @@
-"""The named variants at paper scale: each is what is special about it, in a few lines."""
+"""The named trackers at paper scale. Each entry is what is special about it, in a few lines."""
 
 from trackablate.datasets.registry import Registry
 from trackablate.trackers.lorat_variants import LORAT
@@ -37,7 +37,7 @@ ostrack = VARIANTS.add(
 """OSTrack without candidate elimination: ViT-B/16, separate positions, convolutional centre head."""
 
 ostrack_ce = _named(ostrack, "ostrack-256-ce", sparsity=CandidateElimination())
-"""OSTrack as published: eliminates search tokens in blocks 3, 6 and 9."""
+"""OSTrack as published: it eliminates search tokens in blocks 3, 6 and 9."""
 
 CROP_384 = CropInput(template_size=192, search_size=384, template_factor=2.0, search_factor=5.0)
 
@@ -48,21 +48,20 @@ ostrack_384_ce = _named(ostrack_ce, "ostrack-384-ce", crop=CROP_384)
 """OSTrack-384 as published."""
 
 ostrack_corner = _named(ostrack, "ostrack-256-corner", head=CornerHead(), labels="corner")
-"""OSTrack's encoder under STARK's corner head: a head study's row, not a published tracker."""
+"""OSTrack's encoder under STARK's corner head: a row of a head study, not a published tracker."""
 
 detrack = _named(ostrack, "detrack", head=DeformableHead(), labels="localisation-quality", denoising=Denoising())
-"""DETRack's deformable decoder as head, its labels and its denoising, without elimination."""
+"""DETRack without elimination: the deformable decoder as head, its labels and its denoising."""
 
 detrack_ce = _named(detrack, "detrack-ce", sparsity=CandidateElimination())
-"""DETRack as published (section 4.1). The paper's ablations below all start from it: GFLOPs and AO of their best rows are
-Table 1's."""
+"""DETRack as published (section 4.1). The paper's ablations below start from it."""
 
 for _trained in (2, 3, 4):
     for _tested in range(1, _trained + 1):
         if (_trained, _tested) != (3, 3):
             _layers = DeformableHead(layers=_trained, test_layers=None if _tested == _trained else _tested)
             _named(detrack_ce, f"detrack-ce-{_trained}-layers-test-{_tested}", head=_layers)
-"""Table 4: decoder layers in training, and how many of the first run at inference; 3 and 3 is DETRack."""
+"""Table 4: decoder layers in training, and how many of them run at inference. 3 and 3 is DETRack itself."""
 
 detrack_no_denoising = _named(detrack_ce, "detrack-ce-no-denoising", denoising=None)
 """Table 5, baseline."""
@@ -80,10 +79,10 @@ detrack_hungarian = _named(detrack_ce, "detrack-ce-labels-hungarian", labels="hu
 """Table 6, row 2: one-to-one, DETR's matching."""
 
 detrack_hard = _named(detrack_ce, "detrack-ce-labels-hard", labels="one-to-many")
-"""Table 6, row 3: one-to-many, all towards 1."""
+"""Table 6, row 3: one-to-many, with target 1 for all positives."""
 
 ostrack_mlp = _named(ostrack, "ostrack-256-mlp", head=MLPHead(), labels="iou-aware")
-"""OSTrack's encoder under LoRAT's MLP head: the head study's row, not a published tracker."""
+"""OSTrack's encoder under LoRAT's MLP head: a row of the head study, not a published tracker."""
 
 for _name, _spec in LORAT.items():
     VARIANTS.add(_name, _spec)

@@ -1,1 +1,1 @@
-"""The built-in studies: one module for each paper, and one for the head study."""
+"""The built-in studies, one module for each source. Every module-level `Study` is found by `ablations.catalogue`."""

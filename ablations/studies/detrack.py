@@ -1,7 +1,7 @@
 """DETRack's own tables and figures as studies."""
 
 from trackablate.ablations.recipes import DETRACK_ONE_SHOT, FOUR_SETS, ONE_SHOT, Training, ostrack
-from trackablate.ablations.study import RECIPE, STUDIES, Coupled, Row, Study
+from trackablate.ablations.study import RECIPE, Coupled, Row, Study
 from trackablate.trackers.spec import CandidateElimination, DeformableHead, Denoising
 from trackablate.trackers.variants import detrack_ce, ostrack_ce
 from trackablate.trackers.variants import ostrack as ostrack_plain
@@ -14,13 +14,13 @@ DECODER_NEEDS = (
 )
 
 CAE = (
-    "The paper starts from CAE's weights, which timm does not have: the encoder here starts from MAE's, unless the profile"
-    " names another file."
+    "The paper starts from CAE's weights, which timm does not have: the encoder here starts from MAE's, unless the "
+    "profile names another file."
 )
 
 WARM_UP = (
-    "Candidate elimination sets in over the same share of every training, from a fifteenth to a third of its steps, as"
-    " OSTrack publishes it for 300 epochs; its one-shot training of 100 epochs is published with a fifth and seven tenths."
+    "Candidate elimination starts and ends at the same shares of every training, a fifteenth and a third of its steps, "
+    "as OSTrack publishes it for 300 epochs. OSTrack's one-shot training of 100 epochs has a fifth and seven tenths."
 )
 
 ONE_SHOT_100 = Training(ostrack(100), ONE_SHOT, ("got10k",))
@@ -32,71 +32,62 @@ TABLE_1_CITED = (
     *("TransT", "Alpha-Refine", "TMT", "Ocean", "DiMP", "ATOM", "SiamRPN++"),
 )
 
-table1 = STUDIES.add(
-    "table1",
-    Study(
-        name="table1",
-        title="Comparison with the state of the art (DETRack, Table 1)",
-        question="Does the decoder reach the convolutional head's accuracy in a fifth of its training, and beat what was"
-        " published before?",
-        source="DETRack, Table 1",
-        baseline=ostrack_ce,
-        factors={"Head": "head", "Epochs": RECIPE},
-        rows=(
-            Row("ostrack", ("centre (conv)", "100 / 300")),
-            Row("detrack", ("deformable decoder", "20 / 60"), {**DECODER, RECIPE: DETRACK_EPOCHS}),
-        ),
-        coupled=DECODER_NEEDS,
-        trainings=(ONE_SHOT_100, LARGE_300),
-        primary_metric="auc",
-        cited=TABLE_1_CITED,
-        remarks=(
-            CAE,
-            WARM_UP,
-            "Epochs: for GOT-10k / for the other benchmarks; at another profile's size in this proportion.",
-        ),
+table1 = Study(
+    name="table1",
+    title="Comparison with the state of the art (DETRack, Table 1)",
+    question="Does the decoder reach the convolutional head's accuracy in a fifth of its training, and beat what was"
+    " published before?",
+    source="DETRack, Table 1",
+    baseline=ostrack_ce,
+    factors={"Head": "head", "Epochs": RECIPE},
+    rows=(
+        Row("ostrack", ("centre (conv)", "100 / 300")),
+        Row("detrack", ("deformable decoder", "20 / 60"), {**DECODER, RECIPE: DETRACK_EPOCHS}),
+    ),
+    coupled=DECODER_NEEDS,
+    trainings=(ONE_SHOT_100, LARGE_300),
+    primary_metric="auc",
+    cited=TABLE_1_CITED,
+    remarks=(
+        CAE,
+        WARM_UP,
+        "Epochs: for GOT-10k / for the other benchmarks. Other profiles keep this proportion.",
     ),
 )
 
-table2 = STUDIES.add(
-    "table2",
-    Study(
-        name="table2",
-        title="NFS and UAV123 (DETRack, Table 2)",
-        question="Does the comparison hold on two small benchmarks that nobody trains for?",
-        source="DETRack, Table 2",
-        baseline=ostrack_ce,
-        factors={"Head": "head", "Epochs": RECIPE},
-        rows=(
-            Row("ostrack", ("centre (conv)", "300")),
-            Row("detrack", ("deformable decoder", "60"), {**DECODER, RECIPE: ostrack(60)}),
-        ),
-        coupled=DECODER_NEEDS,
-        trainings=(Training(ostrack(300), FOUR_SETS, ("nfs", "uav123")),),
-        primary_metric="auc",
-        cited=("SiamRPN++", "ATOM", "DiMP", "TransT", "TMT", "STARK", "ToMP", "OSTrack"),
-        remarks=(CAE,),
+table2 = Study(
+    name="table2",
+    title="NFS and UAV123 (DETRack, Table 2)",
+    question="Does the comparison hold on two small benchmarks that nobody trains for?",
+    source="DETRack, Table 2",
+    baseline=ostrack_ce,
+    factors={"Head": "head", "Epochs": RECIPE},
+    rows=(
+        Row("ostrack", ("centre (conv)", "300")),
+        Row("detrack", ("deformable decoder", "60"), {**DECODER, RECIPE: ostrack(60)}),
     ),
+    coupled=DECODER_NEEDS,
+    trainings=(Training(ostrack(300), FOUR_SETS, ("nfs", "uav123")),),
+    primary_metric="auc",
+    cited=("SiamRPN++", "ATOM", "DiMP", "TransT", "TMT", "STARK", "ToMP", "OSTrack"),
+    remarks=(CAE,),
 )
 
-table3 = STUDIES.add(
-    "table3",
-    Study(
-        name="table3",
-        title="Sparsity and head (DETRack, Table 3)",
-        question="Does a deformable decoder replace the convolutional centre head, with and without candidate elimination?",
-        source="DETRack, Table 3",
-        baseline=ostrack_plain,
-        factors={"Sparsity": "sparsity", "Head": "head"},
-        rows=(
-            Row("conv", ("none", "centre (conv)")),
-            Row("decoder", ("none", "deformable decoder"), DECODER),
-            Row("ce-conv", ("CE", "centre (conv)"), {"sparsity": CandidateElimination()}),
-            Row("ce-decoder", ("CE", "deformable decoder"), {"sparsity": CandidateElimination(), **DECODER}),
-        ),
-        coupled=DECODER_NEEDS,
-        remarks=(CAE,),
+table3 = Study(
+    name="table3",
+    title="Sparsity and head (DETRack, Table 3)",
+    question="Does a deformable decoder replace the convolutional centre head, with and without candidate elimination?",
+    source="DETRack, Table 3",
+    baseline=ostrack_plain,
+    factors={"Sparsity": "sparsity", "Head": "head"},
+    rows=(
+        Row("conv", ("none", "centre (conv)")),
+        Row("decoder", ("none", "deformable decoder"), DECODER),
+        Row("ce-conv", ("CE", "centre (conv)"), {"sparsity": CandidateElimination()}),
+        Row("ce-decoder", ("CE", "deformable decoder"), {"sparsity": CandidateElimination(), **DECODER}),
     ),
+    coupled=DECODER_NEEDS,
+    remarks=(CAE,),
 )
 
 
@@ -106,39 +97,33 @@ def _layers(trained: int, tested: int) -> Row:
     return Row(name, cells, {} if head == DeformableHead() else {"head": head})
 
 
-table4 = STUDIES.add(
-    "table4",
-    Study(
-        name="table4",
-        title="Decoder layers in training and in testing (DETRack, Table 4)",
-        question="How many decoder layers are worth their cost, and can a trained decoder be run with fewer?",
-        source="DETRack, Table 4",
-        baseline=detrack_ce,
-        factors={"Trained": "head.layers", "Tested": "head.test_layers"},
-        rows=tuple(_layers(trained, tested) for trained in (3, 2, 4) for tested in range(trained, 0, -1)),
-        trainings=(DETRACK_ONE_SHOT,),
-        remarks=("Rows with the same number of trained layers are one training, run with its first layers alone.", CAE),
-    ),
+table4 = Study(
+    name="table4",
+    title="Decoder layers in training and in testing (DETRack, Table 4)",
+    question="How many decoder layers are worth their cost, and can a trained decoder be run with fewer?",
+    source="DETRack, Table 4",
+    baseline=detrack_ce,
+    factors={"Trained": "head.layers", "Tested": "head.test_layers"},
+    rows=tuple(_layers(trained, tested) for trained in (3, 2, 4) for tested in range(trained, 0, -1)),
+    trainings=(DETRACK_ONE_SHOT,),
+    remarks=("Rows with the same number of trained layers are one training, run with its first layers alone.", CAE),
 )
 
-table5 = STUDIES.add(
-    "table5",
-    Study(
-        name="table5",
-        title="Denoising (DETRack, Table 5)",
-        question="What should the queries of the denoising branch be made of?",
-        source="DETRack, Table 5",
-        baseline=detrack_ce.model_copy(update={"denoising": None}),
-        factors={"Denoising": "denoising"},
-        rows=(
-            Row("none", ("none",)),
-            Row("embedding", ("embedding / embedding",), {"denoising": Denoising(kind="embedding")}),
-            Row("corner", ("centre / corner",), {"denoising": Denoising(kind="centre-corner")}),
-            Row("outside", ("centre / outside",), {"denoising": Denoising(kind="centre-outside")}),
-        ),
-        trainings=(DETRACK_ONE_SHOT,),
-        remarks=(CAE,),
+table5 = Study(
+    name="table5",
+    title="Denoising (DETRack, Table 5)",
+    question="What should the queries of the denoising branch be made of?",
+    source="DETRack, Table 5",
+    baseline=detrack_ce.model_copy(update={"denoising": None}),
+    factors={"Denoising": "denoising"},
+    rows=(
+        Row("none", ("none",)),
+        Row("embedding", ("embedding / embedding",), {"denoising": Denoising(kind="embedding")}),
+        Row("corner", ("centre / corner",), {"denoising": Denoising(kind="centre-corner")}),
+        Row("outside", ("centre / outside",), {"denoising": Denoising(kind="centre-outside")}),
     ),
+    trainings=(DETRACK_ONE_SHOT,),
+    remarks=(CAE,),
 )
 
 LABELS = {
@@ -148,7 +133,7 @@ LABELS = {
     "hard": ("hard label", "one-to-many"),
 }
 LENGTHS = {20: 60, 50: 100, 100: 300}
-"""Epochs for GOT-10k to epochs for LaSOT, as the table pairs its columns."""
+"""Epochs for GOT-10k to epochs for LaSOT, paired as in the table's columns."""
 
 
 def _assignment(label: str, epochs: int) -> Row:
@@ -158,19 +143,16 @@ def _assignment(label: str, epochs: int) -> Row:
     return Row(f"{label}-{epochs}", (words, f"{epochs} / {LENGTHS[epochs]}"), changes)
 
 
-table6 = STUDIES.add(
-    "table6",
-    Study(
-        name="table6",
-        title="Label assignment and length of training (DETRack, Table 6)",
-        question="Which label assignment converges fast, and which converges high?",
-        source="DETRack, Table 6",
-        baseline=detrack_ce,
-        factors={"Labels": "labels", "Epochs": RECIPE},
-        rows=tuple(_assignment(label, epochs) for label in LABELS for epochs in LENGTHS),
-        trainings=(DETRACK_ONE_SHOT, Training(ostrack(60), FOUR_SETS, ("lasot",))),
-        remarks=(CAE, "Epochs: for GOT-10k / for LaSOT; at another profile's size in this proportion."),
-    ),
+table6 = Study(
+    name="table6",
+    title="Label assignment and length of training (DETRack, Table 6)",
+    question="Which label assignment converges fast, and which reaches the highest accuracy?",
+    source="DETRack, Table 6",
+    baseline=detrack_ce,
+    factors={"Labels": "labels", "Epochs": RECIPE},
+    rows=tuple(_assignment(label, epochs) for label in LABELS for epochs in LENGTHS),
+    trainings=(DETRACK_ONE_SHOT, Training(ostrack(60), FOUR_SETS, ("lasot",))),
+    remarks=(CAE, "Epochs: for GOT-10k / for LaSOT. Other profiles keep this proportion."),
 )
 
 _CONVERGENCE = (
@@ -178,39 +160,33 @@ _CONVERGENCE = (
     Row("detrack", ("deformable decoder", "20"), {**DECODER, RECIPE: ostrack(20)}),
 )
 
-figure1 = STUDIES.add(
-    "figure1",
-    Study(
-        name="figure1",
-        title="Accuracy, epochs and GFLOPs (DETRack, Figure 1)",
-        question="Which tracker has the best trade of accuracy, length of training and cost of running?",
-        source="DETRack, Figure 1; its numbers are Table 1's",
-        baseline=ostrack_ce,
-        factors={"Head": "head", "Epochs": RECIPE},
-        rows=_CONVERGENCE,
-        coupled=DECODER_NEEDS,
-        trainings=(ONE_SHOT_100,),
-        cited=("OSTrack", "AiATrack", "SimTrack", "MixFormer", "CSWinTT", "STARK", "Ocean"),
-        remarks=(CAE, WARM_UP),
-    ),
+figure1 = Study(
+    name="figure1",
+    title="Accuracy, epochs and GFLOPs (DETRack, Figure 1)",
+    question="Which tracker has the best trade-off of accuracy, training length and running cost?",
+    source="DETRack, Figure 1; its numbers are Table 1's",
+    baseline=ostrack_ce,
+    factors={"Head": "head", "Epochs": RECIPE},
+    rows=_CONVERGENCE,
+    coupled=DECODER_NEEDS,
+    trainings=(ONE_SHOT_100,),
+    cited=("OSTrack", "AiATrack", "SimTrack", "MixFormer", "CSWinTT", "STARK", "Ocean"),
+    remarks=(CAE, WARM_UP),
 )
 
-figure5 = STUDIES.add(
-    "figure5",
-    Study(
-        name="figure5",
-        title="Convergence (DETRack, Figure 5)",
-        question="How fast does the overlap on training-like pairs grow, head by head?",
-        source="DETRack, Figure 5 and section 5.4",
-        baseline=ostrack_ce,
-        factors={"Head": "head", "Epochs": RECIPE},
-        rows=_CONVERGENCE,
-        coupled=DECODER_NEEDS,
-        trainings=(ONE_SHOT_100,),
-        remarks=(
-            CAE,
-            WARM_UP,
-            "The paper draws the IoU on training pairs; here it is the IoU on held-out pairs, step by step.",
-        ),
+figure5 = Study(
+    name="figure5",
+    title="Convergence (DETRack, Figure 5)",
+    question="How fast does the overlap on training-like pairs grow, head by head?",
+    source="DETRack, Figure 5 and section 5.4",
+    baseline=ostrack_ce,
+    factors={"Head": "head", "Epochs": RECIPE},
+    rows=_CONVERGENCE,
+    coupled=DECODER_NEEDS,
+    trainings=(ONE_SHOT_100,),
+    remarks=(
+        CAE,
+        WARM_UP,
+        "The paper draws the IoU on training pairs; here it is the IoU on held-out pairs, step by step.",
     ),
 )

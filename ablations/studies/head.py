@@ -1,29 +1,24 @@
-"""The head study: what stands on the encoder, everything else equal."""
+"""The head study: three heads on one encoder, each trained with its own paper's labels."""
 
 from trackablate.ablations.studies.detrack import DECODER, DECODER_NEEDS
-from trackablate.ablations.study import STUDIES, Coupled, Row, Study
+from trackablate.ablations.study import Coupled, Row, Study
 from trackablate.trackers.spec import MLPHead
 from trackablate.trackers.variants import ostrack
 
-head = STUDIES.add(
-    "head",
-    Study(
-        name="head",
-        title="Head: MLP, convolution or decoder",
-        question="Which head localises best on the same encoder, and what does it cost?",
-        source="LoRAT, section 3.4, against OSTrack and DETRack",
-        baseline=ostrack,
-        factors={"Head": "head"},
-        rows=(
-            Row("centre", ("centre (conv, OSTrack)",)),
-            Row("mlp", ("MLP (LoRAT)",), {"head": MLPHead(), "labels": "iou-aware"}),
-            Row("decoder", ("deformable decoder (DETRack)",), DECODER),
-        ),
-        coupled=(
-            *DECODER_NEEDS,
-            Coupled(
-                "labels", "each head is trained with its own paper's labels; the MLP head with LoRAT's IoU-aware ones"
-            ),
-        ),
+head = Study(
+    name="head",
+    title="Head: MLP, convolution or decoder",
+    question="Which head localises best on the same encoder, and what does it cost?",
+    source="LoRAT, section 3.4, against OSTrack and DETRack",
+    baseline=ostrack,
+    factors={"Head": "head"},
+    rows=(
+        Row("centre", ("centre (conv, OSTrack)",)),
+        Row("mlp", ("MLP (LoRAT)",), {"head": MLPHead(), "labels": "iou-aware"}),
+        Row("decoder", ("deformable decoder (DETRack)",), DECODER),
+    ),
+    coupled=(
+        *DECODER_NEEDS,
+        Coupled("labels", "each head is trained with its own paper's labels; the MLP head with LoRAT's IoU-aware ones"),
     ),
 )

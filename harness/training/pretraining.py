@@ -27,7 +27,7 @@ from trackablate.harness.spec import Recipe, SyntheticData
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.loop import Fit, fit
 from trackablate.trackers.encoder.backbones import BACKBONES
-from trackablate.trackers.model import HEADS, Normalise, OneStreamEncoder
+from trackablate.trackers.model import Normalise, OneStreamEncoder, make_head
 from trackablate.trackers.scale import Scale, at_scale
 from trackablate.trackers.spec import InputEmbedding, TrackerSpec, replace
 from trackablate.trackers.tokens import Prediction
@@ -68,9 +68,7 @@ class ManyHeads(nn.Module):
         self.names = [spec.head.kind for spec in specs]
         self.encoder = OneStreamEncoder(vit, replace(specs[0], embedding=embedding, sparsity=None))
         side, dim = self.encoder.search_side, self.encoder.dim
-        self.heads = nn.ModuleList(
-            HEADS[s.head.kind](s.head, dim, side, denoising=s.denoising, labels=s.labels) for s in specs
-        )
+        self.heads = nn.ModuleList(make_head(s, dim, side) for s in specs)
         self.embeddings = [embedding.model_copy(update={"template_positions": how}) for how in ("interpolate", "slice")]
         self.normalise = Normalise()
 

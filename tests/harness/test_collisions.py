@@ -57,13 +57,13 @@ def test_rows_that_a_profile_makes_one_run_are_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(FILE)
     mine = load_study(tmp_path / "mine.toml")
     assert len({row.run.fingerprint for row in planned_rows(mine, load_profile("paper")) if row.role == "variant"}) == 2
-    with pytest.raises(FaultyStudy, match="one and the same run, since what they differ in is scaled away"):
+    with pytest.raises(FaultyStudy, match="are the same run, because their difference is scaled away"):
         planned_rows(mine, load_profile("mini"))
 
 
 def test_a_study_of_ones_own_cannot_take_the_name_of_ours(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(FILE.replace('"mine"', '"table3"'))
-    with pytest.raises(FaultyStudy, match="is a study of ours"):
+    with pytest.raises(FaultyStudy, match="is a built-in study"):
         named_study(str(tmp_path / "mine.toml"))
 
 

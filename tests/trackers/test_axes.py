@@ -9,9 +9,9 @@ import torch
 
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.model import build
+from trackablate.trackers.plugins import HEADS
 from trackablate.trackers.spec import (
     IA3,
-    LABELS_OF_HEAD,
     Adapter,
     BitFit,
     CandidateElimination,
@@ -70,7 +70,7 @@ def drawn(seed: int) -> TrackerSpec:
     rng = random.Random(seed)
     while True:
         axes = {name: rng.choice(values) for name, values in AXES.items()}
-        labels = rng.choice(LABELS_OF_HEAD[axes["head"].kind])
+        labels = rng.choice(HEADS[axes["head"].kind].labels)
         try:
             return TrackerSpec(backbone="vit-mini", pretrained="none", crop=CROP, labels=labels, **axes)
         except ValueError:

@@ -297,7 +297,7 @@ def test_foreground_indication_needs_the_mask() -> None:
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
     spec = TINY["ostrack-256"]
-    with pytest.raises(ValueError, match="60 px is no multiple of vit-mini's patch of 8 px"):
+    with pytest.raises(ValueError, match="60 px is not a multiple of vit-mini's patch of 8 px"):
         build(replace(spec, crop=spec.crop.model_copy(update={"search_size": 60})), pretrained=False)
     with pytest.raises(LookupError, match="vit-mini"):
         build(replace(spec, backbone="vit-mimi"), pretrained=False)

@@ -12,6 +12,7 @@ import pytest
 
 from places import ROOT, SRC, TESTS
 from trackablate.harness.cli import plugins_first
+from trackablate.trackers.old_names import MOVED, moved, new_name
 from trackablate.trackers.plugins import VARIABLE
 
 EXAMPLE = TESTS / "support" / "two_linear_plugin.py"
@@ -116,7 +117,7 @@ def test_a_plugin_that_is_not_there_is_refused(tmp_path: Path) -> None:
     for name in ("absent.py", "notes.txt", "."):
         done = harness("--plugin", name, "list", "profiles", cwd=tmp_path)
         assert done.returncode == 2
-        assert "is no Python file" in done.stderr
+        assert "is not a Python file" in done.stderr
 
 
 def test_workers_inherit_the_plugins_and_load_each_once(tmp_path: Path) -> None:
@@ -202,6 +203,11 @@ def test_old_names_are_renamed_and_the_other_datasets_is_left_alone(line: str, p
     script = "from pathlib import Path\nfrom trackablate.trackers.plugins import load_plugins\n"
     done = python("-c", f"{script}load_plugins([Path('mine.py')])", cwd=tmp_path)
     assert done.stdout.strip() == prints, done.stderr
+
+
+def test_every_old_name_leads_to_a_module_that_is_there() -> None:
+    old = [f"{package}.{name}" for package in MOVED for name in moved(package)]
+    assert not [name for name in old if new_name(name) is None]
 
 
 def test_an_old_name_that_cannot_be_renamed_is_refused_with_the_new_one(tmp_path: Path) -> None:

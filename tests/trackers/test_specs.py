@@ -11,11 +11,11 @@ from examples import DATA, PLAIN, RECIPE, SCALE
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.spec import Recipe, RunSpec
+from trackablate.trackers.plugins import HEADS
 from trackablate.trackers.scale import at_scale
 from trackablate.trackers.spec import (
     IA3,
     ILLEGAL,
-    LABELS_OF_HEAD,
     Adaptation,
     Adapter,
     AnyTracker,
@@ -57,7 +57,7 @@ EMBEDDINGS = (
     InputEmbedding(trainable_positions=True),
     InputEmbedding(positions="sinusoidal"),
 )
-HEADS: tuple[CentreHead | ConvHead | CornerHead | MLPHead | DeformableHead, ...] = (
+ALL_HEADS: tuple[CentreHead | ConvHead | CornerHead | MLPHead | DeformableHead, ...] = (
     *(CentreHead(), CentreHead(channels=128), CentreHead(offset_from="centre"), MLPHead(), MLPHead(layers=2)),
     *(ConvHead(), ConvHead(channels=128), CornerHead(), DeformableHead(), DeformableHead(top_k=4)),
 )
@@ -65,7 +65,7 @@ HEADS: tuple[CentreHead | ConvHead | CornerHead | MLPHead | DeformableHead, ...]
 
 @st.composite
 def specs(draw: st.DrawFn) -> TrackerSpec:
-    head = draw(st.sampled_from(HEADS))
+    head = draw(st.sampled_from(ALL_HEADS))
     denoising = draw(st.sampled_from([None, Denoising(), Denoising(groups=2)]))
     return TrackerSpec(
         name=draw(st.sampled_from(["one", "two"])),
@@ -74,7 +74,7 @@ def specs(draw: st.DrawFn) -> TrackerSpec:
         embedding=draw(st.sampled_from(EMBEDDINGS)),
         sparsity=draw(st.sampled_from([None, CandidateElimination(), CandidateElimination(layers=(3, 6))])),
         head=head,
-        labels=draw(st.sampled_from(LABELS_OF_HEAD[head.kind])),
+        labels=draw(st.sampled_from(HEADS[head.kind].labels)),
         pretrained=draw(st.sampled_from(["shipped", "timm"])),
         drop_path=draw(st.sampled_from([0.0, 0.1])),
         checkpointing=draw(st.booleans()),
@@ -226,7 +226,7 @@ CANNOT_WORK: dict[str, dict[str, Any]] = {
     "needs head 'deformable'": {"denoising": Denoising()},
     "needs positions 'shared'": {"embedding": InputEmbedding(template_positions="slice")},
     "sinusoidal positions are fixed": {"embedding": InputEmbedding(positions="sinusoidal", trainable_positions=True)},
-    "it needs an init that starts there": {"adaptation": LoRA(dora=True)},
+    "it needs the init 'lora' or 'gaussian'": {"adaptation": LoRA(dora=True)},
     "candidate elimination ranks search tokens": {"sparsity": CandidateElimination(), "attention": "mixed"},
     "cannot run more layers at inference": {
         "head": DeformableHead(layers=2, test_layers=3),
@@ -259,10 +259,10 @@ def test_sinusoidal_positions_are_never_sliced() -> None:
 
 def test_each_label_assignment_fits_its_own_heads_only() -> None:
     heads = {head.kind: head for head in (CentreHead(), ConvHead(), CornerHead(), MLPHead(), DeformableHead())}
-    assert set(heads) <= set(LABELS_OF_HEAD)
+    assert set(heads) <= set(HEADS)
     for kind, head in heads.items():
-        for labels in {label for several in LABELS_OF_HEAD.values() for label in several}:
-            if labels in LABELS_OF_HEAD[kind]:
+        for labels in {label for each in HEADS.values() for label in each.labels}:
+            if labels in HEADS[kind].labels:
                 assert replace(PLAIN, head=head, labels=labels).labels == labels
             else:
                 with pytest.raises(ValueError, match="label assignments belong to heads"):

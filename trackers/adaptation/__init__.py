@@ -1,1 +1,1 @@
-"""How a pretrained encoder is adapted: full fine-tuning and the parameter-efficient methods."""
+"""How a pretrained encoder is adapted: one file per method, and one table of them in `adapt.py`."""

@@ -1,8 +1,10 @@
-"""Official LoRAT weights into our tracker and back, bit for bit. Three forms, told apart by their entries (B-224):
+"""Official LoRAT weights into our tracker and back, bit for bit.
 
-- adapted, 380 entries: base layers, the factors of LoRA beside them, `lora_alpha` and `use_rslora`;
-- merged, 186 entries: the plain model, as full fine-tuning stores it too;
-- trainable only, 157 entries: what LoRAT's trainer keeps; it needs the backbone it was trained on, and alpha.
+There are three forms, told apart by their entries (numbers for B-224):
+
+- adapted, 380 entries: the base layers, LoRA's factors beside them, `lora_alpha` and `use_rslora`;
+- merged, 186 entries: the plain model, which is also how full fine-tuning stores it;
+- trainable only, 157 entries: what LoRAT's trainer keeps. It needs the backbone that it was trained on, and alpha.
 """
 
 from collections.abc import Mapping
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trackablate.datasets.errors import DataError, raise_all
-from trackablate.trackers.checkpoints.state_keys import check_entries, check_types
+from trackablate.trackers.checkpoints.state_keys import load_exactly
 from trackablate.trackers.encoder.backbones import resized
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.spec import LoRA, LoRATarget, TrackerSpec, replace
@@ -22,7 +24,7 @@ from trackablate.trackers.variants import VARIANTS
 SIZES = {384: "s", 768: "b", 1024: "l", 1536: "g"}
 """Width of the encoder to the size of the variant."""
 PIXELS = {256: 224, 729: 378}
-"""Search tokens to the side of the search crop."""
+"""Number of search tokens to the side of the search crop."""
 SCALARS = ("lora_alpha", "use_rslora")
 TARGETS: tuple[LoRATarget, ...] = ("q", "k", "v", "proj", "fc1", "fc2")
 FIRST_NAMES = {
@@ -35,12 +37,15 @@ FIRST_NAMES = {
     "head.box": "head.reg_mlp.layers",
 }
 GATED_NAMES = {".mlp.fc1.": ".mlp.w12.", ".mlp.fc2.": ".mlp.w3."}
-"""How the giant's gated MLP is called officially."""
+"""The official names of the giant's gated MLP."""
 
 
 class AnchorFreePrediction(NamedTuple):
-    """What the official network returns, G x G cells: score_map (B, G, G), logits; boxes (B, G, G, 4), xyxy in units of
-    the search crop, not clipped.
+    """The official network's result for G x G cells.
+
+    Attributes:
+        score_map: (B, G, G), logits.
+        boxes: (B, G, G, 4) xyxy in units of the search crop, not clipped.
     """
 
     score_map: Tensor
@@ -48,8 +53,11 @@ class AnchorFreePrediction(NamedTuple):
 
 
 class OfficialLoRAT(nn.Module):
-    """LoRAT with the inputs and outputs of its official code; `tracker` is ours, as `build` makes it. entries: the names of
-    the state dict that it was read from, which `to_lorat` gives back; None for all that there are.
+    """LoRAT with the inputs and outputs of its official code.
+
+    Attributes:
+        tracker: Our tracker, as `build` makes it.
+        entries: Names in the state dict that it was read from, which `to_lorat` gives back. None for all entries.
     """
 
     def __init__(self, tracker: OneStreamTracker, *, entries: frozenset[str] | None = None) -> None:
@@ -57,8 +65,9 @@ class OfficialLoRAT(nn.Module):
         self.tracker, self.entries = tracker, entries
 
     def forward(self, template: Tensor, search: Tensor, template_mask: Tensor) -> AnchorFreePrediction:
-        """template, search: (B, 3, H, W), normalised to ImageNet's mean and deviation. template_mask: (B, Gz, Gz) integer
-        or bool, 1 inside the target's box.
+        """Return the official network's result. template_mask: (B, Gz, Gz), 1 inside the target's box.
+
+        Images are (B, 3, H, W), normalised to ImageNet's mean and standard deviation.
         """
         tokens: SearchTokens = self.tracker.encoder(template, search, template_mask.flatten(1).bool(), 1.0)
         output = self.tracker.head(tokens)
@@ -75,16 +84,22 @@ def from_lorat(
     backbone: Mapping[str, Tensor] | None = None,
     search_size: int | None = None,
 ) -> OfficialLoRAT:
-    """The tracker of an official state dict of any of the three forms, unmerged where it has factors, in evaluation mode,
-    its tensors copied.
+    """Return the tracker of an official state dict of any form, in evaluation mode, with copied tensors.
 
-    alpha: LoRA's, needed where the state dict has no `lora_alpha`; rslora: whether it scales by alpha / sqrt(rank), False
-    where neither this nor the state dict says so. backbone: what trainable-only entries were trained on: the other entries
-    of the adapted or merged form, or DINOv2's own under timm's names, whose position table is resized to the search crop
-    of search_size pixels (224 or 378).
+    A state dict with LoRA's factors gives a tracker that is not merged.
 
-    Raises DataError, naming them, for entries that are missing, unknown, of another shape or no 32-bit floats, and for
-    options that are missing or contradict the state dict.
+    Args:
+        state: The state dict.
+        source: The name that error messages use.
+        alpha: LoRA's alpha, needed if the state dict has no `lora_alpha`.
+        rslora: Whether LoRA scales by alpha / sqrt(rank), if the state dict does not say. None means False.
+        backbone: For trainable-only entries, the backbone that they were trained on: the other entries of the adapted
+            or merged form, or DINOv2's own under timm's names, whose position table is resized to the search crop.
+        search_size: Side of that search crop in pixels (224 or 378).
+
+    Raises:
+        DataError: Entries are missing, unknown, of another shape or not 32-bit floats, or options are missing or
+            contradict the state dict. The message names them all.
     """
     adapted = any(name.endswith(".lora.A") for name in state)
     partial = adapted and not any(n.endswith(".linear.weight") or n.startswith("patch_embed.") for n in state)
@@ -96,18 +111,16 @@ def from_lorat(
     if adapted:
         spec = replace(spec, adaptation=_lora(state, alpha, rslora))
     tracker = build(spec, pretrained=False)
-    ours = tracker.state_dict()
-    shapes = {official_name(name, spec): tuple(value.shape) for name, value in ours.items()}
-    check_entries({name: value for name, value in whole.items() if name not in SCALARS}, shapes, source)
-    check_types(whole, {official_name(name, spec): value.dtype for name, value in ours.items()}, source)
-    tracker.load_state_dict({name: whole[official_name(name, spec)] for name in ours}, strict=True)
+    entries = {name: value for name, value in whole.items() if name not in SCALARS}
+    load_exactly(tracker, entries, lambda name: official_name(name, spec), source)
     return OfficialLoRAT(tracker, entries=frozenset(state)).eval()
 
 
 def to_lorat(model: OfficialLoRAT) -> dict[str, Tensor]:
-    """The official state dict of a LoRAT tracker, in the form it was read from, the inverse of `from_lorat`; of our own
-    trackers the adapted form, or where they are merged or fully fine-tuned the merged one. Raises DataError where the
-    tracker has entries that LoRAT has not.
+    """Return the official state dict of a LoRAT tracker: the inverse of `from_lorat`.
+
+    It has the form that the tracker was read from. Our own trackers get the adapted form, or the merged form if they
+    are merged or fully fine-tuned. Raises DataError if the tracker has entries that LoRAT does not have.
     """
     tracker, spec = model.tracker, model.tracker.spec
     state = {official_name(name, spec): value.clone() for name, value in tracker.state_dict().items()}
@@ -117,18 +130,18 @@ def to_lorat(model: OfficialLoRAT) -> dict[str, Tensor]:
         state["lora_alpha"] = torch.tensor(spec.adaptation.alpha)
         state["use_rslora"] = torch.tensor(spec.adaptation.rslora)
     was_adapted = model.entries is not None and any(name.endswith(".lora.A") for name in model.entries)
-    if model.entries is None or was_adapted != adapted:  # merged since it was read: the merged form, whole
+    if model.entries is None or was_adapted != adapted:  # it was merged after it was read: give the whole merged form
         return state
     return {name: value for name, value in state.items() if name in model.entries}
 
 
 def official_name(name: str, spec: TrackerSpec) -> str:
-    """The official name of one of our entries. Raises DataError where LoRAT has no such entry."""
+    """Return the official name of one of our entries. Raises DataError if LoRAT has no such entry."""
     ours = next((first for first in FIRST_NAMES if name == first or name.startswith(f"{first}.")), None)
     if ours is None:
         raise DataError(f"{name!r} has no place in LoRAT's state dict: is this tracker one of its variants?")
     official, rest = FIRST_NAMES[ours], name.removeprefix(ours)
-    if ours.startswith("head."):  # between linear layers ours counts the activations too
+    if ours.startswith("head."):  # our layer numbers count the activations too
         _, layer, kind = rest.split(".")
         return f"{official}.{int(layer) // 2}.{kind}"
     rest = rest.replace(".base_layer.", ".linear.")
@@ -196,10 +209,10 @@ def _lora(state: Mapping[str, Tensor], alpha: int | None, rslora: bool | None) -
 
 
 def _variant(state: Mapping[str, Tensor]) -> TrackerSpec:
-    """The named tracker, fully fine-tuned, that the widths and the number of positions of a state dict belong to."""
+    """Return the named, fully fine-tuned tracker with the width and number of positions of a state dict."""
     positions = state.get("pos_embed")
     if positions is None or positions.dim() != 3:
-        # Compared entry by entry with the variant of that width, so that 'pos_embed' is named with what is like it.
+        # Any variant of that width will do: the check of entries names 'pos_embed' and its nearest names.
         norm = state.get("norm.weight")
         return VARIANTS[f"full-{SIZES.get(norm.shape[0] if norm is not None and norm.dim() else 0, 'b')}-224"]
     _, tokens, width = positions.shape
@@ -213,9 +226,9 @@ def _variant(state: Mapping[str, Tensor]) -> TrackerSpec:
 def _with_backbone(
     state: Mapping[str, Tensor], backbone: Mapping[str, Tensor], search_size: int | None
 ) -> dict[str, Tensor]:
-    """Trained entries and, for all that they lack, the backbone's in whichever form it has them."""
+    """Complete trained entries with those of the backbone, in whichever form it has them."""
     whole = {**_base_entries(state, backbone), **state}
-    if "pos_embed" not in state:  # trained positions are the checkpoint's own
+    if "pos_embed" not in state:  # otherwise positions were trained
         whole["pos_embed"] = _positions(backbone, search_size)
     return whole
 
@@ -229,7 +242,9 @@ def _base_entries(state: Mapping[str, Tensor], backbone: Mapping[str, Tensor]) -
         parts = [f"{layer}.{part}" for part in "qkv"]
         if layer.endswith(".attn.qkv") and adapted & set(parts):
             if value.dim() == 0 or value.shape[0] % 3:
-                raise DataError(f"backbone=: entry {name!r} of shape {tuple(value.shape)} is no q, k and v")
+                raise DataError(
+                    f"backbone=: entry {name!r} of shape {tuple(value.shape)} cannot be split into q, k and v"
+                )
             for part, rows in zip(parts, value.chunk(3), strict=True):
                 entries[f"{part}.linear.{kind}" if part in adapted else f"{part}.{kind}"] = rows
         elif layer in adapted:
@@ -244,7 +259,7 @@ PREFIX_TOKENS = ("cls_token", "mask_token", "register_tokens")
 
 
 def _officially_named(backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    gated = any(".mlp.w12." in name for name in backbone) or _width(backbone) == 1536
+    gated = any(".mlp.w12." in name for name in backbone) or backbone.get("pos_embed", torch.empty(0)).shape[-1] == 1536
     renamed = {}
     for name, value in backbone.items():
         for plain, official in GATED_NAMES.items() if gated else ():
@@ -253,12 +268,8 @@ def _officially_named(backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _width(backbone: Mapping[str, Tensor]) -> int:
-    return backbone["pos_embed"].shape[-1] if "pos_embed" in backbone else 0
-
-
 def _positions(backbone: Mapping[str, Tensor], search_size: int | None) -> Tensor:
-    """The backbone's positions at the search grid: as they are, or DINOv2's table without its class token resized."""
+    """Return the backbone's positions at the search grid. DINOv2's table is resized without its class token."""
     if "pos_embed" not in backbone:
         raise DataError("backbone=: entry 'pos_embed' is missing: give the whole state dict of the backbone")
     table = backbone["pos_embed"]
@@ -268,11 +279,11 @@ def _positions(backbone: Mapping[str, Tensor], search_size: int | None) -> Tenso
         return table
     if search_size is None or search_size not in PIXELS.values():
         raise DataError(
-            f"backbone=: its {table.shape[1]} positions are to be resized to the search crop: give search_size=, one of "
-            f"{[*PIXELS.values()]}"
+            f"backbone=: its {table.shape[1]} positions are to be resized to the search crop: "
+            f"give search_size=, one of {[*PIXELS.values()]}"
         )
     side = int((table.shape[1] - 1) ** 0.5)
     if side**2 + 1 != table.shape[1]:
-        raise DataError(f"backbone=: {table.shape[1]} positions are no class token's and those of a square grid")
+        raise DataError(f"backbone=: {table.shape[1]} positions are not a class token and a square grid")
     grid = table[:, 1:].transpose(1, 2).reshape(1, -1, side, side)
     return resized(grid, search_size // 14)

@@ -1,6 +1,6 @@
-"""Official checkpoints: their weights into our trackers, and back to the official layout, bit for bit.
+"""Official checkpoints: reads their weights into our trackers and writes them back in the official layout, bit for bit.
 
-An imported tracker takes the inputs and gives the outputs of the official network; its `tracker` is ours, for training,
+An imported tracker has the inputs and outputs of the official network. Its attribute `tracker` is ours, for training,
 merging and tracking.
 """
 
@@ -18,7 +18,13 @@ from trackablate.trackers.encoder.backbones import read_weights
 
 
 class CheckpointSource(NamedTuple):
-    """read(state_dict, source, **options) makes the tracker, a module of type `made`; write gives the state dict back."""
+    """How the checkpoints of one project are read and written.
+
+    Attributes:
+        made: The type of module that `read` returns.
+        read: Called as read(state_dict, source, **options); returns the tracker.
+        write: Called with the tracker; returns the state dict.
+    """
 
     made: type[nn.Module]
     read: Callable[..., nn.Module]
@@ -33,11 +39,15 @@ SOURCES.add("ostrack-ce", _OSTRACK)
 
 
 def from_official(state_dict: Mapping[str, Tensor], source: str, **options: Any) -> nn.Module:
-    """The tracker of an official state dict, in evaluation mode, called with template=, search= and, for LoRAT,
-    template_mask=; see `OfficialLoRAT`, `OfficialOSTrack`. source: a name of `SOURCES`; options: those of its `read`.
+    """Return the tracker of an official state dict, in evaluation mode.
 
-    Raises UnknownName for an unknown source, TypeError for an option it does not have, and DataError for a state dict
-    that does not fit, every entry named.
+    Call it with template=, search= and, for LoRAT, template_mask= (see `OfficialLoRAT`, `OfficialOSTrack`). source: a
+    name in `SOURCES`, whose `read` takes the options.
+
+    Raises:
+        UnknownName: The source is unknown.
+        TypeError: The source does not have such an option.
+        DataError: The state dict does not fit. The message names every entry.
     """
     entry = SOURCES[source]
     wrong = [name for name, value in state_dict.items() if not isinstance(value, Tensor)]
@@ -47,9 +57,7 @@ def from_official(state_dict: Mapping[str, Tensor], source: str, **options: Any)
 
 
 def to_official(model: nn.Module) -> dict[str, Tensor]:
-    """The official state dict of a tracker that `from_official` made, in the form that it was read from. Raises TypeError
-    for any other module.
-    """
+    """Return the official state dict of a tracker that `from_official` made, in the form that it was read from."""
     for source in SOURCES.values():
         if isinstance(model, source.made):
             return source.write(model)
@@ -57,8 +65,9 @@ def to_official(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_official(path: Path | str, source: str, **options: Any) -> nn.Module:
-    """As `from_official`, from a file: safetensors, or what torch.load reads without running code, where the state dict
-    may lie under `net` (OSTrack's trainer) or `model`. Raises DataError for a file that is missing, damaged or would run
-    code.
+    """Return the tracker of a file (see `from_official`), a .safetensors file or one for torch.load.
+
+    In the latter the state dict may lie under `net` (OSTrack's trainer) or `model`. Raises DataError for a file that is
+    missing, damaged or would run code.
     """
     return from_official(read_weights(Path(path), within=("net", "model")), source, **options)

@@ -1,6 +1,7 @@
 """Official OSTrack weights (the 242 entries of its state dict) into our tracker and back, bit for bit.
 
-Source "ostrack" is the tracker without candidate elimination, "ostrack-ce" the one with it: the entries are the same.
+Source "ostrack" is the tracker without candidate elimination and "ostrack-ce" the one with it. Their entries are the
+same.
 """
 
 from collections.abc import Mapping
@@ -10,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from trackablate.datasets.errors import DataError
-from trackablate.trackers.checkpoints.state_keys import check_entries, check_types
+from trackablate.trackers.checkpoints.state_keys import load_exactly
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.spec import TrackerSpec
 from trackablate.trackers.training.losses import xyxy_to_cxcywh
 from trackablate.trackers.variants import VARIANTS
 
 SOURCES = {"ostrack": "", "ostrack-ce": "-ce"}
-"""How the variants of a source end."""
+"""The ending of a source's variants."""
 SIZES = {256: "ostrack-256", 576: "ostrack-384"}
-"""Search tokens to the variant of that size."""
+"""Number of search tokens to the variant of that size."""
 FIRST_NAMES = {
     "encoder.unused": "backbone",
     "encoder.embedding.template_positions": "backbone.pos_embed_z",
@@ -32,9 +33,13 @@ TOWERS = {"head.score": "ctr", "head.offset": "offset", "head.size": "size"}
 
 
 class CentrePrediction(NamedTuple):
-    """What the official network returns, G x G cells: score_map (B, 1, G, G) in (0, 1); boxes (B, 1, 4) cxcywh in units of
-    the search crop, that of the highest score; size_map (B, 2, G, G), width and height in units of the crop; offset_map
-    (B, 2, G, G), x and y in cells.
+    """The official network's result for G x G cells.
+
+    Attributes:
+        score_map: (B, 1, G, G) in (0, 1).
+        boxes: (B, 1, 4) cxcywh in units of the search crop, the box of the highest score.
+        size_map: (B, 2, G, G), width and height in units of the crop.
+        offset_map: (B, 2, G, G), x and y in cells.
     """
 
     score_map: Tensor
@@ -44,14 +49,14 @@ class CentrePrediction(NamedTuple):
 
 
 class OfficialOSTrack(nn.Module):
-    """OSTrack with the inputs and outputs of its official code; `tracker` is ours, as `build` makes it."""
+    """OSTrack with the inputs and outputs of its official code. `tracker` is ours, as `build` makes it."""
 
     def __init__(self, tracker: OneStreamTracker) -> None:
         super().__init__()
         self.tracker = tracker
 
     def forward(self, template: Tensor, search: Tensor) -> CentrePrediction:
-        """template, search: (B, 3, H, W), normalised to ImageNet's mean and deviation."""
+        """Return the official network's result. Images are (B, 3, H, W), normalised to ImageNet's mean and std."""
         sparsity = self.tracker.spec.sparsity
         output = self.tracker.head(
             self.tracker.encoder(template, search, None, sparsity.keep_ratio if sparsity else 1.0)
@@ -62,22 +67,17 @@ class OfficialOSTrack(nn.Module):
 
 
 def from_ostrack(state: Mapping[str, Tensor], source: str) -> OfficialOSTrack:
-    """The tracker of an official state dict, in evaluation mode, its tensors copied. source: "ostrack" or "ostrack-ce".
+    """Return the tracker of an official state dict, in evaluation mode, with copied tensors.
 
-    Raises DataError, naming them, for entries that are missing, unknown or of another shape.
+    Raises DataError, with their names, for entries that are missing, unknown or of another shape.
     """
     model = build(ostrack_variant(state, source), pretrained=False)
-    ours = model.state_dict()
-    check_entries(state, {official_name(name): tuple(value.shape) for name, value in ours.items()}, source)
-    check_types(state, {official_name(name): value.dtype for name, value in ours.items()}, source)
-    model.load_state_dict({name: state[official_name(name)] for name in ours}, strict=True)
+    load_exactly(model, state, official_name, source)
     return OfficialOSTrack(model).eval()
 
 
 def ostrack_variant(state: Mapping[str, Tensor], source: str) -> TrackerSpec:
-    """The variant that an official state dict is of, by the number of its search positions; 256 where it has none. Raises
-    DataError for a size that was not published.
-    """
+    """Return the variant that a state dict belongs to, by its number of search positions (256 if it has none)."""
     positions = state.get("backbone.pos_embed_x")
     tokens = 256 if positions is None or positions.dim() != 3 else positions.shape[1]
     if tokens not in SIZES:
@@ -86,14 +86,15 @@ def ostrack_variant(state: Mapping[str, Tensor], source: str) -> TrackerSpec:
 
 
 def to_ostrack(model: OneStreamTracker) -> dict[str, Tensor]:
-    """The official state dict of a tracker that is one of OSTrack's variants; the inverse of `from_ostrack`. Raises
-    DataError where the tracker has entries that OSTrack has not, as adapted ones do.
+    """Return the official state dict of one of OSTrack's variants: the inverse of `from_ostrack`.
+
+    Raises DataError if the tracker has entries that OSTrack does not have, as adapted trackers do.
     """
     return {official_name(name): value.clone() for name, value in model.state_dict().items()}
 
 
 def official_name(name: str) -> str:
-    """The official name of one of our entries. Raises DataError where OSTrack has no such entry."""
+    """Return the official name of one of our entries. Raises DataError if OSTrack has no such entry."""
     for ours, official in FIRST_NAMES.items():
         if name.startswith(f"{ours}.") or name == ours:
             return official + name.removeprefix(ours)

@@ -1,17 +1,18 @@
-"""Whether a state dict is the one that was expected: every missing, unknown and misshapen entry is named."""
+"""Compares a state dict with the expected one and names every missing, unknown and misshapen entry."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trackablate.datasets.errors import raise_all
 
 
 def check_entries(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], source: str) -> None:
-    """Raise DataError unless `state` has exactly the expected entries with their shapes, one problem for each that is
-    missing (with the nearest unknown names), unknown, or of another shape. source: what the entries are those of.
+    """Raise DataError unless `state` has exactly the expected entries with their shapes.
+
+    The message names each faulty entry and, for a missing one, the nearest unknown names. source: whose entries they
+    are.
     """
     unknown = [name for name in state if name not in expected]
     missing = [name for name in expected if name not in state]
@@ -28,15 +29,23 @@ def check_entries(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int,
     )
 
 
-def check_types(state: Mapping[str, Tensor], expected: Mapping[str, torch.dtype], source: str) -> None:
-    """Raise DataError where an entry has another type than expected: converting it would not be what was read."""
+def load_exactly(module: nn.Module, state: Mapping[str, Tensor], named: Callable[[str], str], source: str) -> None:
+    """Load a state dict into a module, every entry and bit for bit. named: our entry's name to its name in `state`.
+
+    Raises:
+        DataError: Entries do not fit, or have another type, so that a conversion would change them.
+    """
+    ours = module.state_dict()
+    names = {name: named(name) for name in ours}
+    check_entries(state, {names[name]: tuple(value.shape) for name, value in ours.items()}, source)
     raise_all(
         [
-            f"{source}: entry {name!r} is {state[name].dtype}: convert it to {wanted} first"
-            for name, wanted in expected.items()
-            if state[name].dtype != wanted
+            f"{source}: entry {names[name]!r} is {state[names[name]].dtype}: convert it to {value.dtype} first"
+            for name, value in ours.items()
+            if state[names[name]].dtype != value.dtype
         ]
     )
+    module.load_state_dict({name: state[names[name]] for name in ours}, strict=True)
 
 
 def _nearest(name: str, others: list[str]) -> str:

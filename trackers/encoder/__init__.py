@@ -1,1 +1,1 @@
-"""The one-stream vision transformer: backbones, token embeddings, attention, prompts and token elimination."""
+"""The one-stream vision transformer: backbones, token embeddings, attention and token elimination."""

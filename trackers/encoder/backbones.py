@@ -1,4 +1,4 @@
-"""Plain vision transformers from timm, by name: the same blocks at every size, from shipped, timm's or a file's weights."""
+"""Plain vision transformers from timm by name, with shipped weights, timm's weights or those of a file."""
 
 import pickle
 import struct
@@ -22,11 +22,10 @@ TIMM_PREFIX, FILE_PREFIX = "timm/", "file:"
 
 
 def _mini(depth: int = MINI_DEPTH) -> VisionTransformer:
-    """The embedded ViT of so many blocks, started as MAE's (He et al. 2022, appendix A.1): Xavier-uniform layers and
-    sine-cosine positions.
+    """Return the embedded ViT with `depth` blocks, started as MAE's (He et al. 2022, appendix A.1).
 
-    timm's own start, normal with std 0.02 everywhere, is made for widths near 768; at 128 it leaves attention uniform and
-    positions invisible for hundreds of steps.
+    That start is Xavier-uniform layers and sine-cosine positions. timm's own start, a normal with std 0.02 everywhere,
+    is made for widths near 768; at 128 it leaves attention uniform and positions invisible for hundreds of steps.
     """
     vit = VisionTransformer(
         img_size=64,
@@ -44,8 +43,9 @@ def _mini(depth: int = MINI_DEPTH) -> VisionTransformer:
 
 
 def sine_cosine_positions(side: int, dim: int) -> Tensor:
-    """Two-dimensional sine-cosine positions of a side x side grid: (1, side * side, dim), a quarter of the channels each
-    for the sine and cosine of x and of y. Raises ValueError where dim is no multiple of 4.
+    """Return two-dimensional sine-cosine positions of a side x side grid: (1, side * side, dim).
+
+    A quarter of the channels each holds the sine of x, the cosine of x, the sine of y and the cosine of y.
     """
     if dim % 4:
         raise ValueError(f"sine-cosine positions need a width that is a multiple of 4, got {dim}")
@@ -73,10 +73,12 @@ for _name, _timm_name in TIMM_NAMES.items():
 
 
 def make_backbone(name: str, pretrained: str = "none") -> ViT:
-    """The ViT of that name, "timm/NAME" for any of timm's, with the weights that `pretrained` names (see `TrackerSpec`).
+    """Return the backbone of that name ("timm/NAME" for any of timm's) with weights as in `TrackerSpec.pretrained`.
 
-    Raises UnknownName for an unknown backbone, ValueError for a timm model that cannot be run, and DataError for weights
-    that are missing, cannot be fetched or do not fit.
+    Raises:
+        UnknownName: The backbone is unknown.
+        ValueError: timm's model cannot be run here.
+        DataError: The weights are missing, cannot be fetched or do not fit.
     """
     if pretrained == "timm":
         return _from_timm(name)
@@ -96,17 +98,20 @@ def _from_timm(name: str) -> ViT:
         )
     try:
         return timm_vit(timm_name, pretrained=True)
-    except (OSError, RuntimeError) as error:  # what timm, its hub client and torch.hub raise without a network
+    except (OSError, RuntimeError) as error:  # raised by timm, its hub client and torch.hub without a network
         raise DataError(
-            f"timm's weights for {timm_name!r} cannot be had ({type(error).__name__}: {error}): fetch them on a machine "
-            "with network access, or give a file with pretrained 'file:PATH'"
+            f"timm's weights for {timm_name!r} cannot be fetched ({type(error).__name__}: {error}). "
+            "Fetch them on a machine with network access, or give a file with pretrained 'file:PATH'"
         ) from error
 
 
 def load_pretrained(vit: nn.Module, file: Path, *, first_blocks: bool = False) -> None:
-    """Load a backbone's weights under timm's names, every entry of them: safetensors, or what torch.load reads without
-    running code. first_blocks: where the file has more blocks than the ViT, the first ones are taken. Raises DataError
-    where the file is missing, damaged or does not fit.
+    """Load a backbone's weights from a file (see `read_weights`) that has every entry under timm's name.
+
+    first_blocks takes only the first blocks of a file that has more blocks than the backbone.
+
+    Raises:
+        DataError: The file is missing, damaged or does not fit.
     """
     state = read_weights(file)
     shapes = {name: tuple(value.shape) for name, value in vit.state_dict().items()}
@@ -120,13 +125,16 @@ UNREADABLE = (
     *(SafetensorError, pickle.UnpicklingError, struct.error, OSError, RuntimeError, EOFError),
     *(ValueError, TypeError, LookupError, AttributeError),
 )
-"""What damaged files make the readers raise: the unpickler trusts its input to be well formed."""
+"""Errors that the readers raise on damaged files. The unpickler trusts its input to be well formed."""
 
 
 def read_weights(file: Path, within: tuple[str, ...] = ()) -> dict[str, Tensor]:
-    """The tensors of a weights file by name: safetensors by its ending, else torch.load restricted to tensors, so that a
-    file cannot run code; there they may lie in an inner dictionary, under one of the names `within`. Raises DataError
-    where the file is missing, damaged, or holds anything else.
+    """Return the tensors of a weights file by name: .safetensors, or for torch.load restricted to tensors.
+
+    In the latter the tensors may lie in an inner dictionary, under one of the names `within`.
+
+    Raises:
+        DataError: The file is missing, damaged, or holds anything else.
     """
     if not file.is_file():
         raise DataError.at(file, "there is no such file", "give the path of a weights file")
@@ -136,16 +144,16 @@ def read_weights(file: Path, within: tuple[str, ...] = ()) -> dict[str, Tensor]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         problem = f"cannot be read as plain tensors ({' '.join([type(error).__name__, *str(error).splitlines()[:1]])})"
-        raise DataError.at(file, problem, "convert it to safetensors; files that run code are never loaded") from error
+        raise DataError.at(file, problem, "convert it to safetensors: files that run code are never loaded") from error
     if isinstance(content, dict):
         content = next((content[name] for name in within if isinstance(content.get(name), dict)), content)
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise DataError.at(file, "is no dictionary of tensors", "save the state dict alone, best as safetensors")
+        raise DataError.at(file, "is not a dictionary of tensors", "save the state dict alone, best as safetensors")
     return content
 
 
 def position_grid(vit: ViT) -> Tensor | None:
-    """The pretrained position table without prefix tokens, on its square grid: (1, D, G, G); None without a table."""
+    """Return the pretrained positions without prefix tokens as a grid (1, D, G, G), or None without a table."""
     if vit.pos_embed is None:
         return None
     positions: Tensor = vit.pos_embed.detach()[:, -vit.patch_embed.num_patches :]
@@ -154,17 +162,18 @@ def position_grid(vit: ViT) -> Tensor | None:
 
 
 def resized(grid: Tensor, side: int) -> Tensor:
-    """A position grid (1, D, G, G) resized by plain bicubic interpolation (OSTrack and LoRAT): (1, side * side, D)."""
+    """Return a position grid (1, D, G, G) resized by bicubic interpolation (OSTrack, LoRAT): (1, side * side, D)."""
     if grid.shape[-1] != side:
         grid = torch.nn.functional.interpolate(grid, size=(side, side), mode="bicubic", align_corners=False)
     return grid.flatten(2).transpose(1, 2).contiguous()
 
 
 def learning_rate_scale(name: str, depth: int, decay: float) -> float:
-    """Layer-wise decay: the share of the learning rate that the tracker's parameter `name` gets with `depth` blocks.
+    """Return the share of the learning rate that the parameter `name` gets under layer-wise decay.
 
-    Block i (0-based) gets decay ** (depth - i), the patch embedding decay ** (depth + 1); positions, token types, final
-    norm and head get all of it (LoRAT's full fine-tuning baselines; decay 0.7 for B, 0.8 for L, 0.9 for g).
+    With `depth` blocks, block i (0-based) gets decay ** (depth - i) and the patch embedding decay ** (depth + 1).
+    Positions, token types, final norm and head get all of it. LoRAT's full fine-tuning baselines use decay 0.7 for B,
+    0.8 for L and 0.9 for g.
     """
     if name.startswith("encoder.project."):
         return decay ** (depth + 1)

@@ -1,8 +1,8 @@
-"""A transformer block over [template tokens | search tokens]: what each query may see, and which queries are computed.
+"""A transformer block over [template tokens | search tokens].
 
-timm's modules hold the parameters; the order of the computation is here, because a tracker needs of it what timm's blocks
-do not offer: template queries blind to the search region (mixed attention), no queries that nothing reads (the template's
-in the last block), and drop path that leaves whole examples out.
+timm's modules hold the parameters. The order of the computation is written here, because a tracker needs three things
+that timm's blocks do not offer: template queries that do not see the search region (mixed attention), blocks that skip
+queries whose result nothing reads (the template's in the last block), and drop path that leaves whole examples out.
 """
 
 from collections.abc import Callable
@@ -14,13 +14,17 @@ from timm.layers import DropPath, LayerScale, apply_rot_embed_cat
 from torch import Tensor, nn
 
 SUBSET_ABOVE = 0.1
-"""Drop path above this rate leaves examples out of the computation instead of dropping their result (DINOv2, LoRAT)."""
+"""Above this rate, drop path does not compute the dropped examples at all (DINOv2, LoRAT)."""
 
 
 class TokenLayout(NamedTuple):
-    """Where things are in a sequence of N tokens. prompts: leading tokens without a place; leading: prompts and template
-    tokens, the search tokens come after them. mixed: whether the queries among the leading tokens see only these.
-    rotation: rotary positions of all but the prompts, (N - prompts, 2 * head width), or None.
+    """The order of the N tokens of a sequence.
+
+    Attributes:
+        prompts: Number of prompts, which come first and have no position.
+        leading: Number of prompts and template tokens. The search tokens come after them.
+        mixed: Whether the queries among the leading tokens see only the leading tokens.
+        rotation: Rotary positions of all tokens but the prompts, (N - prompts, 2 * head width), or None.
     """
 
     prompts: int
@@ -30,9 +34,7 @@ class TokenLayout(NamedTuple):
 
 
 class SplitQKV(nn.Module):
-    """The query, key and value projections as three linear layers, so that each can be adapted for itself (LoRAT,
-    section 3.3).
-    """
+    """The query, key and value projections as three linear layers, each adapted separately (LoRAT, section 3.3)."""
 
     def __init__(self, q: nn.Linear, k: nn.Linear, v: nn.Linear) -> None:
         super().__init__()
@@ -40,20 +42,20 @@ class SplitQKV(nn.Module):
 
     @classmethod
     def of(cls, fused: nn.Linear) -> "SplitQKV":
-        """A fused projection's three parts; its parameters are copied."""
+        """Return the three parts of a fused projection, with copied parameters."""
         return cls(*(_rows(fused, part) for part in range(3)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) to (B, N, 3 D), in the order q, k, v."""
+        """Map (B, N, D) to (B, N, 3 D), in the order q, k, v."""
         return torch.cat([self.q(x), self.k(x), self.v(x)], dim=-1)
 
     @property
     def fusible(self) -> bool:
-        """Whether one linear layer can hold the three: all have a bias, or none (EVA's keys have none)."""
+        """Tell whether one linear layer can hold the three: all have a bias or none has (EVA's keys have none)."""
         return len({part.bias is None for part in (self.q, self.k, self.v)}) == 1
 
     def fuse(self) -> nn.Linear:
-        """The one linear layer that computes the same."""
+        """Return one linear layer that computes the same."""
         parts: list[nn.Linear] = [self.q, self.k, self.v]
         first = parts[0]
         fused = nn.Linear(first.in_features, 3 * first.out_features, first.bias is not None, first.weight.device)
@@ -76,8 +78,9 @@ def _rows(fused: nn.Linear, part: int) -> nn.Linear:
 
 
 class SubsetDropPath(nn.Module):
-    """Drop path over the batch: a random part of the examples, as many every time, goes through the branch, their result
-    scaled up in return. Called on a result, it drops afterwards; `add` computes the kept examples only.
+    """Drop path over the batch: a random subset of fixed size goes through the branch, scaled up in return.
+
+    Called on a result, it drops afterwards. `add` computes the kept examples only.
     """
 
     def __init__(self, rate: float) -> None:
@@ -85,25 +88,27 @@ class SubsetDropPath(nn.Module):
         self.rate = rate
 
     def kept(self, batch: int, device: torch.device) -> Tensor:
-        """The examples that are kept in this step: max(1, floor(batch * (1 - rate))) of them."""
+        """Return the indices of max(1, floor(batch * (1 - rate))) random examples, those kept in this step."""
         return torch.randperm(batch, device=device)[: max(1, int(batch * (1 - self.rate)))]
 
     def forward(self, x: Tensor) -> Tensor:
-        """X (B, ...) with the dropped examples zero and the others scaled up; in evaluation x itself."""
+        """Return x (B, ...) with dropped examples set to zero and the others scaled up; in evaluation x itself."""
         if not self.training:
             return x
         kept = self.kept(len(x), x.device)
         return torch.zeros_like(x).index_add(0, kept, x[kept], alpha=len(x) / len(kept))
 
     def add(self, base: Tensor, x: Tensor, branch: Callable[[Tensor], Tensor]) -> Tensor:
-        """Base + self(branch(x)), the branch computed for the kept examples alone."""
+        """Return base + self(branch(x)), with the branch computed for the kept examples alone."""
         kept = self.kept(len(x), x.device)
         return base.index_add(0, kept, branch(x[kept]).to(base.dtype), alpha=len(x) / len(kept))
 
 
 def set_drop_path(blocks: nn.Module, last: float, depth: Literal["uniform", "linear"] = "uniform") -> None:
-    """Give both branches of every block its drop path: of the same rate in all, and above SUBSET_ABOVE the kind that leaves
-    examples out (LoRAT); or the plain kind, rising linearly from 0 in the first to `last` in the last block (OSTrack).
+    """Give both branches of every block their drop path, in place. last: the rate of the last block.
+
+    With depth `uniform` all blocks have that rate, above SUBSET_ABOVE with the kind that leaves examples out (LoRAT).
+    With `linear` the rate rises from 0 in the first block, with the plain kind (OSTrack).
     """
     found = list(blocks.children())
     for index, block in enumerate(found):
@@ -115,7 +120,7 @@ def set_drop_path(blocks: nn.Module, last: float, depth: Literal["uniform", "lin
 
 
 def run_block(block: Any, tokens: Tensor, layout: TokenLayout, first: int = 0) -> Tensor:
-    """The block's output for the tokens from `first` on: (B, N - first, D). tokens: (B, N, D)."""
+    """Return the block's output for the tokens from `first` on: (B, N - first, D). tokens: (B, N, D)."""
 
     def attention(x: Tensor) -> Tensor:
         return attend(block.attn, block.norm1(x), layout, first)
@@ -125,12 +130,12 @@ def run_block(block: Any, tokens: Tensor, layout: TokenLayout, first: int = 0) -
 
 
 def feed_forward(block: Any, tokens: Tensor) -> Tensor:
-    """The second half of a block, token by token."""
+    """Return the second half of a block, which works token by token."""
     return _add(tokens, tokens, lambda x: block.mlp(block.norm2(x)), block.ls2, block.drop_path2)
 
 
 def _add(base: Tensor, x: Tensor, branch: Callable[[Tensor], Tensor], scale: nn.Module, path: nn.Module) -> Tensor:
-    """Base + path(scale(branch(x))), the scaling and the sum in one pass over memory where nothing lies between them."""
+    """Return base + path(scale(branch(x))), scaled and summed in one pass over memory if nothing lies between them."""
     if isinstance(path, SubsetDropPath) and path.training:
         return path.add(base, x, lambda part: scale(branch(part)))
     if isinstance(path, nn.Identity) and isinstance(scale, LayerScale):
@@ -140,8 +145,9 @@ def _add(base: Tensor, x: Tensor, branch: Callable[[Tensor], Tensor], scale: nn.
 
 
 def attend(attention: Any, x: Tensor, layout: TokenLayout, first: int = 0) -> Tensor:
-    """Self-attention of x (B, N, D) for the queries from `first` on, (B, N - first, D). attention holds what timm's
-    Attention holds.
+    """Return self-attention of x (B, N, D) for the queries from `first` on: (B, N - first, D).
+
+    `attention` has the attributes of timm's Attention.
     """
     q, k, v = queries_keys_values(attention, x, layout, first)
     blind = layout.leading - first if layout.mixed else 0
@@ -154,7 +160,7 @@ def attend(attention: Any, x: Tensor, layout: TokenLayout, first: int = 0) -> Te
 
 
 def project_out(attention: Any, mixed: Tensor, x: Tensor) -> Tensor:
-    """What follows the products of attention: mixed (B, heads, N, width) to (B, N, D); x are the queries' tokens."""
+    """Return attention's output (B, N, D) for its products `mixed` (B, heads, N, width). x: the queries' tokens."""
     mixed = attention.norm(mixed.transpose(1, 2).flatten(2))
     gate = getattr(attention, "gate", None)
     if gate is not None:
@@ -166,7 +172,10 @@ def project_out(attention: Any, mixed: Tensor, x: Tensor) -> Tensor:
 def queries_keys_values(
     attention: Any, x: Tensor, layout: TokenLayout, first: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries from `first` on, keys and values of x (B, N, D), normalised and rotated: each (B, heads, ., width)."""
+    """Return the queries from `first` on, and the keys and values of x (B, N, D), each (B, heads, tokens, width).
+
+    They are normalised and rotated.
+    """
     flat = _projected(attention.qkv, x, first)
     q, k, v = (part.reshape(*part.shape[:2], attention.num_heads, -1).transpose(1, 2) for part in flat)
     q, k = attention.q_norm(q), attention.k_norm(k)
@@ -190,7 +199,7 @@ def _projected(qkv: Any, x: Tensor, first: int) -> tuple[Tensor, ...]:
 
 
 def _rotated(attention: Any, x: Tensor, layout: TokenLayout, first: int) -> Tensor:
-    """X (B, heads, n, width), the tokens from `first` on; prompts have no place and are not rotated."""
+    """Rotate x (B, heads, n, width), the tokens from `first` on. Prompts have no position and are not rotated."""
     assert layout.rotation is not None
     still = max(0, layout.prompts - first)
     rotation = layout.rotation[max(0, first - layout.prompts) :]

@@ -1,6 +1,4 @@
-"""The input embedding: where a token is (position) and what it is (type). LoRAT, section 3.2; OSTrack, section 3.1."""
-
-from collections.abc import Callable
+"""The input embedding: where a token is and what it is (LoRAT, section 3.2; OSTrack, section 3.1)."""
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +9,15 @@ from trackablate.trackers.spec import InputEmbedding
 
 
 class TokenEmbedding(nn.Module):
-    """Adds positions and token types. grid: the pretrained positions (1, D, G, G), None for a backbone that has no table
-    of them; sides are in tokens.
+    """Adds positions and token types. grid: the pretrained positions (1, D, G, G), None for a backbone without a table.
 
-    Parameters: `search_positions` (1, Nx, D); `template_positions` (1, Nz, D) where positions are separate; `token_types`
-    (2 or 3, D) where there are any, rows: template [background, foreground], search. Sinusoidal positions, and the zeros
-    that stand in for a missing table, are buffers of the same names.
+    Its parameters are `search_positions` (1, Nx, D), `template_positions` (1, Nz, D) if positions are separate, and
+    `token_types` (2 or 3, D) if there are any, with the rows template [background, foreground], search. Sinusoidal
+    positions, and the zeros that replace a missing table, are buffers of the same names.
     """
+
+    search_positions: Tensor
+    template_positions: Tensor
 
     def __init__(
         self, spec: InputEmbedding, grid: Tensor | None, dim: int, template_side: int, search_side: int
@@ -36,15 +36,24 @@ class TokenEmbedding(nn.Module):
             nn.init.trunc_normal_(self.token_types, std=0.02)
 
     def forward(self, template: Tensor, search: Tensor, template_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Patch tokens (B, Nz, D) and (B, Nx, D) with their embeddings added; template_mask: (B, Nz) bool, the tokens
-        inside the target's box, needed where there are three token types.
+        """Return template tokens (B, Nz, D) and search tokens (B, Nx, D) with their embeddings added.
+
+        template_mask: (B, Nz) bool, the tokens inside the target's box. Three token types need it.
         """
-        template = template + TEMPLATE_POSITIONS[self.spec.positions, self.spec.template_positions](self)
-        search = search + _search_table(self)
+        template, search = template + self._template_table(), search + self.search_positions
         if self.spec.token_types:
             search = search + self.token_types[-1]
             template = template + self._template_types(template_mask)
         return template, search
+
+    def _template_table(self) -> Tensor:
+        if self.spec.positions != "shared":
+            return self.template_positions
+        grid = self.search_positions.transpose(1, 2).reshape(1, -1, self.search_side, self.search_side)
+        side = self.template_side
+        if self.spec.template_positions == "interpolate":
+            return resized(grid, side)
+        return grid[:, :, :side, :side].flatten(2).transpose(1, 2)
 
     def _template_types(self, mask: Tensor | None) -> Tensor:
         if self.spec.token_types == 2:
@@ -58,44 +67,10 @@ def _fixed(spec: InputEmbedding, side: int, dim: int) -> Tensor:
     return sine_cosine_positions(side, dim) if spec.positions == "sinusoidal" else torch.zeros(1, side * side, dim)
 
 
-def _own_table(embedding: TokenEmbedding) -> Tensor:
-    positions = embedding.template_positions
-    assert isinstance(positions, Tensor)
-    return positions
-
-
-def _search_table(embedding: TokenEmbedding) -> Tensor:
-    positions = embedding.search_positions
-    assert isinstance(positions, Tensor)
-    return positions
-
-
-def _search_grid(embedding: TokenEmbedding) -> Tensor:
-    side = embedding.search_side
-    return _search_table(embedding).transpose(1, 2).reshape(1, -1, side, side)
-
-
-def _resized_search(embedding: TokenEmbedding) -> Tensor:
-    return resized(_search_grid(embedding), embedding.template_side)
-
-
-def _corner_of_search(embedding: TokenEmbedding) -> Tensor:
-    side = embedding.template_side
-    return _search_grid(embedding)[:, :, :side, :side].flatten(2).transpose(1, 2)
-
-
-TEMPLATE_POSITIONS: dict[tuple[str, str], Callable[[TokenEmbedding], Tensor]] = {
-    ("separate", "interpolate"): _own_table,
-    ("sinusoidal", "interpolate"): _own_table,
-    ("shared", "interpolate"): _resized_search,
-    ("shared", "slice"): _corner_of_search,
-}
-"""Where the template's positions (1, Nz, D) come from, by the embedding's `positions` and `template_positions`."""
-
-
 def unused_weights(vit: ViT) -> nn.ParameterDict:
-    """Copies of the backbone's class token, where it has one, and of its position table: `keep_unused` stores them. Their
-    gradient stays None, so that an optimiser leaves them as they are.
+    """Return copies of the backbone's class token and position table, as far as it has them, for `keep_unused`.
+
+    Their gradient stays None, so an optimiser leaves them as they are.
     """
     stored = {"cls_token": vit.cls_token, "pos_embed": vit.pos_embed}
     return nn.ParameterDict({name: value.detach().clone() for name, value in stored.items() if value is not None})

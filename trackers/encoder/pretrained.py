@@ -1,4 +1,4 @@
-"""Where pretrained backbone weights lie, and which ones they are. Imports no torch: planning needs the digest."""
+"""Where pretrained backbone weights lie, and their digests. No torch here: planning needs the digest."""
 
 import hashlib
 import json
@@ -14,19 +14,23 @@ MINI_DEPTH = 4
 
 _MINI = Path(__file__).parents[1] / "weights" / "vit-mini.safetensors"
 FILES = {"vit-mini": _MINI} | {f"vit-mini-{depth}": _MINI for depth in range(1, MINI_DEPTH)}
-"""Backbones whose pretrained weights the project ships; every other one starts from scratch. vit-mini-N is the first N
-blocks of vit-mini: smaller encoders for the studies that compare sizes."""
+"""Backbones whose pretrained weights the project ships; every other one starts from scratch.
+
+vit-mini-N is the first N blocks of vit-mini, a smaller encoder for studies that compare sizes.
+"""
 
 RESTORE = "restore it from the project's repository, or make it again with `python -m harness pretrain mini`"
 
 
 @cache
 def weights_digest(backbone: str, pretrained: str = "shipped") -> str | None:
-    """SHA-256 of the file that a backbone's pretrained weights come from (see `TrackerSpec`), None where there is none:
-    a random start, or timm's weights, which their name stands for.
+    """Return the SHA-256 of the file with a backbone's pretrained weights (see `TrackerSpec`), or None without a file.
 
-    Raises FileNotFoundError where a shipped file is missing, and DataError where it is damaged or the file that is named
-    is missing, naming the remedy.
+    There is none for a random start, nor for timm's weights, which their name identifies.
+
+    Raises:
+        FileNotFoundError: A shipped file is missing.
+        DataError: A shipped file is damaged, or the named file is missing. The message names the remedy.
     """
     if pretrained.startswith("file:"):
         return _digest_of(Path(pretrained.removeprefix("file:")))
@@ -51,5 +55,5 @@ def _shipped_digest(backbone: str) -> str:
         raise DataError.at(file, f"is damaged ({error})", RESTORE) from error
     record = file.with_suffix(".json")
     if record.exists() and json.loads(record.read_text(encoding="utf-8"))["sha256"] != digest:
-        raise DataError.at(file, f"is not the file that {record.name} speaks of: its SHA-256 differs", RESTORE)
+        raise DataError.at(file, f"is not the file of {record.name}: its SHA-256 differs", RESTORE)
     return digest

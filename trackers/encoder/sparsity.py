@@ -1,7 +1,7 @@
 """Candidate elimination: which search tokens go on (OSTrack, section 3.2).
 
-Kept tokens stay in raster order. The official code keeps them in the order of their scores: the same sets, and since
-attention does not see an order, the same features.
+Kept tokens stay in raster order. The official code keeps them in the order of their scores. The sets are the same and,
+since attention does not depend on the order, so are the features.
 """
 
 import math
@@ -17,15 +17,15 @@ from trackablate.trackers.spec import CandidateElimination
 
 
 def kept(count: int, ratio: float) -> int:
-    """How many of `count` tokens stay: ceil(ratio * count), at least 1."""
+    """Return how many of `count` tokens stay: ceil(ratio * count), at least 1."""
     return max(1, math.ceil(ratio * count))
 
 
 def training_ratio(spec: CandidateElimination, progress: float) -> float:
-    """The share kept in training at `progress` in 0..1: 1 until `start`, then a cosine down to keep_ratio at `end`.
+    """Return the share kept in training at `progress` in 0..1.
 
-    One value for all layers, as in the official code, where it overrides the layers' own ratios; there `progress` moves
-    once per epoch, here at every step.
+    It is 1 until `start` and falls along a cosine to keep_ratio at `end`. All layers share the value, as in the
+    official code, which overrides the layers' own ratios. There `progress` moves once per epoch, here at every step.
     """
     if progress < spec.start:
         return 1.0
@@ -36,12 +36,12 @@ def training_ratio(spec: CandidateElimination, progress: float) -> float:
 
 
 def template_centre(side: int) -> int:
-    """Flat index of the template's centre token, the upper left of the four for an even side: 27 for 8 x 8."""
+    """Return the flat index of the template's centre token: 27 for 8 x 8, the upper left of the four middle ones."""
     return (side - 1) // 2 * (side + 1)
 
 
 def _central_square(side: int) -> list[int]:
-    """The central 2 x 2 tokens, rows and columns 3:5 of 8 x 8; the centre alone where the side is odd."""
+    """Return the central 2 x 2 tokens, rows and columns 3:5 of 8 x 8, or the centre alone for an odd side."""
     middle = range((side - 1) // 2, side // 2 + 1)
     return [row * side + column for row in middle for column in middle]
 
@@ -52,13 +52,18 @@ TEMPLATE_RANGES: dict[str, Callable[[int], list[int]]] = {
     "ALL": lambda side: list(range(side * side)),
     "GT_BOX": lambda side: list(range(side * side)),
 }
-"""The template tokens, by flat index on a side x side template, whose attention counts; GT_BOX: those of them that lie in
-the target's box, which differ from example to example."""
+"""Flat indices of the template tokens whose attention counts, on a side x side template.
+
+GT_BOX uses those of them that lie in the target's box, which differ from example to example.
+"""
 
 
 class Judges(NamedTuple):
-    """The template tokens whose attention ranks the search tokens. tokens: their flat indices; weights: how much each
-    counts, (B, len(tokens)), 1 in sum per example; None: all the same.
+    """The template tokens whose attention ranks the search tokens.
+
+    Attributes:
+        tokens: Their flat indices.
+        weights: How much each counts, (B, len(tokens)) with sum 1 in each example, or None if all count the same.
     """
 
     tokens: list[int]
@@ -66,10 +71,10 @@ class Judges(NamedTuple):
 
 
 def judges(spec: CandidateElimination, side: int, mask: Tensor | None) -> Judges:
-    """Who judges on a template of side x side tokens. mask: (B, side * side) bool, the tokens inside the target's box: here
-    those that it touches, as for foreground indication; the official code shrinks a mask of pixels.
+    """Return the judges on a template of side x side tokens.
 
-    Raises ValueError where GT_BOX gets no mask.
+    mask: (B, side * side) bool, the tokens that the target's box touches, as for foreground indication. The official
+    code shrinks a mask of pixels instead.
     """
     tokens = TEMPLATE_RANGES[spec.template](side)
     if spec.template != "GT_BOX":
@@ -82,10 +87,10 @@ def judges(spec: CandidateElimination, side: int, mask: Tensor | None) -> Judges
 def eliminating_block(
     block: Any, tokens: Tensor, index: Tensor, layout: TokenLayout, judging: Judges, ratio: float
 ) -> tuple[Tensor, Tensor]:
-    """A transformer block that drops search tokens between its attention and its MLP, as OSTrack does.
+    """Run a block that drops search tokens between its attention and its MLP, as OSTrack does.
 
-    tokens: (B, layout.leading + N, D); index: (B, N) the search tokens' places on the map. Returns the same two with
-    kept(N, ratio) search tokens.
+    For tokens (B, layout.leading + N, D) and their cells `index` (B, N) it returns the same two with kept(N, ratio)
+    search tokens.
     """
     mixed, scores = attention_with_scores(block.attn, block.norm1(tokens), layout, judging)
     tokens = tokens + block.drop_path1(block.ls1(mixed))
@@ -94,8 +99,9 @@ def eliminating_block(
 
 
 def attention_with_scores(attention: Any, x: Tensor, layout: TokenLayout, judging: Judges) -> tuple[Tensor, Tensor]:
-    """Joint self-attention of x (B, N, D), and how much the judges attend to each search token: (B, N - layout.leading),
-    the softmax over all N tokens, averaged over the heads and over the judges by their weights.
+    """Return joint self-attention of x (B, N, D), and how much the judges attend to each search token.
+
+    The scores (B, N - layout.leading) are a softmax over all N tokens, averaged over heads and, by weight, over judges.
     """
     q, k, v = queries_keys_values(attention, x, layout)
     mixed = F.scaled_dot_product_attention(q, k, v)
@@ -109,8 +115,9 @@ def attention_with_scores(attention: Any, x: Tensor, layout: TokenLayout, judgin
 
 
 def eliminate(x: Tensor, index: Tensor, scores: Tensor, templates: int, ratio: float) -> tuple[Tensor, Tensor]:
-    """Drop the search tokens that score least. x: (B, templates + N, D); index: (B, N) their places on the map;
-    scores: (B, N). Returns the same two with kept(N, ratio) search tokens, which stay in raster order.
+    """Return tokens x (B, templates + N, D) and cells `index` (B, N) without the search tokens of the lowest scores.
+
+    kept(N, ratio) search tokens remain, in raster order. scores: (B, N).
     """
     keep = scores.topk(kept(scores.shape[1], ratio), dim=1).indices.sort(dim=1).values
     search = x[:, templates:].gather(1, keep[..., None].expand(-1, -1, x.shape[-1]))

@@ -1,7 +1,7 @@
-"""timm's vision transformers under one roof: which of its models the encoder can run, and why it refuses the others.
+"""Which of timm's vision transformers the encoder can run, in one arrangement of modules.
 
-timm's `VisionTransformer` keeps its own blocks. `Eva` (EVA-02, DINOv3, ViTs with rotary positions) computes the same in
-another arrangement of modules; its blocks are laid out as VisionTransformer's, around the same parameters.
+timm's `VisionTransformer` keeps its own blocks. `Eva` (EVA-02, DINOv3, ViTs with rotary positions) computes the same
+with other modules, so its blocks are rebuilt like those of VisionTransformer, around the same parameters.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ ViT = VisionTransformer | Eva
 
 
 class PlainAttention(nn.Module):
-    """Eva's attention with the attributes of timm's Attention; its projections are split, for its keys have no bias."""
+    """Eva's attention with the attributes of timm's Attention, and split projections, because its keys have no bias."""
 
     def __init__(self, eva: Any) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ def _scale(gamma: nn.Parameter | None) -> nn.Module:
 
 
 def plain_blocks(vit: ViT) -> nn.Module:
-    """The transformer blocks, all with the attributes of timm's Block."""
+    """Return the transformer blocks, all with the attributes of timm's Block."""
     blocks: nn.Module = vit.blocks
     if isinstance(vit, Eva):
         return nn.Sequential(*(PlainBlock(block) for block in blocks.children()))
@@ -71,14 +71,15 @@ def plain_blocks(vit: ViT) -> nn.Module:
 
 
 def final_norm(vit: ViT) -> nn.Module:
-    """The norm after the last block, wherever timm put it: a model that pools averages normalises after pooling."""
+    """Return the norm after the last block. Models that pool averages keep it elsewhere, after the pooling."""
     norm: nn.Module = vit.fc_norm if isinstance(vit.norm, nn.Identity) else vit.norm
     return norm
 
 
 def rotations(vit: ViT, template_side: int, search_side: int, sliced: bool) -> Tensor | None:
-    """Rotary positions of [template | search] tokens, (Nz + Nx, 2 * head width), None for a backbone without. The
-    template's are those of a grid of its own, or (sliced) of the top left corner of the search region's.
+    """Return rotary positions of [template | search] tokens, (Nz + Nx, 2 * head width), or None without any.
+
+    The template's positions are those of its own grid or, if sliced, of the top left corner of the search grid.
     """
     rope: Any = getattr(vit, "rope", None)
     if rope is None:
@@ -93,7 +94,7 @@ def rotations(vit: ViT, template_side: int, search_side: int, sliced: bool) -> T
 
 
 def timm_vit(name: str, *, pretrained: bool = False) -> ViT:
-    """Timm's model of that name without its classifier. Raises ValueError, saying why, for one that cannot be run."""
+    """Return timm's model of that name without its classifier. Raises ValueError if it does not exist or cannot run."""
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('.')[0]}*")[:5]
         raise ValueError(f"timm has no model {name!r}" + (f": did you mean {' or '.join(near)}?" if near else ""))
@@ -110,7 +111,7 @@ def timm_vit(name: str, *, pretrained: bool = False) -> ViT:
 
 
 def refusal(model: Any) -> str | None:
-    """Why the encoder cannot run a timm model, None where it can."""
+    """Return the reason why the encoder cannot run a timm model, or None if it can."""
     if type(model) not in (VisionTransformer, Eva):
         return f"a {type(model).__name__} is not a plain vision transformer"
     return next((reason for broken, reason in REFUSED if broken(model)), None)
@@ -143,4 +144,4 @@ REFUSED: tuple[tuple[Any, str], ...] = (
         "it has neither a position table nor rotary positions",
     ),
 )
-"""What a timm model must not be, each with the reason: the one place where models are refused."""
+"""Properties that a timm model must not have, each with the reason. Nowhere else is a model refused."""

@@ -1,1 +1,1 @@
-"""The target heads: tokens of the search region to scores and boxes."""
+"""The heads that turn search tokens into scores and boxes, one file for each kind."""

@@ -1,5 +1,6 @@
-"""Convolutional heads over the dense map, on which eliminated tokens are zeros: OSTrack's centre head (OSTrack, section
-3.3), and the anchor-free one of LoRAT's ablations.
+"""Convolutional heads over the map of search tokens: OSTrack's centre head (section 3.3), and LoRAT's anchor-free one.
+
+Eliminated tokens are zeros on the map.
 """
 
 from collections.abc import Callable
@@ -16,12 +17,18 @@ from trackablate.trackers.training.assignment import gaussian_heatmap, touched_c
 from trackablate.trackers.training.losses import anchor_free_losses, centre_focal_loss, cxcywh_to_xyxy, giou_loss
 
 PROBABILITY = (1e-4, 1 - 1e-4)
-"""OSTrack's bounds of scores and sizes: the focal loss takes their logarithm."""
+"""OSTrack's bounds of scores and sizes. The focal loss takes the scores' logarithm."""
 
 
 class CentreOutput(NamedTuple):
-    """logits, score: (B, G, G). size, offset: (B, 2, G, G) as (x, y), the size in units of the crop, the offset in cells
-    (or of the crop, where it counts from the cells' centres). boxes: (B, G, G, 4) xyxy in [0, 1], the box of every cell.
+    """What the centre head's towers say of each cell.
+
+    Attributes:
+        logits: (B, G, G).
+        score: (B, G, G).
+        size: (B, 2, G, G) as (width, height), in units of the crop.
+        offset: (B, 2, G, G) as (x, y), in cells, or in units of the crop if it counts from the cells' centres.
+        boxes: (B, G, G, 4) xyxy in [0, 1], the box of every cell.
     """
 
     logits: Tensor
@@ -32,15 +39,16 @@ class CentreOutput(NamedTuple):
 
 
 class DenseOutput(NamedTuple):
-    """logits: (B, N); boxes: (B, N, 4) xyxy in units of the crop; N = G * G cells in raster order."""
+    """Scores and boxes of N = G * G cells in raster order: logits (B, N), boxes (B, N, 4) xyxy in units of the crop."""
 
     logits: Tensor
     boxes: Tensor
 
 
 def tower(dim: int, channels: int, outputs: int) -> nn.Sequential:
-    """Four 3x3 convolutions, each with batch normalisation and ReLU and half as wide as the one before, and a 1x1 to the
-    outputs: OSTrack's, STARK's and LoRAT's alike.
+    """Return four 3x3 convolutions and a 1x1 convolution to the outputs, as in OSTrack, STARK and LoRAT.
+
+    Each 3x3 convolution has batch normalisation and ReLU and is half as wide as the one before.
     """
     widths = [dim, channels, channels // 2, channels // 4, channels // 8]
     layers: list[nn.Module] = []
@@ -50,19 +58,14 @@ def tower(dim: int, channels: int, outputs: int) -> nn.Sequential:
 
 
 class ConvCentreHead(nn.Module):
-    """Three towers over the dense map, score, offset and size; eliminated tokens are zeros on it.
+    """Three towers over the map, for score, offset and size.
 
-    offset_from `index` is OSTrack's: a cell's centre is (cell index + offset) / G, the index, not the cell's middle.
-    `centre` is LoRAT's ablation: the cell's middle plus the offset in units of the crop, nothing clamped.
+    With offset_from `index` (OSTrack) a box's centre is (cell index + offset) / G. With `centre` (LoRAT's ablation) it
+    is the cell's middle plus the offset in units of the crop, and nothing is clamped.
     """
 
     def __init__(
-        self,
-        spec: CentreHead,
-        dim: int,
-        grid: int,
-        labels: Labels = "gaussian",
-        denoising: Denoising | None = None,
+        self, spec: CentreHead, dim: int, grid: int, labels: Labels = "gaussian", denoising: Denoising | None = None
     ) -> None:
         super().__init__()
         self.spec, self.grid, self.labels = spec, grid, labels
@@ -79,7 +82,7 @@ class ConvCentreHead(nn.Module):
         )
 
     def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> CentreOutput:
-        """Score and box of every cell."""
+        """Return score and box of every cell."""
         dense = tokens.dense()
         logits = self.score(dense)[:, 0].float()
         size, offset = self.size(dense).float().sigmoid(), self.offset(dense).float()
@@ -90,17 +93,18 @@ class ConvCentreHead(nn.Module):
         return CentreOutput(logits, score, size, offset, boxes)
 
     def losses(self, output: CentreOutput, truth: Tensor) -> dict[str, Tensor]:
-        """The losses that belong to the labels. truth: (B, 4) xyxy."""
+        """Return the losses that belong to the labels. truth: (B, 4) xyxy."""
         return CENTRE_LOSSES[self.labels](output, truth)
 
     def predict(self, output: CentreOutput) -> Prediction:
-        """The maps as they are."""
+        """Return the maps as they are."""
         return Prediction(output.score, output.boxes)
 
 
 def ostrack_losses(output: CentreOutput, truth: Tensor) -> dict[str, Tensor]:
-    """Focal loss of the heat map, 5 x L1 and 2 x GIoU of the box at the predicted peak (as the official code does, not at
-    the true centre).
+    """Return the focal loss of the heat map, and 5 x L1 and 2 x GIoU of one box.
+
+    That box is the one at the predicted peak, as in the official code, not the one at the true centre.
     """
     best = output.score.flatten(1).argmax(dim=1)
     boxes = output.boxes.flatten(1, 2)[torch.arange(len(best), device=best.device), best]
@@ -113,7 +117,10 @@ def ostrack_losses(output: CentreOutput, truth: Tensor) -> dict[str, Tensor]:
 
 
 def touched_cell_losses(output: CentreOutput, truth: Tensor, *, iou_aware: bool) -> dict[str, Tensor]:
-    """LoRAT's labels, hard or the IoU of the cell's own box: score and GIoU at every cell that the true box touches."""
+    """Return score and GIoU losses at every cell that the true box touches (LoRAT).
+
+    The score's target is 1 or, if iou_aware, the IoU of the cell's own box.
+    """
     positive = touched_cells(truth, output.score.shape[-1])
     boxes = output.boxes.flatten(1, 2)
     return anchor_free_losses(output.logits.flatten(1), boxes, truth, positive, iou_aware=iou_aware)
@@ -127,8 +134,9 @@ CENTRE_LOSSES: dict[Labels, Callable[[CentreOutput, Tensor], dict[str, Tensor]]]
 
 
 class ConvBoxHead(nn.Module):
-    """Two towers, score and box: what LoRAT's MLP head predicts, by convolutions (LoRAT's ablation /convhead). Distances
-    left, top, right, bottom from the cell's centre, each a sigmoid in units of the crop's side.
+    """Two towers that predict by convolutions what LoRAT's MLP head predicts (LoRAT's ablation /convhead).
+
+    Each distance to the left, top, right and bottom from the cell's centre is a sigmoid in units of the crop's side.
     """
 
     def __init__(
@@ -142,18 +150,18 @@ class ConvBoxHead(nn.Module):
         self.register_buffer("centres", cell_centres(grid), persistent=False)
 
     def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> DenseOutput:
-        """Score and box of every cell."""
+        """Return score and box of every cell."""
         dense = tokens.dense()
         distance = self.box(dense).float().sigmoid().flatten(2).transpose(1, 2)
         boxes = torch.cat([self.centres - distance[..., :2], self.centres + distance[..., 2:]], dim=-1)
         return DenseOutput(self.score(dense).float().flatten(1), boxes)
 
     def losses(self, output: DenseOutput, truth: Tensor) -> dict[str, Tensor]:
-        """LoRAT's losses at the cells that the true box touches. truth: (B, 4) xyxy."""
+        """Return LoRAT's losses at the cells that the true box touches. truth: (B, 4) xyxy."""
         positive = touched_cells(truth, self.grid)
         return anchor_free_losses(output.logits, output.boxes, truth, positive, iou_aware=self.labels == "iou-aware")
 
     def predict(self, output: DenseOutput) -> Prediction:
-        """Sigmoid scores and boxes on the map."""
+        """Return sigmoid scores and boxes on the map."""
         shape = (-1, self.grid, self.grid)
         return Prediction(output.logits.sigmoid().reshape(shape), output.boxes.reshape(*shape, 4))

@@ -1,6 +1,6 @@
-"""STARK's corner head (Yan et al. 2021, section 3.1): a heat map for each of two corners, the box is their expectation.
+"""STARK's corner head (Yan et al. 2021, section 3.1): one heat map per corner, whose expectations are the box.
 
-No cell is scored and no cell has a box of its own: there is one box per search crop.
+Cells have neither a score nor a box of their own: there is one box for each search crop.
 """
 
 from typing import NamedTuple
@@ -18,8 +18,11 @@ GIOU_WEIGHT, L1_WEIGHT = 2.0, 5.0
 
 
 class CornerOutput(NamedTuple):
-    """boxes: (B, 4), the expected corners x1, y1, x2, y2 in units of the crop, unordered. peaks: (B, 2), the highest
-    probability of either corner's heat map.
+    """One box for each search crop.
+
+    Attributes:
+        boxes: (B, 4), the expected corners x1, y1, x2, y2 in units of the crop, not ordered.
+        peaks: (B, 2), the highest probability of each corner's heat map.
     """
 
     boxes: Tensor
@@ -27,15 +30,10 @@ class CornerOutput(NamedTuple):
 
 
 class CornerExpectationHead(nn.Module):
-    """Two towers over the dense map, top left and bottom right; eliminated tokens are zeros on it."""
+    """Two towers over the map, for the top left and the bottom right corner. Eliminated tokens are zeros on the map."""
 
     def __init__(
-        self,
-        spec: CornerHead,
-        dim: int,
-        grid: int,
-        labels: Labels = "corner",
-        denoising: Denoising | None = None,
+        self, spec: CornerHead, dim: int, grid: int, labels: Labels = "corner", denoising: Denoising | None = None
     ) -> None:
         super().__init__()
         self.grid = grid
@@ -47,8 +45,9 @@ class CornerExpectationHead(nn.Module):
         self.register_buffer("corners", torch.stack([x, y], dim=-1).reshape(-1, 2), persistent=False)
 
     def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> CornerOutput:
-        """The expected corners: a cell stands for its index / grid, its upper left corner, as in the official code; the
-        softmax runs over all cells, in float32 under autocast.
+        """Return the expected corners, with a softmax over all cells, in float32 under autocast.
+
+        A cell stands for its upper left corner, index / grid, as in the official code.
         """
         dense = tokens.dense()
         towers = (self.top_left, self.bottom_right)
@@ -56,16 +55,17 @@ class CornerExpectationHead(nn.Module):
         return CornerOutput((heat @ self.corners).flatten(1), heat.amax(dim=-1))
 
     def losses(self, output: CornerOutput, truth: Tensor) -> dict[str, Tensor]:
-        """5 x L1 and 2 x GIoU of the one box. truth: (B, 4) xyxy."""
+        """Return 5 x L1 and 2 x GIoU of the one box. truth: (B, 4) xyxy."""
         return {
             "l1": L1_WEIGHT * (output.boxes - truth).abs().mean(),
             "giou": GIOU_WEIGHT * giou_loss(output.boxes, truth).mean(),
         }
 
     def predict(self, output: CornerOutput) -> Prediction:
-        """The same box at every cell, its corners put in order, so that a window over the map changes nothing (STARK has
-        none). STARK learns no score either: ours, the same at every cell, is the geometric mean of both heat maps' peaks, 1
-        where both corners are certain.
+        """Return the same box at every cell, with its corners in order.
+
+        A window over the map then changes nothing; STARK has no window. STARK learns no score either. Ours, the same at
+        every cell, is the geometric mean of both heat maps' peaks, which is 1 if both corners are certain.
         """
         cells = (-1, self.grid, self.grid)
         first, second = output.boxes[:, :2], output.boxes[:, 2:]

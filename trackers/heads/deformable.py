@@ -1,6 +1,6 @@
-"""DETRack's decoder as target head (sections 3.2 to 3.6): query selection, deformable layers, shared predictors.
+"""DETRack's decoder as the head (sections 3.2 to 3.6): query selection, deformable layers, shared predictors.
 
-Inside the head boxes are cxcywh in [0, 1] of the search crop, the form in which they are refined.
+Inside this head boxes are cxcywh in [0, 1] of the search crop, the form in which they are refined.
 """
 
 from dataclasses import dataclass
@@ -19,23 +19,23 @@ from trackablate.trackers.training.denoising import DenoisingBranch, attention_m
 from trackablate.trackers.training.losses import box_iou, cxcywh_to_xyxy, giou_loss, quality_focal_loss, xyxy_to_cxcywh
 
 PRIOR_SIZE = 0.25
-"""Side of the query selection's anchors: the search crop is four times the target (section 4.1)."""
+"""Side of the query selection's anchors: the search crop is four times as large as the target (section 4.1)."""
 PRIOR_SCORE = 0.01
-"""Score of every token before training, the focal loss's prior (Lin et al. 2017, section 4.1)."""
+"""Score of every token before training: the focal loss's prior (Lin et al. 2017, section 4.1)."""
 GIOU_WEIGHT, L1_WEIGHT = 2.0, 5.0
-"""lambda_G and lambda_l1 of equation 3; lambda_cls and lambda_loc of equation 4 are 1."""
+"""lambda_G and lambda_l1 of equation 3. lambda_cls and lambda_loc of equation 4 are 1."""
 EPS = 1e-5
 
 
 class Guess(NamedTuple):
-    """What the predictors say of each query. logits: (..., Q). boxes: (..., Q, 4) cxcywh in [0, 1]."""
+    """What the predictors say of each query: logits (..., Q) and boxes (..., Q, 4) cxcywh in [0, 1]."""
 
     logits: Tensor
     boxes: Tensor
 
 
 class Terms(NamedTuple):
-    """Unweighted losses of equation 4, scalars: classification, GIoU, L1."""
+    """The unweighted losses of equation 4, scalars: classification, GIoU and L1."""
 
     cls: Tensor
     giou: Tensor
@@ -44,9 +44,15 @@ class Terms(NamedTuple):
 
 @dataclass(frozen=True)
 class DecoderOutput:
-    """proposals: the query selection's guess (l = 0), B x N kept tokens, whose cells are `kept` (B, N). layers: the
-    decoder layers' guesses stacked, (L, B, K, ...); the queries come from the cells `cells` (B, K). denoising: the same
-    for the 2 * groups denoising queries, positive and negative in turn; None at inference or without denoising.
+    """The guesses of every stage, and the cells that they belong to.
+
+    Attributes:
+        proposals: The query selection's guess for the N kept tokens (l = 0).
+        kept: (B, N), the cells of these tokens.
+        layers: The decoder layers' guesses, stacked: (L, B, K, ...).
+        cells: (B, K), the cells that the queries were selected from.
+        denoising: The same stack for the 2 * groups denoising queries, positive and negative in turn. None at inference
+            or without denoising.
     """
 
     proposals: Guess
@@ -57,14 +63,14 @@ class DecoderOutput:
 
 
 def inverse_sigmoid(p: Tensor) -> Tensor:
-    """Logit, finite on the whole of [0, 1]."""
+    """Return the logit, finite on the whole of [0, 1]."""
     return torch.logit(p, eps=EPS)
 
 
 def box_embedding(boxes: Tensor, width: int) -> Tensor:
-    """Sine-cosine embedding of boxes (..., 4) cxcywh in [0, 1], width / 4 numbers for each of the four: (..., width).
+    """Return the sine-cosine embedding of boxes (..., 4) cxcywh in [0, 1]: (..., width), a quarter for each number.
 
-    Frequencies as in DETR: coordinates times 2 pi, temperature 10,000.
+    Frequencies are those of DETR: coordinates times 2 pi, temperature 10,000.
     """
     half = width // 8
     frequency = 2 * pi / 10_000 ** (torch.arange(half, device=boxes.device, dtype=torch.float32) / half)
@@ -73,7 +79,7 @@ def box_embedding(boxes: Tensor, width: int) -> Tensor:
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, deformable cross-attention, feed-forward; each followed by a residual sum and a norm (Fig. 4)."""
+    """Self-attention, deformable cross-attention and feed-forward, each with a residual sum and a norm (Fig. 4)."""
 
     def __init__(self, spec: DeformableHead) -> None:
         super().__init__()
@@ -86,7 +92,7 @@ class DecoderLayer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
 
     def forward(self, content: Tensor, boxes: Tensor, tokens: SearchTokens, mask: Tensor | None) -> Tensor:
-        """New content (B, Q, width). The position part of the queries is the embedding of `boxes` (B, Q, 4)."""
+        """Return new content (B, Q, width). The position part of the queries is the embedding of `boxes` (B, Q, 4)."""
         position = box_embedding(boxes, content.shape[-1]).to(content.dtype)
         query = content + position
         attended, _ = self.self_attention(query, query, content, attn_mask=mask, need_weights=False)
@@ -97,12 +103,11 @@ class DecoderLayer(nn.Module):
 
 
 class DeformableDecoder(nn.Module):
-    """The head. The score layer is one for the query selection and all decoder layers (section 5.1), and so is the box
-    MLP (section 4.1) unless the specification gives each its own. A trained head can be run with its first `test_layers`
-    layers only; None means all. Training runs all.
+    """The head: it selects queries among the tokens and refines them layer by layer.
 
-    dim: width of the encoder's tokens. grid: side of the search map. denoising: None trains without that branch. labels:
-    an entry of `ASSIGN`; the denoising branch's are always the quality of its positives (section 3.5).
+    The score layer is shared by the query selection and all decoder layers (section 5.1), and so is the box MLP
+    (section 4.1) unless the specification gives each its own. All layers run in training, the first `test_layers` at
+    inference (None: all).
     """
 
     anchors: Tensor
@@ -131,7 +136,7 @@ class DeformableDecoder(nn.Module):
         self.denoising = DenoisingBranch(denoising, spec.width) if denoising else None
 
     def reset_parameters(self) -> None:
-        """Xavier weights as in DETR; boxes start at their references, scores at PRIOR_SCORE."""
+        """Draw Xavier weights as in DETR. Boxes start at their references and scores at PRIOR_SCORE."""
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
@@ -146,8 +151,12 @@ class DeformableDecoder(nn.Module):
         nn.init.constant_(self.score.bias, log(PRIOR_SCORE / (1 - PRIOR_SCORE)))
 
     def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> DecoderOutput:
-        """Guesses of the query selection and of every layer. In training, denoising queries join where `truth` (B, 4)
-        xyxy in [0, 1] is given. Raises ValueError for tokens of another grid.
+        """Return the guesses of the query selection and of every layer.
+
+        In training, denoising queries join if `truth` (B, 4) xyxy in [0, 1] is given.
+
+        Raises:
+            ValueError: The tokens come from another grid.
         """
         if tokens.grid != self.grid:
             raise ValueError(f"head built for a {self.grid} x {self.grid} map got tokens of {tokens.grid}")
@@ -171,8 +180,9 @@ class DeformableDecoder(nn.Module):
         )
 
     def decode(self, content: Tensor, boxes: Tensor, memory: SearchTokens, mask: Tensor | None) -> Guess:
-        """Every active layer's guess, stacked: (L, B, Q) and (L, B, Q, 4). Each layer starts from the boxes that the
-        one before refined, cut from the gradient as in Deformable DETR.
+        """Return the guesses of all active layers, stacked: (L, B, Q) and (L, B, Q, 4).
+
+        Each layer starts from the boxes that the layer before refined, without their gradient, as in Deformable DETR.
         """
         guesses = []
         for stage, layer in enumerate(self.active_layers(), start=1):
@@ -182,7 +192,11 @@ class DeformableDecoder(nn.Module):
         return Guess(torch.stack([g.logits for g in guesses]), torch.stack([g.boxes for g in guesses]))
 
     def active_layers(self) -> nn.ModuleList:
-        """All layers in training, the first `test_layers` at inference. Raises ValueError where there are fewer."""
+        """Return all layers in training, and the first `test_layers` at inference.
+
+        Raises:
+            ValueError: There are fewer layers.
+        """
         if self.training or self.test_layers is None:
             return self.layers
         if not 1 <= self.test_layers <= len(self.layers):
@@ -190,18 +204,19 @@ class DeformableDecoder(nn.Module):
         return self.layers[: self.test_layers]
 
     def guess(self, content: Tensor, reference: Tensor, stage: int) -> Guess:
-        """Score and refined box: sigmoid(logit(reference) + MLP(content)) (section 3.3). In float32 under autocast. stage:
-        0 for the query selection, then the decoder's layers from 1.
+        """Return score and refined box, sigmoid(logit(reference) + MLP(content)) (section 3.3), always in float32.
+
+        stage: 0 for the query selection, then the decoder's layers from 1.
         """
         offset = self.boxes[min(stage, len(self.boxes) - 1)](content).float()
         boxes = (inverse_sigmoid(reference.float()) + offset).sigmoid()
         return Guess(self.score(content).squeeze(-1).float(), boxes)
 
     def losses(self, output: DecoderOutput, truth: Tensor) -> dict[str, Tensor]:
-        """Equation 4: the weighted terms, each summed over the query selection and the layers.
+        """Return the weighted terms of equation 4, each summed over the query selection and the layers.
 
-        The paper prints L_cls^DN twice; the second stands beside L_loc and section 3.6 speaks of the denoising branch's
-        localisation, so it is taken as L_loc^DN.
+        The paper prints L_cls^DN twice. The second stands beside L_loc, and section 3.6 speaks of the denoising
+        branch's localisation, so it is read as L_loc^DN.
         """
         selection = self._stage_terms(output.proposals, output.kept, truth)
         layers = self._stage_terms(output.layers, output.cells, truth)
@@ -216,8 +231,9 @@ class DeformableDecoder(nn.Module):
         return _terms(guess, truth, ASSIGN[self.labels](queries, truth), self.spec.top_k)
 
     def predict(self, output: DecoderOutput) -> Prediction:
-        """The last layer's scores and boxes back on the map, each query at the cell of the token it was selected from
-        (section 4.1, Testing); score and box 0 at all other cells.
+        """Return the last layer's scores and boxes on the map; score and box are 0 at cells without a query.
+
+        Each query stands at the cell of the token that it was selected from (section 4.1, Testing).
         """
         scores = output.layers.logits[-1].sigmoid()
         boxes = cxcywh_to_xyxy(output.layers.boxes[-1])
@@ -230,22 +246,22 @@ def _pick(values: Tensor, chosen: Tensor) -> Tensor:
 
 
 def _box_mlp(width: int) -> nn.Sequential:
-    """Three layers (section 4.1)."""
+    """Return a box MLP of three layers (section 4.1)."""
     hidden = [module for _ in range(2) for module in (nn.Linear(width, width), nn.ReLU(inplace=True))]
     return nn.Sequential(*hidden, nn.Linear(width, 4))
 
 
 def _denoising_labels(guess: Guess, truth: Tensor) -> Assigned:
-    """Positives, every other query, towards their refined box's IoU; negatives towards 0 (section 3.5)."""
+    """Label every other query positive, with its refined box's IoU as target, and the negatives 0 (section 3.5)."""
     positive = (torch.arange(guess.logits.shape[-1], device=truth.device) % 2 == 0).expand_as(guess.logits)
     return Assigned(positive, box_iou(cxcywh_to_xyxy(guess.boxes.detach()), truth[:, None].float()) * positive)
 
 
 def _terms(guess: Guess, truth: Tensor, labels: Assigned, top_k: int | None = None) -> Terms:
-    """The losses of one stage or of a stack of stages, (..., B, Q), against truth (B, 4) xyxy: of a stack, the sum over
-    its stages, each over its own number of positives. top_k: how many positives per example learn boxes, None all.
+    """Return the losses of one stage, or the sum over a stack of stages (..., B, Q), against truth (B, 4) xyxy.
 
-    L1 is on cxcywh, summed over the four as in DETR.
+    Each stage is divided by its own number of positives. L1 is on cxcywh, summed over the four numbers as in DETR.
+    top_k: how many positives of each example learn boxes; None for all.
     """
     boxes, target = cxcywh_to_xyxy(guess.boxes), truth[:, None].float()
     localised = labels.positive if top_k is None else top_positives(guess.logits, labels.positive, top_k)

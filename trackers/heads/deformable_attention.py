@@ -10,9 +10,9 @@ from trackablate.trackers.tokens import SearchTokens
 
 
 class DeformableAttention(nn.Module):
-    """Each query reads `points` places per head around its reference box, however large the map is.
+    """Attention in which each query reads `points` positions per head around its reference box.
 
-    Eliminated tokens are absent from the map: a sample that falls on one, or outside, reads zero.
+    Eliminated tokens are absent from the map: a sample at such a cell, or outside the map, reads zero.
     """
 
     def __init__(self, width: int, heads: int, points: int) -> None:
@@ -27,7 +27,7 @@ class DeformableAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Start as Deformable DETR does: head m looks in direction m, point k is k steps out, all weigh the same."""
+        """Start as Deformable DETR does: head m looks in direction m, point k is k steps away, with equal weights."""
         angle = torch.arange(self.heads, dtype=torch.float32) * (2 * math.pi / self.heads)
         direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
         direction = direction / direction.abs().amax(-1, keepdim=True)
@@ -42,9 +42,9 @@ class DeformableAttention(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, query: Tensor, reference: Tensor, tokens: SearchTokens) -> Tensor:
-        """Attended values, (B, Q, width). query: (B, Q, width). reference: (B, Q, 4) cxcywh in [0, 1].
+        """Return the attended values (B, Q, width). query: (B, Q, width); reference: (B, Q, 4) cxcywh in [0, 1].
 
-        The values are projected before they are laid out on the map: W' x is never computed where a token was removed.
+        The values are projected before they are laid out on the map, so nothing is computed for removed tokens.
         """
         batch, queries, _ = query.shape
         weights = self.weights(query).view(batch, queries, self.heads, self.points).softmax(-1)
@@ -53,10 +53,10 @@ class DeformableAttention(nn.Module):
         return attended
 
     def locations(self, query: Tensor, reference: Tensor) -> Tensor:
-        """Where each query samples, (B, Q, heads, points, 2) as (x, y) in [0, 1] of the map.
+        """Return the positions that each query samples, (B, Q, heads, points, 2) as (x, y) in [0, 1] of the map.
 
         An offset of `points` reaches the edge of the reference box (Deformable DETR, appendix A.4). The paper gives an
-        offset four numbers like the box; a place to sample has two.
+        offset four numbers, like a box; a sampling position has two.
         """
         batch, queries, _ = query.shape
         offsets = self.offsets(query).view(batch, queries, self.heads, self.points, 2)
@@ -66,11 +66,11 @@ class DeformableAttention(nn.Module):
 
 
 def sample(values: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum of bilinear samples, head by head: the bracket of equation 1, (B, Q, C), heads concatenated.
+    """Return the weighted sum of bilinear samples (B, Q, C), heads concatenated: the bracket of equation 1.
 
-    values: (B, C, height, width), head m owns the m-th share of the channels. locations: (B, Q, M, P, 2) as (x, y) in
-    [0, 1] from the map's outer edges. weights: (B, Q, M, P). Zero outside the map. Sampled in the locations' precision:
-    half-precision coordinates would be off by a noticeable share of a cell.
+    values: (B, C, height, width), of which head m owns the m-th share of the channels; zero outside the map. locations:
+    (B, Q, M, P, 2) as (x, y) in [0, 1] from the map's outer edges. weights: (B, Q, M, P). Samples are taken in the
+    precision of the locations, because half-precision coordinates would be off by a noticeable share of a cell.
     """
     batch, queries, heads, points, _ = locations.shape
     maps = values.to(locations.dtype).reshape(batch * heads, -1, *values.shape[2:])

@@ -1,4 +1,4 @@
-"""LoRAT's head: per token, one MLP for the score and one for the box (LoRAT, section 3.4)."""
+"""LoRAT's head: one MLP for the score and one for the box, applied to each token (LoRAT, section 3.4)."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,13 @@ from trackablate.trackers.training.losses import anchor_free_losses
 
 
 class MLPOutput(NamedTuple):
-    """logits: (B, N); boxes: (B, N, 4) xyxy in [0, 1] of the crop; tokens: where the N tokens are."""
+    """Scores and boxes of the N kept tokens.
+
+    Attributes:
+        logits: (B, N).
+        boxes: (B, N, 4) xyxy in [0, 1] of the crop.
+        tokens: The tokens that they belong to.
+    """
 
     logits: Tensor
     boxes: Tensor
@@ -30,7 +36,7 @@ def _mlp(dim: int, layers: int, outputs: int) -> nn.Sequential:
 
 
 class TokenMLPHead(nn.Module):
-    """Distances left, top, right, bottom from the cell's centre, each a sigmoid in units of the crop's side."""
+    """The distances to the left, top, right and bottom from each cell's centre, as sigmoids in units of the crop."""
 
     def __init__(
         self, spec: MLPHead, dim: int, grid: int, labels: Labels = "iou-aware", denoising: Denoising | None = None
@@ -43,20 +49,20 @@ class TokenMLPHead(nn.Module):
         self.register_buffer("centres", cell_centres(grid), persistent=False)
 
     def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> MLPOutput:
-        """Score and box of every kept token."""
+        """Return score and box of every kept token."""
         distance = self.box(tokens.features).sigmoid()
         reference = self.centres[tokens.index]
         boxes = torch.cat([reference - distance[..., :2], reference + distance[..., 2:]], dim=-1)
         return MLPOutput(self.score(tokens.features).squeeze(-1).float(), boxes.float(), tokens)
 
     def losses(self, output: MLPOutput, truth: Tensor) -> dict[str, Tensor]:
-        """LoRAT's losses at the cells that the true box touches, as far as they were kept. truth: (B, 4)."""
+        """Return LoRAT's losses at those kept cells that the true box touches. truth: (B, 4) xyxy."""
         positive = touched_cells(truth, output.tokens.grid).gather(1, output.tokens.index)
         iou_aware = self.labels == "iou-aware"
         return anchor_free_losses(output.logits, output.boxes, truth, positive, iou_aware=iou_aware)
 
     def predict(self, output: MLPOutput) -> Prediction:
-        """Sigmoid scores and boxes on the map."""
+        """Return sigmoid scores and boxes on the map."""
         tokens = output.tokens
         score = tokens.dense(output.logits.sigmoid()[..., None])[:, 0]
         return Prediction(score, tokens.dense(output.boxes).permute(0, 2, 3, 1))

@@ -1,9 +1,11 @@
-"""Denoising queries made from the true box (DETRack, section 3.5), and the mask that keeps them to themselves.
+"""Denoising queries made from the true box (DETRack, section 3.5), and the mask that separates them from the others.
 
-`groups` groups of one positive and one negative query, in the order positive, negative, positive, negative, ... All
-randomness is torch's global generator. Where their content comes from is one class per row of the paper's Table 5.
+There are `groups` groups of one positive and one negative query, in the order positive, negative, positive, negative,
+and so on. All randomness comes from torch's global generator. Each row of the paper's Table 5
+has its own source of their content.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,62 +17,52 @@ from trackablate.trackers.training.assignment import cells_inside
 from trackablate.trackers.training.losses import cxcywh_to_xyxy, xyxy_to_cxcywh
 
 MIN_SIDE = 0.01
-"""Smallest side of a noised box, in search crops: clipping and scaling never make an empty reference."""
+"""Smallest side of a noised box in search crops, so that clipping and scaling never make an empty reference."""
 
 
 class DenoisingQueries(NamedTuple):
-    """content: (B, 2 * groups, C). boxes: (B, 2 * groups, 4) cxcywh in [0, 1], constants for the gradient."""
+    """The extra queries: content (B, 2 * groups, C) and boxes (B, 2 * groups, 4) cxcywh in [0, 1], without gradient."""
 
     content: Tensor
     boxes: Tensor
 
 
 class EmbeddedContent(nn.Module):
-    """Two learned embeddings, one for all positives and one for all negatives, as DN-DETR does in object detection."""
+    """Two learned embeddings, one for all positives and one for all negatives, as in DN-DETR for object detection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.labels = nn.Embedding(2, width)
 
     def forward(self, tokens: SearchTokens, truth: Tensor, groups: int) -> Tensor:
-        """(B, 2 * groups, C): rows 0 (positive) and 1 (negative) in turn, whatever the image shows."""
+        """Return (B, 2 * groups, C): rows 0 (positive) and 1 (negative) in turn, independent of the image."""
         turn = torch.arange(2 * groups, device=truth.device) % 2
         content: Tensor = self.labels(turn.expand(len(truth), -1))
         return content
 
 
-class CentreCornerContent(nn.Module):
-    """The tokens at the true box's centre and at a corner of it: DETRack's own choice (Fig. 3b)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-
-    def forward(self, tokens: SearchTokens, truth: Tensor, groups: int) -> Tensor:
-        """(B, 2 * groups, C), taken from the tokens."""
-        return tokens_at(nearest_kept(content_points(truth, groups).flatten(1, 2), tokens), tokens)
+def centre_and_corner(tokens: SearchTokens, truth: Tensor, groups: int) -> Tensor:
+    """Return the tokens (B, 2 * groups, C) at the true box's centre and at a corner: DETRack's choice (Fig. 3b)."""
+    return tokens_at(nearest_kept(content_points(truth, groups).flatten(1, 2), tokens), tokens)
 
 
-class CentreOutsideContent(nn.Module):
-    """The token at the true box's centre, and a random one outside the box."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-
-    def forward(self, tokens: SearchTokens, truth: Tensor, groups: int) -> Tensor:
-        """(B, 2 * groups, C), taken from the tokens."""
-        positive = nearest_kept(content_points(truth, groups)[:, :, 0], tokens)
-        return tokens_at(torch.stack([positive, random_outside(truth, tokens, groups)], dim=2).flatten(1), tokens)
+def centre_and_outside(tokens: SearchTokens, truth: Tensor, groups: int) -> Tensor:
+    """Return the token at the true box's centre and a random one outside the box, in turn: (B, 2 * groups, C)."""
+    positive = nearest_kept(content_points(truth, groups)[:, :, 0], tokens)
+    return tokens_at(torch.stack([positive, random_outside(truth, tokens, groups)], dim=2).flatten(1), tokens)
 
 
-CONTENT: dict[str, type[nn.Module]] = {
+Content = Callable[[SearchTokens, Tensor, int], Tensor]
+CONTENT: dict[str, Callable[[int], Content]] = {
     "embedding": EmbeddedContent,
-    "centre-corner": CentreCornerContent,
-    "centre-outside": CentreOutsideContent,
+    "centre-corner": lambda width: centre_and_corner,
+    "centre-outside": lambda width: centre_and_outside,
 }
+"""The sources of the queries' content, each made for the decoder's width."""
 
 
 class DenoisingBranch(nn.Module):
-    """The extra queries of one training step; has parameters only where their content is learned. width: the decoder's."""
+    """The extra queries of a training step. It has parameters only if their content is learned."""
 
     def __init__(self, spec: Denoising, width: int) -> None:
         super().__init__()
@@ -78,16 +70,17 @@ class DenoisingBranch(nn.Module):
         self.content = CONTENT[spec.kind](width)
 
     def forward(self, tokens: SearchTokens, truth: Tensor) -> DenoisingQueries:
-        """tokens: the encoder's, projected to the decoder's width C. truth: (B, 4) xyxy in [0, 1]."""
+        """Return the queries. tokens: the encoder's, projected to the decoder's width. truth: (B, 4) xyxy in [0, 1]."""
         content = self.content(tokens, truth, self.spec.groups)
         return DenoisingQueries(content.to(tokens.features.dtype), noised_boxes(truth, self.spec).flatten(1, 2))
 
 
 def noised_boxes(truth: Tensor, spec: Denoising) -> Tensor:
-    """Noised true boxes, (B, groups, 2, 4) cxcywh: [..., 0, :] positive, [..., 1, :] negative.
+    """Return noised true boxes, (B, groups, 2, 4) cxcywh: [..., 0, :] positive, [..., 1, :] negative.
 
-    A positive's centre moves by less than shift * side / 2 and its sides change by a factor in 1 -+ scale; a negative's
-    noise has between one and two times that bound. Clipped to the crop, no side below MIN_SIDE.
+    A positive's centre moves by less than shift * side / 2, and its sides change by a factor in 1 -+ scale. A
+    negative's noise lies between one and two times that bound. Boxes are clipped to the crop, and no side is below
+    MIN_SIDE.
     """
     shape = (truth.shape[0], spec.groups, 2, 4)
     magnitude = torch.rand(shape, device=truth.device)
@@ -101,11 +94,10 @@ def noised_boxes(truth: Tensor, spec: Denoising) -> Tensor:
 
 
 def content_points(truth: Tensor, groups: int) -> Tensor:
-    """Where the content comes from, (B, groups, 2, 2) as (x, y): the box's centre for a positive, a corner for a
-    negative (Fig. 3b).
+    """Return the points that the content comes from, (B, groups, 2, 2) as (x, y) (Fig. 3b).
 
-    The groups take the corners in turn from a random first one, so that no corner is preferred when groups is not a
-    multiple of four.
+    A positive takes the box's centre and a negative one of its corners. The groups take the corners in turn from a
+    random first one, so that no corner is preferred when the number of groups is not a multiple of four.
     """
     x1, y1, x2, y2 = truth.detach().unbind(-1)
     corners = torch.stack([x1, y1, x2, y1, x2, y2, x1, y2], dim=-1).view(-1, 4, 2)
@@ -117,10 +109,10 @@ def content_points(truth: Tensor, groups: int) -> Tensor:
 
 
 def nearest_kept(points: Tensor, tokens: SearchTokens) -> Tensor:
-    """For points (B, P, 2) as (x, y) in [0, 1], the place in `tokens` of the token at each point's cell, (B, P) int64.
+    """Return the index in `tokens` of the token at each point's cell, (B, P) int64. points: (B, P, 2) in [0, 1].
 
-    Where candidate elimination removed that token, the kept token whose cell is nearest to it stands in; the paper does
-    not say what happens there.
+    If candidate elimination removed that token, the kept token with the nearest cell replaces it. The paper does not
+    say what should happen.
     """
     cells = (points * tokens.grid).floor().clamp(0, tokens.grid - 1)
     kept = torch.stack([tokens.index % tokens.grid, tokens.index // tokens.grid], dim=-1)
@@ -129,13 +121,14 @@ def nearest_kept(points: Tensor, tokens: SearchTokens) -> Tensor:
 
 
 def tokens_at(places: Tensor, tokens: SearchTokens) -> Tensor:
-    """The features at `places` (B, P), indices into the kept tokens: (B, P, C)."""
+    """Return the features (B, P, C) at `places` (B, P), indices into the kept tokens."""
     return tokens.features.gather(1, places[..., None].expand(-1, -1, tokens.features.shape[-1]))
 
 
 def random_outside(truth: Tensor, tokens: SearchTokens, groups: int) -> Tensor:
-    """Per group the place of a random kept token whose cell's centre is outside the true box, (B, groups) int64; of any
-    kept token, where all are inside.
+    """Return for each group the place of a random kept token, (B, groups) int64.
+
+    Its cell's centre lies outside the true box, unless all kept tokens are inside.
     """
     outside = ~cells_inside(truth, tokens.grid).gather(1, tokens.index)
     draws = torch.rand(len(truth), groups, tokens.index.shape[1], device=truth.device)
@@ -143,9 +136,9 @@ def random_outside(truth: Tensor, tokens: SearchTokens, groups: int) -> Tensor:
 
 
 def attention_mask(queries: int, groups: int, device: torch.device | None = None) -> Tensor:
-    """Self-attention's mask, (T, T) bool with T = queries + 2 * groups, True where attention is forbidden.
+    """Return self-attention's mask, (T, T) bool with T = queries + 2 * groups, True where attention is forbidden.
 
-    Regular queries see each other only, and so do the two queries of a group: the truth cannot leak (section 3.5).
+    Regular queries see only each other, and so do the two queries of a group: the truth cannot leak (section 3.5).
     """
     part = torch.cat([torch.zeros(queries, device=device), 1 + torch.arange(2 * groups, device=device) // 2])
     return part[:, None] != part[None, :]

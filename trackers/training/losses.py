@@ -1,4 +1,7 @@
-"""The losses of the published trackers, pure functions of tensors. Boxes are xyxy, any unit, shape (..., 4)."""
+"""The losses of the published trackers, as pure functions of tensors.
+
+Boxes are xyxy in any unit, of shape (..., 4).
+"""
 
 import torch
 import torch.nn.functional as F
@@ -8,12 +11,12 @@ EPS = 1e-6
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """Centre and size to corners, (..., 4)."""
+    """Convert centre and size to corners, (..., 4)."""
     return torch.cat([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], dim=-1)
 
 
 def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
-    """Corners to centre and size, (..., 4)."""
+    """Convert corners to centre and size, (..., 4)."""
     return torch.cat([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], dim=-1)
 
 
@@ -26,29 +29,32 @@ def _overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def box_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of paired boxes, (...,)."""
+    """Return the intersection over union of paired boxes, (...,)."""
     intersection, union = _overlap(a, b)
     return intersection / union.clamp(min=EPS)
 
 
 def giou_loss(a: Tensor, b: Tensor) -> Tensor:
-    """1 - GIoU of paired boxes (Rezatofighi et al. 2019, algorithm 1), in [0, 2], (...,)."""
+    """Return 1 - GIoU of paired boxes, in [0, 2], (...,) (Rezatofighi et al. 2019, algorithm 1)."""
     intersection, union = _overlap(a, b)
     hull = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
     return 1 - intersection / union.clamp(min=EPS) + (hull - union) / hull.clamp(min=EPS)
 
 
 def quality_focal_loss(logits: Tensor, quality: Tensor, beta: float = 2.0) -> Tensor:
-    """DETRack's equation 2, after Li et al. 2020: |y - sigma|^beta times the binary cross-entropy of sigma and the soft
-    label y in [0, 1]; elementwise. Its only minimum is at sigma = y.
+    """Return DETRack's equation 2, elementwise (after Li et al. 2020).
+
+    It is |y - sigma|^beta times the binary cross-entropy of sigma and the soft label y in [0, 1]. Its only minimum is
+    at sigma = y.
     """
     sigma = logits.sigmoid()
     return (quality - sigma).abs().pow(beta) * F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
 
 
 def centre_focal_loss(score: Tensor, heatmap: Tensor, alpha: float = 2.0, beta: float = 4.0) -> Tensor:
-    """Penalty-reduced focal loss of a Gaussian heat map (CornerNet, equation 1; OSTrack, section 3.3), a scalar: the sum
-    over (B, H, W) divided by the number of peaks. `score` is a probability already inside (0, 1).
+    """Return the penalty-reduced focal loss of a Gaussian heat map (CornerNet, equation 1; OSTrack, section 3.3).
+
+    It is the sum over (B, H, W) divided by the number of peaks, a scalar. `score` is a probability inside (0, 1).
     """
     peak = heatmap.eq(1)
     positive = torch.log(score) * (1 - score).pow(alpha) * peak
@@ -59,11 +65,11 @@ def centre_focal_loss(score: Tensor, heatmap: Tensor, alpha: float = 2.0, beta: 
 def anchor_free_losses(
     logits: Tensor, boxes: Tensor, truth: Tensor, positive: Tensor, *, iou_aware: bool
 ) -> dict[str, Tensor]:
-    """LoRAT's: binary cross-entropy of every cell's score, whose target at positives is the predicted box's IoU
-    (`iou_aware`; a constant for the gradient) or 1 and 0 elsewhere, and GIoU at the positives; both summed over the batch
-    and divided by the number of positives, at least 1.
+    """Return LoRAT's score and GIoU losses, summed over the batch and divided by the number of positives, at least 1.
 
-    logits, positive: (B, N); boxes: (B, N, 4); truth: (B, 4).
+    The score loss is the binary cross-entropy of every cell. Its target is 0 and, at positives, 1 or (iou_aware) the
+    IoU of the predicted box without its gradient. GIoU is taken at the positives. logits, positive: (B, N); boxes: (B,
+    N, 4); truth: (B, 4).
     """
     target = truth[:, None].expand_as(boxes)
     quality = box_iou(boxes, target).detach() * positive if iou_aware else positive.to(logits.dtype)

@@ -12,7 +12,9 @@ from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from examples import SCALE
-from trackablate.trackers.adaptation.adapt import METHODS, Bottleneck, Method, adapt, from_scratch, is_added, merge
+from trackablate.trackers.adaptation.adapt import METHODS, adapt, from_scratch, is_added, merge
+from trackablate.trackers.adaptation.adapter import Bottleneck
+from trackablate.trackers.adaptation.method import Method
 from trackablate.trackers.encoder.blocks import SplitQKV
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.scale import at_scale

@@ -226,7 +226,7 @@ def test_files_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.pth: there is no such file"):
         make_backbone("vit-mini", f"file:{tmp_path / 'absent.pth'}")
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(DataError, match="is no dictionary of tensors"):
+    with pytest.raises(DataError, match="is not a dictionary of tensors"):
         make_backbone("vit-mini", f"file:{tmp_path / 'list.pth'}")
 
 
@@ -235,7 +235,7 @@ def test_without_a_network_timms_weights_are_refused_with_the_remedy(monkeypatch
         raise OSError("no route to host")
 
     monkeypatch.setattr(backbones, "timm_vit", offline)
-    with pytest.raises(DataError, match=r"'vit_base_patch14_dinov2\.lvd142m' cannot be had .*no route.*file:PATH"):
+    with pytest.raises(DataError, match=r"'vit_base_patch14_dinov2\.lvd142m' cannot be fetched .*no route.*file:PATH"):
         make_backbone("dinov2-b", "timm")
     with pytest.raises(DataError, match="'vit-mini' is not one of timm's models"):
         make_backbone("vit-mini", "timm")

@@ -219,7 +219,7 @@ def test_removed_places_are_exactly_zero_on_the_map() -> None:
 def test_dense_lays_values_out_row_by_row() -> None:
     tokens = SearchTokens(torch.tensor([[[1.0], [2.0]]]), torch.tensor([[5, 2]]), 3)
     assert tokens.dense()[0, 0].tolist() == [[0, 0, 2], [0, 0, 1], [0, 0, 0]]
-    assert tokens.dense(torch.ones(1, 2, 1), fill=-7)[0, 0].tolist() == [[-7, -7, 1], [-7, -7, 1], [-7, -7, -7]]
+    assert tokens.dense(torch.ones(1, 2, 1))[0, 0].tolist() == [[0, 0, 1], [0, 0, 1], [0, 0, 0]]
 
 
 def test_in_training_the_ratio_follows_progress_and_at_test_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ from torch import Tensor
 from trackablate.harness.costing.macs import cost_document
 from trackablate.trackers.decoding import best_boxes, hanning_window
 from trackablate.trackers.heads.corner import CornerExpectationHead, CornerOutput
-from trackablate.trackers.spec import LABELS_OF_HEAD, CandidateElimination, CornerHead, Denoising, replace
+from trackablate.trackers.plugins import HEADS
+from trackablate.trackers.spec import CandidateElimination, CornerHead, Denoising, replace
 from trackablate.trackers.tokens import SearchTokens
 from trackablate.trackers.variants import VARIANTS
 
@@ -117,7 +118,7 @@ def test_cost_on_ostracks_encoder() -> None:
 
 def test_legal_combinations() -> None:
     corner = VARIANTS["ostrack-256-corner"]
-    assert LABELS_OF_HEAD["corner"] == ("corner",)
+    assert HEADS["corner"].labels == ("corner",)
     assert replace(corner, sparsity=CandidateElimination()).sparsity is not None, "the map is dense again"
     with pytest.raises(ValueError, match="label assignments belong to heads"):
         replace(corner, labels="gaussian")

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from golden_vectors import golden
-from trackablate.trackers.spec import LABELS_OF_HEAD
+from trackablate.trackers.plugins import HEADS
 from trackablate.trackers.training.assignment import (
     ASSIGN,
     Queries,
@@ -52,7 +52,7 @@ def places(mask: Tensor) -> list[int]:
 
 
 def test_every_label_of_the_decoder_has_its_assignment() -> None:
-    assert set(ASSIGN) == set(LABELS_OF_HEAD["deformable"])
+    assert set(ASSIGN) == set(HEADS["deformable"].labels)
 
 
 @pytest.mark.parametrize("labels", ["localisation-quality", "one-to-many"])
