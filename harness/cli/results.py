@@ -11,9 +11,10 @@ from trackablate.harness.cli.pieces import find_run
 from trackablate.harness.errors import BadInput
 from trackablate.harness.exchange.server_scores import enter_scores, note_submission, parse_scores
 from trackablate.harness.exchange.submission import SERVERS, Asked, build_submission
-from trackablate.harness.exchange.writing import LAYOUTS, Tracked, write_results
+from trackablate.harness.exchange.writing import Tracked, write_results
 from trackablate.harness.protocol_store import ProtocolRecord, read_protocol
 from trackablate.harness.record import SequenceResult
+from trackablate.harness.scoring.layouts import LAYOUTS
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder, Store
 
@@ -68,7 +69,7 @@ def export_run(
         layout, out, name, _tracked(results), dataset=protocol, origin=record.origin, truncate=truncate
     )
     notes = [f"numbers are {'cut to integers' if truncate else 'in full'}; the toolkit's own writer {chosen.official}"]
-    notes += [MEAN_TIMES] if chosen.times else []
+    notes += [MEAN_TIMES] if chosen.shape.times else []
     return {"run": name, "protocol": protocol, "layout": layout, "for": chosen.reader, "folder": str(out)} | {
         "sequences": count,
         "notes": notes,
