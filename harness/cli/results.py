@@ -35,7 +35,7 @@ def submit_run(
     place = out or Path("submission", f"{protocol}-{folder.run.name}{layers}.zip")
     build_submission(protocol, _tracked(results), place, asked, origin=record.origin)
     note_submission(folder, evaluation, results)
-    notes = {"note": MEAN_TIMES} if server.times else {}
+    notes = {"note": MEAN_TIMES} if server.files.times else {}
     command = f"python -m harness returned {folder.run.name} {' '.join(f'{name}=...' for name, _ in record.metrics)}"
     command += (
         f" --protocol {protocol}{f' --test-layers {test_layers}' if test_layers else ''} --store {quote(str(store))}"
@@ -48,11 +48,11 @@ def enter_returned(
     run: str, protocol: str, given: list[str], store: Path, test_layers: int | None = None
 ) -> dict[str, Any]:
     """Keep what the server returned for a run. Raises as `submit_run` and `parse_scores` do."""
-    server = SERVERS[protocol]
+    SERVERS[protocol]  # raises UnknownName
     folder, evaluation, record, results = _evaluated(run, protocol, store, test_layers)
     scores = parse_scores(given, record)
     replaced = enter_scores(folder, evaluation, results, scores)
-    document = {"run": folder.run.name, "protocol": server.name, "scores": scores}
+    document = {"run": folder.run.name, "protocol": protocol, "scores": scores}
     return document | ({"instead of": replaced} if replaced else {})
 
 

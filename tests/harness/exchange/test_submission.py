@@ -272,7 +272,7 @@ def test_a_bad_result_leaves_no_archive_and_names_the_one_that_would_be(tmp_path
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     out = tmp_path / "thesis.zip"
     out.write_bytes(b"mine")
-    with pytest.raises(BadInput, match="there already"):
+    with pytest.raises(BadInput, match="exists already"):
         build_submission("got10k", results("got10k"), out, asked("got10k"), origin=0)
     assert out.read_bytes() == b"mine"
 
