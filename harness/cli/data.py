@@ -21,7 +21,10 @@ def check(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Verify a data set. Example: python -m harness data check otb=/data/OTB100"""
+    """Verify a data set.
+
+    Example: python -m harness data check otb=/data/OTB100
+    """
     with exit_status():
         from trackablate.harness.cli.pieces import check_data
         from trackablate.harness.cli.terminal import say_document, say_json

@@ -6,8 +6,6 @@ its last block computes the template's queries too, which our forward skips (`ma
 layer normalisation's input. `linear_conv` counts linear layers and convolutions alone, as thop does.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,42 +123,25 @@ def count_macs(model: OneStreamTracker, *, lean: bool = False) -> Macs:
     The published model is counted, or with `lean` only the part of it that our forward computes.
     """
     template, search, mask = _one_pair(model)
-    with _as_counted(model, lean), _normalised_elements(model) as normalised, FlopCounterMode(display=False) as counter:
-        model(template, search, mask)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
+    normalised: list[int] = []
+    hooks = [norm.register_forward_pre_hook(lambda _, inputs: normalised.append(inputs[0].numel())) for norm in norms]
+    training, was_lean = model.training, model.encoder.lean
+    model.eval()
+    model.encoder.lean = lean
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(template, search, mask)
+    finally:
+        model.train(training)
+        model.encoder.lean = was_lean
+        for hook in hooks:
+            hook.remove()
     counts = counter.get_flop_counts()
     flops = {str(op).rsplit(".", 1)[-1]: count for op, count in counts["Global"].items()}
     linear_conv = sum(count for op, count in flops.items() if op in LINEAR_AND_CONVOLUTION)
     qkv = sum(sum(ops.values()) for module, ops in counts.items() if module.endswith(QKV_MODULES))
     return Macs(sum(flops.values()) // 2, linear_conv // 2, qkv // 2, 5 * sum(normalised))
-
-
-@contextmanager
-def _as_counted(model: OneStreamTracker, lean: bool) -> Iterator[None]:
-    training, was_lean = model.training, model.encoder.lean
-    model.eval()
-    model.encoder.lean = lean
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
-        model.encoder.lean = was_lean
-
-
-@contextmanager
-def _normalised_elements(model: OneStreamTracker) -> Iterator[list[int]]:
-    """Collect the number of elements of every input to a layer normalisation."""
-    elements: list[int] = []
-
-    def note(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        elements.append(inputs[0].numel())
-
-    hooks = [m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, torch.nn.LayerNorm)]
-    try:
-        yield elements
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def cost_document(spec: TrackerSpec) -> dict[str, Any]:

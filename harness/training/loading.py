@@ -30,11 +30,8 @@ Sets = Mapping[str, SequenceList]
 class Batch(TypedDict):
     """Pairs as tensors. For a single pair, the dimension B is absent.
 
-    Attributes:
-        template: (B, 3, S, S), 0..255, uint8 or float32.
-        search: As template, with the side of the search region.
-        truth: (B, 4) float32, xyxy in 0..1 of the search region.
-        mask: (B, Nz) bool, the template tokens that lie on the target.
+    template and search: (B, 3, S, S), 0..255, uint8 or float32. truth: (B, 4) float32, xyxy in 0..1 of the search
+    region. mask: (B, Nz) bool, the template tokens that the target touches.
     """
 
     template: Tensor

@@ -103,9 +103,6 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
     return state.curve, state.cost
 
 
-# A step
-
-
 def _step(
     job: Fit, accelerator: Accelerator, model: nn.Module, optimizer: Any, batch: Batch, step: int
 ) -> dict[str, Tensor]:
@@ -200,9 +197,6 @@ class _LossMeans:
         return means
 
 
-# Validation
-
-
 @torch.no_grad()
 def validation_iou(model: nn.Module, pairs: PairSampler, recipe: Recipe, device: torch.device) -> float:
     """Return the mean IoU (0..1) of the best-scored box, without the tracking window, over the validation pairs."""
@@ -215,9 +209,6 @@ def validation_iou(model: nn.Module, pairs: PairSampler, recipe: Recipe, device:
         overlaps.append(box_iou(boxes.float(), batch["truth"].to(device)))
     model.train()
     return float(torch.cat(overlaps).mean())
-
-
-# Checkpoint and resume
 
 
 def _save(job: Fit, optimizer: Any, state: _State) -> None:
@@ -273,9 +264,6 @@ def load_trained(model: nn.Module, state: dict[str, Tensor]) -> None:
             f"unknown {sorted(state.keys() - expected)[:5]}"
         )
     model.load_state_dict(state, strict=False)
-
-
-# Device, data and cost
 
 
 def _accelerator(device: torch.device) -> Accelerator:
