@@ -6,19 +6,25 @@ from typing import Annotated
 import typer
 
 from trackablate.harness.cli.exits import exit_status
+from trackablate.harness.cli.options import Json
 
-Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
+SIZE = (160, 120)
 
-data_app = typer.Typer(help="Data sets: verify them, make synthetic ones.", no_args_is_help=True)
+data_app = typer.Typer(help="Verify data sets, or make synthetic ones.", no_args_is_help=True)
 
 
 @data_app.command()
 def check(
     entry: Annotated[str, typer.Argument(metavar="NAME=PATH", help="the data set, and its folder or archive")],
-    deep: Annotated[bool, typer.Option("--deep", help="open every frame's file, not only some of each video")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="open every frame's file, not only some of each video's")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Verify a data set without running anything. Example: python -m harness data check otb=/data/OTB100"""
+    """Verify a data set.
+
+    Example: python -m harness data check otb=/data/OTB100
+    """
     with exit_status():
         from trackablate.harness.cli.pieces import check_data
         from trackablate.harness.cli.terminal import say_document, say_json
@@ -29,25 +35,21 @@ def check(
 
 @data_app.command()
 def make(
-    what: Annotated[str, typer.Argument(help="synthetic: the embedded generator's videos")],
-    layout: Annotated[str, typer.Option("--layout", help="of which benchmark: lasot, got10k, trackingnet, ...")],
+    what: Annotated[str, typer.Argument(help="synthetic: videos of the embedded generator")],
+    layout: Annotated[str, typer.Option("--layout", help="a benchmark's layout: lasot, got10k, trackingnet, ...")],
     out: Annotated[Path, typer.Option(help="a new folder, or an archive ending in .zip")],
     count: Annotated[int, typer.Option(help="videos of each part")] = 4,
-    length: Annotated[
-        int | None, typer.Option(help="frames of each video, where the benchmark does not fix it")
-    ] = None,
-    size: Annotated[tuple[int, int], typer.Option(metavar="WIDTH HEIGHT", help="of the frames, in pixels")] = (
-        160,
-        120,
-    ),
-    seed: Annotated[int, typer.Option(help="another seed, other videos")] = 0,
+    length: Annotated[int | None, typer.Option(help="frames of each video, if the benchmark does not fix it")] = None,
+    size: Annotated[tuple[int, int], typer.Option(metavar="WIDTH HEIGHT", help="frame size in pixels")] = SIZE,
+    seed: Annotated[int, typer.Option(help="the seed of the videos")] = 0,
     test_boxes: Annotated[
-        bool, typer.Option("--test-boxes", help="all boxes of test videos, also where the benchmark publishes one")
+        bool, typer.Option("--test-boxes", help="write all boxes of test videos, even if the benchmark publishes one")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write synthetic videos in a benchmark's own layout, to try what needs its files. Example: python -m harness data make
-    synthetic --layout lasot --out made/lasot
+    """Write synthetic videos in a benchmark's layout.
+
+    Example: python -m harness data make synthetic --layout lasot --out made/lasot
     """
     with exit_status():
         from trackablate.harness.cli.pieces import make_data
@@ -59,4 +61,4 @@ def make(
 
 @data_app.callback()
 def _data_commands() -> None:
-    """Data sets: verify them, make synthetic ones."""
+    """Verify data sets, or make synthetic ones."""

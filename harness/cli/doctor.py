@@ -1,4 +1,4 @@
-"""What this machine can run: one check per thing, each with its remedy."""
+"""Checks of this machine, each with its remedy."""
 
 import importlib.util
 import os
@@ -19,7 +19,7 @@ PROBE = (
 
 
 class Check(BaseModel):
-    """One finding. remedy is "" where there is nothing to do."""
+    """One finding. `remedy` is "" if nothing has to be done."""
 
     name: str
     ok: bool
@@ -28,13 +28,13 @@ class Check(BaseModel):
 
 
 def examine(store: Path) -> list[Check]:
-    """All checks; the device is asked in a process of its own, so that this one stays without torch."""
+    """Return all checks. Another process asks for the device, because this one does not import torch."""
     return [_python(), *map(_package, NEEDED), _device(), *map(_weights, FILES), _disk(store), _latex()]
 
 
 def _python() -> Check:
     version = ".".join(map(str, sys.version_info[:3]))
-    return Check(name="Python", ok=sys.version_info >= (3, 11), found=version, remedy="")
+    return Check(name="Python", ok=sys.version_info >= (3, 11), found=version)
 
 
 def _package(name: str) -> Check:
@@ -56,22 +56,19 @@ def _device() -> Check:
 
 
 def _weights(backbone: str) -> Check:
-    file = FILES[backbone]
+    file, name = FILES[backbone], f"weights of {backbone}"
     if file.exists():
-        return Check(name=f"weights of {backbone}", ok=True, found=f"{file.stat().st_size / 1e6:.1f} MB")
-    return Check(name=f"weights of {backbone}", ok=False, found="missing", remedy="python -m harness pretrain mini")
+        return Check(name=name, ok=True, found=f"{file.stat().st_size / 1e6:.1f} MB")
+    return Check(name=name, ok=False, found="missing", remedy="python -m harness pretrain mini")
 
 
 def _disk(store: Path) -> Check:
     place = next(p for p in [store.resolve(), *store.resolve().parents] if p.exists())
     free = shutil.disk_usage(place).free / 1e9
-    return Check(
-        name="disk", ok=free > 1, found=f"{free:.1f} GB free", remedy="" if free > 1 else "name another --store"
-    )
+    remedy = "" if free > 1 else "name another --store"
+    return Check(name="disk", ok=free > 1, found=f"{free:.1f} GB free", remedy=remedy)
 
 
 def _latex() -> Check:
-    found = shutil.which("pdflatex")
-    return Check(
-        name="LaTeX", ok=True, found="pdflatex" if found else "none: table.tex is written, and cannot be compiled here"
-    )
+    found = "pdflatex" if shutil.which("pdflatex") else "none: table.tex is written, but cannot be compiled here"
+    return Check(name="LaTeX", ok=True, found=found)

@@ -1,4 +1,4 @@
-"""What `list` and `show` say: names with one line each, and one entry in full. Documents, not text."""
+"""The documents of `list` (names with one line each) and `show` (one entry in full)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
@@ -19,73 +19,48 @@ from trackablate.trackers.variants import VARIANTS
 
 Listing = dict[str, dict[str, str]]
 MOST_CHANGES = 4
-"""Fields in which a tracker may differ from another to be described by them."""
-
-
-def _studies() -> dict[str, str]:
-    return {name: f"{study.title}: {study.question}" for name, study in STUDIES.items()}
-
-
-def _trackers() -> dict[str, str]:
-    return {name: describe(spec) for name, spec in VARIANTS.items()}
-
-
-def _protocols() -> dict[str, str]:
-    return {name: p.description for name, p in PROTOCOLS.items()}
-
-
-def _dialects() -> dict[str, str]:
-    return {name: f"{d.description} ({', '.join(d.metrics)})" for name, d in DIALECTS.items()}
+"""The most differing fields by which a tracker is described."""
 
 
 def _datasets() -> dict[str, str]:
-    real = {
-        name: f"{data.title}: needs --data {name}=PATH; {', '.join(data.parts)}" for name, data in DATA_SETS.items()
-    }
-    return {f"synthetic-{name}": "embedded generator" for name in DOMAINS} | real
-
-
-def _profiles() -> dict[str, str]:
-    return {name: load_profile(name).description for name in profile_names()}
+    synthetic = {f"synthetic-{name}": "embedded generator" for name in DOMAINS}
+    real = {name: f"{d.title}: needs --data {name}=PATH; {', '.join(d.parts)}" for name, d in DATA_SETS.items()}
+    return synthetic | real
 
 
 KINDS: dict[str, Callable[[], dict[str, str]]] = {
-    "studies": _studies,
-    "trackers": _trackers,
-    "protocols": _protocols,
-    "dialects": _dialects,
+    "studies": lambda: {name: f"{study.title}: {study.question}" for name, study in STUDIES.items()},
+    "trackers": lambda: {name: describe(spec) for name, spec in VARIANTS.items()},
+    "protocols": lambda: {name: protocol.description for name, protocol in PROTOCOLS.items()},
+    "dialects": lambda: {name: f"{d.description} ({', '.join(d.metrics)})" for name, d in DIALECTS.items()},
     "datasets": _datasets,
-    "profiles": _profiles,
+    "profiles": lambda: {name: load_profile(name).description for name in profile_names()},
 }
 
 
 def listing(kind: str) -> Listing:
-    """{kind: {name: one line}}, of one kind or of all. Raises UnknownName for another kind."""
+    """Return {kind: {name: one line}} of one kind, or of all for "". Raises UnknownName."""
     if kind and kind not in KINDS:
         raise UnknownName(unknown("list", kind, list(KINDS)))
     return {name: make() for name, make in KINDS.items() if kind in ("", name)}
 
 
 def describe(spec: TrackerSpec) -> str:
-    """A tracker in a line: against the one whose name it continues, where that says it shortly, else by its axes."""
-    of = max((n for n in VARIANTS if spec.name.startswith(f"{n}-")), key=len, default="")
-    changed = differences(spec, VARIANTS[of]) if of else {}
+    """Describe a tracker in one line: by a few differences from the tracker whose name it extends, or by its axes."""
+    base = max((n for n in VARIANTS if spec.name.startswith(f"{n}-")), key=len, default="")
+    changed = differences(spec, VARIANTS[base]) if base else {}
     if changed and len(changed) <= MOST_CHANGES:
-        return f"as {of}, but {', '.join(_changes(spec, changed))}"
+        return f"as {base}, but {', '.join(_changes(spec, changed))}"
     crop = spec.crop
-    parts = [
-        spec.backbone,
-        f"{crop.template_size}/{crop.search_size} px",
-        spec.adaptation.kind,
-        f"head {spec.head.kind}",
-    ]
+    parts = [spec.backbone, f"{crop.template_size}/{crop.search_size} px", spec.adaptation.kind]
+    parts += [f"head {spec.head.kind}"]
     parts += ["candidate elimination"] if spec.sparsity else []
     parts += ["denoising"] if spec.denoising else []
     return ", ".join(parts)
 
 
 def _changes(spec: TrackerSpec, changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
-    """What differs, without the fields that another kind of the same axis does not have."""
+    """Return the differences, without fields that the tracker's kind of an axis does not have."""
     gone = [f"no {axis}" for axis in dict.fromkeys(f.split(".")[0] for f in changed) if getattr(spec, axis) is None]
     return [f"{field} {_shown(ours)}" for field, (ours, _) in changed.items() if ours is not None] + gone
 
@@ -95,8 +70,9 @@ def _shown(value: Any) -> str:
 
 
 def details(name: str) -> dict[str, Any]:
-    """A study, tracker, protocol or dialect in full; a protocol together with the dialect that is called like it, as
-    toolkits and their benchmarks are. Raises UnknownName where none of them has the name.
+    """Return a study, tracker, protocol or dialect in full; a protocol with the dialect of the same name.
+
+    Raises UnknownName if none of them has the name.
     """
     registries: tuple[tuple[Registry[Any], Callable[[Any], dict[str, Any]]], ...] = (
         (STUDIES, _study),
@@ -116,13 +92,14 @@ def details(name: str) -> dict[str, Any]:
 def _study(study: Study) -> dict[str, Any]:
     rows = {}
     for row in study.rows:
-        changed = study.differences(row)
-        printed = [entry for entry, _ in published(study.name, row.name)]
-        rows[row.name] = {
-            "differs": {f: f"{_of(study, f, theirs)} -> {_of(study, f, ours)}" for f, (ours, theirs) in changed.items()}
-            or "the baseline",
-            "published": [entry.model_dump(exclude={"rows"}, exclude_defaults=True) for entry in printed] or None,
+        changed = study.differences(row).items()
+        differs = {
+            field: f"{_of(study, field, theirs)} -> {_of(study, field, ours)}" for field, (ours, theirs) in changed
         }
+        printed = [
+            entry.model_dump(exclude={"rows"}, exclude_defaults=True) for entry, _ in published(study.name, row.name)
+        ]
+        rows[row.name] = {"differs": differs or "the baseline", "published": printed or None}
     return {
         "study": study.name,
         "title": study.title,
@@ -138,7 +115,7 @@ def _study(study: Study) -> dict[str, Any]:
 
 
 def _training(training: Training) -> dict[str, Any]:
-    """One training at paper scale, and what is evaluated on it."""
+    """Return one training at paper scale, with the protocols that evaluate it."""
     return {
         "for": ", ".join(training.protocols),
         "data": training.data.model_dump(mode="json"),
@@ -147,13 +124,13 @@ def _training(training: Training) -> dict[str, Any]:
 
 
 def _of(study: Study, field: str, value: Any) -> str:
-    """A field's value, or of a recipe that of each of the study's trainings."""
+    """Return a field's value; for a recipe's field, the values of all the study's trainings."""
     each = field.startswith(f"{RECIPE}.") and len(study.trainings) > 1
     return " / ".join(map(_shown, value)) if each else _shown(value)
 
 
 def _dialect(dialect: Dialect) -> dict[str, Any]:
-    """Every rule of it, and where the data set's name changes one."""
+    """Return every rule, and the rules that change with the data set's name."""
     rules = {field.name: getattr(dialect, field.name) for field in fields(dialect)}
     readings = {key: f"{r.how} {r.at or ''} of {r.curve}".replace("  ", " ") for key, r in dialect.readings.items()}
     treatments = {key: asdict(rules[key]) for key in ("absent", "invalid")}

@@ -11,9 +11,10 @@ from trackablate.harness.cli.pieces import find_run
 from trackablate.harness.errors import BadInput
 from trackablate.harness.exchange.server_scores import enter_scores, note_submission, parse_scores
 from trackablate.harness.exchange.submission import SERVERS, Asked, build_submission
-from trackablate.harness.exchange.writing import LAYOUTS, Tracked, write_results
+from trackablate.harness.exchange.writing import Tracked, write_results
 from trackablate.harness.protocol_store import ProtocolRecord, read_protocol
 from trackablate.harness.record import SequenceResult
+from trackablate.harness.scoring.layouts import LAYOUTS
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder, Store
 
@@ -34,7 +35,7 @@ def submit_run(
     place = out or Path("submission", f"{protocol}-{folder.run.name}{layers}.zip")
     build_submission(protocol, _tracked(results), place, asked, origin=record.origin)
     note_submission(folder, evaluation, results)
-    notes = {"note": MEAN_TIMES} if server.times else {}
+    notes = {"note": MEAN_TIMES} if server.files.times else {}
     command = f"python -m harness returned {folder.run.name} {' '.join(f'{name}=...' for name, _ in record.metrics)}"
     command += (
         f" --protocol {protocol}{f' --test-layers {test_layers}' if test_layers else ''} --store {quote(str(store))}"
@@ -47,11 +48,11 @@ def enter_returned(
     run: str, protocol: str, given: list[str], store: Path, test_layers: int | None = None
 ) -> dict[str, Any]:
     """Keep what the server returned for a run. Raises as `submit_run` and `parse_scores` do."""
-    server = SERVERS[protocol]
+    SERVERS[protocol]  # raises UnknownName
     folder, evaluation, record, results = _evaluated(run, protocol, store, test_layers)
     scores = parse_scores(given, record)
     replaced = enter_scores(folder, evaluation, results, scores)
-    document = {"run": folder.run.name, "protocol": server.name, "scores": scores}
+    document = {"run": folder.run.name, "protocol": protocol, "scores": scores}
     return document | ({"instead of": replaced} if replaced else {})
 
 
@@ -68,7 +69,7 @@ def export_run(
         layout, out, name, _tracked(results), dataset=protocol, origin=record.origin, truncate=truncate
     )
     notes = [f"numbers are {'cut to integers' if truncate else 'in full'}; the toolkit's own writer {chosen.official}"]
-    notes += [MEAN_TIMES] if chosen.times else []
+    notes += [MEAN_TIMES] if chosen.shape.times else []
     return {"run": name, "protocol": protocol, "layout": layout, "for": chosen.reader, "folder": str(out)} | {
         "sequences": count,
         "notes": notes,

@@ -1,1 +1,1 @@
-"""What training and tracking cost: time, energy, memory, parameters and multiply-accumulates."""
+"""The costs of training and tracking: time, energy, memory, parameters and multiply-accumulates."""

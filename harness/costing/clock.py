@@ -1,4 +1,4 @@
-"""Time and energy booked by phase, the device synchronised before every reading."""
+"""Time and energy, booked by phase. The device is synchronised before every reading."""
 
 import resource
 import sys
@@ -14,17 +14,14 @@ STATUS = Path("/proc/self/status")
 
 
 class PhaseClock:
-    """Adds up wall and device seconds and, where there is a meter, joules by phase. Phases do not nest. `synchronise` waits
-    for the device; `device_time` reads its clock: the process's CPU time on a CPU, wall time on a GPU, which is held all
-    the while. What was booked without a meter is not made up for: its phase's energy stays unknown.
+    """Adds up wall seconds, device seconds and, with a meter, joules by phase. Phases do not nest.
+
+    Device time is the process's CPU time on a CPU, and wall time on a GPU, which is held all the while. A phase that
+    was once booked without a meter has no known energy afterwards either.
     """
 
     def __init__(
-        self,
-        booked: dict[str, PhaseCost],
-        synchronise: Callable[[], None],
-        on_cpu: bool,
-        meter: Meter | None = None,
+        self, booked: dict[str, PhaseCost], synchronise: Callable[[], None], on_cpu: bool, meter: Meter | None = None
     ) -> None:
         self.booked = {name: cost.model_copy() for name, cost in booked.items()}
         self._synchronise, self._meter = synchronise, meter
@@ -32,7 +29,7 @@ class PhaseClock:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Book what runs inside on the phase `name`."""
+        """Book the code inside the `with` block on the phase `name`."""
         self._synchronise()
         joules = self._meter() if self._meter else None
         wall, device = time.perf_counter(), self._device_time()
@@ -48,15 +45,20 @@ class PhaseClock:
 
 
 def rss_bytes() -> int:
-    """The process's resident memory now, where the system tells, else its peak."""
-    return int(STATUS.read_text().split("VmRSS:")[1].split()[0]) * 1024 if STATUS.exists() else peak_rss_bytes()
+    """Return the process's resident memory; its peak on a system that does not tell the present value."""
+    return _from_status("VmRSS") if STATUS.exists() else peak_rss_bytes()
 
 
 def peak_rss_bytes() -> int:
-    """The process's peak resident memory so far. From Linux's own record of it where there is one: what getrusage says
-    (kilobytes, bytes on macOS) starts at the peak of the process that started this one.
+    """Return the process's peak resident memory so far.
+
+    On Linux, getrusage starts at the peak of the parent process, so the kernel's status file is read instead.
     """
     if STATUS.exists():
-        return int(STATUS.read_text().split("VmHWM:")[1].split()[0]) * 1024
+        return _from_status("VmHWM")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, else kilobytes
+
+
+def _from_status(field: str) -> int:
+    return int(STATUS.read_text().split(f"{field}:")[1].split()[0]) * 1024

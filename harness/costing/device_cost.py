@@ -1,31 +1,60 @@
-"""What a tracker costs on a device that is here: frames per second at batch 1, and memory. Random weights cost the same as
-trained ones, so none are needed.
+"""The cost of tracking on this machine: frames per second at batch 1, and memory.
+
+Random weights cost the same as trained ones, so no weights are needed.
 """
 
 import statistics
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from trackablate.datasets.sequence import Image
 from trackablate.datasets.synthetic.videos import make_sequence
 from trackablate.harness.costing.devices import device_name, peak_memory_bytes, resolve_device, synchroniser
 from trackablate.harness.costing.macs import cost_document
 from trackablate.trackers.adaptation.adapt import merge
-from trackablate.trackers.inference import NetworkTracker
-from trackablate.trackers.model import OneStreamTracker, build
+from trackablate.trackers.inference import FrameTracker, NetworkTracker
+from trackablate.trackers.model import build
 from trackablate.trackers.spec import TrackerSpec
 
 ROUNDS, FRAMES, WARM_UP = 5, 8, 4
 
 
+@dataclass(frozen=True)
+class TimedClip:
+    """Decoded frames to time trackers on, and the target's `box` in the first frame."""
+
+    images: list[Image]
+    box: NDArray[np.float64]
+    synchronise: Callable[[], None]
+
+    def seconds(self, tracker: FrameTracker, frames: int) -> float:
+        """Return the wall seconds of tracking `frames` frames after the first. A short clip is repeated."""
+        tracker.initialise(self.images[0], self.box)
+        self.synchronise()
+        started = time.perf_counter()
+        for i in range(frames):
+            tracker.update(self.images[1 + i % (len(self.images) - 1)])
+        self.synchronise()
+        return time.perf_counter() - started
+
+
 def cost_on(spec: TrackerSpec, device: str) -> dict[str, Any]:
-    """`cost_document`, and on the device (auto, cpu, cuda): fps, the median over rounds of tracking generated frames of
-    160 x 120 pixels, crop and decoding of the box included, with fps_range; memory_bytes, the peak allocated on a GPU, on a
-    CPU the process's peak resident memory. Raises BadInput for a device that is not here.
+    """Return `cost_document` with the speed and memory on a device: "auto", "cpu" or "cuda".
+
+    `fps` is the median over rounds of tracking generated frames of 160 x 120 pixels, with cropping and box decoding;
+    `fps_range` is its minimum and maximum. `memory_bytes` is the peak allocated on a GPU, or the process's peak
+    resident memory on a CPU. Raises BadInput if this machine does not have the device.
     """
     place = resolve_device(device)
-    rates = _rates(_merged(spec), place)
+    model = build(spec, pretrained=False)
+    merge(model)
+    rates = _rates(NetworkTracker(model, place), place)
     return cost_document(spec) | {
         "device": device_name(place),
         "fps": statistics.median(rates),
@@ -36,27 +65,9 @@ def cost_on(spec: TrackerSpec, device: str) -> dict[str, Any]:
     }
 
 
-def _merged(spec: TrackerSpec) -> OneStreamTracker:
-    merged = merge(build(spec, pretrained=False))
-    assert isinstance(merged, OneStreamTracker)
-    return merged
-
-
-def _rates(model: OneStreamTracker, device: torch.device) -> list[float]:
-    """Frames per second of each round."""
-    clip = make_sequence("source", 0, length=FRAMES + 1, split="val")
-    images, wait = list(clip), synchroniser(device)
-    tracker = NetworkTracker(model, device)
-    tracker.initialise(images[0], clip.boxes[0])
-    for image in images[1 : WARM_UP + 1]:
-        tracker.update(image)
-    rates = []
-    for _ in range(ROUNDS):
-        tracker.initialise(images[0], clip.boxes[0])
-        wait()
-        began = time.perf_counter()
-        for image in images[1:]:
-            tracker.update(image)
-        wait()
-        rates.append(FRAMES / (time.perf_counter() - began))
-    return rates
+def _rates(tracker: NetworkTracker, device: torch.device) -> list[float]:
+    """Return the frames per second of each round."""
+    video = make_sequence("source", 0, length=FRAMES + 1, split="val")
+    clip = TimedClip(list(video), video.boxes[0], synchroniser(device))
+    clip.seconds(tracker, WARM_UP)
+    return [FRAMES / clip.seconds(tracker, FRAMES) for _ in range(ROUNDS)]

@@ -1,4 +1,4 @@
-"""Which device work runs on, and how to wait for it."""
+"""The device that work runs on: its choice, name, memory and energy, and how to wait for it."""
 
 from collections.abc import Callable
 
@@ -11,13 +11,13 @@ from trackablate.harness.errors import BadInput
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is the first GPU, else the CPU. Raises BadInput for a device that this machine does not have."""
+    """Return the named device; "auto" is the first GPU, or the CPU. Raises BadInput if the device is not usable."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda"):
-            raise RuntimeError("of another kind")
+            raise RuntimeError("its type is not supported")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
@@ -26,7 +26,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def usable_gpus(device: torch.device) -> tuple[str, ...]:
-    """The GPUs that a study's runs can be spread over: the one that was named, or all of them; none for a CPU."""
+    """Return the GPUs for a study's runs: the one that was named, or all of them; none for a CPU."""
     if device.type != "cuda":
         return ()
     if ":" in str(device):
@@ -35,14 +35,14 @@ def usable_gpus(device: torch.device) -> tuple[str, ...]:
 
 
 def synchroniser(device: torch.device) -> Callable[[], None]:
-    """A function that returns once the device has done all its work."""
+    """Return a function that waits until the device has finished its work."""
     if device.type == "cuda":
         return lambda: torch.cuda.synchronize(device)
     return lambda: None
 
 
 def energy_meter(device: torch.device) -> Meter | None:
-    """The device's own counter of joules, None where it has none that may be read."""
+    """Return the device's energy meter; None if it has no readable counter."""
     if device.type != "cuda":
         return processor_meter()
     uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
@@ -50,19 +50,19 @@ def energy_meter(device: torch.device) -> Meter | None:
 
 
 def device_name(device: torch.device) -> str:
-    """What to print for it: the GPU's or the processor's name."""
+    """Return the GPU's or the processor's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return processor_label()
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most that this process has held so far: allocated on a GPU, resident on a CPU."""
+    """Return this process's peak memory so far: allocated on a GPU, resident on a CPU."""
     return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else peak_rss_bytes()
 
 
 def driver_version(device: torch.device) -> str | None:
-    """The CUDA version that torch was built for, with the GPU's compute capability; None on a CPU."""
+    """Return torch's CUDA version and the GPU's compute capability; None on a CPU."""
     if device.type != "cuda":
         return None
     major, minor = torch.cuda.get_device_capability(device)

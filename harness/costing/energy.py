@@ -1,22 +1,24 @@
-"""The device's own energy counters: a GPU's by NVML, a processor's by RAPL. They count the whole device, whoever uses it.
+"""Energy counters of devices: NVML for a GPU, RAPL for a processor. They count the whole device, whoever uses it.
 
-No package is needed: NVML is the driver's library, RAPL are files, which most systems let only root read. Imports no torch.
+NVML is read with the package nvidia-ml-py. RAPL is a set of files, which most systems let only root read. This module
+does not import torch.
 """
 
-import ctypes
 import math
+import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 POWERCAP = Path("/sys/class/powercap")
-NVML = "libnvidia-ml.so.1"
 
 Meter = Callable[[], float]
-"""Joules counted so far, from an arbitrary start; NaN where a reading failed."""
+"""Returns the joules counted so far, from an arbitrary start; NaN if the reading failed."""
 
 
 def processor_meter(root: Path = POWERCAP) -> Meter | None:
-    """The processor packages' counter (RAPL, without memory), None where there is none or it may not be read."""
+    """Return the meter of all processor packages, without memory; None if there is no readable counter."""
     zones = [zone for zone in sorted(root.glob("intel-rapl:*")) if zone.name.count(":") == 1]
     try:
         packages = [_Zone(zone) for zone in zones if (zone / "name").read_text().startswith("package")]
@@ -25,27 +27,44 @@ def processor_meter(root: Path = POWERCAP) -> Meter | None:
     return (lambda: sum(package.joules() for package in packages)) if packages else None
 
 
-def gpu_meter(uuid: str, library: str = NVML) -> Meter | None:
-    """The counter of the GPU with this UUID ("GPU-..."), None where the driver or the GPU has none."""
-    try:
-        nvml = ctypes.CDLL(library)
-        handle, millijoules = ctypes.c_void_p(), ctypes.c_ulonglong()
-        if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByUUID(uuid.encode(), ctypes.byref(handle)):
-            return None
-        if nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules)):
-            return None
-    except (OSError, AttributeError):
+def gpu_meter(uuid: str) -> Meter | None:
+    """Return the meter of the GPU with this UUID ("GPU-..."); None if it has no readable counter."""
+    nvml = _nvml()
+    if nvml is None:
         return None
 
     def joules() -> float:
-        failed = nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules))
-        return math.nan if failed else millijoules.value / 1000
+        try:
+            return float(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000  # from millijoules
+        except nvml.NVMLError:
+            return math.nan
 
-    return joules
+    try:
+        handle = nvml.nvmlDeviceGetHandleByUUID(uuid.encode())
+    except nvml.NVMLError:
+        return None
+    return None if math.isnan(joules()) else joules
+
+
+@cache
+def _nvml() -> ModuleType | None:
+    """Load NVML once. Warns, and returns None, if the package or the driver is missing."""
+    try:
+        import pynvml
+    except ImportError:
+        warnings.warn("the GPU's energy is not measured: install nvidia-ml-py", stacklevel=2)
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        warnings.warn(f"the GPU's energy is not measured: NVML does not start ({error})", stacklevel=2)
+        return None
+    found: ModuleType = pynvml
+    return found
 
 
 class _Zone:
-    """One processor package. Its counter starts over at a maximum, within minutes: read it more often than that."""
+    """One processor package. Its counter wraps around within minutes, and has to be read more often than that."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "energy_uj"

@@ -1,4 +1,4 @@
-"""What this machine is, asked of the system and not of torch: planning has to know the device, and torch takes seconds."""
+"""Names of this machine's devices, without torch: planning needs them, and importing torch takes seconds."""
 
 import os
 import platform
@@ -8,14 +8,15 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 def processor_label() -> str:
-    """What to print for this machine's processor."""
+    """Return the name of this machine's processor, "CPU (...)"."""
     return f"CPU ({_processor()})"
 
 
 def expected_device(name: str = "auto", gpus: Path = _GPUS) -> str:
-    """What `harness.costing.devices.device_name` will most likely say of a device by its option: the first GPU that NVIDIA's
-    driver lists, else the processor. A torch without CUDA would still use the processor; then the estimates name a device
-    that the run does not.
+    """Return the name that `harness.costing.devices.device_name` will most likely give for a --device option.
+
+    This is the first GPU that NVIDIA's driver lists, or the processor. It is wrong for a torch without CUDA on a
+    machine with a GPU: the run then uses the processor.
     """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
     models = [] if name == "cpu" or hidden else [_model(file) for file in sorted(gpus.glob("*/information"))]

@@ -1,14 +1,11 @@
-"""What a tracker costs by its construction: parameters and multiply-accumulates, on any machine, without weights.
+"""The size of a tracker: parameters and multiply-accumulates (MACs), on any machine and without weights.
 
 The model is built on the meta device, which allocates nothing, and one frame is traced. The published model is counted:
-the last block with the template's queries too, which our forward leaves out (`macs_skipped`). Two conventions of
-counting, since papers mix them: `all` counts linear layers, convolutions and both products of attention, 2 L L d per
-block, and as `fvcore` also 5 per element that layer normalisation sees; `linear and convolution only` leaves attention's
-products and normalisation out (as thop does).
+its last block computes the template's queries too, which our forward skips (`macs_skipped`). Papers mix two conventions.
+`all` counts linear layers, convolutions and both products of attention, 2 L L d per block; fvcore adds 5 per element of
+layer normalisation's input. `linear_conv` counts linear layers and convolutions alone, as thop does.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,15 +20,16 @@ from trackablate.trackers.spec import TrackerSpec
 
 LINEAR_AND_CONVOLUTION = {"mm", "addmm", "convolution"}
 QKV_MODULES = (".qkv", ".qkv.q", ".qkv.k", ".qkv.v")
-"""How the modules end that project to queries, keys and values: fused, or split where they cannot be fused."""
+"""Name endings of the modules that project to queries, keys and values, fused or split."""
 
 
 @dataclass(frozen=True)
 class Macs:
-    """Multiply-accumulates of one frame at batch 1: template and search through the encoder, and the head.
+    """MACs of one frame at batch 1: template and search region through the encoder, and the head.
 
-    qkv: the part of linear_conv that the blocks' query, key and value projections take. layer_norm: what fvcore adds for
-    layer normalisation, 5 per element.
+    Attributes:
+        qkv: The part of `linear_conv` in the blocks' query, key and value projections.
+        layer_norm: fvcore's addition for layer normalisation, 5 per element.
     """
 
     all: int
@@ -41,18 +39,17 @@ class Macs:
 
     @property
     def fvcore(self) -> int:
-        """As fvcore counts."""
+        """The number that fvcore gives."""
         return self.all + self.layer_norm
 
 
 def paper_scale(spec: TrackerSpec, *, activations: bool = False) -> PaperScale:
-    """Parameters and MACs of a tracker at its own size, counted on the meta device; activations: those too, which takes as
-    long again.
-    """
+    """Return a tracker's parameters and MACs at its own size. Counting `activations` as well doubles the time."""
     model = _weightless(spec)
-    params = sum(p.numel() for p in model.parameters())  # as trained: merging takes the adaptation's away
+    params = sum(p.numel() for p in model.parameters())  # before merging, which removes the adaptation's parameters
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    macs = count_macs(_merged(model))
+    merge(model)
+    macs = count_macs(model)
     return PaperScale(
         params=params,
         trainable_params=trainable,
@@ -66,20 +63,22 @@ def paper_scale(spec: TrackerSpec, *, activations: bool = False) -> PaperScale:
 
 
 def activation_bytes(spec: TrackerSpec) -> int:
-    """Bytes that the forward pass keeps for the backward pass for each pair more, in fp32: of every tensor that autograd
-    saves, its storage, once, since views share theirs (transposed weights, queries, keys and values of one product). What
-    is made of weights alone, whatever the number of pairs, is not in it. Attention counts as a fused kernel computes it,
-    which keeps no matrix of weights, unless candidate elimination reads that matrix.
+    """Return the bytes that the forward pass keeps for the backward pass, per pair and in fp32.
+
+    The storage of every tensor that autograd saves counts once, because views share their storage. Tensors that do not
+    depend on the number of pairs are left out. Attention counts as a fused kernel computes it: without a matrix of
+    attention weights, unless candidate elimination reads that matrix.
     """
     model = _weightless(spec).eval()
     return _kept_bytes(model, 2) - _kept_bytes(model, 1)
 
 
 def _kept_bytes(model: OneStreamTracker, pairs: int) -> int:
-    kept: dict[int, torch.UntypedStorage] = {}  # keeps them alive, so that no address comes twice
+    kept: dict[int, torch.UntypedStorage] = {}  # keeps the storages alive, so that none is reused
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept.setdefault(_storage(tensor), tensor.untyped_storage())
+        storage = tensor.untyped_storage()
+        kept.setdefault(int(storage._cdata), storage)  # an identity on the meta device too, which has no addresses
         return tensor
 
     template, search, mask = (part.expand(pairs, *part.shape[1:]).clone() for part in _one_pair(model))
@@ -89,10 +88,10 @@ def _kept_bytes(model: OneStreamTracker, pairs: int) -> int:
 
 
 class _FusedAttention(TorchFunctionMode):
-    """Attention on the meta device, which has no fused kernel, as one that keeps its inputs and its output alone."""
+    """Replaces attention on the meta device, which has no fused kernel, by one that keeps only inputs and output."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """The function's result, attention's being empty."""
+        """Return the function's result; that of attention is an empty tensor."""
         if func is torch.nn.functional.scaled_dot_product_attention:
             return _Attention.apply(*args[:3])
         return func(*args, **(kwargs or {}))
@@ -106,13 +105,8 @@ class _Attention(torch.autograd.Function):
         return output
 
 
-def _storage(tensor: torch.Tensor) -> int:
-    """Identity of a tensor's memory, on the meta device too, where it has no address."""
-    return int(tensor.untyped_storage()._cdata)
-
-
 def _one_pair(model: OneStreamTracker) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Template, search region and mask of the right shapes, on the model's device."""
+    """Return template, search region and mask of the right shapes, on the model's device."""
     crop, device = model.spec.crop, next(model.parameters()).device
     template, search = (torch.zeros(1, 3, s, s, device=device) for s in (crop.template_size, crop.search_size))
     return template, search, torch.zeros(1, model.encoder.template_side**2, dtype=torch.bool, device=device)
@@ -123,19 +117,26 @@ def _weightless(spec: TrackerSpec) -> OneStreamTracker:
         return build(spec, pretrained=False)
 
 
-def _merged(model: OneStreamTracker) -> OneStreamTracker:
-    merged = merge(model)
-    assert isinstance(merged, OneStreamTracker)
-    return merged
-
-
 def count_macs(model: OneStreamTracker, *, lean: bool = False) -> Macs:
-    """MACs of tracking one frame, on the device the model is on (meta included): of the published model, or (lean) of
-    what our forward computes of it.
+    """Return the MACs of tracking one frame, on the model's device, which may be meta.
+
+    The published model is counted, or with `lean` only the part of it that our forward computes.
     """
     template, search, mask = _one_pair(model)
-    with _as_counted(model, lean), _normalised_elements(model) as normalised, FlopCounterMode(display=False) as counter:
-        model(template, search, mask)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
+    normalised: list[int] = []
+    hooks = [norm.register_forward_pre_hook(lambda _, inputs: normalised.append(inputs[0].numel())) for norm in norms]
+    training, was_lean = model.training, model.encoder.lean
+    model.eval()
+    model.encoder.lean = lean
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(template, search, mask)
+    finally:
+        model.train(training)
+        model.encoder.lean = was_lean
+        for hook in hooks:
+            hook.remove()
     counts = counter.get_flop_counts()
     flops = {str(op).rsplit(".", 1)[-1]: count for op, count in counts["Global"].items()}
     linear_conv = sum(count for op, count in flops.items() if op in LINEAR_AND_CONVOLUTION)
@@ -143,56 +144,28 @@ def count_macs(model: OneStreamTracker, *, lean: bool = False) -> Macs:
     return Macs(sum(flops.values()) // 2, linear_conv // 2, qkv // 2, 5 * sum(normalised))
 
 
-@contextmanager
-def _as_counted(model: OneStreamTracker, lean: bool) -> Iterator[None]:
-    training, was_lean = model.training, model.encoder.lean
-    model.eval()
-    model.encoder.lean = lean
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
-        model.encoder.lean = was_lean
-
-
-@contextmanager
-def _normalised_elements(model: OneStreamTracker) -> Iterator[list[int]]:
-    """Collects the number of elements of every input to a layer normalisation."""
-    elements: list[int] = []
-
-    def note(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        elements.append(inputs[0].numel())
-
-    hooks = [m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, torch.nn.LayerNorm)]
-    try:
-        yield elements
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 def cost_document(spec: TrackerSpec) -> dict[str, Any]:
-    """What `cost` prints of a tracker at its own size. params: in training, with what the adaptation adds
-    (adaptation_params). macs: of the merged model, as fvcore counts and as thop counts linear layers and convolutions;
-    macs_unmerged: with the adaptation beside the layers, as fvcore counts; macs_skipped: the part of macs.fvcore that our
-    forward leaves out, because nothing reads it.
+    """Return the document that `cost` prints for a tracker at its own size.
+
+    `params` counts the model in training, with the adaptation's parameters (`adaptation_params`). `macs` counts the
+    merged model by fvcore's and by thop's convention. `macs_unmerged` has the adaptation beside the layers, by
+    fvcore's convention. `macs_skipped` is the part of fvcore's count that our forward skips because nothing reads it.
     """
     model = _weightless(spec)
     params = {name: p.numel() for name, p in model.named_parameters()}
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     unmerged = count_macs(model).fvcore
-    merged = _merged(model)
-    macs = count_macs(merged)
+    merge(model)
+    macs = count_macs(model)
     return {
         "variant": spec.name,
         "params": sum(params.values()),
         "trainable_params": trainable,
         "adaptation_params": sum(n for name, n in params.items() if is_added(name)),
-        "head_params": sum(p.numel() for p in merged.head.parameters()),
-        "inference_params": sum(p.numel() for p in merged.parameters()),
+        "head_params": sum(p.numel() for p in model.head.parameters()),
+        "inference_params": sum(p.numel() for p in model.parameters()),
         "macs": {"fvcore": macs.fvcore, "thop_linear_conv_only": macs.linear_conv},
         "macs_unmerged": unmerged,
-        "macs_skipped": macs.fvcore - count_macs(merged, lean=True).fvcore,
+        "macs_skipped": macs.fvcore - count_macs(model, lean=True).fvcore,
         "tokens": {"template": model.encoder.template_side**2, "search": model.encoder.search_side**2},
     }

@@ -1,6 +1,6 @@
-"""What was submitted to an evaluation server, and what it returned, entered by hand: nobody else has the true boxes.
+"""Scores of evaluation servers, which alone have the true boxes. Users submit boxes and enter the scores by hand.
 
-RUN/server/EVALUATION.json
+The file RUN/server/EVALUATION.json keeps the digest of the submitted boxes, and the scores.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ from trackablate.harness.store import RunFolder, read_document
 
 NOT_SUBMITTED = "not submitted to its evaluation server"
 NOTHING = "no scores of its evaluation server yet"
-CHANGED = "its boxes are not those any more that were submitted: submit it again"
+CHANGED = "its boxes changed after they were submitted: submit it again"
 
 
 class _Kept(BaseModel):
-    """boxes: digest of those that were submitted; scores: percent by metric, entered: the date, "" where there are none."""
+    """A submission: the digest of its boxes, the scores in percent by metric, and the date of entering them."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,7 +38,7 @@ class _Kept(BaseModel):
 
 @dataclass(frozen=True)
 class Returned:
-    """scores: shares in 0..1 by metric, empty where there are none, for the reason given."""
+    """The scores of a run, as shares in 0..1 by metric; without scores, the reason."""
 
     scores: Mapping[str, float] = field(default_factory=dict)
     entered: str = ""
@@ -46,8 +46,11 @@ class Returned:
 
 
 def parse_scores(given: Sequence[str], record: ProtocolRecord) -> dict[str, float]:
-    """METRIC=PERCENT, as `returned` takes them, checked. Raises UnknownName for a metric that is none of the protocol's,
-    BadInput for what is no percentage: shares of 1, as some servers print, are not taken for percent.
+    """Parse METRIC=PERCENT entries into percent by metric.
+
+    Raises:
+        BadInput: An entry is not a percentage. Shares of 1, which some servers print, are refused.
+        UnknownName: The protocol does not have the metric.
     """
     metrics, scores = [name for name, _ in record.metrics], dict[str, float]()
     for entry in given:
@@ -59,19 +62,19 @@ def parse_scores(given: Sequence[str], record: ProtocolRecord) -> dict[str, floa
         except ValueError:
             raise BadInput(f"{entry!r} is not METRIC=PERCENT: write {name}=72.9") from None
         if not 0 <= percent <= 100:
-            raise BadInput(f"{entry!r}: {name} in percent lies between 0 and 100")
+            raise BadInput(f"{entry!r}: {name} in percent must be between 0 and 100")
         if name in scores:
             raise BadInput(f"{name} is given twice: give it once")
         scores[name] = percent
     if not scores:
         raise BadInput(f"no scores: give METRIC=PERCENT for any of {', '.join(metrics)}")
     if max(scores.values()) <= 1:
-        raise BadInput(f"{' '.join(given)}: these look like shares of 1: give percent, a hundred times as much")
+        raise BadInput(f"{' '.join(given)}: these look like shares of 1: give percent")
     return scores
 
 
 def note_submission(folder: RunFolder, evaluation: Evaluation, results: Sequence[SequenceResult]) -> None:
-    """Keep which boxes were submitted; scores of the same boxes stay."""
+    """Record that these boxes were submitted. Scores of the same boxes are kept."""
     kept, boxes = read_document(_file(folder, evaluation), _Kept), _digest(results)
     if kept is None or kept.boxes != boxes:
         write_text(_file(folder, evaluation), _Kept(boxes=boxes).model_dump_json(indent=1))
@@ -80,8 +83,9 @@ def note_submission(folder: RunFolder, evaluation: Evaluation, results: Sequence
 def enter_scores(
     folder: RunFolder, evaluation: Evaluation, results: Sequence[SequenceResult], scores: dict[str, float]
 ) -> dict[str, float]:
-    """Keep what the server returned for the boxes that were submitted, in percent; returns what was there before. Raises
-    BadInput where nothing was submitted, or where the boxes are others since.
+    """Keep the server's scores in percent, and return the earlier ones.
+
+    Raises BadInput if nothing was submitted, or if the boxes have changed since.
     """
     file, command = _file(folder, evaluation), f"`python -m harness submit {folder.run.name} ...`"
     kept = read_document(file, _Kept)
@@ -95,7 +99,7 @@ def enter_scores(
 
 
 def returned(folder: RunFolder, evaluation: Evaluation, record: ProtocolRecord) -> Returned:
-    """What was entered for a run's boxes as they are, or why there is nothing. Raises BadInput for a damaged file."""
+    """Return the scores of a run's present boxes, or why there are none. Raises BadInput for a damaged file."""
     names = [sequence.name for sequence in record.sequences]
     if missing := folder.missing(evaluation, names):
         return Returned(reason=f"{len(names) - len(missing)} of {len(names)} sequences")
@@ -111,7 +115,7 @@ def returned(folder: RunFolder, evaluation: Evaluation, record: ProtocolRecord) 
 
 
 def _digest(results: Sequence[SequenceResult]) -> str:
-    """Identity of the boxes, whatever they took."""
+    """Return a hash of the boxes. The seconds of tracking do not count."""
     content = [(result.name, result.boxes) for result in sorted(results, key=lambda result: result.name)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

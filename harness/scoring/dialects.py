@@ -1,5 +1,6 @@
-"""Whose rules a score follows. A dialect is what one public toolkit does, as data: every field is a rule that some other
-toolkit has otherwise, and the reason why two papers print different figures for the same boxes.
+"""Dialects: the scoring rules of the public toolkits, as data.
+
+Each field is a rule in which toolkits differ. Because of them, papers print different scores for the same boxes.
 
 Sources (paths inside the public repositories): pytracking analysis/extract_results.py; OSTrack lib/test/analysis/
 extract_results.py; pysot toolkit/utils/statistics.py; LaSOT and TNL2K toolkits utils/calc_seq_err_robust.m,
@@ -19,7 +20,7 @@ Treatment = Literal["hit", "miss"]
 
 @dataclass(frozen=True)
 class Treatments:
-    """What a frame without a measurable target counts as, under each curve."""
+    """How a frame without a measurable target counts, under each curve."""
 
     success: Treatment = "miss"
     precision: Treatment = "miss"
@@ -28,8 +29,10 @@ class Treatments:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a score is read off a curve: its mean over the thresholds, its value at one (IoU, pixels, or share of the
-    target's size), its trapezoid integral over the unit axis, or the mean IoU itself, which needs no curve.
+    """How a score is computed from a curve.
+
+    "mean" is the mean over the thresholds, "at" the value at the threshold `at` (IoU, pixels, or share of the target's
+    size), "trapezoid" the integral over the axis scaled to 0..1. "mean overlap" is the mean IoU and needs no curve.
     """
 
     curve: Curve
@@ -41,21 +44,27 @@ class Reading:
 class Dialect:
     """One toolkit's rules.
 
-    valid, valid_error: which true boxes are measured under success and under both error curves: `sized` w, h > 0;
-    `positive` x, y, w, h > 0; `centred` centre x, y > 0; `numeric` no NaN; `any`.
-    flags: whether the data set's flags of absence are looked at. absent: what a frame flagged absent counts as;
-    invalid: what one with an invalid true box counts as. denominator: all frames, or those measured.
-    overlap_test: the comparison of overlaps with thresholds (errors are always compared by <=).
-    first: the first frame's prediction is replaced by the truth, counted as given, or not counted.
-    boxes: `rounded` to integers, or `clipped` to the image, both boxes alike. degenerate: a predicted side <= 0 is
-    taken as it is, counts as a miss, or the box before is held. smallest_side: 1 divides centre errors by a side of at
-    least 1 px, after subtracting; 0 (and not rounding boxes) divides both centres first. error_decimals: errors are
-    rounded to so many first.
-    overlap_points, error_points: thresholds spread evenly over IoU 0..1, and over 0..50 px and 0..0.5 of the size.
-    pooling: the mean over sequences of their scores, or over all frames of all sequences.
-    zero_curves: whether a sequence whose curve is 0 everywhere stays in the mean.
-    readings: metric key (`harness.scoring.metrics.METRICS`) to how it is read. by_protocol: fields that the toolkit itself
-    changes by the name of the data set; `on` applies them.
+    Attributes:
+        readings: How each metric (key of `harness.scoring.metrics.METRICS`) is computed, the main ones first.
+        valid: The true boxes that are measured under the success curve: "sized" w, h > 0; "positive" x, y, w, h > 0;
+            "numeric" no NaN; "any".
+        valid_error: The same under both error curves; also "centred": the centre's x, y > 0.
+        flags: Whether the data set's absence flags are used.
+        absent: How a frame flagged absent counts.
+        invalid: How a frame with an invalid true box counts.
+        denominator: All frames, or those that are measured.
+        overlap_test: The comparison of an overlap with a threshold. Errors are always compared by <=.
+        first: The first prediction is replaced by the truth, counts as it is, or does not count.
+        boxes: Predicted and true boxes are used as they are, rounded to integers, or clipped to the image.
+        degenerate: A predicted box with a side <= 0 is used as it is, is a miss, or is replaced by the box before.
+        smallest_side: 1 divides a centre error by a side of at least 1 px. 0 divides both centres by the side before
+            they are subtracted, unless boxes are rounded.
+        error_decimals: The decimals that errors are rounded to. None: they are not rounded.
+        overlap_points: The number of thresholds, spread evenly over IoU 0..1.
+        error_points: The number of thresholds, spread evenly over 0..50 px and over 0..0.5 of the size.
+        pooling: The mean over the sequences' scores, or over the frames of all sequences.
+        zero_curves: Whether a sequence whose curve is 0 everywhere counts.
+        by_protocol: Fields that the toolkit changes by the data set's name; `on` applies them.
     """
 
     name: str
@@ -81,29 +90,26 @@ class Dialect:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics it defines, the main ones first."""
+        """The metrics that it defines, the main ones first."""
         return tuple(self.readings)
 
     def on(self, protocol: str) -> "Dialect":
-        """The rules as the toolkit applies them to one protocol's data."""
+        """Return the rules that the toolkit applies to one protocol's data."""
         return replace(self, **self.by_protocol.get(protocol, {}), by_protocol={})
 
 
-def _ope(**norm: Reading) -> dict[str, Reading]:
-    """The readings of one-pass evaluation; norm_precision is the value at 0.2 unless given."""
-    at_20 = Reading("norm_precision", "at", 0.2)
-    return {
-        "auc": Reading("success", "mean"),
-        "precision": Reading("precision", "at", 20),
-        "norm_precision": norm.get("norm_precision", at_20),
-        "op50": Reading("success", "at", 0.5),
-        "op75": Reading("success", "at", 0.75),
-        "norm_precision_at_20": at_20,
-        "norm_precision_mean": _NORM_MEAN,
-    }
-
-
+_AT_20 = Reading("norm_precision", "at", 0.2)
 _NORM_MEAN = Reading("norm_precision", "mean")
+_OPE = {
+    "auc": Reading("success", "mean"),
+    "precision": Reading("precision", "at", 20),
+    "norm_precision": _AT_20,
+    "op50": Reading("success", "at", 0.5),
+    "op75": Reading("success", "at", 0.75),
+    "norm_precision_at_20": _AT_20,
+    "norm_precision_mean": _NORM_MEAN,
+}
+"""Readings of one-pass evaluation."""
 _AO = {
     "ao": Reading("success", "mean overlap"),
     "sr50": Reading("success", "at", 0.5),
@@ -113,12 +119,12 @@ _HIT_NORM = Treatments(norm_precision="hit")
 _HIT_ERRORS = Treatments(precision="hit", norm_precision="hit")
 _FLAGGED = {"flags": "used", "absent": Treatments()}
 _PYTRACKING_NAMES: dict[str, dict[str, Any]] = {
-    # Only the data set called "lasot" has the normalised errors of its invisible frames reset to infinity; under any
-    # other name they stay at -1, which is below every threshold. "uav" has its invalid frames' errors set to -1.
+    # Only for the data set called "lasot" does the code reset the normalised errors of invisible frames to infinity.
+    # Otherwise they stay at -1, which is below every threshold. For "uav", errors of invalid frames are set to -1.
     "lasot": _FLAGGED,
     "lasot_ext": {"flags": "used", "absent": _HIT_NORM},
     "uav123": {"invalid": _HIT_ERRORS},
-    # Generated videos carry LaSOT's flags and are scored like LaSOT.
+    # Generated videos have LaSOT's flags and are scored like LaSOT.
     "synthetic": _FLAGGED,
     "synthetic-smoke": _FLAGGED,
 }
@@ -126,7 +132,7 @@ _OSTRACK = Dialect(
     name="ostrack",
     description="OSTrack: all frames in the denominator, absent or invalid frames miss success and precision, and hit"
     " normalised precision except on LaSOT",
-    readings=_ope(),
+    readings=_OPE,
     invalid=_HIT_NORM,
     degenerate="hold",
     by_protocol=_PYTRACKING_NAMES,
@@ -135,7 +141,7 @@ _MATLAB = Dialect(
     name="lasot_matlab",
     description="LaSOT's MATLAB toolkit: absent frames miss, present frames with a non-positive true box hit both"
     " precisions, sequences whose curve is all zero leave the mean",
-    readings=_ope(),
+    readings=_OPE,
     valid="positive",
     valid_error="positive",
     flags="used",
@@ -158,12 +164,12 @@ _ALL = (
         _MATLAB,
         name="tnl2k_matlab",
         description="TNL2K's MATLAB toolkit: as lasot_matlab, but normalised precision is the mean of its curve",
-        readings=_ope(norm_precision=_NORM_MEAN),
+        readings=_OPE | {"norm_precision": _NORM_MEAN},
     ),
     Dialect(
         name="pysot",
-        description="pysot: boxes as they are, invalid frames hit both precisions, flags looked at on LaSOT alone",
-        readings=_ope(),
+        description="pysot: boxes as they are, invalid frames hit both precisions, flags used on LaSOT alone",
+        readings=_OPE,
         valid_error="centred",
         invalid=_HIT_ERRORS,
         first="as given",
@@ -173,7 +179,7 @@ _ALL = (
         name="got10k_ope",
         description="got10k's experiments for LaSOT, OTB, UAV123 and NfS: flags ignored, frames annotated NaN removed,"
         " normalised precision is the mean of its curve",
-        readings=_ope(norm_precision=_NORM_MEAN),
+        readings=_OPE | {"norm_precision": _NORM_MEAN},
         valid="numeric",
         valid_error="numeric",
         denominator="measured",
@@ -210,7 +216,7 @@ _ALL = (
     Dialect(
         name="otb",
         description="OTB's toolkit: flags ignored, non-positive true boxes hit precision, errors rounded to 4 decimals",
-        readings={key: _ope()[key] for key in ("auc", "precision", "op50", "op75")},
+        readings={key: _OPE[key] for key in ("auc", "precision", "op50", "op75")},
         valid="positive",
         valid_error="positive",
         invalid=_HIT_ERRORS,
@@ -219,7 +225,7 @@ _ALL = (
     Dialect(
         name="lorat_compatible",
         description="LoRAT's evaluation compatible with STARK: as ostrack, with the first frame's box as it is",
-        readings=_ope(),
+        readings=_OPE,
         invalid=_HIT_NORM,
         first="as given",
         by_protocol=_PYTRACKING_NAMES,
@@ -228,7 +234,7 @@ _ALL = (
         name="lorat_plain",
         description="LoRAT's own evaluation: absent and invalid frames leave the denominator, overlap counts from the"
         " threshold on",
-        readings={**_ope(), **_AO},
+        readings=_OPE | _AO,
         flags="used",
         denominator="measured",
         overlap_test=">=",
@@ -244,7 +250,7 @@ _ALL = (
     replace(
         _OSTRACK,
         name="strict",
-        description="no toolkit's: as ostrack, but absent and invalid frames miss everything on every data set",
+        description="not a toolkit's: as ostrack, but absent and invalid frames miss everything on every data set",
         flags="used",
         invalid=Treatments(),
         by_protocol={},

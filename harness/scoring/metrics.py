@@ -1,5 +1,7 @@
-"""Scores of sequences, read off their tallies by the rules of a dialect. Everything here is a share in 0..1; tables and
-JSON multiply by 100. A score is a ratio of sums over sequences, so an interval is a resampling of rows.
+"""Scores of sequences, computed from their tallies by the rules of a dialect.
+
+All values are shares in 0..1; tables and JSON multiply them by 100. A score is a ratio of sums over sequences, so that
+its interval can be computed by resampling sequences.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,9 +20,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """What a reader needs to know about a figure: better is higher unless `lower_is_better`; `scale` turns the stored
-    value into the printed one.
-    """
+    """A metric as readers see it. `scale` turns the stored value into the printed one."""
 
     key: str
     symbol: str
@@ -49,39 +49,41 @@ METRICS = {
 
 
 def treatments(dialects: Collection[Dialect]) -> tuple[Treated, ...]:
-    """The treatments of boxes that a tally needs for these dialects, besides "plain"."""
+    """Return the treatments of boxes, besides "plain", that these dialects need in a tally."""
     wanted = {"held" if d.degenerate == "hold" else "plain" for d in dialects if d.boxes == "as given"}
     wanted |= {d.boxes for d in dialects}
     return tuple(t for t in TREATMENTS if t in wanted)
 
 
 def values(tallies: Sequence[Tally], metric: str, dialect: Dialect) -> tuple[Floats, Floats]:
-    """Per-sequence numerators and weights of a metric: its value is numerators.sum() / weights.sum().
+    """Return a metric's numerator and weight for each sequence, (S,) each.
 
-    A dialect that averages sequences gives each the weight 1 (0 where nothing of it counts); one that pools frames, its
-    number of frames. Raises KeyError for a metric that the dialect does not define.
+    The metric's value is numerators.sum() / weights.sum(). With a dialect that averages sequences, each weight is 1, or
+    0 if no frame counts. With one that pools frames, it is the number of frames. Raises KeyError if the dialect does
+    not define the metric.
     """
     reading = dialect.readings[metric]
     if reading.how == "mean overlap":
         return _pooled(*_overlaps(tallies, dialect), dialect)
     points, frames = _points(tallies, reading.curve, dialect)
     numerators, weights = _pooled(_read(points, reading, dialect), frames, dialect)
-    if dialect.zero_curves == "dropped":
-        weights = np.where(points.sum(axis=1) > 0, weights, 0.0)
-    return numerators, weights
+    return numerators, _kept(weights, points, dialect)
 
 
 def curve(tallies: Sequence[Tally], kind: Curve, dialect: Dialect) -> tuple[Floats, Floats, Floats]:
-    """Thresholds (T,), per-sequence numerators (S, T) and weights (S,): the curve is numerators.sum(0) / weights.sum()."""
+    """Return thresholds (T,), numerators (S, T) and weights (S,): the curve is numerators.sum(0) / weights.sum()."""
     points, frames = _points(tallies, kind, dialect)
     share, weights = _pooled(points, frames, dialect)
-    if dialect.zero_curves == "dropped":
-        weights = np.where(points.sum(axis=1) > 0, weights, 0.0)
-    return thresholds(kind, dialect), share, weights
+    return thresholds(kind, dialect), share, _kept(weights, points, dialect)
+
+
+def _kept(weights: Floats, points: Floats, dialect: Dialect) -> Floats:
+    """Return the weights, with 0 for sequences that the dialect drops because their curve is zero everywhere."""
+    return np.where(points.sum(axis=1) > 0, weights, 0.0) if dialect.zero_curves == "dropped" else weights
 
 
 def thresholds(kind: Curve, dialect: Dialect) -> Floats:
-    """A curve's thresholds: IoU, pixels, or share of the target's size."""
+    """Return a curve's thresholds: IoU, pixels, or shares of the target's size."""
     step = {"success": 100, "precision": 2, "norm_precision": 200}[kind]
     return np.arange(GRID)[_on_grid(kind, dialect)] / step
 
@@ -92,7 +94,7 @@ def _on_grid(kind: Curve, dialect: Dialect) -> slice:
 
 
 def _pooled(sums: Floats, frames: Floats, dialect: Dialect) -> tuple[Floats, Floats]:
-    """Sums and weights by the dialect's pooling; sums are (S,) or (S, T)."""
+    """Return numerators, (S,) or (S, T) as `sums`, and weights (S,) by the dialect's pooling."""
     if dialect.pooling == "frames":
         return sums, frames
     below = frames if sums.ndim == 1 else frames[:, None]
@@ -101,7 +103,7 @@ def _pooled(sums: Floats, frames: Floats, dialect: Dialect) -> tuple[Floats, Flo
 
 
 def _read(points: Floats, reading: Reading, dialect: Dialect) -> Floats:
-    """One number of each sequence's points (S, T)."""
+    """Return one number for each sequence of its points (S, T)."""
     if reading.how == "mean":
         return np.asarray(points.mean(axis=1))
     if reading.how == "trapezoid":
@@ -111,7 +113,7 @@ def _read(points: Floats, reading: Reading, dialect: Dialect) -> Floats:
 
 
 def _points(tallies: Sequence[Tally], kind: Curve, dialect: Dialect) -> tuple[Floats, Floats]:
-    """Numbers of frames at or beyond each threshold (S, T), and of frames that count (S,)."""
+    """Return the numbers of frames that pass each threshold (S, T), and of frames that count (S,)."""
     grid = _on_grid(kind, dialect)
     fates, frames, owners = _fates(tallies, kind, dialect)
     tables = [_table(_measured(one, dialect), kind, dialect)[:, grid] for one in tallies]
@@ -120,17 +122,16 @@ def _points(tallies: Sequence[Tally], kind: Curve, dialect: Dialect) -> tuple[Fl
     points += np.where(fates == "hit", frames, 0.0)[:, None]
     perfect = _PERFECT[dialect.overlap_test][grid] if kind == "success" else np.ones(points.shape[1])
     points += np.where(fates == "perfect", frames, 0.0)[:, None] * perfect
-    return _by_owner(points, owners, len(tallies)), _by_owner(
-        np.where(fates == "drop", 0.0, frames), owners, len(tallies)
-    )
+    counted = np.where(fates == "drop", 0.0, frames)
+    return _by_owner(points, owners, len(tallies)), _by_owner(counted, owners, len(tallies))
 
 
 _PERFECT = {">": np.r_[np.ones(GRID - 1), 0.0], ">=": np.ones(GRID)}
-"""Which IoU thresholds an IoU of 1 passes."""
+"""The IoU thresholds that an IoU of 1 passes."""
 
 
 def _overlaps(tallies: Sequence[Tally], dialect: Dialect) -> tuple[Floats, Floats]:
-    """The sums of IoU over the frames that count, and their numbers, by sequence."""
+    """Return for each sequence the sum of IoU over the frames that count, and their number."""
     fates, frames, owners = _fates(tallies, "success", dialect)
     sums = np.concatenate([_measured(one, dialect).overlap for one in tallies]) if tallies else np.zeros(0)
     sums = np.where(fates == "measure", sums, np.where(fates == "perfect", frames, 0.0))
@@ -139,7 +140,7 @@ def _overlaps(tallies: Sequence[Tally], dialect: Dialect) -> tuple[Floats, Float
 
 
 def _by_owner(rows: Floats, owners: NDArray[np.int64], number: int) -> Floats:
-    """Rows summed by sequence; their order is the sequences'."""
+    """Sum the rows of each sequence."""
     out = np.zeros((number, *rows.shape[1:]))
     np.add.at(out, owners, rows)
     return out
@@ -148,7 +149,7 @@ def _by_owner(rows: Floats, owners: NDArray[np.int64], number: int) -> Floats:
 def _fates(
     tallies: Sequence[Tally], kind: Curve, dialect: Dialect
 ) -> tuple[NDArray[np.str_], Floats, NDArray[np.int64]]:
-    """Of every class of every sequence: what becomes of its frames, how many there are, and whose they are."""
+    """Return the fate, the number of frames and the sequence's index of every class of every sequence."""
     codes = np.concatenate([one.classes for one in tallies]) if tallies else np.zeros(0, dtype=np.uint8)
     frames = np.concatenate([one.frames for one in tallies]) if tallies else np.zeros(0)
     owners = np.repeat(np.arange(len(tallies)), [len(one.classes) for one in tallies])
@@ -168,7 +169,7 @@ def _measured(one: Tally, dialect: Dialect) -> Measured:
 
 
 _LATE = np.uint8(Fact.DEGENERATE | Fact.FIRST)
-"""Holding changes the boxes of a sequence where one is degenerate and not the first."""
+"""Holding changes the boxes of a sequence if a degenerate one is not the first."""
 
 
 def _table(measured: Measured, kind: Curve, dialect: Dialect) -> NDArray[np.int32]:
@@ -190,7 +191,7 @@ _VALID: Mapping[str, Fact] = {
 
 
 def _fate(code: int, kind: Curve, dialect: Dialect) -> str:
-    """What becomes of the frames of a class: measure, perfect (the truth stands for the prediction), hit, miss, drop."""
+    """Return what a class of frames counts as: "measure", "perfect" (as if the truth were predicted), "hit" etc."""
     valid = _VALID[dialect.valid if kind == "success" else dialect.valid_error]
     drop = dialect.denominator == "measured"
     if code & Fact.FIRST and dialect.first == "dropped":

@@ -1,7 +1,7 @@
-"""Anyone's raw tracking results: one file of boxes for each sequence, read in place from a folder or a zip archive.
+"""Raw results of any tracker: one file of boxes for each sequence, read from a folder or a zip archive.
 
-Nothing is padded, cut or skipped. Whatever is wrong with a sequence's result is a `Fault` that names the file and the line,
-and a sequence with a fault is not scored.
+Nothing is padded, cut or skipped. Each problem of a sequence's result is a `Fault` that names the file and the line. A
+sequence with a fault is not scored.
 """
 
 from collections.abc import Sequence
@@ -17,21 +17,22 @@ from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.numbers import Rows, parse_rows
 from trackablate.datasets.reading.opening import open_files
 from trackablate.harness.scoring.finding import FoundResults, find_results
-from trackablate.harness.scoring.otb_json import text_of_json
+from trackablate.harness.scoring.layouts import lines_of_json
 
 FaultKind = Literal[
     "missing", "duplicate", "unreadable", "empty", "short", "long", "not numbers", "nan", "negative", "huge"
 ]
 LARGEST = 1e9
-"""Pixels beyond which a coordinate is none, and products of two of them would overflow what the metrics are made for."""
+"""The largest plausible coordinate in pixels. Products of two larger ones could overflow in the metrics."""
 AGAIN = "track the sequence again"
 WITHOUT_TIMES = "the boxes are used without times"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong with one sequence's result. message: "<file>, line <n>: <problem>; <remedy>", lines 1-based, fit for
-    a terminal.
+    """A problem of one sequence's result.
+
+    Its message is "<file>, line <n>: <problem>; <remedy>", with lines from 1, safe to print on a terminal.
     """
 
     sequence: str
@@ -41,9 +42,14 @@ class Fault:
 
 @dataclass(frozen=True, eq=False)
 class RawResult:
-    """One sequence's result as it is written. boxes: (M, 4) x, y, w, h in the data set's own pixel origin, faulty rows NaN,
-    (0, 4) where nothing can be read; a side may be 0, which each dialect takes its own way. seconds: (M,), where the layout
-    has them; NaN: not measured. faults: empty for a usable result. remarks: what is wrong beside the boxes, in the times.
+    """One sequence's result as it is in the files.
+
+    Attributes:
+        boxes: (M, 4) x, y, w, h in the data set's own pixel origin. Faulty rows are NaN; (0, 4) if nothing can be read.
+            A side may be 0, which dialects treat differently.
+        seconds: (M,) if the layout has times. NaN means not measured.
+        faults: Empty for a usable result.
+        remarks: Problems of the times, which leave the boxes usable.
     """
 
     name: str
@@ -55,9 +61,7 @@ class RawResult:
 
 @dataclass(frozen=True)
 class ResultFiles:
-    """One tracker's results below a root; may be sent to another process. others: further repetitions.
-    layout: which one was recognised, in words.
-    """
+    """One tracker's results. It can be pickled. `others` are further repetitions."""
 
     name: str
     files: Files
@@ -66,28 +70,31 @@ class ResultFiles:
 
     @property
     def layout(self) -> str:
-        """Which layout was recognised, in words for the user."""
+        """The recognised layout in words for the user."""
         return f"{self.found.layout}, pooled with the others" if self.others else self.found.layout
 
     def unknown(self) -> tuple[str, ...]:
-        """Result files of none of the sequences, relative to the root."""
+        """Return the result files that belong to no sequence, relative to the root."""
         return self.found.unknown
 
     def stamp(self, sequence: str) -> str:
-        """Changes whenever what `read` returns may have changed. Reads no content."""
+        """Return a text that changes when the result of `read` may have changed. Reads no content."""
         times = [self.found.times[sequence]] if sequence in self.found.times else []
         files = [*self.found.results.get(sequence, ()), *times]
         own = [":".join([str(self.files.place(f).absolute()), *map(str, self.files.stamp(f))]) for f in files]
         return "|".join([*own, *(other.stamp(sequence) for other in self.others)])
 
     def read_all(self, sequence: str, frames: int, *, may_be_longer: bool = False) -> tuple[RawResult, ...]:
-        """`read` of this repetition and of the others."""
-        everyone = (self, *self.others)
-        return tuple(each.read(sequence, frames, may_be_longer=may_be_longer) for each in everyone)
+        """Return `read` of this repetition and of the others."""
+        return tuple(each.read(sequence, frames, may_be_longer=may_be_longer) for each in (self, *self.others))
 
     def read(self, sequence: str, frames: int, *, may_be_longer: bool = False) -> RawResult:
-        """One sequence's result, of which `frames` rows are wanted. may_be_longer: rows beyond them are not looked at (a
-        rule of LaSOT's monkey-17, which has more images than annotation). Raises nothing: what is wrong is in faults.
+        """Return one sequence's result, with its problems as faults.
+
+        Args:
+            sequence: The sequence's name.
+            frames: The wanted number of rows.
+            may_be_longer: Ignore further rows, as for LaSOT's monkey-17, which has more images than annotation.
         """
         nothing = np.empty((0, 4))
         files = self.found.results.get(sequence, ())
@@ -97,8 +104,8 @@ class ResultFiles:
         try:
             content = self.files.read(files[0])
             if place.suffix == ".json":
-                content, rate = text_of_json(content, place)
-                place = place.with_name(f"{place.name}, res")  # its boxes are called lines too
+                content, rate = lines_of_json(content, place)
+                place = place.with_name(f"{place.name}, res")  # messages number its boxes as lines
             rows = parse_rows(content, 4)
         except DataError as error:
             return RawResult(sequence, nothing, faults=(Fault(sequence, "unreadable", str(error)),))
@@ -114,7 +121,7 @@ class ResultFiles:
         place = self.files.root
         if not files:
             problem = f"holds no result for the sequence {shown(sequence)}"
-            return Fault(sequence, "missing", str(DataError.at(place, problem, "track it, or name its file so")))
+            return Fault(sequence, "missing", str(DataError.at(place, problem, "track it, or give its file this name")))
         others = ", ".join(shown(file) for file in files[1:])
         problem = f"is one of {len(files)} results for the sequence {shown(sequence)}, besides {others}"
         error = DataError.at(self.files.place(files[0]), problem, "keep the one that counts")
@@ -123,7 +130,7 @@ class ResultFiles:
     def _seconds(
         self, sequence: str, rows: int, *, may_be_longer: bool
     ) -> tuple[NDArray[np.float64] | None, tuple[str, ...]]:
-        """The times of a result of so many rows, or None and why there are none."""
+        """Return the times of `rows` boxes, or None and the reason."""
         file = self.found.times.get(sequence)
         if file is None:
             return None, ()
@@ -138,10 +145,17 @@ class ResultFiles:
 
 
 def open_results(name: str, path: Path, sequences: Sequence[str], *, repetition: int | None = 1) -> ResultFiles:
-    """The results that a folder, a zip archive, or a folder in an archive (results.zip/tracker) holds for sequences.
-    repetition: which one, where there are several (GOT-10k); None: all, the first with the others at its side.
+    """Open the results in a folder, a zip archive, or a folder in an archive (results.zip/tracker).
 
-    Raises DataError where none is found, where those of several trackers or runs are, and for a hostile archive.
+    Args:
+        name: The tracker's name.
+        path: The place of the results.
+        sequences: The names of the sequences to look for.
+        repetition: The repetition to open if there are several (GOT-10k). None: all of them, the first one with the
+            others in `others`.
+
+    Raises:
+        DataError: There are no results, those of several trackers or runs, or the archive is hostile.
     """
     root, folder = _root_of(path)
     files = open_files(root)
@@ -152,7 +166,7 @@ def open_results(name: str, path: Path, sequences: Sequence[str], *, repetition:
 
 
 def _root_of(path: Path) -> tuple[Path, str]:
-    """What can be opened, and the folder in it: the path itself, or the archive that it leads into."""
+    """Return what can be opened, the path itself or an archive that it leads into, and the folder in it."""
     if not path.exists():
         for above in path.parents:
             if above.is_file():
@@ -161,9 +175,7 @@ def _root_of(path: Path) -> tuple[Path, str]:
 
 
 def _judged(rows: Rows, frames: int, sequence: str, file: Path) -> tuple[NDArray[np.float64], tuple[Fault, ...]]:
-    """The boxes, with faulty rows made NaN, and the faults, one of each kind: it names the first line and counts the
-    others.
-    """
+    """Return the boxes, with faulty rows as NaN, and one fault of each kind, which counts its lines."""
     boxes, count = rows.values, len(rows.values)
     if not rows.bad and count == frames and _plausible(boxes):
         return boxes, ()
@@ -176,27 +188,23 @@ def _judged(rows: Rows, frames: int, sequence: str, file: Path) -> tuple[NDArray
         ("not numbers", bad, f"{rows.bad[0].problem}: {rows.bad[0].text!r}" if bad else ""),
         ("nan", sorted(set(_lines(np.isnan(boxes).any(axis=1))) - set(bad)), "the box is NaN"),
         ("negative", _lines(negative), "the box has a negative side"),
-        ("huge", _lines(huge), f"a number beyond {LARGEST:g} is no coordinate of a pixel"),
-        ("short", [count] if count < frames else [], f"the file ends here, {frames} lines are wanted"),
-        (
-            "long",
-            [frames + 1] if count > frames else [],
-            f"the file goes on to line {count}, {frames} lines are wanted",
-        ),
+        ("huge", _lines(huge), f"a number beyond {LARGEST:g} is not a pixel coordinate"),
+        ("short", [count] * (count < frames), f"the file ends here, {frames} lines are wanted"),
+        ("long", [frames + 1] * (count > frames), f"the file goes on to line {count}, {frames} lines are wanted"),
     )
     boxes = np.where((negative | huge)[:, None], np.nan, boxes)
     return boxes, tuple(_fault(sequence, kind, file, lines, problem) for kind, lines, problem in found if lines)
 
 
 def _plausible(boxes: NDArray[np.float64]) -> bool:
-    """Whether no box has anything wrong with it; False for NaN, which compares as False."""
+    """Return whether no box has a problem. NaN compares as False, so that it counts as a problem."""
     return bool(
         boxes[:, 2].min() >= 0 and boxes[:, 3].min() >= 0 and boxes.min() >= -LARGEST and boxes.max() <= LARGEST
     )
 
 
 def _lines(rows: NDArray[np.bool_] | np.bool_) -> list[int]:
-    """The lines, 1-based, of marked rows."""
+    """Return the line numbers, from 1, of the marked rows."""
     return [int(row) + 1 for row in np.flatnonzero(rows)]
 
 
@@ -206,15 +214,16 @@ def _fault(sequence: str, kind: FaultKind, file: Path, lines: list[int], problem
 
 
 def _times(content: bytes, column: int, file: Path) -> NDArray[np.float64]:
-    """The times of one repetition, each of which has a column. Raises DataError for anything else."""
-    remedy = WITHOUT_TIMES
+    """Return the times of one repetition, which is a column. Raises DataError for a malformed file."""
     columns = max(1, len(content.lstrip().split(b"\n", 1)[0].replace(b",", b" ").split()))
     found = parse_rows(content, columns)
     if found.bad:
-        raise DataError.at(file, f"{found.bad[0].problem}: {found.bad[0].text!r}", remedy, line=found.bad[0].line)
+        raise DataError.at(
+            file, f"{found.bad[0].problem}: {found.bad[0].text!r}", WITHOUT_TIMES, line=found.bad[0].line
+        )
     if column >= columns:
-        raise DataError.at(file, f"has no column {column + 1} for that repetition", remedy)
+        raise DataError.at(file, f"has no column {column + 1} for that repetition", WITHOUT_TIMES)
     times: NDArray[np.float64] = found.values[:, column]
     if (times < 0).any():
-        raise DataError.at(file, "a time is negative", remedy, line=int(np.argmax(times < 0)) + 1)
+        raise DataError.at(file, "a time is negative", WITHOUT_TIMES, line=int(np.argmax(times < 0)) + 1)
     return times

@@ -1,8 +1,8 @@
-"""What is kept of one tracked sequence: how many frames of each class lie beyond each threshold. Any dialect's scores
-follow from that alone, so that changing the rules is a re-read and needs neither boxes nor data.
+"""Tallies: for one tracked sequence, how many frames of each class pass each threshold.
 
-A frame's class is the set of facts about it that dialects treat differently (`Fact`); a handful occurs per sequence.
-Thresholds lie on grids that hold every dialect's: IoU k/100, pixels k/2, share of the target's size k/200, k = 0..100.
+Any dialect's scores follow from a tally, so that scoring by other rules needs neither boxes nor data. A frame's class
+is the set of facts (`Fact`) that dialects treat differently; a sequence has only a few classes. The thresholds are the
+union of all dialects': IoU k/100, pixels k/2, and shares of the target's size k/200, for k = 0..100.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ OVERLAPS = np.arange(GRID) / 100
 ERRORS = np.arange(GRID) / 2
 NORM_ERRORS = np.arange(GRID) / 200
 _OTB_ROUNDING = 0.5e-4
-"""round(error, 4) <= t is error <= t + 0.00005."""
+"""round(error, 4) <= t means error <= t + 0.00005."""
 
 TALLY_REVISION = 2
-"""Raised whenever the same boxes would give another tally, so that kept ones are not taken for it."""
+"""Raised when the same boxes would give another tally, so that stored tallies are not used any more."""
 
 Treated = Literal["plain", "held", "rounded", "clipped"]
-"""What was done to the boxes before measuring them."""
+"""The treatment of the boxes before they are measured."""
 
 TREATMENTS: tuple[Treated, ...] = ("held", "rounded", "clipped")
 """All but "plain", which is always measured."""
@@ -36,9 +36,10 @@ Floats = NDArray[np.float64]
 
 
 class Fact(IntFlag):
-    """What is true of a frame. VISIBLE: not flagged absent. Of the true box, in the data set's own pixel numbers: SIZED
-    w, h > 0; BROAD w, h >= 1; PLACED x, y > 0; CENTRED its centre's x, y > 0; NUMERIC no NaN. Of the predicted one:
-    DEGENERATE w or h <= 0.
+    """Facts about a frame.
+
+    VISIBLE: not flagged absent. The true box, in the data set's own pixel numbers, is SIZED: w, h > 0; BROAD: w, h >= 1;
+    PLACED: x, y > 0; CENTRED: its centre's x, y > 0; NUMERIC: without NaN. The predicted box is DEGENERATE: w or h <= 0.
     """
 
     FIRST = 1
@@ -53,9 +54,16 @@ class Fact(IntFlag):
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Counts (C, GRID) by class and threshold under one treatment of the boxes. above, from_: IoU > t and IoU >= t (an
-    IoU of 0 reaches no threshold); within: centre error <= t px, within_rounded after rounding to 4 decimals;
-    norm_within, norm_broad_within: normalised error <= t, see `_distances`. overlap: (C,) sums of IoU.
+    """Frame counts (C, GRID) by class and threshold t under one treatment of the boxes.
+
+    Attributes:
+        above: IoU > t.
+        from_: IoU >= t; an IoU of 0 passes no threshold.
+        within: Centre error <= t px.
+        within_rounded: The same with errors rounded to 4 decimals.
+        norm_within: Normalised error <= t, see `_distances`.
+        norm_broad_within: The same with the other normalised error.
+        overlap: (C,) sums of IoU.
     """
 
     above: Counts
@@ -69,7 +77,7 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """One sequence: its classes (C,), their numbers of frames (C,), and the counts under each treatment there is."""
+    """One sequence's classes (C,), their numbers of frames (C,), and the counts under each treatment."""
 
     classes: NDArray[np.uint8]
     frames: Counts
@@ -85,10 +93,18 @@ def tally(
     size: tuple[int, int] | None = None,
     treatments: tuple[Treated, ...] = TREATMENTS,
 ) -> Tally:
-    """Counts of one sequence. prediction, truth: (N, 4) boxes; visible: (N,); origin: what to add to x and y to get the
-    data set's own numbers; size: (width, height) of the image, without which "clipped" is left out.
+    """Return the tally of one sequence.
 
-    Raises ValueError where the lengths differ or a predicted number is not finite: nothing is padded or cut.
+    Args:
+        prediction: (N, 4) boxes x, y, w, h.
+        truth: (N, 4) boxes.
+        visible: (N,) False for frames flagged absent.
+        origin: Added to x and y to get the data set's own pixel numbers.
+        size: Width and height of the image. Without it, "clipped" is left out.
+        treatments: The treatments to measure besides "plain".
+
+    Raises:
+        ValueError: The lengths differ, or a predicted number is not finite.
     """
     if prediction.shape != truth.shape or len(visible) != len(truth):
         raise ValueError(f"{len(prediction)} predicted boxes for {len(truth)} true ones and {len(visible)} flags")
@@ -109,7 +125,7 @@ def tally(
 
 
 def joined(tallies: Sequence[Tally]) -> Tally:
-    """The tally of several repetitions as if they followed each other; a class may come more than once."""
+    """Return the tally of several repetitions, one after the other. A class may occur more than once."""
     kinds = list(dict.fromkeys(kind for one in tallies for kind in one.measured))
     parts = {k: [one.measured.get(k, one.measured["plain"]) for one in tallies] for k in kinds}
     measured = {
@@ -142,7 +158,7 @@ def _codes(prediction: Boxes, truth: Boxes, visible: NDArray[np.bool_]) -> NDArr
 def _treated(
     treatment: Treated, prediction: Boxes, truth: Boxes, size: tuple[int, int] | None
 ) -> tuple[Boxes, Boxes] | None:
-    """Both boxes after a treatment; None where it changes nothing, or cannot be done."""
+    """Return both boxes after a treatment; None if it changes nothing or cannot be done."""
     if treatment == "held":
         held = _held(prediction, truth)
         return None if held is None else (held, truth)
@@ -154,8 +170,9 @@ def _treated(
 
 
 def _held(prediction: Boxes, truth: Boxes) -> Boxes | None:
-    """A box without area replaced by the one before; not where the truth is NaN. Toolkits do so before they put the
-    truth into the first frame.
+    """Replace boxes without area by the box before, except in frames whose true box is NaN.
+
+    Toolkits do this before they put the truth into the first frame.
     """
     bad = (prediction[:, 2] <= 0) | (prediction[:, 3] <= 0)
     if not bad[1:].any():
@@ -165,8 +182,10 @@ def _held(prediction: Boxes, truth: Boxes) -> Boxes | None:
 
 
 def _clipped(boxes: Boxes, size: tuple[int, int]) -> Boxes:
-    """Boxes cut to the image by GOT-10k's rule (`rect_iou`), which differs from `datasets.boxes.clip` left of and above
-    the image: the corner moves to the edge, and the size is cut only at the far edges.
+    """Cut boxes to the image by GOT-10k's rule (`rect_iou`).
+
+    It differs from `datasets.boxes.clip` left of and above the image: the corner moves to the edge without changing the
+    size, which is cut only at the far edges.
     """
     corner = boxes[:, :2].clip(0, size)
     return np.concatenate([corner, boxes[:, 2:].clip(0, np.asarray(size) - corner)], axis=1)
@@ -185,7 +204,7 @@ def _measure(
     sums = np.zeros(len(classes))
     for row, group in enumerate(groups):
         o, e = np.sort(overlap[group]), np.sort(error[group])
-        n, broad = np.sort(norm[group]), np.sort(norm_broad[group])  # NaN sorts last: beyond every error
+        n, broad = np.sort(norm[group]), np.sort(norm_broad[group])  # NaN sorts last, beyond every threshold
         sums[row] = o.sum()
         above[row] = len(o) - o.searchsorted(OVERLAPS, "right")
         from_[row] = len(o) - o.searchsorted(OVERLAPS, "left")
@@ -198,10 +217,11 @@ def _measure(
 
 
 def _distances(prediction: Boxes, truth: Boxes, smallest_side: float) -> tuple[Floats, Floats, Floats, Floats]:
-    """IoU, centre error in pixels, and the normalised error twice: as most toolkits have it, each centre divided by the
-    true side before they are subtracted (by 1e-16 for a side of 0, as pysot has it, which alone measures such boxes);
-    and as got10k and TrackingNet have it, their difference divided by the side, or by the smallest one that there may
-    be. The two round differently, and boxes of integers often lie exactly on a threshold.
+    """Return IoU, centre error in pixels, and two normalised errors.
+
+    Most toolkits divide each centre by the true side before subtracting them. A side of 0 becomes 1e-16, as in pysot,
+    which alone measures such boxes. got10k and TrackingNet divide the difference by the side, or by `smallest_side` if
+    that is larger. The two round differently, and integer boxes often lie exactly on a threshold.
     """
     (px, py, pw, ph), (x, y, w, h) = np.ascontiguousarray(prediction.T), np.ascontiguousarray(truth.T)
     cx, cy, pcx, pcy = x + (w - 1) / 2, y + (h - 1) / 2, px + (pw - 1) / 2, py + (ph - 1) / 2
@@ -217,6 +237,6 @@ def _distances(prediction: Boxes, truth: Boxes, smallest_side: float) -> tuple[F
 
 
 def _shared(a: Floats, length: Floats, b: Floats, other: Floats) -> Floats:
-    """The length that two intervals [a, a + length] and [b, b + other] share."""
+    """Return the common length of the intervals [a, a + length] and [b, b + other]."""
     overlap: Floats = np.maximum(np.minimum(a + length, b + other) - np.maximum(a, b), 0)
     return overlap

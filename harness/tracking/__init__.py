@@ -1,1 +1,1 @@
-"""Tracks a benchmark's sequences with a trained run, and measures tracking speed."""
+"""Tracking of a benchmark's sequences with a run's tracker, and its speed."""

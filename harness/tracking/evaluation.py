@@ -1,11 +1,10 @@
-"""Tracks what is missing of an evaluation, sequence by sequence, into the store."""
+"""Evaluation of a run: the sequences without a result are tracked, one by one, into the store."""
 
 from collections.abc import Callable, Iterator
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
 
 from trackablate.datasets.protocols import SequenceList
 from trackablate.datasets.sequence import Sequence
@@ -29,29 +28,34 @@ from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.spec import FloorSpec, TrackerSpec
 
 SLOTS = 16
-"""Sequences tracked together at most. Part of what a result depends on: raise TRACKING_REVISION when it changes."""
+"""The most sequences tracked together. Results depend on it: raise TRACKING_REVISION when it changes."""
 
 
 def trained_model(folder: RunFolder, test_layers: int | None = None) -> OneStreamTracker:
-    """The run's trained tracker, merged for inference; test_layers: see `harness.spec.Evaluation`. Raises ValueError,
-    naming the remedy, for weights of no use.
+    """Return the run's trained tracker, merged for inference.
+
+    Args:
+        folder: The run's folder, which holds the weights.
+        test_layers: How many decoder layers to use, see `harness.spec.Evaluation`. None: all.
+
+    Raises:
+        ValueError: The weights are damaged or do not fit the model.
     """
     assert isinstance(folder.run.tracker, TrackerSpec)
     model = build(folder.run.tracker)
     try:
         load_trained(model, load_file(folder.weights))
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{folder.weights} is damaged ({error}): delete it, and the run is trained again") from error
-    merged: nn.Module = merge(model)
-    assert isinstance(merged, OneStreamTracker)
+        raise ValueError(f"{folder.weights} is damaged ({error}): delete it to train the run again") from error
+    merge(model)
     if test_layers is not None:
-        assert isinstance(merged.head, DeformableDecoder)
-        merged.head.test_layers = test_layers
-    return merged
+        assert isinstance(model.head, DeformableDecoder)
+        model.head.test_layers = test_layers
+    return model
 
 
 def online_tracker(folder: RunFolder, device: torch.device, test_layers: int | None = None) -> FrameTracker:
-    """The run's tracker, ready for one target: a floor, or its trained network."""
+    """Return the run's tracker for one target: a floor, or its trained network."""
     tracker = folder.run.tracker
     if isinstance(tracker, FloorSpec):
         return FLOORS[tracker.kind]()
@@ -65,10 +69,9 @@ def evaluate(
     device: torch.device,
     report: Callable[[int], None],
 ) -> None:
-    """Track every sequence that has no result yet; report(n) says how many have one."""
-    names = sequences.names
-    missing = set(folder.missing(evaluation, names))
-    done = len(names) - len(missing)
+    """Track every sequence without a result. `report` is called with the number of sequences that have one."""
+    missing = set(folder.missing(evaluation, sequences.names))
+    done = len(sequences) - len(missing)
     report(done)
     for trajectory in _trajectories(folder, evaluation, sequences, missing, device):
         if trajectory.name in missing:
@@ -90,7 +93,7 @@ def _trajectories(
         return
     opened = dict(enumerate(sequences))
     batch = TrackingBatch(
-        open=opened.pop,  # so that the frames of a sequence go when it is done
+        open=opened.pop,  # frees the frames of a sequence when it is done
         template=_template_source(evaluation, sequences),
         lengths=[len(sequence) for sequence in opened.values()],
         wanted=frozenset(i for i, name in enumerate(sequences.names) if name in missing),
@@ -100,12 +103,10 @@ def _trajectories(
 
 
 def _template_source(evaluation: Evaluation, sequences: SequenceList) -> Callable[[int, Sequence], Template]:
-    """Each sequence's own first frame, or under the shuffled-template control the next sequence's."""
+    """Return each sequence's own first frame and box, or the next sequence's for the shuffled-template control."""
 
-    def another(i: int, sequence: Sequence) -> Template:
-        return own(i, sequences[(i + 1) % len(sequences)])
+    def template(i: int, sequence: Sequence) -> Template:
+        source = sequence if evaluation.control == "none" else sequences[(i + 1) % len(sequences)]
+        return source.frames[0], source.boxes[0]
 
-    def own(i: int, sequence: Sequence) -> Template:
-        return sequence.frames[0], sequence.boxes[0]
-
-    return own if evaluation.control == "none" else another
+    return template

@@ -1,1 +1,1 @@
-"""Trains one run: the data loader, the loop, and the pretraining of the embedded backbone."""
+"""Training of one run: the loop, its data, and the pretraining of the shipped backbone."""

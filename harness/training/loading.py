@@ -1,6 +1,5 @@
-"""Training and validation pairs of a run, as the training loop takes them."""
+"""Training and validation pairs of a run, in the form that the training loop takes."""
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypedDict
@@ -24,10 +23,15 @@ from trackablate.trackers.spec import CropInput
 VALIDATION_SEED = 20_000
 VALIDATION_CLIPS = 64
 
+Sets = Mapping[str, SequenceList]
+"""Opened training sets by name. Only video data needs them."""
+
 
 class Batch(TypedDict):
-    """template, search: (B, 3, S, S), 0..255, uint8 or float32; truth: (B, 4) float32 xyxy in [0, 1]; mask: (B, Nz) bool; B
-    may be absent.
+    """Pairs as tensors. For a single pair, the dimension B is absent.
+
+    template and search: (B, 3, S, S), 0..255, uint8 or float32. truth: (B, 4) float32, xyxy in 0..1 of the search
+    region. mask: (B, Nz) bool, the template tokens that the target touches.
     """
 
     template: Tensor
@@ -37,7 +41,7 @@ class Batch(TypedDict):
 
 
 class PairDataset(Dataset[Batch]):
-    """Pairs number first to last - 1, as tensors."""
+    """The pairs numbered `first` to `last` - 1."""
 
     def __init__(self, sampler: PairSampler, first: int, last: int) -> None:
         self.sampler, self.first, self.last = sampler, first, last
@@ -60,51 +64,45 @@ def _channels_first(image: Crop) -> Tensor:
 
 
 class ClipWindow:
-    """Synthetic clips for training: pair number n draws from the `clips` clips that start at n // pairs_per_clip; clips
-    behind the window are forgotten. Frames come from a few places along the clip, so that each is rendered once.
+    """A window of synthetic training clips that moves on as training proceeds.
+
+    Pair number n draws from the `clips` clips that start at n // pairs_per_clip. Its frames come from a few places
+    along the clip, so that each of them is rendered only once.
     """
 
     FRAMES_PER_CLIP = 8
 
     def __init__(self, data: SyntheticData, split: str = "train") -> None:
         self.data, self.split = data, split
-        self._clips: OrderedDict[int, Sequence] = OrderedDict()
+        self._clips: dict[int, Sequence] = {}
 
     def __call__(self, number: int, rng: Generator) -> tuple[Sequence, NDArray[np.int64]]:
-        """A clip for pair `number`, and the frames that may be used of it."""
+        """Return a clip for pair `number`, and the numbers of its frames that may be used."""
         first = number // self.data.pairs_per_clip
+        self._clips = {index: clip for index, clip in self._clips.items() if index >= first}
         clip = self._clip(first + int(rng.integers(self.data.clips)))
-        while self._clips and next(iter(self._clips)) < first:
-            self._clips.popitem(last=False)
         count = min(self.FRAMES_PER_CLIP, self.data.length)
         return clip, np.linspace(0, self.data.length - 1, count).round().astype(np.int64)
 
     def _clip(self, index: int) -> Sequence:
         if index not in self._clips:
-            size = (self.data.width, self.data.height)
-            self._clips[index] = make_sequence(
-                self.data.domain, index, length=self.data.length, size=size, split=self.split
-            )
-            if len(self._clips) > 2 * self.data.clips:
-                self._clips.popitem(last=False)
+            data, size = self.data, (self.data.width, self.data.height)
+            self._clips[index] = make_sequence(data.domain, index, length=data.length, size=size, split=self.split)
         return self._clips[index]
 
 
-Sets = Mapping[str, SequenceList]
-"""Training sets by name, opened where their data lie."""
-NO_SETS: Sets = MappingProxyType({})
-
-
-def training_pairs(data: TrainingData, geometry: PairGeometry, seed: int, sets: Sets = NO_SETS) -> PairSampler:
-    """The pairs that a run trains on; the run's seed decides which, the variant does not."""
+def training_pairs(
+    data: TrainingData, geometry: PairGeometry, seed: int, sets: Sets = MappingProxyType({})
+) -> PairSampler:
+    """Return the pairs that a run trains on. They depend on the run's seed, but not on the variant."""
     if isinstance(data, VideoData):
         weights = data.weights or (1.0,) * len(data.sets)
         return PairSampler(Mixture(tuple(sets[name] for name in data.sets), weights), geometry, seed=seed)
     return PairSampler(ClipWindow(data), geometry, seed=seed)
 
 
-def validation_pairs(data: TrainingData, geometry: PairGeometry, sets: Sets = NO_SETS) -> PairSampler:
-    """Pairs from clips that no training sees, the same for every run, not augmented."""
+def validation_pairs(data: TrainingData, geometry: PairGeometry, sets: Sets = MappingProxyType({})) -> PairSampler:
+    """Return pairs of clips that no run trains on: the same pairs for every run, without augmentation."""
     if isinstance(data, VideoData):
         mixture = Mixture(tuple(sets[name] for name in data.validation), (1.0,) * len(data.validation))
         return PairSampler(mixture, geometry, seed=VALIDATION_SEED, augment=False)
@@ -113,7 +111,7 @@ def validation_pairs(data: TrainingData, geometry: PairGeometry, sets: Sets = NO
 
 
 def pair_geometry(crop: CropInput, recipe: Recipe, template_tokens: int) -> PairGeometry:
-    """The crops of a tracker with the jitter of a recipe."""
+    """Return a tracker's crops with a recipe's jitter. `template_tokens` are the tokens along the template's side."""
     return PairGeometry(
         template_size=crop.template_size,
         search_size=crop.search_size,

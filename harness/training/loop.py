@@ -1,7 +1,12 @@
-"""The training loop: one for every variant, resumable at its last checkpoint, with the numbers of an unbroken run.
+"""The training loop: one for every variant.
 
-Nothing random outlives a step: pairs are numbered, and torch is seeded from the seed and the step's number. So a
-checkpoint needs no generator states.
+A *step* takes one batch of training pairs, computes the loss and updates the weights once. A batch that does not fit
+the device at once is computed in *parts*, whose weighted gradients add up to the gradient of the whole batch. After
+every `checkpoint_every` steps, and after the last one, the loop *validates* the model, adds a point to the curve and
+saves a *checkpoint*.
+
+An interrupted training *resumes* at its last checkpoint and gives the same numbers as an unbroken one. This needs no
+generator states, because nothing random outlives a step: pairs are numbered, and torch is seeded anew for each step.
 """
 
 import io
@@ -32,9 +37,15 @@ from trackablate.trackers.training.losses import box_iou
 
 @dataclass(frozen=True)
 class Fit:
-    """What a training needs. `model(template, search, mask, truth, progress)` returns named loss terms, and without
-    truth a Prediction. divisor(truth): what the loss of these pairs is divided by, by which the parts of a batch are
-    weighed. checkpoint: its file; report(step) is called after every step.
+    """Everything that one training needs.
+
+    Attributes:
+        model: Called as `model(template, search, mask, truth, progress)`, it returns named loss terms. Without `truth`
+            it returns a Prediction.
+        checkpoint: The checkpoint file.
+        report: Called after every step with the number of steps done.
+        divisor: Returns the number that the loss of pairs with these true boxes is divided by. Parts of a batch are
+            weighted by it.
     """
 
     model: nn.Module
@@ -50,47 +61,105 @@ class Fit:
 
 @dataclass
 class _State:
+    """The progress of a training. `step` is the number of steps done."""
+
     step: int
     curve: list[CurvePoint]
     cost: TrainingCost
 
 
 def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
-    """Train job.model in place, from the checkpoint if there is one. Returns the curve and the booked cost.
+    """Train `job.model` in place, starting from the checkpoint if there is one.
 
-    Raises FloatingPointError where a loss stops being finite, ValueError where the checkpoint cannot be resumed.
+    Returns:
+        The training curve, and the cost of the phases "data", "train" and "validate".
+
+    Raises:
+        FloatingPointError: The loss is not finite.
+        ValueError: The checkpoint cannot be resumed.
     """
-    gpu = job.device.type == "cuda"
-    os.environ["ACCELERATE_TORCH_DEVICE"] = str(job.device)  # accelerate's only way to a GPU but the first
-    accelerator = Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu else "no")
+    accelerator = _accelerator(job.device)
     optimizer = torch.optim.AdamW(parameter_groups(job.model, job.recipe))
-    state = _restore(job, optimizer)
-    clock = PhaseClock(state.cost.phases, synchroniser(job.device), on_cpu=not gpu, meter=energy_meter(job.device))
+    state = _resume(job, optimizer)
+    clock = _clock(job.device, state.cost)
     model, optimizer, batches = accelerator.prepare(job.model, optimizer, _loader(job, state.step))
-    if gpu:
+    if job.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(job.device)
-    sums = _LossSums()
+    means = _LossMeans()
     for batch in _timed(batches, clock):
         with clock.phase("train"):
-            sums.add(_step(job, accelerator, model, optimizer, batch, state.step))
+            means.add(_step(job, accelerator, model, optimizer, batch, state.step))
         state.step += 1
         state.cost.samples += len(batch["truth"]) * accelerator.num_processes
         if state.step == job.recipe.steps or state.step % job.recipe.checkpoint_every == 0:
             with clock.phase("validate"):
                 overlap = validation_iou(model, job.validation, job.recipe, accelerator.device)
-            state.cost.phases = clock.booked
+            _book(state.cost, clock, job.device)
             wall = state.cost.wall()
-            state.curve.append(CurvePoint(step=state.step, seconds=wall, losses=sums.take(), validation_iou=overlap))
-            _book_memory(state.cost, job.device)
+            state.curve.append(CurvePoint(step=state.step, seconds=wall, losses=means.take(), validation_iou=overlap))
             if accelerator.is_main_process:
                 _save(job, optimizer, state)
         job.report(state.step)
     return state.curve, state.cost
 
 
+def _step(
+    job: Fit, accelerator: Accelerator, model: nn.Module, optimizer: Any, batch: Batch, step: int
+) -> dict[str, Tensor]:
+    """Update the weights once with 0-based step `step`, and return the batch's loss terms and their "total"."""
+    torch.manual_seed(job.seed * 1_000_003 + step + 1)
+    share = schedule(job.recipe, step)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * share
+    optimizer.zero_grad()
+    sums: dict[str, Tensor] = {}
+    for weight, part in _parts(batch, job.recipe.pairs_at_once, job.divisor):
+        with accelerator.autocast():
+            losses: dict[str, Tensor] = model(
+                part["template"].float(), part["search"].float(), part["mask"], part["truth"], step / job.recipe.steps
+            )
+            total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            terms = {name: float(value.detach()) for name, value in losses.items()}
+            raise FloatingPointError(f"the loss is not finite at step {step}: {terms}")
+        accelerator.backward(total * weight)
+        for name, value in (losses | {"total": total}).items():
+            sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * weight
+    accelerator.clip_grad_norm_(model.parameters(), job.recipe.clip_norm)
+    optimizer.step()
+    return sums
+
+
+def _parts(batch: Batch, pairs: int, divisor: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Batch]]:
+    """Split the batch into parts of `pairs` pairs. The losses of the parts, times their weights, sum to the batch's."""
+    truth = batch["truth"]
+    if len(truth) <= pairs:
+        yield torch.ones((), device=truth.device), batch
+        return
+    slices = [slice(first, first + pairs) for first in range(0, len(truth), pairs)]
+    parts = [
+        Batch(template=batch["template"][s], search=batch["search"][s], truth=truth[s], mask=batch["mask"][s])
+        for s in slices
+    ]
+    weights = torch.stack([divisor(part["truth"]) for part in parts])
+    yield from zip(weights / weights.sum(), parts, strict=True)
+
+
+def schedule(recipe: Recipe, step: int) -> float:
+    """Return the learning rate of 0-based step `step` as a share of its peak: linear warm-up, then the schedule."""
+    if step < recipe.warmup_steps:
+        return (step + 1) / recipe.warmup_steps
+    if recipe.schedule == "step":
+        return 1.0 if step < recipe.step_at * recipe.steps else recipe.final_share
+    phase = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+    return recipe.final_share + (1 - recipe.final_share) * 0.5 * (1 + math.cos(math.pi * phase))
+
+
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """AdamW's groups: pretrained parameters and new ones (by name) have their own learning rate; biases, norms and
-    embeddings are not decayed unless the recipe says so. Each group carries its peak rate as `peak`.
+    """Return AdamW's parameter groups, each with its peak learning rate as `peak`.
+
+    New and pretrained parameters, told apart by name, have separate learning rates. Biases, norms and embeddings are
+    not decayed, unless the recipe decays everything.
     """
     groups: dict[tuple[bool, bool, float], list[Tensor]] = {}
     depth = len({name.split(".")[2] for name, _ in model.named_parameters() if name.startswith("encoder.blocks.")})
@@ -111,51 +180,8 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     ]
 
 
-def schedule(recipe: Recipe, step: int) -> float:
-    """The learning rate of 0-based step `step` as a share of its peak: linear warm-up, then the recipe's schedule."""
-    if step < recipe.warmup_steps:
-        return (step + 1) / recipe.warmup_steps
-    if recipe.schedule == "step":
-        return 1.0 if step < recipe.step_at * recipe.steps else recipe.final_share
-    phase = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return recipe.final_share + (1 - recipe.final_share) * 0.5 * (1 + math.cos(math.pi * phase))
-
-
-@torch.no_grad()
-def validation_iou(model: nn.Module, pairs: PairSampler, recipe: Recipe, device: torch.device) -> float:
-    """Mean IoU of the best-scored box, without the tracking window, over the recipe's validation pairs; 0..1."""
-    model.eval()
-    overlaps = []
-    loader: Iterable[Batch] = DataLoader(PairDataset(pairs, 0, recipe.validation_pairs), recipe.pairs_at_once)
-    for batch in loader:
-        inputs = [batch[k].to(device) for k in ("template", "search", "mask", "truth")]
-        boxes, _ = best_boxes(model(inputs[0].float(), inputs[1].float(), inputs[2]))
-        overlaps.append(box_iou(boxes.float(), inputs[3]))
-    model.train()
-    return float(torch.cat(overlaps).mean())
-
-
-def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """What training changes: trainable parameters and buffers, on the CPU. The rest comes from the pretrained file."""
-    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    buffers = {name for name, _ in model.named_buffers()}
-    state = model.state_dict()
-    return {name: state[name].detach().cpu().contiguous() for name in state if name in trainable | buffers}
-
-
-def load_trained(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Put back what `trained_state` took. Raises ValueError, naming them, for entries that are missing or unknown."""
-    expected = trained_state(model).keys()
-    if state.keys() != expected:
-        raise ValueError(
-            f"weights do not fit the model: missing {sorted(expected - state.keys())[:5]}, "
-            f"unknown {sorted(state.keys() - expected)[:5]}"
-        )
-    model.load_state_dict(state, strict=False)
-
-
-class _LossSums:
-    """Means of the loss terms since they were last taken; kept on the device, so that no step waits for them."""
+class _LossMeans:
+    """Means of the loss terms since the last `take`. They stay on the device, so that no step waits for them."""
 
     def __init__(self) -> None:
         self._sums: dict[str, tuple[Tensor, int]] = {}
@@ -171,73 +197,18 @@ class _LossSums:
         return means
 
 
-def _step(
-    job: Fit, accelerator: Accelerator, model: nn.Module, optimizer: Any, batch: Batch, step: int
-) -> dict[str, Tensor]:
-    torch.manual_seed(job.seed * 1_000_003 + step + 1)
-    share = schedule(job.recipe, step)
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * share
-    optimizer.zero_grad()
-    sums: dict[str, Tensor] = {}
-    for weight, part in _micro_batches(batch, job.recipe.pairs_at_once, job.divisor):
-        with accelerator.autocast():
-            losses: dict[str, Tensor] = model(
-                part["template"].float(), part["search"].float(), part["mask"], part["truth"], step / job.recipe.steps
-            )
-            total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
-            raise FloatingPointError(
-                f"the loss is not finite at step {step}: { {k: float(v.detach()) for k, v in losses.items()} }"
-            )
-        accelerator.backward(total * weight)
-        for name, value in (losses | {"total": total}).items():
-            sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * weight
-    accelerator.clip_grad_norm_(model.parameters(), job.recipe.clip_norm)
-    optimizer.step()
-    return sums
-
-
-def _micro_batches(batch: Batch, pairs: int, divisor: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Batch]]:
-    """The batch in parts of so many pairs, each with its weight, so that the weighted losses sum to the batch's own."""
-    parts = []
-    for first in range(0, len(batch["truth"]), pairs):
-        of = slice(first, first + pairs)
-        parts.append(
-            Batch(
-                template=batch["template"][of],
-                search=batch["search"][of],
-                truth=batch["truth"][of],
-                mask=batch["mask"][of],
-            )
-        )
-    if len(parts) == 1:
-        yield torch.ones((), device=batch["truth"].device), batch
-        return
-    weights = torch.stack([divisor(part["truth"]) for part in parts])
-    yield from zip(weights / weights.sum(), parts, strict=True)
-
-
-def _loader(job: Fit, step: int) -> DataLoader[Batch]:
-    batch = job.recipe.batch_size
-    pairs = PairDataset(job.training, step * batch, job.recipe.steps * batch)
-    return DataLoader(pairs, batch, shuffle=False, num_workers=0)
-
-
-def _timed(batches: Iterable[Batch], clock: PhaseClock) -> Iterator[Batch]:
-    """The batches, the time of making each booked as `data`."""
-    iterator = iter(batches)
-    while True:
-        with clock.phase("data"):
-            batch = next(iterator, None)
-        if batch is None:
-            return
-        yield batch
-
-
-def _book_memory(cost: TrainingCost, device: torch.device) -> None:
-    cost.memory_kind = "device peak allocated" if device.type == "cuda" else "process peak RSS"
-    cost.peak_memory_bytes = max(peak_memory_bytes(device), cost.peak_memory_bytes or 0)
+@torch.no_grad()
+def validation_iou(model: nn.Module, pairs: PairSampler, recipe: Recipe, device: torch.device) -> float:
+    """Return the mean IoU (0..1) of the best-scored box, without the tracking window, over the validation pairs."""
+    model.eval()
+    overlaps = []
+    loader: Iterable[Batch] = DataLoader(PairDataset(pairs, 0, recipe.validation_pairs), recipe.pairs_at_once)
+    for batch in loader:
+        inputs = [batch[name].to(device) for name in ("template", "search", "mask")]
+        boxes, _ = best_boxes(model(inputs[0].float(), inputs[1].float(), inputs[2]))
+        overlaps.append(box_iou(boxes.float(), batch["truth"].to(device)))
+    model.train()
+    return float(torch.cat(overlaps).mean())
 
 
 def _save(job: Fit, optimizer: Any, state: _State) -> None:
@@ -253,7 +224,8 @@ def _save(job: Fit, optimizer: Any, state: _State) -> None:
     write_bytes(job.checkpoint, buffer.getvalue())
 
 
-def _restore(job: Fit, optimizer: torch.optim.Optimizer) -> _State:
+def _resume(job: Fit, optimizer: torch.optim.Optimizer) -> _State:
+    """Load the checkpoint into the model and the optimizer, and return the state; a new state if there is none."""
     if not job.checkpoint.exists():
         return _State(0, [], TrainingCost())
     try:
@@ -261,12 +233,70 @@ def _restore(job: Fit, optimizer: torch.optim.Optimizer) -> _State:
         load_trained(job.model, content["model"])
         optimizer.load_state_dict(content["optimizer"])
         cost = TrainingCost.model_validate(content["cost"])
-        curve = [CurvePoint.model_validate(p) for p in content["curve"]]
+        curve = [CurvePoint.model_validate(point) for point in content["curve"]]
         step = int(content["step"])
     except Exception as error:
         raise ValueError(
-            f"the checkpoint {job.checkpoint} cannot be resumed ({type(error).__name__}): delete it, and the training "
-            "starts anew"
+            f"the checkpoint {job.checkpoint} cannot be resumed ({type(error).__name__}): delete it to start the "
+            "training anew"
         ) from error
     cost.resumed += 1
     return _State(step, curve, cost)
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return what training changes, on the CPU: trainable parameters and buffers.
+
+    All other weights come from the pretrained file.
+    """
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    buffers = {name for name, _ in model.named_buffers()}
+    state = model.state_dict()
+    return {name: state[name].detach().cpu().contiguous() for name in state if name in trainable | buffers}
+
+
+def load_trained(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load what `trained_state` returned. Raises ValueError if entries are missing or unknown."""
+    expected = trained_state(model).keys()
+    if state.keys() != expected:
+        raise ValueError(
+            f"weights do not fit the model: missing {sorted(expected - state.keys())[:5]}, "
+            f"unknown {sorted(state.keys() - expected)[:5]}"
+        )
+    model.load_state_dict(state, strict=False)
+
+
+def _accelerator(device: torch.device) -> Accelerator:
+    os.environ["ACCELERATE_TORCH_DEVICE"] = str(
+        device
+    )  # the only way to make accelerate use another GPU than the first
+    gpu = device.type == "cuda"
+    return Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu else "no")
+
+
+def _loader(job: Fit, step: int) -> DataLoader[Batch]:
+    """Return the batches from step `step` to the end of the training."""
+    size = job.recipe.batch_size
+    return DataLoader(PairDataset(job.training, step * size, job.recipe.steps * size), size, shuffle=False)
+
+
+def _clock(device: torch.device, cost: TrainingCost) -> PhaseClock:
+    on_cpu = device.type != "cuda"
+    return PhaseClock(cost.phases, synchroniser(device), on_cpu=on_cpu, meter=energy_meter(device))
+
+
+def _timed(batches: Iterable[Batch], clock: PhaseClock) -> Iterator[Batch]:
+    """Yield the batches, and book the time of making each one as "data"."""
+    iterator = iter(batches)
+    while True:
+        with clock.phase("data"):
+            batch = next(iterator, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def _book(cost: TrainingCost, clock: PhaseClock, device: torch.device) -> None:
+    cost.phases = clock.booked
+    cost.memory_kind = "device peak allocated" if device.type == "cuda" else "process peak RSS"
+    cost.peak_memory_bytes = max(peak_memory_bytes(device), cost.peak_memory_bytes or 0)

@@ -1,9 +1,9 @@
-"""Makes the backbone that the embedded profile starts from: the mini ViT, trained on the synthetic source domain.
+"""Pretraining of the backbone that the embedded profiles start from: a mini ViT, on the synthetic source domain.
 
-The papers start from backbones pretrained on images at large. This one is pretrained to match a template with a search
-region, under several heads at once, so that no head of a later comparison is favoured by it; the heads are thrown away.
-Positions are one shared table, the template's taken from it by interpolation and by slicing in turn, so that neither is
-favoured either. Only the ViT's own parameters are kept, under timm's names.
+The papers start from backbones that were pretrained on large image collections. This one learns to match a template
+with a search region, with several heads at once, so that it favours no head of a later comparison. Positions are one
+shared table: the template's are taken from it by interpolation and by slicing in turn, so that it favours neither way.
+Only the ViT's parameters are kept, under timm's names.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ from trackablate.trackers.variants import VARIANTS
 
 
 class Pretraining(BaseModel):
-    """A pretraining recipe: one TOML file. heads: names of variants whose heads stand on it."""
+    """A pretraining recipe, read from one TOML file. `heads` are the names of the variants whose heads are used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     backbone: str
@@ -47,7 +47,7 @@ class Pretraining(BaseModel):
 
 
 class PretrainingRecord(BaseModel):
-    """What stands beside the shipped weights: how they came about and how good they were."""
+    """The record beside the shipped weights: how they were made, and their training curve."""
 
     model_config = ConfigDict(extra="forbid")
     asked: Pretraining
@@ -58,7 +58,7 @@ class PretrainingRecord(BaseModel):
 
 
 class ManyHeads(nn.Module):
-    """One encoder under several heads, their losses added; the first head predicts."""
+    """One encoder with several heads. Their losses are added, and the first head predicts."""
 
     def __init__(self, specs: list[TrackerSpec], steps: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class ManyHeads(nn.Module):
         truth: Tensor | None = None,
         progress: float = 0.0,
     ) -> Prediction | dict[str, Tensor]:
-        """As OneStreamTracker's forward."""
+        """Return the loss terms, or the prediction without `truth`. The arguments are those of OneStreamTracker."""
         step = round(progress * self.steps) if truth is not None else 0
         self.encoder.embedding.spec = self.embeddings[step % 2]
         tokens = self.encoder(self.normalise(template), self.normalise(search), mask, 1.0)
@@ -95,7 +95,7 @@ class ManyHeads(nn.Module):
         }
 
     def backbone_state(self) -> dict[str, Tensor]:
-        """The ViT's parameters under timm's names."""
+        """Return the ViT's parameters under timm's names."""
         names = {"project.": "patch_embed.proj.", "embedding.search_positions": "pos_embed"}
         state = {}
         for key, value in self.encoder.state_dict().items():
@@ -106,7 +106,7 @@ class ManyHeads(nn.Module):
 
 
 def load_pretraining(name: str) -> Pretraining:
-    """The recipe `harness/pretraining/NAME.toml`. Raises UnknownName, naming those there are, where there is none."""
+    """Return the recipe `harness/training/NAME.toml`. Raises UnknownName if there is none."""
     files = {file.stem: file for file in Path(__file__).parent.glob("*.toml")}
     if name not in files:
         raise UnknownName(unknown("pretraining", name, files))
@@ -116,9 +116,12 @@ def load_pretraining(name: str) -> Pretraining:
 def pretrain(
     asked: Pretraining, out: Path, folder: Path, device: torch.device, report: Callable[[int], None]
 ) -> PretrainingRecord:
-    """Train and write `out` (safetensors) and its record beside it (.json). Resumes from `folder`'s checkpoint."""
+    """Train the backbone, and write `out` (safetensors) and its record beside it (.json).
+
+    A checkpoint in `folder` is resumed. `report` is called after every step with the number of steps done.
+    """
     torch.manual_seed(asked.seed)
-    # Without drop path, whatever the trackers have: pretraining sees every example once.
+    # Pretraining sees every example only once, so drop path is off even if a variant uses it.
     specs = [at_scale(replace(VARIANTS[name], drop_path=0.0), asked.scale) for name in asked.heads]
     model = ManyHeads(specs, asked.recipe.steps)
     geometry = pair_geometry(specs[0].crop, asked.recipe, model.encoder.template_side)
@@ -129,14 +132,13 @@ def pretrain(
         workers=1,
         command=command_line(),
     )
-    checkpoint = folder / "checkpoint.pt"
     job = Fit(
         model=model,
         recipe=asked.recipe,
         training=training_pairs(asked.data, geometry, asked.seed),
         validation=validation_pairs(asked.data, geometry),
         seed=asked.seed,
-        checkpoint=checkpoint,
+        checkpoint=folder / "checkpoint.pt",
         device=device,
         report=report,
     )
@@ -147,5 +149,5 @@ def pretrain(
     )
     write_bytes(out, content)
     write_text(out.with_suffix(".json"), json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
-    checkpoint.unlink(missing_ok=True)
+    job.checkpoint.unlink(missing_ok=True)
     return record

@@ -287,7 +287,7 @@ def test_damaged_trained_weights_are_named_and_the_remedy_works(store: Path, mlp
     whole = folder.weights.read_bytes()
     for content in (whole[:1000], b""):
         folder.weights.write_bytes(content)
-        with pytest.raises(ValueError, match="delete it, and the run is trained again") as caught:
+        with pytest.raises(ValueError, match="delete it to train the run again") as caught:
             trained_model(folder)
         assert str(folder.weights) in str(caught.value)
     folder.weights.unlink()

@@ -1,12 +1,13 @@
 """Energy counters: what they add up to, that they start over, and that a device without one gives nothing."""
 
-import ctypes
 import math
+import sys
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from trackablate.harness.costing import energy
 from trackablate.harness.costing.clock import PhaseClock
 from trackablate.harness.costing.energy import gpu_meter, processor_meter
 from trackablate.harness.record import PhaseCost, TrainingCost
@@ -46,38 +47,62 @@ def test_no_counter_is_no_meter(tmp_path: Path) -> None:
     assert processor_meter(tmp_path / "none") is None
     (zone(tmp_path, "intel-rapl:0", "package-0", 0)).unlink()
     assert processor_meter(tmp_path) is None
-    assert gpu_meter("GPU-0", "libno-such-library.so") is None
 
 
-class Driver:
-    """NVML as far as it is used: every function returns its status."""
+class FakeNvml:
+    """The functions of nvidia-ml-py (pynvml) that are used."""
 
-    def __init__(self, *, finds: bool = True, counts: bool = True) -> None:
-        self.millijoules, self.finds, self.counts = 1000, finds, counts
+    class NVMLError(Exception):
+        pass
 
-    def nvmlInit_v2(self) -> int:  # noqa: N802
-        return 0
+    def __init__(self, *, starts: bool = True) -> None:
+        self.millijoules, self.starts, self.counts = 1000, starts, True
 
-    def nvmlDeviceGetHandleByUUID(self, uuid: bytes, handle: Any) -> int:  # noqa: N802
-        return 0 if self.finds and uuid == b"GPU-7" else 6
+    def nvmlInit(self) -> None:  # noqa: N802
+        if not self.starts:
+            raise self.NVMLError("Driver Not Loaded")
 
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle: Any, target: Any) -> int:  # noqa: N802
-        target._obj.value = self.millijoules
-        return 0 if self.counts else 3
+    def nvmlDeviceGetHandleByUUID(self, uuid: bytes) -> str:  # noqa: N802
+        if uuid != b"GPU-7":
+            raise self.NVMLError("Not Found")
+        return "handle"
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: str) -> int:  # noqa: N802
+        if not self.counts:
+            raise self.NVMLError("Not Supported")
+        assert handle == "handle"
+        return self.millijoules
 
 
-def test_a_gpu_counts_millijoules(monkeypatch: pytest.MonkeyPatch) -> None:
-    driver = Driver()
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The package is looked for anew, before the test and after it."""
+    monkeypatch.setattr(energy, "_nvml", cache(energy._nvml.__wrapped__))
+    return monkeypatch
+
+
+def test_a_gpu_counts_millijoules(fresh: pytest.MonkeyPatch) -> None:
+    nvml = FakeNvml()
+    fresh.setitem(sys.modules, "pynvml", nvml)
     meter = gpu_meter("GPU-7")
     assert meter is not None
     before = meter()
-    driver.millijoules += 2500
+    nvml.millijoules += 2500
     assert meter() - before == pytest.approx(2.5)
-    driver.counts = False
+    nvml.counts = False
     assert math.isnan(meter())
     assert gpu_meter("GPU-7") is None, "an old GPU has no counter"
     assert gpu_meter("GPU-8") is None
+
+
+@pytest.mark.parametrize(
+    ("module", "told"), [(None, "install nvidia-ml-py"), (FakeNvml(starts=False), "NVML does not start .*Driver")]
+)
+def test_a_missing_package_or_driver_is_said_once(fresh: pytest.MonkeyPatch, module: object, told: str) -> None:
+    fresh.setitem(sys.modules, "pynvml", module)
+    with pytest.warns(UserWarning, match=told) as said:
+        assert gpu_meter("GPU-7") is gpu_meter("GPU-7") is None
+    assert len(said) == 1
 
 
 def test_the_clock_books_energy_by_phase() -> None:

@@ -15,9 +15,10 @@ from trackablate.datasets.registry import UnknownName
 from trackablate.harness.cli.results import export_run, submit_run
 from trackablate.harness.errors import BadInput
 from trackablate.harness.exchange.submission import Asked, build_submission, check_submission
-from trackablate.harness.exchange.writing import LAYOUTS, Tracked
+from trackablate.harness.exchange.writing import Tracked
 from trackablate.harness.protocol_store import ProtocolRecord, SequenceFacts
 from trackablate.harness.record import SequenceResult
+from trackablate.harness.scoring.layouts import LAYOUTS
 from trackablate.harness.scoring.result_files import open_results
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import Store
@@ -271,7 +272,7 @@ def test_a_bad_result_leaves_no_archive_and_names_the_one_that_would_be(tmp_path
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     out = tmp_path / "thesis.zip"
     out.write_bytes(b"mine")
-    with pytest.raises(BadInput, match="there already"):
+    with pytest.raises(BadInput, match="exists already"):
         build_submission("got10k", results("got10k"), out, asked("got10k"), origin=0)
     assert out.read_bytes() == b"mine"
 
@@ -424,7 +425,7 @@ def test_a_stored_run_is_exported(tmp_path: Path, layout: str) -> None:
     out = tmp_path / "out"
     document = export_run("ncc", "got10k", layout, tmp_path / "store", out)
     assert document["run"] == name and document["sequences"] == 180 and document["folder"] == str(out)
-    assert ("mean" in " ".join(document["notes"])) == (LAYOUTS[layout].times is not None)
+    assert ("mean" in " ".join(document["notes"])) == (LAYOUTS[layout].shape.times is not None)
     exported = open_results(name, out, NAMES["got10k"])
     for sequence, boxes, _ in results("got10k"):
         assert (exported.read(sequence, FRAMES).boxes == np.add(boxes, [1, 1, 0, 0])).all()

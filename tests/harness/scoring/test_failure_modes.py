@@ -161,13 +161,6 @@ def test_an_episode_is_of_the_kind_of_most_of_its_frames() -> None:
     assert run(boxes).episodes == (0, 0, 1, 0)
 
 
-def test_a_given_overlap_is_used() -> None:
-    ones = np.ones(FRAMES, dtype=bool)
-    prediction = moved(20, 60, 20, 0, 0, 0)
-    assert failures(prediction, still(), ones, iou(prediction, still())) == run(prediction)
-    assert failures(prediction, still(), ones, np.ones(FRAMES)).frames == (0, 0, 0, 0)
-
-
 def test_wrong_lengths_and_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="59 predicted boxes for 60 true ones and 60 flags"):
         failures(still(59), still(), np.ones(60, dtype=bool))

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from places import SHARED
 from trackablate.datasets.errors import DataError
 from trackablate.harness.errors import BadInput
-from trackablate.harness.exchange.writing import LAYOUTS, Tracked, write_results
+from trackablate.harness.exchange.writing import Tracked, write_results
 from trackablate.harness.scoring.finding import DEEPEST
+from trackablate.harness.scoring.layouts import LAYOUTS
 from trackablate.harness.scoring.result_files import ResultFiles, open_results
 
 NAMES = ("airplane-1", "cat-12", "dog-3")
@@ -194,8 +195,8 @@ def test_otbs_json_is_read_with_its_speed(tmp_path: Path, content: object, place
         ("[]", "unreadable", "does not hold one run"),
         ("[1, 2]", "unreadable", "does not hold one run"),
         ('{"res": 1}', "unreadable", "does not hold one run"),
-        ('{"res": [[1, 2', "unreadable", "is no JSON"),
-        ("[" * 100000, "unreadable", "is no JSON"),
+        ('{"res": [[1, 2', "unreadable", "is not JSON"),
+        ("[" * 100000, "unreadable", "is not JSON"),
     ],
 )
 def test_broken_json_is_a_fault_of_its_file(tmp_path: Path, content: str, kind: str, told: str) -> None:
@@ -394,7 +395,7 @@ def test_what_is_written_reads_back(
         found = results.read(name, len(np.asarray(boxes)))
         assert (found.faults, found.remarks) == ((), ())
         assert (found.boxes == np.add(boxes, [origin, origin, 0, 0])).all()
-        if LAYOUTS[layout].times:
+        if LAYOUTS[layout].shape.times:
             assert found.seconds is not None and (found.seconds == seconds).all()
 
 
@@ -453,8 +454,8 @@ def test_seconds_of_a_whole_sequence_become_a_mean(tmp_path: Path) -> None:
     [
         ([("a", [[0, 0, 1, 1]], 1.0), ("b", [[0, 0, np.nan, 1]], 1.0)], DataError, "boxes of b"),
         ([("a", [[0, 0, 1, 1]], 1.0), ("b", [[0, 0, 1]], 1.0)], DataError, "boxes of b"),
-        ([("a", [[0, 0, 1, 1]], 1.0), ("../b", [[0, 0, 1, 1]], 1.0)], BadInput, "no file name"),
-        ([("a", [[0, 0, 1, 1]], 1.0), ("..", [[0, 0, 1, 1]], 1.0)], BadInput, "no file name"),
+        ([("a", [[0, 0, 1, 1]], 1.0), ("../b", [[0, 0, 1, 1]], 1.0)], BadInput, "cannot be a file name"),
+        ([("a", [[0, 0, 1, 1]], 1.0), ("..", [[0, 0, 1, 1]], 1.0)], BadInput, "cannot be a file name"),
         ([("a", [[0, 0, 1, 1]], 1.0), ("a", [[0, 0, 1, 1]], 1.0)], FileExistsError, "a.txt"),
     ],
 )
