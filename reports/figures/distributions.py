@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FEWEST = 3
 """Sequences below which a distribution has no shape."""
+TICK = 0.07
+"""Half the height of a sequence's tick; rows are 1 apart."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,10 @@ def _violin(ax: "Axes", at: int, values: Floats, look: Look) -> None:
         x=finite, y=np.full(len(finite), at), ax=ax, orient="h", native_scale=True, cut=0, density_norm="width", width=0.8,
         color=look.colour, saturation=1, alpha=0.3, linewidth=0.7, inner=None,
     )  # fmt: skip
-    ax.plot(finite, np.full(len(finite), at), "|", color=look.colour, markersize=5, markeredgewidth=0.6, alpha=0.7)
+    ends = np.tile(
+        [at - TICK, at + TICK, np.nan], len(finite)
+    )  # all ticks are one path: thousands of marks are megabytes
+    ax.plot(np.repeat(finite, 3), ends, color=look.colour, linewidth=0.6, alpha=0.7)
     medians = np.nanmedian(values, axis=1)
     ax.plot(medians, np.full(len(medians), at), "|", color="#000000", markersize=11, markeredgewidth=1.6)
 

@@ -81,7 +81,7 @@ def test_each_seed_has_a_median_and_each_sequence_a_tick() -> None:
     drawing = drawing_of(spread({"a": [[10, 20, 30], [20, 30, 40]]}), distinct_looks(["a"]))
     (ax,) = drawing.figure.axes
     ticks, medians = ax.lines
-    assert np.sort(np.asarray(ticks.get_xdata())).tolist() == [10, 20, 20, 30, 30, 40]
+    assert np.sort(np.asarray(ticks.get_xdata())[::3]).tolist() == [10, 20, 20, 30, 30, 40]
     assert np.asarray(medians.get_xdata()).tolist() == [20, 30]
 
 
