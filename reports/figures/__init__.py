@@ -5,6 +5,7 @@ from dataclasses import replace
 from trackablate.reports.figures.attributes import differences, radar
 from trackablate.reports.figures.cost import against_cost
 from trackablate.reports.figures.curves import curves
+from trackablate.reports.figures.distributions import distributions
 from trackablate.reports.figures.drawing import STYLE, Picture, looks_of, paper_pdf, picture
 from trackablate.reports.figures.epochs import against_epochs
 from trackablate.reports.figures.pairs import pairs
@@ -15,7 +16,7 @@ from trackablate.reports.table import Table
 
 DRAWN = (
     *(curves("success"), curves("precision"), curves("norm_precision")),
-    *(against_cost, against_epochs, training, pairs, radar, differences),
+    *(against_cost, against_epochs, training, distributions, pairs, radar, differences),
 )
 """In the page's order."""
 

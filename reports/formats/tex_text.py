@@ -1,4 +1,4 @@
-r"""Any text as TeX that prints it: plain ASCII that needs no input encoding, and no command of the text's own."""
+"""Any text as TeX that prints it: plain ASCII that needs no input encoding, and no command of the text's own."""
 
 import re
 import unicodedata
@@ -6,125 +6,66 @@ import unicodedata
 LIMIT = 16
 """Characters of one word, a path or an identifier, after which TeX may break the line inside it."""
 
-SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "`": "{`}",  # the group keeps it from making a ligature with what stands before it
-} | {character: f"\\{character}" for character in "&%$#_{}"}
-
+SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''",
+    "`": "{`}",  # the group keeps it from making a ligature with the character before it
+}  # fmt: skip
 GREEK_COMMANDS = (
-    "alpha", "beta", "gamma", "delta", "varepsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu",
-    "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "varphi", "chi", "psi", "omega", "Gamma",
-    "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega",
+    "alpha", "beta", "gamma", "delta", "varepsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi",
+    "pi", "rho", "sigma", "tau", "upsilon", "varphi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi",
+    "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega",
 )  # fmt: skip
 GREEK_LETTERS = "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ"
 GREEK = {letter: f"$\\{command}$" for letter, command in zip(GREEK_LETTERS, GREEK_COMMANDS, strict=True)}
-
 SIGNS = {
-    "–": "{--}",
-    "—": "{---}",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "→": r"$\rightarrow$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "≈": r"$\approx$",
-    "∞": r"$\infty$",
-    "°": r"$^\circ$",
-    "²": r"$^2$",
-    "³": r"$^3$",
-    "µ": r"$\mu$",
-    "…": r"\ldots{}",
-    "‘": "{`}",
-    "’": "{'}",
-    "“": "{``}",
-    "”": "{''}",
-    "«": r"$\ll$",
-    "»": r"$\gg$",
-    "†": r"$\dagger$",
-    "‡": r"$\ddagger$",
-}
+    "–": r"\textendash{}", "—": r"\textemdash{}", "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$",
+    "→": r"$\rightarrow$", "≤": r"$\leq$", "≥": r"$\geq$", "≈": r"$\approx$", "∞": r"$\infty$", "°": r"$^\circ$",
+    "²": r"$^2$", "³": r"$^3$", "µ": r"$\mu$", "…": r"\ldots{}", "‘": "{`}", "’": "{'}", "“": "{``}", "”": "{''}",
+    "«": r"$\ll$", "»": r"$\gg$", "†": r"$\dagger$", "‡": r"$\ddagger$",
+}  # fmt: skip
 LETTERS = {
-    "ß": r"\ss{}",
-    "æ": r"\ae{}",
-    "Æ": r"\AE{}",
-    "œ": r"\oe{}",
-    "Œ": r"\OE{}",
-    "ø": r"\o{}",
-    "Ø": r"\O{}",
-    "ł": r"\l{}",
-    "Ł": r"\L{}",
-    "ı": r"\i{}",
-}
+    "ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}",
+    "ø": r"\o{}", "Ø": r"\O{}", "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}",
+}  # fmt: skip
 ACCENTS = {
-    "\u0300": r"\`",
-    "\u0301": r"\'",
-    "\u0302": r"\^",
-    "\u0303": r"\~",
-    "\u0304": r"\=",
-    "\u0306": r"\u",
-    "\u0307": r"\.",
-    "\u0308": r"\"",
-    "\u030a": r"\r",
-    "\u030b": r"\H",
-    "\u030c": r"\v",
-    "\u0327": r"\c",
-}
+    "\u0300": r"\`", "\u0301": r"\'", "\u0302": r"\^", "\u0303": r"\~", "\u0304": r"\=", "\u0306": r"\u",
+    "\u0307": r"\.", "\u0308": r"\"", "\u030a": r"\r", "\u030b": r"\H", "\u030c": r"\v", "\u0327": r"\c",
+}  # fmt: skip
 """Combining marks that every text font of TeX composes."""
-
 KNOWN = SPECIAL | GREEK | SIGNS | LETTERS
+OPEN, CLOSE = "\x01", "\x02"
+"""Stand-ins for the brackets around code points; the text's own control characters are printed as code points."""
 
 
 def escape(text: str) -> str:
-    """Text that TeX prints as it is, in ASCII: special characters escaped, western and Greek letters as commands, no line
-    break that could end a paragraph or a comment. Characters that TeX's default fonts lack are printed as their code
-    points, [U+6F22 U+5B57], so that two names stay two names. Long words may break.
+    """Return text that TeX prints as it is, in ASCII.
+
+    Special characters are escaped; western and Greek letters are commands. White space is one space, so no line break can
+    end a paragraph or a comment. Characters that TeX's default fonts lack are printed as their code points,
+    [U+6F22 U+5B57], so that two names stay two names. Long words may break.
     """
-    flat = " ".join(unicodedata.normalize("NFC", text).split())
-    return " ".join(_word(word) for word in flat.split(" ")) if flat else ""
+    return " ".join(_word(word) for word in unicodedata.normalize("NFC", text).split())
+
+
+def printed_length(tex: str) -> int:
+    """Return about how many characters an escaped text prints: a command counts as one."""
+    return len(re.sub(r"\$?\\([A-Za-z]+(\{\})?|.)\$?", "x", tex))
 
 
 def _word(word: str) -> str:
-    pieces = [word[at : at + LIMIT] for at in range(0, len(word), LIMIT)]
-    return r"\allowbreak{}".join(_characters(piece) for piece in pieces)
+    pieces = ["".join(map(_character, word[at : at + LIMIT])) for at in range(0, len(word), LIMIT)]
+    tex = r"\allowbreak{}".join(re.sub("-(?=-)", "-{}", piece) for piece in pieces)
+    return tex.replace(CLOSE + OPEN, " ").replace(OPEN, "[").replace(CLOSE, "]")
 
 
-def _characters(text: str) -> str:
-    """Runs of characters without a glyph share one pair of brackets; two hyphens stay two."""
-    runs = re.split(r"([^\x21-\x7e]+)", text)
-    return "".join(_foreign(run) if at % 2 else _ascii(run) for at, run in enumerate(runs))
+def _character(character: str) -> str:
+    ascii_or_code_point = character if "!" <= character <= "~" else f"{OPEN}U+{ord(character):04X}{CLOSE}"
+    return KNOWN.get(character) or _composed(character) or ascii_or_code_point
 
 
-def _ascii(text: str) -> str:
-    return "".join(SPECIAL.get(c, c) for c in text).replace("--", "-{}-").replace("--", "-{}-")
-
-
-def _foreign(text: str) -> str:
-    printed, unknown = "", list[str]()
-    for character in text:
-        known = KNOWN.get(character) or _composed(character)
-        if known is None:
-            unknown.append(f"U+{ord(character):04X}")
-            continue
-        printed += _bracketed(unknown) + known
-        unknown = []
-    return printed + _bracketed(unknown)
-
-
-def _bracketed(unknown: list[str]) -> str:
-    return f"[{' '.join(unknown)}]" if unknown else ""
-
-
-def _composed(character: str) -> str | None:
-    """An accented letter as accent and letter, None where TeX cannot compose it."""
+def _composed(character: str) -> str:
+    """Return an accented letter as accent and letter, or "" if TeX cannot compose it."""
     parts = unicodedata.normalize("NFD", character)
-    if len(parts) != 2 or not (parts[0].isascii() and parts[0].isalpha()) or parts[1] not in ACCENTS:
-        return None
-    return f"{ACCENTS[parts[1]]}{{{parts[0]}}}"
+    composes = len(parts) == 2 and parts[0].isascii() and parts[0].isalpha() and parts[1] in ACCENTS
+    return f"{ACCENTS[parts[1]]}{{{parts[0]}}}" if composes else ""

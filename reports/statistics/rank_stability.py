@@ -1,11 +1,10 @@
 """How stable a ranking is: the two-level bootstrap, over seeds and over sequences.
 
-A resample draws sequences, the same for all rows, since they share how hard a sequence is; and seeds, for each row on its
-own. A row's value in a resample is the mean over its seeds of the ratio of the drawn sequences, plus the mean deviation of
-the drawn seeds. The deviations are scaled to the seeds' estimated variance component (`reports.statistics.variance`):
-as they are, two
-or three of them vary too little when redrawn, and carry the residual that drawing the sequences has already brought in. A
-row of one seed varies by its sequences alone.
+A resample draws the same sequences for all rows, since all rows share the difficulty of a sequence, and draws seeds for
+each row independently. A row's value in a resample is the mean over its seeds of the ratio of the drawn sequences, plus the
+mean deviation of the drawn seeds. The deviations are scaled to the estimated variance component of the seeds
+(`reports.statistics.variance`). Unscaled, two or three deviations vary too little when they are redrawn, and they contain
+the residual that drawing the sequences already adds. A row of one seed varies by its sequences alone.
 """
 
 from collections.abc import Sequence
@@ -19,27 +18,34 @@ from trackablate.reports.statistics.variance import by_seed, noise
 
 @dataclass(frozen=True)
 class Stability:
-    """ranks: (R, R), row by rank, best rank first: the share of resamples in which the row has the rank; each row and each
-    column sums to 1. best: the share in which the row that is best on all data, or one of those that tie for it, is best.
+    """The ranks of R rows under resampling.
+
+    Attributes:
+        ranks: (R, R), row by rank, best rank first: the share of resamples in which the row has the rank. Each row and
+            each column sums to 1.
+        best: the share of resamples in which the row that is best on all data, or one of several that tie, is best.
     """
 
     ranks: Floats
     best: float
 
 
-def rank_stability(
-    rows: Sequence[Sample], lower_is_better: bool = False, resamples: int = RESAMPLES, seed: int = SEED
-) -> Stability:
-    """Ranks of R rows under resampling; each row's numerators and weights (S, n), or (n,), of the same n sequences.
+def rank_stability(rows: Sequence[Sample], lower_is_better: bool = False, resamples: int = RESAMPLES) -> Stability:
+    """Rank R rows under resampling. k rows that tie for k ranks have a share of 1 / k of each.
 
-    k rows that tie for k ranks have each of them with 1 / k. Raises ValueError for no rows, rows of different sequences,
-    fewer than two sequences, or a row without a value.
+    Args:
+        rows: numerators and weights (S, n), or (n,), of the same n sequences.
+        lower_is_better: whether the smallest value has the first rank.
+        resamples: number of resamples.
+
+    Raises:
+        ValueError: there are no rows, fewer than two sequences, different numbers of sequences, or a row without a value.
     """
     samples = [by_seed(row) for row in rows]
     _check(samples)
     sign = -1 if lower_is_better else 1
     whole = np.array([quotient(a.sum(axis=1), b.sum(axis=1)).mean() for a, b in samples])
-    drawn = sign * np.stack([_resampled(row, resamples, (seed, k)) for k, row in enumerate(samples)], axis=1)
+    drawn = sign * np.stack([_resampled(row, resamples, k) for k, row in enumerate(samples)], axis=1)
     ranks = _rank_shares(drawn[np.isfinite(drawn).all(axis=1)])
     leaders = sign * whole == (sign * whole).max()
     return Stability(ranks, float(ranks[leaders, 0].sum()))
@@ -53,15 +59,14 @@ def _check(samples: Sequence[Sample]) -> None:
         raise ValueError("a ranking under resampling needs two sequences or more, and a finite value of every row")
 
 
-def _resampled(sample: Sample, resamples: int, seed: tuple[int, int]) -> Floats:
-    """Values of a row, (resamples,)."""
+def _resampled(sample: Sample, resamples: int, row: int) -> Floats:
     numerators, weights = sample
-    drawn = multiplicities(numerators.shape[1], resamples, seed[0])
+    drawn = multiplicities(numerators.shape[1], resamples)
     values: Floats = quotient(drawn @ numerators.T, drawn @ weights.T).mean(axis=1)
-    return values + _seed_draws(sample, resamples, seed)
+    return values + _seed_draws(sample, resamples, row)
 
 
-def _seed_draws(sample: Sample, resamples: int, seed: tuple[int, int]) -> Floats:
+def _seed_draws(sample: Sample, resamples: int, row: int) -> Floats:
     numerators, weights = sample
     seeds, seen = len(numerators), noise(sample)
     ratios = quotient(numerators.sum(axis=1), weights.sum(axis=1))
@@ -70,13 +75,13 @@ def _seed_draws(sample: Sample, resamples: int, seed: tuple[int, int]) -> Floats
         return np.zeros(resamples)
     # A mean of S redrawn deviations has the variance sum(away**2) / S**2.
     scaled = away * np.sqrt(seen.seed[0] / seeds) * seeds / np.sqrt((away**2).sum())
-    counts = np.random.default_rng(seed).multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    counts = np.random.default_rng((SEED, row)).multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
     draws: Floats = counts @ scaled / seeds
     return draws
 
 
 def _rank_shares(values: Floats) -> Floats:
-    """(resamples, R) values, larger is better, to the (R, R) shares of each rank."""
+    """Return the (R, R) shares of each rank for (resamples, R) values; larger is better."""
     rows = values.shape[1]
     shares = np.zeros((rows, rows))
     for row in range(rows):

@@ -1,8 +1,8 @@
-"""How much more data would tell a difference from chance.
+"""How much more data would resolve a difference.
 
-The difference and its sources of noise are taken as they were estimated, and sequences or seeds are added until a study of
-that size would find a difference of that size in four of five cases. The estimate is as uncertain as the difference is:
-one that is barely seen may well be smaller in truth, and then needs more.
+The difference and its sources of noise are taken as estimated. Sequences or seeds are added until a study of that size
+would find a difference of that size in four of five cases. The result is as uncertain as the difference: a difference that
+is barely resolved may be smaller in truth, and then needs more data.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,16 @@ from trackablate.reports.statistics.variance import Noise, noise, row_difference
 POWER = 0.8
 MOST_SEQUENCES = 10_000
 MOST_SEEDS = 100
-"""More than this of either nobody runs: reported as out of reach."""
+"""Larger numbers of sequences or seeds are reported as out of reach."""
 
 
 @dataclass(frozen=True)
 class Needed:
-    """sequences: so many with the present seeds; seeds: so many per row, of both rows, with the present sequences. None
-    where it cannot be reached that way, or is not known because no row has a second seed.
+    """The numbers that would resolve a difference; None if that number is out of reach.
+
+    Attributes:
+        sequences: number of sequences, with the present seeds.
+        seeds: seeds per row, for both rows, with the present sequences; also None if no row has a second seed.
     """
 
     sequences: int | None
@@ -30,17 +33,19 @@ class Needed:
 
 
 def needed(row: Sample, baseline: Sample, level: float = SIGNIFICANT) -> Needed:
-    """What would resolve a difference that is not resolved; samples as for `row_difference`.
+    """Return the numbers that would resolve a difference; both are None without a difference or an estimate of its noise.
 
-    level: two-sided, 5 % for a comparison on its own; within a table `Verdict.level`. Both None where the rows have no
-    difference or no noise can be estimated. Raises ValueError as `row_difference` does.
+    Args:
+        row: numerators and weights, as for `row_difference`, which also says what is a ValueError.
+        baseline: the same for the baseline.
+        level: two-sided level; 5 % for a comparison on its own, `Verdict.level` for one of a table.
     """
     effect, seen = row_difference(row, baseline).value, noise(row, baseline)
     return Needed(None, None) if seen is None else needed_for(effect, seen, level)
 
 
 def needed_for(effect: float, seen: Noise, level: float = SIGNIFICANT) -> Needed:
-    """The same for a known effect and known sources of noise; always more than there are now."""
+    """Return the same for a known effect and known sources of noise. The numbers are above the present ones."""
     if not effect:
         return Needed(None, None)
     sequences = _smallest(
@@ -55,16 +60,16 @@ def needed_for(effect: float, seen: Noise, level: float = SIGNIFICANT) -> Needed
 
 
 def _fewest_sequences(seen: Noise, level: float) -> int:
-    """One more than now; with one seed, enough that the sign-flip test can go below the level: 2 / 2**n is its least."""
+    """Return one more than now; with one seed, enough for the sign-flip test, whose least p value is 2 / 2**n."""
     able = floor(log2(2 / level)) + 1 if max(seen.seeds) == 1 else 0
     return max(seen.sequences + 1, able)
 
 
 def _smallest(reaches: Callable[[int], bool], least: int, most: int) -> int | None:
-    """The smallest number from least to most that reaches; None where none does.
+    """Return the smallest number from `least` to `most` that reaches, or None.
 
-    Walked in steps of a tenth, then halved: power can fall again, since with endless sequences what remains is the seeds'
-    part, of few degrees of freedom, so halving from `most` would miss what lies between.
+    The search walks in steps of a tenth and then halves. Halving from `most` would be wrong because power can fall again:
+    with very many sequences only the seeds' part remains, which has few degrees of freedom.
     """
     below, at = least - 1, least
     while not reaches(at):

@@ -1,15 +1,16 @@
-"""Rows of several training seeds: how much a figure owes to the draw of seeds, and how much to that of sequences.
+"""Rows of several training seeds: how much of a figure's variance comes from seeds, and how much from sequences.
 
-Method. Every seed is evaluated on the same sequences, so seeds and sequences are crossed, not nested: the value of seed s
-on sequence i is modelled as mean + seed[s] + sequence[i] + residual[s, i], and the variance of a row's value is
-seed / S + sequence / n + residual / (S n). The parts are estimated by the analysis of variance of the jackknife
-pseudo-values of each seed's ratio, which make a ratio of sums behave like a mean (Davison & Hinkley, 1997, section 2.7);
-a negative estimate counts as 0. Interval and p value are of one t statistic with Satterthwaite's degrees of freedom
-(Satterthwaite, 1946). In a difference of two rows the sequences are shared and the seeds are not.
+Every seed is evaluated on the same sequences, so seeds and sequences are crossed, not nested. The value of seed s on
+sequence i is modelled as mean + seed[s] + sequence[i] + residual[s, i], and the variance of a row's value is
+seed / S + sequence / n + residual / (S n). The parts are estimated by an analysis of variance of the jackknife
+pseudo-values of each seed's ratio, which make a ratio of sums behave like a mean (Davison & Hinkley, 1997, section 2.7). A
+negative estimate counts as 0. Interval and p value come from one t statistic with Satterthwaite's degrees of freedom
+(Satterthwaite, 1946). In a difference of two rows, the sequences are shared and the seeds are not.
 
-Why not resample seeds: of two or three seeds a resample shows too little (a factor (S - 1) / S of the seeds' variance),
-and resampling crossed factors counts the residual thrice (Owen, 2007). Measured, such intervals cover 86 to 98 % where
-these cover 93 to 96 %; docs/statistics.md has the figures. One seed: `reports.statistics.bootstrap`, over sequences alone.
+Seeds are not resampled because a resample of two or three seeds varies too little (by a factor (S - 1) / S of the seeds'
+variance), and because resampling crossed factors counts the residual three times (Owen, 2007). Such intervals covered 86 to
+98 % where these covered 93 to 96 %; docs/statistics.md has the figures. Rows of one seed use the bootstrap over sequences
+(`reports.statistics.bootstrap`).
 """
 
 from collections.abc import Sequence
@@ -31,14 +32,19 @@ from trackablate.reports.statistics.bootstrap import ratio_estimate as of_one_se
 from trackablate.reports.statistics.significance import paired_p
 
 _MIDPOINTS = (np.arange(100) + 0.5) / 100
-"""Levels at which the distribution of an estimated variance is read off."""
+"""Levels at which the distribution of an estimated variance is read."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What makes a figure of one row, or a difference of two, vary. sequences: how many; seeds: how many each row has;
-    shared: variance over sequences of the values averaged over seeds, residuals included; seed, residual: variance
-    components of each row, 0 where no row has a second seed. In squared units of the figure.
+    """The sources of variance of a figure of one row, or of a difference of two. Variances are in squared units.
+
+    Attributes:
+        sequences: number of sequences.
+        seeds: number of seeds of each row.
+        shared: variance over sequences of the values averaged over seeds, residuals included.
+        seed: variance component of the seeds of each row; 0 if no row has a second seed.
+        residual: variance component of the residual of each row; 0 if no row has a second seed.
     """
 
     sequences: int
@@ -49,7 +55,7 @@ class Noise:
 
     @property
     def variance(self) -> float:
-        """Of the figure."""
+        """Variance of the figure."""
         return sum(value for value, _ in self._terms())
 
     @property
@@ -59,19 +65,19 @@ class Noise:
         return self.variance**2 / spread if spread else self.sequences - 1.0
 
     def at(self, sequences: int, seeds: int | None = None) -> "Noise":
-        """The same sources of noise with other numbers of sequences and of seeds per row; None: the present ones."""
+        """Return the same noise for other numbers of sequences and of seeds per row; None keeps the present seeds."""
         wanted = self.seeds if seeds is None else (seeds,) * len(self.seeds)
         persistent = max(0.0, self.shared - self._averaged(self.seeds))
         return replace(self, sequences=sequences, seeds=wanted, shared=persistent + self._averaged(wanted))
 
     def half_width(self) -> float:
-        """Half the 95 % interval."""
-        from scipy.special import stdtrit  # a score page imports this module and needs no scipy
+        """Return half the width of the 95 % interval."""
+        from scipy.special import stdtrit  # imported here because score pages import this module without scipy
 
         return float(stdtrit(self.freedom, (1 + LEVEL) / 2)) * sqrt(self.variance)
 
     def p(self, effect: float) -> float:
-        """Two-sided p value that the true figure is 0."""
+        """Return the two-sided p value that the true figure is 0."""
         from scipy.special import stdtr
 
         if not self.variance:
@@ -79,8 +85,10 @@ class Noise:
         return 2 * float(stdtr(self.freedom, -abs(effect) / sqrt(self.variance)))
 
     def power(self, effect: float, level: float) -> float:
-        """The chance that a true effect of this size is found at this two-sided level, and with the right sign: the
-        noncentral t distribution, as a mean over what the variance may be estimated as (scipy's is NaN far out).
+        """Return the chance to find a true effect of this size, with the right sign, at this two-sided level.
+
+        This is the noncentral t distribution, computed as a mean over the possible estimates of the variance, because
+        scipy's function is NaN for large effects.
         """
         from scipy.special import gammaincinv, ndtr, stdtrit
 
@@ -94,7 +102,7 @@ class Noise:
         return sum(residual / count for residual, count in zip(self.residual, seeds, strict=True))
 
     def _terms(self) -> list[tuple[float, float]]:
-        """Independent parts of the variance, each with its degrees of freedom."""
+        """Return the independent parts of the variance, each with its degrees of freedom."""
         sequences = (self.shared / self.sequences, self.sequences - 1.0)
         parts = [seed / count for seed, count in zip(self.seed, self.seeds, strict=True)]
         if max(self.seeds) == 1:
@@ -105,10 +113,16 @@ class Noise:
 
 
 def row_estimate(numerators: Floats, weights: Floats) -> Estimate:
-    """The mean over seeds of sum(numerators) / sum(weights), with its 95 % interval over seeds and sequences.
+    """Return the mean over seeds of sum(numerators) / sum(weights), with its 95 % interval over seeds and sequences.
 
-    Arrays (S, n), or (n,) for one seed. With one seed: the BCa interval over sequences, stretched for small samples,
-    which does not cover seeds. Raises ValueError where the shapes differ.
+    With one seed, the interval is the stretched BCa interval over sequences, which does not cover seeds.
+
+    Args:
+        numerators: (S, n), or (n,) for one seed.
+        weights: the same shape.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     sample = by_seed((numerators, weights))
     if len(sample[0]) == 1:
@@ -117,13 +131,18 @@ def row_estimate(numerators: Floats, weights: Floats) -> Estimate:
 
 
 def row_difference(row: Sample, baseline: Sample) -> Estimate:
-    """Row minus baseline with its 95 % interval and p value; same sequences in the same order, seeds unrelated.
+    """Return row minus baseline with its 95 % interval and, from `FEWEST_SEQUENCES` up, its p value.
 
-    Numerators and weights (S, n), or (n,) for one seed; the rows may have different S. With one seed each: the paired BCa
-    interval, stretched for small samples, and the p value of `reports.statistics.significance`, which do not cover
-    seeds. Where only
-    one of them has several, the other is taken to vary with the seed as much. No p value below `FEWEST_SEQUENCES`. Raises
-    ValueError where the sequences or shapes differ.
+    With one seed each, the result is the stretched paired BCa interval and the p value of
+    `reports.statistics.significance`; they do not cover seeds. If only one row has several seeds, the other is assumed to
+    vary as much with the seed.
+
+    Args:
+        row: numerators and weights, (S, n), or (n,) for one seed.
+        baseline: the same for the same sequences in the same order; S may differ, and seeds are unrelated.
+
+    Raises:
+        ValueError: the numbers of sequences or the shapes differ.
     """
     one, other = by_seed(row), by_seed(baseline)
     n = one[0].shape[1]
@@ -139,9 +158,10 @@ def row_difference(row: Sample, baseline: Sample) -> Estimate:
 
 
 def noise(row: Sample, baseline: Sample | None = None) -> Noise | None:
-    """The sources of noise of a row, or of its difference to a baseline on the same sequences.
+    """Return the sources of noise of a row, or of its difference to a baseline on the same sequences.
 
-    None where they cannot be estimated: fewer than two sequences, or a value that is not finite.
+    Returns:
+        The noise, or None for fewer than two sequences or a value that is not finite.
     """
     samples = [by_seed(row)] + ([] if baseline is None else [by_seed(baseline)])
     if samples[0][0].shape[1] < 2:
@@ -162,7 +182,7 @@ def noise(row: Sample, baseline: Sample | None = None) -> Noise | None:
 
 
 def by_seed(sample: Sample) -> Sample:
-    """Both arrays as (S, n). Raises ValueError where their shapes differ."""
+    """Return both arrays as (S, n), or raise ValueError if their shapes differ."""
     numerators, weights = np.atleast_2d(sample[0]), np.atleast_2d(sample[1])
     if numerators.shape != weights.shape or numerators.ndim != 2 or not len(numerators):
         raise ValueError(f"numerators and weights are both (seeds, sequences): {numerators.shape}, {weights.shape}")
@@ -170,7 +190,7 @@ def by_seed(sample: Sample) -> Sample:
 
 
 def pseudo_values(numerators: Floats, weights: Floats) -> Floats:
-    """Jackknife pseudo-values of each seed's ratio, (S, n), shifted so that the mean of a seed's is its ratio."""
+    """Return the jackknife pseudo-values of each seed's ratio, (S, n), shifted so that their mean is the ratio."""
     n = numerators.shape[1]
     sums, totals = numerators.sum(axis=1, keepdims=True), weights.sum(axis=1, keepdims=True)
     left_out = quotient(sums - numerators, totals - weights)
@@ -179,7 +199,7 @@ def pseudo_values(numerators: Floats, weights: Floats) -> Floats:
 
 
 def _components(values: Floats) -> tuple[float, float] | None:
-    """Variance components of seed and residual by the two-way analysis of variance; None for one seed."""
+    """Return the variance components of seed and residual by two-way analysis of variance, or None for one seed."""
     seeds, n = values.shape
     if seeds == 1:
         return None

@@ -548,7 +548,7 @@ def test_latex_compiles(scored: Scored, tmp_path: Path, nasty: bool, margin: str
     tables = score_tables(scored, comparisons(scored, first, B), flattering(scored))
     (tmp_path / "table.tex").write_text(latex(*tables.in_print()))
     document = (
-        rf"\documentclass[a4paper]{{article}}\usepackage[margin={margin}]{{geometry}}\usepackage{{booktabs,siunitx}}"
+        rf"\documentclass[a4paper]{{article}}\usepackage[margin={margin}]{{geometry}}\usepackage{{booktabs,graphicx,siunitx}}"
         "\n\\begin{document}\n\\input{table.tex}\n\\end{document}\n"
     )
     (tmp_path / "document.tex").write_text(document)

@@ -34,7 +34,7 @@ from trackablate.reports.tables.pivot import pivot
 
 AO = f"{factory.PROTOCOL}:ao"
 FIGURES = (
-    *("success", "precision", "norm_precision", "accuracy-cost", "epochs", "training", "pairs"),
+    *("success", "precision", "norm_precision", "accuracy-cost", "epochs", "training", "distributions", "pairs"),
     *("attribute-radar", "attribute-differences"),
 )
 NASTY = "<script>alert('x')</script>$\\input{/etc/passwd}$ & 50% #_^~{}|[red]*`"

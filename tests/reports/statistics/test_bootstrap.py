@@ -25,18 +25,17 @@ def test_value_is_the_weighted_mean_by_hand() -> None:
 
 
 def test_resamples_draw_n_of_n_and_are_fixed() -> None:
-    drawn = multiplicities(7, 100, 1)
+    drawn = multiplicities(7, 100)
     assert drawn.shape == (100, 7)
     assert (drawn.sum(axis=1) == 7).all()
     assert len({tuple(row) for row in drawn}) > 50
-    assert not np.array_equal(drawn, multiplicities(7, 100, 2))
+    assert np.array_equal(drawn, multiplicities.__wrapped__(7, 100))
 
 
-def test_same_input_same_interval_and_another_seed_another() -> None:
+def test_same_input_same_interval() -> None:
     rng = np.random.default_rng(0)
     shares = rng.beta(2, 1, 30)
     assert ratio_estimate(shares, np.ones(30)) == ratio_estimate(shares, np.ones(30))
-    assert ratio_estimate(shares, np.ones(30)).low != ratio_estimate(shares, np.ones(30), seed=1).low
 
 
 @pytest.mark.parametrize("shape", ["symmetric", "skewed"])
@@ -64,7 +63,7 @@ def test_bca_moves_with_the_skew() -> None:
     """The plain percentile interval of a skewed sample is not the one we give."""
     numerators = np.random.default_rng(5).beta(6, 0.5, 40)
     found = estimate(ratio(numerators, np.ones(40)), 40)
-    low, high = np.quantile(multiplicities(40, RESAMPLES, 20240229) @ numerators / 40, [0.025, 0.975])
+    low, high = np.quantile(multiplicities(40, RESAMPLES) @ numerators / 40, [0.025, 0.975])
     assert found.low is not None
     assert found.high is not None
     assert found.low < low

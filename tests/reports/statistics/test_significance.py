@@ -88,8 +88,8 @@ def test_exchanged_weights_move_with_their_numerators() -> None:
 
 
 def test_all_exchanges_are_tried_where_they_are_few_and_the_observed_one_is_among_the_drawn() -> None:
-    assert len({tuple(row) for row in exchanges(5, 0)}) == 32
-    drawn = exchanges(30, 0)
+    assert len({tuple(row) for row in exchanges(5)}) == 32
+    drawn = exchanges(30)
     assert drawn.shape == (10_000, 30)
     assert not drawn[0].any()
     assert drawn.mean() == pytest.approx(0.5, abs=0.01)
