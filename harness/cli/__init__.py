@@ -26,7 +26,7 @@ from trackablate.harness.cli.options import (
     StudyName,
 )
 from trackablate.harness.cli.outgoing import export, returned, submit
-from trackablate.harness.cli.site import site
+from trackablate.harness.cli.stores import site, store_app
 from trackablate.harness.errors import RunFailed
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app = typer.Typer(
 
 
 app.add_typer(data_app, name="data")
+app.add_typer(store_app, name="store")
 for _command in (site, submit, returned, export):
     app.command()(_command)
 

@@ -22,7 +22,8 @@ from trackablate.datasets.synthetic.writing import LAYOUTS, videos, write
 from trackablate.harness.cli.session import opened, training_roots
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.protocol_store import ON_SERVER, ProtocolRecord, read_protocol
+from trackablate.harness.protocol_store import ON_SERVER
+from trackablate.harness.record import ProtocolRecord
 from trackablate.harness.running.executors import LocalExecutor
 from trackablate.harness.running.progress import step_bar
 from trackablate.harness.running.runner import Job, logs_of
@@ -30,7 +31,7 @@ from trackablate.harness.running.runner import run as run_job
 from trackablate.harness.running.tasks import RunTask
 from trackablate.harness.scoring.metrics import DIALECTS, METRICS, tally, treatments, values
 from trackablate.harness.spec import Evaluation, RunSpec
-from trackablate.harness.store import RunFolder, Store, read_document
+from trackablate.harness.store import RunFolder, Store, read_document, read_protocol
 from trackablate.trackers.spec import FloorSpec
 from trackablate.trackers.variants import VARIANTS
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trackablate.ablations.catalogue import STUDIES
-from trackablate.ablations.plan import PlannedRow, planned_rows
+from trackablate.ablations.plan import planned_rows
 from trackablate.harness.cli.session import Session
 from trackablate.harness.costing.hardware import expected_device
 from trackablate.harness.errors import BadInput
@@ -18,6 +18,7 @@ from trackablate.harness.planning.estimate import RunEstimate, StudyEstimate, co
 from trackablate.harness.planning.forecast_log import compared, entries
 from trackablate.harness.planning.history import Evidence, gather
 from trackablate.harness.planning.span import Span
+from trackablate.harness.record import PlannedRow
 from trackablate.harness.running.executors import LocalExecutor
 from trackablate.harness.running.queue import Missing
 from trackablate.harness.running.runner import around_of, cpu_workers, disk_bytes, logs_of, missing

@@ -12,10 +12,9 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.exchange.server_scores import enter_scores, note_submission, parse_scores
 from trackablate.harness.exchange.submission import SERVERS, Asked, build_submission
 from trackablate.harness.exchange.writing import LAYOUTS, Tracked, write_results
-from trackablate.harness.protocol_store import ProtocolRecord, read_protocol
-from trackablate.harness.record import SequenceResult
+from trackablate.harness.record import ProtocolRecord, SequenceResult
 from trackablate.harness.spec import Evaluation
-from trackablate.harness.store import RunFolder, Store
+from trackablate.harness.store import RunFolder, Store, read_protocol
 
 MEAN_TIMES = "the store knows a sequence's seconds as a whole: each frame is given their mean"
 

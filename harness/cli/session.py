@@ -1,13 +1,13 @@
 """One study at one size in one store: what `plan`, `run` and `report` share."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 
 from trackablate.ablations.catalogue import named_study
-from trackablate.ablations.plan import PlannedRow, planned_protocols, planned_rows, tasks
-from trackablate.ablations.study import Study
+from trackablate.ablations.plan import planned_protocols, planned_rows, tasks
+from trackablate.ablations.study import FaultyStudy, Study
 from trackablate.datasets.errors import DataError, raise_all
 from trackablate.datasets.extents import official_extent
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS, check_disjoint
@@ -17,12 +17,12 @@ from trackablate.harness.cli.cited import recompute
 from trackablate.harness.errors import BadInput
 from trackablate.harness.planning.forecast_log import StudyComparison, compared, entries
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.protocol_store import read_protocol
+from trackablate.harness.record import PlannedRow, StudyRecord
 from trackablate.harness.running.runner import Job, logs_of
 from trackablate.harness.running.runner import run as run_job
 from trackablate.harness.scoring.raw_scoring import Scored
 from trackablate.harness.spec import Profile, TrainingData, VideoData
-from trackablate.harness.store import Store
+from trackablate.harness.store import Store, read_protocol
 
 FORMATS = ("html", "latex", "markdown", "csv", "json")
 
@@ -43,6 +43,18 @@ class StudyRequest:
     results: tuple[str, ...] = ()
     reads_only: bool = False
     must_exist: bool = False
+
+    @property
+    def command(self) -> str:
+        """The command that does the same, without paths of this machine."""
+        words = ["python -m harness run", quote(Path(self.study).name)]
+        words += ["--profile", quote(Path(self.profile).name)] if self.profile != "mini" else []
+        words += [f"--protocol {name}" for name in self.protocols]
+        words += [f"--data {entry.split('=')[0]}=PATH" for entry in self.data]
+        words += [f"--only {quote(name)}" for name in self.only]
+        words += [f"--seeds {self.seeds}"] if self.seeds is not None else []
+        words += [f"--results {quote(entry.split('=')[0])}=PATH" for entry in self.results]
+        return " ".join(words)
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,7 @@ class Session:
         """
         from trackablate.harness.running.executors import LocalExecutor
 
+        self.store.set_study(self._record())
         before = len(entries(self.store))
         try:
             run_job(self.job, self.store, LocalExecutor(logs_of(self.store)), device)
@@ -89,22 +102,40 @@ class Session:
         written = write_report(result, folder, chosen)
         say_table(result, written, as_json=as_json)
 
+    def _record(self) -> StudyRecord:
+        # All rows, also with --only: the others are missing. Protocols and seeds of earlier starts stay.
+        before = self.store.study(self.study.name, self.profile.name)
+        digests = (before.digests if before else {}) | self.digests
+        seeds = max(self.request.seeds or self.study.seeds, before.seeds if before else 1)
+        try:
+            rows = planned_rows(self.study, self.profile, protocols=digests, seeds=seeds)
+        except FaultyStudy:  # two of the rows that --only leaves out are one run at this profile
+            rows = planned_rows(self.study, self.profile, protocols=digests, seeds=seeds, only=self.request.only)
+        controls = {row.control for row in self.rows}
+        asked = replace(
+            self.request,
+            protocols=[] if tuple(digests) == planned_protocols(self.study, self.profile) else list(digests),
+            only=[],
+            seeds=None if seeds == self.study.seeds else seeds,
+            results=(),
+        )
+        return StudyRecord(
+            study=self.study.name,
+            profile=self.profile,
+            digests=digests,
+            seeds=seeds,
+            command=asked.command,
+            rows=tuple(row for row in rows if row.control in controls),
+        )
+
     @property
     def command(self) -> str:
         """What reproduces this, without the paths of this machine."""
-        return self.command_for(self.request.only)
+        return self.request.command
 
     def command_for(self, only: list[str]) -> str:
         """What runs these rows as they were asked for, without the paths of this machine."""
-        asked = self.request
-        words = ["python -m harness run", quote(Path(asked.study).name)]
-        words += ["--profile", quote(Path(asked.profile).name)] if asked.profile != "mini" else []
-        words += [f"--protocol {name}" for name in asked.protocols]
-        words += [f"--data {entry.split('=')[0]}=PATH" for entry in asked.data]
-        words += [f"--only {quote(name)}" for name in only]
-        words += [f"--seeds {asked.seeds}"] if asked.seeds is not None else []
-        words += [f"--results {quote(entry.split('=')[0])}=PATH" for entry in asked.results]
-        return " ".join(words)
+        return replace(self.request, only=only).command
 
 
 def chosen_formats(text: str) -> list[str]:

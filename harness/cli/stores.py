@@ -1,4 +1,4 @@
-"""The command that makes a site of a whole store."""
+"""The commands on a whole store: `site` and `store migrate`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,8 @@ import typer
 
 from trackablate.harness.cli.exits import exit_status
 from trackablate.harness.cli.options import Json, StorePath
+
+store_app = typer.Typer(help="Stores: bring an old one up to date.", no_args_is_help=True)
 
 
 def site(
@@ -41,3 +43,28 @@ def _pages(store: Path, out: Path, studies: list[str], profiles: list[str]) -> l
     if not (store / "store.json").exists():
         raise BadInput(f"there is no store at {store}: name it with --store, or `python -m harness run table3` first")
     return write_site(Store(store, make=False), out, wanted, sizes)
+
+
+@store_app.command()
+def migrate(path: Annotated[Path, typer.Argument(help="the store's folder")], json: Json = False) -> None:
+    """Bring a store of an older version up to date, in place. Example: python -m harness store migrate store"""
+    with exit_status():
+        from trackablate.ablations.catalogue import STUDIES
+        from trackablate.harness.cli.terminal import say_document, say_json
+        from trackablate.harness.migration import migrate as bring_up_to_date
+        from trackablate.trackers.variants import VARIANTS
+
+        rows = [study.spec(row) for study in STUDIES.values() for row in study.rows]
+        found = bring_up_to_date(path, [*VARIANTS.values(), *rows])
+        document = {
+            "store": str(path),
+            "runs": found.runs,
+            "evaluations": found.evaluations,
+            "sizes to be counted again": found.uncounted,
+        }
+        say_json(document) if json else say_document(document)
+
+
+@store_app.callback()
+def _store_commands() -> None:
+    """Stores: bring an old one up to date."""
