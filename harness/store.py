@@ -140,15 +140,13 @@ class RunFolder:
         """Return what the run lacks.
 
         Args:
-            evaluations: Names of the protocol's sequences, by evaluation. Speed is measured for each of the evaluations'
-                numbers of decoder layers, and for the first seed only: the weights of other seeds compute as fast.
+            evaluations: Names of the protocol's sequences, by evaluation.
         """
         left = {evaluation: tuple(self.missing(evaluation, names)) for evaluation, names in evaluations.items()}
-        depths = dict.fromkeys(evaluation.test_layers for evaluation in evaluations) or {None: None}
         return Lacking(
             training=not self.trained,
             sequences={evaluation: names for evaluation, names in left.items() if names},
-            speed=tuple(depth for depth in depths if self.run.seed == 0 and self.speed(depth) is None),
+            speed=tuple(n for n in timed_layers(self.run, evaluations) if self.speed(n) is None),
         )
 
     def evaluations(self) -> list[Evaluation]:
@@ -223,6 +221,16 @@ class RunFolder:
         if Path(sequence).name != sequence or file == EVALUATION:
             raise BadInput(f"sequence name {sequence!r} is no file name: rename the sequence's folder")
         return self._evaluation(evaluation) / file
+
+
+def timed_layers(run: RunSpec, evaluations: Iterable[Evaluation]) -> tuple[int | None, ...]:
+    """Return the numbers of decoder layers (None: all) with which a run's speed is measured.
+
+    These are the numbers that its evaluations use. Only the first seed is measured: the weights of others compute as fast.
+    """
+    return (
+        tuple(dict.fromkeys(evaluation.test_layers for evaluation in evaluations) or (None,)) if run.seed == 0 else ()
+    )
 
 
 @lru_cache(maxsize=1024)
