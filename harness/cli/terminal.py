@@ -179,6 +179,7 @@ def forecast(job: "Job", store: "Store", *, say: bool = False) -> "Iterator[Fore
     try:
         yield observer
     finally:
-        bars.stop()
+        if bars.live.is_started:  # stopping others writes an empty line
+            bars.stop()
         if say:
             say_outcome(observer.outcome())
