@@ -83,7 +83,13 @@ def test_a_migrated_store_is_a_store_of_this_version(new: Store) -> None:
     names = age(new)
     done = said("store", "migrate", new.root)
     assert (done["runs"], done["evaluations"]) == (len(names), len(names) + 1)
-    after = files(new.root)
+    assert "table3 at smoke" in done["studies"], "for the site"
+    record = Store(new.root).study("table3", "smoke")
+    assert record is not None
+    assert record.command == "python -m harness run table3 --profile smoke"
+    assert [row.name for row in record.rows] == [row.name for row in planned_rows(STUDY, SMOKE)]
+    assert record.digests == {"synthetic-smoke": store_factory.DIGEST}
+    after = {name: content for name, content in files(new.root).items() if not name.startswith("studies/")}
     assert json.loads(after.pop("estimates/1.json")) == sorted(names)
     assert {name: content for name, content in after.items() if "server" not in name} == before
     assert len([name for name in after if "/server/" in name]) == done["evaluations"]
