@@ -37,11 +37,18 @@ class PhaseCost(_Block):
 
 
 class TrainingCost(_Block):
-    """Costs of one training, over all its attempts up to their last checkpoints."""
+    """Costs of one training, over all its attempts up to their last checkpoints.
+
+    Attributes:
+        peak_memory_bytes: The most that was held at a time. A process's peak includes `resident_before_bytes`.
+        resident_before_bytes: Memory of the process when the training began: the libraries, and what earlier runs of the
+            same worker left (mostly libraries that only some trackers need). None on a GPU, whose memory is all given back.
+    """
 
     phases: dict[str, PhaseCost] = {}
     samples: int = 0
     peak_memory_bytes: int | None = None
+    resident_before_bytes: int | None = None
     memory_kind: Literal["process peak RSS", "device peak allocated"] | None = None
     params: int | None = None
     trainable_params: int | None = None
