@@ -1,14 +1,14 @@
 """From a study and a profile to the runs that it needs: its rows, the floors and the control."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from trackablate.ablations.recipes import Training, published_training
 from trackablate.ablations.study import FaultyStudy, Row, Study
 from trackablate.datasets.registry import UnknownName, unknown
+from trackablate.harness.record import PlannedRow, PlannedRun, evaluations_of
 from trackablate.harness.running.tasks import RunTask
-from trackablate.harness.spec import Control, Evaluation, Profile, Recipe, RunSpec
+from trackablate.harness.spec import Profile, Recipe, RunSpec
 from trackablate.trackers.encoder.pretrained import weights_digest
 from trackablate.trackers.scale import at_scale
 from trackablate.trackers.spec import DeformableHead, FloorSpec, TrackerSpec, replace
@@ -19,44 +19,6 @@ FLOOR_ROWS: dict[Literal["static", "ncc"], str] = {
 }
 
 SHUFFLED = "the baseline's weights with another sequence's template: the score without knowing the target"
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """A training behind a row, and the protocols that it is evaluated on."""
-
-    run: RunSpec
-    protocols: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class PlannedRow:
-    """A row of the table before anything is run.
-
-    Attributes:
-        runs: Seed by seed, with one run for each training of the study.
-        test_layers: See `harness.spec.Evaluation`.
-        tracker_at_paper_scale: None for floors and controls.
-    """
-
-    name: str
-    role: str
-    cells: tuple[str, ...]
-    description: str
-    runs: tuple[PlannedRun, ...]
-    control: Control = "none"
-    test_layers: int | None = None
-    tracker_at_paper_scale: TrackerSpec | None = None
-    baseline: bool = False
-
-    @property
-    def run(self) -> RunSpec:
-        """Return the first seed's first training."""
-        return self.runs[0].run
-
-    def on(self, protocol: str) -> tuple[RunSpec, ...]:
-        """Return the runs that are evaluated on a protocol, seed by seed."""
-        return tuple(planned.run for planned in self.runs if protocol in planned.protocols)
 
 
 def planned_rows(
@@ -98,10 +60,23 @@ def planned_rows(
     _refuse_one_run_for_two(study, profile, rows)
     baseline = next(row for row in rows if row.baseline)
     floors = [
-        PlannedRow(kind, "floor", (), text, (PlannedRun(RunSpec(tracker=FloorSpec(kind=kind)), wanted),))
+        PlannedRow(
+            name=kind,
+            role="floor",
+            cells=(),
+            description=text,
+            runs=(PlannedRun(run=RunSpec(tracker=FloorSpec(kind=kind)), protocols=wanted),),
+        )
         for kind, text in FLOOR_ROWS.items()
     ]
-    control = PlannedRow("shuffled-template", "control", (), SHUFFLED, baseline.runs, "shuffled-template")
+    control = PlannedRow(
+        name="shuffled-template",
+        role="control",
+        cells=(),
+        description=SHUFFLED,
+        runs=baseline.runs,
+        control="shuffled-template",
+    )
     return [*rows, *floors, control]
 
 
@@ -128,7 +103,7 @@ def _runs(study: Study, row: Row, profile: Profile, protocols: tuple[str, ...], 
     own = profile.recipe is not None and profile.data is not None
     groups = [(0, protocols)] if own else _groups(study, protocols)
     return tuple(
-        PlannedRun(run_of(study.spec(row), profile, seed, _training(study, row, profile, index)), served)
+        PlannedRun(run=run_of(study.spec(row), profile, seed, _training(study, row, profile, index)), protocols=served)
         for seed in seeds
         for index, served in groups
     )
@@ -207,14 +182,5 @@ def tasks(rows: list[PlannedRow], digests: Mapping[str, str], roots: Mapping[str
 
     digests: protocol name to the digest of its data. roots: data name to path.
     """
-    grouped: dict[str, tuple[RunSpec, dict[Evaluation, None]]] = {}
-    for row in rows:
-        for planned in row.runs:
-            _, evaluations = grouped.setdefault(planned.run.fingerprint, (planned.run, {}))
-            evaluations |= {evaluation_of(row, name, digests[name]): None for name in planned.protocols}
-    return [RunTask(run=run, evaluations=tuple(found), roots=dict(roots)) for run, found in grouped.values()]
-
-
-def evaluation_of(row: PlannedRow, protocol: str, digest: str) -> Evaluation:
-    """Return the evaluation of a row on a protocol."""
-    return Evaluation(protocol=protocol, data=digest, control=row.control, test_layers=row.test_layers)
+    found = evaluations_of(rows, digests).values()
+    return [RunTask(run=run, evaluations=evaluations, roots=dict(roots)) for run, evaluations in found]

@@ -1,4 +1,4 @@
-"""What reports show of a protocol, kept in the store: annotations, attributes, and a few thumbnails of each sequence."""
+"""Annotations, attributes and thumbnails of a protocol's sequences, kept in the store for reports."""
 
 import io
 from functools import lru_cache
@@ -8,74 +8,28 @@ import cv2
 import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from trackablate.datasets.atomic import write_bytes, write_text
 from trackablate.datasets.protocols import Protocol, SequenceList
 from trackablate.datasets.sequence import Image, Sequence
-from trackablate.harness.store import read_document
+from trackablate.harness.record import ProtocolRecord, SequenceFacts
+from trackablate.harness.store import PROTOCOL
 
 ON_SERVER = (
     "its true boxes are on the evaluation server; `python -m harness submit RUN --protocol {0}` makes its archive, `returned"
     " RUN METRIC=PERCENT ... --protocol {0}` keeps what it says"
 )
-"""What is said instead of a score, for a protocol by name."""
+"""Message instead of a score; takes the protocol's name."""
 FEWEST_FRAMES, MOST_FRAMES = 6, 24
-"""Thumbnails of a sequence: as many as the budget allows, so that a small protocol can be scrubbed through."""
+"""Least and largest number of thumbnails of a sequence."""
 THUMBNAILS = 4000
-"""Thumbnails of a protocol, about: at some 4 kB each, 16 MB of the store. A protocol of 700 sequences keeps 6 each."""
+"""Number of thumbnails of a protocol, about: with some 4 kB each, 16 MB. A protocol of 700 sequences keeps 6 of each."""
 STRIP_WIDTH = 160
 
 
-class SequenceFacts(BaseModel):
-    """One sequence's annotation. frames: of the video; boxes: (N, 4) xywh in pixels, NaN where none is annotated, N is 1
-    where the others are on an evaluation server; size: (width, height) of its frames; strip: indices of
-    the frames kept as thumbnails, which are `scale` times the frame's size.
-    """
-
-    model_config = ConfigDict(ser_json_inf_nan="constants")
-
-    name: str
-    frames: int
-    boxes: list[tuple[float, float, float, float]]
-    visible: list[bool]
-    size: tuple[int, int]
-    attributes: list[str]
-    strip: list[int]
-    scale: float
-
-
-class ProtocolRecord(BaseModel):
-    """A protocol as it was evaluated. digest: that of its data; metrics, origin, one_shot: as `datasets.protocols.Protocol`
-    has them.
-    """
-
-    model_config = ConfigDict(ser_json_inf_nan="constants")
-
-    name: str
-    digest: str
-    title: str
-    description: str
-    source: str
-    metrics: tuple[tuple[str, str], ...]
-    origin: int
-    one_shot: bool
-    sequences: list[SequenceFacts]
-
-    @property
-    def frames(self) -> int:
-        """Annotated frames over all sequences."""
-        return sum(len(s.boxes) for s in self.sequences)
-
-    @property
-    def on_server(self) -> bool:
-        """Whether true boxes are on an evaluation server: results are submitted there instead of scored here."""
-        return any(len(s.boxes) < s.frames for s in self.sequences)
-
-
 def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> None:
-    """Write the protocol's record and thumbnails, unless they are there."""
-    if (folder / "protocol.json").exists():
+    """Write the record and the thumbnails of a protocol, unless they are there."""
+    if (folder / PROTOCOL).exists():
         return
     facts, strips = [], {}
     number = max(FEWEST_FRAMES, min(MOST_FRAMES, THUMBNAILS // max(1, len(sequences))))
@@ -98,16 +52,11 @@ def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> 
         one_shot=protocol.one_shot,
         sequences=facts,
     )
-    write_text(folder / "protocol.json", record.model_dump_json())
-
-
-def read_protocol(folder: Path) -> ProtocolRecord | None:
-    """The kept record, None where the protocol was never evaluated. Raises BadInput for a damaged one."""
-    return read_document(folder / "protocol.json", ProtocolRecord)
+    write_text(folder / PROTOCOL, record.model_dump_json())
 
 
 def read_strip(folder: Path, facts: SequenceFacts) -> tuple[bytes, ...]:
-    """The JPEG thumbnails of a sequence, in the order of facts.strip."""
+    """Return the JPEG thumbnails of a sequence, in the order of `facts.strip`."""
     file = folder / "strips.npz"
     strips = _opened(file, file.stat().st_mtime_ns)
     return tuple(strips[f"{facts.name}:{frame}"].tobytes() for frame in facts.strip)
@@ -115,7 +64,7 @@ def read_strip(folder: Path, facts: SequenceFacts) -> tuple[bytes, ...]:
 
 @lru_cache(maxsize=1)
 def _opened(file: Path, changed: int) -> NpzFile:
-    """A protocol's thumbnails: finding one among thousands takes reading the archive's directory, so it stays open."""
+    # The archive stays open: finding one thumbnail among thousands takes reading the archive's directory.
     archive: NpzFile = np.load(file, allow_pickle=False)
     return archive
 

@@ -5,16 +5,16 @@ from types import MappingProxyType
 
 import numpy as np
 
-from trackablate.ablations.plan import PlannedRow, evaluation_of
 from trackablate.ablations.study import Study
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.exchange.server_scores import returned
-from trackablate.harness.protocol_store import ON_SERVER, ProtocolRecord, SequenceFacts, read_protocol, read_strip
+from trackablate.harness.protocol_store import ON_SERVER, read_strip
+from trackablate.harness.record import PlannedRow, ProtocolRecord, SequenceFacts
 from trackablate.harness.scoring.metrics import DIALECTS
 from trackablate.harness.scoring.raw_scoring import Scored
 from trackablate.harness.scoring.stored_scores import dialects_of, stored_scores
 from trackablate.harness.spec import Evaluation, Profile
-from trackablate.harness.store import RunFolder, Store
+from trackablate.harness.store import RunFolder, Store, read_protocol
 from trackablate.reports.results import (
     CitedRow,
     FilmStrip,
@@ -125,14 +125,14 @@ class _Done:
 
 
 def _on_server(row: PlannedRow, done: list[_Done], protocol: ProtocolRecord, digest: str) -> ServerResult:
-    evaluation, on = evaluation_of(row, protocol.name, digest), [one for one in done if protocol.name in one.protocols]
+    evaluation, on = row.evaluation(protocol.name, digest), [one for one in done if protocol.name in one.protocols]
     return ServerResult(
         tuple(returned(one.folder, evaluation, protocol) for one in on), tuple(one.record for one in on)
     )
 
 
 def _result(row: PlannedRow, done: list[_Done], protocol: ProtocolRecord, digest: str) -> ProtocolResult:
-    evaluation, on = evaluation_of(row, protocol.name, digest), [one for one in done if protocol.name in one.protocols]
+    evaluation, on = row.evaluation(protocol.name, digest), [one for one in done if protocol.name in one.protocols]
     first, *more = (stored_scores(one.folder, evaluation, protocol) for one in on)
     return ProtocolResult(
         tallies={name: scored.tally for name, scored in first.items()},

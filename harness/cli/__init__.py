@@ -11,7 +11,6 @@ import typer
 
 from trackablate.harness.checkout import hide_checkout
 from trackablate.harness.cli.data import data_app
-from trackablate.harness.cli.exits import exit_status
 from trackablate.harness.cli.options import (
     Data,
     Device,
@@ -24,9 +23,9 @@ from trackablate.harness.cli.options import (
     Seeds,
     StorePath,
     StudyName,
+    exit_status,
 )
-from trackablate.harness.cli.outgoing import export, returned, submit
-from trackablate.harness.cli.site import site
+from trackablate.harness.cli.stores import export, returned, site, store_app, submit
 from trackablate.harness.errors import RunFailed
 
 app = typer.Typer(
@@ -39,6 +38,7 @@ app = typer.Typer(
 
 
 app.add_typer(data_app, name="data")
+app.add_typer(store_app, name="store")
 for _command in (site, submit, returned, export):
     app.command()(_command)
 
@@ -63,7 +63,10 @@ def list_(
     ] = "",
     json: Json = False,
 ) -> None:
-    """What there is, one line each. Example: python -m harness list studies"""
+    """List what there is, one line each.
+
+    Example: python -m harness list studies
+    """
     with exit_status():
         from trackablate.harness.cli.listing import listing
         from trackablate.harness.cli.terminal import say, say_json
@@ -76,7 +79,10 @@ def list_(
 def show(
     name: Annotated[str, typer.Argument(help="a study, tracker, protocol or dialect")], json: Json = False
 ) -> None:
-    """One study, tracker, protocol or dialect in full. Example: python -m harness show table3"""
+    """Show one study, tracker, protocol or dialect in full.
+
+    Example: python -m harness show table3
+    """
     with exit_status():
         from trackablate.harness.cli.listing import details
         from trackablate.harness.cli.terminal import say_document, say_json
@@ -103,8 +109,9 @@ def plan(
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
-    """The runs of a study: which are done, what remains, and what that takes. Example: python -m harness plan table3
-    --calibrate
+    """Say which runs of a study are done, what remains, and what that takes.
+
+    Example: python -m harness plan table3 --calibrate
     """
     with exit_status():
         from trackablate.harness.cli.plan_text import say_plan
@@ -133,17 +140,24 @@ def run(
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
     json: Json = False,
 ) -> None:
-    """Train, evaluate and report what is missing of a study. Example: python -m harness run table3"""
+    """Train and evaluate what is missing of a study, and report it.
+
+    Example: python -m harness run table3
+    """
     with exit_status():
-        from trackablate.harness.cli.plan_text import say_outcome
         from trackablate.harness.cli.session import StudyRequest, open_session
+        from trackablate.harness.cli.terminal import forecast
+        from trackablate.harness.running.executors import LocalExecutor
+        from trackablate.harness.running.runner import run as run_job
 
         request = StudyRequest(
             study, profile, protocol or [], data or [], only or [], store, seeds, tuple(results or ())
         )
         session = open_session(request)
+        session.store.set_study(session.study_record())
         try:
-            session.run(device, say_outcome)
+            with forecast(session.job, session.store, say=True) as observer:
+                run_job(session.job, session.store, LocalExecutor(session.store.logs), device, observer)
         except RunFailed:
             session.report(out, as_json=json)
             raise
@@ -164,7 +178,10 @@ def report(
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
     json: Json = False,
 ) -> None:
-    """Render a study from the store alone. Example: python -m harness report table3 --format html,latex"""
+    """Render a study from the store alone.
+
+    Example: python -m harness report table3 --format html,latex
+    """
     with exit_status():
         from trackablate.harness.cli.session import StudyRequest, chosen_formats, open_session
 
@@ -183,7 +200,10 @@ def train(
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
-    """Train one variant at a profile's size. Example: python -m harness train ostrack-256-ce"""
+    """Train one variant at a profile's size.
+
+    Example: python -m harness train ostrack-256-ce
+    """
     with exit_status():
         from trackablate.harness.cli.pieces import train_variant
         from trackablate.harness.cli.terminal import say_document, say_json
@@ -201,7 +221,10 @@ def evaluate(
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
-    """Evaluate a stored run on one protocol. Example: python -m harness evaluate ncc --protocol synthetic"""
+    """Evaluate a stored run on one protocol.
+
+    Example: python -m harness evaluate ncc --protocol synthetic
+    """
     with exit_status():
         from trackablate.harness.cli.pieces import evaluate_run
         from trackablate.harness.cli.terminal import say_document, say_json
@@ -219,8 +242,9 @@ def track(
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
-    """Track one target with a stored run; a box x,y,w,h per line. Example: python -m harness track ncc clip.mp4 --init
-    50,46,25,62
+    """Track one target with a stored run; a box x,y,w,h per line.
+
+    Example: python -m harness track ncc clip.mp4 --init 50,46,25,62
     """
     with exit_status():
         from trackablate.harness.cli.pieces import track_video
@@ -256,8 +280,9 @@ def score(
     out: Annotated[Path | None, typer.Option(help="folder for a page, tables and figures")] = None,
     json: Json = False,
 ) -> None:
-    """Score anyone's raw result files by anyone's rules. Example: python -m harness score MyTracker=results/lasot
-    --protocol lasot --annotations /data/LaSOT --dialect all
+    """Score anyone's raw result files by anyone's rules.
+
+    Example: python -m harness score MyTracker=results/lasot --protocol lasot --annotations /data/LaSOT --dialect all
     """
     with exit_status():
         from trackablate.harness.cli.scoring import incomplete, output_folder, say_scores, scored_results, shown_options
@@ -289,7 +314,10 @@ def cost(
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda: speed and memory there as well")] = "",
     json: Json = False,
 ) -> None:
-    """Parameters and MACs of a tracker at its own size, on any machine. Example: python -m harness cost ostrack-256"""
+    """Count the parameters and MACs of a tracker at its own size, on any machine.
+
+    Example: python -m harness cost ostrack-256
+    """
     with exit_status():
         from trackablate.trackers.variants import VARIANTS
 
@@ -309,15 +337,18 @@ def pretrain(
     out: Annotated[Path | None, typer.Option(help="the safetensors file to write; default: the shipped one")] = None,
     store: StorePath = Path("store"),
 ) -> None:
-    """Make the embedded profile's pretrained backbone. Example: python -m harness pretrain mini --out mine.safetensors"""
+    """Make the pretrained backbone of the embedded profiles.
+
+    Example: python -m harness pretrain mini --out mine.safetensors
+    """
     with exit_status():
         import os
 
         from trackablate.harness.running.threads import quiet_threads
 
         quiet_threads(os.cpu_count() or 1)
+        from trackablate.harness.cli.terminal import step_bar
         from trackablate.harness.costing.devices import resolve_device
-        from trackablate.harness.running.progress import step_bar
         from trackablate.harness.training.pretraining import load_pretraining
         from trackablate.harness.training.pretraining import pretrain as make
         from trackablate.trackers.encoder.pretrained import FILES
@@ -330,7 +361,10 @@ def pretrain(
 
 @app.command()
 def doctor(store: StorePath = Path("store"), json: Json = False) -> None:
-    """What this machine can run, and what to do about what it cannot. Example: python -m harness doctor"""
+    """Say what this machine can run, and how to mend what it cannot.
+
+    Example: python -m harness doctor
+    """
     with exit_status():
         from trackablate.harness.cli.doctor import examine
         from trackablate.harness.cli.terminal import say_checks, say_json
@@ -340,7 +374,7 @@ def doctor(store: StorePath = Path("store"), json: Json = False) -> None:
 
 
 def plugins_first(arguments: list[str]) -> list[str]:
-    """The arguments with every `--plugin FILE` before the command, where the option belongs."""
+    """Return the arguments with every `--plugin FILE` before the command, where the option belongs."""
     options, others, rest = [], [], iter(arguments)
     for argument in rest:
         if argument == "--plugin":

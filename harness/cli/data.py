@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trackablate.harness.cli.exits import exit_status
-from trackablate.harness.cli.options import Json
+from trackablate.harness.cli.options import Json, exit_status
 
 SIZE = (160, 120)
 

@@ -1,15 +1,31 @@
-"""What commands print: tables and documents on standard output, everything else on standard error."""
+"""What commands print: tables and documents on standard output; progress and everything else on standard error."""
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 if TYPE_CHECKING:
     from trackablate.harness.cli.doctor import Check
     from trackablate.harness.cli.listing import Listing
+    from trackablate.harness.planning.board import Forecaster
+    from trackablate.harness.running.runner import Job
+    from trackablate.harness.store import Store
     from trackablate.reports.results import StudyResult
     from trackablate.reports.table import Table
 
@@ -18,12 +34,12 @@ LONG = 40
 
 
 def say_json(document: Any) -> None:
-    """One JSON document on standard output."""
+    """Write one JSON document."""
     sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
 
 
 def say(found: "Listing") -> None:
-    """Names with one line each, by kind."""
+    """Write names with one line each, by kind."""
     for kind, entries in found.items():
         sys.stdout.write(f"{kind}\n")
         width = max(map(len, entries))
@@ -32,7 +48,7 @@ def say(found: "Listing") -> None:
 
 
 def say_document(document: dict[str, Any], indent: int = 0) -> None:
-    """A nested document, a line per entry."""
+    """Write a nested document, a line per entry."""
     for key, value in document.items():
         if isinstance(value, dict) and value:
             sys.stdout.write(f"{'  ' * indent}{key}:\n")
@@ -45,20 +61,20 @@ def say_document(document: dict[str, Any], indent: int = 0) -> None:
 
 
 def say_checks(checks: "list[Check]") -> None:
-    """Findings, one line each, with the remedy of what is wrong."""
+    """Write findings, one line each, with the remedy of what is wrong."""
     for check in checks:
         remedy = f" -> {check.remedy}" if check.remedy else ""
         sys.stdout.write(f"{'ok  ' if check.ok else 'LACK'}  {check.name}: {check.found}{remedy}\n")
 
 
 def say_boxes(boxes: list[list[float]]) -> None:
-    """One box x,y,w,h per line, in pixels, to a hundredth."""
+    """Write one box x,y,w,h per line, in pixels, to a hundredth."""
     for box in boxes:
         sys.stdout.write(",".join(f"{value:.2f}" for value in box) + "\n")
 
 
 def say_table(result: "StudyResult", written: list[Path], *, as_json: bool) -> None:
-    """The study's table, and where the report lies."""
+    """Write the study's table, and say where the report lies."""
     from trackablate.reports.formats.export import results_json
     from trackablate.reports.formats.text import TerminalTable
     from trackablate.reports.tables.pivot import pivot
@@ -73,7 +89,7 @@ def say_table(result: "StudyResult", written: list[Path], *, as_json: bool) -> N
 
 
 def say_tables(tables: "list[Table]") -> None:
-    """Tables, one under the other."""
+    """Write tables, one under the other."""
     from trackablate.reports.formats.text import TerminalTable
 
     for table in tables:
@@ -84,3 +100,87 @@ def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "none"
     return "none" if value in (None, {}) else str(value)
+
+
+class _Left(TimeRemainingColumn):
+    # The task's field `left` in seconds (None: not known yet), else what the rate seen so far says.
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        if "left" not in task.fields:
+            return super().render(task)
+        left: float | None = task.fields["left"]
+        if left is None:
+            return Text("-:--:--", style="progress.remaining")
+        minutes, seconds = divmod(round(left), 60)
+        hours, minutes = divmod(minutes, 60)
+        return Text(f"{hours:d}:{minutes:02d}:{seconds:02d}", style="progress.remaining")
+
+
+class _Done(MofNCompleteColumn):
+    # Done of total, or a percentage if the task's field `share` is set.
+
+    def render(self, task: Task) -> Text:
+        if task.fields.get("share"):
+            return Text(f"{task.percentage:.0f} %", style="progress.download")
+        return super().render(task)
+
+
+def progress_bars() -> Progress:
+    """Return bars on standard error: description, done of total, time gone and time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        _Done(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        _Left(),
+        console=Console(stderr=True),
+    )
+
+
+@contextmanager
+def step_bar(description: str, total: int, *, after: float = 0.0) -> Iterator[Callable[[int], None]]:
+    """Show one bar; the yielded function takes the number of steps done.
+
+    Args:
+        description: Words before the bar.
+        total: Number of steps.
+        after: Seconds that the work must take before the bar is shown.
+    """
+    bars, begun = progress_bars(), monotonic()
+    task = bars.add_task(description, total=total)
+
+    def done(steps: int) -> None:
+        bars.update(task, completed=steps)
+        if not bars.live.is_started and monotonic() - begun >= after:
+            bars.start()
+
+    try:
+        if not after:
+            bars.start()
+        yield done
+    finally:
+        if bars.live.is_started:
+            bars.stop()
+
+
+@contextmanager
+def forecast(job: "Job", store: "Store", *, say: bool = False) -> "Iterator[Forecaster]":
+    """Yield an observer that predicts a study and draws its bars.
+
+    With `say`, the predictions are compared with the outcome on standard error, also if the study ends early.
+    """
+    from trackablate.harness.cli.plan_text import say_outcome
+    from trackablate.harness.planning.board import Forecaster
+
+    bars = progress_bars()
+    observer = Forecaster(job, store, bars)
+    try:
+        yield observer
+    finally:
+        if bars.live.is_started:  # stopping others writes an empty line
+            bars.stop()
+        if say:
+            say_outcome(observer.outcome())

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trackablate.harness.protocol_store import ProtocolRecord
-from trackablate.harness.record import SequenceResult
+from trackablate.harness.record import ProtocolRecord, SequenceResult
 from trackablate.harness.scoring.metrics import DIALECTS, Dialect, Tally, tally, treatments
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder

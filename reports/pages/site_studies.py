@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from trackablate.ablations.plan import PlannedRow, planned_protocols, planned_rows, tasks
+from trackablate.ablations.plan import planned_protocols, planned_rows, tasks
 from trackablate.ablations.study import Study
-from trackablate.harness.protocol_store import ProtocolRecord, read_protocol
+from trackablate.harness.record import PlannedRow, ProtocolRecord
 from trackablate.harness.running.tasks import RunTask
 from trackablate.harness.spec import Profile
-from trackablate.harness.store import RunFolder, Store
+from trackablate.harness.store import RunFolder, Store, read_protocol
 from trackablate.trackers.spec import FloorSpec
 
 

@@ -8,8 +8,7 @@ import numpy as np
 import report_factory as factory
 from trackablate.ablations.plan import planned_rows, tasks
 from trackablate.ablations.study import Study
-from trackablate.harness.protocol_store import ProtocolRecord, SequenceFacts
-from trackablate.harness.record import Failure, SequenceResult
+from trackablate.harness.record import Failure, ProtocolRecord, SequenceFacts, SequenceResult
 from trackablate.harness.spec import Evaluation, Profile
 from trackablate.harness.store import Store
 

@@ -16,8 +16,7 @@ from trackablate.harness.cli.results import export_run, submit_run
 from trackablate.harness.errors import BadInput
 from trackablate.harness.exchange.submission import Asked, build_submission, check_submission
 from trackablate.harness.exchange.writing import Tracked
-from trackablate.harness.protocol_store import ProtocolRecord, SequenceFacts
-from trackablate.harness.record import SequenceResult
+from trackablate.harness.record import ProtocolRecord, SequenceFacts, SequenceResult
 from trackablate.harness.scoring.layouts import LAYOUTS
 from trackablate.harness.scoring.result_files import open_results
 from trackablate.harness.spec import Evaluation, RunSpec
@@ -286,7 +285,11 @@ def test_two_results_of_one_sequence_are_refused(tmp_path: Path) -> None:
 def test_what_is_no_archive_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"PK")
     (tmp_path / "folder").mkdir()
-    for name, told in (("x.zip", "not a readable zip archive"), ("folder", "takes a zip archive"), ("nowhere.zip", "neither")):
+    for name, told in (
+        ("x.zip", "not a readable zip archive"),
+        ("folder", "takes a zip archive"),
+        ("nowhere.zip", "neither"),
+    ):
         (problem,) = check_submission(tmp_path / name, "got10k", asked("got10k"))
         assert told in problem
 
