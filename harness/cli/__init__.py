@@ -107,8 +107,7 @@ def plan(
     --calibrate
     """
     with exit_status():
-        from trackablate.harness.cli.plan_text import say_plan
-        from trackablate.harness.cli.planning import PlanOptions, plan_document
+        from trackablate.harness.cli.plan import PlanOptions, plan_document, say_plan
         from trackablate.harness.cli.session import StudyRequest, open_session
         from trackablate.harness.cli.terminal import say_json
 
@@ -135,7 +134,7 @@ def run(
 ) -> None:
     """Train, evaluate and report what is missing of a study. Example: python -m harness run table3"""
     with exit_status():
-        from trackablate.harness.cli.plan_text import say_outcome
+        from trackablate.harness.cli.plan import say_outcome
         from trackablate.harness.cli.session import StudyRequest, open_session
 
         request = StudyRequest(
@@ -316,8 +315,8 @@ def pretrain(
         from trackablate.harness.running.threads import quiet_threads
 
         quiet_threads(os.cpu_count() or 1)
+        from trackablate.harness.cli.progress import step_bar
         from trackablate.harness.costing.devices import resolve_device
-        from trackablate.harness.running.progress import step_bar
         from trackablate.harness.training.pretraining import load_pretraining
         from trackablate.harness.training.pretraining import pretrain as make
         from trackablate.trackers.encoder.pretrained import FILES

@@ -19,12 +19,13 @@ from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.roots import data_root, parse_data_options
 from trackablate.datasets.sequence import Image
 from trackablate.datasets.synthetic.writing import LAYOUTS, videos, write
+from trackablate.harness.cli.progress import progress_bars, step_bar
 from trackablate.harness.cli.session import opened, training_roots
 from trackablate.harness.errors import BadInput
+from trackablate.harness.planning.forecast import Forecaster
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.protocol_store import ON_SERVER, ProtocolRecord, read_protocol
 from trackablate.harness.running.executors import LocalExecutor
-from trackablate.harness.running.progress import step_bar
 from trackablate.harness.running.runner import Job, logs_of
 from trackablate.harness.running.runner import run as run_job
 from trackablate.harness.running.tasks import RunTask
@@ -44,7 +45,7 @@ def train_variant(variant: str, profile: str, data: list[str], store: Path, devi
     task = RunTask(run=run, evaluations=(), roots=roots)
     kept = Store(store)
     job = Job(tasks=[task], sizes=[VARIANTS[variant]], sequences={}, profile=loaded)
-    run_job(job, kept, LocalExecutor(logs_of(kept)), device)
+    _run(job, kept, device)
     record = kept.run(task.run).record()
     return {"run": task.run.name, "verdict": record.verdict, **_training(record.training)}
 
@@ -57,8 +58,8 @@ def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device:
     evaluation = Evaluation(protocol=protocol, data=found.digest)
     roots = {PROTOCOLS[protocol].data or "": str(found.root)} if found.root else {}
     task = RunTask(run=folder.run, evaluations=(evaluation,), roots=roots)
-    job = Job([task], [], {protocol: found.sequences}, load_profile("mini"))
-    run_job(job, kept, LocalExecutor(logs_of(kept)), device)
+    job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), {protocol: found.lengths})
+    _run(job, kept, device)
     document = {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage}
     record = read_protocol(kept.protocol(evaluation))
     assert record is not None
@@ -209,6 +210,14 @@ def _box(text: str) -> NDArray[np.float64]:
     if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] <= 0).any():
         raise BadInput(f"--init {text!r} is no box: write x,y,w,h in pixels, for example --init 50,46,25,62")
     return box
+
+
+def _run(job: Job, store: Store, device: str) -> None:
+    bars = progress_bars()
+    try:
+        run_job(job, store, LocalExecutor(logs_of(store)), device, Forecaster(job, store, bars))
+    finally:
+        bars.stop()
 
 
 def _training(training: Any) -> dict[str, Any]:

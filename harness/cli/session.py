@@ -14,8 +14,9 @@ from trackablate.datasets.pairs.training_sets import TRAINING_SETS, check_disjoi
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.roots import data_root, open_protocol, parse_data_options
 from trackablate.harness.cli.cited import recompute
+from trackablate.harness.cli.progress import progress_bars
 from trackablate.harness.errors import BadInput
-from trackablate.harness.planning.forecast_log import StudyComparison, compared, entries
+from trackablate.harness.planning.forecast import Forecaster, StudyCompared
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.protocol_store import read_protocol
 from trackablate.harness.running.runner import Job, logs_of
@@ -60,17 +61,19 @@ class Session:
     recomputed: dict[str, Scored]
     problems: tuple[str, ...] = ()
 
-    def run(self, device: str, say: Callable[[StudyComparison], None]) -> None:
+    def run(self, device: str, say: Callable[[StudyCompared], None]) -> None:
         """Do what is missing, and say how that compares with what was predicted, also where it ends early. Raises BadInput
         or RunFailed.
         """
         from trackablate.harness.running.executors import LocalExecutor
 
-        before = len(entries(self.store))
+        bars = progress_bars()
+        forecaster = Forecaster(self.job, self.store, bars)
         try:
-            run_job(self.job, self.store, LocalExecutor(logs_of(self.store)), device)
+            run_job(self.job, self.store, LocalExecutor(logs_of(self.store)), device, forecaster)
         finally:
-            say(compared(entries(self.store)[before:], [task.run.name for task in self.job.tasks]))
+            bars.stop()
+            say(forecaster.outcome())
 
     def refuse_absent_data(self) -> None:
         """Raise BadInput where a plan was made for data that are not here."""

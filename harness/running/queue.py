@@ -1,55 +1,21 @@
 """Keeps workers busy until a study's tasks are done."""
 
 import time
-from dataclasses import dataclass
-from typing import Protocol
 
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.provenance import provenance
 from trackablate.harness.record import Failure, Spent
 from trackablate.harness.running.executors import Executor, Work
-from trackablate.harness.running.tasks import RunTask, WorkerSettings
+from trackablate.harness.running.observer import Missing, Observer
+from trackablate.harness.running.tasks import WorkerSettings
 from trackablate.harness.running.worker import BAD_INPUT
 from trackablate.harness.store import Store
 
 POLL_SECONDS = 0.2
 
 
-@dataclass(frozen=True)
-class Missing:
-    """What the store lacks for one run. steps_done: how many steps a checkpoint already has; frames: of the sequences to be
-    tracked, over all evaluations, as far as their lengths are known; generated: how many of those are drawn, not read.
-    """
-
-    task: RunTask
-    training: bool
-    sequences: int
-    speed: bool
-    steps_done: int = 0
-    frames: int = 0
-    generated: int = 0
-
-    @property
-    def nothing(self) -> bool:
-        """Whether the run is done."""
-        return not (self.training or self.sequences or self.speed)
-
-
-class Watcher(Protocol):
-    """Is told how the queue gets on."""
-
-    def start(self, item: Missing) -> None:
-        """The task has been handed to a worker."""
-
-    def show(self, item: Missing) -> None:
-        """The task is being worked on."""
-
-    def finish(self, item: Missing, spent: Spent | None) -> None:
-        """The task has ended; what it took, None where it failed."""
-
-
 def run_all(
-    queue: list[Missing], store: Store, executor: Executor, settings: list[WorkerSettings], watcher: Watcher
+    queue: list[Missing], store: Store, executor: Executor, settings: list[WorkerSettings], watcher: Observer
 ) -> list[str]:
     """Keep one task going on each worker until the queue is done; returns what failed, each with its reason."""
     failures: list[str] = []
@@ -60,16 +26,16 @@ def run_all(
             while waiting and free:
                 item, place = waiting.pop(0), free.pop(0)
                 running.append((item, executor.start(item.task, place), place))
-                watcher.start(item)
+                watcher.started(item)
             time.sleep(POLL_SECONDS)
+            watcher.watch()
             for entry in list(running):
                 item, work, place = entry
-                watcher.show(item)
                 if work.poll() is not None:
                     running.remove(entry)
                     free.append(place)
                     failures += _failure(item, work, place, store)
-                    watcher.finish(item, _spent(work))
+                    watcher.finished(item, _spent(work))
     finally:
         for _, work, _ in running:
             work.stop()

@@ -1,20 +1,15 @@
-"""Runs what is missing: asks the store, predicts, hands tasks to the executor, and measures speed at the end."""
+"""Runs what is missing: asks the store, hands tasks to the executor, and measures speed at the end."""
 
 import os
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.errors import BadInput, RunFailed
-from trackablate.harness.planning.estimate import Around, estimate_study
-from trackablate.harness.planning.forecast_log import Ledger
-from trackablate.harness.planning.history import gather
 from trackablate.harness.provenance import command_line
-from trackablate.harness.running.board import Board, weights_of
 from trackablate.harness.running.executors import Executor
-from trackablate.harness.running.progress import progress_bars
-from trackablate.harness.running.queue import Missing, run_all, wait_for
+from trackablate.harness.running.observer import Missing, Observer
+from trackablate.harness.running.queue import run_all, wait_for
 from trackablate.harness.running.tasks import Device, PrepareTask, RunTask, SpeedTask, Timed, WorkerSettings
 from trackablate.harness.spec import Evaluation, Profile, RunSpec
 from trackablate.harness.store import RunFolder, Store
@@ -39,7 +34,7 @@ def missing(job: Job, store: Store) -> list[Missing]:
     return [_missing(task, job, store) for task in job.tasks]
 
 
-def run(job: Job, store: Store, executor: Executor, device: str) -> None:
+def run(job: Job, store: Store, executor: Executor, device: str, observer: Observer) -> None:
     """Do all that is missing. Raises BadInput before any training, and RunFailed after everything else was done where a
     run failed; in both cases the store keeps what was done.
     """
@@ -49,28 +44,14 @@ def run(job: Job, store: Store, executor: Executor, device: str) -> None:
     if not (lacking or sizes or protocols):
         return
     _refuse_little_disk(job, lacking, store)
-    began = time.monotonic()
-    around = around_of(job, store)
     found = _prepare(sizes, protocols, job, store, executor, device)
     settings = places(found, job.profile, sum(m.training or m.sequences > 0 for m in lacking), store)
-    estimate = estimate_study(lacking, gather(store, found.name), len(settings), disk_bytes(job.profile), around)
-    ledger = Ledger(store, estimate, command_line(), began)
-    failures = _run_longest_first(lacking, ledger, store, executor, settings)
+    queue = [item for item in observer.prepared(found.name, len(settings), lacking) if item.training or item.sequences]
+    failures = run_all(queue, store, executor, settings, observer)
     failures += _measure_speed(job, store, executor, settings[0])
     if failures:
         raise RunFailed("\n".join(failures))
-    ledger.close()
-
-
-def around_of(job: Job, store: Store) -> Around:
-    """What the job does beside its runs."""
-    unknown = {e.protocol for e in _unknown_protocols(job, store)}
-    timed = [one for task in job.tasks for one in _timed(task)]
-    return Around(
-        sizes=sum(store.paper_scale(spec) is None for spec in job.sizes),
-        thumbnails=sum(len(job.sequences[name]) for name in unknown),
-        measured_again=tuple(one.run.name for one in timed if store.run(one.run).speed(one.test_layers) is not None),
-    )
+    observer.ended()
 
 
 def disk_bytes(profile: Profile) -> int:
@@ -82,17 +63,6 @@ def cpu_workers(profile: Profile, tasks: int) -> int:
     """One worker per core, as far as there is work and memory for them."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return max(1, min(os.cpu_count() or 1, tasks, int(memory / profile.worker_gigabytes)))
-
-
-def _run_longest_first(
-    lacking: list[Missing], ledger: Ledger, store: Store, executor: Executor, settings: list[WorkerSettings]
-) -> list[str]:
-    """Runs the tasks; what failed. Longest first, so that no worker is left alone with a long one at the end."""
-    to_run = [item for item in lacking if item.training or item.sequences]
-    weights = weights_of(to_run, ledger.estimate)
-    to_run.sort(key=lambda item: weights[item.task.run.name].total, reverse=True)
-    with progress_bars() as bars:
-        return run_all(to_run, store, executor, settings, Board(bars, to_run, store, ledger, len(settings)))
 
 
 def _measure_speed(job: Job, store: Store, executor: Executor, place: WorkerSettings) -> list[str]:

@@ -48,14 +48,11 @@ class SpeedTask(_Task):
 
 
 class CalibrateTask(_Task):
-    """Measure what a few steps of each of these runs take, all of it within about so many seconds. asked: when the worker
-    was started, in seconds since the epoch, from which it tells how long starting takes.
-    """
+    """Measure what a few steps of each of these runs take, all of it within about so many seconds."""
 
     kind: Literal["calibrate"] = "calibrate"
     runs: tuple[RunSpec, ...]
     seconds: float
-    asked: float
 
 
 AnyTask = RunTask | PrepareTask | SpeedTask | CalibrateTask

@@ -1,4 +1,4 @@
-"""Progress on the terminal, with an estimate from the rate seen so far, or from one who knows better."""
+"""Progress bars on the terminal, with an estimate from the rate seen so far, or from a forecast."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from rich.text import Text
 
 
 class _Left(TimeRemainingColumn):
-    """The time left as the task's field `left` says (seconds, None: not known yet), else from the rate seen so far."""
+    """The time left: the task's field `left` in seconds (None: not known yet), or by the rate seen so far."""
 
     max_refresh = 0.5
 
@@ -34,7 +34,7 @@ class _Left(TimeRemainingColumn):
 
 
 class _Done(MofNCompleteColumn):
-    """Done of total; a percentage where the field `share` says that the two are no numbers of things."""
+    """Done of total; a percentage for tasks with the field `share`, whose total is not a count."""
 
     def render(self, task: Task) -> Text:
         if task.fields.get("share"):
@@ -42,22 +42,23 @@ class _Done(MofNCompleteColumn):
         return super().render(task)
 
 
+class _Bars(Progress):
+    """Bars that can be stopped at any time, also if they were never started."""
+
+    def stop(self) -> None:
+        if self.live.is_started:
+            super().stop()
+
+
 def progress_bars() -> Progress:
-    """Bars on standard error: description, done of total, time gone and time left."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        _Done(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        _Left(),
-        console=Console(stderr=True),
-    )
+    """Return bars on standard error: description, done of total, time gone and time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), _Done(), TimeElapsedColumn(), TextColumn("left"), _Left())
+    return _Bars(*columns, console=Console(stderr=True))
 
 
 @contextmanager
 def step_bar(description: str, total: int, *, after: float = 0.0) -> Iterator[Callable[[int], None]]:
-    """One bar; the yielded function takes the number of steps done. after: seconds that work must take to be shown."""
+    """Show one bar for work that takes longer than `after` seconds. The yielded function takes the steps done."""
     bars, begun = progress_bars(), monotonic()
     task = bars.add_task(description, total=total)
 
@@ -71,5 +72,4 @@ def step_bar(description: str, total: int, *, after: float = 0.0) -> Iterator[Ca
             bars.start()
         yield done
     finally:
-        if bars.live.is_started:
-            bars.stop()
+        bars.stop()
