@@ -31,15 +31,7 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What the user typed besides the study.
-
-    Attributes:
-        calibrate: Whether to measure this device first.
-        device: auto, cpu or cuda.
-        device_peak: A device that is not here, by its name in devices.toml; "" for none.
-        gpus: Number of such devices.
-        budget: As `parse_budget` takes it; "" for none.
-    """
+    """What the user typed besides the study; device_peak and budget: "" for none."""
 
     calibrate: bool = False
     device: str = "auto"
@@ -68,6 +60,7 @@ class _Plan:
         self.session, self.lacking, self.history, self.gpus = session, lacking, history, gpus
         self.other = other_work(session.job, session.store)
         self.found = estimates(lacking, history, self.other.run_bytes)
+        self.needs = {row.name: _fingerprints([row]) for row in session.rows}
         self.shared = _shared(session)
 
     def document(self, asked: str, budget: Budget | None) -> dict[str, Any]:
@@ -79,7 +72,7 @@ class _Plan:
             "protocols": self.session.coverage,
             "runs": [self.run(item) for item in self.lacking],
             "estimated_seconds": None if whole.unknown else whole.wall_seconds.expected,
-            "estimate": _estimate(whole) | {"memory_limit_bytes": peak.gigabytes * 1e9 if peak else None},
+            "estimate": _document(whole) | {"memory_limit_bytes": peak.gigabytes * 1e9 if peak else None},
             "disk_bytes": whole.disk_bytes,
             "free_bytes": self.session.store.free_bytes(),
             "budget": self.chosen(asked, budget) if budget else None,
@@ -90,7 +83,7 @@ class _Plan:
     def run(self, item: Missing) -> dict[str, Any]:
         run = item.task.run
         failure = self.session.store.run(run).failure()
-        rows = [row.name for row in self.session.rows if run.fingerprint in _fingerprints([row])]
+        rows = [name for name, needed in self.needs.items() if run.fingerprint in needed]
         estimate = self.found.get(run.name)
         return {
             "row": rows[0],
@@ -103,7 +96,7 @@ class _Plan:
             "speed": item.speed,
             "failed": failure.summary if failure else None,
             "shared_with": self.shared.get(run.fingerprint, []),
-            "estimate": _run_estimate(estimate) if estimate else None,
+            "estimate": _document(estimate, "training", "tracking", "online") if estimate else None,
         }
 
     def estimate(self, names: list[str]) -> StudyEstimate:
@@ -130,22 +123,22 @@ class _Plan:
             "rule": RULE,
             "chosen": chosen,
             "left_out": [c.name for c in candidates if c.name not in chosen],
-            "estimate": _estimate(self.of_rows(chosen)) if chosen else None,
+            "estimate": _document(self.of_rows(chosen)) if chosen else None,
             "command": self.session.command_for(only) if chosen else None,
         }
 
     def candidate(self, row: PlannedRow) -> Candidate:
-        shared = {study for fingerprint in _fingerprints([row]) for study in self.shared.get(fingerprint, [])}
-        seconds = sum(run.seconds.expected for name in self.names([row]) if (run := self.found.get(name)))
+        shared = {study for fingerprint in self.needs[row.name] for study in self.shared.get(fingerprint, [])}
+        seconds = sum(run.wall_seconds.expected for name in self.lacked([row.name]) if (run := self.found[name]))
         return Candidate(row.name, row.cells, row.baseline, len(shared), seconds)
 
     def of_rows(self, names: list[str]) -> StudyEstimate:
         """Return the estimate of a study of these variants, with the floors and the controls."""
-        return self.estimate(self.names([r for r in self.session.rows if r.role != "variant" or r.name in names]))
+        return self.estimate(self.lacked([r.name for r in self.session.rows if r.role != "variant" or r.name in names]))
 
-    def names(self, rows: list[PlannedRow]) -> list[str]:
+    def lacked(self, rows: list[str]) -> list[str]:
         """Return the runs of some rows that lack something."""
-        wanted = _fingerprints(rows)
+        wanted = set[str]().union(*(self.needs[row] for row in rows))
         return [i.task.run.name for i in self.lacking if i.task.run.fingerprint in wanted and not i.nothing]
 
 
@@ -178,43 +171,31 @@ def _shared(session: Session) -> dict[str, list[str]]:
     return found
 
 
-def _estimate(estimate: StudyEstimate) -> dict[str, Any]:
-    document = asdict(estimate) | {"device_hours": asdict(estimate.device_seconds.times(1 / 3600))}
-    del document["device_seconds"]
-    return document
-
-
-def _run_estimate(estimate: RunEstimate) -> dict[str, Any]:
-    kept = ("memory_bytes", "disk_bytes", "sources", "notes")
-    document = {name: value for name, value in asdict(estimate).items() if name in kept}
-    hours = estimate.device_seconds.times(1 / 3600)
-    return document | {"wall_seconds": asdict(estimate.seconds), "device_hours": asdict(hours)}
+def _document(estimate: RunEstimate | StudyEstimate, *left_out: str) -> dict[str, Any]:
+    hours = asdict(estimate.device_seconds.times(1 / 3600))
+    kept = {name: value for name, value in asdict(estimate).items() if name not in ("device_seconds", *left_out)}
+    return kept | {"wall_seconds": asdict(estimate.wall_seconds), "device_hours": hours}
 
 
 def say_plan(plan: dict[str, Any]) -> None:
     """Write a plan on standard output: a line per run, what remains, what fits, what came of it, what is missing here."""
-    say = sys.stdout.write
-    say(f"{plan['study']}, profile {plan['profile']}: {'; '.join(plan['protocols'].values())}\n")
+    lines = [f"{plan['study']}, profile {plan['profile']}: {'; '.join(plan['protocols'].values())}"]
     width, name = (max(len(run[key]) for run in plan["runs"]) for key in ("row", "run"))
-    for run in plan["runs"]:
-        say(f"  {run['row']:<{width}}  {run['run']:<{name}}  {_state(run)}\n")
-    say(_remains(plan))
+    lines += [f"  {run['row']:<{width}}  {run['run']:<{name}}  {_state(run)}" for run in plan["runs"]]
+    lines += _remains(plan)
     sources: dict[str, list[str]] = {}
     for run in plan["runs"]:
-        for note in (run["estimate"] or {"notes": []})["notes"]:
+        for note in run["estimate"]["notes"] if run["estimate"] else []:
             sources.setdefault(note, []).append(run["row"])
-    for note, rows in sources.items():
-        say(f"  from {note} ({', '.join(rows)})\n")
-    if plan["budget"]:
-        say(_fits(plan["budget"]))
-    say(_outcome(plan["compared"]))
-    for problem in plan["missing_here"]:
-        say(f"not here: {problem}\n")
+    lines += [f"  from {note} ({', '.join(rows)})" for note, rows in sources.items()]
+    lines += [*_fits(plan["budget"]), *_outcome(plan["compared"])]
+    lines += [f"not here: {problem}" for problem in plan["missing_here"]]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def say_outcome(outcome: StudyCompared) -> None:
     """Write predicted against actual on standard error, because the report goes to standard output."""
-    sys.stderr.write(_outcome(outcome.model_dump(mode="json")))
+    sys.stderr.writelines(f"{line}\n" for line in _outcome(outcome.model_dump(mode="json")))
 
 
 def duration(seconds: float) -> str:
@@ -240,45 +221,48 @@ def _state(run: dict[str, Any]) -> str:
     return f"{', '.join(parts)}{f': {_range(wall, duration)}' if wall and wall['high'] else ''}{shared}"
 
 
-def _remains(plan: dict[str, Any]) -> str:
-    done, runs, estimate = sum(run["done"] for run in plan["runs"]), len(plan["runs"]), plan["estimate"]
+def _remains(plan: dict[str, Any]) -> list[str]:
+    runs, estimate = f"{sum(run['done'] for run in plan['runs'])} of {len(plan['runs'])} runs done", plan["estimate"]
     disk = f"disk: about {_bytes(plan['disk_bytes'])} of {_bytes(plan['free_bytes'])} free"
-    if plan["estimated_seconds"] is None:
-        return f"{done} of {runs} runs done; time of {len(estimate['unknown'])} of them: unknown; {disk}\n  {REMEDY}\n"
-    if done == runs:
-        return f"{done} of {runs} runs done; nothing is left; {disk}\n"
+    if estimate["unknown"]:
+        return [f"{runs}; time of {len(estimate['unknown'])} of them: unknown; {disk}", f"  {REMEDY}"]
+    if all(run["done"] for run in plan["runs"]):
+        return [f"{runs}; nothing is left; {disk}"]
     needed, limit, device = estimate["memory_bytes"], estimate["memory_limit_bytes"], estimate["device"]
     place = f"{estimate['workers']} at a time on {device}" if estimate["workers"] > 1 else device
     memory = f"; peak memory of a run {_range(needed, _bytes)}" if needed else ""
-    text = f"{done} of {runs} runs done; what remains takes {_range(estimate['wall_seconds'], duration)} on {place},\n"
-    text += f"  {_range(estimate['device_hours'], _hours)} device-hours{memory}; {disk}\n"
+    lines = [f"{runs}; what remains takes {_range(estimate['wall_seconds'], duration)} on {place},"]
+    lines.append(f"  {_range(estimate['device_hours'], _hours)} device-hours{memory}; {disk}")
     if limit and needed and needed["expected"] > limit:
-        text += f"  that is more than the {_bytes(limit)} of {device}: it will most likely not fit\n"
-    return text
+        lines.append(f"  that is more than the {_bytes(limit)} of {device}: it will most likely not fit")
+    return lines
 
 
-def _fits(budget: dict[str, Any]) -> str:
+def _fits(budget: dict[str, Any] | None) -> list[str]:
+    if not budget:
+        return []
     if not budget["chosen"]:
-        return f"within {budget['asked']}: nothing, not even the baseline\n"
+        return [f"within {budget['asked']}: nothing, not even the baseline"]
     wall, hours = budget["estimate"]["wall_seconds"], budget["estimate"]["device_hours"]
-    return (
-        f"within {budget['asked']}: {', '.join(budget['chosen'])}\n"
-        f"  left out: {', '.join(budget['left_out']) or 'nothing'}\n  rule: {budget['rule']}\n"
-        f"  takes {_range(wall, duration)}, {_range(hours, _hours)} device-hours: {budget['command']}\n"
-    )
+    return [
+        f"within {budget['asked']}: {', '.join(budget['chosen'])}",
+        f"  left out: {', '.join(budget['left_out']) or 'nothing'}",
+        f"  rule: {budget['rule']}",
+        f"  takes {_range(wall, duration)}, {_range(hours, _hours)} device-hours: {budget['command']}",
+    ]
 
 
-def _outcome(outcome: dict[str, Any]) -> str:
+def _outcome(outcome: dict[str, Any]) -> list[str]:
     """Return predicted against actual, nothing if no prediction came to its end."""
 
     def gap(one: dict[str, Any]) -> str:
         return f"{duration(one['predicted']['expected'])} -> {duration(one['actual'])} ({100 * one['gap']:+.0f} %)"
 
-    lines = [f"  {run['run']}: {gap(run['wall'])}; device {gap(run['device'])}\n" for run in outcome["runs"]]
+    lines = [f"  {run['run']}: {gap(run['wall'])}; device {gap(run['device'])}" for run in outcome["runs"]]
     if outcome["wall"]:
         runs = f"{outcome['started']} run{'s' * (outcome['started'] > 1)} with all around them"
-        lines.append(f"  {runs}: {gap(outcome['wall'])}; device of all runs {gap(outcome['device'])}\n")
-    return "predicted -> actual wall time, and device time:\n" + "".join(lines) if lines else ""
+        lines.append(f"  {runs}: {gap(outcome['wall'])}; device of all runs {gap(outcome['device'])}")
+    return ["predicted -> actual wall time, and device time:", *lines] if lines else []
 
 
 def _range(span: dict[str, float], say: Callable[[float], str]) -> str:

@@ -44,9 +44,9 @@ class Sample(_Document):
 
     tracker: TrackerSpec | FloorSpec
     batch: tuple[int, int]
-    macs: int | None
+    macs: int | None = None
     seconds: dict[Unit, float]
-    device_share: float
+    device_share: float = 1.0
     memory_bytes: float = 0.0
 
 

@@ -37,7 +37,7 @@ class RunEstimate:
     disk_bytes: int
 
     @property
-    def seconds(self) -> Range:
+    def wall_seconds(self) -> Range:
         """Wall seconds of training and tracking."""
         return total([self.training, self.tracking])
 
@@ -59,13 +59,8 @@ class StudyEstimate:
 
 @dataclass(frozen=True)
 class OtherWork:
-    """What a study does besides its missing runs.
-
-    Attributes:
-        sizes: Trackers to be counted.
-        thumbnails: Sequences whose thumbnails are to be kept.
-        timed_again: Runs whose speed is measured again if any speed is measured.
-        run_bytes: Disk of a run whose tracker was not counted, as the profile says.
+    """What a study does besides its missing runs: it counts the sizes of trackers, keeps thumbnails of sequences, and
+    measures speeds again if any is missing; run_bytes: disk of a run whose tracker was not counted.
     """
 
     sizes: int = 0
@@ -102,9 +97,8 @@ def estimate_run(item: Missing, history: History, run_bytes: int) -> RunEstimate
         return None
     used = ({"training": trains} if training else {}) | ({"tracking": tracks} if tracking else {})
     learned, followed = seconds_of(training, trains.seconds), seconds_of(tracking, tracks.seconds)
-    size, weights = history.size(run), 0
-    if size and item.training:
-        weights = 4 * size.trainable_params
+    size = history.size(run)
+    weights = 4 * size.trainable_params if size and item.training else 0
     return RunEstimate(
         sources=tuple(dict.fromkeys(times.source for times in used.values())) or ("nothing left",),
         notes=tuple(f"{part}: {times.note}" for part, times in used.items()),
@@ -129,7 +123,9 @@ def estimate_study(
     online = [run.online for run in runs if run.online.high]
     speed = total(online).times(1 + other.timed_again / len(online)) if online else NOTHING
     ends = ("low", "expected", "high")
-    work = Range(*(makespan([getattr(r.seconds, end) for r in runs], workers, getattr(start, end)) for end in ends))
+    work = Range(
+        *(makespan([getattr(r.wall_seconds, end) for r in runs], workers, getattr(start, end)) for end in ends)
+    )
     return StudyEstimate(
         device=history.device,
         workers=workers,
@@ -144,12 +140,9 @@ def estimate_study(
 
 
 def makespan(seconds: Iterable[float], workers: int, start: float = 0.0) -> float:
-    """Return when the last task ends, if the longest starts first, and each on the first free worker.
+    """Return when the last of some tasks ends, if the longest starts first, and each on the first free worker.
 
-    Args:
-        seconds: Of each task.
-        workers: How many there are.
-        start: Seconds until the workers besides the first, which has prepared the study, are ready.
+    The first worker has prepared the study. The others are ready after `start` seconds.
     """
     tasks = sorted(filter(None, seconds), reverse=True)
     free = [0.0] + [start] * (min(workers, len(tasks)) - 1)

@@ -51,7 +51,6 @@ class RunCompared(BaseModel):
 class Forecast(BaseModel):
     """One start of a study, with the runs that had work; wall: None if one of them had no prediction."""
 
-    started: str
     command: str
     runs: list[RunCompared]
     wall: Compared | None
@@ -80,11 +79,9 @@ def forecasts(store: Store) -> list[Forecast]:
 
 
 def compared(found: Iterable[Forecast], names: Collection[str]) -> StudyCompared:
-    """Return what came of the predictions of some runs.
+    """Return what came of the predictions of some runs, given by name, in forecasts, the oldest first.
 
-    Args:
-        found: The oldest first. A start that failed, was interrupted, or did other runs as well, is not compared.
-        names: Of the runs.
+    A run counts if its task succeeded. A start counts as a whole if it finished and did no other runs.
     """
     runs, last = dict[str, RunCompared](), StudyCompared()
     for forecast in found:
@@ -119,10 +116,6 @@ class _Task:
     seconds: float = 0.0
     bar: TaskID | None = None
 
-    @property
-    def work(self) -> float:
-        return self.training + self.tracking
-
     def advance(self, now: PhaseProgress) -> None:
         """Count what the run says of itself."""
         if now.phase == "train":
@@ -143,38 +136,30 @@ class Forecaster:
 
     def __init__(self, job: Job, store: Store, bars: Progress) -> None:
         self._job, self._store, self._bars, self._began = job, store, bars, time.monotonic()
-        self._other = other_work(job, store)
+        self._other, self._forecast = other_work(job, store), Forecast(command=command_line(), runs=[], wall=None)
+        self._file = store.root / "forecasts" / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}.json"
         self._tasks: dict[str, _Task] = {}
         self._running: list[_Task] = []
-        self._forecast: Forecast | None = None
 
     def prepared(self, device: str, workers: int, lacking: Sequence[Missing]) -> Sequence[Missing]:
         """Predict the study. Returns its tasks, the longest first, so that no worker ends alone with a long one."""
         history, items = gather(self._store, device), {item.task.run.name: item for item in lacking}
         found = estimates(lacking, history, self._other.run_bytes)
         study = estimate_study(found, history, workers, self._other)
-        for name, run in found.items():
-            parts = (run.training.expected, run.tracking.expected) if run and not study.unknown else passes(items[name])
-            self._tasks[name] = _Task(items[name], *parts, self._store.run(items[name].task.run).progress())
         self._workers, self._speed, self._in_seconds = workers, study.speed_seconds.expected, not study.unknown
-        predicted = {name: run for name, run in found.items() if run and run.seconds.expected}
-        now = datetime.now(UTC)
-        self._forecast = Forecast(
-            started=now.isoformat(timespec="seconds"),
-            command=command_line(),
-            runs=[
-                RunCompared(run=name, wall=Compared(predicted=r.seconds), device=Compared(predicted=r.device_seconds))
-                for name, r in predicted.items()
-            ],
-            wall=Compared(predicted=study.wall_seconds) if predicted and not study.unknown else None,
-        )
-        self._file = self._store.root / "forecasts" / f"{now:%Y%m%dT%H%M%S.%f}-{os.getpid()}.json"
+        for name, run in found.items():
+            work = (run.training.expected, run.tracking.expected) if run and self._in_seconds else passes(items[name])
+            self._tasks[name] = _Task(items[name], *work, self._store.run(items[name].task.run).progress())
+            if run and run.wall_seconds.expected:
+                wall, busy = Compared(predicted=run.wall_seconds), Compared(predicted=run.device_seconds)
+                self._forecast.runs.append(RunCompared(run=name, wall=wall, device=busy))
+        if self._forecast.runs and self._in_seconds:
+            self._forecast.wall = Compared(predicted=study.wall_seconds)
         self._keep()
-        work = sum(task.work for task in self._tasks.values())
-        runs = sum(item.training or item.sequences > 0 for item in lacking)
+        runs, work = sum(item.training or item.sequences > 0 for item in lacking), sum(map(_work, self._tasks.values()))
         self._all = self._bars.add_task(f"all {runs} runs", total=max(work, 1e-9), left=self._left(), share=True)
         self._bars.start()
-        return sorted(lacking, key=lambda item: -self._tasks[item.task.run.name].work)
+        return sorted(lacking, key=lambda item: -_work(self._tasks[item.task.run.name]))
 
     def started(self, item: Missing) -> None:
         """Take note that a worker has begun a task."""
@@ -185,40 +170,39 @@ class Forecaster:
     def watch(self) -> None:
         """Show how far the running tasks are."""
         for task in self._running:
+            task.seconds = time.monotonic() - task.started
             progress = self._store.run(task.item.task.run).progress()
             if progress is not None and progress != task.before:
                 task.before = None
                 task.advance(progress)
                 self._draw(task, progress)
-            task.seconds = time.monotonic() - task.started
         self._update()
 
     def finished(self, item: Missing, spent: Spent | None) -> None:
         """Book what a task took; spent: None if it failed."""
         task = self._tasks[item.task.run.name]
         self._running.remove(task)
-        task.done, task.seconds = task.work, time.monotonic() - task.started
+        task.done, task.seconds = _work(task), time.monotonic() - task.started
         if task.bar is not None:
             self._bars.remove_task(task.bar)
-        for run in self._forecast.runs if self._forecast and spent else []:
-            if run.run == item.task.run.name:
-                run.wall.actual, run.device.actual = task.seconds, spent.device_seconds if spent else None
-        self._keep()
+        if spent:
+            for run in (run for run in self._forecast.runs if run.run == item.task.run.name):
+                run.wall.actual, run.device.actual = task.seconds, spent.device_seconds
+            self._keep()
         self._update()
 
     def ended(self) -> None:
         """Book the time of the whole study, which has ended without a failure."""
-        if self._forecast and self._forecast.wall:
+        if self._forecast.wall:
             self._forecast.wall.actual = time.monotonic() - self._began
             self._keep()
 
     def outcome(self) -> StudyCompared:
         """Return what came of the predictions of this start."""
-        names = [task.run.name for task in self._job.tasks]
-        return compared([self._forecast] if self._forecast else [], names)
+        return compared([self._forecast], [task.run.name for task in self._job.tasks])
 
     def _keep(self) -> None:
-        if self._forecast and self._forecast.runs:
+        if self._forecast.runs:
             write_text(self._file, self._forecast.model_dump_json())
 
     def _draw(self, task: _Task, progress: PhaseProgress) -> None:
@@ -230,14 +214,17 @@ class Forecaster:
         self._bars.update(task.bar, completed=progress.done)
 
     def _update(self) -> None:
-        done = sum(task.done for task in self._tasks.values())
-        self._bars.update(self._all, completed=done, left=self._left())
+        self._bars.update(self._all, completed=sum(task.done for task in self._tasks.values()), left=self._left())
 
     def _left(self) -> float | None:
         """Return the seconds until runs and speed are done, at the pace seen so far; None if nothing is known yet."""
         tasks = self._tasks.values()
-        done, work = sum(task.done for task in tasks), sum(task.work for task in tasks)
-        pace = 1.0 if self._in_seconds else None
-        if done and done >= TRUSTED * work:
+        done, pace = sum(task.done for task in tasks), 1.0 if self._in_seconds else None
+        if done and done >= TRUSTED * sum(map(_work, tasks)):
             pace = sum(task.seconds for task in tasks) / done
-        return None if pace is None else pace * makespan((t.work - t.done for t in tasks), self._workers) + self._speed
+        rest = (_work(task) - task.done for task in tasks)
+        return None if pace is None else pace * makespan(rest, self._workers) + self._speed
+
+
+def _work(task: _Task) -> float:
+    return task.training + task.tracking

@@ -23,9 +23,9 @@ from trackablate.trackers.spec import FloorSpec, TrackerSpec, fingerprint
 
 Source = Literal["finished", "measured", "scaled", "peak", "assumed", "nothing left"]
 
-SAME_RUN, MEASURED, SCALED, UNCOUNTED = 0.10, 0.20, 0.40, 0.60
-"""Assumed relative errors: of a run like a finished one, of measured steps, of another tracker scaled by MACs, and of
-another tracker whose MACs are unknown."""
+SAME_RUN, MEASURED, SCALED, UNCOUNTED, FEW = 0.10, 0.20, 0.40, 0.60, 20.0
+"""Assumed relative errors: of a run like a finished one, of measured steps, of another tracker scaled by MACs, of another
+tracker whose MACs are unknown, and of what was tracked on too few frames."""
 RESULTS_READ = 24
 """Result files read per run. A run may have hundreds, and their times are alike."""
 FEWEST_FRAMES = 500
@@ -34,13 +34,21 @@ FEWEST_FRAMES = 500
 
 @dataclass(frozen=True)
 class UnitTimes:
-    """Seconds per unit of work, with their source; memory: peak bytes of a training."""
+    """Seconds per unit of work, with their source.
+
+    Attributes:
+        memory: Peak bytes of a training.
+        error: Relative error; the source with the smallest is the best.
+        distance: Ratio of MACs to those of the tracker that was timed, or its inverse, whichever is larger.
+    """
 
     source: Source
     note: str
     seconds: Mapping[Unit, Range]
     device_share: float = 1.0
     memory: Range | None = None
+    error: float = 0.0
+    distance: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,13 +56,9 @@ class Known:
     """A sample with its origin; few: it comes from too few frames for a rate."""
 
     sample: Sample
-    source: Literal["finished", "measured"]
+    source: Source
     origin: str
     few: bool = False
-
-    def exact(self, run: RunSpec) -> bool:
-        """Whether the sample is of a run's own tracker."""
-        return fingerprint(self.sample.tracker) == fingerprint(run.tracker)
 
 
 @dataclass(frozen=True)
@@ -73,14 +77,6 @@ class History:
         folders = [self.store.run(run) for file in specs if (run := read_document(file, RunSpec))]
         found = [(folder, record) for folder in folders if (record := folder.training())]
         return [(folder, record) for folder, record in found if _same(record.where.device, self.device)]
-
-    @cached_property
-    def _measured(self) -> list[Known]:
-        """The calibration's samples."""
-        found = self.calibration
-        beside = f", {found.workers} at once" if found and found.workers > 1 else ""
-        samples = found.samples if found else []
-        return [Known(sample, "measured", f"measured on this device{beside}") for sample in samples]
 
     def size(self, run: RunSpec) -> PaperScale | None:
         """Return the counted size of a run's tracker, None if it is a floor or was not counted."""
@@ -115,40 +111,30 @@ class History:
         return [f for f in self.finished if all(getattr(f[0].run.tracker, a) == getattr(run.tracker, a) for a in axes)]
 
     def _best(self, run: RunSpec, finished: list[Known]) -> UnitTimes | None:
-        """Return what the best of some finished runs and the calibration says of a run."""
-        usable = [(one, ratio) for one in (*finished, *self._measured) if (ratio := self._ratio(run, one))]
+        """Return what the surest of some finished runs and the calibration says of a run."""
+        samples = self.calibration.samples if self.calibration else []
+        measured = [Known(one, "measured", "measured on this device") for one in samples if one.batch == batch_of(run)]
+        found = [times for known in (*finished, *measured) if (times := self._times(run, known))]
+        return min(found, key=lambda times: (times.error, times.distance), default=None)
 
-        def rank(found: tuple[Known, float]) -> tuple[bool, bool, bool, float]:
-            one, ratio = found
-            return one.few, not one.exact(run), one.source == "measured", max(ratio, 1 / ratio)
-
-        return self._times(run, *min(usable, key=rank)) if usable else None
-
-    def _ratio(self, run: RunSpec, one: Known) -> float | None:
-        """Return the factor from a sample's seconds to a run's, None if the sample says nothing of it."""
-        sample, size = one.sample, self.size(run)
-        if one.source == "measured" and sample.batch != batch_of(run):
-            return None
-        if one.exact(run):
-            return 1.0
-        if isinstance(run.tracker, FloorSpec) or not sample.macs:
-            return None
-        return size.macs / sample.macs if size else 1.0 if one.source == "finished" else None
-
-    def _times(self, run: RunSpec, one: Known, ratio: float) -> UnitTimes:
-        sample, exact = one.sample, one.exact(run)
-        error = (SAME_RUN if one.source == "finished" else MEASURED) if exact else SCALED
-        error = error if exact or self.size(run) else UNCOUNTED
-        seconds = {unit: about(s * (1 if unit in FIXED else ratio), error) for unit, s in sample.seconds.items()}
-        note = one.origin + ("" if exact else f", times {ratio:.2f} by MACs") + f"; +-{100 * error:.0f} %"
-        if one.few:
-            seconds = {unit: Range(s.expected / 20, s.expected, s.expected) for unit, s in seconds.items()}
-            note = f"{one.origin}, fewer than {FEWEST_FRAMES} frames: mostly its start"
-        memory = sample.memory_bytes
-        if self.calibration and one.source == "measured" and isinstance(run.data, SyntheticData):
+    def _times(self, run: RunSpec, known: Known) -> UnitTimes | None:
+        """Return a sample's unit times, scaled to a run; None if they say nothing of it."""
+        sample, size, source, note = known.sample, self.size(run), known.source, known.origin
+        ratio, error, memory = 1.0, SAME_RUN if source == "finished" else MEASURED, sample.memory_bytes
+        if self.calibration and source == "measured" and isinstance(run.data, SyntheticData):
             memory += self.calibration.clip_bytes * (run.data.clips + VALIDATION_CLIPS)  # a training keeps them
-        source: Source = one.source if exact else "scaled"
-        return UnitTimes(source, note, seconds, sample.device_share, about(memory, error) if memory else None)
+        if fingerprint(sample.tracker) != fingerprint(run.tracker):
+            if not sample.macs or (source == "measured" and not size):
+                return None
+            ratio, error = (size.macs / sample.macs, SCALED) if size else (1.0, UNCOUNTED)
+            source, note = "scaled", f"{note}, times {ratio:.2f} by MACs"
+        seconds = {unit: about(s * (1 if unit in FIXED else ratio), error) for unit, s in sample.seconds.items()}
+        held = about(memory, error) if memory else None
+        if known.few:
+            seconds, error = {unit: Range(s.expected / 20, s.expected, s.expected) for unit, s in seconds.items()}, FEW
+            note = f"{note}, fewer than {FEWEST_FRAMES} frames: mostly its start"
+        note = note if known.few else f"{note}; +-{100 * error:.0f} %"
+        return UnitTimes(source, note, seconds, sample.device_share, held, error, max(ratio, 1 / ratio))
 
 
 def gather(store: Store, device: str = "", peak_name: str = "") -> History:

@@ -118,8 +118,8 @@ def test_measured_steps_times_their_number(store: Store) -> None:
     expected = 3 + 2 * 2.0 + 0.1 * 10 + 0.01 * left["validated"] + 0.5 * left["clip"] + 0.25 * left["frame"]
     assert found.training.expected == pytest.approx(expected)
     assert found.tracking.expected == pytest.approx(3 + 2.0 + 32 * 0.02 + 4 * 0.5 + 32 * 0.25)
-    assert found.seconds.expected == pytest.approx(found.training.expected + found.tracking.expected)
-    assert found.seconds.high == pytest.approx(1.2 * found.seconds.expected)
+    assert found.wall_seconds.expected == pytest.approx(found.training.expected + found.tracking.expected)
+    assert found.wall_seconds.high == pytest.approx(1.2 * found.wall_seconds.expected)
     busy = (found.training.expected + found.tracking.expected) * 0.5
     assert found.device_seconds.expected == pytest.approx(busy)
     assert any("20 %" in note for note in found.notes)
@@ -247,7 +247,7 @@ def test_a_study_adds_preparation_and_the_speed_of_all(store: Store) -> None:
     floor = RunSpec(tracker=FloorSpec(kind="static"))
     lacking = [item(), item(floor)]
     study = study_of(lacking, history, 2, OtherWork(sizes=2, thumbnails=4, timed_again=1))
-    runs = [run.seconds.expected for run in estimates(lacking, history, 5).values() if run]
+    runs = [run.wall_seconds.expected for run in estimates(lacking, history, 5).values() if run]
     assert len(runs) == 2
     assert study.prepare_seconds.expected == pytest.approx(7 + 2 * COUNTING.expected + 4 * KEEPING.expected)
     assert study.speed_seconds.expected == pytest.approx(2 * (3 + 0.04 * work.SPEED_FRAMES)), (

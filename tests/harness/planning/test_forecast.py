@@ -71,7 +71,7 @@ def test_what_was_predicted_and_what_came_of_it(known: Store, monkeypatch: pytes
     study, (run, whole) = Started(known, monkeypatch, item()), predicted(known)
     assert compared(forecasts(known), [RUN.name]).runs == [], "nothing has come to its end"
     study.observer.started(item())
-    study.clock += 2 * run.seconds.expected
+    study.clock += 2 * run.wall_seconds.expected
     study.observer.finished(item(), SPENT)
     (found,) = compared(forecasts(known), [RUN.name]).runs
     assert found.wall.gap == pytest.approx(1.0), "twice as long"
@@ -83,7 +83,7 @@ def test_what_was_predicted_and_what_came_of_it(known: Store, monkeypatch: pytes
     assert said == compared(forecasts(known), [RUN.name])
     assert said.wall is not None
     assert said.wall.predicted == whole.wall_seconds
-    assert said.wall.actual == pytest.approx(2 * run.seconds.expected + 50)
+    assert said.wall.actual == pytest.approx(2 * run.wall_seconds.expected + 50)
     assert said.device is not None
     assert said.device.predicted == found.device.predicted
     assert said.started == 1
@@ -118,13 +118,13 @@ def test_the_longest_task_starts_first(known: Store, monkeypatch: pytest.MonkeyP
 
 def test_the_bar_counts_predicted_seconds(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     study, (run, whole) = Started(known, monkeypatch, item()), predicted(known)
-    assert study.bars.tasks[0].total == pytest.approx(run.seconds.expected)
-    assert study.left == pytest.approx(run.seconds.expected + whole.speed_seconds.expected)
+    assert study.bars.tasks[0].total == pytest.approx(run.wall_seconds.expected)
+    assert study.left == pytest.approx(run.wall_seconds.expected + whole.speed_seconds.expected)
     study.observer.started(item())
     study.says("train", 5, 10)
     assert study.done == pytest.approx(run.training.expected / 2)
     study.says("track synthetic-smoke", 2, 4)
-    assert study.done == pytest.approx(run.seconds.expected - run.tracking.expected / 2)
+    assert study.done == pytest.approx(run.wall_seconds.expected - run.tracking.expected / 2)
     study.observer.finished(item(), SPENT)
     assert study.bars.tasks[0].percentage == pytest.approx(100)
     assert [one.run for one in forecasts(known)[0].runs] == [RUN.name]
@@ -146,7 +146,7 @@ def test_the_time_left_follows_the_pace_seen(known: Store, monkeypatch: pytest.M
     study.clock += 100.0
     study.says("train", 5, 10)
     done = run.training.expected / 2
-    expected = 100.0 / done * (run.seconds.expected - done) + whole.speed_seconds.expected
+    expected = 100.0 / done * (run.wall_seconds.expected - done) + whole.speed_seconds.expected
     assert study.left == pytest.approx(expected)
 
 
