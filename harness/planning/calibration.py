@@ -6,7 +6,6 @@ There is one document for each number of workers, because workers that share a m
 """
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -35,7 +34,7 @@ class Sample(_Document):
     """Unit times of one tracker.
 
     Attributes:
-        batch: Pairs per step and pairs at once, see `batch_of`.
+        batch: See `batch_of`.
         macs: Of one frame, after merging.
         seconds: By unit. A unit that is absent is part of another one.
         device_share: Device seconds per wall second.
@@ -51,17 +50,11 @@ class Sample(_Document):
 
 
 class Calibration(_Document):
-    """What was measured on a device with a number of workers at once.
-
-    Attributes:
-        start: Seconds until a new worker process has imported what it needs.
-        clip_bytes: Memory of a generated clip with its drawn frames.
-    """
+    """What was measured on a device, with so many workers at once; clip_bytes: memory of a clip with its drawn frames."""
 
     device: str
     threads: int
     workers: int
-    start: float
     clip_bytes: float = 0.0
     samples: list[Sample]
 
@@ -69,9 +62,9 @@ class Calibration(_Document):
 def calibrate(runs: list[RunSpec], profile: Profile, store: Store, executor: Executor, device: str) -> None:
     """Measure the distinct trackers of some runs, and keep the result in the store.
 
-    As many workers measure at the same time as a study would use; on GPUs one, since workers do not share a GPU. Trackers
-    that are left out are counted, so that they can be scaled. Raises BadInput if no run has a network, and RunFailed if a
-    worker failed.
+    As many workers measure at the same time as a study would use, and the slowest counts; on GPUs one measures, since
+    workers do not share a GPU. Trackers that are left out are counted, so that they can be scaled. Raises BadInput if no
+    run has a network, and RunFailed if a worker failed.
     """
     measured = to_measure(runs)
     if not measured:
@@ -82,7 +75,8 @@ def calibrate(runs: list[RunSpec], profile: Profile, store: Store, executor: Exe
     task, works = CalibrateTask(runs=tuple(measured), seconds=SECONDS), list[Work]()
     try:
         works += [executor.start(task, setting) for setting in settings]
-        keep(store, mean_of([Calibration.model_validate_json(wait_for(work)) for work in works]))
+        measurements = [Calibration.model_validate_json(wait_for(work)) for work in works]
+        keep(store, max(measurements, key=lambda one: sum(sample.seconds.get("step", 0.0) for sample in one.samples)))
     finally:
         for work in works:
             if work.poll() is None:
@@ -121,22 +115,6 @@ def calibrations(store: Store) -> list[Calibration]:
     """Return all calibrations in a store. Raises BadInput for a damaged one."""
     found = (read_document(file, Calibration) for file in sorted(_folder(store).glob("*.json")))
     return [calibration for calibration in found if calibration]
-
-
-def mean_of(parts: list[Calibration]) -> Calibration:
-    """Return the mean of what workers measured at the same time, and the largest memory."""
-    samples = []
-    for alike in zip(*(part.samples for part in parts), strict=True):
-        seconds = {unit: _mean(sample.seconds[unit] for sample in alike) for unit in alike[0].seconds}
-        share, memory = _mean(s.device_share for s in alike), max(s.memory_bytes for s in alike)
-        update = {"seconds": seconds, "device_share": share, "memory_bytes": memory}
-        samples.append(alike[0].model_copy(update=update))
-    return parts[0].model_copy(update={"start": _mean(part.start for part in parts), "samples": samples})
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found)
 
 
 def _folder(store: Store) -> Path:

@@ -4,8 +4,6 @@ It trains with the loop that runs use (`harness.training.loop.fit`), on clips wh
 decoding are measured apart.
 """
 
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -58,7 +56,10 @@ def calibrate(task: CalibrateTask, settings: WorkerSettings) -> Calibration:
         left = max(0.0, task.seconds - (time.perf_counter() - began)) / (len(task.runs) - number)
         samples.append(_Bench(run, videos, device).measured(left, drawing))
     share = sum(sample.device_share for sample in samples) / len(samples)
-    for floor, frame in ((FloorSpec(kind="static"), 0.0), (FloorSpec(kind="ncc"), _correlating(videos.clips[0]))):
+    clip, ncc = videos.clips[0], NormalisedCrossCorrelation()
+    ncc.initialise(clip.frames[0], clip.boxes[0])
+    correlating = _seconds_of(lambda: ncc.update(clip.frames[-1]), 10)
+    for floor, frame in ((FloorSpec(kind="static"), 0.0), (FloorSpec(kind="ncc"), correlating)):
         seconds: dict[Unit, float] = {**drawing, "tracked": frame, "online": frame}
         samples.append(
             Sample(tracker=floor, batch=batch_of(RunSpec(tracker=floor)), seconds=seconds, device_share=share)
@@ -67,7 +68,6 @@ def calibrate(task: CalibrateTask, settings: WorkerSettings) -> Calibration:
         device=device_name(device),
         threads=settings.threads,
         workers=settings.workers,
-        start=_importing(),
         clip_bytes=0.0 if device.type == "cuda" else clip_bytes,
         samples=samples,
     )
@@ -115,20 +115,6 @@ def _draw(data: SyntheticData) -> tuple[_Videos, dict[Unit, float], float]:
         "image": _seconds_of(lambda: cv2.imdecode(encoded, cv2.IMREAD_COLOR), 4),
     }
     return videos, seconds, max(0, grown) / CLIPS
-
-
-def _importing() -> float:
-    """Return the seconds until a new process has imported what a worker needs."""
-    began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import trackablate.harness.running.execute"], check=True)
-    return time.perf_counter() - began
-
-
-def _correlating(clip: Sequence) -> float:
-    """Return the seconds of one frame of the correlation floor."""
-    tracker = NormalisedCrossCorrelation()
-    tracker.initialise(clip.frames[0], clip.boxes[0])
-    return _seconds_of(lambda: tracker.update(clip.frames[-1]), 10)
 
 
 def _seconds_of(act: Callable[[], object], times: int) -> float:

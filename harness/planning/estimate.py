@@ -8,8 +8,8 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from trackablate.harness.planning.history import MEASURED, History, Source, UnitTimes
-from trackablate.harness.planning.ranges import NOTHING, Range, about, total
+from trackablate.harness.planning.history import History, Source, UnitTimes
+from trackablate.harness.planning.ranges import NOTHING, Range, total
 from trackablate.harness.planning.work import seconds_of, speed_work, tracking_work, training_work
 from trackablate.harness.running.observer import Missing
 from trackablate.harness.running.runner import Job
@@ -17,8 +17,8 @@ from trackablate.harness.store import Store
 
 COUNTING, KEEPING = Range(1.0, 2.0, 6.0), Range(0.02, 0.1, 0.5)
 """Assumed seconds of counting one tracker on the meta device, and of keeping one sequence's thumbnails."""
-START, START_ELSEWHERE = Range(2.0, 5.0, 15.0), Range(5.0, 20.0, 60.0)
-"""Assumed seconds until a worker has imported what it needs: here, and on a device that is known only by its peak."""
+START = Range(3.0, 7.0, 20.0)
+"""Assumed seconds until a worker has imported what it needs and works at full speed."""
 BOX_BYTES, RECORD_BYTES = 70, 100_000
 """Assumed size of one box in a result file, and of all records of a run."""
 
@@ -116,15 +116,12 @@ def estimate_study(
 ) -> StudyEstimate:
     """Return the estimate of a study that does these runs, given by name."""
     runs, unknown = [run for run in found.values() if run], tuple(name for name, run in found.items() if not run)
-    start = START_ELSEWHERE if history.peak else START
-    if history.calibration:
-        start = about(history.calibration.start, MEASURED)
-    prepare = total([start, COUNTING.times(other.sizes), KEEPING.times(other.thumbnails)]) if found else NOTHING
+    prepare = total([START, COUNTING.times(other.sizes), KEEPING.times(other.thumbnails)]) if found else NOTHING
     online = [run.online for run in runs if run.online.high]
     speed = total(online).times(1 + other.timed_again / len(online)) if online else NOTHING
     ends = ("low", "expected", "high")
     work = Range(
-        *(makespan([getattr(r.wall_seconds, end) for r in runs], workers, getattr(start, end)) for end in ends)
+        *(makespan([getattr(r.wall_seconds, end) for r in runs], workers, getattr(START, end)) for end in ends)
     )
     return StudyEstimate(
         device=history.device,

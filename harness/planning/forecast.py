@@ -148,8 +148,8 @@ class Forecaster:
         study = estimate_study(found, history, workers, self._other)
         self._workers, self._speed, self._in_seconds = workers, study.speed_seconds.expected, not study.unknown
         for name, run in found.items():
-            work = (run.training.expected, run.tracking.expected) if run and self._in_seconds else passes(items[name])
-            self._tasks[name] = _Task(items[name], *work, self._store.run(items[name].task.run).progress())
+            parts = (run.training.expected, run.tracking.expected) if run and self._in_seconds else passes(items[name])
+            self._tasks[name] = _Task(items[name], *parts, self._store.run(items[name].task.run).progress())
             if run and run.wall_seconds.expected:
                 wall, busy = Compared(predicted=run.wall_seconds), Compared(predicted=run.device_seconds)
                 self._forecast.runs.append(RunCompared(run=name, wall=wall, device=busy))

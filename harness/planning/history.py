@@ -13,7 +13,15 @@ from typing import Literal
 
 from trackablate.harness.costing.hardware import expected_device
 from trackablate.harness.planning.calibration import Calibration, Sample, batch_of, calibrations
-from trackablate.harness.planning.peaks import ASSUMED, FLOOR_FRAME, Peak, peak_of, training_memory
+from trackablate.harness.planning.peaks import (
+    ASSUMED,
+    FLOOR_FRAME,
+    TRACKING_UTILISATION,
+    UTILISATION,
+    Peak,
+    peak_of,
+    training_memory,
+)
 from trackablate.harness.planning.ranges import Range, about
 from trackablate.harness.planning.work import FIXED, VALIDATION_CLIPS, Unit
 from trackablate.harness.record import PaperScale, SequenceResult, TrainingRecord
@@ -90,8 +98,11 @@ class History:
         size, tracker, recipe = self.size(run), run.tracker, run.recipe
         if self.peak is None or size is None or recipe is None or isinstance(tracker, FloorSpec):
             return None
-        note, seconds = self.peak.training(tracker, size, recipe.batch_size)
-        return UnitTimes("peak", note, seconds, memory=training_memory(size, recipe.pairs_at_once))
+        seconds, memory = (
+            self.peak.training(tracker, size, recipe.batch_size),
+            training_memory(size, recipe.pairs_at_once),
+        )
+        return UnitTimes("peak", self.peak.note(UTILISATION), seconds, memory=memory)
 
     def tracking_times(self, run: RunSpec) -> UnitTimes | None:
         """Return the unit times of tracking with a run from the best source, None if nothing is known."""
@@ -101,7 +112,9 @@ class History:
         if isinstance(run.tracker, FloorSpec):
             return UnitTimes("assumed", "assumed", {**ASSUMED, "tracked": FLOOR_FRAME, "online": FLOOR_FRAME})
         size = self.size(run)
-        return UnitTimes("peak", *self.peak.tracking(size)) if self.peak and size else None
+        if self.peak is None or size is None:
+            return None
+        return UnitTimes("peak", self.peak.note(TRACKING_UTILISATION), self.peak.tracking(size))
 
     def _of_its_size(self, run: RunSpec) -> list[tuple[RunFolder, TrainingRecord]]:
         """Return the finished runs whose tracker has the same backbone and crops."""
@@ -152,34 +165,28 @@ def gather(store: Store, device: str = "", peak_name: str = "") -> History:
 
 
 def _trained(folder: RunFolder, record: TrainingRecord) -> Known:
+    """Return the time of a step with everything that belongs to it."""
     run, cost = folder.run, record.cost
-    assert run.recipe is not None
-    sample = Sample(
-        tracker=run.tracker,
-        batch=batch_of(run),
-        macs=cost.macs,
-        seconds={"step": cost.wall() / run.recipe.steps},
-        device_share=cost.device() / max(cost.wall(), 1e-9),
-        memory_bytes=cost.peak_memory_bytes or 0,
-    )
+    seconds: dict[Unit, float] = {"step": cost.wall() / (run.recipe.steps if run.recipe else 1)}
+    sample = _sample(run, seconds, record).model_copy(update={"memory_bytes": cost.peak_memory_bytes or 0})
     return Known(sample, "finished", f"{run.name}, finished under this recipe on this device")
 
 
 def _tracked(folder: RunFolder, record: TrainingRecord | None) -> Known | None:
-    """Return how fast a run tracked, by some of its result files; None if there are none."""
+    """Return the time of a frame with drawing or decoding it, by some of a run's result files; None if it has none."""
     files = islice(sorted(folder.path.glob("evaluations/*/*.json")), RESULTS_READ)
     results = [result for file in files if (result := read_document(file, SequenceResult))]
     if not (frames := sum(len(result.boxes) for result in results)):
         return None
-    rate, cost = sum(result.seconds for result in results) / frames, record.cost if record else None
-    sample = Sample(
-        tracker=folder.run.tracker,
-        batch=batch_of(folder.run),
-        macs=cost.macs if cost else None,
-        seconds={"tracked": rate, "online": 2 * rate},
-        device_share=cost.device() / max(cost.wall(), 1e-9) if cost else 1.0,
-    )
+    rate = sum(result.seconds for result in results) / frames
+    sample = _sample(folder.run, {"tracked": rate, "online": 2 * rate}, record)
     return Known(sample, "finished", f"as {folder.run.name} tracked", few=frames < FEWEST_FRAMES)
+
+
+def _sample(run: RunSpec, seconds: dict[Unit, float], record: TrainingRecord | None) -> Sample:
+    share = record.cost.device() / max(record.cost.wall(), 1e-9) if record else 1.0
+    macs = record.cost.macs if record else None
+    return Sample(tracker=run.tracker, batch=batch_of(run), macs=macs, seconds=seconds, device_share=share)
 
 
 def _same(recorded: str, asked: str) -> bool:

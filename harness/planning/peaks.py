@@ -1,7 +1,6 @@
 """Unit times from MACs and the published peaks of GPUs (devices.toml). Imports no torch."""
 
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ TRACKING_UTILISATION = (0.05, 0.10, 0.20)
 """The same for tracking 16 sequences at a time, because its batches are small."""
 FLOOR_FRAME = Range(0.005, 0.01, 0.02)
 """Assumed seconds of one frame of a floor."""
-ASSUMED: Mapping[Unit, Range] = {
+ASSUMED: dict[Unit, Range] = {
     "setup": Range(5.0, 20.0, 60.0),
     "textures": Range(1.0, 2.0, 5.0),
     "clip": Range(0.002, 0.004, 0.01),
@@ -37,23 +36,23 @@ class Peak:
     gigabytes: float
     source: str
 
-    def seconds(self, flops: float, utilisation: tuple[float, float, float]) -> Range:
-        """Return the seconds of so many FLOPs at a range of utilisations."""
-        return Range(*(flops / (self.tflops * 1e12 * share) for share in reversed(utilisation)))
+    def training(self, tracker: TrackerSpec, size: PaperScale, batch_size: int) -> dict[Unit, Range]:
+        """Return the unit times of training."""
+        step = self._seconds(training_flops(tracker, size) * batch_size, UTILISATION)
+        return {**ASSUMED, "step": step, "validated": self._seconds(2 * size.macs, UTILISATION)}
 
-    def training(self, tracker: TrackerSpec, size: PaperScale, batch_size: int) -> tuple[str, Mapping[Unit, Range]]:
-        """Return the unit times of training, and how they were made."""
-        step = self.seconds(training_flops(tracker, size) * batch_size, UTILISATION)
-        return self._note(UTILISATION), {**ASSUMED, "step": step, "validated": self.seconds(2 * size.macs, UTILISATION)}
+    def tracking(self, size: PaperScale) -> dict[Unit, Range]:
+        """Return the unit times of tracking."""
+        frame = self._seconds(2 * size.macs, TRACKING_UTILISATION)
+        return {**ASSUMED, "tracked": frame, "online": frame.times(3)}
 
-    def tracking(self, size: PaperScale) -> tuple[str, Mapping[Unit, Range]]:
-        """Return the unit times of tracking, and how they were made."""
-        frame = self.seconds(2 * size.macs, TRACKING_UTILISATION)
-        return self._note(TRACKING_UTILISATION), {**ASSUMED, "tracked": frame, "online": frame.times(3)}
-
-    def _note(self, utilisation: tuple[float, float, float]) -> str:
+    def note(self, utilisation: tuple[float, float, float]) -> str:
+        """Return in words how the times were made."""
         shares = f"{100 * utilisation[0]:.0f} to {100 * utilisation[2]:.0f} %"
         return f"MACs at {shares} of the {self.tflops:g} TFLOPS that are published of {self.name}"
+
+    def _seconds(self, flops: float, utilisation: tuple[float, float, float]) -> Range:
+        return Range(*(flops / (self.tflops * 1e12 * share) for share in reversed(utilisation)))
 
 
 def peaks() -> list[Peak]:

@@ -31,7 +31,7 @@ FLOOR = Sample(
     seconds={**DRAWING, "tracked": 0.0, "online": 0.0},
     device_share=0.5,
 )
-MEASURED = Calibration(device="CPU (x)", threads=1, workers=2, start=7.0, samples=[SAMPLE, FLOOR])
+MEASURED = Calibration(device="CPU (x)", threads=1, workers=2, samples=[SAMPLE, FLOOR])
 
 
 def item(run: RunSpec = RUN, **more: int) -> Missing:

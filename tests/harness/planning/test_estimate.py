@@ -9,10 +9,11 @@ from examples import DATA, PLAIN, RECIPE, WHERE
 from planning_examples import FLOOR, HERE, MEASURED, OTHER, RUN, SAMPLE, SIZE, item
 from trackablate.harness.costing.macs import paper_scale
 from trackablate.harness.planning import work
-from trackablate.harness.planning.calibration import calibrations, keep, mean_of, to_measure
+from trackablate.harness.planning.calibration import calibrations, keep, to_measure
 from trackablate.harness.planning.estimate import (
     COUNTING,
     KEEPING,
+    START,
     OtherWork,
     StudyEstimate,
     estimate_run,
@@ -21,7 +22,7 @@ from trackablate.harness.planning.estimate import (
     makespan,
 )
 from trackablate.harness.planning.history import FEWEST_FRAMES, History, gather
-from trackablate.harness.planning.peaks import UTILISATION, peak_of, peaks, training_flops, training_memory
+from trackablate.harness.planning.peaks import peak_of, peaks, training_flops, training_memory
 from trackablate.harness.planning.ranges import Range, about, total
 from trackablate.harness.planning.work import drawn, speed_work, tracking_work, training_work
 from trackablate.harness.record import PhaseCost, SequenceResult, TrainingCost, TrainingRecord
@@ -239,7 +240,10 @@ def test_peaks_are_found_by_any_case_and_sourced() -> None:
     peak = peak_of("rtx 3090")
     assert (peak.name, peak.tflops, peak.gigabytes) == ("RTX 3090", 71.0, 24)
     assert all(entry.source for entry in peaks())
-    assert peak.seconds(71e12, UTILISATION).expected == pytest.approx(1 / 0.30)
+    size = SIZE.model_copy(update={"macs": 71e12 / 6})
+    assert peak.training(PLAIN, size, 4)["step"].expected == pytest.approx(4 / 0.30), (
+        "three passes of two FLOPs per MAC"
+    )
 
 
 def test_a_study_adds_preparation_and_the_speed_of_all(store: Store) -> None:
@@ -249,11 +253,13 @@ def test_a_study_adds_preparation_and_the_speed_of_all(store: Store) -> None:
     study = study_of(lacking, history, 2, OtherWork(sizes=2, thumbnails=4, timed_again=1))
     runs = [run.wall_seconds.expected for run in estimates(lacking, history, 5).values() if run]
     assert len(runs) == 2
-    assert study.prepare_seconds.expected == pytest.approx(7 + 2 * COUNTING.expected + 4 * KEEPING.expected)
+    assert study.prepare_seconds.expected == pytest.approx(
+        START.expected + 2 * COUNTING.expected + 4 * KEEPING.expected
+    )
     assert study.speed_seconds.expected == pytest.approx(2 * (3 + 0.04 * work.SPEED_FRAMES)), (
         "again for those that have it"
     )
-    longest = max(runs[0], 7 + runs[1])
+    longest = max(runs[0], START.expected + runs[1])
     around = study.prepare_seconds.expected + study.speed_seconds.expected
     assert study.wall_seconds.expected == pytest.approx(around + longest), (
         "the second worker starts beside the first run"
@@ -289,14 +295,6 @@ def test_calibrations_are_kept_by_device_and_grow(store: Store) -> None:
     ]
     assert gather(store, "CPU (x)").calibration == found
     assert gather(store, "CPU (y)").calibration is None
-
-
-def test_workers_that_measured_side_by_side_are_averaged() -> None:
-    slow = SAMPLE.model_copy(update={"seconds": {**SAMPLE.seconds, "step": 0.3}, "memory_bytes": 5})
-    both = mean_of([MEASURED, MEASURED.model_copy(update={"start": 9.0, "samples": [slow, FLOOR]})])
-    assert both.start == 8
-    assert both.samples[0].seconds["step"] == pytest.approx(0.2)
-    assert both.samples[0].memory_bytes == 1000
 
 
 def test_each_tracker_is_measured_once_and_of_many_only_some() -> None:
