@@ -61,7 +61,8 @@ class _Plan:
         self.other = other_work(session.job, session.store)
         self.found = estimates(lacking, history, self.other.run_bytes)
         self.needs = {row.name: _fingerprints([row]) for row in session.rows}
-        self.shared = _shared(session)
+        others = {name: study for name, study in STUDIES.items() if name != session.study.name}
+        self.shared = {name: _fingerprints(planned_rows(study, session.profile)) for name, study in others.items()}
 
     def document(self, asked: str, budget: Budget | None) -> dict[str, Any]:
         whole, peak = self.estimate(list(self.found)), self.history.peak
@@ -84,7 +85,7 @@ class _Plan:
         run = item.task.run
         failure = self.session.store.run(run).failure()
         rows = [name for name, needed in self.needs.items() if run.fingerprint in needed]
-        estimate = self.found.get(run.name)
+        estimate, network = self.found.get(run.name), isinstance(run.tracker, TrackerSpec)
         return {
             "row": rows[0],
             "rows": rows,
@@ -95,20 +96,18 @@ class _Plan:
             "sequences_missing": item.sequences,
             "speed": item.speed,
             "failed": failure.summary if failure else None,
-            "shared_with": self.shared.get(run.fingerprint, []),
+            "shared_with": [name for name, needed in self.shared.items() if network and run.fingerprint in needed],
             "estimate": _document(estimate, "training", "tracking", "online") if estimate else None,
         }
 
     def estimate(self, names: list[str]) -> StudyEstimate:
         """Return the estimate of some of the runs that lack something."""
-        history, runs = self.history, len(names)
-        if history.peak:
-            workers = max(1, min(self.gpus, runs))
-        elif history.device.startswith("CPU"):
-            workers = cpu_workers(self.session.profile, runs)
-        else:
-            workers = history.calibration.workers if history.calibration else 1
-        return estimate_study({name: self.found[name] for name in names}, history, workers, self.other)
+        measured, workers = self.history.calibration, self.gpus
+        if self.history.peak is None:
+            on_cpu = self.history.device.startswith("CPU")
+            workers = cpu_workers(self.session.profile, len(names)) if on_cpu else measured.workers if measured else 1
+        found = {name: self.found[name] for name in names}
+        return estimate_study(found, self.history, max(1, min(workers, len(names))), self.other)
 
     def chosen(self, asked: str, budget: Budget) -> dict[str, Any]:
         """Return which rows fit the budget. Raises BadInput if a run has no estimate."""
@@ -128,9 +127,9 @@ class _Plan:
         }
 
     def candidate(self, row: PlannedRow) -> Candidate:
-        shared = {study for fingerprint in self.needs[row.name] for study in self.shared.get(fingerprint, [])}
+        shared = sum(bool(needed & self.needs[row.name]) for needed in self.shared.values())
         seconds = sum(run.wall_seconds.expected for name in self.lacked([row.name]) if (run := self.found[name]))
-        return Candidate(row.name, row.cells, row.baseline, len(shared), seconds)
+        return Candidate(row.name, row.cells, row.baseline, shared, seconds)
 
     def of_rows(self, names: list[str]) -> StudyEstimate:
         """Return the estimate of a study of these variants, with the floors and the controls."""
@@ -145,12 +144,11 @@ class _Plan:
 @contextmanager
 def _counted(store: Store, lacking: list[Missing], options: PlanOptions) -> Iterator[Store]:
     """Yield a store with the sizes that a peak needs: a temporary one if there is none, since planning makes no store."""
-    trackers = [item.task.run.tracker for item in lacking if not item.nothing]
+    trackers = [item.task.run.tracker for item in lacking if not item.nothing and options.device_peak]
     with tempfile.TemporaryDirectory() as folder:
-        used = (
-            store if not options.device_peak or (store.root / "store.json").exists() else Store(Path(folder) / "store")
-        )
-        sizes = [(t, used.paper_scale(t)) for t in trackers if options.device_peak and isinstance(t, TrackerSpec)]
+        needed = options.device_peak and not (store.root / "store.json").exists()
+        used = Store(Path(folder) / "store") if needed else store
+        sizes = [(tracker, used.paper_scale(tracker)) for tracker in trackers if isinstance(tracker, TrackerSpec)]
         if rest := [tracker for tracker, size in sizes if size is None or size.activation_bytes is None]:
             count(rest, used, LocalExecutor(logs_of(used)))
         yield used
@@ -158,17 +156,6 @@ def _counted(store: Store, lacking: list[Missing], options: PlanOptions) -> Iter
 
 def _fingerprints(rows: list[PlannedRow]) -> set[str]:
     return {planned.run.fingerprint for row in rows for planned in row.runs}
-
-
-def _shared(session: Session) -> dict[str, list[str]]:
-    """Return which other studies need a trained run at this profile, by the run's fingerprint."""
-    own = {task.run.fingerprint for task in session.job.tasks if isinstance(task.run.tracker, TrackerSpec)}
-    found: dict[str, list[str]] = {}
-    for name, study in STUDIES.items():
-        if name != session.study.name:
-            for fingerprint in _fingerprints(planned_rows(study, session.profile)) & own:
-                found.setdefault(fingerprint, []).append(name)
-    return found
 
 
 def _document(estimate: RunEstimate | StudyEstimate, *left_out: str) -> dict[str, Any]:
@@ -200,10 +187,8 @@ def say_outcome(outcome: StudyCompared) -> None:
 
 def duration(seconds: float) -> str:
     """Return seconds as people say them: 45 s, 12 min, 3.4 h, 12 days."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
     if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
+        return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 72 * 3600 else f"{seconds / 86400:.1f} days"
 
 

@@ -30,13 +30,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A row of a study.
-
-    Attributes:
-        cells: Its values of the study's factors.
-        shared: Number of other studies that need its runs.
-        seconds: What its missing runs take.
-    """
+    """A row: its values of the study's factors, how many other studies need its runs, and the seconds that are left."""
 
     name: str
     cells: tuple[str, ...]
@@ -56,9 +50,8 @@ def parse_budget(text: str) -> Budget:
 def choose(candidates: Sequence[Candidate], fits: Callable[[list[str]], bool]) -> list[str]:
     """Return the names of the rows that fit, in the order in which RULE chooses them.
 
-    Args:
-        candidates: All rows. Without the baseline no other row says anything, so nothing is chosen if it does not fit.
-        fits: Whether a study of some rows, given by name, stays within the budget.
+    `fits` says whether a study of some rows, given by name, stays within the budget. Nothing is chosen if the baseline does
+    not fit, because no other row says anything without it.
     """
     chosen = [c for c in candidates if c.baseline]
     if not fits([c.name for c in chosen]):

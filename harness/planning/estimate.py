@@ -59,8 +59,10 @@ class StudyEstimate:
 
 @dataclass(frozen=True)
 class OtherWork:
-    """What a study does besides its missing runs: it counts the sizes of trackers, keeps thumbnails of sequences, and
-    measures speeds again if any is missing; run_bytes: disk of a run whose tracker was not counted.
+    """What a study does besides its missing runs.
+
+    It counts the sizes of trackers, keeps thumbnails of sequences, and if a speed is missing it measures others again.
+    A run whose tracker was not counted needs `run_bytes` of disk.
     """
 
     sizes: int = 0

@@ -1,4 +1,4 @@
-"""What the runner tells, and whom. Imports no torch."""
+"""What the runner tells an observer of a study. Imports no torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,12 @@ from trackablate.harness.running.tasks import RunTask
 
 @dataclass(frozen=True)
 class Missing:
-    """What the store lacks for one run. steps_done: how many steps a checkpoint already has; frames: of the sequences to be
-    tracked, over all evaluations, as far as their lengths are known; generated: how many of those are drawn, not read.
+    """What the store lacks for one run.
+
+    Attributes:
+        steps_done: Steps that its checkpoint has.
+        frames: Of the sequences to be tracked, over all evaluations, if their lengths are known.
+        generated: How many of those frames are drawn and not read.
     """
 
     task: RunTask
@@ -29,19 +33,19 @@ class Missing:
 
 
 class Observer(Protocol):
-    """Is told how a study gets on, and decides in which order its tasks start."""
+    """An object that is told how a study gets on, and decides in which order its tasks start."""
 
     def prepared(self, device: str, workers: int, lacking: Sequence[Missing]) -> Sequence[Missing]:
-        """Return the tasks in the order in which they should start. Called once, before the first task."""
+        """Return the tasks in the order in which they should start. Called once, before the first one."""
 
     def started(self, item: Missing) -> None:
-        """A worker has begun a task."""
+        """Take note that a worker has begun a task."""
 
     def watch(self) -> None:
-        """Called about twice a second while workers run."""
+        """Look at the running tasks. Called about twice a second while workers run."""
 
     def finished(self, item: Missing, spent: Spent | None) -> None:
-        """A task has ended; spent: what it took, None if it failed."""
+        """Take note that a task has ended, and of what it took; spent: None if it failed."""
 
     def ended(self) -> None:
-        """All work is done, and nothing failed."""
+        """Take note that all work is done, and nothing failed."""
