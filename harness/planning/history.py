@@ -1,8 +1,8 @@
 """How long one unit of a run's work takes by what a store knows, and how far off that may be. Imports no torch.
 
 The sources, best first: the same tracker, finished under the same recipe on this device; its measured steps (`plan
---calibrate`); another tracker of the same size, finished, scaled by the ratio of MACs; another tracker's measured steps,
-scaled; runs that tracked only a few frames; MACs and a published peak.
+--calibrate`); the tracker with the nearest MACs, finished or measured, scaled by their ratio; runs that tracked only a few
+frames; MACs and a published peak.
 """
 
 from collections.abc import Mapping
@@ -98,15 +98,13 @@ class History:
         size, tracker, recipe = self.size(run), run.tracker, run.recipe
         if self.peak is None or size is None or recipe is None or isinstance(tracker, FloorSpec):
             return None
-        seconds, memory = (
-            self.peak.training(tracker, size, recipe.batch_size),
-            training_memory(size, recipe.pairs_at_once),
-        )
+        seconds = self.peak.training(tracker, size, recipe.batch_size)
+        memory = training_memory(size, recipe.pairs_at_once)
         return UnitTimes("peak", self.peak.note(UTILISATION), seconds, memory=memory)
 
     def tracking_times(self, run: RunSpec) -> UnitTimes | None:
         """Return the unit times of tracking with a run from the best source, None if nothing is known."""
-        tracked = [_tracked(self.store.run(run), None), *(_tracked(*found) for found in self._of_its_size(run))]
+        tracked = [*(_tracked(*found) for found in self._of_its_size(run)), _tracked(self.store.run(run), None)]
         if best := self._best(run, [known for known in tracked if known]):
             return best
         if isinstance(run.tracker, FloorSpec):
