@@ -22,6 +22,8 @@ from trackablate.harness.spec import Profile, RunSpec
 from trackablate.harness.store import Store, read_document
 from trackablate.trackers.spec import FloorSpec, TrackerSpec, fingerprint
 
+MEASURE = "trackablate.harness.planning.calibrator:calibrate"
+"""What a worker calls. It imports torch."""
 SECONDS = 30.0
 """For the steps and frames of all trackers together. Starting, building and drawing come in addition."""
 
@@ -72,7 +74,7 @@ def calibrate(runs: list[RunSpec], profile: Profile, store: Store, executor: Exe
     rest = [r.tracker for r in runs if r not in measured and isinstance(r.tracker, TrackerSpec)]
     found = count(rest, store, executor, device)
     settings = places(found, profile, len(runs), store)[: 1 if found.gpus else None]
-    task, works = CalibrateTask(runs=tuple(measured), seconds=SECONDS), list[Work]()
+    task, works = CalibrateTask(function=MEASURE, runs=tuple(measured), seconds=SECONDS), list[Work]()
     try:
         works += [executor.start(task, setting) for setting in settings]
         measurements = [Calibration.model_validate_json(wait_for(work)) for work in works]

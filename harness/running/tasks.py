@@ -48,9 +48,13 @@ class SpeedTask(_Task):
 
 
 class CalibrateTask(_Task):
-    """Measure what a few steps of each of these runs take, all of it within about so many seconds."""
+    """Measure what a few steps of each of these runs take, all of it within about so many seconds.
+
+    `function` names what measures (module:function). It takes the task and the settings, and returns a document.
+    """
 
     kind: Literal["calibrate"] = "calibrate"
+    function: str
     runs: tuple[RunSpec, ...]
     seconds: float
 

@@ -10,6 +10,7 @@ killed study leaves nothing behind that computes; all it loses is what came afte
 import os
 import sys
 import threading
+from pkgutil import resolve_name
 
 from trackablate.datasets.errors import DataError
 from trackablate.harness.running.tasks import TASK, AnyTask, CalibrateTask, RunTask, SpeedTask, WorkerSettings
@@ -39,7 +40,6 @@ def _work(task: AnyTask, settings: WorkerSettings) -> int:
     import torch
 
     from trackablate.harness.errors import BadInput, RunFailed
-    from trackablate.harness.planning.calibrator import calibrate
     from trackablate.harness.running.execute import execute_run, measure, prepare
 
     torch.set_num_threads(settings.threads)
@@ -50,7 +50,7 @@ def _work(task: AnyTask, settings: WorkerSettings) -> int:
         elif isinstance(task, SpeedTask):
             measure(task, settings)
         elif isinstance(task, CalibrateTask):
-            sys.stdout.write(calibrate(task, settings).model_dump_json())
+            sys.stdout.write(resolve_name(task.function)(task, settings).model_dump_json())
         else:
             sys.stdout.write(prepare(task, settings).model_dump_json())
     except (BadInput, DataError) as error:
