@@ -217,7 +217,7 @@ def _remains(plan: dict[str, Any]) -> list[str]:
     place = f"{estimate['workers']} at a time on {device}" if estimate["workers"] > 1 else device
     memory = f"; peak memory of a run {_range(needed, _bytes)}" if needed else ""
     lines = [f"{runs}; what remains takes {_range(estimate['wall_seconds'], duration)} on {place},"]
-    lines.append(f"  {_range(estimate['device_hours'], _hours)} device-hours{memory}; {disk}")
+    lines.append(f"  {_range(estimate['device_hours'], '{:.3g}'.format)} device-hours{memory}; {disk}")
     if limit and needed and needed["expected"] > limit:
         lines.append(f"  that is more than the {_bytes(limit)} of {device}: it will most likely not fit")
     return lines
@@ -233,7 +233,7 @@ def _fits(budget: dict[str, Any] | None) -> list[str]:
         f"within {budget['asked']}: {', '.join(budget['chosen'])}",
         f"  left out: {', '.join(budget['left_out']) or 'nothing'}",
         f"  rule: {budget['rule']}",
-        f"  takes {_range(wall, duration)}, {_range(hours, _hours)} device-hours: {budget['command']}",
+        f"  takes {_range(wall, duration)}, {_range(hours, '{:.3g}'.format)} device-hours: {budget['command']}",
     ]
 
 
@@ -253,10 +253,6 @@ def _outcome(outcome: dict[str, Any]) -> list[str]:
 def _range(span: dict[str, float], say: Callable[[float], str]) -> str:
     low, expected, high = (say(span[end]) for end in ("low", "expected", "high"))
     return expected if low == high else f"{expected} ({low} to {high})"
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:.3g}"
 
 
 def _bytes(count: float) -> str:

@@ -131,7 +131,7 @@ class _Task:
 class Forecaster:
     """The observer of a study: predicts it, orders its tasks, draws its bars, and keeps the forecast.
 
-    The bars are started when the study is prepared. Whoever made them stops them.
+    The bars are started if there is a run to do. Whoever made them stops them.
     """
 
     def __init__(self, job: Job, store: Store, bars: Progress) -> None:
@@ -158,7 +158,8 @@ class Forecaster:
         self._keep()
         runs, work = sum(item.training or item.sequences > 0 for item in lacking), sum(map(_work, self._tasks.values()))
         self._all = self._bars.add_task(f"all {runs} runs", total=max(work, 1e-9), left=self._left(), share=True)
-        self._bars.start()
+        if runs:
+            self._bars.start()
         return sorted(lacking, key=lambda item: -_work(self._tasks[item.task.run.name]))
 
     def started(self, item: Missing) -> None:
