@@ -215,7 +215,7 @@ def _box(text: str) -> NDArray[np.float64]:
 def _run(job: Job, store: Store, device: str) -> None:
     bars = progress_bars()
     try:
-        run_job(job, store, LocalExecutor(logs_of(store)), device, Forecaster(job, store, bars))
+        run_job(job, store, LocalExecutor(logs_of(store)), device, Forecaster(job, store, bars, logged=False))
     finally:
         bars.stop()
 

@@ -131,11 +131,11 @@ class _Task:
 class Forecaster:
     """The observer of a study: predicts it, orders its tasks, draws its bars, and keeps the forecast.
 
-    The bars are started if there is a run to do. Whoever made them stops them.
+    The bars are started if there is a run to do. Whoever made them stops them. The work of a study is `logged`.
     """
 
-    def __init__(self, job: Job, store: Store, bars: Progress) -> None:
-        self._job, self._store, self._bars, self._began = job, store, bars, time.monotonic()
+    def __init__(self, job: Job, store: Store, bars: Progress, *, logged: bool = True) -> None:
+        self._job, self._store, self._bars, self._logged, self._began = job, store, bars, logged, time.monotonic()
         self._other, self._forecast = other_work(job, store), Forecast(command=command_line(), runs=[], wall=None)
         self._file = store.root / "forecasts" / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}.json"
         self._tasks: dict[str, _Task] = {}
@@ -203,7 +203,7 @@ class Forecaster:
         return compared([self._forecast], [task.run.name for task in self._job.tasks])
 
     def _keep(self) -> None:
-        if self._forecast.runs:
+        if self._forecast.runs and self._logged:
             write_text(self._file, self._forecast.model_dump_json())
 
     def _draw(self, task: _Task, progress: PhaseProgress) -> None:

@@ -103,6 +103,15 @@ def test_a_start_with_nothing_predicted_is_not_compared(store: Store, monkeypatc
     assert forecasts(store) == []
 
 
+def test_what_is_no_study_is_not_logged(known: Store) -> None:
+    """`evaluate` and `train` do other work on a run than the study that shows its predictions."""
+    job = Job([item().task], [], {"synthetic-smoke": ["a"] * 4}, load_profile("smoke"))
+    bars = Progress(console=Console(quiet=True))
+    Forecaster(job, known, bars, logged=False).prepared("CPU (x)", 1, [item()])
+    bars.stop()
+    assert forecasts(known) == []
+
+
 def test_a_failed_run_is_not_compared(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     study = Started(known, monkeypatch, item())
     study.observer.started(item())
