@@ -6,6 +6,7 @@ belongs to, and once kept counted sizes in `paper-scale`.
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ def migrate(root: Path, trackers: Iterable[TrackerSpec]) -> Migrated:
 
     Everything is checked before anything is changed, and the format number is raised last: a migration that was killed goes
     on when it is started again. A counted size is kept if its tracker is known, and else counted again when it is needed.
+    Calibrations and logs of predictions are not kept: they are measured anew.
 
     Args:
         root: Folder of the store.
@@ -65,8 +67,8 @@ def migrate(root: Path, trackers: Iterable[TrackerSpec]) -> Migrated:
     names = {_old_run_name(plan.folder.run): plan.folder.run.name for plan in plans}
     for plan in plans:
         plan.carry_out(store, names)
-    for file in sorted(store.estimates.glob("*.json")):
-        _rename_in(file, names)
+    for folder in ("calibration", "estimates"):  # measured anew in a minute, and logs of another form
+        shutil.rmtree(root / folder, ignore_errors=True)
     uncounted = _move_sizes(store, trackers)
     write_text(marker, json.dumps({"format": FORMAT}))
     return Migrated(len(plans), sum(len(plan.evaluations) for plan in plans), uncounted)

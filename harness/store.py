@@ -11,7 +11,7 @@
     STORE/studies/STUDY/PROFILE.json        what each study was asked to be when it was last started
     STORE/protocols/KEY/                    protocol.json with annotations, and thumbnails
     STORE/counted/FINGERPRINT.json          sizes counted on the meta device
-    STORE/calibration/, estimates/          measured steps of devices, and forecasts (harness.planning)
+    STORE/calibration/, forecasts/          measured steps of devices, and forecasts (harness.planning)
     STORE/index/, logs/                     indices of data sets, and what workers wrote on standard error
 
 Every file is written atomically; no file is changed in place. Imports no torch.
@@ -259,7 +259,7 @@ class Store:
     def __init__(self, root: Path, *, make: bool = True, accept: int = FORMAT) -> None:
         self.root = root.expanduser().resolve()
         self.logs, self.index = self.root / "logs", self.root / "index"
-        self.calibration, self.estimates = self.root / "calibration", self.root / "estimates"
+        self.calibration, self.forecasts = self.root / "calibration", self.root / "forecasts"
         self._marker = self.root / "store.json"
         others = self._others()  # before looking for the marker: another process may be making this store now
         if self.exists:

@@ -114,8 +114,7 @@ def plan(
     Example: python -m harness plan table3 --calibrate
     """
     with exit_status():
-        from trackablate.harness.cli.plan_text import say_plan
-        from trackablate.harness.cli.planning import PlanOptions, plan_document
+        from trackablate.harness.cli.plan import PlanOptions, plan_document, say_plan
         from trackablate.harness.cli.session import StudyRequest, open_session
         from trackablate.harness.cli.terminal import say_json
 
@@ -156,7 +155,7 @@ def run(
         session = open_session(request)
         session.store.set_study(session.study_record())
         try:
-            with forecast(session.job, session.store, say=True) as observer:
+            with forecast(session.job, session.store, study=True) as observer:
                 run_job(session.job, session.store, LocalExecutor(session.store.logs), device, observer)
         except RunFailed:
             session.report(out, as_json=json)

@@ -23,7 +23,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from trackablate.harness.cli.doctor import Check
     from trackablate.harness.cli.listing import Listing
-    from trackablate.harness.planning.board import Forecaster
+    from trackablate.harness.planning.forecast import Forecaster
     from trackablate.harness.running.runner import Job
     from trackablate.harness.store import Store
     from trackablate.reports.results import StudyResult
@@ -167,20 +167,20 @@ def step_bar(description: str, total: int, *, after: float = 0.0) -> Iterator[Ca
 
 
 @contextmanager
-def forecast(job: "Job", store: "Store", *, say: bool = False) -> "Iterator[Forecaster]":
+def forecast(job: "Job", store: "Store", *, study: bool = False) -> "Iterator[Forecaster]":
     """Yield an observer that predicts a study and draws its bars.
 
-    With `say`, the predictions are compared with the outcome on standard error, also if the study ends early.
+    The predictions of a study are logged, and compared with the outcome on standard error, also if it ends early.
     """
-    from trackablate.harness.cli.plan_text import say_outcome
-    from trackablate.harness.planning.board import Forecaster
+    from trackablate.harness.cli.plan import say_outcome
+    from trackablate.harness.planning.forecast import Forecaster
 
     bars = progress_bars()
-    observer = Forecaster(job, store, bars)
+    observer = Forecaster(job, store, bars, logged=study)
     try:
         yield observer
     finally:
         if bars.live.is_started:  # stopping others writes an empty line
             bars.stop()
-        if say:
+        if study:
             say_outcome(observer.outcome())

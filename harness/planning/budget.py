@@ -3,43 +3,34 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from trackablate.harness.errors import BadInput
 from trackablate.harness.planning.estimate import StudyEstimate
 
 RULE = (
-    "the baseline first; then always the row that shows most values of the study's factors which no chosen row shows yet; "
-    "among equals the one that most other studies need as well; then the cheapest. A row fits if the study with it stays "
-    "within the budget at the upper end of its estimate"
+    "the baseline comes first; then always the row that shows most values of the study's factors that no chosen row shows"
+    " yet; among equals the one that most other studies need as well; then the cheapest. A row fits if the study with it"
+    " stays within the budget at the upper end of its estimate"
 )
-
-_UNITS: dict[str, tuple[Literal["wall", "device"], float]] = {
-    "gpuh": ("device", 3600.0),
-    "min": ("wall", 60.0),
-    "h": ("wall", 3600.0),
-}
-_FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(gpuh|min|h)", re.IGNORECASE)
+_UNITS = {"gpuh": 3600.0, "min": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Seconds that may be spent: of the wall clock, or of the device."""
+    """Seconds that may be spent: of the device, or of the wall clock."""
 
-    kind: Literal["wall", "device"]
     seconds: float
+    of_device: bool
 
     def holds(self, estimate: StudyEstimate) -> bool:
-        """Whether an estimate stays within it, at its upper end."""
-        span = estimate.wall if self.kind == "wall" else estimate.device_seconds
-        return span.high <= self.seconds
+        """Whether an estimate stays within the budget at its upper end."""
+        spent = estimate.device_seconds if self.of_device else estimate.wall_seconds
+        return spent.high <= self.seconds
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A row. cells: its values of the study's factors; shared: how many other studies need its runs; seconds: what its runs
-    alone are expected to take, 0 where they are done.
-    """
+    """A row: its values of the study's factors, how many other studies need its runs, and the seconds that are left."""
 
     name: str
     cells: tuple[str, ...]
@@ -48,37 +39,25 @@ class Candidate:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Row names, the chosen ones in the order of choice."""
-
-    chosen: tuple[str, ...]
-    left_out: tuple[str, ...]
-
-
 def parse_budget(text: str) -> Budget:
-    """20gpuh: device-hours; 90min, 2h: wall time. Raises BadInput for anything else, and for nothing."""
-    found = _FORM.fullmatch(text.strip())
+    """Return the budget that a text like 20gpuh (device-hours), 90min or 2h (wall time) says. Raises BadInput."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(gpuh|min|h)", text.strip().lower())
     if not found or float(found[1]) == 0:
-        raise BadInput(f"--budget {text!r} is no budget: write 20gpuh (GPU-hours), 90min or 2h (wall time)")
-    kind, seconds = _UNITS[found[2].lower()]
-    return Budget(kind, float(found[1]) * seconds)
+        raise BadInput(f"--budget {text!r} is not a budget: write 20gpuh (GPU-hours), 90min or 2h (wall time)")
+    return Budget(float(found[1]) * _UNITS[found[2]], of_device=found[2] == "gpuh")
 
 
-def choose(candidates: Sequence[Candidate], fits: Callable[[list[str]], bool]) -> Choice:
-    """The rows that fit, by RULE; fits: whether a study of these rows stays within the budget. Nothing is chosen where the
-    baseline alone does not fit, since no other row says anything without it.
+def choose(candidates: Sequence[Candidate], fits: Callable[[list[str]], bool]) -> list[str]:
+    """Return the names of the rows that fit, in the order in which RULE chooses them.
+
+    `fits` says whether a study of some rows, given by name, stays within the budget. Nothing is chosen if the baseline does
+    not fit, because no other row says anything without it.
     """
-    left = list(candidates)
-    chosen = [c for c in left if c.baseline]
+    chosen = [c for c in candidates if c.baseline]
     if not fits([c.name for c in chosen]):
-        return Choice((), tuple(c.name for c in left))
-    while fitting := [c for c in left if c not in chosen and fits([c.name for c in (*chosen, c)])]:
-        shown = {(i, cell) for c in chosen for i, cell in enumerate(c.cells)}
-        chosen.append(min(fitting, key=lambda c: (-_new(c, shown), -c.shared, c.seconds)))
-    names = [c.name for c in chosen]
-    return Choice(tuple(names), tuple(c.name for c in left if c.name not in names))
-
-
-def _new(candidate: Candidate, shown: set[tuple[int, str]]) -> int:
-    return len(set(enumerate(candidate.cells)) - shown)
+        return []
+    while fitting := [c for c in candidates if c not in chosen and fits([c.name for c in (*chosen, c)])]:
+        shown = {cell for c in chosen for cell in enumerate(c.cells)}
+        new = {c: len(set(enumerate(c.cells)) - shown) for c in fitting}
+        chosen.append(min(fitting, key=lambda c: (-new[c], -c.shared, c.seconds)))
+    return [c.name for c in chosen]

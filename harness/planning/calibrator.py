@@ -1,15 +1,12 @@
-"""Measures in a worker what `harness.planning.calibration` keeps: a few real training steps, tracked frames, drawn frames.
+"""Measures unit times in a worker: a few real training steps, tracked frames, and drawn frames.
 
-It trains with the loop that runs use (`harness.training.loop.fit`), on pairs whose frames are at hand, so that drawing
-them is
-measured once and apart.
+It trains with the loop that runs use (`harness.training.loop.fit`), on clips whose frames are drawn already. Drawing and
+decoding are measured apart.
 """
 
-import itertools
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +20,11 @@ from trackablate.datasets.pairs.sampling import PairSampler
 from trackablate.datasets.sequence import Sequence
 from trackablate.datasets.synthetic.videos import make_sequence
 from trackablate.harness.costing.clock import rss_bytes
-from trackablate.harness.costing.devices import device_name, peak_memory_bytes, resolve_device, synchroniser
+from trackablate.harness.costing.devices import device_name, peak_memory_bytes, resolve_device
 from trackablate.harness.costing.macs import count_macs
-from trackablate.harness.planning.calibration import Calibration, Drawing, Steps
+from trackablate.harness.planning.calibration import Calibration, Sample, batch_of
+from trackablate.harness.planning.work import FRAMES_PER_CLIP, Unit
+from trackablate.harness.record import TrainingCost
 from trackablate.harness.running.tasks import CalibrateTask, WorkerSettings
 from trackablate.harness.spec import RunSpec, SyntheticData
 from trackablate.harness.tracking.evaluation import SLOTS
@@ -33,92 +32,93 @@ from trackablate.harness.training.loading import pair_geometry
 from trackablate.harness.training.loop import Fit, fit
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.floors import NormalisedCrossCorrelation
-from trackablate.trackers.inference import NetworkTracker, Row
+from trackablate.trackers.inference import NetworkTracker
 from trackablate.trackers.model import OneStreamTracker, build
-from trackablate.trackers.spec import TrackerSpec
+from trackablate.trackers.spec import FloorSpec, TrackerSpec
 
-CLIPS, FRAMES = 6, 8
-"""What the steps are measured on: clips like those that are trained on, and frames drawn of each."""
+CLIPS, VALIDATED = 6, 64
 WARM_UP, FEWEST, MOST = 2, 4, 40
 """Steps before the measured ones, and the bounds of how many those are."""
-MEGAPIXEL = (1280, 800)
-CLIP = SyntheticData(domain="source", clips=CLIPS, pairs_per_clip=1, length=FRAMES, version=1)
-"""Where nothing that is trained on is generated, and frames are at hand all the same."""
+ON_DISK = (720, 1280, 3)
+"""Shape of the image that is decoded."""
+GENERATED = SyntheticData(domain="source", clips=CLIPS, pairs_per_clip=1, length=FRAMES_PER_CLIP, version=1)
+"""Stand-in clips for runs that train on real videos."""
 
 
 def calibrate(task: CalibrateTask, settings: WorkerSettings) -> Calibration:
     """Measure every run of the task, each in an equal share of what is left of the task's seconds."""
-    began, start = time.perf_counter(), time.time() - task.asked
-    device = resolve_device(settings.device)
-    clips, drawing = _draw(next((r.data for r in task.runs if isinstance(r.data, SyntheticData)), CLIP))
-    first = _Bench(task.runs[0], clips, device).first()
-    steps: list[Steps] = []
+    began, device = time.perf_counter(), resolve_device(settings.device)
+    videos, drawing, clip_bytes = _draw(
+        next((r.data for r in task.runs if isinstance(r.data, SyntheticData)), GENERATED)
+    )
+    samples = []
     for number, run in enumerate(task.runs):
-        left = task.seconds - (time.perf_counter() - began)
-        steps.append(_Bench(run, clips, device).measured(max(0.0, left) / (len(task.runs) - number)))
+        left = max(0.0, task.seconds - (time.perf_counter() - began)) / (len(task.runs) - number)
+        samples.append(_Bench(run, videos, device).measured(left, drawing))
+    share = sum(sample.device_share for sample in samples) / len(samples)
+    clip, ncc = videos.clips[0], NormalisedCrossCorrelation()
+    ncc.initialise(clip.frames[0], clip.boxes[0])
+    correlating = _seconds_of(lambda: ncc.update(clip.frames[-1]), 10)
+    for floor, frame in ((FloorSpec(kind="static"), 0.0), (FloorSpec(kind="ncc"), correlating)):
+        seconds: dict[Unit, float] = {**drawing, "tracked": frame, "online": frame}
+        samples.append(
+            Sample(tracker=floor, batch=batch_of(RunSpec(tracker=floor)), seconds=seconds, device_share=share)
+        )
     return Calibration(
         device=device_name(device),
         threads=settings.threads,
         workers=settings.workers,
-        start=start,
-        first=first,
-        drawing=drawing,
-        ncc=_ncc(clips[0]),
-        steps=steps,
+        clip_bytes=0.0 if device.type == "cuda" else clip_bytes,
+        samples=samples,
     )
 
 
-def _draw(data: SyntheticData) -> tuple[list[Sequence], Drawing]:
-    """Clips of the kind that is trained on, some of their frames drawn, and what that took: clips of another domain or
-    length take another time to plan and to draw.
-    """
-    size = (data.width, data.height)
+@dataclass(frozen=True)
+class _Videos:
+    """The `sequence` of a PairSampler: one of a few clips, and the frames that a training uses."""
 
-    def clip(number: int) -> Sequence:
-        return make_sequence(data.domain, number, length=data.length, size=size, split="val")
+    clips: list[Sequence]
+    frames: NDArray[np.int64]
+
+    def __call__(self, _number: int, rng: Generator) -> tuple[Sequence, NDArray[np.int64]]:
+        return self.clips[int(rng.integers(len(self.clips)))], self.frames
+
+    def draw(self) -> None:
+        for clip in self.clips:
+            for frame in self.frames:
+                clip.frames[int(frame)]
+
+
+def _draw(data: SyntheticData) -> tuple[_Videos, dict[Unit, float], float]:
+    """Return clips like those that are trained on, with frames drawn, the seconds of that, and a clip's bytes."""
+    frames = np.linspace(0, data.length - 1, min(FRAMES_PER_CLIP, data.length)).round().astype(np.int64)
+
+    def planned(numbers: range) -> _Videos:
+        size = (data.width, data.height)
+        return _Videos(
+            [make_sequence(data.domain, n, length=data.length, size=size, split="val") for n in numbers], frames
+        )
 
     cold = time.perf_counter()
-    _draw_some(clip(CLIPS))
-    before = rss_bytes()
-    began = time.perf_counter()
-    clips = [clip(number) for number in range(CLIPS)]
-    planned = time.perf_counter()
-    frames = sum(_draw_some(one) for one in clips)
-    drawn = time.perf_counter()
-    grown = rss_bytes() - before
-    noise = np.random.default_rng(0).integers(0, 256, (*MEGAPIXEL[::-1], 3), dtype=np.uint8)
+    planned(range(CLIPS, CLIPS + 1)).draw()
+    before, began = rss_bytes(), time.perf_counter()
+    videos = planned(range(CLIPS))
+    ready = time.perf_counter()
+    videos.draw()
+    drawn, grown = time.perf_counter(), rss_bytes() - before
+    noise = np.random.default_rng(0).integers(0, 256, ON_DISK, dtype=np.uint8)
     encoded = cv2.imencode(".jpg", cv2.GaussianBlur(noise, (0, 0), 3))[1]
-    decoding = _seconds_of(lambda: cv2.imdecode(encoded, cv2.IMREAD_COLOR), 4)
-    drawing = Drawing(
-        textures=max(0.0, (began - cold) - (drawn - began) / CLIPS),
-        clip=(planned - began) / CLIPS,
-        frame=(drawn - planned) / frames,
-        megapixel=decoding * 1e6 / (MEGAPIXEL[0] * MEGAPIXEL[1]),
-        clip_bytes=max(0, grown) / CLIPS,
-    )
-    return clips, drawing
-
-
-def _some(clip: Sequence) -> NDArray[np.int64]:
-    """The frames that are drawn of a clip, as in `harness.training.loading`."""
-    return np.linspace(0, len(clip) - 1, min(FRAMES, len(clip))).round().astype(np.int64)
-
-
-def _draw_some(clip: Sequence) -> int:
-    frames = _some(clip)
-    for frame in frames:
-        clip.frames[int(frame)]
-    return len(frames)
-
-
-def _ncc(clip: Sequence) -> float:
-    tracker = NormalisedCrossCorrelation()
-    tracker.initialise(clip.frames[0], clip.boxes[0])
-    return _seconds_of(lambda: tracker.update(clip.frames[-1]), 10)
+    seconds: dict[Unit, float] = {
+        "textures": max(0.0, (began - cold) - (drawn - began) / CLIPS),
+        "clip": (ready - began) / CLIPS,
+        "frame": (drawn - ready) / CLIPS / len(frames),
+        "image": _seconds_of(lambda: cv2.imdecode(encoded, cv2.IMREAD_COLOR), 4),
+    }
+    return videos, seconds, max(0, grown) / CLIPS
 
 
 def _seconds_of(act: Callable[[], object], times: int) -> float:
-    """Mean wall seconds, after one that is not counted."""
+    """Return the mean wall seconds, after one call that is not counted."""
     act()
     began = time.perf_counter()
     for _ in range(times):
@@ -127,124 +127,61 @@ def _seconds_of(act: Callable[[], object], times: int) -> float:
 
 
 @dataclass(frozen=True)
-class _Clips:
-    """The `sequence` of a PairSampler: one of a few clips, the frames that are drawn of it."""
-
-    clips: list[Sequence]
-
-    def __call__(self, _number: int, rng: Generator) -> tuple[Sequence, NDArray[np.int64]]:
-        clip = self.clips[int(rng.integers(len(self.clips)))]
-        return clip, _some(clip)
-
-
-class _Enough(Exception):
-    """Ends a training loop whose time is up."""
-
-
-@dataclass(frozen=True)
 class _Bench:
-    """One run, measured."""
+    """Measures one run."""
 
     run: RunSpec
-    clips: list[Sequence]
+    videos: _Videos
     device: torch.device
 
-    def measured(self, seconds: float) -> Steps:
-        """All its figures, the steps within about so many seconds, but at least FEWEST of them."""
-        tracker, recipe = self.run.tracker, self.run.recipe
-        assert isinstance(tracker, TrackerSpec)
-        assert recipe is not None
+    def measured(self, seconds: float, drawing: dict[Unit, float]) -> Sample:
+        """Return all unit times. The steps take about so many seconds, but there are at least FEWEST of them."""
+        assert isinstance(self.run.tracker, TrackerSpec)
         began = time.perf_counter()
-        model = build(tracker, pretrained=False)  # weights change no time, and may not be here
+        model = build(self.run.tracker, pretrained=False)  # weights change no time, and may not be here
         built = time.perf_counter() - began
-        wall, share = self._steps(model, seconds)
-        began = time.perf_counter()
-        merged = merge(model)
+        pace = WARM_UP / self._train(model, WARM_UP).wall()
+        steps = max(FEWEST, min(MOST, round(seconds * pace)))
+        cost = self._train(model, steps)
+        validation = cost.phases.pop("validate").wall_seconds
+        began, merged = time.perf_counter(), merge(model)
         assert isinstance(merged, OneStreamTracker)
         macs = count_macs(merged).all
-        setup = built + time.perf_counter() - began
-        online = NetworkTracker(merged, self.device)
-        together = self._tracking(online, SLOTS) / SLOTS
-        return Steps(
-            tracker=tracker,
-            batch_size=recipe.batch_size,
-            pairs_at_once=recipe.pairs_at_once,
+        setup, tracker = built + time.perf_counter() - began, NetworkTracker(merged, self.device)
+        times: dict[Unit, float] = {
+            "setup": setup,
+            "step": cost.wall() / steps,
+            "validated": validation / VALIDATED,
+            "tracked": self._tracking(tracker, SLOTS) / SLOTS,
+            "online": self._tracking(tracker, 1),
+        }
+        return Sample(
+            tracker=self.run.tracker,
+            batch=batch_of(self.run),
             macs=macs,
-            setup=setup,
-            step=wall,
-            device_share=share,
-            validated=self._validation(merged, recipe.pairs_at_once),
-            tracked=together,
-            online=self._tracking(online, 1),
+            seconds={**drawing, **times},
+            device_share=cost.device() / cost.wall(),
             memory_bytes=peak_memory_bytes(self.device),
         )
 
-    def first(self) -> float:
-        """Wall seconds of building and of as few steps as warm up: nearly all of it is paid once per process."""
-        began = time.perf_counter()
-        assert isinstance(self.run.tracker, TrackerSpec)
-        self._fit(build(self.run.tracker, pretrained=False), WARM_UP, lambda _: None)
-        return time.perf_counter() - began
-
-    def _steps(self, model: OneStreamTracker, seconds: float) -> tuple[float, float]:
-        """Wall seconds of one step, and device seconds per wall second."""
-        cuda = self.device.type == "cuda"
-        stamps: list[tuple[float, float]] = []
-        wait = synchroniser(self.device)
-
-        def note(done: int) -> None:
-            wait()
-            stamps.append((time.perf_counter(), time.perf_counter() if cuda else time.process_time()))
-            if done > WARM_UP + FEWEST and stamps[-1][0] - stamps[0][0] > seconds:
-                raise _Enough
-
-        with suppress(_Enough):
-            self._fit(model, WARM_UP + MOST, note)
-        # The last of all steps validates and saves as well; the warm-up's last stamp is where the clock starts.
-        counted = stamps[WARM_UP - 1 : WARM_UP + MOST - 1]
-        wall, busy = (counted[-1][i] - counted[0][i] for i in (0, 1))
-        return wall / (len(counted) - 1), busy / wall
-
-    def _fit(self, model: OneStreamTracker, steps: int, note: Callable[[int], None]) -> None:
-        """Train so many steps on the clips; nothing of it is kept."""
+    def _train(self, model: OneStreamTracker, steps: int) -> TrainingCost:
+        """Train so many steps on the clips. Returns the cost, and keeps nothing."""
         assert self.run.recipe is not None
-        update = {"steps": steps, "checkpoint_every": 10**9, "validation_pairs": 1, "warmup_steps": 1}
-        recipe, sampler = self.run.recipe.model_copy(update=update), self._pairs(model.encoder.template_side)
+        update = {"steps": steps, "checkpoint_every": 10**9, "validation_pairs": VALIDATED, "warmup_steps": 1}
+        recipe = self.run.recipe.model_copy(update=update)
+        geometry = pair_geometry(model.spec.crop, recipe, model.encoder.template_side)
+        pairs = PairSampler(self.videos, geometry, seed=self.run.seed)
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = Path(folder) / "checkpoint.pt"
-            fit(Fit(model, recipe, sampler, sampler, self.run.seed, checkpoint, self.device, note))
-
-    def _pairs(self, template_side: int, *, augment: bool = True) -> PairSampler:
-        assert isinstance(self.run.tracker, TrackerSpec)
-        assert self.run.recipe is not None
-        geometry = pair_geometry(self.run.tracker.crop, self.run.recipe, template_side)
-        return PairSampler(_Clips(self.clips), geometry, seed=self.run.seed, augment=augment)
-
-    def _validation(self, model: OneStreamTracker, pairs: int) -> float:
-        """Seconds of one validation pair: its crops, and its forward pass."""
-        crop = model.spec.crop
-        template, search = (
-            torch.zeros(pairs, 3, s, s, device=self.device) for s in (crop.template_size, crop.search_size)
-        )
-        mask = torch.zeros(pairs, model.encoder.template_side**2, dtype=torch.bool, device=self.device)
-        wait = synchroniser(self.device)
-
-        @torch.no_grad()
-        def validate() -> None:
-            model(template, search, mask)
-            wait()
-
-        numbers, sampler = itertools.count(), self._pairs(model.encoder.template_side, augment=False)
-        return _seconds_of(lambda: sampler(next(numbers)), 32) + _seconds_of(validate, 2) / pairs
+            return fit(Fit(model, recipe, pairs, pairs, self.run.seed, checkpoint, self.device, lambda _: None))[1]
 
     def _tracking(self, tracker: NetworkTracker, rows: int) -> float:
-        """Wall seconds of one frame of so many sequences at a time; boxes are on the CPU at the end, so it has waited."""
-        clip = self.clips[0]
+        """Return the seconds of one frame of so many sequences at a time. Its boxes are on the CPU: nothing is left."""
+        clip = self.videos.clips[0]
         target = tracker.target((clip.frames[0], clip.boxes[0]), clip.boxes[0])
-        batch: list[Row] = [(target, clip.frames[-1])] * rows
 
         def follow() -> None:
             target.box = clip.boxes[0].copy()
-            tracker.follow(batch)
+            tracker.follow([(target, clip.frames[-1])] * rows)
 
         return _seconds_of(follow, 2 if rows > 1 else 8)

@@ -1,103 +1,190 @@
-"""What a store and a named device say of how long work takes, collected once for a plan. Imports no torch."""
+"""How long one unit of a run's work takes by what a store knows, and how far off that may be. Imports no torch.
 
-from collections.abc import Iterable
+The sources, best first: the same tracker, finished under the same recipe on this device; its measured steps (`plan
+--calibrate`); the tracker with the nearest MACs, finished or measured, scaled by their ratio; runs that tracked only a few
+frames; MACs and a published peak.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from typing import Literal
 
 from trackablate.harness.costing.hardware import expected_device
-from trackablate.harness.planning.calibration import Calibration, calibration
-from trackablate.harness.planning.peaks import Peak, peak_of
+from trackablate.harness.planning.calibration import Calibration, Sample, batch_of, calibrations
+from trackablate.harness.planning.peaks import (
+    ASSUMED,
+    FLOOR_FRAME,
+    TRACKING_UTILISATION,
+    UTILISATION,
+    Peak,
+    peak_of,
+    training_memory,
+)
+from trackablate.harness.planning.ranges import Range, about
+from trackablate.harness.planning.work import FIXED, VALIDATION_CLIPS, Unit
 from trackablate.harness.record import PaperScale, TrainingRecord
-from trackablate.harness.spec import RunSpec
-from trackablate.harness.store import RunFolder, Store, read_document
-from trackablate.trackers.spec import TrackerSpec
+from trackablate.harness.spec import RunSpec, SyntheticData
+from trackablate.harness.store import RunFolder, Store
+from trackablate.trackers.spec import FloorSpec, TrackerSpec, fingerprint
 
+Source = Literal["finished", "measured", "scaled", "peak", "assumed", "nothing left"]
+
+SAME_RUN, MEASURED, SCALED, UNCOUNTED, FEW = 0.10, 0.20, 0.40, 0.60, 20.0
+"""Assumed relative errors: of a run like a finished one, of measured steps, of another tracker scaled by MACs, of another
+tracker whose MACs are unknown, and of what was tracked on too few frames."""
 RESULTS_READ = 24
-"""Result files of a run whose times are read; they are alike, and there may be hundreds."""
+"""Result files read per run. A run may have hundreds, and their times are alike."""
 FEWEST_FRAMES = 500
-"""Of fewer the first ones of the process, which take many times as long, would pass for the rest."""
+"""With fewer frames, the slow first frames of a process dominate the mean."""
 
 
 @dataclass(frozen=True)
-class Tracked:
-    """Mean wall seconds of one tracked frame, drawing or decoding it included, over so many frames."""
+class UnitTimes:
+    """Seconds per unit of work, with their source.
 
-    seconds_per_frame: float
-    frames: int
+    Attributes:
+        memory: Peak bytes of a training.
+        error: Relative error; the source with the smallest is the best.
+        distance: Ratio of MACs to those of the tracker that was timed, or its inverse, whichever is larger.
+    """
 
-    @property
-    def enough(self) -> bool:
-        """Whether that is a rate, and not mostly a start."""
-        return self.frames >= FEWEST_FRAMES
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A training that is done."""
-
-    run: RunSpec
-    record: TrainingRecord
-    folder: RunFolder
-
-    @cached_property
-    def tracked(self) -> Tracked | None:
-        """What tracking with it took, None where nothing was tracked."""
-        return tracked(self.folder)
+    source: Source
+    note: str
+    seconds: Mapping[Unit, Range]
+    device_share: float = 1.0
+    memory: Range | None = None
+    error: float = 0.0
+    distance: float = 1.0
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """device: the name that records and calibrations carry; peak: of a device that was named, by its published figures."""
+class Known:
+    """A sample with its origin; few: it comes from too few frames for a rate."""
+
+    sample: Sample
+    source: Source
+    origin: str
+    few: bool = False
+
+
+@dataclass(frozen=True)
+class History:
+    """What is known of a device; peak: the published figures of a device that the user named."""
 
     device: str
     store: Store
     calibration: Calibration | None = None
-    peak_name: str = ""
     peak: Peak | None = None
 
     @cached_property
-    def finished(self) -> list[Finished]:
+    def finished(self) -> list[tuple[RunFolder, TrainingRecord]]:
         """Every training in the store that was done on the device."""
-        return [found for found in _finished(self.store) if _same(found.record.where.device, self.device)]
+        found = [(folder, record) for folder in self.store.runs() if (record := folder.training())]
+        return [(folder, record) for folder, record in found if _same(record.where.device, self.device)]
 
-    def size(self, tracker: TrackerSpec) -> PaperScale | None:
-        """The counted size of a tracker, None where nobody counted it."""
-        return self.store.paper_scale(tracker)
+    def size(self, run: RunSpec) -> PaperScale | None:
+        """Return the counted size of a run's tracker, None if it is a floor or was not counted."""
+        return self.store.paper_scale(run.tracker) if isinstance(run.tracker, TrackerSpec) else None
+
+    def training_times(self, run: RunSpec) -> UnitTimes | None:
+        """Return the unit times of a run's training from the best source, None if nothing is known."""
+        alike = [f for f in self._of_its_size(run) if (f[0].run.recipe, f[0].run.data) == (run.recipe, run.data)]
+        if best := self._best(run, [_trained(*found) for found in alike]):
+            return best
+        size, tracker, recipe = self.size(run), run.tracker, run.recipe
+        if self.peak is None or size is None or recipe is None or isinstance(tracker, FloorSpec):
+            return None
+        seconds = self.peak.training(tracker, size, recipe.batch_size)
+        memory = training_memory(size, recipe.pairs_at_once)
+        return UnitTimes("peak", self.peak.note(UTILISATION), seconds, memory=memory)
+
+    def tracking_times(self, run: RunSpec) -> UnitTimes | None:
+        """Return the unit times of tracking with a run from the best source, None if nothing is known."""
+        tracked = [*(_tracked(*found) for found in self._of_its_size(run)), _tracked(self.store.run(run), None)]
+        if best := self._best(run, [known for known in tracked if known]):
+            return best
+        if isinstance(run.tracker, FloorSpec):
+            return UnitTimes("assumed", "assumed", {**ASSUMED, "tracked": FLOOR_FRAME, "online": FLOOR_FRAME})
+        size = self.size(run)
+        if self.peak is None or size is None:
+            return None
+        return UnitTimes("peak", self.peak.note(TRACKING_UTILISATION), self.peak.tracking(size))
+
+    def _of_its_size(self, run: RunSpec) -> list[tuple[RunFolder, TrainingRecord]]:
+        """Return the finished runs whose tracker has the same backbone and crops."""
+        if isinstance(run.tracker, FloorSpec):
+            return []
+        axes = ("backbone", "crop")
+        return [f for f in self.finished if all(getattr(f[0].run.tracker, a) == getattr(run.tracker, a) for a in axes)]
+
+    def _best(self, run: RunSpec, finished: list[Known]) -> UnitTimes | None:
+        """Return what the surest of some finished runs and the calibration says of a run."""
+        samples = self.calibration.samples if self.calibration else []
+        measured = [Known(one, "measured", "measured on this device") for one in samples if one.batch == batch_of(run)]
+        found = [times for known in (*finished, *measured) if (times := self._times(run, known))]
+        return min(found, key=lambda times: (times.error, times.distance), default=None)
+
+    def _times(self, run: RunSpec, known: Known) -> UnitTimes | None:
+        """Return a sample's unit times, scaled to a run; None if they say nothing of it."""
+        sample, size, source, note = known.sample, self.size(run), known.source, known.origin
+        ratio, error, memory = 1.0, SAME_RUN if source == "finished" else MEASURED, sample.memory_bytes
+        if self.calibration and source == "measured" and isinstance(run.data, SyntheticData):
+            memory += self.calibration.clip_bytes * (run.data.clips + VALIDATION_CLIPS)  # a training keeps them
+        if fingerprint(sample.tracker) != fingerprint(run.tracker):
+            if not sample.macs or (source == "measured" and not size):
+                return None
+            ratio, error = (size.macs / sample.macs, SCALED) if size else (1.0, UNCOUNTED)
+            source, note = "scaled", f"{note}, times {ratio:.2f} by MACs"
+        seconds = {unit: about(s * (1 if unit in FIXED else ratio), error) for unit, s in sample.seconds.items()}
+        held = about(memory, error) if memory else None
+        if known.few:
+            seconds, error = {unit: Range(s.expected / 20, s.expected, s.expected) for unit, s in seconds.items()}, FEW
+            note = f"{note}, fewer than {FEWEST_FRAMES} frames: mostly its start"
+        note = note if known.few else f"{note}; +-{100 * error:.0f} %"
+        return UnitTimes(source, note, seconds, sample.device_share, held, error, max(ratio, 1 / ratio))
 
 
-def gather(store: Store, device: str = "", peak_name: str = "") -> Evidence:
-    """What is known of a device. device: its name, this machine's if ""; peak_name: another one, by its published peak
-    (RTX 3090): what the store has measured on that very device counts as well. Raises UnknownName.
+def gather(store: Store, device: str = "", peak_name: str = "") -> History:
+    """Return what a store knows of a device.
+
+    Args:
+        store: Where finished runs and calibrations are.
+        device: The device's name, "" for this machine's.
+        peak_name: Another device by its name in devices.toml, for example RTX 3090. Raises UnknownName for others.
     """
-    peak_name, peak = peak_of(peak_name) if peak_name else ("", None)
-    name = peak_name or device or expected_device()
-    measured = [c for file in calibrated_devices(store) if _same(file, name) and (c := calibration(store, file))]
-    best = max(measured, key=lambda c: c.workers, default=None)
-    return Evidence(device=name, store=store, calibration=best, peak_name=peak_name, peak=peak)
+    peak = peak_of(peak_name) if peak_name else None
+    name = peak.name if peak else device or expected_device()
+    measured = [calibration for calibration in calibrations(store) if _same(calibration.device, name)]
+    return History(name, store, max(measured, key=lambda c: c.workers, default=None), peak)
 
 
-def calibrated_devices(store: Store) -> list[str]:
-    """The devices that the store has a calibration of."""
-    found = (read_document(file, Calibration) for file in sorted((store.root / "calibration").glob("*.json")))
-    return sorted({c.device for c in found if c is not None})
+def _trained(folder: RunFolder, record: TrainingRecord) -> Known:
+    """Return the time of a step with everything that belongs to it."""
+    run, cost = folder.run, record.cost
+    seconds: dict[Unit, float] = {"step": cost.wall() / (run.recipe.steps if run.recipe else 1)}
+    sample = _sample(run, seconds, record).model_copy(update={"memory_bytes": cost.peak_memory_bytes or 0})
+    return Known(sample, "finished", f"{run.name}, finished under this recipe on this device")
 
 
-def tracked(folder: RunFolder) -> Tracked | None:
-    """What tracking took by some of a run's result files; None where there are none."""
+def _tracked(folder: RunFolder, record: TrainingRecord | None) -> Known | None:
+    """Return the time of a frame with drawing or decoding it, by some of a run's result files; None if it has none."""
     every = (result for evaluation in folder.evaluations() for result in folder.results(evaluation))
     results = list(islice(every, RESULTS_READ))
-    frames = sum(len(result.boxes) for result in results)
-    return Tracked(sum(result.seconds for result in results) / frames, frames) if frames else None
+    if not (frames := sum(len(result.boxes) for result in results)):
+        return None
+    rate = sum(result.seconds for result in results) / frames
+    sample = _sample(folder.run, {"tracked": rate, "online": 2 * rate}, record)
+    return Known(sample, "finished", f"as {folder.run.name} tracked", few=frames < FEWEST_FRAMES)
 
 
-def _finished(store: Store) -> Iterable[Finished]:
-    for folder in store.runs():
-        record = folder.training()
-        if record is not None:
-            yield Finished(folder.run, record, folder)
+def _sample(run: RunSpec, seconds: dict[Unit, float], record: TrainingRecord | None) -> Sample:
+    share = record.cost.device() / max(record.cost.wall(), 1e-9) if record else 1.0
+    macs = record.cost.macs if record else None
+    return Sample(tracker=run.tracker, batch=batch_of(run), macs=macs, seconds=seconds, device_share=share)
 
 
 def _same(recorded: str, asked: str) -> bool:
-    """Whether a recorded name is the device: the name itself, or one that holds the short name as a word of its own."""
+    """Whether a recorded name is the device's name, or contains its short name as a word."""
     return recorded == asked or f" {asked.lower()} " in f" {recorded.lower()} "

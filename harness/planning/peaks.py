@@ -1,82 +1,94 @@
-"""What a device could do at most, by its maker, and what that makes of a tracker's multiply-accumulates.
-
-Training one pair: the forward pass takes 2 FLOPs per MAC; the backward pass takes as much again for the gradients that
-flow through the layers, and as much again for the gradients of the weights, but only for the share of the weights that
-trains. So full fine-tuning takes 3 forward passes, LoRA and frozen backbones a little over 2. Recomputed activations
-(`checkpointing`) take a fourth. Tracking one frame takes one forward pass, template included.
-"""
+"""Unit times from MACs and the published peaks of GPUs (devices.toml). Imports no torch."""
 
 import tomllib
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from trackablate.datasets.registry import UnknownName, unknown
-from trackablate.harness.planning.span import Span
+from trackablate.harness.planning.ranges import Range
+from trackablate.harness.planning.work import Unit
 from trackablate.harness.record import PaperScale
 from trackablate.trackers.spec import TrackerSpec
 
 UTILISATION = (0.20, 0.30, 0.45)
-"""The assumed share of the published peak that training reaches: low, expected, high. Transformers of ViT-B's size with
-mixed precision lie in this range; small ones, and those that wait for their data, below."""
+"""Assumed shares of the peak that training reaches. ViT-B with mixed precision lies in this range; smaller networks, and
+trainings that wait for their data, reach less."""
 TRACKING_UTILISATION = (0.05, 0.10, 0.20)
-"""The same for tracking 16 sequences at a time, whose batches are small."""
-DECODING = (0.004, 0.008, 0.016)
-"""Assumed seconds for one frame of about 1280 x 720: decoding the JPEG and cutting the crop, on one CPU core."""
+"""The same for tracking 16 sequences at a time, because its batches are small."""
+FLOOR_FRAME = Range(0.005, 0.01, 0.02)
+"""Assumed seconds of one frame of a floor."""
+ASSUMED: dict[Unit, Range] = {
+    "setup": Range(5.0, 20.0, 60.0),
+    "textures": Range(1.0, 2.0, 5.0),
+    "clip": Range(0.002, 0.004, 0.01),
+    "frame": Range(0.002, 0.004, 0.01),
+    "image": Range(0.004, 0.008, 0.016),
+}
+"""Assumed seconds on one CPU core. An image is a JPEG of about 1280 x 720; its crop is included."""
 
-_FILE = Path(__file__).parent / "devices.toml"
 
+@dataclass(frozen=True)
+class Peak:
+    """A device. tflops: dense, 16 bit; gigabytes: of memory, as sold; source: the vendor's document."""
 
-class Peak(BaseModel):
-    """tflops: dense, 16 bit; gigabytes: of memory, as sold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+    name: str
     tflops: float
     gigabytes: float
     source: str
 
+    def training(self, tracker: TrackerSpec, size: PaperScale, batch_size: int) -> dict[Unit, Range]:
+        """Return the unit times of training."""
+        step = self._seconds(training_flops(tracker, size) * batch_size, UTILISATION)
+        return {**ASSUMED, "step": step, "validated": self._seconds(2 * size.macs, UTILISATION)}
 
-@cache
-def peaks() -> dict[str, Peak]:
-    """Published peaks by the device's name."""
-    return {name: Peak.model_validate(entry) for name, entry in tomllib.loads(_FILE.read_text("utf-8")).items()}
+    def tracking(self, size: PaperScale) -> dict[Unit, Range]:
+        """Return the unit times of tracking."""
+        frame = self._seconds(2 * size.macs, TRACKING_UTILISATION)
+        return {**ASSUMED, "tracked": frame, "online": frame.times(3)}
+
+    def note(self, utilisation: tuple[float, float, float]) -> str:
+        """Return in words how the times were made."""
+        shares = f"{100 * utilisation[0]:.0f} to {100 * utilisation[2]:.0f} %"
+        return f"MACs at {shares} of the {self.tflops:g} TFLOPS that are published of {self.name}"
+
+    def _seconds(self, flops: float, utilisation: tuple[float, float, float]) -> Range:
+        return Range(*(flops / (self.tflops * 1e12 * share) for share in reversed(utilisation)))
 
 
-def peak_of(name: str) -> tuple[str, Peak]:
-    """A device's own name and peak, asked for in upper or lower case. Raises UnknownName with the nearest names."""
-    for known, peak in peaks().items():
-        if known.lower() == name.lower():
-            return known, peak
-    raise UnknownName(unknown("device", name, list(peaks())))
+def peaks() -> list[Peak]:
+    """Return all published peaks."""
+    entries = tomllib.loads(Path(__file__).with_name("devices.toml").read_text("utf-8"))
+    return [Peak(name, **entry) for name, entry in entries.items()]
+
+
+def peak_of(name: str) -> Peak:
+    """Return a device's peak. Case does not matter. Raises UnknownName with the nearest names."""
+    found = {peak.name.lower(): peak for peak in peaks()}
+    if name.lower() not in found:
+        raise UnknownName(unknown("device", name, [peak.name for peak in found.values()]))
+    return found[name.lower()]
 
 
 def training_flops(tracker: TrackerSpec, size: PaperScale) -> float:
-    """FLOPs of training on one pair."""
+    """Return the FLOPs of training on one pair.
+
+    The forward pass takes 2 FLOPs per MAC. The backward pass takes as much for the gradients of the activations, and as
+    much for the gradients of the weights, times the share of the weights that trains. So full fine-tuning takes 3 forward
+    passes, LoRA a little over 2. Recomputed activations (`checkpointing`) add one.
+    """
     passes = 2 + size.trainable_params / size.params + (1 if tracker.checkpointing else 0)
     return 2.0 * size.macs * passes
 
 
-def tracking_flops(size: PaperScale) -> float:
-    """FLOPs of tracking one frame."""
-    return 2.0 * size.macs
+def training_memory(size: PaperScale, pairs: int) -> Range | None:
+    """Return the bytes that training on so many pairs at once takes; None if the activations were not counted.
 
-
-def seconds_at(flops: float, peak: Peak, utilisation: tuple[float, float, float]) -> Span:
-    """Seconds for so many FLOPs at a range of utilisations."""
-    low, expected, high = (flops / (peak.tflops * 1e12 * share) for share in reversed(utilisation))
-    return Span(low=low, expected=expected, high=high)
-
-
-def training_memory(size: PaperScale, pairs: int) -> Span | None:
-    """Bytes that training on so many pairs at once takes on the device: weights in fp32, for what trains its gradient and
-    AdamW's two moments, and the activations kept for the backward pass; low: all of those in 16 bit, high: all in 32 bit.
-    LoRAT's g-224 at 16 pairs is printed with 25.8 GB (its abstract); this says 18 to 30, and expects 23. None where the
-    activations were not counted.
+    Weights are kept in fp32, with a gradient and AdamW's two moments for those that train. The activations that the
+    backward pass needs are all in 16 bit (low) or all in 32 bit (high). LoRAT's abstract prints 25.8 GB for g-224 at 16
+    pairs; this returns 18 to 30 GB and expects 23.
     """
     if size.activation_bytes is None:
         return None
-    fixed = 4.0 * size.params + 12.0 * size.trainable_params
+    fixed = 4.0 * size.params + 12.0 * size.trainable_params + 0.6e9
     kept = float(pairs) * size.activation_bytes
-    return Span(low=fixed + 0.5 * kept, expected=fixed + 0.7 * kept, high=fixed + kept).plus(0.6e9)
+    return Range(fixed + 0.5 * kept, fixed + 0.7 * kept, fixed + kept)

@@ -71,13 +71,11 @@ class CalibrateTask(Task):
 
     Attributes:
         seconds: Time for all runs together, about.
-        asked: When the worker was started, in seconds since the epoch; says how long starting takes.
     """
 
     function: str = "trackablate.harness.planning.calibrator:calibrate"
     runs: tuple[RunSpec, ...]
     seconds: float
-    asked: float
 
 
 class WorkerSettings(BaseModel):

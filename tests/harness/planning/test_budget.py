@@ -11,7 +11,7 @@ from trackablate.harness.planning.budget import Budget, Candidate, choose, parse
     [("20gpuh", "device", 72_000), ("90min", "wall", 5400), ("2h", "wall", 7200), (" 1.5 GPUh", "device", 5400)],
 )
 def test_budgets_are_read(text: str, kind: str, seconds: float) -> None:
-    assert parse_budget(text) == Budget("device" if kind == "device" else "wall", seconds)
+    assert parse_budget(text) == Budget(seconds, of_device=kind == "device")
 
 
 @pytest.mark.parametrize("text", ["", "20", "h", "-2h", "0min", "2 days", "1e3h", "2h30min"])
@@ -31,8 +31,8 @@ SECONDS = {row.name: row.seconds for row in ROWS}
 
 
 def within(budget: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    choice = choose(ROWS, lambda names: sum(SECONDS[name] for name in names) <= budget)
-    return choice.chosen, choice.left_out
+    chosen = choose(ROWS, lambda names: sum(SECONDS[name] for name in names) <= budget)
+    return tuple(chosen), tuple(row.name for row in ROWS if row.name not in chosen)
 
 
 def test_the_row_that_shows_most_is_taken_first() -> None:

@@ -6,21 +6,25 @@ import numpy as np
 import pytest
 
 from examples import DATA, PLAIN, RECIPE, WHERE
-from planning_examples import DRAWING, HERE, MEASURED, OTHER, RUN, SIZE, STEPS, item
+from planning_examples import FLOOR, HERE, MEASURED, OTHER, RUN, SAMPLE, SIZE, item
 from trackablate.harness.costing.macs import paper_scale
-from trackablate.harness.planning import workload
-from trackablate.harness.planning.calibration import (
-    Drawing,
-    calibration,
-    keep_calibration,
-    mean_of,
-    to_measure,
+from trackablate.harness.planning import work
+from trackablate.harness.planning.calibration import calibrations, keep, to_measure
+from trackablate.harness.planning.estimate import (
+    COUNTING,
+    KEEPING,
+    START,
+    OtherWork,
+    StudyEstimate,
+    estimate_run,
+    estimate_study,
+    estimates,
+    makespan,
 )
-from trackablate.harness.planning.estimate import SPEED_FRAMES, Around, estimate_run, estimate_study, makespan
-from trackablate.harness.planning.history import FEWEST_FRAMES, Evidence, gather
-from trackablate.harness.planning.peaks import UTILISATION, peak_of, peaks, seconds_at, training_flops, training_memory
-from trackablate.harness.planning.span import Span, about, total
-from trackablate.harness.planning.workload import drawn_clips, tracking_left, training_left
+from trackablate.harness.planning.history import FEWEST_FRAMES, History, gather
+from trackablate.harness.planning.peaks import peak_of, peaks, training_flops, training_memory
+from trackablate.harness.planning.ranges import Range, about, total
+from trackablate.harness.planning.work import drawn, speed_work, tracking_work, training_work
 from trackablate.harness.record import PhaseCost, SequenceResult, TrainingCost, TrainingRecord
 from trackablate.harness.running.observer import Missing
 from trackablate.harness.spec import Recipe, RunSpec, SyntheticData
@@ -46,27 +50,30 @@ def finish(store: Store, run: RunSpec, wall: float, device: str = "CPU (x)") -> 
     folder.finish_training(TrainingRecord(curve=[], cost=cost, weights_digest="d", where=where))
 
 
-def test_spans_add_end_by_end() -> None:
-    assert about(10, 0.25) == Span(low=8, expected=10, high=12.5)
-    assert total([about(10, 0.25), Span(low=1, expected=2, high=3)]) == Span(low=9, expected=12, high=15.5)
-    assert about(10, 0.25).times(2).plus(1) == Span(low=17, expected=21, high=26)
+def test_ranges_add_end_by_end() -> None:
+    assert about(10, 0.25) == Range(8, 10, 12.5)
+    assert total([about(10, 0.25), Range(1, 2, 3)]) == Range(9, 12, 15.5)
+    assert about(10, 0.25).times(2) == Range(16, 20, 25)
 
 
 def test_tasks_longest_first_on_the_first_free_worker() -> None:
     assert makespan([3, 3, 2, 2, 2], 2) == 7
     assert makespan([5, 1, 1], 1) == 7
     assert makespan([], 3) == 0
+    assert makespan([3, 3], 2, start=2) == 5, "the second worker starts later"
+    assert makespan([3], 2, start=2) == 3, "and is not started for nothing"
 
 
 def test_what_is_left_of_a_training() -> None:
     recipe = RECIPE.model_copy(update={"checkpoint_every": 4, "validation_pairs": 8})
     run = RUN.model_copy(update={"recipe": recipe})
-    whole = training_left(item(run))
-    assert (whole.steps, whole.pairs, whole.validated) == (10, 20, 24), "validated at 4, 8 and 10"
-    rest = training_left(item(run, steps_done=8))
-    assert (rest.steps, rest.pairs, rest.validated) == (2, 4, 8)
-    assert whole.decoded == 0
-    assert whole.frames > rest.frames > 0
+    whole = training_work(item(run))
+    assert (whole["step"], whole["validated"]) == (10, 24), "validated at 4, 8 and 10"
+    rest = training_work(item(run, steps_done=8))
+    assert (rest["step"], rest["validated"]) == (2, 8)
+    assert "image" not in whole
+    assert whole["frame"] > rest["frame"] > 0
+    assert work.passes(item(run)) == (3 * 20, 32)
 
 
 def test_generated_frames_are_counted_as_they_are_drawn() -> None:
@@ -81,48 +88,51 @@ def test_generated_frames_are_counted_as_they_are_drawn() -> None:
         frames = rng.choice(window.FRAMES_PER_CLIP, size=2, replace=False)
         chosen = frames[1:] if rng.random() < recipe.image_pairs else frames
         seen |= {(str(clip), int(frame)) for frame in chosen}
-    clips, frames_ = drawn_clips(data, recipe, 1600)
+    clips, frames_ = drawn(data, recipe, 1600)
     assert clips == pytest.approx(len({clip for clip, _ in seen}), rel=0.05)
     assert frames_ == pytest.approx(len(seen), rel=0.05)
 
 
 def test_constants_are_those_of_what_they_describe() -> None:
-    assert workload.FRAMES_PER_CLIP == ClipWindow.FRAMES_PER_CLIP
-    assert workload.VALIDATION_CLIPS == pairs.VALIDATION_CLIPS
-    assert SPEED_FRAMES == speed.ROUNDS * speed.FRAMES + speed.WARM_UP_FRAMES + speed.FRAMES + 1
+    assert work.FRAMES_PER_CLIP == ClipWindow.FRAMES_PER_CLIP
+    assert work.VALIDATION_CLIPS == pairs.VALIDATION_CLIPS
+    assert work.SPEED_FRAMES == speed.ROUNDS * speed.FRAMES + speed.WARM_UP_FRAMES + speed.FRAMES + 1
+
+
+def study_of(lacking: list[Missing], history: History, workers: int, other: OtherWork) -> StudyEstimate:
+    return estimate_study(estimates(lacking, history, other.run_bytes), history, workers, other)
 
 
 def test_nothing_known_nothing_said(store: Store) -> None:
-    evidence = Evidence("CPU (x)", store)
-    assert estimate_run(item(), evidence, 5) is None
-    study = estimate_study([item()], evidence, 2, 5, Around())
+    history = History("CPU (x)", store)
+    assert estimate_run(item(), history, 5) is None
+    study = study_of([item()], history, 2, OtherWork(run_bytes=5))
     assert study.unknown == (RUN.name,)
     assert study.disk_bytes == 5
 
 
 def test_measured_steps_times_their_number(store: Store) -> None:
-    found = estimate_run(item(), Evidence("CPU (x)", store, MEASURED), 5)
+    found = estimate_run(item(), History("CPU (x)", store, MEASURED), 5)
     assert found is not None
     assert found.sources == ("measured",)
-    work = training_left(item())
-    expected = 1 + 3 + 2 * 2.0 + 0.1 * 10 + 0.01 * work.validated + 0.5 * work.clips + 0.25 * work.frames
+    left = training_work(item())
+    expected = 3 + 2 * 2.0 + 0.1 * 10 + 0.01 * left["validated"] + 0.5 * left["clip"] + 0.25 * left["frame"]
     assert found.training.expected == pytest.approx(expected)
     assert found.tracking.expected == pytest.approx(3 + 2.0 + 32 * 0.02 + 4 * 0.5 + 32 * 0.25)
-    assert found.seconds.expected == pytest.approx(7 + found.training.expected + found.tracking.expected)
-    assert found.seconds.high == pytest.approx(1.2 * found.seconds.expected)
+    assert found.wall_seconds.expected == pytest.approx(found.training.expected + found.tracking.expected)
+    assert found.wall_seconds.high == pytest.approx(1.2 * found.wall_seconds.expected)
     busy = (found.training.expected + found.tracking.expected) * 0.5
     assert found.device_seconds.expected == pytest.approx(busy)
     assert any("20 %" in note for note in found.notes)
 
 
 def test_memory_of_a_measured_step_grows_by_the_clips_that_a_training_keeps(store: Store) -> None:
-    kept = Drawing(**DRAWING.model_dump() | {"clip_bytes": 1e6})
-    for device, more in (("CPU (x)", (DATA.clips + workload.VALIDATION_CLIPS) * 1e6), ("GPU", 0.0)):
-        measured = MEASURED.model_copy(update={"device": device, "drawing": kept})
-        found = estimate_run(item(), Evidence(device, store, measured), 5)
+    for clip_bytes in (1e6, 0.0):
+        measured = MEASURED.model_copy(update={"clip_bytes": clip_bytes})
+        found = estimate_run(item(), History("CPU (x)", store, measured), 5)
         assert found is not None
         assert found.memory_bytes is not None
-        assert found.memory_bytes.expected == pytest.approx(1000 + more)
+        assert found.memory_bytes.expected == pytest.approx(1000 + (DATA.clips + work.VALIDATION_CLIPS) * clip_bytes)
 
 
 def test_the_same_run_finished_is_the_best_source(store: Store) -> None:
@@ -130,12 +140,12 @@ def test_the_same_run_finished_is_the_best_source(store: Store) -> None:
     store.run(RUN).add_result(
         HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * FEWEST_FRAMES, seconds=0.5 * FEWEST_FRAMES)
     )
-    found = estimate_run(item(), Evidence("CPU (x)", store, MEASURED), 5)
+    found = estimate_run(item(), History("CPU (x)", store, MEASURED), 5)
     assert found is not None
     assert found.sources == ("finished",)
-    assert found.training.expected == pytest.approx(30 + 1), "one worker's first time comes on top"
+    assert found.training.expected == pytest.approx(30)
     assert found.tracking.expected == pytest.approx(32 * 0.5)
-    elsewhere = estimate_run(item(), Evidence("CPU (y)", store), 5)
+    elsewhere = estimate_run(item(), History("CPU (y)", store), 5)
     assert elsewhere is None, "another device's runs say nothing"
 
 
@@ -143,7 +153,7 @@ def test_so_few_frames_that_the_first_one_counts_are_no_rate(store: Store) -> No
     finish(store, RUN.model_copy(update={"seed": 1}), wall=30.0)
     few = [(0.0, 0.0, 1.0, 1.0)] * (FEWEST_FRAMES - 1)
     store.run(RUN).add_result(HERE, SequenceResult(name="a", boxes=few, seconds=900.0))
-    found = estimate_run(item(), Evidence("CPU (x)", store, MEASURED), 5)
+    found = estimate_run(item(), History("CPU (x)", store, MEASURED), 5)
     assert found is not None
     assert found.tracking.expected == pytest.approx(3 + 2.0 + 32 * 0.02 + 4 * 0.5 + 32 * 0.25), "as measured"
 
@@ -151,7 +161,7 @@ def test_so_few_frames_that_the_first_one_counts_are_no_rate(store: Store) -> No
 def test_a_floor_that_was_tracked_a_little_is_better_known_than_not_at_all(store: Store) -> None:
     floor = RunSpec(tracker=FloorSpec(kind="ncc"))
     store.run(floor).add_result(HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * 40, seconds=4.0))
-    found = estimate_run(item(floor), Evidence("CPU (x)", store), 5)
+    found = estimate_run(item(floor), History("CPU (x)", store), 5)
     assert found is not None
     assert found.tracking.high == pytest.approx(32 * 0.1)
     assert any("mostly its start" in note for note in found.notes)
@@ -162,11 +172,11 @@ def test_another_tracker_of_the_size_counts_by_its_macs(store: Store) -> None:
     store.run(OTHER).add_result(
         HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * FEWEST_FRAMES, seconds=0.5 * FEWEST_FRAMES)
     )
-    uncounted = estimate_run(item(), Evidence("CPU (x)", store), 5)
+    uncounted = estimate_run(item(), History("CPU (x)", store), 5)
     assert uncounted is not None
     assert (uncounted.training.expected, uncounted.training.high) == pytest.approx((30, 48))
     store.set_paper_scale(PLAIN, SIZE)
-    found = estimate_run(item(), Evidence("CPU (x)", store), 5)
+    found = estimate_run(item(), History("CPU (x)", store), 5)
     assert found is not None
     assert found.sources == ("scaled",)
     assert (found.training.expected, found.training.high) == pytest.approx((15, 21)), "1000 of 2000 MACs"
@@ -175,10 +185,10 @@ def test_another_tracker_of_the_size_counts_by_its_macs(store: Store) -> None:
 
 def test_a_calibration_of_another_tracker_counts_by_its_macs(store: Store) -> None:
     store.set_paper_scale(OTHER.tracker, SIZE.model_copy(update={"macs": 3000}))
-    found = estimate_run(item(OTHER), Evidence("CPU (x)", store, MEASURED), 5)
+    found = estimate_run(item(OTHER), History("CPU (x)", store, MEASURED), 5)
     assert found is not None
     assert found.sources == ("scaled",)
-    assert found.training.high == pytest.approx(1 * 1.2 + (found.training.expected - 1) * 1.4)
+    assert found.training.high == pytest.approx(found.training.expected * 1.4)
 
 
 def test_a_published_peak_is_the_last_source(store: Store) -> None:
@@ -227,57 +237,64 @@ def test_what_is_kept_for_the_backward_pass_counts_views_once() -> None:
 
 
 def test_peaks_are_found_by_any_case_and_sourced() -> None:
-    name, peak = peak_of("rtx 3090")
-    assert (name, peak.tflops, peak.gigabytes) == ("RTX 3090", 71.0, 24)
-    assert all(entry.source for entry in peaks().values())
-    assert seconds_at(71e12, peak, UTILISATION).expected == pytest.approx(1 / 0.30)
+    peak = peak_of("rtx 3090")
+    assert (peak.name, peak.tflops, peak.gigabytes) == ("RTX 3090", 71.0, 24)
+    assert all(entry.source for entry in peaks())
+    size = SIZE.model_copy(update={"macs": 71e12 / 6})
+    assert peak.training(PLAIN, size, 4)["step"].expected == pytest.approx(4 / 0.30), (
+        "three passes of two FLOPs per MAC"
+    )
 
 
 def test_a_study_adds_preparation_and_the_speed_of_all(store: Store) -> None:
-    evidence = Evidence("CPU (x)", store, MEASURED)
+    history = History("CPU (x)", store, MEASURED)
     floor = RunSpec(tracker=FloorSpec(kind="static"))
-    study = estimate_study([item(), item(floor)], evidence, 2, 5, Around(sizes=2, thumbnails=4))
-    assert [run.run for run in study.runs] == [RUN.name, floor.name]
-    longest = max(run.seconds.expected for run in study.runs)
-    assert study.prepare.expected == pytest.approx(7 + 2.0 + 2 * 2 + 4 * (6 * 0.25 + 0.5))
-    assert study.speed.expected == pytest.approx(7 + 2.0 + 3 + 0.04 * SPEED_FRAMES)
-    assert study.wall.expected == pytest.approx(study.prepare.expected + longest + study.speed.expected)
-    alone = estimate_study([item(), item(floor)], evidence, 1, 5, Around())
-    assert alone.wall.expected > study.wall.expected - study.prepare.expected
+    lacking = [item(), item(floor)]
+    study = study_of(lacking, history, 2, OtherWork(sizes=2, thumbnails=4, timed_again=1))
+    runs = [run.wall_seconds.expected for run in estimates(lacking, history, 5).values() if run]
+    assert len(runs) == 2
+    assert study.prepare_seconds.expected == pytest.approx(
+        START.expected + 2 * COUNTING.expected + 4 * KEEPING.expected
+    )
+    assert study.speed_seconds.expected == pytest.approx(2 * (3 + 0.04 * work.SPEED_FRAMES)), (
+        "again for those that have it"
+    )
+    longest = max(runs[0], START.expected + runs[1])
+    around = study.prepare_seconds.expected + study.speed_seconds.expected
+    assert study.wall_seconds.expected == pytest.approx(around + longest), (
+        "the second worker starts beside the first run"
+    )
+    alone = study_of(lacking, history, 1, OtherWork(sizes=2, thumbnails=4, timed_again=1))
+    assert alone.wall_seconds.expected == pytest.approx(around + sum(runs))
 
 
 def test_nothing_missing_takes_nothing(store: Store) -> None:
     done = Missing(task=item().task, training=False, sequences=0, speed=False)
-    study = estimate_study([done], Evidence("CPU (x)", store), 2, 5, Around())
-    assert (study.wall.high, study.disk_bytes, study.runs) == (0, 0, ())
+    study = study_of([done], History("CPU (x)", store), 2, OtherWork(run_bytes=5))
+    assert (study.wall_seconds.high, study.disk_bytes, study.unknown) == (0, 0, ())
+
+
+def test_what_has_unknown_lengths_has_no_estimate(store: Store) -> None:
+    assert estimate_run(item(frames=0, generated=0), History("CPU (x)", store, MEASURED), 5) is None
 
 
 def test_frames_on_disk_are_decoded_and_generated_ones_drawn() -> None:
-    work = tracking_left(item(frames=100, generated=32))
-    assert (work.frames, work.drawn, work.decoded, work.clips) == (100, 32, 68, 4)
+    left = tracking_work(item(frames=100, generated=32))
+    assert (left["tracked"], left["frame"], left["image"], left["clip"]) == (100, 32, 68, 4)
+    assert speed_work(item()) == {"setup": 1, "online": work.SPEED_FRAMES}
 
 
 def test_calibrations_are_kept_by_device_and_grow(store: Store) -> None:
-    keep_calibration(store, MEASURED)
-    keep_calibration(
-        store, MEASURED.model_copy(update={"steps": [STEPS.model_copy(update={"tracker": OTHER.tracker})]})
-    )
-    found = calibration(store, "CPU (x)")
-    assert found is not None
-    assert found.of(RUN) is not None
-    assert found.of(OTHER) is not None
-    assert calibration(store, "CPU (y)") is None
+    keep(store, MEASURED)
+    other = SAMPLE.model_copy(update={"tracker": OTHER.tracker})
+    again = FLOOR.model_copy(update={"device_share": 0.7})
+    keep(store, MEASURED.model_copy(update={"samples": [other, again]}))
+    (found,) = calibrations(store)
+    assert [(s.device_share, s.seconds) for s in found.samples] == [
+        (s.device_share, s.seconds) for s in (SAMPLE, again, other)
+    ]
     assert gather(store, "CPU (x)").calibration == found
-
-
-def test_workers_that_measured_side_by_side_are_averaged() -> None:
-    slow = MEASURED.model_copy(
-        update={"start": 9.0, "steps": [STEPS.model_copy(update={"step": 0.3, "memory_bytes": 5})]}
-    )
-    both = mean_of([MEASURED, slow])
-    assert both.start == 8
-    assert both.steps[0].step == pytest.approx(0.2)
-    assert both.steps[0].memory_bytes == 1000
+    assert gather(store, "CPU (y)").calibration is None
 
 
 def test_each_tracker_is_measured_once_and_of_many_only_some() -> None:

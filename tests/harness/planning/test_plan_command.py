@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from command_line import harness, invoke, said
-from trackablate.harness.cli.plan_text import duration
+from trackablate.harness.cli.plan import duration
 from trackablate.harness.costing.hardware import expected_device
 from trackablate.harness.planning.calibration import Calibration
-from trackablate.harness.planning.forecast_log import entries
+from trackablate.harness.planning.forecast import forecasts
 from trackablate.harness.planning.history import gather
 from trackablate.harness.store import Store
 
@@ -41,16 +41,18 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Planned:
 def test_a_calibration_is_kept_and_measures_each_tracker(planned: Planned) -> None:
     (file,) = (planned.store / "calibration").glob("*.json")
     found = Calibration.model_validate_json(file.read_text())
-    assert len(found.steps) == 2
-    for steps in found.steps:
-        assert 0 < steps.validated < steps.step < 60
-        assert steps.tracked > 0
-        assert steps.online > 0
-        assert 0 < steps.device_share <= 1.2
-        assert steps.macs > 1e6
-        assert steps.memory_bytes > 1e8
-    assert found.start > 0
-    assert found.drawing.frame > 0
+    networks, floors = ([s for s in found.samples if (s.macs is None) == floor] for floor in (False, True))
+    assert len(networks) == len(floors) == 2
+    for sample in networks:
+        times = sample.seconds
+        assert 0 < times["validated"] < times["step"] < 60
+        assert times["tracked"] > 0
+        assert times["online"] > 0
+        assert times["frame"] > 0
+        assert 0 < sample.device_share <= 1.2
+        assert sample.macs is not None
+        assert sample.macs > 1e6
+        assert sample.memory_bytes > 1e8
 
 
 def test_the_plan_says_what_every_run_takes(planned: Planned) -> None:
@@ -72,15 +74,24 @@ def test_the_plan_says_what_every_run_takes(planned: Planned) -> None:
 def test_the_run_says_how_that_compares(planned: Planned) -> None:
     assert "predicted -> actual" in planned.said_after
     assert "4 runs with all around them" in planned.said_after
-    (entry,) = entries(Store(planned.store))
-    assert len(entry.outcomes) == 4
+    (entry,) = forecasts(Store(planned.store))
+    assert all(run.wall.actual is not None for run in entry.runs)
+    assert len(entry.runs) == 4
     after = said("plan", *STUDY, "--store", planned.store, "--only", "decoder")
     assert after["estimated_seconds"] == 0
     assert len(after["compared"]["runs"]) == 4
-    assert after["compared"]["wall"]["actual"] == entry.wall_seconds
+    assert entry.wall is not None
+    assert after["compared"]["wall"]["actual"] == entry.wall.actual
     shown = invoke("plan", *STUDY, "--store", planned.store, "--only", "decoder").stdout
     assert "4 of 4 runs done; nothing is left" in shown
     assert "->" in shown
+
+
+def test_a_finished_study_is_not_calibrated(planned: Planned) -> None:
+    (file,) = (planned.store / "calibration").glob("*.json")
+    before = file.stat().st_mtime_ns
+    said("plan", *STUDY, "--store", planned.store, "--only", "decoder", "--calibrate")
+    assert file.stat().st_mtime_ns == before
 
 
 def test_what_is_done_predicts_the_rest_and_a_budget_chooses(planned: Planned) -> None:

@@ -1,0 +1,260 @@
+"""`plan`: what of a study is done, what remains and what it takes, what fits a budget, and what came of predictions."""
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trackablate.ablations.catalogue import STUDIES
+from trackablate.ablations.plan import planned_rows
+from trackablate.harness.cli.session import Session
+from trackablate.harness.costing.hardware import expected_device
+from trackablate.harness.errors import BadInput
+from trackablate.harness.planning.budget import RULE, Budget, Candidate, choose, parse_budget
+from trackablate.harness.planning.calibration import calibrate, count
+from trackablate.harness.planning.estimate import RunEstimate, StudyEstimate, estimate_study, estimates, other_work
+from trackablate.harness.planning.forecast import StudyCompared, compared, forecasts
+from trackablate.harness.planning.history import History, gather
+from trackablate.harness.record import PlannedRow
+from trackablate.harness.running.executors import LocalExecutor
+from trackablate.harness.running.observer import Missing
+from trackablate.harness.running.runner import cpu_workers, missing
+from trackablate.harness.store import Store
+from trackablate.trackers.spec import TrackerSpec
+
+REMEDY = (
+    "measure this device in a minute with --calibrate, or name one of harness/planning/devices.toml with --device-peak"
+)
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What the user typed besides the study; device_peak and budget: "" for none."""
+
+    calibrate: bool = False
+    device: str = "auto"
+    device_peak: str = ""
+    gpus: int = 1
+    budget: str = ""
+
+
+def plan_document(session: Session, options: PlanOptions) -> dict[str, Any]:
+    """Return the whole plan, for JSON. Raises BadInput for a faulty budget, or if a budget meets a run without estimate."""
+    budget = parse_budget(options.budget) if options.budget else None
+    lacking = missing(session.job, session.store)
+    runs = [item.task.run for item in lacking if not item.nothing]
+    if options.calibrate and runs:
+        store = Store(session.store.root)
+        calibrate(runs, session.profile, store, LocalExecutor(store.logs), options.device)
+    with _counted(session.store, lacking, options) as store:
+        history = gather(store, expected_device(options.device), options.device_peak)
+        return _Plan(session, lacking, history, options.gpus).document(options.budget, budget)
+
+
+class _Plan:
+    """A study's missing work with its estimates."""
+
+    def __init__(self, session: Session, lacking: list[Missing], history: History, gpus: int) -> None:
+        self.session, self.lacking, self.history, self.gpus = session, lacking, history, gpus
+        self.other = other_work(session.job, session.store)
+        self.found = estimates(lacking, history, self.other.run_bytes)
+        self.needs = {row.name: _fingerprints([row]) for row in session.rows}
+        others = {name: study for name, study in STUDIES.items() if name != session.study.name}
+        self.shared = {name: _fingerprints(planned_rows(study, session.profile)) for name, study in others.items()}
+
+    def document(self, asked: str, budget: Budget | None) -> dict[str, Any]:
+        whole, peak = self.estimate(list(self.found)), self.history.peak
+        names = [item.task.run.name for item in self.lacking]
+        return {
+            "study": self.session.study.name,
+            "profile": self.session.profile.name,
+            "protocols": self.session.coverage,
+            "runs": [self.run(item) for item in self.lacking],
+            "estimated_seconds": None if whole.unknown else whole.wall_seconds.expected,
+            "estimate": _document(whole) | {"memory_limit_bytes": peak.gigabytes * 1e9 if peak else None},
+            "disk_bytes": whole.disk_bytes,
+            "free_bytes": self.session.store.free_bytes(),
+            "budget": self.chosen(asked, budget) if budget else None,
+            "compared": compared(forecasts(self.session.store), names).model_dump(mode="json"),
+            "missing_here": list(self.session.problems),
+        }
+
+    def run(self, item: Missing) -> dict[str, Any]:
+        run = item.task.run
+        failure = self.session.store.run(run).failure()
+        rows = [name for name, needed in self.needs.items() if run.fingerprint in needed]
+        estimate, network = self.found.get(run.name), isinstance(run.tracker, TrackerSpec)
+        return {
+            "row": rows[0],
+            "rows": rows,
+            "run": run.name,
+            "done": item.nothing,
+            "training": item.training,
+            "steps_done": item.steps_done,
+            "sequences_missing": item.sequences,
+            "speed": item.speed,
+            "failed": failure.summary if failure else None,
+            "shared_with": [name for name, needed in self.shared.items() if network and run.fingerprint in needed],
+            "estimate": _document(estimate, "training", "tracking", "online") if estimate else None,
+        }
+
+    def estimate(self, names: list[str]) -> StudyEstimate:
+        """Return the estimate of some of the runs that lack something."""
+        measured, workers = self.history.calibration, self.gpus
+        if self.history.peak is None:
+            on_cpu = self.history.device.startswith("CPU")
+            workers = cpu_workers(self.session.profile, len(names)) if on_cpu else measured.workers if measured else 1
+        found = {name: self.found[name] for name in names}
+        return estimate_study(found, self.history, max(1, min(workers, len(names))), self.other)
+
+    def chosen(self, asked: str, budget: Budget) -> dict[str, Any]:
+        """Return which rows fit the budget. Raises BadInput if a run has no estimate."""
+        if unknown := self.estimate(list(self.found)).unknown:
+            raise BadInput(f"--budget needs an estimate of every run, and {unknown[0]} has none: {REMEDY}")
+        candidates = [self.candidate(row) for row in self.session.rows if row.role == "variant"]
+        chosen = choose(candidates, lambda names: budget.holds(self.of_rows(names)))
+        baseline = {row.name for row in self.session.rows if row.baseline}
+        only = [name for name in chosen if name not in baseline] or chosen
+        return {
+            "asked": asked,
+            "rule": RULE,
+            "chosen": chosen,
+            "left_out": [c.name for c in candidates if c.name not in chosen],
+            "estimate": _document(self.of_rows(chosen)) if chosen else None,
+            "command": self.session.command_for(only) if chosen else None,
+        }
+
+    def candidate(self, row: PlannedRow) -> Candidate:
+        shared = sum(bool(needed & self.needs[row.name]) for needed in self.shared.values())
+        seconds = sum(run.wall_seconds.expected for name in self.lacked([row.name]) if (run := self.found[name]))
+        return Candidate(row.name, row.cells, row.baseline, shared, seconds)
+
+    def of_rows(self, names: list[str]) -> StudyEstimate:
+        """Return the estimate of a study of these variants, with the floors and the controls."""
+        return self.estimate(self.lacked([r.name for r in self.session.rows if r.role != "variant" or r.name in names]))
+
+    def lacked(self, rows: list[str]) -> list[str]:
+        """Return the runs of some rows that lack something."""
+        wanted = set[str]().union(*(self.needs[row] for row in rows))
+        return [i.task.run.name for i in self.lacking if i.task.run.fingerprint in wanted and not i.nothing]
+
+
+@contextmanager
+def _counted(store: Store, lacking: list[Missing], options: PlanOptions) -> Iterator[Store]:
+    """Yield a store with the sizes that a peak needs: a temporary one if there is none, since planning makes no store."""
+    trackers = [item.task.run.tracker for item in lacking if not item.nothing and options.device_peak]
+    with tempfile.TemporaryDirectory() as folder:
+        needed = options.device_peak and not (store.root / "store.json").exists()
+        used = Store(Path(folder) / "store") if needed else store
+        sizes = [(tracker, used.paper_scale(tracker)) for tracker in trackers if isinstance(tracker, TrackerSpec)]
+        if rest := [tracker for tracker, size in sizes if size is None or size.activation_bytes is None]:
+            count(rest, used, LocalExecutor(used.logs))
+        yield used
+
+
+def _fingerprints(rows: list[PlannedRow]) -> set[str]:
+    return {planned.run.fingerprint for row in rows for planned in row.runs}
+
+
+def _document(estimate: RunEstimate | StudyEstimate, *left_out: str) -> dict[str, Any]:
+    hours = asdict(estimate.device_seconds.times(1 / 3600))
+    kept = {name: value for name, value in asdict(estimate).items() if name not in ("device_seconds", *left_out)}
+    return kept | {"wall_seconds": asdict(estimate.wall_seconds), "device_hours": hours}
+
+
+def say_plan(plan: dict[str, Any]) -> None:
+    """Write a plan on standard output: a line per run, what remains, what fits, what came of it, what is missing here."""
+    lines = [f"{plan['study']}, profile {plan['profile']}: {'; '.join(plan['protocols'].values())}"]
+    width, name = (max(len(run[key]) for run in plan["runs"]) for key in ("row", "run"))
+    lines += [f"  {run['row']:<{width}}  {run['run']:<{name}}  {_state(run)}" for run in plan["runs"]]
+    lines += _remains(plan)
+    sources: dict[str, list[str]] = {}
+    for run in plan["runs"]:
+        for note in run["estimate"]["notes"] if run["estimate"] else []:
+            sources.setdefault(note, []).append(run["row"])
+    lines += [f"  from {note} ({', '.join(rows)})" for note, rows in sources.items()]
+    lines += [*_fits(plan["budget"]), *_outcome(plan["compared"])]
+    lines += [f"not here: {problem}" for problem in plan["missing_here"]]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def say_outcome(outcome: StudyCompared) -> None:
+    """Write predicted against actual on standard error, because the report goes to standard output."""
+    sys.stderr.writelines(f"{line}\n" for line in _outcome(outcome.model_dump(mode="json")))
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: 45 s, 12 min, 3.4 h, 12 days."""
+    if seconds < 5400:
+        return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 72 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def _state(run: dict[str, Any]) -> str:
+    if run["failed"]:
+        return f"failed: {run['failed']}"
+    shared = f" (also of {', '.join(run['shared_with'])})" if run["shared_with"] else ""
+    if run["done"]:
+        return f"done{shared}"
+    begun = f" from step {run['steps_done']} on" if run["steps_done"] else ""
+    parts = [f"train{begun}"] if run["training"] else []
+    parts += [f"track {run['sequences_missing']} sequences"] if run["sequences_missing"] else []
+    parts += ["measure speed"] if run["speed"] else []
+    wall = run["estimate"] and run["estimate"]["wall_seconds"]
+    return f"{', '.join(parts)}{f': {_range(wall, duration)}' if wall and wall['high'] else ''}{shared}"
+
+
+def _remains(plan: dict[str, Any]) -> list[str]:
+    runs, estimate = f"{sum(run['done'] for run in plan['runs'])} of {len(plan['runs'])} runs done", plan["estimate"]
+    disk = f"disk: about {_bytes(plan['disk_bytes'])} of {_bytes(plan['free_bytes'])} free"
+    if estimate["unknown"]:
+        return [f"{runs}; time of {len(estimate['unknown'])} of them: unknown; {disk}", f"  {REMEDY}"]
+    if all(run["done"] for run in plan["runs"]):
+        return [f"{runs}; nothing is left; {disk}"]
+    needed, limit, device = estimate["memory_bytes"], estimate["memory_limit_bytes"], estimate["device"]
+    place = f"{estimate['workers']} at a time on {device}" if estimate["workers"] > 1 else device
+    memory = f"; peak memory of a run {_range(needed, _bytes)}" if needed else ""
+    lines = [f"{runs}; what remains takes {_range(estimate['wall_seconds'], duration)} on {place},"]
+    lines.append(f"  {_range(estimate['device_hours'], '{:.3g}'.format)} device-hours{memory}; {disk}")
+    if limit and needed and needed["expected"] > limit:
+        lines.append(f"  that is more than the {_bytes(limit)} of {device}: it will most likely not fit")
+    return lines
+
+
+def _fits(budget: dict[str, Any] | None) -> list[str]:
+    if not budget:
+        return []
+    if not budget["chosen"]:
+        return [f"within {budget['asked']}: nothing, not even the baseline"]
+    wall, hours = budget["estimate"]["wall_seconds"], budget["estimate"]["device_hours"]
+    return [
+        f"within {budget['asked']}: {', '.join(budget['chosen'])}",
+        f"  left out: {', '.join(budget['left_out']) or 'nothing'}",
+        f"  rule: {budget['rule']}",
+        f"  takes {_range(wall, duration)}, {_range(hours, '{:.3g}'.format)} device-hours: {budget['command']}",
+    ]
+
+
+def _outcome(outcome: dict[str, Any]) -> list[str]:
+    """Return predicted against actual, nothing if no prediction came to its end."""
+
+    def gap(one: dict[str, Any]) -> str:
+        return f"{duration(one['predicted']['expected'])} -> {duration(one['actual'])} ({100 * one['gap']:+.0f} %)"
+
+    lines = [f"  {run['run']}: {gap(run['wall'])}; device {gap(run['device'])}" for run in outcome["runs"]]
+    if outcome["wall"]:
+        runs = f"{outcome['started']} run{'s' * (outcome['started'] > 1)} with all around them"
+        lines.append(f"  {runs}: {gap(outcome['wall'])}; device of all runs {gap(outcome['device'])}")
+    return ["predicted -> actual wall time, and device time:", *lines] if lines else []
+
+
+def _range(span: dict[str, float], say: Callable[[float], str]) -> str:
+    low, expected, high = (say(span[end]) for end in ("low", "expected", "high"))
+    return expected if low == high else f"{expected} ({low} to {high})"
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
