@@ -7,8 +7,9 @@ from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.roots import data_root
 from trackablate.harness.errors import BadInput
 from trackablate.harness.scoring.raw_reading import ScoreRequest
-from trackablate.harness.scoring.raw_scoring import Scored, score
+from trackablate.harness.scoring.raw_scoring import score
 from trackablate.harness.scoring.result_files import open_results
+from trackablate.harness.scoring.scored import Scored
 
 
 def recompute(
@@ -18,11 +19,16 @@ def recompute(
     store: Path,
     taken: Collection[str] = (),
 ) -> dict[str, Scored]:
-    """Each protocol's scores of the results that are given for it, by protocol.
+    """Return the scores of the results that are given for each protocol, by protocol.
 
-    entries: NAME=PATH, or NAME@PROTOCOL=PATH where the study has several; taken: names of the study's own rows. Raises
-    BadInput for an entry that is neither, a name that is taken or given twice for one protocol, or results with
-    faults, all of which are named; DataError where the annotation or the results cannot be read.
+    Args:
+        entries: NAME=PATH, or NAME@PROTOCOL=PATH if the study has several protocols.
+        taken: Names of the study's own rows.
+
+    Raises:
+        BadInput: An entry is neither, its name is taken or given twice for one protocol, or results have faults, all of
+            which are named.
+        DataError: The annotation or the results cannot be read.
     """
     named: dict[str, dict[str, Path]] = {}
     for entry in entries:
@@ -62,9 +68,10 @@ def _scored(protocol: str, paths: Mapping[str, Path], given: Mapping[str, str], 
         dialects=tuple(dict.fromkeys(dialect for _, dialect in known.metrics)),
         command="",
         store=store if (store / "store.json").exists() else None,
+        with_failures=True,
     )
     scored = score(request, sequences)
-    if faulty := [tracker.name for tracker in scored.trackers if not scored.complete(tracker)]:
+    if faulty := scored.incomplete:
         problems = "; ".join(scored.problems[:5])
         raise BadInput(f"--results {', '.join(faulty)}: not every sequence is whole: {problems}")
     return scored

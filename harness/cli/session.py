@@ -20,7 +20,7 @@ from trackablate.harness.profiles import load_profile
 from trackablate.harness.protocol_store import read_protocol
 from trackablate.harness.running.runner import Job, logs_of
 from trackablate.harness.running.runner import run as run_job
-from trackablate.harness.scoring.raw_scoring import Scored
+from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import Profile, TrainingData, VideoData
 from trackablate.harness.store import Store
 

@@ -1,4 +1,4 @@
-"""What commands print: tables and documents on standard output, everything else on standard error."""
+"""The output of commands: tables and documents on standard output, everything else on standard error."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from trackablate.harness.cli.doctor import Check
     from trackablate.harness.cli.listing import Listing
-    from trackablate.reports.results import StudyResult
+    from trackablate.reports.results import Result
     from trackablate.reports.table import Table
 
 LONG = 40
@@ -18,12 +18,12 @@ LONG = 40
 
 
 def say_json(document: Any) -> None:
-    """One JSON document on standard output."""
+    """Print one JSON document on standard output."""
     sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
 
 
 def say(found: "Listing") -> None:
-    """Names with one line each, by kind."""
+    """Print names with one line each, by kind."""
     for kind, entries in found.items():
         sys.stdout.write(f"{kind}\n")
         width = max(map(len, entries))
@@ -32,7 +32,7 @@ def say(found: "Listing") -> None:
 
 
 def say_document(document: dict[str, Any], indent: int = 0) -> None:
-    """A nested document, a line per entry."""
+    """Print a nested document, a line per entry."""
     for key, value in document.items():
         if isinstance(value, dict) and value:
             sys.stdout.write(f"{'  ' * indent}{key}:\n")
@@ -45,21 +45,21 @@ def say_document(document: dict[str, Any], indent: int = 0) -> None:
 
 
 def say_checks(checks: "list[Check]") -> None:
-    """Findings, one line each, with the remedy of what is wrong."""
+    """Print findings, one line each, with the remedy for what is wrong."""
     for check in checks:
         remedy = f" -> {check.remedy}" if check.remedy else ""
         sys.stdout.write(f"{'ok  ' if check.ok else 'LACK'}  {check.name}: {check.found}{remedy}\n")
 
 
 def say_boxes(boxes: list[list[float]]) -> None:
-    """One box x,y,w,h per line, in pixels, to a hundredth."""
+    """Print one box x,y,w,h per line, in pixels, to a hundredth."""
     for box in boxes:
         sys.stdout.write(",".join(f"{value:.2f}" for value in box) + "\n")
 
 
-def say_table(result: "StudyResult", written: list[Path], *, as_json: bool) -> None:
-    """The study's table, and where the report lies."""
-    from trackablate.reports.formats.export import results_json
+def say_table(result: "Result", written: list[Path], *, as_json: bool) -> None:
+    """Print a result's main table, and the place of its report."""
+    from trackablate.reports.formats.documents import results_json
     from trackablate.reports.formats.text import TerminalTable
     from trackablate.reports.tables.pivot import pivot
 
@@ -73,7 +73,7 @@ def say_table(result: "StudyResult", written: list[Path], *, as_json: bool) -> N
 
 
 def say_tables(tables: "list[Table]") -> None:
-    """Tables, one under the other."""
+    """Print tables, one under the other."""
     from trackablate.reports.formats.text import TerminalTable
 
     for table in tables:

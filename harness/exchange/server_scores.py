@@ -5,8 +5,7 @@ RUN/server/EVALUATION.json
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.protocol_store import ProtocolRecord
 from trackablate.harness.record import SequenceResult
 from trackablate.harness.scoring.metrics import METRICS
+from trackablate.harness.scoring.scored import Returned
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder, read_document
 
@@ -34,15 +34,6 @@ class _Kept(BaseModel):
     boxes: str
     scores: dict[str, float] = {}
     entered: str = ""
-
-
-@dataclass(frozen=True)
-class Returned:
-    """scores: shares in 0..1 by metric, empty where there are none, for the reason given."""
-
-    scores: Mapping[str, float] = field(default_factory=dict)
-    entered: str = ""
-    reason: str = ""
 
 
 def parse_scores(given: Sequence[str], record: ProtocolRecord) -> dict[str, float]:

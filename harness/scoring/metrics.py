@@ -4,6 +4,7 @@ JSON multiply by 100. A score is a ratio of sums over sequences, so an interval 
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """What a reader needs to know about a figure: better is higher unless `lower_is_better`; `scale` turns the stored
-    value into the printed one.
+    """What a reader needs to know about a figure.
+
+    Attributes:
+        scale: Factor that turns the stored value into the printed one.
+        better: Which direction is better.
     """
 
     key: str
@@ -28,7 +32,12 @@ class Metric:
     unit: str = "%"
     scale: float = 100.0
     decimals: int = 1
-    lower_is_better: bool = False
+    better: Literal["higher", "lower"] = "higher"
+
+    @property
+    def sign(self) -> int:
+        """Return the factor with which larger values are better."""
+        return 1 if self.better == "higher" else -1
 
 
 METRICS = {

@@ -5,8 +5,8 @@ A frame's class is the set of facts about it that dialects treat differently (`F
 Thresholds lie on grids that hold every dialect's: IoU k/100, pixels k/2, share of the target's size k/200, k = 0..100.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntFlag
 from typing import Literal
 
@@ -106,18 +106,6 @@ def tally(
         if boxes is not None:
             measured[treatment] = _measure(*boxes, classes, groups, -np.inf if treatment == "rounded" else 1.0)
     return Tally(classes, np.array([len(g) for g in groups], dtype=np.int32), measured)
-
-
-def joined(tallies: Sequence[Tally]) -> Tally:
-    """The tally of several repetitions as if they followed each other; a class may come more than once."""
-    kinds = list(dict.fromkeys(kind for one in tallies for kind in one.measured))
-    parts = {k: [one.measured.get(k, one.measured["plain"]) for one in tallies] for k in kinds}
-    measured = {
-        kind: Measured(**{f.name: np.concatenate([getattr(m, f.name) for m in found]) for f in fields(Measured)})
-        for kind, found in parts.items()
-    }
-    classes, frames = (np.concatenate([getattr(one, name) for one in tallies]) for name in ("classes", "frames"))
-    return Tally(classes, frames, measured)
 
 
 def _codes(prediction: Boxes, truth: Boxes, visible: NDArray[np.bool_]) -> NDArray[np.uint8]:

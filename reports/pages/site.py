@@ -14,11 +14,11 @@ from trackablate.reports.assemble import assemble
 from trackablate.reports.figures import pictures
 from trackablate.reports.formats import panels as layout
 from trackablate.reports.pages.html import page, render
+from trackablate.reports.pages.sections import sections
 from trackablate.reports.pages.site_studies import StoredStudy, StudyProgress, kept_protocols, progress, stored_studies
-from trackablate.reports.results import StudyResult
+from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.table import Table
 from trackablate.reports.tables.accuracy import metric_key
-from trackablate.reports.tables.effects import primary_metric
 from trackablate.reports.tables.pivot import pivot
 
 
@@ -63,7 +63,7 @@ def write_site(store: Store, out: Path, studies: Sequence[Study], profiles: Sequ
         table = pivot(result)
         entry = _entry(found, result, table, progress(found, store, kept))
         written.append(out / found.folder / "index.html")
-        write_text(written[-1], page(result, table, pictures(result, table, pdf=False)))
+        write_text(written[-1], page(result, table, pictures(result, table, pdf=False), sections(result)))
         entries.append(entry)
         for name in found.runs:
             used.setdefault(name, []).append((f"{entry.study}, {entry.profile}", entry.href))
@@ -80,7 +80,7 @@ def stored_runs(store: Store) -> Iterator[tuple[str, RunRecord]]:
             yield file.parent.name, RunFolder(file.parent, asked).record()
 
 
-def _entry(found: StoredStudy, result: StudyResult, table: Table, done: StudyProgress) -> SiteEntry:
+def _entry(found: StoredStudy, result: Result, table: Table, done: StudyProgress) -> SiteEntry:
     best, figure, value = _best(result, table)
     return SiteEntry(
         title=found.study.title,
@@ -97,18 +97,17 @@ def _entry(found: StoredStudy, result: StudyResult, table: Table, done: StudyPro
     )
 
 
-def _best(result: StudyResult, table: Table) -> tuple[str, str, float | None]:
+def _best(result: Result, table: Table) -> tuple[str, str, float | None]:
     """Name, figure with interval and protocol, and value of the best variant on the first protocol that has one."""
-    for facts in result.every_protocol:
+    for facts in result.protocols:
         metric = METRICS[primary_metric(result, facts)]
-        key = metric_key(facts.name, metric.key)
+        key = metric_key(facts, metric.key)
         column = next((column for column in table.columns if column.key == key), None)
         if column is None:  # an evaluation server has returned nothing yet
             continue
         scored = [r for r in table.rows if r.role == "variant" and key in r.cells and r.cells[key].value is not None]
         if scored:
-            way = -1 if metric.lower_is_better else 1
-            best = max(scored, key=lambda row: way * (row.cells[key].value or 0.0))
+            best = max(scored, key=lambda row: metric.sign * (row.cells[key].value or 0.0))
             cell = best.cells[key]
             text = f"{layout.figure(cell, column)} {layout.interval(cell, column)}".strip()
             return best.name, f"{metric.symbol} {text}, {facts.name}", cell.value
