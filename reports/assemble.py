@@ -74,8 +74,9 @@ def _cited(study: Study, recomputed: Mapping[str, Scored]) -> Iterator[ScoredTra
     """Yield the trackers that the study cites and those that the user adds, with the scores of their raw results."""
     given = [tracker for scored in recomputed.values() for tracker in scored.trackers]
     for name in dict.fromkeys((*study.cited, *(tracker.name for tracker in given))):
-        scores = {p: one for tracker in given if tracker.name == name for p, one in tracker.protocols.items()}
-        yield ScoredTracker(name, "cited", scores)
+        found = {p: one for tracker in given if tracker.name == name for p, one in tracker.protocols.items()}
+        in_order = {p: replace(one, sequences=tuple(sorted(one.sequences))) for p, one in found.items()}
+        yield ScoredTracker(name, "cited", in_order)
 
 
 def _given(scored: Scored) -> ScoredProtocol:
@@ -115,7 +116,7 @@ def _scores(
     if not protocol.on_server:
         return scores_of_runs(runs, evaluation, protocol)
     return TrackerScores(
-        expected=len(protocol.sequences),
+        sequences=tuple(sorted(facts.name for facts in protocol.sequences)),
         records=tuple(record for _, record in runs),
         returned=tuple(returned(folder, evaluation, protocol) for folder, _ in runs),
     )

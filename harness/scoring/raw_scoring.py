@@ -54,7 +54,7 @@ def score(request: ScoreRequest, sequences: SequenceList, report: Report = lambd
     trackers, first = [], 0
     for results in request.results:
         last = first + 1 + len(results.others)
-        trackers.append(_tracker(request, results, len(sequences), kept[first:last], faults[first:last]))
+        trackers.append(_tracker(request, results, tuple(sequences.names), kept[first:last], faults[first:last]))
         first = last
     possible = _possible(dialects, kept, request)
     lost = [f"dialect {dialect.name}: left out, {NO_SIZES}" for dialect in dialects if dialect not in possible]
@@ -133,10 +133,10 @@ def _read(
 
 
 def _tracker(
-    request: ScoreRequest, results: ResultFiles, expected: int, kept: Kept, faults: list[list[str]]
+    request: ScoreRequest, results: ResultFiles, names: tuple[str, ...], kept: Kept, faults: list[list[str]]
 ) -> ScoredTracker:
     scores = TrackerScores(
-        expected=expected,
+        sequences=names,
         seeds=tuple({name: one.tally for name, one in seed.items()} for seed in kept),
         failures=tuple({name: one.failures for name, one in seed.items()} for seed in kept)
         if request.with_failures

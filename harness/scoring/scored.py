@@ -91,7 +91,8 @@ class TrackerScores:
     """One tracker on one protocol.
 
     Attributes:
-        expected: Number of sequences of the protocol.
+        sequences: The protocol's sequences by name, in the order of samples. It is the same for all trackers of a
+            result, so that they pair.
         seeds: Tallies by sequence, for each training seed or repetition. Only whole results are tallied.
         failures: Failures by sequence, for each seed; empty where they were not counted.
         boxes: The first seed's predicted boxes (N, 4) by sequence; empty where they are unknown.
@@ -100,7 +101,7 @@ class TrackerScores:
         returned: What an evaluation server returned, seed by seed; empty where scores are made here.
     """
 
-    expected: int
+    sequences: tuple[str, ...]
     seeds: tuple[Mapping[str, Tally], ...] = ()
     failures: tuple[Mapping[str, FailureCounts], ...] = ()
     boxes: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -118,32 +119,27 @@ class TrackerScores:
 
     @cached_property
     def names(self) -> list[str]:
-        """The sequences that every seed has, by name."""
-        return sorted(set.intersection(*(set(tallies) for tallies in self.seeds))) if self.seeds else []
+        """The sequences that every seed has, in order."""
+        return [name for name in self.sequences if all(name in tallies for tallies in self.seeds)] if self.seeds else []
 
     @property
     def complete(self) -> bool:
         """Whether every seed has every sequence."""
-        return bool(self.seeds) and all(len(tallies) == self.expected for tallies in self.seeds)
+        return bool(self.seeds) and len(self.names) == len(self.sequences)
 
     @property
     def incompleteness(self) -> str:
         """How much is there, in words; empty for complete scores."""
         if self.complete:
             return ""
-        counts = {len(tallies) for tallies in self.seeds} or {0}
-        if len(counts) == 1:
-            return f"incomplete: {counts.pop()} of {self.expected} sequences"
-        return "incomplete: " + "; ".join(
-            f"seed {seed}: {len(tallies)} of {self.expected} sequences" for seed, tallies in enumerate(self.seeds)
-        )
+        total = len(self.sequences)
+        counts = [len(tallies) for tallies in self.seeds] or [0]
+        if len(set(counts)) == 1:
+            return f"incomplete: {counts[0]} of {total} sequences"
+        return "incomplete: " + "; ".join(f"seed {seed}: {n} of {total} sequences" for seed, n in enumerate(counts))
 
     def samples(self, metric: str, dialect: Dialect, sequences: Collection[str] | None = None) -> tuple[Floats, Floats]:
-        """Return numerators and weights (seeds, sequences) of a metric, in the order of the sequences' names.
-
-        The order does not depend on where the scores come from, so that trackers pair. Without `sequences`, all that
-        every seed has.
-        """
+        """Return numerators and weights (seeds, sequences) of a metric, of some sequences or of all that every seed has."""
         key = (metric, dialect.name)
         if key not in self._samples:
             pairs = [values([tallies[n] for n in self.names], metric, dialect) for tallies in self.seeds]
@@ -154,8 +150,8 @@ class TrackerScores:
         numerators, weights = self._samples[key]
         if sequences is None:
             return numerators, weights
-        place = {name: index for index, name in enumerate(self.names)}
-        columns = [place[name] for name in sorted(sequences)]
+        wanted = set(sequences)
+        columns = [index for index, name in enumerate(self.names) if name in wanted]
         return numerators[:, columns], weights[:, columns]
 
     def percent(self, metric: Metric, dialect: Dialect) -> float | None:

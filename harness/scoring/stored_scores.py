@@ -48,7 +48,7 @@ def scores_of_runs(
     found = [stored_scores(folder, evaluation, protocol) for folder, _ in runs]
     first = found[0]
     return TrackerScores(
-        expected=len(protocol.sequences),
+        sequences=tuple(sorted(facts.name for facts in protocol.sequences)),
         seeds=tuple({name: one.tally for name, one in seed.items()} for seed in found),
         failures=tuple({name: one.failures for name, one in seed.items()} for seed in found),
         boxes={name: np.array(one.result.boxes) for name, one in first.items()},

@@ -1,5 +1,6 @@
 """The primary metric by attribute: a radar of every row, and a heat map of the differences to the baseline."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +23,13 @@ TWO_SIDED = "PuOr"
 
 
 def _tables(result: Result) -> list[Table]:
+    """Return the tables by attribute, with the trackers that have any figure in them."""
     found = [attribute_table(result, facts) for facts in result.scored_here]
-    return [table for table in found if table is not None]
+    return [replace(each, columns=tuple(_filled(each))) for each in found if each is not None]
+
+
+def _filled(each: Table) -> list[Column]:
+    return [c for c in each.columns if any(row.cells[c.key].value is not None for row in each.rows)]
 
 
 def radar(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:

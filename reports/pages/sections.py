@@ -38,7 +38,7 @@ def sections(result: Result) -> list[Section]:
     several = [sequence_table(result, facts) for facts in result.scored_here if _any_scores(result, facts)]
     found = [
         Section("comparison", "Comparison", tuple(_comparison(result))),
-        Section("pairs", "Every pair", _of_each(result, pair_table)),
+        Section("every-pair", "Every pair", _of_each(result, pair_table)),
         Section("ranking", "Ranking", _of_each(result, rank_table)),
         Section("dialects", "Dialects", tuple(_dialects(result))),
         Section("phases", "Cost by phase", tuple(table for table in [cost_table(result)] if table.columns)),

@@ -176,7 +176,7 @@ class _Columns:
 
     def add_sequences(self) -> None:
         """Add the number of sequences, or how many an incomplete row has."""
-        key = metric_key(self.facts, "n")
+        key = metric_key(self.facts, "sequences" if self.facts.rules else "n")
         for row in self.result.rows:
             scores = row.protocols.get(self.facts.name)
             if scores is not None:

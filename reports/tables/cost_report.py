@@ -43,7 +43,7 @@ class PhaseCosts:
 
 def phase_costs(row: ScoredTracker) -> PhaseCosts:
     """Return what a row's trainings and evaluations cost."""
-    whole = {name: found for name, found in row.protocols.items() if len(found.tallies) == found.expected}
+    whole = {name: found for name, found in row.protocols.items() if len(found.tallies) == len(found.sequences)}
     evaluation = {name: found.seconds for name, found in whole.items() if found.seconds is not None}
     booked = [r.training.cost.phases for r in same_training(row) if r.training and r.training.cost.phases]
     if row.role != "variant" or not booked:
