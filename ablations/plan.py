@@ -1,14 +1,14 @@
 """From a study and a profile to the runs that it needs: its rows, the floors under them, and the controls."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from trackablate.ablations.recipes import Training, published_training
 from trackablate.ablations.study import FaultyStudy, Row, Study
 from trackablate.datasets.registry import UnknownName, unknown
+from trackablate.harness.record import PlannedRow, PlannedRun, evaluations_of
 from trackablate.harness.running.tasks import RunTask
-from trackablate.harness.spec import Control, Evaluation, Profile, Recipe, RunSpec
+from trackablate.harness.spec import Profile, Recipe, RunSpec
 from trackablate.trackers.encoder.pretrained import weights_digest
 from trackablate.trackers.scale import at_scale
 from trackablate.trackers.spec import DeformableHead, FloorSpec, TrackerSpec, replace
@@ -19,40 +19,6 @@ FLOORS: dict[Literal["static", "ncc"], str] = {
 }
 
 SHUFFLED = "the baseline's weights shown another sequence's template: what knowing the target is not needed for"
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One training behind a row, and the protocols that it is evaluated on."""
-
-    run: RunSpec
-    protocols: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class PlannedRow:
-    """One row of the table to be. runs: seed by seed, and for each seed one for every training of the study.
-    test_layers: see `harness.spec.Evaluation`. tracker_at_paper_scale is None for floors and controls.
-    """
-
-    name: str
-    role: str
-    cells: tuple[str, ...]
-    description: str
-    runs: tuple[PlannedRun, ...]
-    control: Control = "none"
-    test_layers: int | None = None
-    tracker_at_paper_scale: TrackerSpec | None = None
-    baseline: bool = False
-
-    @property
-    def run(self) -> RunSpec:
-        """The first seed's first training."""
-        return self.runs[0].run
-
-    def on(self, protocol: str) -> tuple[RunSpec, ...]:
-        """The runs that are evaluated on a protocol, seed by seed."""
-        return tuple(planned.run for planned in self.runs if protocol in planned.protocols)
 
 
 def planned_rows(
@@ -89,10 +55,23 @@ def planned_rows(
     _refuse_one_run_for_two(study, profile, rows)
     baseline = next(row for row in rows if row.baseline)
     floors = [
-        PlannedRow(kind, "floor", (), text, (PlannedRun(RunSpec(tracker=FloorSpec(kind=kind)), wanted),))
+        PlannedRow(
+            name=kind,
+            role="floor",
+            cells=(),
+            description=text,
+            runs=(PlannedRun(run=RunSpec(tracker=FloorSpec(kind=kind)), protocols=wanted),),
+        )
         for kind, text in FLOORS.items()
     ]
-    control = PlannedRow("shuffled-template", "control", (), SHUFFLED, baseline.runs, "shuffled-template")
+    control = PlannedRow(
+        name="shuffled-template",
+        role="control",
+        cells=(),
+        description=SHUFFLED,
+        runs=baseline.runs,
+        control="shuffled-template",
+    )
     return [*rows, *floors, control]
 
 
@@ -119,7 +98,7 @@ def _runs(study: Study, row: Row, profile: Profile, protocols: tuple[str, ...], 
     own = profile.recipe is not None and profile.data is not None
     groups = [(0, protocols)] if own else _groups(study, protocols)
     return tuple(
-        PlannedRun(run_of(study.spec(row), profile, seed, _training(study, row, profile, index)), served)
+        PlannedRun(run=run_of(study.spec(row), profile, seed, _training(study, row, profile, index)), protocols=served)
         for seed in seeds
         for index, served in groups
     )
@@ -192,14 +171,5 @@ def tasks(rows: list[PlannedRow], digests: Mapping[str, str], roots: Mapping[str
     """One task per distinct run, with everything that is to be evaluated on it. digests: protocol name to the digest of
     its data; roots: data name to path.
     """
-    grouped: dict[str, tuple[RunSpec, dict[Evaluation, None]]] = {}
-    for row in rows:
-        for planned in row.runs:
-            _, evaluations = grouped.setdefault(planned.run.fingerprint, (planned.run, {}))
-            evaluations |= {evaluation_of(row, name, digests[name]): None for name in planned.protocols}
-    return [RunTask(run=run, evaluations=tuple(found), roots=dict(roots)) for run, found in grouped.values()]
-
-
-def evaluation_of(row: PlannedRow, protocol: str, digest: str) -> Evaluation:
-    """The evaluation of a row on a protocol."""
-    return Evaluation(protocol=protocol, data=digest, control=row.control, test_layers=row.test_layers)
+    found = evaluations_of(rows, digests).values()
+    return [RunTask(run=run, evaluations=evaluations, roots=dict(roots)) for run, evaluations in found]

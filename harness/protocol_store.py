@@ -8,12 +8,11 @@ import cv2
 import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from trackablate.datasets.atomic import write_bytes, write_text
 from trackablate.datasets.protocols import Protocol, SequenceList
 from trackablate.datasets.sequence import Image, Sequence
-from trackablate.harness.store import read_document
+from trackablate.harness.record import ProtocolRecord, SequenceFacts
 
 ON_SERVER = (
     "its true boxes are on the evaluation server; `python -m harness submit RUN --protocol {0}` makes its archive, `returned"
@@ -25,52 +24,6 @@ FEWEST_FRAMES, MOST_FRAMES = 6, 24
 THUMBNAILS = 4000
 """Thumbnails of a protocol, about: at some 4 kB each, 16 MB of the store. A protocol of 700 sequences keeps 6 each."""
 STRIP_WIDTH = 160
-
-
-class SequenceFacts(BaseModel):
-    """One sequence's annotation. frames: of the video; boxes: (N, 4) xywh in pixels, NaN where none is annotated, N is 1
-    where the others are on an evaluation server; size: (width, height) of its frames; strip: indices of
-    the frames kept as thumbnails, which are `scale` times the frame's size.
-    """
-
-    model_config = ConfigDict(ser_json_inf_nan="constants")
-
-    name: str
-    frames: int
-    boxes: list[tuple[float, float, float, float]]
-    visible: list[bool]
-    size: tuple[int, int]
-    attributes: list[str]
-    strip: list[int]
-    scale: float
-
-
-class ProtocolRecord(BaseModel):
-    """A protocol as it was evaluated. digest: that of its data; metrics, origin, one_shot: as `datasets.protocols.Protocol`
-    has them.
-    """
-
-    model_config = ConfigDict(ser_json_inf_nan="constants")
-
-    name: str
-    digest: str
-    title: str
-    description: str
-    source: str
-    metrics: tuple[tuple[str, str], ...]
-    origin: int
-    one_shot: bool
-    sequences: list[SequenceFacts]
-
-    @property
-    def frames(self) -> int:
-        """Annotated frames over all sequences."""
-        return sum(len(s.boxes) for s in self.sequences)
-
-    @property
-    def on_server(self) -> bool:
-        """Whether true boxes are on an evaluation server: results are submitted there instead of scored here."""
-        return any(len(s.boxes) < s.frames for s in self.sequences)
 
 
 def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> None:
@@ -99,11 +52,6 @@ def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> 
         sequences=facts,
     )
     write_text(folder / "protocol.json", record.model_dump_json())
-
-
-def read_protocol(folder: Path) -> ProtocolRecord | None:
-    """The kept record, None where the protocol was never evaluated. Raises BadInput for a damaged one."""
-    return read_document(folder / "protocol.json", ProtocolRecord)
 
 
 def read_strip(folder: Path, facts: SequenceFacts) -> tuple[bytes, ...]:

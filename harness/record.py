@@ -1,10 +1,12 @@
 """What a run leaves behind, in three blocks: what was asked, what happened, where. Imports no torch."""
 
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from trackablate.harness.spec import RunSpec
+from trackablate.harness.spec import Control, Evaluation, Profile, RunSpec
+from trackablate.trackers.spec import TrackerSpec
 
 Verdict = Literal["publishable", "trial", "failed"]
 
@@ -167,4 +169,156 @@ class SequenceResult(_Block):
     seconds: float
 
 
-Json = dict[str, Any]
+class SequenceFacts(_Block):
+    """The annotation of one sequence.
+
+    Attributes:
+        frames: Number of frames of the video.
+        boxes: Boxes (N, 4) as x, y, w, h in pixels; NaN where a frame is not annotated. N is 1 if the other boxes are on an
+            evaluation server.
+        size: Width and height of the frames in pixels.
+        strip: Indices of the frames that are kept as thumbnails.
+        scale: Size of the thumbnails as a share of the frame's size.
+    """
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
+    name: str
+    frames: int
+    boxes: list[tuple[float, float, float, float]]
+    visible: list[bool]
+    size: tuple[int, int]
+    attributes: list[str]
+    strip: list[int]
+    scale: float
+
+
+class ProtocolRecord(_Block):
+    """A protocol as it was evaluated.
+
+    Attributes:
+        digest: Digest of the protocol's data.
+        metrics: Pairs of metric and dialect, as in `datasets.protocols.Protocol`; so are `origin` and `one_shot`.
+    """
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
+    name: str
+    digest: str
+    title: str
+    description: str
+    source: str
+    metrics: tuple[tuple[str, str], ...]
+    origin: int
+    one_shot: bool
+    sequences: list[SequenceFacts]
+
+    @property
+    def frames(self) -> int:
+        """Number of annotated frames over all sequences."""
+        return sum(len(s.boxes) for s in self.sequences)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the sequences."""
+        return [s.name for s in self.sequences]
+
+    @property
+    def on_server(self) -> bool:
+        """Whether the true boxes are on an evaluation server, so that results are submitted instead of scored here."""
+        return any(len(s.boxes) < s.frames for s in self.sequences)
+
+
+class SizeRecord(_Block):
+    """The counted size of one tracker."""
+
+    tracker: TrackerSpec
+    size: PaperScale
+
+
+class PlannedRun(_Block):
+    """One training behind a row, and the protocols that it is evaluated on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: RunSpec
+    protocols: tuple[str, ...]
+
+
+class PlannedRow(_Block):
+    """One row of a study's table.
+
+    Attributes:
+        role: `variant`, `floor` or `control`.
+        cells: Words that the study's factors print for the row, one per factor.
+        runs: Runs seed by seed; for each seed one run for every training of the study.
+        test_layers: Number of decoder layers that run at inference, see `harness.spec.Evaluation`.
+        tracker_at_paper_scale: Tracker at the published size; None for floors and controls.
+        baseline: Whether the study's other rows are compared with this one.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    role: Literal["variant", "floor", "control"]
+    cells: tuple[str, ...]
+    description: str
+    runs: tuple[PlannedRun, ...]
+    control: Control = "none"
+    test_layers: int | None = None
+    tracker_at_paper_scale: TrackerSpec | None = None
+    baseline: bool = False
+
+    @property
+    def run(self) -> RunSpec:
+        """The first seed's first training."""
+        return self.runs[0].run
+
+    def on(self, protocol: str) -> tuple[RunSpec, ...]:
+        """Return the runs that are evaluated on a protocol, seed by seed."""
+        return tuple(planned.run for planned in self.runs if protocol in planned.protocols)
+
+    def evaluation(self, protocol: str, digest: str) -> Evaluation:
+        """Return the row's evaluation on a protocol whose data have this digest."""
+        return Evaluation(protocol=protocol, data=digest, control=self.control, test_layers=self.test_layers)
+
+
+class StudyRecord(_Block):
+    """What a study was asked to be when it was last started: enough to report it without planning it.
+
+    Attributes:
+        study: Name of the study.
+        profile: The whole profile, since a file of the user's own may change or go.
+        digests: Digest of the data of each protocol, by protocol name.
+        seeds: Number of seeds of each row.
+        command: The command that runs what is missing, without paths of the machine.
+        rows: All rows of the study, floors and controls included.
+    """
+
+    study: str
+    profile: Profile
+    digests: dict[str, str]
+    seeds: int
+    command: str
+    rows: tuple[PlannedRow, ...]
+
+    def evaluations(self) -> dict[str, tuple[RunSpec, tuple[Evaluation, ...]]]:
+        """Return each distinct run by its fingerprint, with everything that is evaluated on it."""
+        return evaluations_of(self.rows, self.digests)
+
+
+def evaluations_of(
+    rows: Iterable[PlannedRow], digests: Mapping[str, str]
+) -> dict[str, tuple[RunSpec, tuple[Evaluation, ...]]]:
+    """Return each distinct run of some rows by its fingerprint, with everything that is evaluated on it.
+
+    Args:
+        rows: Rows of a study.
+        digests: Digest of the data of each protocol, by protocol name.
+    """
+    grouped: dict[str, tuple[RunSpec, dict[Evaluation, None]]] = {}
+    for row in rows:
+        for planned in row.runs:
+            _, evaluations = grouped.setdefault(planned.run.fingerprint, (planned.run, {}))
+            evaluations |= {row.evaluation(name, digests[name]): None for name in planned.protocols}
+    return {print_: (run, tuple(found)) for print_, (run, found) in grouped.items()}

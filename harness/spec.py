@@ -1,17 +1,8 @@
 """What is asked of the machine: a run, its evaluations, and the profile that sizes them. Imports no torch."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from trackablate.datasets.pairs.augmentation import Augmentation
 from trackablate.datasets.pairs.sampling import FramePairs
@@ -64,12 +55,6 @@ class Recipe(Frozen):
     def pairs_at_once(self) -> int:
         """What the device holds at a time."""
         return min(self.micro_batch or self.batch_size, self.batch_size)
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, default: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Whole batches are what recipes meant before there was a choice: their fingerprints stay."""
-        content: dict[str, Any] = default(self)
-        return content if self.micro_batch else {name: v for name, v in content.items() if name != "micro_batch"}
 
 
 class SyntheticData(Frozen):

@@ -1,20 +1,18 @@
 """Gathers a study's rows from the store into a result. Runs nothing and needs neither torch nor a data set."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 
-from trackablate.ablations.plan import PlannedRow, evaluation_of
 from trackablate.ablations.study import Study
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.exchange.server_scores import returned
-from trackablate.harness.protocol_store import ON_SERVER, ProtocolRecord, SequenceFacts, read_protocol, read_strip
-from trackablate.harness.record import RunRecord
+from trackablate.harness.protocol_store import ON_SERVER, read_strip
+from trackablate.harness.record import PlannedRow, ProtocolRecord, RunRecord, SequenceFacts
 from trackablate.harness.scoring.metrics import DIALECTS
 from trackablate.harness.scoring.scored import (
-    Role,
     Scored,
     ScoredProtocol,
     ScoredTracker,
@@ -23,16 +21,14 @@ from trackablate.harness.scoring.scored import (
 )
 from trackablate.harness.scoring.stored_scores import dialects_of, scores_of_runs
 from trackablate.harness.spec import Evaluation, Profile
-from trackablate.harness.store import RunFolder, Store
+from trackablate.harness.store import RunFolder, Store, read_protocol
 from trackablate.reports.results import FilmStrip, Result
-
-ROLES: dict[str, Role] = {"variant": "variant", "floor": "floor", "control": "control"}
 
 
 def assemble(
     study: Study,
     profile: Profile,
-    rows: list[PlannedRow],
+    rows: Sequence[PlannedRow],
     digests: Mapping[str, str],
     store: Store,
     command: str,
@@ -99,7 +95,7 @@ def _row(
     shown = next(iter(on.values()), runs)[0]  # costs are of the training behind the first protocol
     return ScoredTracker(
         name=row.name,
-        role=ROLES[row.role],
+        role=row.role,
         protocols={name: _scores(row, of, known[name], digests[name]) for name, of in on.items()},
         cells=row.cells,
         description=row.description,
@@ -112,7 +108,7 @@ def _row(
 def _scores(
     row: PlannedRow, runs: list[tuple[RunFolder, RunRecord]], protocol: ProtocolRecord, digest: str
 ) -> TrackerScores:
-    evaluation = evaluation_of(row, protocol.name, digest)
+    evaluation = row.evaluation(protocol.name, digest)
     if not protocol.on_server:
         return scores_of_runs(runs, evaluation, protocol)
     return TrackerScores(

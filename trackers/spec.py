@@ -28,10 +28,32 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+ALWAYS_HASHED = ("kind", "revision")
+"""Fields that a fingerprint covers even at their default: which class a value is, and which version of the code it means."""
+
+
 def fingerprint(value: BaseModel) -> str:
-    """Hash of a value's resolved content: 16 hexadecimal digits, equal exactly where every field is equal."""
-    content = json.dumps(value.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """Return a hash of the fields in which a value differs from its defaults: 16 hexadecimal digits.
+
+    A new field with a default therefore changes no fingerprint. A default that changes would change the meaning of stored
+    fingerprints: raise the revision in `harness.spec` with it.
+    """
+    content = json.dumps(_differing(value), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _differing(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        fields = {name: field for name, field in type(value).model_fields.items() if not field.exclude}
+        found = {name: _differing(getattr(value, name)) for name in fields}
+        return {
+            name: inner
+            for name, inner in found.items()
+            if name in ALWAYS_HASHED
+            or fields[name].is_required()
+            or inner != _differing(fields[name].get_default(call_default_factory=True))
+        }
+    return [_differing(inner) for inner in value] if isinstance(value, tuple) else value
 
 
 class CropInput(Frozen):

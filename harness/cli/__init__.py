@@ -11,7 +11,6 @@ import typer
 
 from trackablate.harness.checkout import hide_checkout
 from trackablate.harness.cli.data import data_app
-from trackablate.harness.cli.exits import exit_status
 from trackablate.harness.cli.options import (
     Data,
     Device,
@@ -24,9 +23,9 @@ from trackablate.harness.cli.options import (
     Seeds,
     StorePath,
     StudyName,
+    exit_status,
 )
-from trackablate.harness.cli.outgoing import export, returned, submit
-from trackablate.harness.cli.site import site
+from trackablate.harness.cli.stores import export, returned, site, store_app, submit
 from trackablate.harness.errors import RunFailed
 
 app = typer.Typer(
@@ -39,6 +38,7 @@ app = typer.Typer(
 
 
 app.add_typer(data_app, name="data")
+app.add_typer(store_app, name="store")
 for _command in (site, submit, returned, export):
     app.command()(_command)
 
@@ -135,15 +135,19 @@ def run(
 ) -> None:
     """Train, evaluate and report what is missing of a study. Example: python -m harness run table3"""
     with exit_status():
-        from trackablate.harness.cli.plan_text import say_outcome
         from trackablate.harness.cli.session import StudyRequest, open_session
+        from trackablate.harness.cli.terminal import forecast
+        from trackablate.harness.running.executors import LocalExecutor
+        from trackablate.harness.running.runner import run as run_job
 
         request = StudyRequest(
             study, profile, protocol or [], data or [], only or [], store, seeds, tuple(results or ())
         )
         session = open_session(request)
+        session.store.set_study(session.study_record())
         try:
-            session.run(device, say_outcome)
+            with forecast(session.job, session.store, say=True) as observer:
+                run_job(session.job, session.store, LocalExecutor(session.store.logs), device, observer)
         except RunFailed:
             session.report(out, as_json=json)
             raise
@@ -316,8 +320,8 @@ def pretrain(
         from trackablate.harness.running.threads import quiet_threads
 
         quiet_threads(os.cpu_count() or 1)
+        from trackablate.harness.cli.terminal import step_bar
         from trackablate.harness.costing.devices import resolve_device
-        from trackablate.harness.running.progress import step_bar
         from trackablate.harness.training.pretraining import load_pretraining
         from trackablate.harness.training.pretraining import pretrain as make
         from trackablate.trackers.encoder.pretrained import FILES

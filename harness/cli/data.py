@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trackablate.harness.cli.exits import exit_status
-
-Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
+from trackablate.harness.cli.options import Json, exit_status
 
 data_app = typer.Typer(help="Data sets: verify them, make synthetic ones.", no_args_is_help=True)
 

@@ -19,19 +19,20 @@ from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.roots import data_root, parse_data_options
 from trackablate.datasets.sequence import Image
 from trackablate.datasets.synthetic.writing import LAYOUTS, videos, write
-from trackablate.harness.cli.session import opened, training_roots
+from trackablate.harness.cli.study_data import opened, training_roots
+from trackablate.harness.cli.terminal import forecast, step_bar
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.protocol_store import ON_SERVER, ProtocolRecord, read_protocol
+from trackablate.harness.protocol_store import ON_SERVER
+from trackablate.harness.record import ProtocolRecord
 from trackablate.harness.running.executors import LocalExecutor
-from trackablate.harness.running.progress import step_bar
-from trackablate.harness.running.runner import Job, logs_of
+from trackablate.harness.running.runner import Job
 from trackablate.harness.running.runner import run as run_job
 from trackablate.harness.running.tasks import RunTask
-from trackablate.harness.scoring.metrics import DIALECTS, METRICS, tally, treatments, values
-from trackablate.harness.spec import Evaluation, RunSpec
-from trackablate.harness.store import RunFolder, Store, read_document
-from trackablate.trackers.spec import FloorSpec
+from trackablate.harness.scoring.metrics import METRICS, values
+from trackablate.harness.scoring.stored_scores import dialects_of, stored_scores
+from trackablate.harness.spec import Evaluation
+from trackablate.harness.store import RunFolder, Store, read_protocol
 from trackablate.trackers.variants import VARIANTS
 
 
@@ -44,7 +45,8 @@ def train_variant(variant: str, profile: str, data: list[str], store: Path, devi
     task = RunTask(run=run, evaluations=(), roots=roots)
     kept = Store(store)
     job = Job(tasks=[task], sizes=[VARIANTS[variant]], sequences={}, profile=loaded)
-    run_job(job, kept, LocalExecutor(logs_of(kept)), device)
+    with forecast(job, kept) as observer:
+        run_job(job, kept, LocalExecutor(kept.logs), device, observer)
     record = kept.run(task.run).record()
     return {"run": task.run.name, "verdict": record.verdict, **_training(record.training)}
 
@@ -57,8 +59,9 @@ def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device:
     evaluation = Evaluation(protocol=protocol, data=found.digest)
     roots = {PROTOCOLS[protocol].data or "": str(found.root)} if found.root else {}
     task = RunTask(run=folder.run, evaluations=(evaluation,), roots=roots)
-    job = Job([task], [], {protocol: found.sequences}, load_profile("mini"))
-    run_job(job, kept, LocalExecutor(logs_of(kept)), device)
+    job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), {protocol: found.lengths})
+    with forecast(job, kept) as observer:
+        run_job(job, kept, LocalExecutor(kept.logs), device, observer)
     document = {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage}
     record = read_protocol(kept.protocol(evaluation))
     assert record is not None
@@ -75,7 +78,7 @@ def track_video(name: str, video: Path, init: str, store: Path, device: str) -> 
     from trackablate.harness.costing.devices import resolve_device
     from trackablate.harness.tracking.evaluation import online_tracker
 
-    if not isinstance(folder.run.tracker, FloorSpec) and folder.training() is None:
+    if not folder.trained:
         raise BadInput(f"the run {folder.run.name} is not trained yet: run its study, or `python -m harness train`")
     try:
         online = online_tracker(folder, resolve_device(device))
@@ -161,16 +164,14 @@ def find_run(store: Store, name: str) -> RunFolder:
     """The stored run of that name, or of that unique beginning. Raises UnknownName with the nearest names, BadInput where
     there is no run at all.
     """
-    folders = {file.parent.name: file for file in sorted((store.root / "runs").glob("*/spec.json"))}
+    folders = {folder.path.name: folder for folder in store.runs()}
     if not folders:
         raise BadInput(f"{shown(store.root)} holds no run: `python -m harness run STUDY` or `train VARIANT` makes some")
     fitting = [n for n in folders if n == name] or [n for n in folders if n.startswith(name)]
     if len(fitting) != 1:
         several = f"; {', '.join(fitting)} begin so" if fitting else ""
         raise UnknownName(unknown("run in the store", name, list(folders)) + several)
-    run = read_document(folders[fitting[0]], RunSpec)
-    assert run is not None
-    return store.run(run)
+    return folders[fitting[0]]
 
 
 def frames_of(video: Path) -> Iterator[Image]:
@@ -218,17 +219,9 @@ def _training(training: Any) -> dict[str, Any]:
 
 
 def _scores(protocol: ProtocolRecord, folder: RunFolder, evaluation: Evaluation) -> dict[str, float]:
-    dialects = {metric: DIALECTS[name].on(protocol.name) for metric, name in protocol.metrics}
-    needed = treatments(dialects.values())
-    tallies = []
-    for facts in protocol.sequences:
-        result = folder.result(evaluation, facts.name)
-        assert result is not None
-        truth, visible = np.array(facts.boxes), np.array(facts.visible)
-        boxes = np.array(result.boxes)
-        tallies.append(tally(boxes, truth, visible, origin=protocol.origin, size=facts.size, treatments=needed))
+    found = stored_scores(folder, evaluation, protocol)
     scores = {}
-    for metric, dialect in dialects.items():
-        sums, weights = values(tallies, metric, dialect)
+    for metric, dialect in dialects_of(protocol).items():
+        sums, weights = values([found[name].tally for name in protocol.names], metric, dialect)
         scores[metric] = float(METRICS[metric].scale * sums.sum() / weights.sum())
     return scores

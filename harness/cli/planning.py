@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from trackablate.ablations.catalogue import STUDIES
-from trackablate.ablations.plan import PlannedRow, planned_rows
+from trackablate.ablations.plan import planned_rows
 from trackablate.harness.cli.session import Session
 from trackablate.harness.costing.hardware import expected_device
 from trackablate.harness.errors import BadInput
+from trackablate.harness.planning.board import around_of
 from trackablate.harness.planning.budget import RULE, Budget, Candidate, choose, parse_budget
 from trackablate.harness.planning.calibrating import REMEDY, calibrate, count
 from trackablate.harness.planning.estimate import RunEstimate, StudyEstimate, combined, estimates
 from trackablate.harness.planning.forecast_log import compared, entries
 from trackablate.harness.planning.history import Evidence, gather
 from trackablate.harness.planning.span import Span
+from trackablate.harness.record import PlannedRow
 from trackablate.harness.running.executors import LocalExecutor
-from trackablate.harness.running.queue import Missing
-from trackablate.harness.running.runner import around_of, cpu_workers, disk_bytes, logs_of, missing
+from trackablate.harness.running.observer import Missing
+from trackablate.harness.running.runner import cpu_workers, disk_bytes, missing
 from trackablate.harness.store import Store
 from trackablate.trackers.spec import TrackerSpec
 
@@ -45,7 +47,7 @@ def plan_document(session: Session, options: PlanOptions) -> dict[str, Any]:
     if options.calibrate:
         runs = [m.task.run for m in lacking if not m.nothing] or [m.task.run for m in lacking]
         made = Store(session.store.root)
-        calibrate(runs, session.profile, made, LocalExecutor(logs_of(made)), options.device)
+        calibrate(runs, session.profile, made, LocalExecutor(made.logs), options.device)
     with _counted(session.store, lacking, options) as store:
         evidence = gather(store, expected_device(options.device), options.device_peak)
         plan = _Plan(session, lacking, evidence, options)
@@ -167,7 +169,7 @@ def _counted(store: Store, lacking: list[Missing], options: PlanOptions) -> Iter
         known = [used.paper_scale(tracker) for tracker in trackers]
         rest = [t for t, size in zip(trackers, known, strict=True) if size is None or size.activation_bytes is None]
         if rest:
-            count(rest, used, LocalExecutor(logs_of(used)))
+            count(rest, used, LocalExecutor(used.logs))
         yield used
 
 

@@ -12,8 +12,7 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.exchange.server_scores import enter_scores, note_submission, parse_scores
 from trackablate.harness.exchange.submission import SERVERS, Asked, build_submission
 from trackablate.harness.exchange.writing import LAYOUTS, Tracked, write_results
-from trackablate.harness.protocol_store import ProtocolRecord, read_protocol
-from trackablate.harness.record import SequenceResult
+from trackablate.harness.record import ProtocolRecord, SequenceResult
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder, Store
 
@@ -83,9 +82,8 @@ def _evaluated(
     folder = find_run(kept, run)
     command = f"python -m harness evaluate {folder.run.name} --protocol {protocol}"
     complete, begun = [], False
-    for place in sorted((kept.root / "protocols").glob(f"{protocol}-*")):
-        record = read_protocol(place)
-        if record is None or record.name != protocol:
+    for record in kept.protocols():
+        if record.name != protocol:
             continue
         evaluation = Evaluation(protocol=protocol, data=record.digest, test_layers=test_layers)
         found = [folder.result(evaluation, facts.name) for facts in record.sequences]

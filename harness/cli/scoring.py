@@ -9,9 +9,8 @@ from trackablate.datasets.benchmark import SequenceList
 from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.roots import data_root, parse_data_options
-from trackablate.harness.cli.terminal import say_tables
+from trackablate.harness.cli.terminal import say_tables, step_bar
 from trackablate.harness.errors import BadInput
-from trackablate.harness.running.progress import step_bar
 from trackablate.harness.scoring.raw_reading import ScoreRequest
 from trackablate.harness.scoring.raw_scoring import chosen_dialects, score
 from trackablate.harness.scoring.result_files import ResultFiles, open_results

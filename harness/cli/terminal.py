@@ -1,15 +1,31 @@
-"""The output of commands: tables and documents on standard output, everything else on standard error."""
+"""The output of commands: tables and documents on standard output; progress and everything else on standard error."""
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 if TYPE_CHECKING:
     from trackablate.harness.cli.doctor import Check
     from trackablate.harness.cli.listing import Listing
+    from trackablate.harness.planning.board import Forecaster
+    from trackablate.harness.running.runner import Job
+    from trackablate.harness.store import Store
     from trackablate.reports.results import Result
     from trackablate.reports.table import Table
 
@@ -84,3 +100,85 @@ def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "none"
     return "none" if value in (None, {}) else str(value)
+
+
+class _Left(TimeRemainingColumn):
+    # The task's field `left` in seconds (None: not known yet), else what the rate seen so far says.
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        if "left" not in task.fields:
+            return super().render(task)
+        left: float | None = task.fields["left"]
+        if left is None:
+            return Text("-:--:--", style="progress.remaining")
+        minutes, seconds = divmod(round(left), 60)
+        hours, minutes = divmod(minutes, 60)
+        return Text(f"{hours:d}:{minutes:02d}:{seconds:02d}", style="progress.remaining")
+
+
+class _Done(MofNCompleteColumn):
+    # Done of total, or a percentage if the task's field `share` is set.
+
+    def render(self, task: Task) -> Text:
+        if task.fields.get("share"):
+            return Text(f"{task.percentage:.0f} %", style="progress.download")
+        return super().render(task)
+
+
+def progress_bars() -> Progress:
+    """Return bars on standard error: description, done of total, time gone and time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        _Done(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        _Left(),
+        console=Console(stderr=True),
+    )
+
+
+@contextmanager
+def step_bar(description: str, total: int, *, after: float = 0.0) -> Iterator[Callable[[int], None]]:
+    """Show one bar; the yielded function takes the number of steps done.
+
+    Args:
+        after: Seconds that the work must take before the bar is shown.
+    """
+    bars, begun = progress_bars(), monotonic()
+    task = bars.add_task(description, total=total)
+
+    def done(steps: int) -> None:
+        bars.update(task, completed=steps)
+        if not bars.live.is_started and monotonic() - begun >= after:
+            bars.start()
+
+    try:
+        if not after:
+            bars.start()
+        yield done
+    finally:
+        if bars.live.is_started:
+            bars.stop()
+
+
+@contextmanager
+def forecast(job: "Job", store: "Store", *, say: bool = False) -> "Iterator[Forecaster]":
+    """Give an observer that predicts a study and draws its bars.
+
+    Args:
+        say: Whether to say on standard error how the predictions came out, also if the study ends early.
+    """
+    from trackablate.harness.cli.plan_text import say_outcome
+    from trackablate.harness.planning.board import Forecaster
+
+    bars = progress_bars()
+    observer = Forecaster(job, store, bars)
+    try:
+        yield observer
+    finally:
+        bars.stop()
+        if say:
+            say_outcome(observer.outcome())

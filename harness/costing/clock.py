@@ -11,6 +11,7 @@ from trackablate.harness.costing.energy import Meter
 from trackablate.harness.record import PhaseCost
 
 STATUS = Path("/proc/self/status")
+PEAKS = Path("/proc/self/clear_refs")
 
 
 class PhaseClock:
@@ -60,3 +61,12 @@ def peak_rss_bytes() -> int:
         return int(STATUS.read_text().split("VmHWM:")[1].split()[0]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def reset_peak_rss() -> bool:
+    """Let the peak resident memory start anew at the memory held now. Returns whether the system can do that (Linux)."""
+    try:
+        PEAKS.write_text("5")
+    except OSError:
+        return False
+    return True

@@ -1,7 +1,7 @@
-"""A store as a pandas DataFrame: one row for each run, evaluation and metric. What is missing or failed is a row too."""
+"""A store as a pandas DataFrame: one row for each run, evaluation and metric; missing and failed runs have rows too."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,12 @@ from pydantic import BaseModel
 
 from trackablate.harness.errors import BadInput
 from trackablate.harness.exchange.server_scores import NOTHING, returned
-from trackablate.harness.protocol_store import ON_SERVER, ProtocolRecord, read_protocol
-from trackablate.harness.record import RunRecord
+from trackablate.harness.protocol_store import ON_SERVER
+from trackablate.harness.record import ProtocolRecord, RunRecord
 from trackablate.harness.scoring.metrics import METRICS, values
 from trackablate.harness.scoring.stored_scores import ScoredResult, dialects_of, stored_scores
-from trackablate.harness.spec import Evaluation, RunSpec
-from trackablate.harness.store import RunFolder, Store, read_document
+from trackablate.harness.spec import TRACKING_REVISION, Evaluation, RunSpec
+from trackablate.harness.store import NOT_ASKED, RunFolder, Store, Unreadable
 from trackablate.trackers.spec import TrackerSpec, leaves
 
 RUN = ("run", "fingerprint", "tracker", "seed", "trained_on", "steps", "batch_size")
@@ -36,22 +36,28 @@ WHERE = ("verdict", "reason", "commit", "device", "started")
 NUMBERS = ("value", *COST)
 COUNTS = ("seed", "steps", "batch_size", "test_layers", "n_sequences", "of_sequences")
 
+OTHER = "tracked by another version, or on data that the store has no annotation of"
+
 Fields = dict[str, Any]
+Protocols = Mapping[tuple[str, str], ProtocolRecord]
+"""Records by name and digest of the data."""
 
 
 def frame(store: Path | str | Store) -> pd.DataFrame:
-    """All that a store knows. The columns are RUN, AXES, SCORE, COST and WHERE, then every single field of the trackers,
-    dotted (`head.layers`, `crop.search_size`).
+    """Return everything that a store knows: one row for each run, evaluation and metric.
 
-    value: percent, NaN where a sequence is missing, with the reason beside it. verdict: that of the run, or "unfinished",
-    or "unreadable". A run without any evaluation has one row without a metric. Raises BadInput for what is no store.
+    The columns are RUN, AXES, SCORE, COST and WHERE, then every single field of the trackers, dotted (`head.layers`,
+    `crop.search_size`). `value` is in percent, NaN if a sequence is missing, with the reason beside it. `verdict` is the
+    run's, or "unfinished", or "unreadable". A run without any evaluation has one row without a metric.
+
+    Raises:
+        BadInput: There is no store, or it has another format.
     """
     opened = store if isinstance(store, Store) else Store(Path(store), make=False)
-    if not (opened.root / "store.json").exists():
+    if not opened.exists:
         raise BadInput(f"there is no store at {opened.root}: name the folder that `run` was given as --store")
-    folders = sorted(path for path in (opened.root / "runs").glob("*") if path.is_dir())
-    protocols = _protocols(opened)
-    rows = [row for path in folders for row in _rows(path, protocols)]
+    protocols = {(record.name, record.digest): record for record in opened.protocols()}
+    rows = [row for found in opened.folders() for row in _rows(found, protocols)]
     first = [*RUN, *AXES, *SCORE, *COST, *WHERE]
     further = sorted({key for row in rows for key in row} - set(first))
     table = pd.DataFrame(rows, columns=[*first, *further])
@@ -59,23 +65,16 @@ def frame(store: Path | str | Store) -> pd.DataFrame:
     return table.astype(numbers)
 
 
-def _protocols(store: Store) -> list[ProtocolRecord]:
-    folders = sorted((store.root / "protocols").glob("*"))
-    return [record for folder in folders if (record := read_protocol(folder)) is not None]
-
-
-def _rows(path: Path, protocols: list[ProtocolRecord]) -> Iterator[Fields]:
-    """The rows of one run; one that says why, where its files cannot be read."""
+def _rows(folder: RunFolder | Unreadable, protocols: Protocols) -> Iterator[Fields]:
+    if isinstance(folder, Unreadable):
+        verdict = "unfinished" if folder.reason == NOT_ASKED else "unreadable"
+        yield {"run": folder.name, "verdict": verdict, "reason": folder.reason}
+        return
     try:
-        run = read_document(path / "spec.json", RunSpec)
-        if run is None:
-            yield {"run": path.name, "verdict": "unfinished", "reason": "nothing is written down of it"}
-            return
-        folder = RunFolder(path, run)
-        about = {"run": path.name} | _asked(run) | _happened(folder)
+        about = {"run": folder.path.name} | _asked(folder.run) | _happened(folder)
         scores = list(_scores(folder, protocols)) or [{"reason": "not evaluated"}]
     except BadInput as error:
-        yield {"run": path.name, "verdict": "unreadable", "reason": str(error)}
+        yield {"run": folder.path.name, "verdict": "unreadable", "reason": str(error)}
         return
     for score in scores:
         reasons = [text for text in (about["reason"], score.get("reason")) if text]
@@ -95,9 +94,8 @@ def _asked(run: RunSpec) -> Fields:
 
 
 def _axes(tracker: TrackerSpec) -> Fields:
-    """Each axis as a word, its kind, and each of its fields; "none" and not NaN for an axis that is off, since pandas
-    leaves NaN out of its groups.
-    """
+    # Each axis as a word, its kind, and each of its fields. An axis that is off is "none", since pandas leaves NaN out of
+    # its groups.
     axes: Fields = {}
     for name in type(tracker).model_fields.keys() - {"kind", "name"}:
         value = getattr(tracker, name)
@@ -141,25 +139,25 @@ def _verdict(folder: RunFolder, record: RunRecord) -> Fields:
     return {"verdict": record.verdict, "reason": ""}
 
 
-def _scores(folder: RunFolder, protocols: list[ProtocolRecord]) -> Iterator[Fields]:
-    """A row's worth for each metric of each evaluation that the run's folder has anything of."""
-    known = {evaluation.key: (evaluation, record) for evaluation, record in _possible(folder.run, protocols)}
-    for path in sorted((folder.path / "evaluations").glob("*")):
-        if path.name not in known:
-            reason = "tracked by another version, or on data that the store has no annotation of"
-            yield {"protocol": path.name.rpartition("-")[0], "reason": reason}
-            continue
-        evaluation, record = known[path.name]
-        about = {"protocol": record.name, "control": evaluation.control, "test_layers": evaluation.test_layers}
-        if record.on_server:
+def _scores(folder: RunFolder, protocols: Protocols) -> Iterator[Fields]:
+    # One dictionary for each metric of each evaluation that the run has results of.
+    for evaluation in folder.evaluations():
+        about = {
+            "protocol": evaluation.protocol,
+            "control": evaluation.control,
+            "test_layers": evaluation.test_layers,
+        }
+        record = protocols.get((evaluation.protocol, evaluation.data))
+        if record is None or evaluation.revision != TRACKING_REVISION:
+            yield {"protocol": evaluation.protocol, "reason": OTHER}
+        elif record.on_server:
             yield from (about | score for score in _from_server(folder, evaluation, record))
-            continue
-        found = stored_scores(folder, evaluation, record)
-        yield from (about | score for score in _metrics(record, found))
+        else:
+            yield from (about | score for score in _metrics(record, stored_scores(folder, evaluation, record)))
 
 
 def _from_server(folder: RunFolder, evaluation: Evaluation, record: ProtocolRecord) -> Iterator[Fields]:
-    """What an evaluation server returned, or a row that says why there is nothing."""
+    # The scores that an evaluation server returned, or the reason why there are none.
     found = returned(folder, evaluation, record)
     if not found.scores:
         yield {"reason": ON_SERVER.format(record.name) if found.reason == NOTHING else found.reason}
@@ -167,16 +165,6 @@ def _from_server(folder: RunFolder, evaluation: Evaluation, record: ProtocolReco
         every = len(record.sequences)
         score = {"metric": metric, "value": METRICS[metric].scale * share, "n_sequences": every, "of_sequences": every}
         yield {"dialect": "evaluation server", **score}
-
-
-def _possible(run: RunSpec, protocols: list[ProtocolRecord]) -> Iterator[tuple[Evaluation, ProtocolRecord]]:
-    """Every evaluation that the run can have on these protocols."""
-    layers = getattr(run.tracker.head, "layers", 0) if isinstance(run.tracker, TrackerSpec) else 0
-    for record in protocols:
-        for depth in (None, *range(1, layers + 1)):
-            plain = Evaluation(protocol=record.name, data=record.digest, test_layers=depth)
-            yield plain, record
-            yield plain.model_copy(update={"control": "shuffled-template"}), record
 
 
 def _metrics(record: ProtocolRecord, found: dict[str, ScoredResult]) -> Iterator[Fields]:

@@ -14,8 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from trackablate.datasets.atomic import write_text
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.harness.errors import BadInput
-from trackablate.harness.protocol_store import ProtocolRecord
-from trackablate.harness.record import SequenceResult
+from trackablate.harness.record import ProtocolRecord, SequenceResult
 from trackablate.harness.scoring.metrics import METRICS
 from trackablate.harness.scoring.scored import Returned
 from trackablate.harness.spec import Evaluation
@@ -108,4 +107,4 @@ def _digest(results: Sequence[SequenceResult]) -> str:
 
 
 def _file(folder: RunFolder, evaluation: Evaluation) -> Path:
-    return folder.path / "server" / f"{evaluation.key}.json"
+    return folder.server_file(evaluation)

@@ -5,9 +5,9 @@ import time
 from trackablate.harness.errors import BadInput
 from trackablate.harness.planning.calibration import Calibration, keep_calibration, mean_of, to_measure
 from trackablate.harness.provenance import command_line
-from trackablate.harness.running.executors import Executor, Work
-from trackablate.harness.running.queue import wait_for
-from trackablate.harness.running.runner import places
+from trackablate.harness.running.executors import Executor
+from trackablate.harness.running.queue import Slot, result_of
+from trackablate.harness.running.runner import worker_settings
 from trackablate.harness.running.tasks import CalibrateTask, Device, PrepareTask, WorkerSettings
 from trackablate.harness.spec import Profile, RunSpec
 from trackablate.harness.store import Store
@@ -30,7 +30,7 @@ def calibrate(runs: list[RunSpec], profile: Profile, store: Store, executor: Exe
     chosen = {run.fingerprint for run in measured}
     rest = [r.tracker for r in runs if r.fingerprint not in chosen and isinstance(r.tracker, TrackerSpec)]
     found = count(rest, store, executor, device)
-    settings = places(found, profile, len(runs), store)[: 1 if found.gpus else None]
+    settings = worker_settings(found.gpus, device, profile, len(runs), store)[: 1 if found.gpus else None]
     task = CalibrateTask(runs=tuple(measured), seconds=SECONDS, asked=time.time())
     merged = mean_of([Calibration.model_validate_json(text) for text in _together(task, settings, executor)])
     keep_calibration(store, merged)
@@ -41,16 +41,20 @@ def count(trackers: list[TrackerSpec], store: Store, executor: Executor, device:
     """Count the size of trackers into the store, with what their backward pass keeps; the device, by the way."""
     settings = WorkerSettings(store=str(store.root), device=device, threads=1, workers=1, command=command_line())
     task = PrepareTask(sizes=tuple(trackers), activations=True, protocols=())
-    return Device.model_validate_json(wait_for(executor.start(task, settings)))
+    slot = Slot(executor, settings)
+    try:
+        return Device.model_validate_json(slot.ask(task))
+    finally:
+        slot.stop()
 
 
 def _together(task: CalibrateTask, settings: list[WorkerSettings], executor: Executor) -> list[str]:
     """What each of several workers says that do the same at the same time."""
-    works: list[Work] = []
+    slots = [Slot(executor, each) for each in settings]
     try:
-        works += [executor.start(task, place) for place in settings]
-        return [wait_for(work) for work in works]
+        for slot in slots:
+            slot.do(task)
+        return [result_of(slot.wait()) for slot in slots]
     finally:
-        for work in works:
-            if work.poll() is None:
-                work.stop()
+        for slot in slots:
+            slot.stop()

@@ -23,7 +23,7 @@ from trackablate.harness.planning.unit_times import (
     training_rates,
 )
 from trackablate.harness.planning.workload import BOX_BYTES, Tracking, Training, tracking_left, training_left
-from trackablate.harness.running.queue import Missing
+from trackablate.harness.running.observer import Missing
 from trackablate.trackers.spec import FloorSpec
 
 SPEED_FRAMES = 9 * 24 + 10 + 25

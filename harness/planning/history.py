@@ -4,15 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 
 from trackablate.harness.costing.hardware import expected_device
 from trackablate.harness.planning.calibration import Calibration, calibration
 from trackablate.harness.planning.peaks import Peak, peak_of
-from trackablate.harness.record import PaperScale, SequenceResult, TrainingRecord
+from trackablate.harness.record import PaperScale, TrainingRecord
 from trackablate.harness.spec import RunSpec
-from trackablate.harness.store import Store, read_document
-from trackablate.trackers.spec import FloorSpec, TrackerSpec
+from trackablate.harness.store import RunFolder, Store, read_document
+from trackablate.trackers.spec import TrackerSpec
 
 RESULTS_READ = 24
 """Result files of a run whose times are read; they are alike, and there may be hundreds."""
@@ -39,7 +38,7 @@ class Finished:
 
     run: RunSpec
     record: TrainingRecord
-    folder: Path
+    folder: RunFolder
 
     @cached_property
     def tracked(self) -> Tracked | None:
@@ -84,22 +83,19 @@ def calibrated_devices(store: Store) -> list[str]:
     return sorted({c.device for c in found if c is not None})
 
 
-def tracked(folder: Path) -> Tracked | None:
+def tracked(folder: RunFolder) -> Tracked | None:
     """What tracking took by some of a run's result files; None where there are none."""
-    files = islice(sorted(folder.glob("evaluations/*/*.json")), RESULTS_READ)
-    results = [result for file in files if (result := read_document(file, SequenceResult))]
+    every = (result for evaluation in folder.evaluations() for result in folder.results(evaluation))
+    results = list(islice(every, RESULTS_READ))
     frames = sum(len(result.boxes) for result in results)
     return Tracked(sum(result.seconds for result in results) / frames, frames) if frames else None
 
 
 def _finished(store: Store) -> Iterable[Finished]:
-    for file in sorted((store.root / "runs").glob("*/training.json")):
-        run = read_document(file.parent / "spec.json", RunSpec)
-        if run is None or isinstance(run.tracker, FloorSpec):
-            continue
-        record = store.run(run).training()
+    for folder in store.runs():
+        record = folder.training()
         if record is not None:
-            yield Finished(run, record, file.parent)
+            yield Finished(folder.run, record, folder)
 
 
 def _same(recorded: str, asked: str) -> bool:

@@ -104,7 +104,7 @@ def training_rates(run: RunSpec, evidence: Evidence) -> TrainingRates | None:
 def tracking_rates(run: RunSpec, evidence: Evidence) -> TrackingRates | None:
     """What tracking with the run takes, None where nothing is known."""
     measured = evidence.calibration
-    own = tracked(evidence.store.run(run).path)
+    own = tracked(evidence.store.run(run))
     if own and own.enough:
         return _as_tracked(run, own, evidence)
     if isinstance(run.tracker, FloorSpec):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from trackablate.harness.running.queue import Missing
+from trackablate.harness.running.observer import Missing
 from trackablate.harness.spec import Recipe, RunSpec, SyntheticData
 
 VALIDATION_CLIPS = 64

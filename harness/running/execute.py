@@ -1,9 +1,10 @@
-"""What a worker does with a task: the path from a run specification to its record in the store."""
+"""The work of a worker: the way from a run specification to its record in the store."""
 
 import hashlib
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from trackablate.datasets.atomic import write_bytes
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.protocols import PROTOCOLS, SequenceList
+from trackablate.datasets.sequence import Sequence
 from trackablate.datasets.synthetic.videos import make_sequence
 from trackablate.harness.costing.clock import PhaseClock
 from trackablate.harness.costing.devices import (
@@ -28,7 +30,7 @@ from trackablate.harness.protocol_store import keep_protocol
 from trackablate.harness.provenance import provenance
 from trackablate.harness.record import Failure, Provenance, Spent, TrainingRecord
 from trackablate.harness.running.tasks import Device, PrepareTask, RunTask, SpeedTask, WorkerSettings
-from trackablate.harness.spec import Evaluation, RunSpec, VideoData
+from trackablate.harness.spec import Evaluation, RunSpec, SyntheticData, VideoData
 from trackablate.harness.store import PhaseProgress, RunFolder, Store
 from trackablate.harness.tracking.evaluation import evaluate
 from trackablate.harness.tracking.speed import FRAMES, measure_speed
@@ -36,45 +38,54 @@ from trackablate.harness.training.loading import pair_geometry, training_pairs, 
 from trackablate.harness.training.loop import Fit, fit, trained_state
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.model import OneStreamTracker, build
-from trackablate.trackers.spec import FloorSpec, TrackerSpec
+from trackablate.trackers.spec import TrackerSpec
 
 
 def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
-    """Train and evaluate what is missing, alone on the run; what that took. Raises RunFailed, the reason kept in the store;
-    bad input passes through.
+    """Train and evaluate what is missing of a run, holding its lock, and return what that took.
+
+    Raises:
+        RunFailed: The run failed; the store has the reason.
+        BadInput, DataError: The user can mend it.
     """
-    clock = PhaseClock({}, lambda: None, on_cpu=resolve_device(settings.device).type != "cuda")
-    with clock.phase("task"):
-        _execute(task, settings)
-    spent = clock.booked["task"]
-    peak = peak_memory_bytes(resolve_device(settings.device))
-    return Spent(wall_seconds=spent.wall_seconds, device_seconds=spent.device_seconds, peak_memory_bytes=peak)
-
-
-def _execute(task: RunTask, settings: WorkerSettings) -> None:
-    folder = Store(Path(settings.store)).run(task.run)
     device = resolve_device(settings.device)
-    with folder.lock():
+    folder = Store(Path(settings.store)).run(task.run)
+    clock = PhaseClock({}, lambda: None, on_cpu=device.type != "cuda")
+    with clock.phase("task"), folder.lock(), _failure_kept(folder, device, settings):
         folder.clean()
         folder.claim()
-        try:
-            if not isinstance(task.run.tracker, FloorSpec) and folder.training() is None:
-                _train(folder, task.roots, device, settings)
-            for evaluation in task.evaluations:
-                _evaluate(folder, evaluation, _open(evaluation, task.roots, Path(settings.store)), device)
-        except (BadInput, DataError):
-            raise
-        except Exception as error:
-            summary = f"{type(error).__name__}: {error}"
-            folder.set_failure(
-                Failure(summary=summary, traceback=traceback.format_exc(), where=_where(device, settings))
-            )
-            raise RunFailed(f"{task.run.name} failed: {summary}") from error
-        folder.set_failure(None)
+        if not folder.trained:
+            _train(folder, task.roots, device, settings)
+        for evaluation in task.evaluations:
+            sequences = _open(evaluation, task.roots, Path(settings.store))
+            if PROTOCOLS[evaluation.protocol].data is None:
+                _make_textures(sequences[0])
+            report = _reporter(folder, f"track {evaluation.protocol}", len(sequences))
+            evaluate(folder, evaluation, sequences, device, report)
+    spent = clock.booked["task"]
+    return Spent(
+        wall_seconds=spent.wall_seconds,
+        device_seconds=spent.device_seconds,
+        peak_memory_bytes=peak_memory_bytes(device),
+    )
+
+
+@contextmanager
+def _failure_kept(folder: RunFolder, device: torch.device, settings: WorkerSettings) -> Iterator[None]:
+    try:
+        yield
+    except (BadInput, DataError):
+        raise
+    except Exception as error:
+        summary = f"{type(error).__name__}: {error}"
+        where = _where(device, settings)
+        folder.set_failure(Failure(summary=summary, traceback=traceback.format_exc(), where=where))
+        raise RunFailed(f"{folder.run.name} failed: {summary}") from error
+    folder.set_failure(None)
 
 
 def prepare(task: PrepareTask, settings: WorkerSettings) -> Device:
-    """Check the device, count sizes, and keep what reports show of the protocols."""
+    """Count sizes and keep what reports show of the protocols; return the device. Raises BadInput for an unusable device."""
     device = resolve_device(settings.device)
     store = Store(Path(settings.store))
     for spec in task.sizes:
@@ -89,7 +100,7 @@ def prepare(task: PrepareTask, settings: WorkerSettings) -> Device:
 
 
 def measure(task: SpeedTask, settings: WorkerSettings) -> None:
-    """Measure tracking speed on a synthetic video."""
+    """Measure the tracking speed of some runs on a synthetic video."""
     store = Store(Path(settings.store))
     video = make_sequence("source", 0, length=FRAMES + 1, split="val")
     timed = [(store.run(one.run), one.test_layers) for one in task.timed]
@@ -102,6 +113,9 @@ def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, setti
     assert run.recipe is not None
     assert run.data is not None
     where = _where(device, settings)
+    if isinstance(run.data, SyntheticData):
+        for split in ("train", "val"):
+            _make_textures(make_sequence(run.data.domain, 0, length=1, split=split))
     torch.manual_seed(run.seed)
     model = build(run.tracker)
     sets = _training_sets(run, roots, Path(settings.store))
@@ -130,13 +144,13 @@ def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, setti
     folder.finish_training(TrainingRecord(curve=curve, cost=cost, weights_digest=digest, where=where))
 
 
-def _evaluate(folder: RunFolder, evaluation: Evaluation, sequences: SequenceList, device: torch.device) -> None:
-    report = _reporter(folder, f"track {evaluation.protocol}", len(sequences))
-    evaluate(folder, evaluation, sequences, device, report)
+def _make_textures(sequence: Sequence) -> None:
+    # The textures of generated videos are made once per process: no run's cost may depend on who comes first.
+    sequence.frames[0]
 
 
 def _reporter(folder: RunFolder, phase: str, total: int) -> Callable[[int], None]:
-    """Says how far a phase is, at most twice a second: a file per step would cost more than a fast step."""
+    # At most twice a second: a file per step would cost more than a fast step.
     said = 0.0
 
     def report(done: int) -> None:

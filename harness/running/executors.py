@@ -1,93 +1,123 @@
-"""Where workers run. An executor starts a worker on a task and says how it went; the local one starts processes here.
+"""Where workers run. An executor starts worker processes; the local one starts them on this machine.
 
-Another executor (a cluster's queue) needs the same two things: to hand the worker its two JSON lines, and to keep its
-standard input open for as long as the study wants the work.
+Another executor (a cluster's queue) needs the same: to hand lines of JSON to a worker and back, and to end the worker when
+the study ends.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import trackablate
-from trackablate.harness.running.tasks import AnyTask, WorkerSettings
+from trackablate.harness.running.tasks import Reply, Task, WorkerSettings
 from trackablate.harness.running.threads import quiet_threads
 
+LOG_TAIL = 4000
+"""Characters of a worker's log that a message shows."""
 
-class Work(Protocol):
-    """A started task."""
 
-    def poll(self) -> int | None:
-        """The exit status, None while it runs."""
+class WorkerProcess(Protocol):
+    """A worker that takes one task after the other."""
 
-    def output(self) -> tuple[str, str]:
-        """Standard output and error of the finished task."""
+    def do(self, task: Task) -> None:
+        """Hand over a task. The worker must have replied to the one before."""
+
+    def poll(self) -> Reply | None:
+        """Return the reply to the task, None while the worker is at work."""
 
     def stop(self) -> None:
-        """End it now; what it has written stays."""
+        """End the worker now; what it has written to the store stays."""
 
 
 class Executor(Protocol):
     """Starts workers."""
 
-    def start(self, task: AnyTask, settings: WorkerSettings) -> Work: ...
+    def start(self, settings: WorkerSettings) -> WorkerProcess:
+        """Start a worker, and return before it is ready."""
 
 
-@dataclass
-class _LocalWork:
-    process: "subprocess.Popen[str]"
-    log: Path
-    _text: tuple[str, str] | None = field(default=None)
+class LocalWorker:
+    """A worker process on this machine."""
 
-    def poll(self) -> int | None:
-        return self.process.poll()
+    def __init__(self, settings: WorkerSettings, log: Path) -> None:
+        self._log, self._seen, self._text = log, 0, b""
+        self._replies, theirs = os.pipe()
+        os.set_blocking(self._replies, False)
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "trackablate.harness.running.worker", str(theirs)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                text=True,
+                env=_environment(settings.threads),
+                pass_fds=(theirs,),
+                start_new_session=True,
+            )
+        os.close(theirs)
+        self._write(settings.model_dump_json())
 
-    def output(self) -> tuple[str, str]:
-        if self._text is None:
-            assert self.process.stdout is not None
-            self._text = self.process.stdout.read(), self.log.read_text(encoding="utf-8", errors="replace")
-        return self._text
+    def do(self, task: Task) -> None:
+        """Hand over a task."""
+        self._seen = self._log.stat().st_size
+        self._write(task.model_dump_json())
+
+    def poll(self) -> Reply | None:
+        """Return the reply to the task, None while the worker is at work."""
+        status = self.process.poll()  # before reading: all that an ended process wrote is there
+        with contextlib.suppress(BlockingIOError):
+            while part := os.read(self._replies, 65536):
+                self._text += part
+        line, found, rest = self._text.partition(b"\n")
+        if found:
+            self._text = rest
+            return Reply.model_validate_json(line)
+        if status is None:
+            return None
+        return Reply(status="died", text=f"a worker stopped with status {status}: {self._said()}", last=True)
 
     def stop(self) -> None:
+        """End the worker now."""
         self.process.kill()
         self.process.wait()
+        if self._replies >= 0:
+            os.close(self._replies)
+            self._replies = -1
+        with contextlib.suppress(BrokenPipeError):
+            assert self.process.stdin is not None
+            self.process.stdin.close()
+
+    def _write(self, line: str) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has died, as the next poll will say
+            self.process.stdin.write(f"{line}\n")
+            self.process.stdin.flush()
+
+    def _said(self) -> str:
+        text = self._log.read_bytes()[self._seen :].decode("utf-8", errors="replace").strip()
+        return text[-LOG_TAIL:] or "it said nothing"
 
 
 class LocalExecutor:
-    """Worker processes on this machine. What they say on standard error goes to files in `logs`."""
+    """Starts worker processes on this machine; what they print goes to files in the folder `logs`."""
 
     def __init__(self, logs: Path) -> None:
-        self._logs = logs
-        self._started = 0
+        self._logs, self._started = logs, 0
 
-    def start(self, task: AnyTask, settings: WorkerSettings) -> Work:
-        """Start a process on the task."""
+    def start(self, settings: WorkerSettings) -> LocalWorker:
+        """Start a worker process."""
         self._logs.mkdir(parents=True, exist_ok=True)
         self._started += 1
-        log = self._logs / f"worker-{os.getpid()}-{self._started}.log"
-        environment = dict(os.environ)
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [_importable_from(), *filter(None, [environment.get("PYTHONPATH")])]
-        )
-        quiet_threads(settings.threads, environment)
-        with log.open("wb") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "trackablate.harness.running.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env=environment,
-                start_new_session=True,
-            )
-        assert process.stdin is not None
-        process.stdin.write(f"{settings.model_dump_json()}\n{task.model_dump_json()}\n")
-        process.stdin.flush()
-        return _LocalWork(process, log)
+        return LocalWorker(settings, self._logs / f"worker-{os.getpid()}-{self._started}.log")
 
 
-def _importable_from() -> str:
-    """The folder on `sys.path` from which this process imports the project."""
-    return str(Path(trackablate.__file__).absolute().parents[1])
+def _environment(threads: int) -> dict[str, str]:
+    # The worker imports the project from where this process does.
+    source = str(Path(trackablate.__file__).absolute().parents[1])
+    found = dict(os.environ)
+    found["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [found.get("PYTHONPATH")])])
+    quiet_threads(threads, found)
+    return found

@@ -1,117 +1,112 @@
 """Keeps workers busy until a study's tasks are done."""
 
 import time
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from trackablate.harness.errors import BadInput, RunFailed
-from trackablate.harness.provenance import provenance
-from trackablate.harness.record import Failure, Spent
-from trackablate.harness.running.executors import Executor, Work
-from trackablate.harness.running.tasks import RunTask, WorkerSettings
-from trackablate.harness.running.worker import BAD_INPUT
-from trackablate.harness.store import Store
+from trackablate.harness.record import Spent
+from trackablate.harness.running.executors import Executor, WorkerProcess
+from trackablate.harness.running.observer import Missing, Observer
+from trackablate.harness.running.tasks import Reply, Task, WorkerSettings
 
-POLL_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Missing:
-    """What the store lacks for one run. steps_done: how many steps a checkpoint already has; frames: of the sequences to be
-    tracked, over all evaluations, as far as their lengths are known; generated: how many of those are drawn, not read.
-    """
-
-    task: RunTask
-    training: bool
-    sequences: int
-    speed: bool
-    steps_done: int = 0
-    frames: int = 0
-    generated: int = 0
-
-    @property
-    def nothing(self) -> bool:
-        """Whether the run is done."""
-        return not (self.training or self.sequences or self.speed)
+POLL_SECONDS = 0.05
+WATCH_SECONDS = 0.4
 
 
-class Watcher(Protocol):
-    """Is told how the queue gets on."""
+class Slot:
+    """A place for one worker: its process stays from task to task, and one that has ended is replaced by the next task."""
 
-    def start(self, item: Missing) -> None:
-        """The task has been handed to a worker."""
+    def __init__(self, executor: Executor, settings: WorkerSettings) -> None:
+        self.settings = settings
+        self._executor = executor
+        self._worker: WorkerProcess | None = None
 
-    def show(self, item: Missing) -> None:
-        """The task is being worked on."""
+    def start(self) -> WorkerProcess:
+        """Start the worker unless it runs."""
+        if self._worker is None:
+            self._worker = self._executor.start(self.settings)
+        return self._worker
 
-    def finish(self, item: Missing, spent: Spent | None) -> None:
-        """The task has ended; what it took, None where it failed."""
+    def do(self, task: Task) -> None:
+        """Hand a task to the worker."""
+        self.start().do(task)
+
+    def poll(self) -> Reply | None:
+        """Return the reply to the task, None while the worker is at work."""
+        assert self._worker is not None
+        reply = self._worker.poll()
+        if reply is not None and reply.last:
+            self.stop()
+        return reply
+
+    def ask(self, task: Task) -> str:
+        """Return the result of a task, as JSON. Raises BadInput, or RunFailed if the task failed or the worker died."""
+        self.do(task)
+        return result_of(self.wait())
+
+    def wait(self) -> Reply:
+        """Wait for the reply to the task."""
+        while (reply := self.poll()) is None:
+            time.sleep(POLL_SECONDS)
+        return reply
+
+    def stop(self) -> None:
+        """End the worker."""
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+
+def result_of(reply: Reply) -> str:
+    """Return the result in a reply, as JSON. Raises BadInput, or RunFailed if the task failed or the worker died."""
+    if reply.status == "bad input":
+        raise BadInput(reply.text)
+    if reply.status != "done":
+        raise RunFailed(reply.text)
+    return reply.text
 
 
 def run_all(
-    queue: list[Missing], store: Store, executor: Executor, settings: list[WorkerSettings], watcher: Watcher
+    queue: Sequence[Missing], slots: Sequence[Slot], observer: Observer, died: Callable[[Missing, str], str]
 ) -> list[str]:
-    """Keep one task going on each worker until the queue is done; returns what failed, each with its reason."""
+    """Keep one task going in each slot until the queue is done.
+
+    Args:
+        queue: The tasks in the order in which they start.
+        slots: Places for workers.
+        observer: Is told of every task.
+        died: Called with the task and the reason when a worker died at it; returns what to say, "" if the run is whole.
+
+    Returns:
+        One message for each failed run.
+
+    Raises:
+        BadInput: A worker refused its task.
+    """
     failures: list[str] = []
-    running: list[tuple[Missing, Work, WorkerSettings]] = []
-    waiting, free = list(queue), list(settings)
-    try:
-        while waiting or running:
-            while waiting and free:
-                item, place = waiting.pop(0), free.pop(0)
-                running.append((item, executor.start(item.task, place), place))
-                watcher.start(item)
-            time.sleep(POLL_SECONDS)
-            for entry in list(running):
-                item, work, place = entry
-                watcher.show(item)
-                if work.poll() is not None:
-                    running.remove(entry)
-                    free.append(place)
-                    failures += _failure(item, work, place, store)
-                    watcher.finish(item, _spent(work))
-    finally:
-        for _, work, _ in running:
-            work.stop()
+    running: dict[Slot, Missing] = {}
+    waiting, free, watched = list(queue), list(slots), 0.0
+    while waiting or running:
+        while waiting and free:
+            item, slot = waiting.pop(0), free.pop(0)
+            slot.do(item.task)
+            running[slot] = item
+            observer.started(item)
+        time.sleep(POLL_SECONDS)
+        if time.monotonic() - watched > WATCH_SECONDS:
+            watched = time.monotonic()
+            observer.watch()
+        for slot, item in list(running.items()):
+            if (reply := slot.poll()) is not None:
+                free.append(slot)
+                del running[slot]
+                failures += _failure(item, reply, died)
+                observer.finished(item, Spent.model_validate_json(reply.text) if reply.status == "done" else None)
     return failures
 
 
-def wait_for(work: Work) -> str:
-    """The output of a task, once it has ended. Raises BadInput or RunFailed as its exit status says."""
-    try:
-        while work.poll() is None:
-            time.sleep(POLL_SECONDS / 4)
-    except BaseException:
-        work.stop()
-        raise
-    if work.poll() == BAD_INPUT:
-        raise BadInput(said(work))
-    if work.poll() != 0:
-        raise RunFailed(said(work))
-    return work.output()[0]
-
-
-def said(work: Work) -> str:
-    """Why finished work did not succeed: its own message, or what it left on standard error."""
-    output, errors = work.output()
-    return output.strip() or f"a worker stopped with status {work.poll()}: {errors.strip() or 'it said nothing'}"
-
-
-def _spent(work: Work) -> Spent | None:
-    return Spent.model_validate_json(work.output()[0]) if work.poll() == 0 else None
-
-
-def _failure(item: Missing, work: Work, place: WorkerSettings, store: Store) -> list[str]:
-    """What to say of a finished task that did not succeed. A worker that was killed could not say why: that is kept."""
-    status = work.poll()
-    if status == 0:
-        return []
-    if status == BAD_INPUT:
-        raise BadInput(said(work))
-    if status != 1:
-        where = provenance(
-            device=place.device, driver=None, threads=place.threads, workers=place.workers, command=place.command
-        )
-        store.run(item.task.run).set_failure(Failure(summary=said(work), traceback="", where=where))
-        return [f"{item.task.run.name}: {said(work)}"]
-    return [said(work)]
+def _failure(item: Missing, reply: Reply, died: Callable[[Missing, str], str]) -> list[str]:
+    if reply.status == "bad input":
+        raise BadInput(reply.text)
+    message = died(item, reply.text) if reply.status == "died" else reply.text
+    return [message] if reply.status != "done" and message else []

@@ -1,30 +1,33 @@
-"""Runs what is missing: asks the store, predicts, hands tasks to the executor, and measures speed at the end."""
+"""Runs what is missing: asks the store, hands tasks to workers, and measures speed at the end."""
 
 import os
-import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.harness.costing.hardware import expected_device
 from trackablate.harness.errors import BadInput, RunFailed
-from trackablate.harness.planning.estimate import Around, estimate_study
-from trackablate.harness.planning.forecast_log import Ledger
-from trackablate.harness.planning.history import gather
-from trackablate.harness.provenance import command_line
-from trackablate.harness.running.board import Board, weights_of
+from trackablate.harness.provenance import command_line, provenance
+from trackablate.harness.record import Failure
 from trackablate.harness.running.executors import Executor
-from trackablate.harness.running.progress import progress_bars
-from trackablate.harness.running.queue import Missing, run_all, wait_for
+from trackablate.harness.running.observer import Missing, Observer, Silent
+from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.tasks import Device, PrepareTask, RunTask, SpeedTask, Timed, WorkerSettings
-from trackablate.harness.spec import Evaluation, Profile, RunSpec
-from trackablate.harness.store import RunFolder, Store
-from trackablate.trackers.spec import FloorSpec, TrackerSpec
+from trackablate.harness.spec import Evaluation, Profile
+from trackablate.harness.store import Lacking, RunFolder, Store, timed_layers
+from trackablate.trackers.spec import TrackerSpec
 
 
 @dataclass(frozen=True)
 class Job:
-    """A study's work: its runs, the trackers whose paper-scale size it prints, the sequences of each protocol, and how many
-    frames those have, where that is known.
+    """A study's work.
+
+    Attributes:
+        tasks: One task for each run.
+        sizes: Trackers whose size at paper scale is counted.
+        sequences: Names of each protocol's sequences, by protocol name.
+        lengths: Number of frames of each protocol's sequences, where that is known.
     """
 
     tasks: list[RunTask]
@@ -34,109 +37,69 @@ class Job:
     lengths: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
+def run(job: Job, store: Store, executor: Executor, device: str, observer: Observer | None = None) -> None:
+    """Do everything that is missing.
+
+    Args:
+        job: The work.
+        store: Keeps what is done, also if this fails.
+        executor: Starts the workers.
+        device: Device as the user names it: auto, cpu, cuda, or one GPU.
+        observer: Is told how the work gets on; by default nobody is.
+
+    Raises:
+        BadInput: The device, the disk or the data are not fit for it; no run has been trained.
+        RunFailed: At least one run failed; everything else was done.
+    """
+    lacking = [item for item in missing(job, store) if not item.nothing]
+    preparation = _preparation(job, store)
+    if not (lacking or preparation.sizes or preparation.protocols):
+        return
+    _refuse_little_disk(job, lacking, store)
+    work = [item for item in lacking if item.training or item.sequences]
+    with _workers(job, len(work), store, executor, device) as slots:
+        found = Device.model_validate_json(slots[0].ask(preparation))
+        _spread(slots, found, job, len(work), store, executor)
+        observer = observer or Silent()
+        queue = [item for item in observer.prepared(found.name, len(slots), lacking) if item in work]
+        failures = run_all(queue, slots, observer, lambda item, reason: _died(item, reason, job, store, found))
+        failures += _measure_speed(job, store, slots)
+    if failures:
+        raise RunFailed("\n".join(failures))
+    observer.ended()
+
+
 def missing(job: Job, store: Store) -> list[Missing]:
-    """What each of the job's runs lacks."""
+    """Return what each of the job's runs lacks."""
     return [_missing(task, job, store) for task in job.tasks]
 
 
-def run(job: Job, store: Store, executor: Executor, device: str) -> None:
-    """Do all that is missing. Raises BadInput before any training, and RunFailed after everything else was done where a
-    run failed; in both cases the store keeps what was done.
-    """
-    lacking = [m for m in missing(job, store) if not m.nothing]
-    sizes = [spec for spec in job.sizes if store.paper_scale(spec) is None]
-    protocols = _unknown_protocols(job, store)
-    if not (lacking or sizes or protocols):
-        return
-    _refuse_little_disk(job, lacking, store)
-    began = time.monotonic()
-    around = around_of(job, store)
-    found = _prepare(sizes, protocols, job, store, executor, device)
-    settings = places(found, job.profile, sum(m.training or m.sequences > 0 for m in lacking), store)
-    estimate = estimate_study(lacking, gather(store, found.name), len(settings), disk_bytes(job.profile), around)
-    ledger = Ledger(store, estimate, command_line(), began)
-    failures = _run_longest_first(lacking, ledger, store, executor, settings)
-    failures += _measure_speed(job, store, executor, settings[0])
-    if failures:
-        raise RunFailed("\n".join(failures))
-    ledger.close()
-
-
-def around_of(job: Job, store: Store) -> Around:
-    """What the job does beside its runs."""
-    unknown = {e.protocol for e in _unknown_protocols(job, store)}
-    timed = [one for task in job.tasks for one in _timed(task)]
-    return Around(
-        sizes=sum(store.paper_scale(spec) is None for spec in job.sizes),
-        thumbnails=sum(len(job.sequences[name]) for name in unknown),
-        measured_again=tuple(one.run.name for one in timed if store.run(one.run).speed(one.test_layers) is not None),
-    )
-
-
 def disk_bytes(profile: Profile) -> int:
-    """Disk that one run needs, as its profile says."""
+    """Return the disk space that one run needs by its profile."""
     return int(profile.disk_gigabytes * 1e9)
 
 
 def cpu_workers(profile: Profile, tasks: int) -> int:
-    """One worker per core, as far as there is work and memory for them."""
+    """Return the number of workers on a CPU: one per core, if there is work and memory for them."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return max(1, min(os.cpu_count() or 1, tasks, int(memory / profile.worker_gigabytes)))
 
 
-def _run_longest_first(
-    lacking: list[Missing], ledger: Ledger, store: Store, executor: Executor, settings: list[WorkerSettings]
-) -> list[str]:
-    """Runs the tasks; what failed. Longest first, so that no worker is left alone with a long one at the end."""
-    to_run = [item for item in lacking if item.training or item.sequences]
-    weights = weights_of(to_run, ledger.estimate)
-    to_run.sort(key=lambda item: weights[item.task.run.name].total, reverse=True)
-    with progress_bars() as bars:
-        return run_all(to_run, store, executor, settings, Board(bars, to_run, store, ledger, len(settings)))
+def worker_settings(
+    gpus: Sequence[str], device: str, profile: Profile, tasks: int, store: Store
+) -> list[WorkerSettings]:
+    """Return the settings of each worker: one worker per GPU, or several on the CPU.
 
+    On a CPU each worker has one thread, whatever their number: the last bit of a result depends on the number of threads,
+    and must not depend on how much is left to do.
 
-def _measure_speed(job: Job, store: Store, executor: Executor, place: WorkerSettings) -> list[str]:
-    """Measures the speed of what is trained, if any lacks it; what failed."""
-    timed = _trained_without_speed(job, store)
-    try:
-        if timed:
-            wait_for(executor.start(SpeedTask(timed=tuple(timed)), place.model_copy(update={"workers": 1})))
-    except RunFailed as error:
-        return [f"measuring speed: {error}"]
-    return []
-
-
-def _missing(task: RunTask, job: Job, store: Store) -> Missing:
-    folder = store.run(task.run)
-    floor = isinstance(task.run.tracker, FloorSpec)
-    training = not floor and folder.training() is None
-    left = {e: folder.missing(e, job.sequences[e.protocol]) for e in task.evaluations}
-    frames = {e: sum(job.lengths.get(e.protocol, {}).get(name, 0) for name in names) for e, names in left.items()}
-    return Missing(
-        task=task,
-        training=training,
-        sequences=sum(map(len, left.values())),
-        speed=any(folder.speed(one.test_layers) is None for one in _timed(task)),
-        steps_done=_steps_done(folder) if training else 0,
-        frames=sum(frames.values()),
-        generated=sum(count for e, count in frames.items() if PROTOCOLS[e.protocol].data is None),
-    )
-
-
-def _steps_done(folder: RunFolder) -> int:
-    """Steps that the run's checkpoint has, by what the worker last said of itself; 0 where there is none."""
-    progress, recipe = folder.progress(), folder.run.recipe
-    if recipe is None or progress is None or progress.phase != "train" or not folder.checkpoint.exists():
-        return 0
-    return progress.done // recipe.checkpoint_every * recipe.checkpoint_every
-
-
-def places(found: Device, profile: Profile, tasks: int, store: Store) -> list[WorkerSettings]:
-    """The settings of each worker: one per GPU, or several on the CPU with one thread each, whatever their number, since
-    the last bit of a result depends on the number of threads and must not depend on how much is left to do.
+    Args:
+        gpus: GPUs to use; none for work on the CPU.
+        device: Device as the user names it.
+        tasks: Number of tasks.
     """
-    places = found.gpus or ("cpu",) * cpu_workers(profile, tasks)
-    threads = max(1, (os.cpu_count() or 1) // len(places)) if found.gpus else 1
+    places = tuple(gpus) or (device,) * cpu_workers(profile, tasks)
+    threads = max(1, (os.cpu_count() or 1) // len(places)) if gpus else 1
     root, command = str(store.root), command_line()
     return [
         WorkerSettings(store=root, device=place, threads=threads, workers=len(places), command=command)
@@ -144,9 +107,79 @@ def places(found: Device, profile: Profile, tasks: int, store: Store) -> list[Wo
     ]
 
 
-def _unknown_protocols(job: Job, store: Store) -> list[Evaluation]:
+def unknown_protocols(job: Job, store: Store) -> list[Evaluation]:
+    """Return one evaluation for each of the job's protocols that the store has no record of."""
     plain = {e.protocol: e for task in job.tasks for e in task.evaluations if e.control == "none"}
-    return [e for e in plain.values() if not (store.protocol(e) / "protocol.json").exists()]
+    known = {(record.name, record.digest) for record in store.protocols()}
+    return [e for e in plain.values() if (e.protocol, e.data) not in known]
+
+
+def timed(task: RunTask) -> list[Timed]:
+    """Return how often a run's speed is measured, and with how many of its decoder's layers."""
+    return [Timed(run=task.run, test_layers=layers) for layers in timed_layers(task.run, task.evaluations)]
+
+
+@contextmanager
+def _workers(job: Job, tasks: int, store: Store, executor: Executor, device: str) -> Iterator[list[Slot]]:
+    # Workers take seconds to import torch. Unless there seems to be a GPU, all start now, while one prepares the study.
+    settings = worker_settings((), device, job.profile, tasks, store)
+    on_cpu = expected_device(device).startswith("CPU")
+    slots = [Slot(executor, each) for each in settings[: None if on_cpu else 1]]
+    try:
+        for slot in slots:
+            slot.start()
+        yield slots
+    finally:
+        for slot in slots:
+            slot.stop()
+
+
+def _spread(slots: list[Slot], found: Device, job: Job, tasks: int, store: Store, executor: Executor) -> None:
+    # Keep the workers that fit the device that was found.
+    settings = worker_settings(found.gpus, slots[0].settings.device, job.profile, tasks, store)
+    spare = [slot for slot in slots if slot.settings not in settings]
+    for slot in spare:
+        slot.stop()
+        slots.remove(slot)
+    slots += [Slot(executor, each) for each in settings[len(slots) :]]
+
+
+def _preparation(job: Job, store: Store) -> PrepareTask:
+    return PrepareTask(
+        sizes=tuple(spec for spec in job.sizes if store.paper_scale(spec) is None),
+        protocols=tuple(unknown_protocols(job, store)),
+        roots=job.tasks[0].roots,
+    )
+
+
+def _missing(task: RunTask, job: Job, store: Store) -> Missing:
+    folder = store.run(task.run)
+    lacking = _lacking(task, job, store)
+    frames = {
+        evaluation: sum(job.lengths.get(evaluation.protocol, {}).get(name, 0) for name in names)
+        for evaluation, names in lacking.sequences.items()
+    }
+    return Missing(
+        task=task,
+        training=lacking.training,
+        sequences=sum(map(len, lacking.sequences.values())),
+        speed=bool(lacking.speed),
+        steps_done=_steps_done(folder) if lacking.training else 0,
+        frames=sum(frames.values()),
+        generated=sum(count for e, count in frames.items() if PROTOCOLS[e.protocol].data is None),
+    )
+
+
+def _lacking(task: RunTask, job: Job, store: Store) -> Lacking:
+    return store.run(task.run).lacking({e: job.sequences[e.protocol] for e in task.evaluations})
+
+
+def _steps_done(folder: RunFolder) -> int:
+    # The steps that the run's checkpoint has, by what the worker last said of itself.
+    progress, recipe = folder.progress(), folder.run.recipe
+    if recipe is None or progress is None or progress.phase != "train" or not folder.checkpoint.exists():
+        return 0
+    return progress.done // recipe.checkpoint_every * recipe.checkpoint_every
 
 
 def _refuse_little_disk(job: Job, lacking: list[Missing], store: Store) -> None:
@@ -159,37 +192,26 @@ def _refuse_little_disk(job: Job, lacking: list[Missing], store: Store) -> None:
         )
 
 
-def _prepare(
-    sizes: list[TrackerSpec], protocols: list[Evaluation], job: Job, store: Store, executor: Executor, device: str
-) -> Device:
-    roots = job.tasks[0].roots
-    task = PrepareTask(sizes=tuple(sizes), protocols=tuple(protocols), roots=roots)
-    settings = WorkerSettings(store=str(store.root), device=device, threads=1, workers=1, command=command_line())
-    return Device.model_validate_json(wait_for(executor.start(task, settings)))
+def _died(item: Missing, reason: str, job: Job, store: Store, device: Device) -> str:
+    # A worker that was killed could not say why its run failed. It may have been whole by then.
+    if not _lacking(item.task, job, store).scores:
+        return ""
+    where = provenance(device=device.name, driver=None, threads=1, workers=1, command=command_line())
+    store.run(item.task.run).set_failure(Failure(summary=reason, traceback="", where=where))
+    return f"{item.task.run.name}: {reason}"
 
 
-def _timed(task: RunTask) -> list[Timed]:
-    """How a run's speed is measured: once for every number of decoder layers that is tested, and of the first seed alone,
-    since another seed's weights compute as fast.
-    """
-    layers = dict.fromkeys(evaluation.test_layers for evaluation in task.evaluations) or {None: None}
-    return [Timed(run=task.run, test_layers=n) for n in layers] if task.run.seed == 0 else []
-
-
-def _trained_without_speed(job: Job, store: Store) -> list[Timed]:
-    """Runs whose speed is to be measured: all of the job's that are trained as soon as one of them lacks it, so that the
-    figures of one table come from one measurement.
-    """
-    ready = [task for task in job.tasks if _can_track(task.run, store)]
-    timed = [one for task in ready for one in _timed(task)]
-    lacking = any(store.run(one.run).speed(one.test_layers) is None for one in timed)
-    return timed if lacking else []
-
-
-def _can_track(run: RunSpec, store: Store) -> bool:
-    return isinstance(run.tracker, FloorSpec) or store.run(run).training() is not None
-
-
-def logs_of(store: Store) -> Path:
-    """Where worker logs of a store lie."""
-    return store.root / "logs"
+def _measure_speed(job: Job, store: Store, slots: list[Slot]) -> list[str]:
+    # All runs that can track are measured as soon as one of them lacks it, so that the figures of one table come from one
+    # measurement, while nothing else of ours runs.
+    every = [one for task in job.tasks if store.run(task.run).trained for one in timed(task)]
+    if all(store.run(one.run).speed(one.test_layers) is not None for one in every):
+        return []
+    first, *others = slots
+    for slot in others:
+        slot.stop()
+    try:
+        first.ask(SpeedTask(timed=tuple(every)))
+    except RunFailed as error:
+        return [f"measuring speed: {error}"]
+    return []

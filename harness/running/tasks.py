@@ -1,69 +1,97 @@
-"""What a worker process is told to do: one JSON document, whatever started the worker. Imports no torch."""
+"""The messages between a study and its workers, each one line of JSON. Imports no torch."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.trackers.spec import TrackerSpec
 
 
-class _Task(BaseModel):
+class Task(BaseModel):
+    """A piece of work for a worker.
+
+    Attributes:
+        function: Function that does the work, as "module:name". It takes the task and the worker's settings, and returns a
+            pydantic model or None.
+    """
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    function: str
 
-class RunTask(_Task):
-    """Train a run unless it is trained, and make whatever is missing of its evaluations. roots: data name to path."""
 
-    kind: Literal["run"] = "run"
+class RunTask(Task):
+    """Train a run unless it is trained, and track what is missing of its evaluations.
+
+    Attributes:
+        roots: Folder or archive of each data set, by name.
+    """
+
+    function: str = "trackablate.harness.running.execute:execute_run"
     run: RunSpec
     evaluations: tuple[Evaluation, ...]
     roots: dict[str, str] = {}
 
 
-class PrepareTask(_Task):
-    """Before any run: name the device, count sizes (with what a backward pass keeps, where activations are asked for), and
-    keep what reports show of the protocols.
+class PrepareTask(Task):
+    """Work before any run: name the device, count sizes, and keep what reports show of the protocols.
+
+    Attributes:
+        sizes: Trackers whose size is counted.
+        activations: Whether the memory that a backward pass keeps is counted as well.
+        roots: Folder or archive of each data set, by name.
     """
 
-    kind: Literal["prepare"] = "prepare"
+    function: str = "trackablate.harness.running.execute:prepare"
     sizes: tuple[TrackerSpec, ...]
     activations: bool = False
     protocols: tuple[Evaluation, ...]
     roots: dict[str, str] = {}
 
 
-class Timed(_Task):
+class Timed(BaseModel):
     """A run whose tracking speed is measured, with so many of its decoder's layers (see `harness.spec.Evaluation`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: RunSpec
     test_layers: int | None = None
 
 
-class SpeedTask(_Task):
+class SpeedTask(Task):
     """Measure the tracking speed of these runs together."""
 
-    kind: Literal["speed"] = "speed"
+    function: str = "trackablate.harness.running.execute:measure"
     timed: tuple[Timed, ...]
 
 
-class CalibrateTask(_Task):
-    """Measure what a few steps of each of these runs take, all of it within about so many seconds. asked: when the worker
-    was started, in seconds since the epoch, from which it tells how long starting takes.
+class CalibrateTask(Task):
+    """Measure a few steps of each of these runs.
+
+    Attributes:
+        seconds: Time for all runs together, about.
+        asked: When the worker was started, in seconds since the epoch; says how long starting takes.
     """
 
-    kind: Literal["calibrate"] = "calibrate"
+    function: str = "trackablate.harness.planning.calibrator:calibrate"
     runs: tuple[RunSpec, ...]
     seconds: float
     asked: float
 
 
-AnyTask = RunTask | PrepareTask | SpeedTask | CalibrateTask
-TASK: TypeAdapter[AnyTask] = TypeAdapter(Annotated[AnyTask, Field(discriminator="kind")])
+class WorkerSettings(BaseModel):
+    """How a worker works.
 
+    Attributes:
+        store: Folder of the store.
+        device: Device as the user names it: auto, cpu, cuda, or one GPU.
+        threads: Number of CPU threads.
+        workers: Number of workers on this machine, this one included.
+        command: The command that needs the work, for the records.
+    """
 
-class WorkerSettings(_Task):
-    """How a worker works: where the store is, on which device, with how many threads, beside how many others."""
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: str
     device: str
@@ -72,8 +100,32 @@ class WorkerSettings(_Task):
     command: str
 
 
-class Device(_Task):
-    """What the preparing worker found: the device's name, and the GPUs that work can be spread over, none on a CPU."""
+class Device(BaseModel):
+    """The device that work runs on.
+
+    Attributes:
+        name: Name of the GPU or processor.
+        gpus: GPUs that work can be spread over; none on a CPU.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     gpus: tuple[str, ...]
+
+
+class Reply(BaseModel):
+    """How a task ended.
+
+    Attributes:
+        status: `done`; `bad input`: the user can mend it; `failed`: the run's failure.json says why; `died`: the worker's
+            process ended and could not say why.
+        text: The result as JSON if done, else the message for the user.
+        last: Whether the worker has ended with this task.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    status: Literal["done", "bad input", "failed", "died"]
+    text: str
+    last: bool = False

@@ -1,72 +1,82 @@
-"""A worker process: reads settings and a task from standard input, does it, says how it went by its exit status.
+"""A worker process: takes task after task from its parent, so that torch is imported once.
 
-    0 done: what it found or took is on standard output, one JSON document
-    1 the run failed, as its failure.json says; 2 bad input: in both cases the message is on standard output
+The parent writes the settings and then tasks to the worker's standard input, and reads one reply to each task from the pipe
+whose number is the worker's only argument; all are lines of JSON. Whatever plugins print goes to the worker's log.
 
-Its standard input stays open while whoever started it lives. When that one is gone, the worker ends at once, so that a
-killed study leaves nothing behind that computes; all it loses is what came after its last checkpoint or sequence.
+When its standard input closes, the parent has gone: the worker ends at once, so that a killed study leaves nothing behind
+that computes. All it loses is the work since its last checkpoint or sequence.
 """
 
+import json
 import os
 import sys
 import threading
+from collections.abc import Callable
+from importlib import import_module
+from queue import SimpleQueue
+from typing import get_type_hints
+
+from pydantic import BaseModel
 
 from trackablate.datasets.errors import DataError
-from trackablate.harness.running.tasks import TASK, AnyTask, CalibrateTask, RunTask, SpeedTask, WorkerSettings
+from trackablate.harness.errors import BadInput, RunFailed
+from trackablate.harness.running.tasks import Reply, Task, WorkerSettings
 from trackablate.harness.running.threads import quiet_threads
 from trackablate.trackers.plugins import load_plugins
 
-BAD_INPUT = 2
 ORPHANED = 3
+"""Exit status of a worker whose parent has gone."""
 
 
-def main() -> int:
-    """Do the task on standard input: settings in the first line, the task in the second, both JSON."""
-    try:
-        load_plugins()
-    except DataError as error:
-        sys.stdout.write(str(error))
-        return BAD_INPUT
+def main() -> None:
+    """Reply to one task after the other, until the parent goes or a task fails."""
+    replies = int(sys.argv[1])
+    os.set_inheritable(replies, False)
     settings = WorkerSettings.model_validate_json(sys.stdin.readline())
-    task = TASK.validate_json(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     quiet_threads(settings.threads)
-    return _work(task, settings)
+    lines = _lines()
+    # Torch is imported while the parent still plans.
+    from trackablate.harness.running.fresh import start_afresh
+
+    last = False
+    while not last:
+        line = lines.get()
+        try:
+            load_plugins()
+            last = not start_afresh(settings.threads)
+            function, task = _asked(line)
+            result = function(task, settings)
+            reply = Reply(status="done", text=result.model_dump_json() if result else "", last=last)
+        except (BadInput, DataError) as error:
+            reply = Reply(status="bad input", text=str(error), last=True)
+        except RunFailed as error:
+            reply = Reply(status="failed", text=str(error), last=True)
+        last = reply.last
+        os.write(replies, f"{reply.model_dump_json()}\n".encode())
 
 
-def _work(task: AnyTask, settings: WorkerSettings) -> int:
-    import cv2
-    import torch
-
-    from trackablate.harness.errors import BadInput, RunFailed
-    from trackablate.harness.planning.calibrator import calibrate
-    from trackablate.harness.running.execute import execute_run, measure, prepare
-
-    torch.set_num_threads(settings.threads)
-    cv2.setNumThreads(1)
-    try:
-        if isinstance(task, RunTask):
-            sys.stdout.write(execute_run(task, settings).model_dump_json())
-        elif isinstance(task, SpeedTask):
-            measure(task, settings)
-        elif isinstance(task, CalibrateTask):
-            sys.stdout.write(calibrate(task, settings).model_dump_json())
-        else:
-            sys.stdout.write(prepare(task, settings).model_dump_json())
-    except (BadInput, DataError) as error:
-        sys.stdout.write(str(error))
-        return BAD_INPUT
-    except RunFailed as error:
-        sys.stdout.write(str(error))
-        return 1
-    return 0
+def _lines() -> "SimpleQueue[str]":
+    # A thread waits for the parent's end even while a task is at work.
+    lines: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_read, args=(lines,), daemon=True).start()
+    return lines
 
 
-def _end_with_parent() -> None:
-    while sys.stdin.readline():
-        continue
+def _read(lines: "SimpleQueue[str]") -> None:
+    for line in sys.stdin:
+        lines.put(line)
     os._exit(ORPHANED)
 
 
+def _asked(line: str) -> tuple[Callable[..., BaseModel | None], Task]:
+    # The annotation of the function's first parameter says what it takes.
+    module, _, name = str(json.loads(line)["function"]).partition(":")
+    if not module.startswith("trackablate."):
+        raise BadInput(f"a worker was asked for {module}:{name}: it runs functions of trackablate only")
+    function = getattr(import_module(module), name)
+    kind: type[Task] = get_type_hints(function)["task"]
+    return function, kind.model_validate_json(line)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trackablate.datasets.boxes import valid
-from trackablate.harness.protocol_store import ProtocolRecord
-from trackablate.harness.record import RunRecord, SequenceResult
+from trackablate.harness.record import ProtocolRecord, RunRecord, SequenceResult
 from trackablate.harness.scoring.failure_modes import FailureCounts, failures
 from trackablate.harness.scoring.metrics import DIALECTS, Dialect, Tally, tally, treatments
 from trackablate.harness.scoring.scored import TrackerScores

@@ -10,10 +10,8 @@ import pytest
 from examples import DATA, PLAIN, RECIPE, WHERE
 from trackablate.datasets.atomic import write_bytes, write_text, write_with
 from trackablate.harness.errors import BadInput
-from trackablate.harness.protocol_store import read_protocol
 from trackablate.harness.record import (
     Failure,
-    PaperScale,
     PhaseCost,
     SequenceResult,
     Speed,
@@ -21,7 +19,7 @@ from trackablate.harness.record import (
     TrainingRecord,
 )
 from trackablate.harness.spec import TRACKING_REVISION, Evaluation, RunSpec
-from trackablate.harness.store import FORMAT, PhaseProgress, RunFolder, Store
+from trackablate.harness.store import FORMAT, PhaseProgress, RunFolder, Store, read_protocol
 from trackablate.trackers.spec import CandidateElimination, DeformableHead, FloorSpec, replace
 
 RUN = RunSpec(tracker=PLAIN, recipe=RECIPE, data=DATA, weights="abc")
@@ -47,15 +45,6 @@ def result(name: str) -> SequenceResult:
 
 def files(root: Path) -> list[str]:
     return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
-
-
-def test_sizes_from_before_stand_but_for_their_activations(tmp_path: Path) -> None:
-    counts = {name: number for number, name in enumerate(PaperScale.model_fields, 1)}
-    store, size = Store(tmp_path / "store"), PaperScale(**counts)
-    store.set_paper_scale(PLAIN, size)
-    assert store.paper_scale(PLAIN) == size
-    (store.root / "counted").rename(store.root / "paper-scale")
-    assert store.paper_scale(PLAIN) == size.model_copy(update={"activation_bytes": None})
 
 
 def test_writing_replaces_the_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from trackablate.harness.planning.calibration import (
     Steps,
 )
 from trackablate.harness.record import PaperScale
-from trackablate.harness.running.queue import Missing
+from trackablate.harness.running.observer import Missing
 from trackablate.harness.running.tasks import RunTask
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.trackers.spec import CandidateElimination, FloorSpec, replace

@@ -14,8 +14,16 @@ import trackablate
 from places import ROOT
 from trackablate.datasets.atomic import write_text
 from trackablate.harness.errors import BadInput
-from trackablate.harness.protocol_store import ProtocolRecord, SequenceFacts
-from trackablate.harness.record import Failure, PhaseCost, SequenceResult, Speed, TrainingCost, TrainingRecord
+from trackablate.harness.record import (
+    Failure,
+    PhaseCost,
+    ProtocolRecord,
+    SequenceFacts,
+    SequenceResult,
+    Speed,
+    TrainingCost,
+    TrainingRecord,
+)
 from trackablate.harness.scoring.metrics import DIALECTS, METRICS, values
 from trackablate.harness.scoring.stored_scores import stored_scores
 from trackablate.harness.spec import Evaluation, RunSpec

@@ -11,7 +11,7 @@ import report_factory as factory
 import store_factory
 import trackablate
 from trackablate.ablations.catalogue import STUDIES
-from trackablate.ablations.plan import evaluation_of, planned_rows
+from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.recipes import FOUR_SETS, ONE_SHOT
 from trackablate.harness.cli import app
 from trackablate.harness.exchange.server_scores import note_submission
@@ -39,7 +39,7 @@ def submitted(store: Path, *rows: str) -> None:
     opened = Store(store)
     for planned in planned_rows(STUDY, PROFILE):
         if planned.name in rows:
-            folder, evaluation = opened.run(planned.run), evaluation_of(planned, "got10k", store_factory.DIGEST)
+            folder, evaluation = opened.run(planned.run), planned.evaluation("got10k", store_factory.DIGEST)
             results = [folder.result(evaluation, name) for name in factory.names(store_factory.SEQUENCES)]
             note_submission(folder, evaluation, [result for result in results if result])
 
@@ -97,7 +97,7 @@ def test_nothing_returned_says_how_to_get_it(tmp_path: Path) -> None:
 
 def test_boxes_that_changed_since_have_no_score(store: Path) -> None:
     (folder,) = (store / "runs" / run_name("decoder") / "evaluations").iterdir()
-    file = sorted(folder.iterdir())[0]
+    file = sorted(folder.iterdir())[-1]
     document = json.loads(file.read_text())
     document["boxes"][3][0] += 1
     file.write_text(json.dumps(document))
@@ -127,7 +127,7 @@ def test_rows_that_failed_or_have_nothing_are_named_with_the_reason(tmp_path: Pa
     place = tmp_path / "store"
     store_factory.fill(Store(place), STUDY, PROFILE, ["ce-conv"], "ce-decoder", on_server=True)
     (folder,) = (place / "runs" / run_name("decoder") / "evaluations").iterdir()
-    sorted(folder.iterdir())[0].unlink()
+    sorted(folder.iterdir())[-1].unlink()
     for entered in (False, True):
         missing = [text for text in pivot(assembled(place)).missing if " on got10k: " in text]
         assert any(text.startswith("ce-conv on got10k: not trained") for text in missing)
@@ -233,7 +233,7 @@ def test_entering_again_replaces_and_says_so(store: Path) -> None:
 
 def test_a_run_that_is_not_tracked_whole_cannot_have_been_scored(store: Path) -> None:
     (folder,) = (store / "runs" / run_name("ce-decoder") / "evaluations").iterdir()
-    sorted(folder.iterdir())[0].unlink()
+    sorted(folder.iterdir())[-1].unlink()
     status, text = say(store, run_name("ce-decoder"), "ao=70")
     assert status == 2
     assert "only partly evaluated" in text

@@ -16,8 +16,7 @@ from trackablate.harness.cli.results import export_run, submit_run
 from trackablate.harness.errors import BadInput
 from trackablate.harness.exchange.submission import Asked, build_submission, check_submission
 from trackablate.harness.exchange.writing import LAYOUTS, Tracked
-from trackablate.harness.protocol_store import ProtocolRecord, SequenceFacts
-from trackablate.harness.record import SequenceResult
+from trackablate.harness.record import ProtocolRecord, SequenceFacts, SequenceResult
 from trackablate.harness.scoring.result_files import open_results
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import Store

@@ -22,7 +22,7 @@ from trackablate.harness.planning.peaks import UTILISATION, peak_of, peaks, seco
 from trackablate.harness.planning.span import Span, about, total
 from trackablate.harness.planning.workload import drawn_clips, tracking_left, training_left
 from trackablate.harness.record import PhaseCost, SequenceResult, TrainingCost, TrainingRecord
-from trackablate.harness.running.queue import Missing
+from trackablate.harness.running.observer import Missing
 from trackablate.harness.spec import Recipe, RunSpec, SyntheticData
 from trackablate.harness.store import Store
 from trackablate.harness.tracking import speed

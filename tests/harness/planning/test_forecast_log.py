@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 
 from planning_examples import MEASURED, OTHER, RUN, item
+from trackablate.harness.planning.board import Board, weights_of
 from trackablate.harness.planning.estimate import Around, StudyEstimate, estimate_study
 from trackablate.harness.planning.forecast_log import Ledger, Outcome, compared, entries
 from trackablate.harness.planning.history import Evidence
 from trackablate.harness.record import Spent
-from trackablate.harness.running.board import Board, weights_of
 from trackablate.harness.store import PhaseProgress, Store
 
 SPENT = Spent(wall_seconds=9, device_seconds=6, peak_memory_bytes=5)
@@ -68,7 +68,7 @@ def test_the_time_left_follows_the_pace_seen(
 ) -> None:
     queue, bars = [item()], Bars(console=Console(quiet=True))
     clock = [1000.0]
-    monkeypatch.setattr("trackablate.harness.running.board.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("trackablate.harness.planning.board.time.monotonic", lambda: clock[0])
     board = Board(bars, queue, store, Ledger(store, estimate, "run", 0.0), 1)
     board.start(queue[0])
     clock[0] += 100.0

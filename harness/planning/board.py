@@ -1,16 +1,20 @@
 """Shows how far a study is: a bar for every running task, and one over all of them that counts predicted seconds."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
-from trackablate.harness.planning.estimate import StudyEstimate, makespan
-from trackablate.harness.planning.forecast_log import Ledger, Outcome
+from trackablate.harness.planning.estimate import Around, StudyEstimate, estimate_study, makespan
+from trackablate.harness.planning.forecast_log import Ledger, Outcome, StudyComparison, compared, entries
+from trackablate.harness.planning.history import gather
 from trackablate.harness.planning.workload import training_left
+from trackablate.harness.provenance import command_line
 from trackablate.harness.record import Spent
-from trackablate.harness.running.queue import Missing
+from trackablate.harness.running.observer import Missing
+from trackablate.harness.running.runner import Job, disk_bytes, timed, unknown_protocols
 from trackablate.harness.store import PhaseProgress, Store
 
 TRUSTED = 0.05
@@ -149,3 +153,64 @@ class Board:
     def _update(self) -> None:
         done = sum(seen.done for seen in self._seen.values())
         self._bars.update(self._all, completed=done, left=self.left())
+
+
+class Forecaster:
+    """The observer that predicts a study, shows its progress, and keeps predicted against actual."""
+
+    def __init__(self, job: Job, store: Store, bars: Bars) -> None:
+        self._bars, self._job, self._store, self._began = bars, job, store, time.monotonic()
+        self._around = around_of(job, store)
+        self._before = len(entries(store))
+        self._running: list[Missing] = []
+        self._board: Board | None = None
+        self._ledger: Ledger | None = None
+
+    def prepared(self, device: str, workers: int, lacking: Sequence[Missing]) -> Sequence[Missing]:
+        """Predict the study, and return its tasks, the longest first."""
+        items, disk = list(lacking), disk_bytes(self._job.profile)
+        estimate = estimate_study(items, gather(self._store, device), workers, disk, self._around)
+        self._ledger = Ledger(self._store, estimate, command_line(), self._began)
+        queue = [item for item in items if item.training or item.sequences]
+        self._board = Board(self._bars, queue, self._store, self._ledger, workers)
+        self._bars.start()
+        weights = weights_of(queue, estimate)
+        return sorted(queue, key=lambda item: weights[item.task.run.name].total, reverse=True)
+
+    def started(self, item: Missing) -> None:
+        """Take note that a task has begun."""
+        assert self._board
+        self._running.append(item)
+        self._board.start(item)
+
+    def watch(self) -> None:
+        """Show how far the tasks are."""
+        for item in self._running:
+            assert self._board
+            self._board.show(item)
+
+    def finished(self, item: Missing, spent: Spent | None) -> None:
+        """Book what a task took."""
+        assert self._board
+        self._running.remove(item)
+        self._board.finish(item, spent)
+
+    def ended(self) -> None:
+        """Book what the study took."""
+        assert self._ledger
+        self._ledger.close()
+
+    def outcome(self) -> StudyComparison:
+        """Return what came of the predictions of this start."""
+        return compared(entries(self._store)[self._before :], [task.run.name for task in self._job.tasks])
+
+
+def around_of(job: Job, store: Store) -> Around:
+    """What the job does beside its runs."""
+    unknown = {e.protocol for e in unknown_protocols(job, store)}
+    every = [one for task in job.tasks for one in timed(task)]
+    return Around(
+        sizes=sum(store.paper_scale(spec) is None for spec in job.sizes),
+        thumbnails=sum(len(job.sequences[name]) for name in unknown),
+        measured_again=tuple(one.run.name for one in every if store.run(one.run).speed(one.test_layers) is not None),
+    )

@@ -1,0 +1,181 @@
+"""Brings a store of format 2 to format 3: the only code that knows the old form.
+
+Format 2 hashed every field of a specification, said nowhere which evaluation a folder holds or which tracker a counted size
+belongs to, and once kept counted sizes in `paper-scale`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+from pydantic import BaseModel
+
+from trackablate.datasets.atomic import write_text
+from trackablate.harness.errors import BadInput
+from trackablate.harness.record import PaperScale, ProtocolRecord
+from trackablate.harness.spec import TRACKING_REVISION, Control, Evaluation, RunSpec
+from trackablate.harness.store import (
+    EVALUATION,
+    FORMAT,
+    MIGRATED,
+    RunFolder,
+    Store,
+    read_document,
+    stored_format,
+)
+from trackablate.trackers.spec import TrackerSpec, fingerprint
+
+CONTROLS: tuple[Control, ...] = ("none", "shuffled-template")
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What the migration found: numbers of runs and of evaluations, and counted sizes of trackers that nobody knows."""
+
+    runs: int
+    evaluations: int
+    uncounted: int
+
+
+def migrate(root: Path, trackers: Iterable[TrackerSpec]) -> Migrated:
+    """Bring a store of format 2 to this version's format.
+
+    Everything is checked before anything is changed, and the format number is raised last: a migration that was killed goes
+    on when it is started again. A counted size is kept if its tracker is known, and else counted again when it is needed.
+
+    Args:
+        root: Folder of the store.
+        trackers: Trackers whose counted sizes are kept.
+
+    Raises:
+        BadInput: There is no store of format 2, a run is being worked on, or something in it cannot be read; the message
+            names every such file.
+    """
+    marker = root / "store.json"
+    if not marker.exists():
+        raise BadInput(f"there is no store at {root}: name the folder that `run` was given as --store")
+    if (found := stored_format(marker)) != MIGRATED:
+        raise BadInput(f"the store {root} has format {found}, only format {MIGRATED} is migrated: nothing was changed")
+    store = Store(root, make=False, accept=MIGRATED)
+    plans = _plans(store)
+    names = {_old_run_name(plan.folder.run): plan.folder.run.name for plan in plans}
+    for plan in plans:
+        plan.carry_out(store, names)
+    for file in sorted(store.estimates.glob("*.json")):
+        _rename_in(file, names)
+    uncounted = _move_sizes(store, trackers)
+    write_text(marker, json.dumps({"format": FORMAT}))
+    return Migrated(len(plans), sum(len(plan.evaluations) for plan in plans), uncounted)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One run to be migrated, and the folder of each of its evaluations."""
+
+    folder: RunFolder
+    evaluations: dict[Path, Evaluation]
+
+    def carry_out(self, store: Store, names: dict[str, str]) -> None:
+        for old, evaluation in self.evaluations.items():
+            write_text(old / EVALUATION, evaluation.model_dump_json(indent=1))
+            server = self.folder.path / "server" / f"{old.name}.json"
+            if server.exists():
+                server.rename(self.folder.server_file(evaluation))
+            old.rename(old.with_name(evaluation.key))
+        for file in sorted(self.folder.path.glob("speed*.json")):
+            _rename_in(file, names)
+        self.folder.path.rename(store.run(self.folder.run).path)
+
+
+def _plans(store: Store) -> list[_Plan]:
+    protocols = store.protocols()
+    plans, problems = [], []
+    for found in store.folders():
+        try:
+            if isinstance(found, RunFolder):
+                _refuse_at_work(found)
+                plans.append(_Plan(found, dict(_evaluations(found, protocols))))
+            elif (store.root / "runs" / found.name / "spec.json").exists():
+                problems.append(found.reason)
+        except BadInput as error:
+            problems.append(str(error))
+    if problems:
+        raise BadInput("nothing was changed, since not everything can be read:\n" + "\n".join(problems))
+    return plans
+
+
+def _refuse_at_work(folder: RunFolder) -> None:
+    try:
+        with folder.lock().acquire(timeout=0):
+            return
+    except Timeout as error:
+        raise BadInput(f"{folder.path} is being worked on: wait until that has ended") from error
+
+
+def _evaluations(folder: RunFolder, protocols: list[ProtocolRecord]) -> Iterator[tuple[Path, Evaluation]]:
+    possible = {_old_key(evaluation): evaluation for evaluation in _possible(folder.run, protocols)}
+    for path in sorted((folder.path / "evaluations").glob("*")):
+        evaluation = read_document(path / EVALUATION, Evaluation) or possible.get(path.name)
+        if evaluation is None:
+            raise BadInput(f"{path} belongs to none of the protocols that the store knows: delete it, or move it away")
+        yield path, evaluation
+
+
+def _possible(run: RunSpec, protocols: list[ProtocolRecord]) -> Iterator[Evaluation]:
+    layers = getattr(run.tracker.head, "layers", 0) if isinstance(run.tracker, TrackerSpec) else 0
+    for record in protocols:
+        for depth in (None, *range(1, layers + 1)):
+            for control in CONTROLS:
+                for revision in range(1, TRACKING_REVISION + 1):
+                    yield Evaluation(
+                        protocol=record.name, data=record.digest, control=control, test_layers=depth, revision=revision
+                    )
+
+
+def _move_sizes(store: Store, trackers: Iterable[TrackerSpec]) -> int:
+    known = {f"{_old_fingerprint(tracker)}.json": tracker for tracker in trackers}
+    done = {f"{fingerprint(tracker)}.json" for tracker in known.values()}
+    unknown = 0
+    # What was counted into `paper-scale` counted the activations' weights once per pair.
+    folders: dict[str, dict[str, None]] = {"counted": {}, "paper-scale": {"activation_bytes": None}}
+    for folder, update in folders.items():
+        for file in sorted((store.root / folder).glob("*.json")):
+            tracker = known.get(file.name)
+            if tracker is not None and (size := read_document(file, PaperScale)):
+                if store.paper_scale(tracker) is None:
+                    store.set_paper_scale(tracker, size.model_copy(update=update))
+            elif file.name not in done:
+                unknown += 1
+            if file.name not in done:
+                file.unlink()
+    if (store.root / "paper-scale").is_dir():
+        (store.root / "paper-scale").rmdir()
+    return unknown
+
+
+def _rename_in(file: Path, names: dict[str, str]) -> None:
+    old = text = file.read_text(encoding="utf-8")
+    for before, after in names.items():
+        text = text.replace(before, after)
+    if text != old:
+        write_text(file, text)
+
+
+def _old_run_name(run: RunSpec) -> str:
+    return f"{run.slug}-{_old_fingerprint(run)[:8]}"
+
+
+def _old_key(evaluation: Evaluation) -> str:
+    return evaluation.key.rsplit("-", 1)[0] + "-" + _old_fingerprint(evaluation)[:8]
+
+
+def _old_fingerprint(value: BaseModel) -> str:
+    content: dict[str, Any] = value.model_dump(mode="json")
+    if content.get("recipe") and content["recipe"]["micro_batch"] is None:
+        del content["recipe"]["micro_batch"]
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,86 @@
+"""What the runner tells of its work, and to whom. Imports no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from trackablate.harness.record import Spent
+from trackablate.harness.running.tasks import RunTask
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What the store lacks for one run.
+
+    Attributes:
+        training: Whether it has to be trained.
+        sequences: Number of sequences to be tracked, over all evaluations.
+        speed: Whether its speed has to be measured.
+        steps_done: Number of training steps that a checkpoint already has.
+        frames: Number of frames to be tracked, over all evaluations, as far as the sequences' lengths are known.
+        generated: Number of those frames that are drawn instead of read.
+    """
+
+    task: RunTask
+    training: bool
+    sequences: int
+    speed: bool
+    steps_done: int = 0
+    frames: int = 0
+    generated: int = 0
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the run is done."""
+        return not (self.training or self.sequences or self.speed)
+
+
+class Observer(Protocol):
+    """Is told how the work gets on, and chooses the order of the tasks."""
+
+    def prepared(self, device: str, workers: int, lacking: Sequence[Missing]) -> Sequence[Missing]:
+        """Return the tasks in the order in which they should start. Called once, before the first task starts.
+
+        Args:
+            device: Name of the device.
+            workers: Number of workers.
+            lacking: The runs that lack anything.
+        """
+
+    def started(self, item: Missing) -> None:
+        """Take note that a worker has been given a task."""
+
+    def watch(self) -> None:
+        """Look at the work. Called about twice a second while workers run."""
+
+    def finished(self, item: Missing, spent: Spent | None) -> None:
+        """Take note that a task has ended, and of what it took; None if it failed."""
+
+    def ended(self) -> None:
+        """Take note that all work is done and nothing failed."""
+
+
+class Silent:
+    """Says nothing, and starts the longest tasks first, so that no worker is left alone with a long one at the end."""
+
+    def prepared(self, device: str, workers: int, lacking: Sequence[Missing]) -> Sequence[Missing]:
+        """Return the tasks by the number of frames that go through a network; a training step counts three times."""
+        return sorted(lacking, key=_frames, reverse=True)
+
+    def started(self, item: Missing) -> None:
+        """Do nothing."""
+
+    def watch(self) -> None:
+        """Do nothing."""
+
+    def finished(self, item: Missing, spent: Spent | None) -> None:
+        """Do nothing."""
+
+    def ended(self) -> None:
+        """Do nothing."""
+
+
+def _frames(item: Missing) -> int:
+    recipe = item.task.run.recipe
+    pairs = (recipe.steps - item.steps_done) * recipe.batch_size if recipe and item.training else 0
+    return 3 * pairs + (item.frames or item.sequences)
