@@ -36,9 +36,7 @@ def assemble(
 ) -> Result:
     """Return the study with everything that the store has of it.
 
-    Args:
-        digests: Protocol name to the digest of its data.
-        recomputed: By protocol, raw results of cited trackers that the user gave.
+    `digests` are those of the protocols' data; `recomputed` has the scored raw results of cited trackers by protocol.
     """
     kept = {n: read_protocol(store.protocol(Evaluation(protocol=n, data=d))) for n, d in digests.items()}
     known = {name: record for name, record in kept.items() if record is not None}

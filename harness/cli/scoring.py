@@ -33,9 +33,7 @@ def scored_results(
 ) -> Scored:
     """Score NAME=PATH entries; what is wrong with single results is in the answer.
 
-    Args:
-        page: Whether failures are counted too, which a page shows.
-        more: Options of the output, for the command that gives the same again.
+    With `page`, failures are counted too. `more` are options of the output, for the command that gives the same again.
 
     Raises:
         UnknownName, DataError, BadInput: Nothing can be scored.

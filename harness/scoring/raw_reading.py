@@ -78,10 +78,8 @@ def read_all(
 ) -> Iterator[tuple[int, SequenceOutcome | Broken]]:
     """Read and tally what is not kept yet.
 
-    Args:
-        todo: Index of a sequence to the indices of the results to read.
-        asked: The treatments of boxes to tally, and FAILURES.
-        report: Called after each sequence.
+    `todo` has the indices of the results to read for the index of each sequence, `asked` the treatments of boxes to
+    tally, and FAILURES. `report` is called after each sequence.
 
     Yields:
         The index of each sequence with the tally (without a stamp) or the faults of each result.

@@ -118,9 +118,7 @@ def canvas(
 ) -> tuple["Figure", list["Axes"]]:
     """Return a figure and its axes, row by row.
 
-    Args:
-        height: Height of one row in inches.
-        width: Width in inches; None for one that suits the columns.
+    `height` is that of one row and `width` that of the figure, in inches; without a width, one that suits the columns.
     """
     from matplotlib.figure import Figure
 

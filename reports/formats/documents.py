@@ -23,11 +23,7 @@ from trackablate.reports.tables.sequences import attribute_cells, columns_of
 
 
 def results_json(result: Result, table: Table) -> str:
-    """Return everything as text: the contract of a study, or that of raw results.
-
-    Args:
-        table: The main table, whose intervals the document has.
-    """
+    """Return everything as text, by the contract of a study or of raw results, with the main table's intervals."""
     study = _study(result, result.study, table) if result.study else _raw_results(result, table)
     return as_text(
         study

@@ -61,8 +61,7 @@ class RunEntry:
 def write_site(store: Store, out: Path, studies: Iterable[Study], profiles: Collection[str] = ()) -> list[Path]:
     """Write index.html and STUDY-PROFILE/index.html for every study found, and return them, the index first.
 
-    Args:
-        profiles: Names of the profiles wanted; all without any.
+    `profiles` are the names of the profiles wanted; all without any.
     """
     entries, written = [], []
     used: dict[str, list[tuple[str, str]]] = {}

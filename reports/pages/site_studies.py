@@ -25,8 +25,7 @@ class StoredStudy:
 def stored_studies(store: Store, studies: Iterable[Study], profiles: Collection[str] = ()) -> Iterator[StoredStudy]:
     """Yield those of these studies that were started in the store, in their order.
 
-    Args:
-        profiles: Names of the profiles wanted; all without any.
+    `profiles` are the names of the profiles wanted; all without any.
     """
     records = store.studies()
     for study in studies:

@@ -47,10 +47,9 @@ def metric_key(facts: ScoredProtocol, metric: str) -> str:
 
 
 def protocol_block(result: Result, facts: ScoredProtocol, found: Effects, footnotes: Footnotes) -> Block:
-    """Return all columns of one protocol, empty for a server that has returned nothing.
+    """Return all columns of one protocol, none for a server that has returned nothing.
 
-    Args:
-        found: The study's differences to its baseline.
+    `found` are the study's differences to its baseline.
     """
     columns = _Columns(result, facts, found, footnotes, Block())
     if facts.on_server and not any(facts.name in row.protocols and _returned(row, facts) for row in result.rows):

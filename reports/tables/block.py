@@ -57,11 +57,8 @@ def ranked(
 ) -> dict[str, Cell]:
     """Return the cells with their ranks by the figures as printed: equal figures rank alike, missing ones rank last.
 
-    Args:
-        last: Keys that rank last although they have a figure.
-
-    Returns:
-        The cells without ranks if fewer than two different figures are left, since there is no best then.
+    The keys in `last` rank last although they have a figure. If fewer than two different figures are left, there is no
+    best, and the cells have no ranks.
     """
     printed = {key: round(c.value, decimals) for key, c in cells.items() if c.value is not None and key not in last}
     distinct = sorted(set(printed.values()), reverse=better == "higher")
@@ -74,11 +71,7 @@ def ranked(
 
 
 def cell_of(estimated: Estimate, scale: float, *, bounded: bool = False) -> Cell:
-    """Return a cell in the printed unit, a dash if the value is undefined.
-
-    Args:
-        bounded: Whether the figure is a share, whose interval ends at 0 and 1.
-    """
+    """Return a cell in the printed unit, a dash if the value is undefined; a bounded interval ends at 0 and 1."""
     if not math.isfinite(estimated.value):
         return Cell(n=estimated.n)
     if estimated.n < FEWEST_SEQUENCES or estimated.low is None or estimated.high is None:

@@ -48,8 +48,7 @@ def _gain(row: ScoredTracker, facts: ScoredProtocol, dialect: Dialect, metric: s
 def dialect_tables(result: Result, facts: ScoredProtocol, gains: Gains) -> list[Table]:
     """Return one table by each dialect's headline metric, then by the main dialect's other two; none for one dialect.
 
-    Args:
-        gains: As `flattering` gives them.
+    `gains` are those that `flattering` gives.
     """
     if len(facts.rules) < 2:
         return []
