@@ -100,8 +100,7 @@ def _panel(
         ax.axvline(threshold, color="#000000", linestyle=":", linewidth=0.7)
     _, x_label, y_label = TITLES[kind]
     ax.set(title=facts.title, xlabel=x_label, ylabel=y_label, xlim=(0, end), ylim=(0, 101))
-    inside = "lower left" if kind == "success" else "lower right"
-    legend(ax, labels, inside if len(labels) <= MOST_INSIDE else "right")
+    legend(ax, labels, "best" if len(labels) <= MOST_INSIDE else "right")
     return list(labels)
 
 

@@ -86,10 +86,10 @@ def compare(result: Result, facts: ScoredProtocol, a: str, b: str, metric: str, 
     one, other = _named(result, a), _named(result, b)
     _check(facts, one, other)
     scores = one.protocols[facts.name], other.protocols[facts.name]
-    samples = [of.samples(metric, dialect) for of in scores]
-    pair = samples[0], samples[1]
-    single = all(len(numerators) == 1 for numerators, _ in samples)
-    difference = paired_difference(*((n[0], w[0]) for n, w in pair)) if single else row_difference(*pair)
+    of_a, of_b = (of.samples(metric, dialect) for of in scores)
+    single = len(of_a[0]) == len(of_b[0]) == 1
+    first, second = ((numerators[0], weights[0]) for numerators, weights in (of_a, of_b))
+    difference = paired_difference(first, second) if single else row_difference(of_a, of_b)
     known = [of.by_sequence(METRICS[metric], dialect) for of in scores]
     pairs = [SequencePair(n, known[0][n], known[1][n]) for n in scores[0].names if n in known[0] and n in known[1]]
     differences = np.array([_apart(pair, metric) for pair in pairs])
@@ -99,8 +99,8 @@ def compare(result: Result, facts: ScoredProtocol, a: str, b: str, metric: str, 
         b=b,
         metric=metric,
         dialect=dialect.name,
-        of_a=row_estimate(*samples[0]),
-        of_b=row_estimate(*samples[1]),
+        of_a=row_estimate(*of_a),
+        of_b=row_estimate(*of_b),
         difference=replace(difference, p=None),
         p=signed_rank(differences),
         wins=int((better > 0).sum()),

@@ -75,7 +75,8 @@ def published_block(result: Result, footnotes: Footnotes) -> Block:
 
 def _names(result: Result) -> list[str]:
     """Return the names of the variants and the cited trackers."""
-    return [row.name for row in (*(result.study.rows if result.study else ()), *result.of_role("cited"))]
+    study = [row.name for row in result.study.rows] if result.study else []
+    return [*study, *(row.name for row in result.of_role("cited"))]
 
 
 def _keys(result: Result, found: Mapping[str, Mapping[str, Printed]]) -> list[str]:

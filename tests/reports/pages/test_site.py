@@ -39,7 +39,7 @@ def test_a_half_finished_study_says_what_is_absent_and_what_failed(half_done: St
     assert "&lt;b&gt;out of memory&lt;/b&gt;" in text(index)
     assert 'href="table3-smoke/index.html"' in text(index)
     assert re.search(r"AO \d+\.\d \[\d+\.\d, \d+\.\d\], synthetic-smoke", text(index))
-    assert "ce-conv on synthetic-smoke: 0 of 4 sequences" in text(page)
+    assert "ce-conv on synthetic-smoke: incomplete: 0 of 4 sequences" in text(page)
     assert "decoder on synthetic-smoke: failed: &lt;b&gt;out of memory&lt;/b&gt;" in text(page)
     assert 'id="viewer"' in text(page)
 
