@@ -77,13 +77,7 @@ class ResultFiles:
         """Changes whenever what `read` returns may have changed. Reads no content."""
         times = [self.found.times[sequence]] if sequence in self.found.times else []
         files = [*self.found.results.get(sequence, ()), *times]
-        own = [":".join([str(self.files.place(f).absolute()), *map(str, self.files.stamp(f))]) for f in files]
-        return "|".join([*own, *(other.stamp(sequence) for other in self.others)])
-
-    def read_all(self, sequence: str, frames: int, *, may_be_longer: bool = False) -> tuple[RawResult, ...]:
-        """`read` of this repetition and of the others."""
-        everyone = (self, *self.others)
-        return tuple(each.read(sequence, frames, may_be_longer=may_be_longer) for each in everyone)
+        return "|".join(":".join([str(self.files.place(f).absolute()), *map(str, self.files.stamp(f))]) for f in files)
 
     def read(self, sequence: str, frames: int, *, may_be_longer: bool = False) -> RawResult:
         """One sequence's result, of which `frames` rows are wanted. may_be_longer: rows beyond them are not looked at (a

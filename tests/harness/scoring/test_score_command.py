@@ -383,6 +383,9 @@ def test_repetitions_are_pooled_as_got10k_pools_them(tmp_path: Path) -> None:
     assert values[0] > 99.9 > values[1] > values[2]
     assert pooled["dialects"]["got10k"]["a"]["ao"] == pytest.approx(np.mean(values))  # type: ignore[index]
     assert pooled["frames"] == single[0]["frames"] == 12
+    (tracker,) = document("--attributes")["trackers"]  # type: ignore[misc]
+    assert tracker["repetitions"] == 3
+    assert tracker["metrics"]["ao"]["mean"] == pytest.approx(np.mean(values))
     assert "pooled" in str(pooled["problems"])
     assert "not scored" in str(single[0]["problems"])
     assert document() == pooled, "also from what is kept"

@@ -29,8 +29,9 @@ from trackablate.reports.pages.write import write_report
 from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Table, TableRow
 from trackablate.reports.tables import accuracy
+from trackablate.reports.tables.failures import failure_table
 from trackablate.reports.tables.pivot import pivot
-from trackablate.reports.tables.sequences import attribute_table
+from trackablate.reports.tables.sequences import attribute_table, sequence_table
 
 AO = f"{factory.PROTOCOL}:ao"
 FIGURES = (
@@ -554,6 +555,27 @@ def test_attributes_average_their_own_sequences(result: Result, written: Path) -
     assert sorted(rotation.cells[f"{row.name} ao"].rank or 0 for row in result.rows[:4]) == [1, 2, 3, 4]
     assert rotation.cells["ncc ao"].rank is None
     assert "AO by attribute" in (written / "index.html").read_text()
+
+
+def test_failures_and_the_hardest_sequences_are_on_a_studys_page_too(result: Result, written: Path) -> None:
+    page, facts = (written / "index.html").read_text(), result.protocols[0]
+    sections = re.findall(r'<section id="([^"]+)"', page)
+    assert [name for name in sections if name in ("every-pair", "ranking", "attributes", "failures", "hardest")] == [
+        *("every-pair", "ranking", "attributes", "failures", "hardest"),
+    ]
+    table = failure_table(result, facts)
+    assert table is not None
+    for row in result.rows:
+        found = row.protocols[facts.name].total_failures
+        assert found is not None
+        assert row_of(table, row.name).cells["all:frames"].value == sum(found.frames)
+    hardest = sequence_table(result, facts).rows[0]
+    variants = [hardest.cells[f"{row.name} ao"].value or 0 for row in result.variants]
+    assert hardest.cells[":mean"].value == pytest.approx(np.mean(variants)), "floors do not make a sequence hard"
+    rows = {row["name"]: row for row in json.loads((written / "results.json").read_text())["rows"]}
+    details = rows["conv"]["sequences"][factory.PROTOCOL]
+    assert set(details["by_sequence"]) == set(factory.names())
+    assert details["failures"]["frames_looked_at"] == factory.SEQUENCES * factory.FRAMES
 
 
 def test_jpeg_size_reads_the_header() -> None:
