@@ -1,4 +1,4 @@
-"""The checkout that this code runs from, if it runs from one."""
+"""The checkout that this code runs from, if there is one."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: shown as one message and exit status 2, never as a traceback."""
+"""Errors that are shown as one message, never as a traceback."""
 
 
 class BadInput(Exception):

@@ -1,4 +1,4 @@
-"""What reports show of a protocol, kept in the store: annotations, attributes, and a few thumbnails of each sequence."""
+"""Annotations, attributes and thumbnails of a protocol's sequences, kept in the store for reports."""
 
 import io
 from functools import lru_cache
@@ -18,16 +18,16 @@ ON_SERVER = (
     "its true boxes are on the evaluation server; `python -m harness submit RUN --protocol {0}` makes its archive, `returned"
     " RUN METRIC=PERCENT ... --protocol {0}` keeps what it says"
 )
-"""What is said instead of a score, for a protocol by name."""
+"""Message instead of a score; takes the protocol's name."""
 FEWEST_FRAMES, MOST_FRAMES = 6, 24
-"""Thumbnails of a sequence: as many as the budget allows, so that a small protocol can be scrubbed through."""
+"""Least and largest number of thumbnails of a sequence."""
 THUMBNAILS = 4000
-"""Thumbnails of a protocol, about: at some 4 kB each, 16 MB of the store. A protocol of 700 sequences keeps 6 each."""
+"""Number of thumbnails of a protocol, about: with some 4 kB each, 16 MB. A protocol of 700 sequences keeps 6 of each."""
 STRIP_WIDTH = 160
 
 
 def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> None:
-    """Write the protocol's record and thumbnails, unless they are there."""
+    """Write the record and the thumbnails of a protocol, unless they are there."""
     if (folder / "protocol.json").exists():
         return
     facts, strips = [], {}
@@ -55,7 +55,7 @@ def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> 
 
 
 def read_strip(folder: Path, facts: SequenceFacts) -> tuple[bytes, ...]:
-    """The JPEG thumbnails of a sequence, in the order of facts.strip."""
+    """Return the JPEG thumbnails of a sequence, in the order of `facts.strip`."""
     file = folder / "strips.npz"
     strips = _opened(file, file.stat().st_mtime_ns)
     return tuple(strips[f"{facts.name}:{frame}"].tobytes() for frame in facts.strip)
@@ -63,7 +63,7 @@ def read_strip(folder: Path, facts: SequenceFacts) -> tuple[bytes, ...]:
 
 @lru_cache(maxsize=1)
 def _opened(file: Path, changed: int) -> NpzFile:
-    """A protocol's thumbnails: finding one among thousands takes reading the archive's directory, so it stays open."""
+    # The archive stays open: finding one thumbnail among thousands takes reading the archive's directory.
     archive: NpzFile = np.load(file, allow_pickle=False)
     return archive
 

@@ -12,13 +12,13 @@ from trackablate.harness.checkout import ROOT
 from trackablate.harness.record import Provenance
 
 CODE = ("ablations", "datasets", "harness", "reports", "src", "trackers")
-"""Folders in which a file that git does not know makes a run unrepeatable, too."""
+"""Folders of code: a file in them that git does not know makes a run unrepeatable."""
 
 PACKAGES = ("torch", "timm", "peft", "accelerate", "numpy", "opencv-python-headless", "safetensors", "trackablate")
 
 
 def provenance(*, device: str, driver: str | None, threads: int, workers: int, command: str) -> Provenance:
-    """The provenance of work that starts now; commit and dirty are None outside a git checkout."""
+    """Return the provenance of work that starts now; commit and dirty are None outside a git checkout."""
     commit, dirty = _git_state()
     return Provenance(
         commit=commit,
@@ -60,9 +60,7 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def command_line() -> str:
-    """The command that this process was started with, as a user would type it; folders of this machine, which mean nothing
-    elsewhere, are left out.
-    """
+    """Return the command that this process was started with, as a user would type it, without folders of this machine."""
     program = "python -m harness" if Path(sys.argv[0]).name in ("__main__.py", "worker.py") else Path(sys.argv[0]).name
     return " ".join([program, *(_ABSOLUTE.sub("PATH", argument) for argument in sys.argv[1:])])
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind, in three blocks: what was asked, what happened, where. Imports no torch."""
+"""Records in the store: of runs (what was asked, what happened, where), protocols and studies. Imports no torch."""
 
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -25,11 +25,10 @@ class CurvePoint(_Block):
 
 
 class PhaseCost(_Block):
-    """Wall and device time of one phase (data, train, validate), device synchronised before every clock reading.
+    """Wall and device time of one phase (data, train, validate); the device is synchronised before every clock reading.
 
-    On a CPU device time is the process's CPU time; on a GPU it is the wall time during which the GPU was held. Energy is
-    the whole device's meanwhile, by its own counter (`harness.costing.energy`); None where a part of the phase was not
-    metered.
+    Device time is the process's CPU time on a CPU, and the wall time during which the GPU was held on a GPU. Energy is that
+    of the whole device by its own counter (`harness.costing.energy`); None if a part of the phase was not metered.
     """
 
     wall_seconds: float = 0.0
@@ -38,11 +37,18 @@ class PhaseCost(_Block):
 
 
 class TrainingCost(_Block):
-    """Booked over all attempts of one training, as far as their checkpoints reached."""
+    """Costs of one training, over all its attempts up to their last checkpoints.
+
+    Attributes:
+        peak_memory_bytes: The most that was held at a time. A process's peak includes `resident_before_bytes`.
+        resident_before_bytes: Memory of the process when the training began: the libraries, and what earlier runs of the
+            same worker left (mostly libraries that only some trackers need). None on a GPU, whose memory is all given back.
+    """
 
     phases: dict[str, PhaseCost] = {}
     samples: int = 0
     peak_memory_bytes: int | None = None
+    resident_before_bytes: int | None = None
     memory_kind: Literal["process peak RSS", "device peak allocated"] | None = None
     params: int | None = None
     trainable_params: int | None = None
@@ -50,23 +56,28 @@ class TrainingCost(_Block):
     resumed: int = 0
 
     def wall(self) -> float:
-        """All phases' wall seconds."""
+        """Return the wall seconds of all phases."""
         return sum(p.wall_seconds for p in self.phases.values())
 
     def device(self) -> float:
-        """All phases' device seconds."""
+        """Return the device seconds of all phases."""
         return sum(p.device_seconds for p in self.phases.values())
 
     def energy(self) -> float | None:
-        """All phases' joules, None where one of them is not known."""
+        """Return the joules of all phases, None if one of them is not known."""
         known = [p.energy_joules for p in self.phases.values() if p.energy_joules is not None]
         return sum(known) if known and len(known) == len(self.phases) else None
 
 
 class Speed(_Block):
-    """Tracking speed at batch 1: crop, normalise, forward and decode, after warm-up, device synchronised, decoding of
-    the video excluded. Median over rounds; rounds of all compared runs were interleaved in one process. macs: of one
-    frame.
+    """Tracking speed at batch 1: crop, normalise, forward and decode, without decoding of the video.
+
+    It is measured after warm-up, with the device synchronised, the rounds of all compared runs interleaved in one process.
+
+    Attributes:
+        fps: Median over the rounds; `low` and `high` are the slowest and the fastest round.
+        measured_with: Names of the runs that were measured together.
+        macs: Multiply-accumulates of one frame.
     """
 
     fps: float
@@ -81,7 +92,7 @@ class Speed(_Block):
 
 
 class Provenance(_Block):
-    """Where it happened."""
+    """Code, packages and machine of a piece of work."""
 
     commit: str | None
     dirty: bool | None
@@ -106,10 +117,12 @@ class TrainingRecord(_Block):
 
 
 class PaperScale(_Block):
-    """Size of a tracker at the published size, counted without weights on the meta device; MACs by two conventions, and
-    the share of the blocks' qkv projections, which profilers that hook linear layers miss where qkv is called as a
-    function. activation_bytes: what one pair's forward pass keeps for the backward pass in fp32; None in records from
-    before it was counted.
+    """The size of a tracker, counted without weights on the meta device.
+
+    Attributes:
+        macs: Multiply-accumulates of one frame with both products of attention; `macs_linear_conv` leaves them out.
+        qkv_params: Parameters of the blocks' qkv projections, which profilers miss that hook linear layers.
+        activation_bytes: Bytes that one pair's forward pass keeps for the backward pass in fp32; None if not counted.
     """
 
     params: int
@@ -131,7 +144,7 @@ class Failure(_Block):
 
 
 class RunRecord(_Block):
-    """All that the store knows of one run. training is None for floors and for what never finished."""
+    """All that the store knows of one run; `training` is None for floors and for a training that has not finished."""
 
     asked: RunSpec
     training: TrainingRecord | None = None
@@ -140,9 +153,7 @@ class RunRecord(_Block):
 
     @property
     def verdict(self) -> Verdict:
-        """By rule: failed where a failure stands; trial where the code had uncommitted changes or no commit is known;
-        else publishable.
-        """
+        """`failed` after a failure; `trial` if the code had uncommitted changes or no known commit; else `publishable`."""
         if self.failure is not None:
             return "failed"
         where = self.training.where if self.training else None
@@ -152,9 +163,7 @@ class RunRecord(_Block):
 
 
 class Spent(_Block):
-    """What one worker process took for one task, by its own clocks, from after its imports to its end; device_seconds as in
-    PhaseCost, memory as in TrainingCost.
-    """
+    """Time and memory that one task took by the worker's own clocks; device seconds and memory as in TrainingCost."""
 
     wall_seconds: float
     device_seconds: float
@@ -162,7 +171,7 @@ class Spent(_Block):
 
 
 class SequenceResult(_Block):
-    """One tracked sequence in the store: boxes (N, 4) x, y, w, h; the wall seconds of tracking it."""
+    """One tracked sequence: its boxes (N, 4) as x, y, w, h in pixels, and the wall seconds of tracking it."""
 
     name: str
     boxes: list[tuple[float, float, float, float]]

@@ -1,4 +1,4 @@
-"""What is asked of the machine: a run, its evaluations, and the profile that sizes them. Imports no torch."""
+"""A run, its evaluations, and the profile that sizes them, as they are asked for. Imports no torch."""
 
 from typing import Annotated, Literal, Self
 
@@ -19,15 +19,19 @@ TRACKING_REVISION = 2
 
 
 class Recipe(Frozen):
-    """How every variant of a study is trained. Learning rates as in OSTrack and DETRack: one for what starts from
-    pretrained weights, one for what starts from scratch (head, token types, LoRA). Linear warm-up, then by schedule:
-    `cosine` falls to `final_share` of the peak (LoRAT), `step` drops to it at once after `step_at` of the steps (OSTrack,
-    DETRack). layer_decay lowers the rate towards the input, by that factor per block (LoRAT's full fine-tuning). decayed:
-    whether weight decay spares biases, norms and embeddings (LoRAT: `matrices`) or nothing (OSTrack: `all`). Every
-    `checkpoint_every` steps the run is validated and can be resumed from there. micro_batch: so many pairs go forward and
-    backward at a time, as the published batches were shared out over GPUs, so that one GPU holds them; their gradients sum
-    to the batch's (`OneStreamTracker.loss_divisor`). None: the whole batch at once. Batch normalisation sees a
-    micro-batch.
+    """How every variant of a study is trained.
+
+    Attributes:
+        micro_batch: Number of pairs that go forward and backward at a time, so that one GPU holds a batch that was published
+            for several; None for the whole batch. The gradients sum to the batch's (`OneStreamTracker.loss_divisor`); batch
+            normalisation sees a micro-batch.
+        lr_backbone: Peak learning rate of pretrained weights, as in OSTrack and DETRack.
+        lr_new: Peak learning rate of weights that start from scratch (head, token types, LoRA).
+        schedule: After linear warm-up, `cosine` falls to `final_share` of the peak (LoRAT); `step` drops to it at once after
+            the share `step_at` of the steps (OSTrack, DETRack).
+        decayed: Weight decay of `matrices` only, which spares biases, norms and embeddings (LoRAT), or of `all` (OSTrack).
+        layer_decay: Factor by which the rate falls per block towards the input (LoRAT's full fine-tuning).
+        checkpoint_every: Number of steps after which the run is validated, and from which it can be resumed.
     """
 
     steps: PositiveInt
@@ -53,13 +57,15 @@ class Recipe(Frozen):
 
     @property
     def pairs_at_once(self) -> int:
-        """What the device holds at a time."""
+        """Number of pairs that the device holds at a time."""
         return min(self.micro_batch or self.batch_size, self.batch_size)
 
 
 class SyntheticData(Frozen):
-    """Training pairs from the generator: a window of `clips` clips that moves on by one clip every `pairs_per_clip`
-    pairs, so that long training sees ever new clips and memory stays bounded.
+    """Training pairs from the generator.
+
+    A window of `clips` clips moves on by one clip every `pairs_per_clip` pairs, so that long training sees new clips all the
+    time and memory stays bounded.
     """
 
     kind: Literal["synthetic"] = "synthetic"
@@ -73,9 +79,12 @@ class SyntheticData(Frozen):
 
 
 class VideoData(Frozen):
-    """Training pairs from videos and images on disk. sets: names in `datasets.pairs.training_sets.TRAINING_SETS`, drawn
-    by weights
-    (alike, where none are given); validation: sets that only the validation during training looks at.
+    """Training pairs from videos and images on disk.
+
+    Attributes:
+        sets: Names in `datasets.pairs.training_sets.TRAINING_SETS`.
+        weights: How often each set is drawn from, in proportion; equally often if empty.
+        validation: Sets that only the validation during training looks at.
     """
 
     kind: Literal["videos"] = "videos"
@@ -85,7 +94,7 @@ class VideoData(Frozen):
 
     @property
     def all_sets(self) -> tuple[str, ...]:
-        """Those that have to lie somewhere."""
+        """Names of all sets that are read."""
         return (*self.sets, *self.validation)
 
     @model_validator(mode="after")
@@ -104,8 +113,11 @@ TrainingData = Annotated[SyntheticData | VideoData, Field(discriminator="kind")]
 
 
 class RunSpec(Frozen):
-    """One training, or one floor that needs none. `weights` is the digest of the pretrained backbone's file, None where
-    the backbone starts from scratch. Protocols are not part of it: one training serves any evaluation.
+    """One training, or one floor that needs none. Protocols are not part of it: one training serves any evaluation.
+
+    Attributes:
+        weights: Digest of the pretrained backbone's file; None if the backbone starts from scratch.
+        revision: Version of the code that decides which weights come out.
     """
 
     tracker: AnyTracker
@@ -117,7 +129,7 @@ class RunSpec(Frozen):
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the training: equal for two studies that need the same run."""
+        """Identity of the training: equal in two studies that need the same run."""
         return fingerprint(self)
 
     @property
@@ -127,7 +139,7 @@ class RunSpec(Frozen):
 
     @property
     def slug(self) -> str:
-        """What the run is, derived from its content (names given by hand collide)."""
+        """What the run is in short, derived from its content, since names that people choose collide."""
         t = self.tracker
         if isinstance(t, FloorSpec):
             return t.kind
@@ -138,19 +150,19 @@ class RunSpec(Frozen):
 
     @property
     def training_sets(self) -> tuple[str, ...]:
-        """Names in `datasets.pairs.training_sets.TRAINING_SETS`; generated clips are in none."""
+        """Names in `datasets.pairs.training_sets.TRAINING_SETS`; none for generated clips."""
         return self.data.sets if isinstance(self.data, VideoData) else ()
 
     @property
     def trained_on(self) -> str:
-        """What it is trained on, in words."""
+        """The training data in words."""
         if isinstance(self.data, VideoData):
             return ", ".join(self.data.sets)
         return f"generated clips of the domain {self.data.domain}" if self.data else "nothing"
 
     @property
     def one_shot(self) -> bool:
-        """Whether it keeps to GOT-10k's rule: it learns nothing, or from GOT-10k's training videos alone."""
+        """Whether it keeps to GOT-10k's rule: it is trained on GOT-10k's training videos only, or not at all."""
         return self.data is None or one_shot(self.training_sets)
 
 
@@ -158,9 +170,13 @@ Control = Literal["none", "shuffled-template"]
 
 
 class Evaluation(Frozen):
-    """One protocol applied to one run. `data` is the digest of the protocol's sequences and annotations, so results for
-    other data are never taken for these. control `shuffled-template` shows every sequence another one's template.
-    test_layers: how many of the decoder's first layers run, None all (DETRack, section 5.1): one training serves them.
+    """One protocol applied to one run.
+
+    Attributes:
+        data: Digest of the protocol's sequences and annotations, so that results on other data are never taken for these.
+        control: `shuffled-template` shows every sequence another sequence's template.
+        test_layers: Number of the decoder's layers that run, from the first; None for all (DETRack, section 5.1).
+        revision: Version of the code that decides which boxes come out.
     """
 
     protocol: str
@@ -178,9 +194,12 @@ class Evaluation(Frozen):
 
 
 class Profile(Frozen):
-    """A size at which studies run: one TOML file in `harness/profiles`. scale None: the published size. recipe, data None
-    and protocols (): each study's published ones. pretrained: backbone to what its weights come from (as
-    `TrackerSpec.pretrained`), where that is not what the variant says.
+    """A size at which studies run: one TOML file in `harness/profiles`.
+
+    Attributes:
+        scale: How trackers are made smaller; None for the published size.
+        recipe: Training of every row; None for each study's published ones. `data` and `protocols` likewise.
+        pretrained: Source of a backbone's weights by backbone (as `TrackerSpec.pretrained`), if not the variant's own.
     """
 
     name: str

@@ -304,8 +304,9 @@ class Store:
 
     def set_study(self, record: StudyRecord) -> None:
         """Write the record of a study, unless the store has it already."""
-        if self.study(record.study, record.profile.name) != record:
-            write_text(self._study(record.study, record.profile.name), record.model_dump_json(indent=1))
+        before, text = self.study(record.study, record.profile.name), record.model_dump_json(indent=1)
+        if before is None or before.model_dump_json(indent=1) != text:  # as text, since a tracker's name is not stored
+            write_text(self._study(record.study, record.profile.name), text)
 
     def paper_scale(self, tracker: TrackerSpec) -> PaperScale | None:
         """Return the counted size of a tracker, None while it is not counted."""

@@ -23,7 +23,7 @@ ROOMS = {
         *("floors", "inference", "toolkit"),
     ),
     "harness": (
-        *("checkout", "errors", "spec", "record", "store", "provenance", "profiles", "protocol_store"),
+        *("checkout", "errors", "spec", "record", "store", "migration", "provenance", "profiles", "protocol_store"),
         *("costing", "training", "scoring", "tracking", "exchange", "running", "planning"),
     ),
     "ablations": ("recipes", "study", "study_file", "published", "plan", "studies", "catalogue"),
@@ -41,7 +41,8 @@ WITH_TORCH = (
     *("trackers.training", "trackers.heads", "trackers.adaptation", "trackers.model", "trackers.tokens"),
     *("trackers.checkpoints", "trackers.decoding", "trackers.inference"),
     *(f"trackers.encoder.{name}" for name in ("backbones", "timm_vits", "blocks", "embeddings", "sparsity", "prompts")),
-    *("harness.training", "harness.tracking", "harness.running.execute", "harness.planning.calibrator"),
+    *("harness.training", "harness.tracking", "harness.planning.calibrator"),
+    *("harness.running.execute", "harness.running.fresh"),
     *(f"harness.costing.{name}" for name in ("clock", "devices", "macs", "device_cost")),
 )
 """The only modules that may import torch when they are imported: what lists, plans, scores or reports is not among them."""

@@ -63,7 +63,10 @@ def list_(
     ] = "",
     json: Json = False,
 ) -> None:
-    """What there is, one line each. Example: python -m harness list studies"""
+    """List what there is, one line each.
+
+    Example: python -m harness list studies
+    """
     with exit_status():
         from trackablate.harness.cli.listing import listing
         from trackablate.harness.cli.terminal import say, say_json
@@ -76,7 +79,10 @@ def list_(
 def show(
     name: Annotated[str, typer.Argument(help="a study, tracker, protocol or dialect")], json: Json = False
 ) -> None:
-    """One study, tracker, protocol or dialect in full. Example: python -m harness show table3"""
+    """Show one study, tracker, protocol or dialect in full.
+
+    Example: python -m harness show table3
+    """
     with exit_status():
         from trackablate.harness.cli.listing import details
         from trackablate.harness.cli.terminal import say_document, say_json
@@ -103,8 +109,9 @@ def plan(
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
-    """The runs of a study: which are done, what remains, and what that takes. Example: python -m harness plan table3
-    --calibrate
+    """Say which runs of a study are done, what remains, and what that takes.
+
+    Example: python -m harness plan table3 --calibrate
     """
     with exit_status():
         from trackablate.harness.cli.plan_text import say_plan
@@ -133,7 +140,10 @@ def run(
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
     json: Json = False,
 ) -> None:
-    """Train, evaluate and report what is missing of a study. Example: python -m harness run table3"""
+    """Train and evaluate what is missing of a study, and report it.
+
+    Example: python -m harness run table3
+    """
     with exit_status():
         from trackablate.harness.cli.session import StudyRequest, open_session
         from trackablate.harness.cli.terminal import forecast
@@ -168,7 +178,10 @@ def report(
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
     json: Json = False,
 ) -> None:
-    """Render a study from the store alone. Example: python -m harness report table3 --format html,latex"""
+    """Render a study from the store alone.
+
+    Example: python -m harness report table3 --format html,latex
+    """
     with exit_status():
         from trackablate.harness.cli.session import StudyRequest, chosen_formats, open_session
 
@@ -187,7 +200,10 @@ def train(
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
-    """Train one variant at a profile's size. Example: python -m harness train ostrack-256-ce"""
+    """Train one variant at a profile's size.
+
+    Example: python -m harness train ostrack-256-ce
+    """
     with exit_status():
         from trackablate.harness.cli.pieces import train_variant
         from trackablate.harness.cli.terminal import say_document, say_json
@@ -205,7 +221,10 @@ def evaluate(
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
-    """Evaluate a stored run on one protocol. Example: python -m harness evaluate ncc --protocol synthetic"""
+    """Evaluate a stored run on one protocol.
+
+    Example: python -m harness evaluate ncc --protocol synthetic
+    """
     with exit_status():
         from trackablate.harness.cli.pieces import evaluate_run
         from trackablate.harness.cli.terminal import say_document, say_json
@@ -223,8 +242,9 @@ def track(
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
-    """Track one target with a stored run; a box x,y,w,h per line. Example: python -m harness track ncc clip.mp4 --init
-    50,46,25,62
+    """Track one target with a stored run; a box x,y,w,h per line.
+
+    Example: python -m harness track ncc clip.mp4 --init 50,46,25,62
     """
     with exit_status():
         from trackablate.harness.cli.pieces import track_video
@@ -260,8 +280,9 @@ def score(
     out: Annotated[Path | None, typer.Option(help="folder for a page, tables and figures")] = None,
     json: Json = False,
 ) -> None:
-    """Score anyone's raw result files by anyone's rules. Example: python -m harness score MyTracker=results/lasot
-    --protocol lasot --annotations /data/LaSOT --dialect all
+    """Score anyone's raw result files by anyone's rules.
+
+    Example: python -m harness score MyTracker=results/lasot --protocol lasot --annotations /data/LaSOT --dialect all
     """
     with exit_status():
         from trackablate.harness.cli.scoring import incomplete, output_folder, say_scores, scored_results, shown_options
@@ -293,7 +314,10 @@ def cost(
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda: speed and memory there as well")] = "",
     json: Json = False,
 ) -> None:
-    """Parameters and MACs of a tracker at its own size, on any machine. Example: python -m harness cost ostrack-256"""
+    """Count the parameters and MACs of a tracker at its own size, on any machine.
+
+    Example: python -m harness cost ostrack-256
+    """
     with exit_status():
         from trackablate.trackers.variants import VARIANTS
 
@@ -313,7 +337,10 @@ def pretrain(
     out: Annotated[Path | None, typer.Option(help="the safetensors file to write; default: the shipped one")] = None,
     store: StorePath = Path("store"),
 ) -> None:
-    """Make the embedded profile's pretrained backbone. Example: python -m harness pretrain mini --out mine.safetensors"""
+    """Make the pretrained backbone of the embedded profiles.
+
+    Example: python -m harness pretrain mini --out mine.safetensors
+    """
     with exit_status():
         import os
 
@@ -334,7 +361,10 @@ def pretrain(
 
 @app.command()
 def doctor(store: StorePath = Path("store"), json: Json = False) -> None:
-    """What this machine can run, and what to do about what it cannot. Example: python -m harness doctor"""
+    """Say what this machine can run, and how to mend what it cannot.
+
+    Example: python -m harness doctor
+    """
     with exit_status():
         from trackablate.harness.cli.doctor import examine
         from trackablate.harness.cli.terminal import say_checks, say_json
@@ -344,7 +374,7 @@ def doctor(store: StorePath = Path("store"), json: Json = False) -> None:
 
 
 def plugins_first(arguments: list[str]) -> list[str]:
-    """The arguments with every `--plugin FILE` before the command, where the option belongs."""
+    """Return the arguments with every `--plugin FILE` before the command, where the option belongs."""
     options, others, rest = [], [], iter(arguments)
     for argument in rest:
         if argument == "--plugin":

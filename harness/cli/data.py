@@ -7,7 +7,7 @@ import typer
 
 from trackablate.harness.cli.options import Json, exit_status
 
-data_app = typer.Typer(help="Data sets: verify them, make synthetic ones.", no_args_is_help=True)
+data_app = typer.Typer(help="Verify data sets, make synthetic ones.", no_args_is_help=True)
 
 
 @data_app.command()
@@ -16,7 +16,10 @@ def check(
     deep: Annotated[bool, typer.Option("--deep", help="open every frame's file, not only some of each video")] = False,
     json: Json = False,
 ) -> None:
-    """Verify a data set without running anything. Example: python -m harness data check otb=/data/OTB100"""
+    """Verify a data set without running anything.
+
+    Example: python -m harness data check otb=/data/OTB100
+    """
     with exit_status():
         from trackablate.harness.cli.pieces import check_data
         from trackablate.harness.cli.terminal import say_document, say_json
@@ -44,8 +47,9 @@ def make(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write synthetic videos in a benchmark's own layout, to try what needs its files. Example: python -m harness data make
-    synthetic --layout lasot --out made/lasot
+    """Write synthetic videos in a benchmark's own layout, to try what needs its files.
+
+    Example: python -m harness data make synthetic --layout lasot --out made/lasot
     """
     with exit_status():
         from trackablate.harness.cli.pieces import make_data
@@ -57,4 +61,4 @@ def make(
 
 @data_app.callback()
 def _data_commands() -> None:
-    """Data sets: verify them, make synthetic ones."""
+    """Verify data sets, make synthetic ones."""

@@ -37,7 +37,7 @@ from trackablate.trackers.variants import VARIANTS
 
 
 def train_variant(variant: str, profile: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
-    """Train a named variant at a profile's size, unless it is trained; what there is then."""
+    """Train a named variant at a profile's size, unless it is trained, and return what is known of it."""
     loaded = load_profile(profile)
     run = run_of(VARIANTS[variant], loaded, seed=0)
     assert run.data is not None
@@ -52,7 +52,7 @@ def train_variant(variant: str, profile: str, data: list[str], store: Path, devi
 
 
 def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
-    """Track what is missing of a protocol with a stored run; its scores in percent."""
+    """Track what is missing of a protocol with a stored run, and return its scores in percent."""
     kept = Store(store, make=False)
     folder = find_run(kept, name)
     found = opened(protocol, parse_data_options(data))
@@ -71,7 +71,7 @@ def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device:
 
 
 def track_video(name: str, video: Path, init: str, store: Path, device: str) -> list[list[float]]:
-    """Track one target through a folder of images or a video file with a stored run; boxes x, y, w, h in pixels."""
+    """Track one target through a folder of images or a video file; return its boxes x, y, w, h in pixels."""
     folder = find_run(Store(store, make=False), name)
     box = _box(init)
     images = frames_of(video)
@@ -93,10 +93,17 @@ def track_video(name: str, video: Path, init: str, store: Path, device: str) -> 
 
 
 def check_data(entry: str, *, deep: bool = False) -> dict[str, Any]:
-    """Verify all parts of a data set as far as that goes without tracking; deep: every frame's file.
+    """Verify all parts of a data set without tracking.
 
-    protocols: coverage by part; problems: what is no error but should be known, such as what is missing. Raises DataError
-    with everything that is wrong, and where there is nothing of the data set.
+    Args:
+        entry: NAME=PATH of the data set.
+        deep: Whether to open every frame's file.
+
+    Returns:
+        Under `protocols` the coverage of each part, under `problems` what should be known but is no error.
+
+    Raises:
+        DataError: Something is wrong, or nothing of the data set is there; the message has all of it.
     """
     given = parse_data_options([entry])
     (data,) = given
@@ -125,7 +132,6 @@ def check_data(entry: str, *, deep: bool = False) -> dict[str, Any]:
 
 
 def _checked(name: str, sequences: SequenceList, *, deep: bool) -> list[str]:
-    """Notes on one part, after it was found to be in order. Raises DataError."""
     sequences.check_annotations()
     if all(isinstance(sequence.frames, NoFrames) for sequence in sequences):
         return [f"{name}: annotations only, enough to score results; add the images to track them", *sequences.notes()]
@@ -161,8 +167,11 @@ def make_data(
 
 
 def find_run(store: Store, name: str) -> RunFolder:
-    """The stored run of that name, or of that unique beginning. Raises UnknownName with the nearest names, BadInput where
-    there is no run at all.
+    """Return the stored run of that name, or of that unique beginning.
+
+    Raises:
+        UnknownName: No run, or more than one, has that name; the message has the nearest ones.
+        BadInput: The store holds no run at all.
     """
     folders = {folder.path.name: folder for folder in store.runs()}
     if not folders:
@@ -175,7 +184,7 @@ def find_run(store: Store, name: str) -> RunFolder:
 
 
 def frames_of(video: Path) -> Iterator[Image]:
-    """The frames of a folder of images, sorted by name, or of a video file. Raises DataError where there is none."""
+    """Return the frames of a folder of images, sorted by name, or of a video file. Raises DataError if there are none."""
     if video.is_dir():
         files = Folder(video)
         names = frame_names(files.names(), "name")

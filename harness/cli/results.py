@@ -1,6 +1,4 @@
-"""A stored run's boxes on their way out: the archive for an evaluation server, with what that returns, and raw result files
-for other toolkits.
-"""
+"""A stored run's boxes for others: an evaluation server's archive and its answer, and raw result files for toolkits."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +20,19 @@ MEAN_TIMES = "the store knows a sequence's seconds as a whole: each frame is giv
 def submit_run(
     run: str, protocol: str, store: Path, out: Path | None, test_layers: int | None = None
 ) -> dict[str, Any]:
-    """Build and check the archive of a run for the server of "got10k" or "trackingnet", from the store; by default
-    submission/PROTOCOL-RUN.zip. test_layers: of the run's decoder, None for all. Raises UnknownName for another protocol,
-    BadInput for a run that was not evaluated on it, DataError with everything that the server would refuse.
+    """Build and check the archive of a run for an evaluation server.
+
+    Args:
+        run: Name of the run, or the beginning of its name.
+        protocol: "got10k" or "trackingnet".
+        store: Folder of the store.
+        out: Archive to write; by default submission/PROTOCOL-RUN.zip.
+        test_layers: Number of decoder layers that ran; None for all.
+
+    Raises:
+        UnknownName: The protocol has no server.
+        BadInput: The run was not evaluated on the protocol.
+        DataError: The server would refuse the archive; the message has every reason.
     """
     server = SERVERS[protocol]
     folder, evaluation, record, results = _evaluated(run, protocol, store, test_layers)
@@ -45,7 +53,7 @@ def submit_run(
 def enter_returned(
     run: str, protocol: str, given: list[str], store: Path, test_layers: int | None = None
 ) -> dict[str, Any]:
-    """Keep what the server returned for a run. Raises as `submit_run` and `parse_scores` do."""
+    """Keep the scores that the server returned for a run. Raises as `submit_run` and `parse_scores` do."""
     server = SERVERS[protocol]
     folder, evaluation, record, results = _evaluated(run, protocol, store, test_layers)
     scores = parse_scores(given, record)
@@ -58,7 +66,8 @@ def export_run(
     run: str, protocol: str, layout: str, store: Path, out: Path, *, truncate: bool = False
 ) -> dict[str, Any]:
     """Write a run's boxes on a protocol as another toolkit's raw result files, in the data set's own pixel numbers.
-    Raises as `submit_run` does, UnknownName for no layout.
+
+    Raises as `submit_run` does, and UnknownName for an unknown layout.
     """
     chosen = LAYOUTS[layout]
     folder, _, record, results = _evaluated(run, protocol, store)
@@ -77,7 +86,7 @@ def export_run(
 def _evaluated(
     run: str, protocol: str, store: Path, test_layers: int | None = None
 ) -> tuple[RunFolder, Evaluation, ProtocolRecord, list[SequenceResult]]:
-    """A stored run, a protocol it was evaluated on whole, and its results in the protocol's order."""
+    # The run, a protocol that it was evaluated on completely, and its results in the protocol's order.
     kept = Store(store, make=False)
     folder = find_run(kept, run)
     command = f"python -m harness evaluate {folder.run.name} --protocol {protocol}"

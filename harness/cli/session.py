@@ -1,10 +1,12 @@
 """One study at one size in one store: what `plan`, `run` and `report` share."""
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 
-from trackablate.ablations.catalogue import named_study
+from trackablate.ablations.catalogue import STUDIES, named_study
 from trackablate.ablations.plan import planned_protocols, planned_rows, tasks
 from trackablate.ablations.study import FaultyStudy, Study
 from trackablate.datasets.errors import DataError
@@ -13,13 +15,16 @@ from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.roots import parse_data_options
 from trackablate.harness.cli.study_data import data_of, recompute, training_roots
 from trackablate.harness.errors import BadInput
-from trackablate.harness.profiles import load_profile
+from trackablate.harness.profiles import load_profile, profile_names
 from trackablate.harness.record import PlannedRow, StudyRecord
 from trackablate.harness.running.runner import Job
 from trackablate.harness.scoring.scored import Scored
-from trackablate.harness.spec import Evaluation, Profile, TrainingData, VideoData
+from trackablate.harness.spec import Evaluation, Profile, RunSpec, TrainingData, VideoData
 from trackablate.harness.store import Store
 from trackablate.trackers.plugins import load_plugins
+
+MOST_SEEDS = 16
+"""Number of seeds of each row that are looked for in a store without records of studies."""
 
 
 @dataclass(frozen=True)
@@ -219,3 +224,29 @@ def _trained_on(rows: list[PlannedRow]) -> list[TrainingData]:
         if run.data is not None and run.data not in found:
             found.append(run.data)
     return found
+
+
+def stored_studies(store: Store) -> Iterator[StudyRecord]:
+    """Yield the record of each built-in study and profile that a store has runs of, for a store without records."""
+    present = {folder.path.name: folder for folder in store.runs()}
+    for study in STUDIES.values():
+        for profile in map(load_profile, profile_names()):
+            runs = [run for run in _variant_runs(study, profile, MOST_SEEDS) if run.name in present]
+            if runs:
+                seeds = max(study.seeds, *(run.seed + 1 for run in runs))
+                asked = None if seeds == study.seeds else seeds
+                tracked = Counter((e.protocol, e.data) for run in runs for e in present[run.name].evaluations())
+                digests = {name: data for (name, data), _ in reversed(tracked.most_common())}
+                yield StudyRecord(
+                    study=study.name,
+                    profile=profile,
+                    digests=digests,
+                    seeds=seeds,
+                    command=StudyRequest(study.name, profile.name, [], [], [], store.root, asked).command,
+                    rows=tuple(planned_rows(study, profile, protocols=digests, seeds=seeds)),
+                )
+
+
+def _variant_runs(study: Study, profile: Profile, seeds: int) -> list[RunSpec]:
+    rows = [row for row in planned_rows(study, profile, seeds=seeds) if row.role == "variant"]
+    return [planned.run for row in rows for planned in row.runs]

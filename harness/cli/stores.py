@@ -7,7 +7,7 @@ import typer
 
 from trackablate.harness.cli.options import Json, RunName, StorePath, TestLayers, exit_status
 
-store_app = typer.Typer(help="Stores: bring an old one up to date.", no_args_is_help=True)
+store_app = typer.Typer(help="Bring an old store up to date.", no_args_is_help=True)
 
 
 def site(
@@ -21,7 +21,10 @@ def site(
     ] = None,
     json: Json = False,
 ) -> None:
-    """A page for every study in the store, and an index of all. Example: python -m harness site --out site"""
+    """Write a page for every study in the store, and an index of all.
+
+    Example: python -m harness site --out site
+    """
     with exit_status():
         from trackablate.harness.cli.terminal import say_document, say_json
 
@@ -52,7 +55,10 @@ def submit(
     test_layers: TestLayers = None,
     json: Json = False,
 ) -> None:
-    """The evaluation server's archive of a stored run, checked. Example: python -m harness submit ncc --protocol got10k"""
+    """Make the evaluation server's archive of a stored run, checked.
+
+    Example: python -m harness submit ncc --protocol got10k
+    """
     with exit_status():
         from trackablate.harness.cli.results import submit_run
         from trackablate.harness.cli.terminal import say_document, say_json
@@ -69,8 +75,9 @@ def returned(
     test_layers: TestLayers = None,
     json: Json = False,
 ) -> None:
-    """Keep what an evaluation server returned for a submitted run, for the reports. Example: python -m harness returned ncc
-    ao=31.2 sr50=35.0 sr75=10.1 --protocol got10k
+    """Keep what an evaluation server returned for a submitted run, for the reports.
+
+    Example: python -m harness returned ncc ao=31.2 sr50=35.0 sr75=10.1 --protocol got10k
     """
     with exit_status():
         from trackablate.harness.cli.results import enter_returned
@@ -97,8 +104,9 @@ def export(
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
-    """A stored run's boxes as raw result files. Example: python -m harness export ncc --protocol otb --layout pytracking
-    --out results
+    """Write a stored run's boxes as raw result files.
+
+    Example: python -m harness export ncc --protocol otb --layout pytracking --out results
     """
     with exit_status():
         from trackablate.harness.cli.results import export_run
@@ -110,19 +118,29 @@ def export(
 
 @store_app.command()
 def migrate(path: Annotated[Path, typer.Argument(help="the store's folder")], json: Json = False) -> None:
-    """Bring a store of an older version up to date, in place. Example: python -m harness store migrate store"""
+    """Bring a store of an older version up to date, in place.
+
+    Example: python -m harness store migrate store
+    """
     with exit_status():
         from trackablate.ablations.catalogue import STUDIES
+        from trackablate.harness.cli.session import stored_studies
         from trackablate.harness.cli.terminal import say_document, say_json
         from trackablate.harness.migration import migrate as bring_up_to_date
+        from trackablate.harness.store import Store
         from trackablate.trackers.variants import VARIANTS
 
         rows = [study.spec(row) for study in STUDIES.values() for row in study.rows]
         found = bring_up_to_date(path, [*VARIANTS.values(), *rows])
+        store = Store(path, make=False)
+        studies = list(stored_studies(store))
+        for record in studies:
+            store.set_study(record)
         document = {
             "store": str(path),
             "runs": found.runs,
             "evaluations": found.evaluations,
+            "studies": [f"{record.study} at {record.profile.name}" for record in studies],
             "sizes to be counted again": found.uncounted,
         }
         say_json(document) if json else say_document(document)
@@ -130,4 +148,4 @@ def migrate(path: Annotated[Path, typer.Argument(help="the store's folder")], js
 
 @store_app.callback()
 def _store_commands() -> None:
-    """Stores: bring an old one up to date."""
+    """Bring an old store up to date."""

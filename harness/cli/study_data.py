@@ -60,6 +60,7 @@ def opened(name: str, given: Mapping[str, str], index: Path | None = None, *, fr
     """Return a protocol's data, checked. Raises UnknownName or DataError.
 
     Args:
+        name: Name of the protocol.
         given: Folder or archive of each data set, as the user gave them.
         index: Folder that may keep an index of the data.
         frames: Whether the frames are needed too.
@@ -79,6 +80,9 @@ def data_of(name: str, given: Mapping[str, str], store: Store, *, reads_only: bo
     official list. Raises DataError if they are needed, or are not in order.
 
     Args:
+        name: Name of the protocol.
+        given: Folder or archive of each data set, as the user gave them.
+        store: The study's store, made or not.
         reads_only: Whether nothing is tracked.
         must_exist: Whether only what the store has is reported.
     """

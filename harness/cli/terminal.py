@@ -1,4 +1,4 @@
-"""The output of commands: tables and documents on standard output; progress and everything else on standard error."""
+"""What commands print: tables and documents on standard output; progress and everything else on standard error."""
 
 import json
 import sys
@@ -34,12 +34,12 @@ LONG = 40
 
 
 def say_json(document: Any) -> None:
-    """Print one JSON document on standard output."""
+    """Write one JSON document."""
     sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
 
 
 def say(found: "Listing") -> None:
-    """Print names with one line each, by kind."""
+    """Write names with one line each, by kind."""
     for kind, entries in found.items():
         sys.stdout.write(f"{kind}\n")
         width = max(map(len, entries))
@@ -48,7 +48,7 @@ def say(found: "Listing") -> None:
 
 
 def say_document(document: dict[str, Any], indent: int = 0) -> None:
-    """Print a nested document, a line per entry."""
+    """Write a nested document, a line per entry."""
     for key, value in document.items():
         if isinstance(value, dict) and value:
             sys.stdout.write(f"{'  ' * indent}{key}:\n")
@@ -61,20 +61,20 @@ def say_document(document: dict[str, Any], indent: int = 0) -> None:
 
 
 def say_checks(checks: "list[Check]") -> None:
-    """Print findings, one line each, with the remedy for what is wrong."""
+    """Write findings, one line each, with the remedy of what is wrong."""
     for check in checks:
         remedy = f" -> {check.remedy}" if check.remedy else ""
         sys.stdout.write(f"{'ok  ' if check.ok else 'LACK'}  {check.name}: {check.found}{remedy}\n")
 
 
 def say_boxes(boxes: list[list[float]]) -> None:
-    """Print one box x,y,w,h per line, in pixels, to a hundredth."""
+    """Write one box x,y,w,h per line, in pixels, to a hundredth."""
     for box in boxes:
         sys.stdout.write(",".join(f"{value:.2f}" for value in box) + "\n")
 
 
 def say_table(result: "Result", written: list[Path], *, as_json: bool) -> None:
-    """Print a result's main table, and the place of its report."""
+    """Write the study's table, and say where the report lies."""
     from trackablate.reports.formats.documents import results_json
     from trackablate.reports.formats.text import TerminalTable
     from trackablate.reports.tables.pivot import pivot
@@ -89,7 +89,7 @@ def say_table(result: "Result", written: list[Path], *, as_json: bool) -> None:
 
 
 def say_tables(tables: "list[Table]") -> None:
-    """Print tables, one under the other."""
+    """Write tables, one under the other."""
     from trackablate.reports.formats.text import TerminalTable
 
     for table in tables:
@@ -145,6 +145,8 @@ def step_bar(description: str, total: int, *, after: float = 0.0) -> Iterator[Ca
     """Show one bar; the yielded function takes the number of steps done.
 
     Args:
+        description: Words before the bar.
+        total: Number of steps.
         after: Seconds that the work must take before the bar is shown.
     """
     bars, begun = progress_bars(), monotonic()
@@ -166,10 +168,9 @@ def step_bar(description: str, total: int, *, after: float = 0.0) -> Iterator[Ca
 
 @contextmanager
 def forecast(job: "Job", store: "Store", *, say: bool = False) -> "Iterator[Forecaster]":
-    """Give an observer that predicts a study and draws its bars.
+    """Yield an observer that predicts a study and draws its bars.
 
-    Args:
-        say: Whether to say on standard error how the predictions came out, also if the study ends early.
+    With `say`, the predictions are compared with the outcome on standard error, also if the study ends early.
     """
     from trackablate.harness.cli.plan_text import say_outcome
     from trackablate.harness.planning.board import Forecaster
@@ -179,6 +180,7 @@ def forecast(job: "Job", store: "Store", *, say: bool = False) -> "Iterator[Fore
     try:
         yield observer
     finally:
-        bars.stop()
+        if bars.live.is_started:  # stopping others writes an empty line
+            bars.stop()
         if say:
             say_outcome(observer.outcome())

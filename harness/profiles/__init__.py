@@ -13,13 +13,16 @@ FOLDER = Path(__file__).parent
 
 
 def profile_names() -> list[str]:
-    """The profiles there are."""
+    """Return the names of the profiles."""
     return sorted(file.stem for file in FOLDER.glob("*.toml"))
 
 
 def load_profile(name: str) -> Profile:
-    """A profile by name, or from a TOML file of one's own by its path. Raises UnknownName with the nearest names, BadInput
-    naming file and field for a faulty file.
+    """Return a profile by name, or from a TOML file by its path.
+
+    Raises:
+        UnknownName: There is no such profile; the message has the nearest names.
+        BadInput: The file is faulty; the message names file and field.
     """
     file = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not file.is_file():

@@ -16,7 +16,7 @@ from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.protocols import PROTOCOLS, SequenceList
 from trackablate.datasets.sequence import Sequence
 from trackablate.datasets.synthetic.videos import make_sequence
-from trackablate.harness.costing.clock import PhaseClock
+from trackablate.harness.costing.clock import PhaseClock, rss_bytes
 from trackablate.harness.costing.devices import (
     device_name,
     driver_version,
@@ -112,7 +112,7 @@ def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, setti
     assert isinstance(run.tracker, TrackerSpec)
     assert run.recipe is not None
     assert run.data is not None
-    where = _where(device, settings)
+    where, resident = _where(device, settings), rss_bytes()
     if isinstance(run.data, SyntheticData):
         for split in ("train", "val"):
             _make_textures(make_sequence(run.data.domain, 0, length=1, split=split))
@@ -135,6 +135,7 @@ def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, setti
     )
     cost.trainable_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
     cost.params = sum(p.numel() for p in model.parameters())
+    cost.resident_before_bytes = None if device.type == "cuda" else resident
     content = save_safetensors(trained_state(model))
     merged = merge(model)
     assert isinstance(merged, OneStreamTracker)

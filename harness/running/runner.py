@@ -96,7 +96,9 @@ def worker_settings(
     Args:
         gpus: GPUs to use; none for work on the CPU.
         device: Device as the user names it.
+        profile: Says how much memory a worker needs.
         tasks: Number of tasks.
+        store: The store that the workers write to.
     """
     places = tuple(gpus) or (device,) * cpu_workers(profile, tasks)
     threads = max(1, (os.cpu_count() or 1) // len(places)) if gpus else 1

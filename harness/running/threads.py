@@ -5,8 +5,9 @@ from collections.abc import MutableMapping
 
 
 def quiet_threads(threads: int, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let a process use `threads` CPU threads that sleep, not spin, while they wait: with any neighbour on the machine,
-    GNU OpenMP's busy waiting makes two threads ten times slower than one. The user's own settings win.
+    """Let a process use `threads` CPU threads that sleep while they wait. The user's own settings win.
+
+    If anything else runs on the machine, GNU OpenMP's busy waiting makes two threads ten times slower than one.
     """
     for name, value in {
         "OMP_NUM_THREADS": str(threads),

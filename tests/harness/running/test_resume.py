@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import cv2
 import numpy as np
@@ -17,11 +16,11 @@ import pytest
 from trackablate.ablations.plan import run_of
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.running.executors import LocalExecutor, _LocalWork
-from trackablate.harness.running.tasks import RunTask, WorkerSettings
+from trackablate.harness.running.executors import LocalExecutor, LocalWorker
+from trackablate.harness.running.tasks import Reply, RunTask, WorkerSettings
 from trackablate.harness.running.worker import ORPHANED
 from trackablate.harness.spec import Evaluation, RunSpec
-from trackablate.harness.store import RunFolder, Store
+from trackablate.harness.store import EVALUATION, RunFolder, Store
 from trackablate.trackers.variants import detrack_ce
 
 SMOKE = load_profile("smoke")
@@ -77,14 +76,19 @@ class Workshop:
     def folder(self) -> RunFolder:
         return self.store.run(self.task.run)
 
-    def start(self) -> _LocalWork:
+    def start(self) -> LocalWorker:
         settings = WorkerSettings(store=str(self.store.root), device="cpu", threads=1, workers=1, command="test")
-        return cast(_LocalWork, self.executor.start(self.task, settings))
+        worker = self.executor.start(settings)
+        worker.do(self.task)
+        return worker
 
     def results(self) -> dict[str, list[str]]:
         """Names of the sequences with a result, by evaluation."""
         places = {e.key: self.folder.path / "evaluations" / e.key for e in self.task.evaluations}
-        return {key: sorted(p.stem for p in place.glob("[!.]*.json")) for key, place in places.items()}
+        return {
+            key: sorted(p.stem for p in place.glob("[!.]*.json") if p.name != EVALUATION)
+            for key, place in places.items()
+        }
 
     def boxes(self) -> dict[str, list[tuple[float, float, float, float]]]:
         found = {}
@@ -96,19 +100,24 @@ class Workshop:
         return found
 
 
-def wait_until(happened: Callable[[], bool], *works: _LocalWork) -> None:
+def wait_until(happened: Callable[[], bool], *works: LocalWorker) -> None:
     """Wait for something the workers do; they must still be at it."""
     end = time.monotonic() + PATIENCE
     while not happened():
         assert time.monotonic() < end, "nothing happened for too long"
-        ended = [work.output()[1] for work in works if work.poll() is not None]
+        ended = [reply for work in works if (reply := work.poll()) is not None]
         assert not ended, f"a worker ended before it: {ended}"
         time.sleep(0.001)
 
 
-def exit_status(work: _LocalWork) -> int:
-    """Wait for the end."""
-    return work.process.wait(PATIENCE)
+def reply_of(work: LocalWorker) -> Reply:
+    """Wait for the reply, and end the worker."""
+    end = time.monotonic() + PATIENCE
+    while (reply := work.poll()) is None:
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.01)
+    work.stop()
+    return reply
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +130,7 @@ class Shared:
     """Two workers started at once on the same run: how each ended, and every file that ever was the weights."""
 
     shop: Workshop
-    ends: list[tuple[int, str]]
+    ends: list[Reply]
     written: set[int]
 
 
@@ -130,17 +139,20 @@ def shared(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Shared:
     shop = Workshop.at(tmp_path_factory.mktemp("shared") / "store", videos)
     works, written = [shop.start(), shop.start()], set[int]()
     wait_until(lambda: shop.folder.checkpoint.exists(), *works)
-    end = time.monotonic() + PATIENCE
-    while any(work.poll() is None for work in works) and time.monotonic() < end:
+    end, ends = time.monotonic() + PATIENCE, list[Reply]()
+    while len(ends) < len(works) and time.monotonic() < end:
         if shop.folder.weights.exists():
             written.add(shop.folder.weights.stat().st_ino)
+        ends += [reply for work in works if (reply := work.poll()) is not None]
         time.sleep(0.001)
-    return Shared(shop, [(exit_status(work), work.output()[1]) for work in works], written)
+    for work in works:
+        work.stop()
+    return Shared(shop, ends, written)
 
 
 def test_two_workers_on_one_run_train_it_once(shared: Shared) -> None:
     shop, ends = shared.shop, shared.ends
-    assert [status for status, _ in ends] == [0, 0], ends
+    assert [reply.status for reply in ends] == ["done", "done"], ends
     assert len(shared.written) == 1, "the second waits, and finds the run trained"
     training = shop.folder.training()
     assert training is not None
@@ -172,7 +184,7 @@ def test_killed_and_orphaned_workers_change_nothing(tmp_path: Path, videos: Path
     assert orphan.process.stdin is not None
     orphan.process.stdin.close()
     closed = time.monotonic()
-    assert exit_status(orphan) == ORPHANED
+    assert orphan.process.wait(PATIENCE) == ORPHANED
     assert time.monotonic() - closed < 5
     assert folder.training() is None, "it went on working for nobody"
     assert not any(shop.results().values())
@@ -189,7 +201,7 @@ def test_killed_and_orphaned_workers_change_nothing(tmp_path: Path, videos: Path
     weights = folder.weights.stat().st_mtime_ns
 
     last = shop.start()
-    assert exit_status(last) == 0, last.output()[1]
+    assert (reply := reply_of(last)).status == "done", reply
     assert folder.weights.stat().st_mtime_ns == weights, "what is trained is not trained again"
     assert folder.weights.read_bytes() == unbroken.folder.weights.read_bytes()
     assert shop.boxes() == unbroken.boxes()

@@ -1,0 +1,243 @@
+"""Workers that stay: one process for many tasks, replaced when it dies, and as good as new for each of them."""
+
+import os
+import signal
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from command_line import invoke
+from places import ROOT
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.harness.costing.clock import peak_rss_bytes, reset_peak_rss
+from trackablate.harness.errors import BadInput, RunFailed
+from trackablate.harness.profiles import load_profile
+from trackablate.harness.record import Spent
+from trackablate.harness.running import execute, runner
+from trackablate.harness.running.executors import LocalExecutor, LocalWorker, WorkerProcess
+from trackablate.harness.running.fresh import start_afresh
+from trackablate.harness.running.observer import Missing, Silent
+from trackablate.harness.running.queue import Slot
+from trackablate.harness.running.tasks import PrepareTask, Reply, RunTask, SpeedTask, Task, WorkerSettings
+from trackablate.harness.spec import Evaluation, RunSpec
+from trackablate.harness.store import Store
+from trackablate.harness.training import loop
+from trackablate.trackers.spec import FloorSpec
+
+PATIENCE = 120.0
+STATIC, NCC = (RunSpec(tracker=FloorSpec(kind="static")), RunSpec(tracker=FloorSpec(kind="ncc")))
+LOUD = "import os, sys\nprint('LOUD')\nsys.stdout.flush()\nos.write(1, b'LOUDER\\n')\n"
+
+
+def settings(store: Path) -> WorkerSettings:
+    return WorkerSettings(store=str(store), device="cpu", threads=1, workers=1, command="test")
+
+
+def reply_of(worker: WorkerProcess) -> Reply:
+    end = time.monotonic() + PATIENCE
+    while (reply := worker.poll()) is None:
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.01)
+    return reply
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalWorker]:
+    """A worker with a plugin that writes to standard output in every way."""
+    folder = tmp_path_factory.mktemp("worker")
+    (folder / "loud.py").write_text(LOUD)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRACKABLATE_PLUGINS", str(folder / "loud.py"))
+        started = LocalExecutor(folder / "logs").start(settings(folder / "store"))
+    yield started
+    started.stop()
+
+
+def test_one_process_takes_task_after_task_whatever_plugins_print(worker: LocalWorker, tmp_path: Path) -> None:
+    for run in (STATIC, NCC):
+        worker.do(RunTask(run=run, evaluations=()))
+        reply = reply_of(worker)
+        assert reply.status == "done", reply
+        assert Spent.model_validate_json(reply.text).peak_memory_bytes > 0
+        assert worker.process.poll() is None, "it stays"
+
+
+def test_a_worker_runs_functions_of_ours_only(worker: LocalWorker, tmp_path: Path) -> None:
+    """After that it ends: a task that was refused may have left anything."""
+    worker.do(Task(function="os:system"))
+    reply = reply_of(worker)
+    assert (reply.status, reply.last) == ("bad input", True)
+    assert "functions of trackablate only" in reply.text
+    assert worker.process.wait(PATIENCE) == 0
+
+
+def test_a_killed_worker_is_reported_and_its_slot_gets_another(tmp_path: Path) -> None:
+    executor = LocalExecutor(tmp_path / "logs")
+    slot = Slot(executor, settings(tmp_path / "store"))
+    first = slot.start()
+    assert isinstance(first, LocalWorker)
+    slot.do(RunTask(run=STATIC, evaluations=()))
+    os.kill(first.process.pid, signal.SIGKILL)
+    with pytest.raises(RunFailed, match="a worker stopped with status -9: it said nothing"):
+        slot.ask(RunTask(run=STATIC, evaluations=()))
+    try:
+        slot.ask(RunTask(run=STATIC, evaluations=()))
+        assert len(list((tmp_path / "logs").iterdir())) == 2
+    finally:
+        slot.stop()
+
+
+def test_a_new_start_leaves_no_memory_and_no_random_numbers_behind() -> None:
+    assert start_afresh(1) == reset_peak_rss()
+    initial = torch.rand(3)
+    torch.manual_seed(7)
+    large = bytearray(300_000_000)
+    assert peak_rss_bytes() > 300_000_000
+    before = peak_rss_bytes()
+    del large
+    assert start_afresh(1)
+    assert peak_rss_bytes() < before - 250_000_000
+    assert torch.equal(torch.rand(3), initial)
+
+
+class InProcess:
+    """A worker in this process; of the tasks with numbers in `deadly` it dies, half way or when all is done."""
+
+    def __init__(self, settings: WorkerSettings, deadly: dict[int, str], tasks: list[Task]) -> None:
+        self.settings, self.deadly, self.tasks = settings, deadly, tasks
+        self.reply: Reply | None = None
+
+    def do(self, task: Task) -> None:
+        number = len(self.tasks)
+        self.tasks.append(task)
+        fate = self.deadly.get(number, "lives")
+        text = ""
+        if fate != "half way":
+            text = self._work(task)
+        if fate == "lives":
+            self.reply = Reply(status="done", text=text)
+        else:
+            self.reply = Reply(status="died", text="a worker stopped with status -9: it said nothing", last=True)
+
+    def _work(self, task: Task) -> str:
+        if isinstance(task, RunTask):
+            return execute.execute_run(task, self.settings).model_dump_json()
+        if isinstance(task, PrepareTask):
+            return execute.prepare(task, self.settings).model_dump_json()
+        assert isinstance(task, SpeedTask)
+        execute.measure(task, self.settings)
+        return ""
+
+    def poll(self) -> Reply | None:
+        return self.reply
+
+    def stop(self) -> None:
+        self.reply = None
+
+
+class InProcessExecutor:
+    """Starts workers in this process. started: how many."""
+
+    def __init__(self, deadly: dict[int, str] | None = None) -> None:
+        self.deadly, self.tasks, self.started = deadly or {}, list[Task](), 0
+
+    def start(self, settings: WorkerSettings) -> InProcess:
+        self.started += 1
+        return InProcess(settings, self.deadly, self.tasks)
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> runner.Job:
+    """Both floors on four short videos, on a machine with one core."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    name = "synthetic-smoke"
+    sequences = PROTOCOLS[name].open(None)
+    evaluation = Evaluation(protocol=name, data=sequences.digest())
+    tasks = [RunTask(run=run, evaluations=(evaluation,)) for run in (NCC, STATIC)]
+    return runner.Job(tasks, [], {name: list(sequences.names)}, load_profile("smoke"))
+
+
+class Told(Silent):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def prepared(self, device: str, workers: int, lacking: Sequence[Missing]) -> Sequence[Missing]:
+        self.events.append(f"prepared {workers} {len(lacking)}")
+        return list(reversed(lacking))
+
+    def started(self, item: Missing) -> None:
+        self.events.append(f"started {item.task.run.slug}")
+
+    def finished(self, item: Missing, spent: Spent | None) -> None:
+        self.events.append(f"{'finished' if spent else 'failed'} {item.task.run.slug}")
+
+    def ended(self) -> None:
+        self.events.append("ended")
+
+
+def test_one_worker_prepares_runs_and_measures_in_the_observers_order(job: runner.Job, tmp_path: Path) -> None:
+    store, executor, told = Store(tmp_path / "store"), InProcessExecutor(), Told()
+    runner.run(job, store, executor, "cpu", told)
+    assert executor.started == 1
+    assert [type(task) for task in executor.tasks] == [PrepareTask, RunTask, RunTask, SpeedTask]
+    assert told.events == ["prepared 1 2", "started static", "finished static", "started ncc", "finished ncc", "ended"]
+    runner.run(job, store, executor, "cpu", told)
+    assert executor.started == 1, "nothing is left to do"
+
+
+def test_a_run_whose_worker_died_is_marked_and_the_others_go_on(job: runner.Job, tmp_path: Path) -> None:
+    store, told = Store(tmp_path / "store"), Told()
+    with pytest.raises(RunFailed, match=r"static-\w+: a worker stopped with status -9"):
+        runner.run(job, store, InProcessExecutor({1: "half way"}), "cpu", told)
+    failure = store.run(STATIC).failure()
+    assert failure is not None
+    assert "status -9" in failure.summary
+    assert store.run(NCC).failure() is None
+    assert "failed static" in told.events
+    assert "finished ncc" in told.events
+    assert "ended" not in told.events
+    runner.run(job, store, InProcessExecutor(), "cpu")
+    assert store.run(STATIC).failure() is None
+    assert all(item.nothing for item in runner.missing(job, store))
+
+
+def test_a_run_that_is_whole_when_its_worker_dies_has_not_failed(job: runner.Job, tmp_path: Path) -> None:
+    store, executor = Store(tmp_path / "store"), InProcessExecutor({1: "when all is done"})
+    runner.run(job, store, executor, "cpu")
+    assert executor.started == 2, "the dead one is replaced"
+    assert store.run(STATIC).failure() is None
+
+
+def test_a_worker_that_dies_while_it_prepares_ends_the_study(job: runner.Job, tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match="a worker stopped with status -9"):
+        runner.run(job, Store(tmp_path / "store"), InProcessExecutor({0: "half way"}), "cpu")
+
+
+def test_a_device_that_is_not_here_is_refused_by_the_worker(job: runner.Job, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="--device gpuuu is not usable here"):
+        runner.run(job, Store(tmp_path / "store"), InProcessExecutor(), "gpuuu")
+
+
+def test_eight_calls_lead_from_the_command_to_the_training_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[traceback.FrameSummary] = []
+
+    def step(*_: object) -> None:
+        seen.extend(traceback.extract_stack())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "_step", step)
+    monkeypatch.setattr("trackablate.harness.running.executors.LocalExecutor", lambda logs: InProcessExecutor())
+    done = invoke("run", "table3", "--profile", "smoke", "--store", tmp_path / "store")
+    assert done.exit_code == 130, done.output
+    ours = [
+        frame.name for frame in seen if Path(frame.filename).is_relative_to(ROOT) and "/tests/" not in frame.filename
+    ]
+    assert [*ours, "_step"] == ["run", "run", "run_all", "do", "execute_run", "_train", "fit", "_step"]
