@@ -13,6 +13,7 @@ from trackablate.datasets.atomic import write_bytes, write_text
 from trackablate.datasets.protocols import Protocol, SequenceList
 from trackablate.datasets.sequence import Image, Sequence
 from trackablate.harness.record import ProtocolRecord, SequenceFacts
+from trackablate.harness.store import PROTOCOL
 
 ON_SERVER = (
     "its true boxes are on the evaluation server; `python -m harness submit RUN --protocol {0}` makes its archive, `returned"
@@ -28,7 +29,7 @@ STRIP_WIDTH = 160
 
 def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> None:
     """Write the record and the thumbnails of a protocol, unless they are there."""
-    if (folder / "protocol.json").exists():
+    if (folder / PROTOCOL).exists():
         return
     facts, strips = [], {}
     number = max(FEWEST_FRAMES, min(MOST_FRAMES, THUMBNAILS // max(1, len(sequences))))
@@ -51,7 +52,7 @@ def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> 
         one_shot=protocol.one_shot,
         sequences=facts,
     )
-    write_text(folder / "protocol.json", record.model_dump_json())
+    write_text(folder / PROTOCOL, record.model_dump_json())
 
 
 def read_strip(folder: Path, facts: SequenceFacts) -> tuple[bytes, ...]:

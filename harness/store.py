@@ -51,6 +51,7 @@ MIGRATED = 2
 """The older format that `python -m harness store migrate` brings up to date."""
 EVALUATION = "evaluation.json"
 """The document in an evaluation's folder that says which evaluation it is."""
+PROTOCOL = "protocol.json"
 NOT_ASKED = "nothing is written down of it"
 """Why a run folder without spec.json cannot be read: a process has just begun it, or was killed before it wrote anything."""
 
@@ -321,10 +322,19 @@ class Store:
         """Return the folder for what reports show of a protocol's sequences."""
         return self.root / "protocols" / f"{evaluation.protocol}-{evaluation.data[:12]}"
 
-    def protocols(self) -> list[ProtocolRecord]:
-        """Return the protocols that anything was evaluated on, by name and digest. Raises BadInput for a damaged record."""
-        folders = sorted((self.root / "protocols").glob("*"))
-        return [record for folder in folders if (record := read_protocol(folder)) is not None]
+    def knows_protocol(self, evaluation: Evaluation) -> bool:
+        """Whether the store has the record of an evaluation's protocol."""
+        return (self.protocol(evaluation) / PROTOCOL).exists()
+
+    def protocols(self, name: str = "") -> list[ProtocolRecord]:
+        """Return the protocols that anything was evaluated on, by name and digest. Raises BadInput for a damaged record.
+
+        Args:
+            name: Only the versions of the data of the protocol with this name.
+        """
+        folders = sorted((self.root / "protocols").glob(f"{name}-*" if name else "*"))
+        records = [record for folder in folders if (record := read_protocol(folder)) is not None]
+        return [record for record in records if name in ("", record.name)]
 
     def free_bytes(self) -> int:
         """Return the free space on the store's disk."""
@@ -380,7 +390,7 @@ def stored_format(marker: Path) -> int:
 
 def read_protocol(folder: Path) -> ProtocolRecord | None:
     """Return the record in a protocol's folder, None if nothing was evaluated on it. Raises BadInput for a damaged one."""
-    return read_document(folder / "protocol.json", ProtocolRecord)
+    return read_document(folder / PROTOCOL, ProtocolRecord)
 
 
 def read_document(path: Path, model: type[M]) -> M | None:

@@ -91,9 +91,7 @@ def _evaluated(
     folder = find_run(kept, run)
     command = f"python -m harness evaluate {folder.run.name} --protocol {protocol}"
     complete, begun = [], False
-    for record in kept.protocols():
-        if record.name != protocol:
-            continue
+    for record in kept.protocols(protocol):
         evaluation = Evaluation(protocol=protocol, data=record.digest, test_layers=test_layers)
         found = [folder.result(evaluation, facts.name) for facts in record.sequences]
         results = [result for result in found if result is not None]

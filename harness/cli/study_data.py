@@ -112,7 +112,7 @@ def _evaluated(name: str, given: Mapping[str, str], store: Store) -> Data | None
     # None if it was never evaluated, or on more than one version of its data, or if the user says where the data lie.
     if PROTOCOLS[name].data is None or PROTOCOLS[name].data in given:
         return None
-    kept = [record for record in store.protocols() if record.name == name]
+    kept = store.protocols(name)
     if len(kept) != 1:
         return None
     return Data(kept[0].names, kept[0].digest, f"{len(kept[0].names)} sequences in the store", None)

@@ -112,8 +112,7 @@ def worker_settings(
 def unknown_protocols(job: Job, store: Store) -> list[Evaluation]:
     """Return one evaluation for each of the job's protocols that the store has no record of."""
     plain = {e.protocol: e for task in job.tasks for e in task.evaluations if e.control == "none"}
-    known = {(record.name, record.digest) for record in store.protocols()}
-    return [e for e in plain.values() if (e.protocol, e.data) not in known]
+    return [e for e in plain.values() if not store.knows_protocol(e)]
 
 
 def timed(task: RunTask) -> list[Timed]:

@@ -140,6 +140,30 @@ def test_the_same_command_again_does_no_work(study: Done) -> None:
         assert (study.place / "again" / name).read_text() == (study.out / name).read_text(), name
 
 
+def test_a_report_is_redrawn_only_if_anything_behind_it_changed(study: Done) -> None:
+    words = ("run", "table3", "--profile", "smoke", "--store", study.store, "--out", study.out)
+    before, figure = contents(study.out), min((study.out / "figures").iterdir())
+    again = invoke(*words)
+    assert again.exit_code == 0, again.output
+    assert all(name in again.stdout for name in NAMES), "the table is said all the same"
+    assert contents(study.out) == before
+    figure.unlink()
+    assert invoke(*words).exit_code == 0
+    assert figure.exists(), "a report that is not whole is made anew"
+    whole, result = contents(study.out), min((study.store / "runs").glob("*/evaluations/*/target*.json"))
+    os.utime(result)
+    assert invoke(*words).exit_code == 0
+    assert {name for name, mark in contents(study.out).items() if mark == whole[name]} == set()
+
+
+def test_a_second_start_imports_no_torch(study: Done) -> None:
+    words = ["run", "table3", "--profile", "smoke", "--store", str(study.store), "--out", str(study.out)]
+    command, environment = [sys.executable, "-c", LIGHT, *words], {**os.environ, "PYTHONPATH": str(SRC)}
+    done = subprocess.run(command, cwd=study.place, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "torch" not in done.stderr.rpartition("heavy=")[2]
+
+
 def test_report_alone_renders_from_the_store(study: Done, tmp_path: Path) -> None:
     before = contents(study.store)
     words = ("report", "table3", "--profile", "smoke", "--store", study.store, "--out", tmp_path / "r")

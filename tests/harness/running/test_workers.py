@@ -191,6 +191,24 @@ def test_one_worker_prepares_runs_and_measures_in_the_observers_order(job: runne
     assert executor.started == 1, "nothing is left to do"
 
 
+def test_each_gpu_that_the_first_worker_finds_gets_a_worker(
+    job: runner.Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPUs here are CPUs by other names."""
+    monkeypatch.setattr(execute, "usable_gpus", lambda device: ("cpu:0", "cpu:1"))
+    store, told, started = Store(tmp_path / "store"), Told(), list[WorkerSettings]()
+
+    class Executor(InProcessExecutor):
+        def start(self, settings: WorkerSettings) -> InProcess:
+            started.append(settings)
+            return super().start(settings)
+
+    runner.run(job, store, Executor(), "auto", told)
+    assert [(s.device, s.workers) for s in started] == [("auto", 1), ("cpu:0", 2), ("cpu:1", 2)]
+    assert told.events[0] == "prepared 2 2"
+    assert all(item.nothing for item in runner.missing(job, store))
+
+
 def test_a_run_whose_worker_died_is_marked_and_the_others_go_on(job: runner.Job, tmp_path: Path) -> None:
     store, told = Store(tmp_path / "store"), Told()
     with pytest.raises(RunFailed, match=r"static-\w+: a worker stopped with status -9"):
