@@ -1,6 +1,7 @@
-"""Gathers a study's rows from the store into what a report is made of. Runs nothing, needs no torch and no data set."""
+"""Gathers a study's rows from the store into a result. Runs nothing and needs neither torch nor a data set."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -9,161 +10,134 @@ from trackablate.ablations.study import Study
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.exchange.server_scores import returned
 from trackablate.harness.protocol_store import ON_SERVER, read_strip
-from trackablate.harness.record import PlannedRow, ProtocolRecord, SequenceFacts
+from trackablate.harness.record import PlannedRow, ProtocolRecord, RunRecord, SequenceFacts
 from trackablate.harness.scoring.metrics import DIALECTS
-from trackablate.harness.scoring.raw_scoring import Scored
-from trackablate.harness.scoring.stored_scores import dialects_of, stored_scores
+from trackablate.harness.scoring.scored import (
+    Scored,
+    ScoredProtocol,
+    ScoredTracker,
+    SequenceInfo,
+    TrackerScores,
+)
+from trackablate.harness.scoring.stored_scores import dialects_of, scores_of_runs
 from trackablate.harness.spec import Evaluation, Profile
 from trackablate.harness.store import RunFolder, Store, read_protocol
-from trackablate.reports.results import (
-    CitedRow,
-    FilmStrip,
-    ProtocolFacts,
-    ProtocolResult,
-    RowResult,
-    ServerResult,
-    StudyResult,
-)
-from trackablate.reports.table import Role
-from trackablate.reports.tables.server import has_scores
-
-ROLES: dict[str, Role] = {"variant": "variant", "floor": "floor", "control": "control"}
+from trackablate.reports.results import FilmStrip, Result
 
 
 def assemble(
     study: Study,
     profile: Profile,
-    rows: list[PlannedRow],
+    rows: Sequence[PlannedRow],
     digests: Mapping[str, str],
     store: Store,
     command: str,
     recomputed: Mapping[str, Scored] = MappingProxyType({}),
-) -> StudyResult:
-    """The study as far as the store has it. digests: protocol name to the digest of its data; recomputed: by protocol, raw
-    results of cited trackers that the user gave.
+) -> Result:
+    """Return the study with everything that the store has of it.
+
+    `digests` are those of the protocols' data; `recomputed` has the scored raw results of cited trackers by protocol.
     """
-    protocols = {name: Evaluation(protocol=name, data=digest) for name, digest in digests.items()}
-    kept = {name: read_protocol(store.protocol(evaluation)) for name, evaluation in protocols.items()}
-    tracked = {name: record for name, record in kept.items() if record is not None}
-    known = {name: record for name, record in tracked.items() if not record.on_server}
-    missing = [f"protocol {name}: nothing was evaluated on it yet" for name in digests if name not in tracked]
-    served = {name: record for name, record in tracked.items() if record.on_server}
-    found = tuple(_row(row, known, served, digests, store) for row in rows)
-    silent = [name for name in served if not any(has_scores(row, name) for row in found)]
-    missing += [f"protocol {name}: {ON_SERVER.format(name)}" for name in silent]
-    facts = {name: _facts(record, store, protocols[name]) for name, record in known.items()}
-    facts |= {name: _scored_facts(scored) for name, scored in recomputed.items() if name not in facts}
-    return StudyResult(
+    kept = {n: read_protocol(store.protocol(Evaluation(protocol=n, data=d))) for n, d in digests.items()}
+    known = {name: record for name, record in kept.items() if record is not None}
+    found = [_row(row, known, digests, store) for row in rows]
+    facts = {name: _given(scored) for name, scored in recomputed.items()}
+    facts |= {name: _facts(record) for name, record in known.items()}
+    missing = [f"protocol {name}: nothing was evaluated on it yet" for name in digests if name not in known]
+    missing += [
+        f"protocol {name}: {ON_SERVER.format(name)}" for name in known if facts[name].on_server and _silent(found, name)
+    ]
+    return Result(
+        protocols=tuple(sorted((facts[name] for name in digests if name in facts), key=lambda one: one.on_server)),
+        rows=(*found, *_cited(study, recomputed)),
+        command=command,
         study=study,
         profile=profile,
-        protocols=tuple(facts[name] for name in digests if name in facts),
-        rows=found,
         missing=tuple(missing),
-        command=command,
-        cited=tuple(_cited(study, recomputed)),
-        on_server=tuple(_facts(record, store, protocols[name], strips=False) for name, record in served.items()),
+        strips={name: _strips(record, store, digests[name]) for name, record in known.items() if not record.on_server},
     )
 
 
-def _cited(study: Study, recomputed: Mapping[str, Scored]) -> Iterator[CitedRow]:
-    """The trackers that the study cites, then those that the user adds, with what their raw results score."""
-    given = (tracker.name for scored in recomputed.values() for tracker in scored.trackers)
-    for name in dict.fromkeys((*study.cited, *given)):
-        yield CitedRow(name, {p: found for p, scored in recomputed.items() if (found := _of_tracker(name, scored))})
+def _silent(rows: list[ScoredTracker], protocol: str) -> bool:
+    """Return whether an evaluation server has returned nothing for any row."""
+    on = [row.protocols[protocol] for row in rows if protocol in row.protocols]
+    return not any(returned.scores for scores in on for returned in scores.returned)
 
 
-def _of_tracker(name: str, scored: Scored) -> ProtocolResult | None:
-    tracker = next((t for t in scored.trackers if t.name == name), None)
-    return None if tracker is None else ProtocolResult(dict(tracker.tallies), expected=len(scored.sequences))
+def _cited(study: Study, recomputed: Mapping[str, Scored]) -> Iterator[ScoredTracker]:
+    """Yield the trackers that the study cites and those that the user adds, with the scores of their raw results."""
+    given = [tracker for scored in recomputed.values() for tracker in scored.trackers]
+    for name in dict.fromkeys((*study.cited, *(tracker.name for tracker in given))):
+        found = {p: one for tracker in given if tracker.name == name for p, one in tracker.protocols.items()}
+        in_order = {p: replace(one, sequences=tuple(sorted(one.sequences))) for p, one in found.items()}
+        yield ScoredTracker(name, "cited", in_order)
 
 
-def _scored_facts(scored: Scored) -> ProtocolFacts:
-    """A protocol that only raw results were scored on."""
-    protocol = PROTOCOLS[scored.protocol]
-    return ProtocolFacts(
-        name=protocol.name,
-        description=protocol.description,
-        source=scored.source,
-        sequences=len(scored.sequences),
-        frames=sum(sequence.frames for sequence in scored.sequences),
-        dialects={metric: DIALECTS[dialect].on(protocol.name) for metric, dialect in protocol.metrics},
-        one_shot=protocol.one_shot,
-        attributes={s.name: tuple(sorted(s.attributes)) for s in scored.sequences},
-    )
+def _given(scored: Scored) -> ScoredProtocol:
+    """Return a protocol that only raw results were scored on, with the columns that a study shows."""
+    protocol = PROTOCOLS[scored.protocol.name]
+    dialects = {metric: DIALECTS[dialect].on(protocol.name) for metric, dialect in protocol.metrics}
+    return replace(scored.protocol, dialects=dialects, rules=(), coverage="")
 
 
 def _row(
-    row: PlannedRow,
-    known: Mapping[str, ProtocolRecord],
-    served: Mapping[str, ProtocolRecord],
-    digests: Mapping[str, str],
-    store: Store,
-) -> RowResult:
-    done = [_Done(planned.protocols, store.run(planned.run), row.test_layers) for planned in row.runs]
-    protocols = [name for name in (*known, *served) if any(name in one.protocols for one in done)]
-    shown = next((one for one in done if protocols and protocols[0] in one.protocols), done[0])
-    first, *others = sorted(done, key=lambda one: one is not shown)  # costs are of the training that is scored here
-    return RowResult(
+    row: PlannedRow, known: Mapping[str, ProtocolRecord], digests: Mapping[str, str], store: Store
+) -> ScoredTracker:
+    folders = [store.run(planned.run) for planned in row.runs]
+    runs = [(folder, folder.record(row.test_layers)) for folder in folders]
+    on = {
+        name: [run for run, planned in zip(runs, row.runs, strict=True) if name in planned.protocols]
+        for name in sorted(known, key=lambda name: known[name].on_server)
+    }
+    on = {name: of for name, of in on.items() if of}
+    shown = next(iter(on.values()), runs)[0]  # costs are of the training behind the first protocol
+    return ScoredTracker(
         name=row.name,
-        role=ROLES[row.role],
+        role=row.role,
+        protocols={name: _scores(row, of, known[name], digests[name]) for name, of in on.items()},
         cells=row.cells,
         description=row.description,
-        record=first.record,
-        more_records=tuple(one.record for one in others),
-        protocols={name: _result(row, done, known[name], digests[name]) for name in protocols if name in known},
+        records=tuple(record for _, record in sorted(runs, key=lambda run: run is not shown)),
         paper_scale=store.paper_scale(row.tracker_at_paper_scale) if row.tracker_at_paper_scale else None,
         baseline=row.baseline,
-        on_server={name: _on_server(row, done, served[name], digests[name]) for name in protocols if name in served},
     )
 
 
-class _Done:
-    """One of a row's runs, read once: what it is evaluated on, its folder, and its record."""
-
-    def __init__(self, protocols: tuple[str, ...], folder: RunFolder, test_layers: int | None) -> None:
-        self.protocols, self.folder, self.record = protocols, folder, folder.record(test_layers)
-
-
-def _on_server(row: PlannedRow, done: list[_Done], protocol: ProtocolRecord, digest: str) -> ServerResult:
-    evaluation, on = row.evaluation(protocol.name, digest), [one for one in done if protocol.name in one.protocols]
-    return ServerResult(
-        tuple(returned(one.folder, evaluation, protocol) for one in on), tuple(one.record for one in on)
+def _scores(
+    row: PlannedRow, runs: list[tuple[RunFolder, RunRecord]], protocol: ProtocolRecord, digest: str
+) -> TrackerScores:
+    evaluation = row.evaluation(protocol.name, digest)
+    if not protocol.on_server:
+        return scores_of_runs(runs, evaluation, protocol)
+    return TrackerScores(
+        sequences=tuple(sorted(facts.name for facts in protocol.sequences)),
+        records=tuple(record for _, record in runs),
+        returned=tuple(returned(folder, evaluation, protocol) for folder, _ in runs),
     )
 
 
-def _result(row: PlannedRow, done: list[_Done], protocol: ProtocolRecord, digest: str) -> ProtocolResult:
-    evaluation, on = row.evaluation(protocol.name, digest), [one for one in done if protocol.name in one.protocols]
-    first, *more = (stored_scores(one.folder, evaluation, protocol) for one in on)
-    return ProtocolResult(
-        tallies={name: scored.tally for name, scored in first.items()},
-        expected=len(protocol.sequences),
-        boxes={name: np.array(scored.result.boxes) for name, scored in first.items()},
-        more_seeds=tuple({name: scored.tally for name, scored in found.items()} for found in more),
-        seconds=sum(scored.result.seconds for scored in first.values()) if first else None,
-        records=tuple(one.record for one in on),
-    )
-
-
-def _facts(record: ProtocolRecord, store: Store, evaluation: Evaluation, *, strips: bool = True) -> ProtocolFacts:
-    return ProtocolFacts(
+def _facts(record: ProtocolRecord) -> ScoredProtocol:
+    return ScoredProtocol(
         name=record.name,
+        title=record.title,
         description=record.description,
         source=record.source,
-        sequences=len(record.sequences),
-        frames=sum(s.frames for s in record.sequences) if record.on_server else record.frames,
+        sequences=tuple(
+            SequenceInfo(s.name, s.frames if record.on_server else len(s.boxes), frozenset(s.attributes))
+            for s in record.sequences
+        ),
         dialects=dialects_of(record),
+        attributes=PROTOCOLS[record.name].attributes if record.name in PROTOCOLS else (),
         one_shot=record.one_shot,
-        attributes={s.name: tuple(s.attributes) for s in record.sequences},
-        strips={s.name: _strip(s, store, evaluation) for s in record.sequences} if strips else {},
+        on_server=record.on_server,
     )
 
 
-def _strip(facts: SequenceFacts, store: Store, evaluation: Evaluation) -> FilmStrip:
-    return FilmStrip(
-        sequence=facts.name,
-        frames=tuple(facts.strip),
-        jpegs=read_strip(store.protocol(evaluation), facts),
-        scale=facts.scale,
-        truth=np.array(facts.boxes)[facts.strip],
-        path=np.array(facts.boxes),
-    )
+def _strips(record: ProtocolRecord, store: Store, digest: str) -> dict[str, FilmStrip]:
+    folder = store.protocol(Evaluation(protocol=record.name, data=digest))
+    return {facts.name: _strip(facts, read_strip(folder, facts)) for facts in record.sequences}
+
+
+def _strip(facts: SequenceFacts, jpegs: tuple[bytes, ...]) -> FilmStrip:
+    boxes = np.array(facts.boxes)
+    return FilmStrip(facts.name, tuple(facts.strip), jpegs, facts.scale, boxes[facts.strip], boxes)

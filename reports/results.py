@@ -1,95 +1,31 @@
-"""What a report is made of: one study's records, scores and pictures, read from the store by the composition root."""
+"""A result: scored trackers with all that a report shows of them, and of the study if they belong to one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.ablations.study import Study
-from trackablate.harness.exchange.server_scores import Returned
-from trackablate.harness.record import PaperScale, RunRecord, Verdict
-from trackablate.harness.scoring.metrics import Dialect, Tally
+from trackablate.harness.scoring.scored import Scored, ScoredProtocol, ScoredTracker
 from trackablate.harness.spec import Profile
-from trackablate.reports.statistics.bootstrap import Sample
-from trackablate.reports.table import Role
 
-
-@dataclass(frozen=True)
-class ProtocolResult:
-    """One row on one protocol. tallies: sequence name to its tally, of the first seed; expected: how many sequences the
-    protocol has; boxes: sequence name to predicted boxes (N, 4), of the first seed; more_seeds: the tallies of every
-    further seed; seconds: wall time of tracking it, of the first seed, None where that is not known; records: of the runs
-    that were evaluated on it, seed by seed; known: samples that were asked for before, by metric and dialect.
-    """
-
-    tallies: dict[str, Tally]
-    expected: int
-    boxes: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    more_seeds: tuple[dict[str, Tally], ...] = ()
-    seconds: float | None = None
-    records: tuple[RunRecord, ...] = ()
-    known: dict[tuple[str, str], Sample] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    @property
-    def seeds(self) -> tuple[dict[str, Tally], ...]:
-        """Tallies by sequence name, seed by seed."""
-        return (self.tallies, *self.more_seeds)
-
-
-@dataclass(frozen=True)
-class ServerResult:
-    """One row on a protocol of an evaluation server: what was returned for each seed, and the records of those runs."""
-
-    returned: tuple[Returned, ...]
-    records: tuple[RunRecord, ...]
-
-
-@dataclass(frozen=True)
-class RowResult:
-    """One row of the report. record: that of the first seed; more_records: those of every further seed or training. For
-    floors and controls, paper_scale is None; for a control, record is that of the run whose weights it uses. protocols:
-    protocol name to result; a protocol that is missing was not evaluated. on_server: the same for
-    protocols of evaluation servers.
-    """
-
-    name: str
-    role: Role
-    cells: tuple[str, ...]
-    description: str
-    record: RunRecord
-    protocols: dict[str, ProtocolResult]
-    paper_scale: PaperScale | None = None
-    baseline: bool = False
-    more_records: tuple[RunRecord, ...] = ()
-    on_server: dict[str, ServerResult] = field(default_factory=dict)
-
-    @property
-    def records(self) -> tuple[RunRecord, ...]:
-        """The record of every run behind the row."""
-        return (self.record, *self.more_records)
-
-    @property
-    def verdict(self) -> Verdict:
-        """The worst of its runs'."""
-        found = {record.verdict for record in self.records}
-        return "failed" if "failed" in found else "trial" if "trial" in found else "publishable"
-
-
-@dataclass(frozen=True)
-class CitedRow:
-    """A tracker that is only cited: its printed figures come from `ablations.published`; protocols: what its raw results,
-    where the reader has them, score by our own rules, by protocol.
-    """
-
-    name: str
-    protocols: dict[str, ProtocolResult] = field(default_factory=dict)
+PART = (
+    "Scores of incomplete trackers are over the sequences that are there, as --allow-incomplete asks: they do not compare"
+    " with those of complete ones."
+)
 
 
 @dataclass(frozen=True)
 class FilmStrip:
-    """A few frames of one sequence of a protocol, from the store. frames: indices; jpegs: encoded thumbnails, same order;
-    scale: thumbnail pixels per image pixel; truth: (len(frames), 4) true boxes in image pixels; path: (N, 4) those of
-    every frame of the sequence, None where only those of the thumbnails are at hand.
+    """A few frames of one sequence, from the store.
+
+    Attributes:
+        frames: Indices of the frames.
+        jpegs: Encoded thumbnails of these frames.
+        scale: Thumbnail pixels per image pixel.
+        truth: True boxes (len(frames), 4) in image pixels.
+        path: True boxes (N, 4) of every frame, None where only those of the thumbnails are known.
     """
 
     sequence: str
@@ -101,49 +37,104 @@ class FilmStrip:
 
 
 @dataclass(frozen=True)
-class ProtocolFacts:
-    """What a protocol is, for the page. dialects: each metric's, as it applies to this protocol, in the columns' order;
-    one_shot: whether its rules restrict what trackers may be trained on; attributes: those of each sequence; strips: film
-    strips by sequence.
+class Result:
+    """Everything that a report shows, of a study or of raw results.
+
+    Attributes:
+        protocols: Those that are scored here, then those of evaluation servers.
+        rows: The trackers. Cited ones that nobody ran here have role "cited".
+        command: The command that gives the report again.
+        study: The study, None for raw results.
+        profile: The size at which the study ran, None for raw results.
+        missing: What should be in the report and is not, besides rows.
+        problems: What is wrong with raw result files.
+        compare: Two trackers to compare by every metric.
+        strips: Film strips by protocol and sequence.
     """
 
-    name: str
-    description: str
-    source: str
-    sequences: int
-    frames: int
-    dialects: dict[str, Dialect]
-    one_shot: bool = False
-    attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    strips: dict[str, FilmStrip] = field(default_factory=dict)
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The metrics of its columns, in order."""
-        return tuple(self.dialects)
-
-
-@dataclass(frozen=True)
-class StudyResult:
-    """Everything a report shows. command: how to get it again; cited: rows that nobody here trained; on_server: protocols
-    that are scored by an evaluation server alone.
-    """
-
-    study: Study
-    profile: Profile
-    protocols: tuple[ProtocolFacts, ...]
-    rows: tuple[RowResult, ...]
-    missing: tuple[str, ...]
+    protocols: tuple[ScoredProtocol, ...]
+    rows: tuple[ScoredTracker, ...]
     command: str
-    cited: tuple[CitedRow, ...] = ()
-    on_server: tuple[ProtocolFacts, ...] = ()
+    study: Study | None = None
+    profile: Profile | None = None
+    missing: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    compare: tuple[str, str] | None = None
+    strips: Mapping[str, Mapping[str, FilmStrip]] = field(default_factory=dict)
 
     @property
-    def every_protocol(self) -> tuple[ProtocolFacts, ...]:
-        """Those that are scored here, then those of evaluation servers."""
-        return (*self.protocols, *self.on_server)
+    def scored_here(self) -> tuple[ScoredProtocol, ...]:
+        """The protocols whose true boxes are here."""
+        return tuple(facts for facts in self.protocols if not facts.on_server)
+
+    @property
+    def variants(self) -> list[ScoredTracker]:
+        """The trackers that are ranked."""
+        return self.of_role("variant")
+
+    def of_role(self, *roles: str) -> list[ScoredTracker]:
+        """Return the trackers of these roles, in order."""
+        return [row for row in self.rows if row.role in roles]
+
+    @property
+    def baseline(self) -> ScoredTracker | None:
+        """The study's baseline, None where it is absent."""
+        return next((row for row in self.rows if row.baseline), None)
 
     @property
     def seeds(self) -> int:
-        """The most seeds that any row has."""
+        """The largest number of seeds of any row."""
         return max((len(found.seeds) for row in self.rows for found in row.protocols.values()), default=1)
+
+    @property
+    def title(self) -> str:
+        """The title of the report."""
+        return self.study.title if self.study else f"{self.protocols[0].title}: raw results scored"
+
+    @property
+    def question(self) -> str:
+        """The study's question, or what the scores are of."""
+        return self.study.question if self.study else coverage(self.protocols[0])
+
+    @property
+    def profile_name(self) -> str:
+        """The name of the profile, empty for raw results."""
+        return self.profile.name if self.profile else ""
+
+    @property
+    def subject(self) -> str:
+        """What the best and the second are among."""
+        return "variant" if self.study else "tracker"
+
+    @property
+    def comparable_with_paper(self) -> bool:
+        """Whether measured figures compare with published ones."""
+        return self.profile is None or self.profile.comparable_with_paper
+
+    @property
+    def caveat(self) -> str:
+        """The first thing that a reader must know, empty if there is none."""
+        if self.profile and not self.profile.comparable_with_paper:
+            default = f"Profile {self.profile.name}: not comparable with the paper's figures."
+            return self.profile.caveat or default
+        partial = [facts for facts in self.protocols if facts.allow_incomplete]
+        return PART if any(not row.protocols[f.name].complete for f in partial for row in self.rows) else ""
+
+
+def result_of(scored: Scored, compare: tuple[str, str] | None = None) -> Result:
+    """Return the result of raw files; `compare` names two trackers to compare."""
+    return Result((scored.protocol,), scored.trackers, scored.command, problems=scored.problems, compare=compare)
+
+
+def primary_metric(result: Result, facts: ScoredProtocol) -> str:
+    """Return the study's primary metric if the protocol has it, else the protocol's first."""
+    wanted = result.study.primary_metric if result.study else ""
+    return wanted if wanted in facts.metrics else facts.metrics[0]
+
+
+def coverage(facts: ScoredProtocol) -> str:
+    """Return what scores of a protocol are over and by whose rules, in words."""
+    cut = "; predicted boxes cut to integers" if facts.truncated else ""
+    rules = f"; dialect {facts.rules[0].name}" if facts.rules else ""
+    there = facts.coverage or f"{len(facts.sequences)} sequences of {facts.name}"
+    return f"{there}, {facts.frames:,} frames{cut}{rules}"

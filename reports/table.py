@@ -8,11 +8,16 @@ from trackablate.reports.statistics.significance import SIGNIFICANT
 
 @dataclass(frozen=True)
 class Column:
-    """A column that knows what its numbers mean. key is unique in the table; group is the heading above several columns
-    ("measured, profile mini", "at paper scale", "published"); better says which direction is marked best, if any;
-    note is what a reader must know about every number of the column (the dialect, the protocol, the unit's meaning);
-    panel says which of the report's tables the column belongs to where one is too wide ("" stands before the first);
-    signed columns print a plus too; footnotes: indices into Table.footnotes, printed at the column's symbol.
+    """A column that knows what its numbers mean.
+
+    Attributes:
+        key: Unique in the table.
+        better: The direction that is marked best, if any.
+        group: The heading above several columns ("measured, profile mini", "at paper scale", "published").
+        note: What holds of every number of the column (the dialect, the protocol, the meaning of the unit).
+        panel: The part of a table that is too wide; "" stands before the first part.
+        signed: Whether a plus is printed too.
+        footnotes: Indices into `Table.footnotes`, printed at the column's symbol.
     """
 
     key: str
@@ -29,11 +34,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure, already in the column's unit. value None is a dash; text replaces the number where a cell is words.
+    """One figure, already in the column's unit.
 
-    low, high: 95 % interval (for FPS the range that the column's note names); n: how many sequences; rank: 1 best and 2
-    second among the variants, missing values last; delta: difference to the baseline with its own interval, and p, its
-    p value; footnotes: indices into Table.footnotes. text "" is a figure that cannot exist for the row.
+    Attributes:
+        value: The figure; None is a dash.
+        text: Words instead of a number; "" is a figure that cannot exist for the row.
+        low, high: The 95 % interval (for FPS the range that the column's note names).
+        n: Number of sequences.
+        rank: 1 is best and 2 second among the variants; missing values rank last.
+        delta, delta_low, delta_high, p: The difference to the baseline, its interval and its p value.
+        footnotes: Indices into `Table.footnotes`.
     """
 
     value: float | None = None
@@ -50,8 +60,9 @@ class Cell:
 
     @property
     def resolved(self) -> bool | None:
-        """Whether the difference to the baseline is told from chance: by its p value, already corrected for the number of
-        comparisons, where it has one, else by its 95 % interval; None without a difference.
+        """Whether the difference to the baseline is told from chance; None without a difference.
+
+        Its p value decides, which is corrected for the number of comparisons, or without one its 95 % interval.
         """
         if self.delta_low is None or self.delta_high is None:
             return None
@@ -59,7 +70,7 @@ class Cell:
 
     @property
     def mark(self) -> Literal["best", "second"] | None:
-        """How the figure is marked in print: never where it is missing."""
+        """How the figure is marked in print; a missing one never is."""
         if self.value is None:
             return None
         return "best" if self.rank == 1 else "second" if self.rank == 2 else None
@@ -70,7 +81,7 @@ Role = Literal["variant", "floor", "control", "cited"]
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row: cells by column key; a missing key is a dash. footnotes: indices into Table.footnotes, at the name."""
+    """One row: cells by column key, where a missing key is a dash, and the footnotes at its name."""
 
     name: str
     role: Role
@@ -81,9 +92,13 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """caveat is the first thing a reader must know, "" where the numbers compare with the paper's; missing names every
-    run that should be in the table and is not, with the reason. corner heads the rows' names; subject is what best and
-    second are among: a study's "variant", or "tracker".
+    """A table as data.
+
+    Attributes:
+        caveat: The first thing that a reader must know, empty if there is none.
+        missing: Every run that should be in the table and is not, with the reason.
+        corner: The heading above the rows' names.
+        subject: What the best and the second are among: a study's "variant", or "tracker".
     """
 
     title: str

@@ -37,21 +37,21 @@ MOVED: dict[str, dict[str, str]] = {
         "checkpoints": "checkpoints=official checkpoints_lorat=lorat checkpoints_ostrack=ostrack state_keys",
     },
     "harness": {
-        "running": "runner queue executors worker tasks execute board progress threads",
+        "running": "runner queue executors worker tasks execute threads",
         "training": "train=loop pairs=loading pretrain=pretraining",
         "tracking": "evaluate=evaluation speed",
         "scoring": (
-            "results_finding=finding results_io=result_files results_json=otb_json "
+            "results_finding=finding results_io=result_files results_json=layouts "
             "metrics dialects tally=threshold_counts failures=failure_modes scoring=raw_scoring "
             "score_reading=raw_reading score_cache=raw_cache stored_scores"
         ),
         "exchange": "results_writing=writing submission server_scores frame=dataframe",
         "costing": "clock energy devices hardware cost=macs device_cost",
         "planning": (
-            "estimate rates=unit_times calibration calibrator calibrating evidence=history budget workload "
-            "span ledger=forecast_log peaks"
+            "estimate rates=history calibration calibrator calibrating=calibration evidence=history budget workload=work "
+            "span=ranges ledger=forecast board=forecast peaks"
         ),
-        "cli": "doctor",
+        "cli": "doctor progress=terminal",
     },
     "ablations": {
         "studies": "head papers=detrack lorat",
@@ -59,12 +59,13 @@ MOVED: dict[str, dict[str, str]] = {
     "reports": {
         "statistics": "statistics=bootstrap significance variance resolving=sample_size stability=rank_stability",
         "tables": (
-            "absence accuracy attributes costs cost_report discrepancies effects pivot printed ranking ranks "
-            "server block notes=footnotes score_table score_failures score_sequences comparison"
+            "accuracy attributes=sequences costs cost_report discrepancies effects pivot printed ranking=block "
+            "ranks=effects server=accuracy block notes=block score_table=dialects score_failures=failures "
+            "score_sequences=sequences comparison"
         ),
-        "figures": "paper_style score_figures",
-        "formats": "text export latex layout=panels tex_columns tex_text tex_widths score_json",
-        "pages": "html viewer filmstrips site site_studies write provenance score_page",
+        "figures": "paper_style",
+        "formats": "text export latex layout=panels tex_columns tex_text score_json=documents",
+        "pages": "html viewer filmstrips site site_studies write provenance score_page=sections",
     },
 }
 """Modules that moved, by package and the room where they are now: OLD, or OLD=NEW for a module with a new name."""

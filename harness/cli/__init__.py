@@ -299,7 +299,7 @@ def score(
             truncate=truncate,
             allow_incomplete=allow_incomplete,
             repetition=repetition,
-            page=out is not None,
+            page=out is not None or json,
             more=shown_options(compare, attributes=attributes, page=out is not None),
         )
         say_scores(found, compare, out, attributes=attributes, as_json=json)

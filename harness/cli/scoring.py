@@ -12,8 +12,9 @@ from trackablate.datasets.roots import data_root, parse_data_options
 from trackablate.harness.cli.terminal import say_tables, step_bar
 from trackablate.harness.errors import BadInput
 from trackablate.harness.scoring.raw_reading import ScoreRequest
-from trackablate.harness.scoring.raw_scoring import Scored, chosen_dialects, score
+from trackablate.harness.scoring.raw_scoring import chosen_dialects, score
 from trackablate.harness.scoring.result_files import ResultFiles, open_results
+from trackablate.harness.scoring.scored import Scored
 
 
 def scored_results(
@@ -30,9 +31,12 @@ def scored_results(
     page: bool,
     more: str,
 ) -> Scored:
-    """Score NAME=PATH entries. page: whether what a page shows is wanted too; more: options of the output, for the command
-    that reproduces it. Raises UnknownName, DataError or BadInput for what cannot be scored at all; what is wrong
-    with single results is in the answer.
+    """Score NAME=PATH entries; what is wrong with single results is in the answer.
+
+    With `page`, failures are counted too. `more` are options of the output, for the command that gives the same again.
+
+    Raises:
+        UnknownName, DataError, BadInput: Nothing can be scored.
     """
     chosen = chosen_dialects(protocol, dialects)
     root = _root(protocol, annotations, data)
@@ -64,7 +68,7 @@ def scored_results(
 
 
 def _command(entries: list[str], protocol: str, dialects: list[str], *, truncate: bool, allow_incomplete: bool) -> str:
-    """What reproduces this, without the paths of this machine."""
+    """Return the command that gives the same again, without the paths of this machine."""
     names = (entry.split("=")[0] for entry in entries)
     words = ["python -m harness score", *(shlex.quote(f"{name}=PATH") for name in names)]
     words += [f"--protocol {protocol} --annotations PATH", *(f"--dialect {name}" for name in dialects)]
@@ -73,14 +77,14 @@ def _command(entries: list[str], protocol: str, dialects: list[str], *, truncate
 
 
 def shown_options(compare: tuple[str, str] | None, *, attributes: bool, page: bool) -> str:
-    """The options of the output, as they stand in a command."""
+    """Return the options of the output, as they stand in a command."""
     words = ["--attributes"] if attributes else []
     words += [f"--compare {shlex.join(compare)}"] if compare else []
     return "".join(f" {word}" for word in words + (["--out OUT"] if page else []))
 
 
 def _on_server(sequences: SequenceList) -> bool:
-    """Whether there is no annotation but of first frames. A broken one is named later, with all others that are."""
+    """Return whether only first frames are annotated. A broken annotation is named later, with all others."""
     try:
         return len(sequences[0].boxes) == 1
     except DataError:
@@ -88,59 +92,66 @@ def _on_server(sequences: SequenceList) -> bool:
 
 
 def _may_write(folder: Path) -> bool:
-    """Whether the folder, or the first one above it that is there, may be written to."""
+    """Return whether the folder, or the first existing one above it, may be written to."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     return there.is_dir() and os.access(there, os.W_OK)
 
 
 def output_folder(out: Path) -> None:
-    """Raise BadInput, before hours are spent, where a folder of outputs cannot be made."""
+    """Check, before hours are spent, that a folder of outputs can be made.
+
+    Raises:
+        BadInput: It cannot.
+    """
     if (out.exists() and not out.is_dir()) or not _may_write(out):
         raise BadInput(f"--out {shown(out)} is no folder that can be written: name another")
 
 
 def incomplete(scored: Scored) -> str:
-    """Why an incomplete tracker has no score, and what to do; "" where all are complete or incomplete ones allowed."""
-    lacking = [t.name for t in scored.trackers if not scored.complete(t)]
-    if not lacking or scored.allow_incomplete:
+    """Return why an incomplete tracker has no score and what to do; empty if none is refused."""
+    if not scored.incomplete or scored.protocol.allow_incomplete:
         return ""
     return (
-        f"{', '.join(lacking)}: incomplete, so without a score (what is wrong is listed above); mend the files, or give"
-        " --allow-incomplete to score what is whole"
+        f"{', '.join(scored.incomplete)}: incomplete, so without a score (what is wrong is listed above); mend the files,"
+        " or give --allow-incomplete to score what is whole"
     )
 
 
 def say_scores(
     scored: Scored, compare: tuple[str, str] | None, out: Path | None, *, attributes: bool, as_json: bool
 ) -> None:
-    """Tables or one JSON document on standard output, problems on standard error, the page in `out`, if one is asked for.
-    Raises BadInput for a pair that cannot be compared; the page is not written where a tracker is refused.
-    """
-    from trackablate.reports.formats.score_json import as_text, results_document, score_document
-    from trackablate.reports.pages.score_page import write_scores
-    from trackablate.reports.tables.comparison import comparison_table, comparisons
-    from trackablate.reports.tables.score_sequences import attribute_table
-    from trackablate.reports.tables.score_table import dialect_tables, flattering, score_table
+    """Print tables or one JSON document, problems on standard error, and write the page if `out` is given.
 
-    compared = comparisons(scored, *compare) if compare else []
-    written = write_scores(scored, out, compare) if out and not incomplete(scored) else []
+    Raises:
+        BadInput: The pair cannot be compared. Then, or if a tracker is refused, no page is written.
+    """
+    from trackablate.reports.formats.documents import as_text, results_json, score_document
+    from trackablate.reports.pages.write import write_report
+    from trackablate.reports.results import result_of
+    from trackablate.reports.tables.comparison import comparison_table, comparisons
+    from trackablate.reports.tables.dialects import dialect_tables, flattering
+    from trackablate.reports.tables.pivot import pivot
+    from trackablate.reports.tables.sequences import attribute_table
+
+    result, facts = result_of(scored, compare), scored.protocol
+    compared = comparisons(result)
+    written = write_report(result, out) if out and not incomplete(scored) else []
     for problem in scored.problems:
         sys.stderr.write(f"{problem}\n")
-    if as_json and (attributes or compare):
-        sys.stdout.write(as_text(results_document(scored, score_table(scored), flattering(scored), compared)))
-    elif as_json:
-        sys.stdout.write(as_text(score_document(scored)))
+    if as_json:
+        whole = attributes or compare
+        sys.stdout.write(results_json(result, pivot(result)) if whole else as_text(score_document(result)))
     else:
-        tables = [score_table(scored), *dialect_tables(scored, flattering(scored))]
-        tables += [found] if attributes and (found := attribute_table(scored)) else []
-        tables += [comparison_table(scored, compared)] if compared else []
+        tables = [pivot(result), *dialect_tables(result, facts, flattering(result, facts))]
+        tables += [found] if attributes and (found := attribute_table(result, facts)) else []
+        tables += [comparison_table(result, compared)] if compared else []
         say_tables(tables)
     if written:
         sys.stderr.write(f"page: {written[0]}\n")
 
 
 def _root(protocol: str, annotations: Path | None, data: list[str]) -> Path | None:
-    """Where the annotation lies: where the user says, else in the data set's own folder; None where it lies nowhere."""
+    """Return the place of the annotation: the user's, else the data set's own folder; None for a protocol without files."""
     known = PROTOCOLS[protocol]
     if known.data is None:
         return None

@@ -18,7 +18,7 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile, profile_names
 from trackablate.harness.record import PlannedRow, StudyRecord
 from trackablate.harness.running.runner import Job
-from trackablate.harness.scoring.raw_scoring import Scored
+from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import Evaluation, Profile, RunSpec, TrainingData, VideoData
 from trackablate.harness.store import Store
 from trackablate.trackers.plugins import load_plugins

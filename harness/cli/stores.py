@@ -36,12 +36,12 @@ def site(
 def _pages(store: Path, out: Path, studies: list[str], profiles: list[str]) -> list[Path]:
     from trackablate.ablations.catalogue import STUDIES, named_study
     from trackablate.harness.errors import BadInput
-    from trackablate.harness.profiles import load_profile, profile_names
+    from trackablate.harness.profiles import load_profile
     from trackablate.harness.store import Store
     from trackablate.reports.pages.site import write_site
 
     wanted = [named_study(name) for name in studies or STUDIES]
-    sizes = [load_profile(name) for name in profiles or profile_names()]
+    sizes = [load_profile(name).name for name in profiles]
     if not (store / "store.json").exists():
         raise BadInput(f"there is no store at {store}: name it with --store, or `python -m harness run table3` first")
     return write_site(Store(store, make=False), out, wanted, sizes)

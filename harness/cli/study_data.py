@@ -11,8 +11,9 @@ from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.roots import data_root, open_protocol
 from trackablate.harness.errors import BadInput
 from trackablate.harness.scoring.raw_reading import ScoreRequest
-from trackablate.harness.scoring.raw_scoring import Scored, score
+from trackablate.harness.scoring.raw_scoring import score
 from trackablate.harness.scoring.result_files import open_results
+from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import TrainingData, VideoData
 from trackablate.harness.store import Store
 
@@ -175,9 +176,10 @@ def _scored(protocol: str, paths: Mapping[str, Path], given: Mapping[str, str], 
         dialects=tuple(dict.fromkeys(dialect for _, dialect in known.metrics)),
         command="",
         store=store if (store / "store.json").exists() else None,
+        with_failures=True,
     )
     scored = score(request, sequences)
-    if faulty := [tracker.name for tracker in scored.trackers if not scored.complete(tracker)]:
+    if faulty := scored.incomplete:
         problems = "; ".join(scored.problems[:5])
         raise BadInput(f"--results {', '.join(faulty)}: not every sequence is whole: {problems}")
     return scored

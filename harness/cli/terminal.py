@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trackablate.harness.planning.forecast import Forecaster
     from trackablate.harness.running.runner import Job
     from trackablate.harness.store import Store
-    from trackablate.reports.results import StudyResult
+    from trackablate.reports.results import Result
     from trackablate.reports.table import Table
 
 LONG = 40
@@ -73,9 +73,9 @@ def say_boxes(boxes: list[list[float]]) -> None:
         sys.stdout.write(",".join(f"{value:.2f}" for value in box) + "\n")
 
 
-def say_table(result: "StudyResult", written: list[Path], *, as_json: bool) -> None:
+def say_table(result: "Result", written: list[Path], *, as_json: bool) -> None:
     """Write the study's table, and say where the report lies."""
-    from trackablate.reports.formats.export import results_json
+    from trackablate.reports.formats.documents import results_json
     from trackablate.reports.formats.text import TerminalTable
     from trackablate.reports.tables.pivot import pivot
 

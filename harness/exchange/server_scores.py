@@ -5,8 +5,7 @@ The file RUN/server/EVALUATION.json keeps the digest of the submitted boxes, and
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import ProtocolRecord, SequenceResult
 from trackablate.harness.scoring.metrics import METRICS
+from trackablate.harness.scoring.scored import Returned
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder, read_document
 
@@ -33,15 +33,6 @@ class _Kept(BaseModel):
     boxes: str
     scores: dict[str, float] = {}
     entered: str = ""
-
-
-@dataclass(frozen=True)
-class Returned:
-    """The scores of a run, as shares in 0..1 by metric; without scores, the reason."""
-
-    scores: Mapping[str, float] = field(default_factory=dict)
-    entered: str = ""
-    reason: str = ""
 
 
 def parse_scores(given: Sequence[str], record: ProtocolRecord) -> dict[str, float]:

@@ -1,1 +1,1 @@
-"""Boxes to scores: metrics, whose rules they follow, and raw result files of any tracker."""
+"""From boxes to scores: tallies, metrics by the rules of any toolkit, raw result files, and scored trackers."""

@@ -6,6 +6,7 @@ its interval can be computed by resampling sequences.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as readers see it. `scale` turns the stored value into the printed one."""
+    """A metric as readers see it.
+
+    Attributes:
+        scale: Factor that turns the stored value into the printed one.
+        better: Which direction is better.
+    """
 
     key: str
     symbol: str
@@ -28,7 +34,12 @@ class Metric:
     unit: str = "%"
     scale: float = 100.0
     decimals: int = 1
-    lower_is_better: bool = False
+    better: Literal["higher", "lower"] = "higher"
+
+    @property
+    def sign(self) -> int:
+        """Return the factor with which larger values are better."""
+        return 1 if self.better == "higher" else -1
 
 
 METRICS = {

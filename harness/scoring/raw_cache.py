@@ -1,6 +1,6 @@
-"""Tallies of raw results, kept per tracker, so that scoring again, by other rules or beside other trackers, reads no box.
+"""Tallies of raw results, kept per tracker, so that scoring again by other rules or beside other trackers reads no boxes.
 
-An entry is good as long as the annotation's and the result file's stamps are the ones it was made from.
+An entry is valid as long as the stamps of the annotation and of the result file are those it was made from.
 """
 
 import io
@@ -25,9 +25,12 @@ _KINDS: tuple[Treated, ...] = ("plain", *TREATMENTS)
 
 @dataclass(frozen=True, eq=False)
 class ScoredSequence:
-    """One sequence of one tracker. stamp: of the files it was made from; frames: annotated ones; attributes: of the
-    sequence; made: what it was
-    asked to hold, treatments of boxes (also where they changed nothing) and FAILURES; without that, failures are zeros.
+    """One sequence of one tracker.
+
+    Attributes:
+        stamp: Stamp of the files that it was made from.
+        frames: Number of annotated frames.
+        made: The treatments of boxes that were asked for, and FAILURES; without FAILURES the failures are zeros.
     """
 
     stamp: str
@@ -39,7 +42,7 @@ class ScoredSequence:
 
 
 def read_cache(file: Path) -> dict[str, ScoredSequence]:
-    """The kept sequences by name. What is not there, or not whole, is nothing kept: it is made anew."""
+    """Return the kept sequences by name, none if the file is absent or damaged."""
     try:
         with np.load(file, allow_pickle=False) as kept:
             return _unpacked({key: kept[key] for key in kept.files})

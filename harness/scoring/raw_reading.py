@@ -22,7 +22,7 @@ from trackablate.datasets.sequence import Sequence
 from trackablate.harness.scoring.failure_modes import FailureCounts, failures
 from trackablate.harness.scoring.raw_cache import FAILURES, ScoredSequence
 from trackablate.harness.scoring.result_files import Fault, ResultFiles
-from trackablate.harness.scoring.threshold_counts import TREATMENTS, Tally, joined, tally
+from trackablate.harness.scoring.threshold_counts import TREATMENTS, Tally, tally
 
 WORTH_A_POOL = 40
 """Sequences times trackers below which starting processes costs more than it saves."""
@@ -30,10 +30,15 @@ WORTH_A_POOL = 40
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """What to score. annotations: where they lie, None where nothing need lie anywhere; truncate: predicted numbers are
-    cut to integers first, as pytracking's files are; store: where tallies are kept, None for nowhere; cores: processes to
-    use, 0 for as many as there are cores; with_failures: also how each tracker fails, for a page;
-    every_dialect: all were asked for, so that one which cannot be had is left out and said.
+    """What to score.
+
+    Attributes:
+        annotations: The place of the annotation, None for a protocol without files.
+        truncate: Whether predicted numbers are cut to integers first, as pytracking's files are.
+        store: The folder where tallies are kept, None to keep none.
+        cores: Number of processes; 0 for one per core.
+        with_failures: Whether failures are counted too, for a page.
+        every_dialect: Whether all dialects were asked for. One that cannot be had is then left out with a message.
     """
 
     protocol: str
@@ -50,7 +55,7 @@ class ScoreRequest:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Return the number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
@@ -71,8 +76,13 @@ class Broken:
 def read_all(
     request: ScoreRequest, sequences: SequenceList, todo: Mapping[int, list[int]], asked: frozenset[str], report: Report
 ) -> Iterator[tuple[int, SequenceOutcome | Broken]]:
-    """What is to be read: sequence number to the numbers of trackers. Gives each sequence's number with what was found of
-    each tracker: its tally, without a stamp, or its faults.
+    """Read and tally what is not kept yet.
+
+    `todo` has the indices of the results to read for the index of each sequence, `asked` the treatments of boxes to
+    tally, and FAILURES. `report` is called after each sequence.
+
+    Yields:
+        The index of each sequence with the tally (without a stamp) or the faults of each result.
     """
     jobs, cores = list(todo.items()), request.cores or usable_cores()
     if cores < 2 or sum(map(len, todo.values())) < WORTH_A_POOL:
@@ -92,7 +102,7 @@ def read_all(
 
 
 class _Reader:
-    """Reads one sequence's annotation and some trackers' results of it."""
+    """Reads one sequence's annotation and some results of it."""
 
     def __init__(
         self, request: ScoreRequest, sequences: SequenceList, results: tuple[ResultFiles, ...], asked: frozenset[str]
@@ -106,7 +116,7 @@ class _Reader:
         self.cut = {name for name, rules in known.items() if "evaluate-first" in rules}
 
     def __call__(self, job: tuple[int, list[int]]) -> SequenceOutcome | Broken:
-        index, trackers = job
+        index, numbers = job
         try:
             sequence = self.sequences[index]
             size = self._size(sequence)
@@ -114,15 +124,13 @@ class _Reader:
             return Broken(error.problems)
         truth = sequence.boxes + self.origin
         found: SequenceOutcome = []
-        for number in trackers:
-            read = self.results[number].read_all(sequence.name, len(truth), may_be_longer=sequence.name in self.cut)
-            if faults := tuple(fault for raw in read for fault in raw.faults):
-                found.append((number, faults))
+        for number in numbers:
+            raw = self.results[number].read(sequence.name, len(truth), may_be_longer=sequence.name in self.cut)
+            if raw.faults:
+                found.append((number, raw.faults))
                 continue
-            made = [self._made(raw.boxes, truth, sequence.visible, size) for raw in read]
-            counts = made[0][0] if len(made) == 1 else joined([one for one, _ in made])
-            how = FailureCounts.total([failed for _, failed in made])
-            found.append((number, ScoredSequence("", len(truth), sequence.attributes, self.asked, counts, how)))
+            counts, failed = self._made(raw.boxes, truth, sequence.visible, size)
+            found.append((number, ScoredSequence("", len(truth), sequence.attributes, self.asked, counts, failed)))
         return found
 
     def _made(
@@ -135,7 +143,7 @@ class _Reader:
         return counts, failures(boxes, truth, valid(truth) & visible)
 
     def _size(self, sequence: Sequence) -> tuple[int, int] | None:
-        """The image's (width, height), from its first frame where no list says it and clipping has to know it."""
+        """Return the image's (width, height), from its first frame if clipping needs it and no list has it."""
         if sequence.size is not None or "clipped" not in self.asked or isinstance(sequence.frames, NoFrames):
             return sequence.size
         height, width = sequence.frames[0].shape[:2]
@@ -146,7 +154,7 @@ _reader: _Reader | None = None
 
 
 def _start(request: ScoreRequest, results: bytes, asked: frozenset[str]) -> None:
-    """In a new process: open the same files anew."""
+    """Open the same files anew in a new process."""
     global _reader
     sequences = PROTOCOLS[request.protocol].open(request.annotations)
     _reader = _Reader(request, sequences, pickle.loads(results), asked)

@@ -81,12 +81,7 @@ class ResultFiles:
         """Return a text that changes when the result of `read` may have changed. Reads no content."""
         times = [self.found.times[sequence]] if sequence in self.found.times else []
         files = [*self.found.results.get(sequence, ()), *times]
-        own = [":".join([str(self.files.place(f).absolute()), *map(str, self.files.stamp(f))]) for f in files]
-        return "|".join([*own, *(other.stamp(sequence) for other in self.others)])
-
-    def read_all(self, sequence: str, frames: int, *, may_be_longer: bool = False) -> tuple[RawResult, ...]:
-        """Return `read` of this repetition and of the others."""
-        return tuple(each.read(sequence, frames, may_be_longer=may_be_longer) for each in (self, *self.others))
+        return "|".join(":".join([str(self.files.place(f).absolute()), *map(str, self.files.stamp(f))]) for f in files)
 
     def read(self, sequence: str, frames: int, *, may_be_longer: bool = False) -> RawResult:
         """Return one sequence's result, with its problems as faults.

@@ -1,46 +1,61 @@
-"""What stored boxes score: a run's results on a protocol, tallied against the annotation that the store keeps."""
+"""Stored boxes to scores: a run's results on a protocol, tallied against the annotation that the store keeps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from trackablate.harness.record import ProtocolRecord, SequenceResult
+from trackablate.datasets.boxes import valid
+from trackablate.harness.record import ProtocolRecord, RunRecord, SequenceResult
+from trackablate.harness.scoring.failure_modes import FailureCounts, failures
 from trackablate.harness.scoring.metrics import DIALECTS, Dialect, Tally, tally, treatments
+from trackablate.harness.scoring.scored import TrackerScores
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder
 
 
 @dataclass(frozen=True)
 class ScoredResult:
-    """One tracked sequence and its tally."""
+    """One tracked sequence, its tally and its failures."""
 
     result: SequenceResult
     tally: Tally
+    failures: FailureCounts
 
 
 def stored_scores(folder: RunFolder, evaluation: Evaluation, protocol: ProtocolRecord) -> dict[str, ScoredResult]:
-    """What the run has of the protocol, by sequence; a sequence that was not tracked yet is left out. Raises BadInput for
-    a damaged file.
+    """Return what a run has of a protocol, by sequence; sequences that are not tracked yet are left out.
+
+    Raises:
+        BadInput: A result file is damaged.
     """
     needed = treatments(dialects_of(protocol).values())
-    found = [(facts, folder.result(evaluation, facts.name)) for facts in protocol.sequences]
-    return {
-        facts.name: ScoredResult(
-            result,
-            tally(
-                np.array(result.boxes),
-                np.array(facts.boxes),
-                np.array(facts.visible),
-                origin=protocol.origin,
-                size=facts.size,
-                treatments=needed,
-            ),
-        )
-        for facts, result in found
-        if result is not None
-    }
+    scored = {}
+    for facts in protocol.sequences:
+        result = folder.result(evaluation, facts.name)
+        if result is not None:
+            boxes, truth, visible = np.array(result.boxes), np.array(facts.boxes), np.array(facts.visible)
+            counts = tally(boxes, truth, visible, origin=protocol.origin, size=facts.size, treatments=needed)
+            scored[facts.name] = ScoredResult(result, counts, failures(boxes, truth, valid(truth) & visible))
+    return scored
+
+
+def scores_of_runs(
+    runs: Sequence[tuple[RunFolder, RunRecord]], evaluation: Evaluation, protocol: ProtocolRecord
+) -> TrackerScores:
+    """Return the scores of a tracker's runs, seed by seed."""
+    found = [stored_scores(folder, evaluation, protocol) for folder, _ in runs]
+    first = found[0]
+    return TrackerScores(
+        sequences=tuple(sorted(facts.name for facts in protocol.sequences)),
+        seeds=tuple({name: one.tally for name, one in seed.items()} for seed in found),
+        failures=tuple({name: one.failures for name, one in seed.items()} for seed in found),
+        boxes={name: np.array(one.result.boxes) for name, one in first.items()},
+        seconds=sum(one.result.seconds for one in first.values()) if first else None,
+        records=tuple(record for _, record in runs),
+    )
 
 
 def dialects_of(protocol: ProtocolRecord) -> dict[str, Dialect]:
-    """Each metric of a protocol and the dialect that it is in."""
+    """Return each metric of a protocol with its dialect."""
     return {metric: DIALECTS[dialect].on(protocol.name) for metric, dialect in protocol.metrics}

@@ -5,8 +5,8 @@ is the set of facts (`Fact`) that dialects treat differently; a sequence has onl
 union of all dialects': IoU k/100, pixels k/2, and shares of the target's size k/200, for k = 0..100.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntFlag
 from typing import Literal
 
@@ -122,18 +122,6 @@ def tally(
         if boxes is not None:
             measured[treatment] = _measure(*boxes, classes, groups, -np.inf if treatment == "rounded" else 1.0)
     return Tally(classes, np.array([len(g) for g in groups], dtype=np.int32), measured)
-
-
-def joined(tallies: Sequence[Tally]) -> Tally:
-    """Return the tally of several repetitions, one after the other. A class may occur more than once."""
-    kinds = list(dict.fromkeys(kind for one in tallies for kind in one.measured))
-    parts = {k: [one.measured.get(k, one.measured["plain"]) for one in tallies] for k in kinds}
-    measured = {
-        kind: Measured(**{f.name: np.concatenate([getattr(m, f.name) for m in found]) for f in fields(Measured)})
-        for kind, found in parts.items()
-    }
-    classes, frames = (np.concatenate([getattr(one, name) for one in tallies]) for name in ("classes", "frames"))
-    return Tally(classes, frames, measured)
 
 
 def _codes(prediction: Boxes, truth: Boxes, visible: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -8,21 +8,21 @@ from trackablate.reports.figures.curves import curves
 from trackablate.reports.figures.distributions import distributions
 from trackablate.reports.figures.drawing import STYLE, Picture, looks_of, paper_pdf, picture
 from trackablate.reports.figures.epochs import against_epochs
-from trackablate.reports.figures.pairs import pairs
+from trackablate.reports.figures.pairs import compared, pairs
 from trackablate.reports.figures.paper_style import PAPER_STYLE
 from trackablate.reports.figures.training import training
-from trackablate.reports.results import StudyResult
+from trackablate.reports.results import Result
 from trackablate.reports.table import Table
 
 DRAWN = (
     *(curves("success"), curves("precision"), curves("norm_precision")),
-    *(against_cost, against_epochs, training, distributions, pairs, radar, differences),
+    *(against_cost, against_epochs, training, distributions, pairs, compared, radar, differences),
 )
-"""In the page's order."""
+"""In the page's order. Each draws what it can of any result, or nothing."""
 
 
-def pictures(result: StudyResult, table: Table, pdf: bool = True) -> list[Picture]:
-    """The figures that the study's data allow. pdf: whether they are made for paper too."""
+def pictures(result: Result, table: Table, pdf: bool = True) -> list[Picture]:
+    """Return the figures that the data allow, for paper too if `pdf` is set."""
     from matplotlib import rc_context
 
     looks, made = looks_of(result), []
@@ -31,8 +31,8 @@ def pictures(result: StudyResult, table: Table, pdf: bool = True) -> list[Pictur
             drawing = draw(result, table, looks)
             if drawing is None:
                 continue
-            shown = picture(drawing, pdf=False)
-        if pdf:  # drawn once more, since type and size of a paper's figure are not a page's
+            shown = picture(drawing)
+        if pdf:  # drawn once more, since type and size of a paper's figure differ from a page's
             with rc_context(STYLE | PAPER_STYLE):
                 again = draw(result, table, looks)
                 shown = replace(shown, pdf=paper_pdf(again.figure) if again else None)

@@ -1,53 +1,63 @@
 """The primary metric by attribute: a radar of every row, and a heat map of the differences to the baseline."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trackablate.reports.figures.drawing import Drawing, Look, canvas, legend, panels, short
 from trackablate.reports.figures.values import Readings
-from trackablate.reports.results import StudyResult
-from trackablate.reports.table import Table
-from trackablate.reports.tables.attributes import attribute_tables
+from trackablate.reports.results import Result
+from trackablate.reports.table import Column, Table
+from trackablate.reports.tables.sequences import attribute_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FEWEST = 3
 """Attributes from which a radar encloses an area."""
+MOST = 8
+"""Rows up to which a radar can be read."""
 TWO_SIDED = "PuOr"
 """Orange for less, purple for more: told apart with every kind of colour vision."""
 
 
-def radar(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing | None:
-    """A panel per protocol with at least three attributes."""
-    shown = [each for each in attribute_tables(result) if len(each.rows) >= FEWEST and len(each.columns) > 1]
+def _tables(result: Result) -> list[Table]:
+    """Return the tables by attribute, with the trackers that have any figure in them."""
+    found = [attribute_table(result, facts) for facts in result.scored_here]
+    return [replace(each, columns=tuple(_filled(each))) for each in found if each is not None]
+
+
+def _filled(each: Table) -> list[Column]:
+    return [c for c in each.columns if any(row.cells[c.key].value is not None for row in each.rows)]
+
+
+def radar(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
+    """Draw a panel per protocol with at least three attributes."""
+    shown = [each for each in _tables(result) if len(each.rows) >= FEWEST and 1 < len(each.columns) <= MOST + 1]
     if not shown:
         return None
     figure, axes = panels(len(shown), height=4.2, polar=True)
     readings = Readings("attribute")
     for each, ax in zip(shown, axes, strict=True):
-        _radar(each, looks, ax, readings, named=len(shown) > 1)
-    drawn = {column.key: looks[column.key] for column in shown[0].columns[1:]}
-    legend(axes[-1], drawn, "right")
+        _radar(each, looks, ax, readings.of(each.title) if len(shown) > 1 else readings)
+    legend(axes[-1], {column.symbol: looks[column.symbol] for column in shown[0].columns[1:]}, "right")
     titles = "; ".join(each.title for each in shown)
     caption = f"{titles}. Beside each attribute the number of its sequences; intervals are in the table below."
-    return Drawing(
-        "attribute-radar", figure, f"Radar of {titles}; the table below has the same figures.", caption, readings
-    )
+    alt = f"Radar of {titles}; the table below has the same figures."
+    return Drawing("attribute-radar", figure, alt, caption, readings)
 
 
-def _radar(each: Table, looks: dict[str, Look], ax: "Axes", readings: Readings, named: bool) -> None:
+def _radar(each: Table, looks: dict[str, Look], ax: "Axes", readings: Readings) -> None:
     angles = 2 * np.pi * np.arange(len(each.rows)) / len(each.rows)
     for column in each.columns[1:]:
-        look = looks[column.key]
+        look = looks[column.symbol]
         values = [row.cells[column.key].value for row in each.rows]
         around = np.array([np.nan if v is None else v for v in [*values, values[0]]])
         ax.plot([*angles, angles[0]], around, color=look.colour, linestyle=look.dash, marker=look.marker, markersize=4)
         for row, angle, value in zip(each.rows, angles, values, strict=True):
             if value is not None:
-                at = f"{column.group}, {row.name}" if named else row.name
-                readings.add(ax, at, column.symbol, (float(angle), value), f"{value:.{column.decimals}f}")
+                readings.add(ax, row.name, column.symbol, (float(angle), value), f"{value:.{column.decimals}f}")
     counts = [row.cells[":n"].value or 0 for row in each.rows]
     ax.set_xticks(angles, [f"{short(row.name)} ({count:.0f})" for row, count in zip(each.rows, counts, strict=True)])
     ax.set_ylim(bottom=0)
@@ -56,41 +66,44 @@ def _radar(each: Table, looks: dict[str, Look], ax: "Axes", readings: Readings, 
     ax.set_title(each.title, pad=14)
 
 
-def differences(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing | None:
-    """Variant minus baseline by attribute, for the first protocol with attributes; seaborn's heat map."""
-    baseline = next((row.name for row in result.rows if row.baseline), "")
-    for each in attribute_tables(result):
-        keys = {column.key for column in each.columns}
-        variants = [r.name for r in result.rows if r.role == "variant" and r.name in keys and not r.baseline]
-        if variants and baseline in keys:
-            return _heat_map(each, variants, baseline)
+def differences(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
+    """Draw variant minus baseline by attribute, for the first protocol with attributes, as seaborn's heat map."""
+    name = result.baseline.name if result.baseline else ""
+    for each in _tables(result):
+        columns = {column.symbol: column for column in each.columns[1:]}
+        variants = [columns[row.name] for row in result.variants if row.name in columns and not row.baseline]
+        if variants and name in columns:
+            return _heat_map(each, variants, columns[name])
     return None
 
 
-def _heat_map(each: Table, variants: list[str], baseline: str) -> Drawing:
+def _heat_map(each: Table, variants: list[Column], baseline: Column) -> Drawing:
     import seaborn
 
-    values = np.array([[_difference(each, at, name, baseline) for name in variants] for at in range(len(each.rows))])
+    values = np.array(
+        [[_difference(each, at, column, baseline) for column in variants] for at in range(len(each.rows))]
+    )
     finite = np.abs(values[np.isfinite(values)])
     limit = float(finite.max()) if finite.size else 1.0
     figure, (ax,) = canvas(1, height=0.9 + 0.3 * len(each.rows), width=3.2 + 0.75 * len(variants))
     seaborn.heatmap(
         values, ax=ax, cmap=TWO_SIDED, center=0, vmin=-limit, vmax=limit, annot=True, fmt="+.1f", linewidths=1,
-        xticklabels=[short(name) for name in variants], yticklabels=[short(row.name) for row in each.rows], cbar=False,
+        xticklabels=[short(c.symbol) for c in variants], yticklabels=[short(row.name) for row in each.rows], cbar=False,
     )  # fmt: skip
     ax.tick_params(length=0)
     ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
     readings = Readings("attribute")
     for (at, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            place = (column + 0.5, at + 0.5)
-            readings.add(ax, each.rows[at].name, variants[column], place, f"{value:+.1f} points against {baseline}")
-    symbol = each.title.split(" by ")[0]
-    caption = f"{each.title}: variant minus {baseline}, in points. Few sequences make large differences by chance."
-    alt = f"Differences in {symbol} to {baseline} by attribute; the values are in the table below the figure."
+            place, text = (column + 0.5, at + 0.5), f"{value:+.1f} points against {baseline.symbol}"
+            readings.add(ax, each.rows[at].name, variants[column].symbol, place, text)
+    caption = (
+        f"{each.title}: variant minus {baseline.symbol}, in points. Few sequences make large differences by chance."
+    )
+    alt = f"{each.title}, differences to {baseline.symbol}; the values are in the table below the figure."
     return Drawing("attribute-differences", figure, alt, caption, readings)
 
 
-def _difference(each: Table, at: int, name: str, baseline: str) -> float:
-    own, other = (each.rows[at].cells[key].value for key in (name, baseline))
+def _difference(each: Table, at: int, column: Column, baseline: Column) -> float:
+    own, other = (each.rows[at].cells[of.key].value for of in (column, baseline))
     return np.nan if own is None or other is None else own - other

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 from trackablate.harness.scoring.metrics import METRICS, Metric
 from trackablate.reports.figures.drawing import GREY, Drawing, Look, legend, listed, panels
 from trackablate.reports.figures.values import Readings
-from trackablate.reports.results import StudyResult
+from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.table import Cell, Table
 from trackablate.reports.tables.accuracy import metric_key
 from trackablate.reports.tables.block import si
 from trackablate.reports.tables.costs import Cost, cost_of
-from trackablate.reports.tables.effects import primary_metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Panel:
-    """One kind of cost. dearer: whether more of it is worse."""
+    """One kind of cost, and whether more of it is worse."""
 
     label: str
     unit: str
@@ -45,16 +44,16 @@ class _Scores:
     cells: dict[str, Cell]
 
     def of(self, name: str) -> float | None:
-        """A row's figure, None where it has none."""
+        """Return a row's figure, None if it has none."""
         return self.cells[name].value if name in self.cells else None
 
 
-def against_cost(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing | None:
-    """The primary metric on the first protocol against each cost that is known."""
+def against_cost(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
+    """Draw the primary metric on the first protocol against each cost that is known."""
     scores = scores_of(result, table)
     if scores is None:
         return None
-    costs = {row.name: cost_of(row) for row in result.rows if row.role == "variant"}
+    costs = {row.name: cost_of(row) for row in result.variants}
     scored = {name: cost for name, cost in costs.items() if scores.of(name) is not None}
     known = [panel for panel in PANELS if any(panel.of(cost) is not None for cost in scored.values())]
     if not known:
@@ -65,13 +64,14 @@ def against_cost(result: StudyResult, table: Table, looks: dict[str, Look]) -> D
         points = {name: x for name, cost in scored.items() if (x := panel.of(cost)) is not None}
         fronts[panel.label] = _draw(points, panel, scores, looks, ax, readings)
         _levels(result, scores, looks, ax)
-    shown = {row.name: looks[row.name] for row in result.rows if scores.of(row.name) is not None}
+    rows = result.of_role("variant", "floor", "control")
+    shown = {row.name: looks[row.name] for row in rows if scores.of(row.name) is not None}
     legend(axes[min(1, len(axes) - 1)], shown, "right")
     symbol = scores.metric.symbol
     words = "; ".join(f"{label}: {', '.join(names)}" for label, names in fronts.items())
     spread = " with its 95 % interval" if any(cell.low is not None for cell in scores.cells.values()) else ""
     caption = (
-        f"{symbol} on {scores.protocol}{spread} against measured cost, profile {result.profile.name}. Line:"
+        f"{symbol} on {scores.protocol}{spread} against measured cost, profile {result.profile_name}. Line:"
         " the Pareto front, the variants that none beats in both. Grey dashes: floors and controls."
     )
     numbers = listed({name: scores.of(name) or 0.0 for name in scored})
@@ -80,19 +80,23 @@ def against_cost(result: StudyResult, table: Table, looks: dict[str, Look]) -> D
     )
 
 
-def scores_of(result: StudyResult, table: Table) -> _Scores | None:
-    """The primary metric on the first protocol, None for a study without protocols."""
-    if not result.every_protocol:
+def scores_of(result: Result, table: Table) -> _Scores | None:
+    """Return the primary metric on the first protocol, None for a result without protocols."""
+    if not result.protocols:
         return None
-    facts = result.every_protocol[0]
+    facts = result.protocols[0]
     metric = METRICS[primary_metric(result, facts)]
-    cells = {row.name: row.cells.get(metric_key(facts.name, metric.key), Cell()) for row in table.rows}
+    cells = {row.name: row.cells.get(metric_key(facts, metric.key), Cell()) for row in table.rows}
     return _Scores(metric, facts.name, cells)
 
 
 def front(points: Iterable[tuple[str, float, float]]) -> list[str]:
-    """The names on the Pareto front, by cost: no other point costs at most as much and scores at least as much, one of
-    them strictly. points: name, cost (less is better), score (more is better).
+    """Return the names on the Pareto front, by cost.
+
+    No other point costs at most as much and scores at least as much, one of them strictly.
+
+    Args:
+        points: Name, cost (less is better), score (more is better).
     """
     found: list[tuple[str, float, float]] = []
     for name, cost, score in sorted(points, key=lambda p: (p[1], -p[2], p[0])):
@@ -118,7 +122,7 @@ def _draw(
         interval = "" if cell.low is None or cell.high is None else f" [{cell.low:.1f}, {cell.high:.1f}]"
         text = f"{scores.metric.symbol} {value:.1f}{interval} at {x:.3g} {unit}"
         readings.add(ax, panel.label, name, (x, value), text)
-    way, up = 1 if panel.dearer else -1, -1 if scores.metric.lower_is_better else 1
+    way, up = 1 if panel.dearer else -1, scores.metric.sign
     best = front((name, way * cost, up * (scores.of(name) or 0.0)) for name, cost in points.items())
     corners = [(points[name] / divisor, scores.of(name) or 0.0) for name in best]
     ax.plot(*zip(*corners, strict=True), color="#000000", linewidth=0.9, alpha=0.6, zorder=1, drawstyle="steps-post")
@@ -137,8 +141,8 @@ def _unit(panel: _Panel, largest: float) -> tuple[float, str]:
     return divisor, f"{prefix}{panel.unit}" if panel.unit == "B" else f"{prefix} {panel.unit}".strip()
 
 
-def _levels(result: StudyResult, scores: _Scores, looks: dict[str, Look], ax: "Axes") -> None:
-    """Floors and controls, which have no cost to speak of, as lines."""
-    for row in result.rows:
-        if row.role != "variant" and (value := scores.of(row.name)) is not None:
+def _levels(result: Result, scores: _Scores, looks: dict[str, Look], ax: "Axes") -> None:
+    """Draw floors and controls, whose cost is negligible, as lines."""
+    for row in result.of_role("floor", "control"):
+        if (value := scores.of(row.name)) is not None:
             ax.axhline(value, color=GREY, linestyle=looks[row.name].dash, linewidth=1)

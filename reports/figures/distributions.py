@@ -8,10 +8,9 @@ import numpy as np
 from trackablate.harness.scoring.metrics import METRICS, Metric
 from trackablate.reports.figures.drawing import Drawing, Look, canvas, listed, short
 from trackablate.reports.figures.values import Readings
-from trackablate.reports.results import StudyResult
+from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.statistics.bootstrap import Floats, quotient
 from trackablate.reports.table import Table
-from trackablate.reports.tables.effects import complete, primary_metric, samples
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,25 +48,26 @@ class Spread:
         return {name: values for name, values in others.items() if np.isfinite(values).any()}
 
 
-def distributions(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing | None:
-    """Draw the distributions of the study's primary metric, or return None if no protocol has enough sequences."""
+def distributions(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
+    """Draw the distributions of the primary metric, or return None if no protocol has enough sequences."""
     spread = spread_of(result)
     return drawing_of(spread, looks) if spread and spread.rows else None
 
 
-def spread_of(result: StudyResult) -> Spread | None:
+def spread_of(result: Result) -> Spread | None:
     """Return the primary metric of the complete rows on the first protocol where the baseline, or any row, is complete."""
-    for facts in result.protocols:
-        found = {row.name: done for row in result.rows if (done := complete(row, facts))}
+    for facts in result.scored_here:
+        found = {row.name: done for row in result.rows if (done := row.usable(facts))}
         baseline = next((row.name for row in result.rows if row.baseline and row.name in found), None)
         first = found.get(baseline or "", next(iter(found.values()), None))
-        if first is None or len(first.tallies) < FEWEST:
+        if first is None or len(first.names) < FEWEST:
             continue
         metric = METRICS[primary_metric(result, facts)]
-        same = {name: done for name, done in found.items() if done.tallies.keys() == first.tallies.keys()}
-        values = {name: metric.scale * quotient(*samples(done, facts, metric.key)) for name, done in same.items()}
+        same = {name: done for name, done in found.items() if done.names == first.names}
+        dialect = facts.dialects[metric.key]
+        values = {name: metric.scale * quotient(*done.samples(metric.key, dialect)) for name, done in same.items()}
         rows = {name: each for name, each in values.items() if np.isfinite(each).any()}
-        return Spread(metric, facts.name, tuple(sorted(first.tallies)), rows, baseline if baseline in rows else None)
+        return Spread(metric, facts.name, tuple(first.names), rows, baseline if baseline in rows else None)
     return None
 
 
@@ -110,9 +110,7 @@ def _violin(ax: "Axes", at: int, values: Floats, look: Look) -> None:
         x=finite, y=np.full(len(finite), at), ax=ax, orient="h", native_scale=True, cut=0, density_norm="width", width=0.8,
         color=look.colour, saturation=1, alpha=0.3, linewidth=0.7, inner=None,
     )  # fmt: skip
-    ends = np.tile(
-        [at - TICK, at + TICK, np.nan], len(finite)
-    )  # all ticks are one path: thousands of marks are megabytes
+    ends = np.tile([at - TICK, at + TICK, np.nan], len(finite))  # one path: thousands of marks are megabytes
     ax.plot(np.repeat(finite, 3), ends, color=look.colour, linewidth=0.6, alpha=0.7)
     medians = np.nanmedian(values, axis=1)
     ax.plot(medians, np.full(len(medians), at), "|", color="#000000", markersize=11, markeredgewidth=1.6)

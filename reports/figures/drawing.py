@@ -1,21 +1,23 @@
-"""How every figure is drawn: palette, canvas, legend, and the files it becomes. matplotlib is imported where a figure is
-drawn, without pyplot and its global state. The same input gives the same bytes: no dates, fixed ids.
+"""How every figure is drawn: palette, canvas, legend, and the files it becomes.
+
+matplotlib is imported only when a figure is drawn, without pyplot and its global state. The same input gives the same
+bytes: no dates, fixed ids.
 """
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from trackablate.reports.figures.paper_style import COLUMN_WIDTH, TEXT_WIDTH
 from trackablate.reports.figures.values import Readings, ValueTable
+from trackablate.reports.results import Result
+from trackablate.reports.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from trackablate.reports.results import StudyResult
 
 PALETTE = ("#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#CA9161", "#56B4E9", "#FBAFE4", "#ECE133")
 """seaborn's "colorblind" palette without its grey, which is the floors'."""
@@ -44,8 +46,12 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure as files and for the page: pdf is None where only a page is made; alt says in words what it shows,
-    values what each mark stands for.
+    """One figure as files and for the page.
+
+    Attributes:
+        pdf: None if only a page is made.
+        alt: What the figure shows, in words.
+        values: What each mark stands for.
     """
 
     name: str
@@ -56,7 +62,7 @@ class Picture:
     values: ValueTable | None = None
 
     def files(self) -> dict[str, bytes]:
-        """Its files by their place in a report."""
+        """Return its files by their place in a report."""
         paper = {} if self.pdf is None else {f"figures/{self.name}.pdf": self.pdf}
         return {f"figures/{self.name}.svg": self.svg} | paper
 
@@ -71,7 +77,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure that is drawn and not yet a file. readings: what its marks stand for."""
+    """A figure that is drawn and not yet a file, with what its marks stand for."""
 
     name: str
     figure: "Figure"
@@ -89,15 +95,19 @@ class Look:
     dash: Dash
 
 
-def looks_of(result: "StudyResult") -> dict[str, Look]:
-    """Each row's look: variants in colours, floors and controls in grey dashes."""
-    variants = [row.name for row in result.rows if row.role == "variant"]
-    others = [row.name for row in result.rows if row.role != "variant"]
-    return distinct_looks(variants) | {n: Look(GREY, "", DASHES[i % len(DASHES)]) for i, n in enumerate(others)}
+Draw = Callable[[Result, Table, dict[str, Look]], Drawing | None]
+"""Draws a figure of a result, its main table and the rows' looks, or nothing if there is nothing to draw."""
+
+
+def looks_of(result: Result) -> dict[str, Look]:
+    """Return each row's look: variants and cited trackers in colours, floors and controls in grey dashes."""
+    coloured = [row.name for row in (*result.variants, *result.of_role("cited"))]
+    others = [row.name for row in result.of_role("floor", "control")]
+    return distinct_looks(coloured) | {n: Look(GREY, "", DASHES[i % len(DASHES)]) for i, n in enumerate(others)}
 
 
 def distinct_looks(names: Sequence[str]) -> dict[str, Look]:
-    """A colour and a marker for each name; where colours run out, the line's dashes tell the rounds apart."""
+    """Return a colour and a marker for each name; once the colours run out, dashes tell the rounds apart."""
     dashes: tuple[Dash, ...] = ("-", *DASHES)
     turns = ((divmod(index, len(PALETTE)), name) for index, name in enumerate(names))
     return {name: Look(PALETTE[at], MARKERS[at], dashes[turn % len(dashes)]) for (turn, at), name in turns}
@@ -106,7 +116,10 @@ def distinct_looks(names: Sequence[str]) -> dict[str, Look]:
 def canvas(
     columns: int, height: float, rows: int = 1, sharey: bool = False, width: float | None = None, polar: bool = False
 ) -> tuple["Figure", list["Axes"]]:
-    """A figure and its axes, row by row. height: that of one row, in inches; width: None for what fits the columns."""
+    """Return a figure and its axes, row by row.
+
+    `height` is that of one row and `width` that of the figure, in inches; without a width, one that suits the columns.
+    """
     from matplotlib.figure import Figure
 
     width = width or {1: 5.6, 2: 7.2}.get(columns, 9.4)
@@ -117,7 +130,7 @@ def canvas(
 
 
 def panels(number: int, height: float, most: int = 3, polar: bool = False) -> tuple["Figure", list["Axes"]]:
-    """A figure of `number` axes, at most so many side by side; places that are left over stay blank."""
+    """Return a figure of `number` axes, at most so many side by side; further places stay blank."""
     columns = min(number, most)
     wide = 7.4 if polar and columns == 1 else None  # words stand all around a circle, and the legend beside them
     figure, axes = canvas(columns, height, rows=-(-number // columns), width=wide, polar=polar)
@@ -127,7 +140,7 @@ def panels(number: int, height: float, most: int = 3, polar: bool = False) -> tu
 
 
 def legend(ax: "Axes", rows: dict[str, Look], place: str) -> None:
-    """A legend whose texts are set afterwards, since matplotlib drops labels that start with an underscore."""
+    """Draw a legend. Its texts are set afterwards, since matplotlib drops labels that start with an underscore."""
     from matplotlib.lines import Line2D
 
     handles = [
@@ -143,18 +156,19 @@ def legend(ax: "Axes", rows: dict[str, Look], place: str) -> None:
 
 
 def short(name: str) -> str:
-    """A name that leaves room for the drawing: a long one loses its middle."""
+    """Return a name that leaves room for the drawing: a long one loses its middle."""
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 12]}…{name[-11:]}"
 
 
 def listed(values: dict[str, float]) -> str:
-    """Names with their numbers, for a figure in words."""
+    """Return names with their numbers, for a figure in words."""
     return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
 
 
 def paper_pdf(figure: "Figure") -> bytes:
-    """A figure drawn in the style of a paper, at its column's or its text's width; its height shrinks less than its width,
-    since its type does not shrink with it.
+    """Return a figure drawn in the style of a paper, at its column's or its text's width.
+
+    The height shrinks less than the width, since the type keeps its size.
     """
     wide, high = figure.get_size_inches()
     width = COLUMN_WIDTH if wide < TEXT_WIDTH else TEXT_WIDTH
@@ -164,15 +178,13 @@ def paper_pdf(figure: "Figure") -> bytes:
     return content.getvalue()
 
 
-def picture(drawing: Drawing, pdf: bool = True) -> Picture:
-    """A drawing as files, always the same bytes. pdf: whether it is made for paper too."""
+def picture(drawing: Drawing) -> Picture:
+    """Return a drawing as an SVG file, always the same bytes."""
     from matplotlib import rc_context
 
-    svg, paper, figure = io.BytesIO(), io.BytesIO(), drawing.figure
+    svg, figure = io.BytesIO(), drawing.figure
     with rc_context({"svg.hashsalt": drawing.name}):
         figure.savefig(svg, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    figure.set_layout_engine("none")  # the places found for the first file hold for the second
-    if pdf:
-        figure.savefig(paper, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+    figure.set_layout_engine("none")  # the places of the marks are those of the file
     values = drawing.readings.placed(figure) if drawing.readings else None
-    return Picture(drawing.name, svg.getvalue(), paper.getvalue() or None, drawing.alt, drawing.caption, values)
+    return Picture(drawing.name, svg.getvalue(), None, drawing.alt, drawing.caption, values)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trackablate.harness.scoring.metrics import METRICS
+from trackablate.harness.scoring.scored import ScoredTracker
 from trackablate.reports.figures.cost import scores_of
 from trackablate.reports.figures.drawing import Drawing, Look, distinct_looks, listed, panels, short
 from trackablate.reports.figures.values import Readings
-from trackablate.reports.results import RowResult, StudyResult
+from trackablate.reports.results import Result
 from trackablate.reports.table import Table
 from trackablate.reports.tables.costs import cost_of
 from trackablate.reports.tables.discrepancies import Printed, printed
@@ -31,7 +32,7 @@ LINE = 9.0
 
 @dataclass(frozen=True)
 class _Bubble:
-    """macs: None where a paper does not print them."""
+    """A tracker; macs are None if a paper does not print them."""
 
     name: str
     epochs: float
@@ -48,8 +49,8 @@ class _Panel:
     hollow: bool
 
 
-def against_epochs(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing | None:
-    """A panel of what was measured and one of what is printed, each with at least two bubbles."""
+def against_epochs(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
+    """Draw a panel of what was measured and one of what is printed, each with at least two bubbles."""
     shown = [panel for panel in (_measured(result, table), _printed(result)) if panel and len(panel.bubbles) > 1]
     if not shown:
         return None
@@ -68,34 +69,34 @@ def against_epochs(result: StudyResult, table: Table, looks: dict[str, Look]) ->
     return Drawing("epochs", figure, f"Accuracy against epochs. {words}.", caption, readings)
 
 
-def _measured(result: StudyResult, table: Table) -> _Panel | None:
+def _measured(result: Result, table: Table) -> _Panel | None:
     scores = scores_of(result, table)
     if scores is None:
         return None
-    found = [_bubble(row, scores.of(row.name)) for row in result.rows if row.role == "variant"]
+    found = [_bubble(row, scores.of(row.name)) for row in result.variants]
     bubbles = tuple(bubble for bubble in found if bubble is not None)
     metric = scores.metric
-    title = f"measured, profile {result.profile.name}\n{scores.protocol}"
+    title = f"measured, profile {result.profile_name}\n{scores.protocol}"
     return _Panel(title, f"{metric.symbol} ({metric.unit})", metric.symbol, bubbles, hollow=False)
 
 
-def _bubble(row: RowResult, score: float | None) -> _Bubble | None:
-    recipe, macs = row.record.asked.recipe, cost_of(row).macs
+def _bubble(row: ScoredTracker, score: float | None) -> _Bubble | None:
+    recipe, macs = row.record.asked.recipe if row.record else None, cost_of(row).macs
     if score is None or recipe is None:
         return None
     return _Bubble(row.name, recipe.steps * recipe.batch_size / PAIRS_PER_EPOCH, score, macs)
 
 
 def _of_known_length(key: str, figures: Mapping[str, Printed]) -> bool:
-    """Whether a metric is printed of a training whose length is printed too."""
+    """Return whether a metric is printed of a training whose length is printed too."""
     protocol, _, metric = key.rpartition(":")
     return metric in METRICS and f"{protocol}:epochs" in figures
 
 
-def _printed(result: StudyResult) -> _Panel | None:
-    """What papers print of the study's rows and of the trackers that it cites, by the metric that most of them print."""
-    names = [row.name for row in result.rows if row.role == "variant"] + [row.name for row in result.cited]
-    found = {name: printed(result.study.name, name) for name in dict.fromkeys(names)}
+def _printed(result: Result) -> _Panel | None:
+    """Return what papers print of the study's rows and of cited trackers, by the metric that most of them print."""
+    names = [row.name for row in (*result.variants, *result.of_role("cited"))]
+    found = {name: printed(result, name) for name in dict.fromkeys(names)}
     keys = Counter(key for figures in found.values() for key in figures if _of_known_length(key, figures))
     if not keys:
         return None
@@ -107,7 +108,7 @@ def _printed(result: StudyResult) -> _Panel | None:
         for name, of in found.items()
         if key in of and epochs in of
     )
-    comparable = "" if result.profile.comparable_with_paper else ", not comparable"
+    comparable = "" if result.comparable_with_paper else ", not comparable"
     symbol = METRICS[metric].symbol
     return _Panel(f"printed in papers{comparable}\n{protocol}", f"{symbol} (%)", symbol, bubbles, hollow=True)
 
@@ -140,7 +141,7 @@ def _draw(panel: _Panel, looks: dict[str, Look], ax: "Axes", readings: Readings)
 def _labels(
     bubbles: Sequence[_Bubble], radii: Mapping[str, float], ax: "Axes"
 ) -> list[tuple[str, tuple[float, float], tuple[float, float]]]:
-    """Name, place and offset in points of each label: right of its bubble, and lower where another is already."""
+    """Return name, place and offset in points of each label: right of its bubble, and lower than those before."""
     to_points = 72 / ax.figure.get_dpi()
     taken: list[tuple[float, float, float]] = []
     found = []
@@ -156,5 +157,5 @@ def _labels(
 
 
 def _largest_first(bubbles: Sequence[_Bubble]) -> list[_Bubble]:
-    """So that no bubble hides behind another."""
+    """Return the bubbles so that no bubble hides behind another."""
     return sorted(bubbles, key=lambda bubble: -(bubble.macs or 0.0))

@@ -1,7 +1,7 @@
-"""How figures look in a paper: serif type that goes with LaTeX's, embedded as TrueType, at the size it is printed in.
+r"""How figures look in a paper: serif type that goes with LaTeX's, embedded as TrueType, at the size it is printed in.
 
 `with rc_context(STYLE | PAPER_STYLE)` draws with it, `reports.figures.drawing.paper_pdf` makes the file. Include the PDF
-unscaled: \\includegraphics{figures/success.pdf}. Imports no matplotlib.
+unscaled: \includegraphics{figures/success.pdf}. Imports no matplotlib.
 """
 
 from typing import Any

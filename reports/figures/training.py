@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from trackablate.harness.record import CurvePoint, TrainingRecord
 from trackablate.reports.figures.drawing import Drawing, Look, legend, listed, panels
 from trackablate.reports.figures.values import Readings
-from trackablate.reports.results import StudyResult
+from trackablate.reports.results import Result
 from trackablate.reports.table import Table
+from trackablate.reports.tables.block import time_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Axis:
-    """What convergence is drawn against: label, the place of a point on it, and how a place is written."""
+    """An axis of convergence: its label, the place of a point on it, and how a place is written."""
 
     label: str
     of: Callable[[CurvePoint, TrainingRecord], float]
     written: str
 
 
-def training(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawing | None:
-    """The convergence of every variant's first run."""
-    found = {row.name: row.record.training for row in result.rows if row.role == "variant" and row.record.training}
+def training(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
+    """Draw the convergence of every variant's first run."""
+    found = {row.name: row.record.training for row in result.variants if row.record and row.record.training}
     found = {name: record for name, record in found.items() if record.curve}
     if not found:
         return None
@@ -50,7 +51,7 @@ def training(result: StudyResult, table: Table, looks: dict[str, Look]) -> Drawi
 
 def _axes(found: dict[str, TrainingRecord]) -> tuple[_Axis, ...]:
     longest = max(max(p.seconds for p in record.curve) for record in found.values())
-    divisor, unit = (1.0, "s") if longest < 1200 else (60.0, "min") if longest < 4 * 3600 else (3600.0, "h")
+    divisor, unit = time_unit(longest)
     return (
         _Axis("step", lambda p, _: p.step, "step {:g}"),
         _Axis(f"wall time ({unit})", lambda p, _: p.seconds / divisor, "{:.4g} " + f"{unit} of wall time"),
@@ -63,7 +64,7 @@ def _axes(found: dict[str, TrainingRecord]) -> tuple[_Axis, ...]:
 
 
 def _device_share(record: TrainingRecord) -> float:
-    """Device seconds per wall second of the training."""
+    """Return device seconds per wall second of the training."""
     wall = record.cost.wall()
     return record.cost.device() / wall if wall else 1.0
 
@@ -86,5 +87,5 @@ def _last(found: dict[str, TrainingRecord]) -> dict[str, float]:
 
 
 def total_loss(point: CurvePoint) -> float:
-    """The loss named total where the training books one, else the sum of its parts."""
+    """Return the loss named total if the training books one, else the sum of its parts."""
     return point.losses.get("total", sum(point.losses.values()))

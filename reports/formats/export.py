@@ -1,27 +1,17 @@
-"""The table as Markdown, CSV and JSON."""
+"""The table as Markdown and CSV."""
 
 import csv
 import io
-import json
 import re
-from dataclasses import asdict
-from typing import Any
 
 from trackablate.reports.formats.panels import figure, heading, interval, references
-from trackablate.reports.results import RowResult, StudyResult
 from trackablate.reports.table import Cell, Column, Table, TableRow
-from trackablate.reports.tables.accuracy import metric_key
-from trackablate.reports.tables.cost_report import phases_json
-from trackablate.reports.tables.costs import Cost, cost_of
-from trackablate.reports.tables.discrepancies import printed
-from trackablate.reports.tables.effects import primary_metric
-from trackablate.reports.tables.ranks import ranks_json
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]()#|~!$])")
 
 
 def markdown(table: Table) -> str:
-    """A GitHub table with a caveat above and footnotes below; best bold, second in italics."""
+    """Return a GitHub table with a caveat above and footnotes below; best bold, second in italics."""
     head = [_md(table.corner), *(_markdown_heading(column) for column in table.columns)]
     lines = [f"# {_md(table.title)}", "", _md(table.question), ""]
     if table.caveat:
@@ -40,7 +30,7 @@ def _line(cells: list[str]) -> str:
 
 
 def _md(text: str) -> str:
-    """Text that Markdown shows as it is: no markup, no HTML, no line break."""
+    """Return text that Markdown shows as it is: no markup, no HTML, no line break."""
     flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return SPECIAL.sub(r"\\\1", flat)
 
@@ -73,9 +63,10 @@ def _sup(footnotes: tuple[int, ...]) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """One line per row, full precision: value, low, high and n per figure. Missing is empty, as is not applicable. A
-    study's rows say their role too, and whether their figures compare with the paper's: each row, since a line above the
-    heads is one that readers of CSV trip over.
+    """Return one line per row in full precision: value, low, high and n per figure.
+
+    What is missing or not applicable is empty. Each row of a study says its role too, and whether its figures compare
+    with the paper's, since readers of CSV stumble over a line above the heads.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -114,78 +105,5 @@ def _number(value: float | None) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
+    """Return text that a spreadsheet does not take for a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-def results_json(result: StudyResult, table: Table) -> str:
-    """The contract of cli.md: metrics in percent, sizes in bytes, times in seconds, null where unknown."""
-    rows = {row.name: row for row in result.rows}
-    document = {
-        "study": result.study.name,
-        "title": table.title,
-        "question": table.question,
-        "profile": result.profile.name,
-        "comparable_with_paper": result.profile.comparable_with_paper,
-        "caveat": table.caveat,
-        "command": result.command,
-        "primary_metric": result.study.primary_metric,
-        "rows": [_json_row(result, row, rows.get(row.name)) for row in table.rows],
-        "phases": phases_json(result),
-        "ranking": ranks_json(result),
-        "footnotes": list(table.footnotes),
-        "missing": list(table.missing),
-    }
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _json_row(result: StudyResult, row: TableRow, found: RowResult | None) -> dict[str, Any]:
-    protocols = {f.name: {m: _estimate(row, f.name, m) for m in f.metrics} for f in result.every_protocol}
-    scale = found.paper_scale if found else None
-    return {
-        "name": row.name,
-        "role": row.role,
-        "baseline": row.baseline,
-        "factors": {name: row.cells[f"factor:{name}"].text for name in result.study.factors},
-        "verdict": found.verdict if found else None,
-        "run": found.record.asked.name if found else None,
-        "runs": [record.asked.name for record in found.records] if found else [],
-        "metrics": next(iter(protocols.values()), {}),
-        "protocols": protocols,
-        "deltas": {f.name: _delta(row, f.name, primary_metric(result, f)) for f in result.every_protocol},
-        "cost": _cost(found),
-        "paper_scale": {key: getattr(scale, key) if scale else None for key in ("params", "macs", "macs_linear_conv")},
-        "published": _published(result, row.name) if row.role in ("variant", "cited") else {},
-    }
-
-
-def _estimate(row: TableRow, protocol: str, metric: str) -> dict[str, Any]:
-    cell = row.cells.get(metric_key(protocol, metric), Cell())
-    return {"mean": cell.value, "ci95": None if cell.low is None else [cell.low, cell.high], "n": cell.n}
-
-
-def _delta(row: TableRow, protocol: str, metric: str) -> dict[str, Any]:
-    cell = row.cells.get(metric_key(protocol, metric), Cell())
-    bounds = None if cell.delta_low is None else [cell.delta_low, cell.delta_high]
-    mean = row.cells.get(f"{metric_key(protocol, metric)}:delta", Cell()).value if cell.delta is None else cell.delta
-    return {"metric": metric, "mean": mean, "ci95": bounds, "p_holm": cell.p, "resolved": cell.resolved}
-
-
-def _cost(found: RowResult | None) -> dict[str, Any]:
-    return asdict(cost_of(found) if found else Cost())
-
-
-def _published(result: StudyResult, name: str) -> dict[str, Any]:
-    """By "PROTOCOL:METRIC" and by name; those of the protocol whose metrics the document's rows have, or where it is none
-    of the study's, of the study's first, by metric alone too.
-    """
-    found = printed(result.study.name, name)
-    scored = result.every_protocol[0].name if result.every_protocol else ""
-    plain = scored if scored in result.study.protocols else result.study.protocols[0]
-    document: dict[str, Any] = {}
-    for key, one in found.items():
-        value = {"value": one.value, "source": one.source.title, "trust": one.source.trust}
-        document[key] = value | ({"note": one.entry.note} if one.entry.note else {})
-        if key.startswith(f"{plain}:"):
-            document[key.removeprefix(f"{plain}:")] = document[key]
-    return document

@@ -1,4 +1,4 @@
-"""How every renderer writes a figure, and how a wide table is cut into panels. Formats, decides nothing."""
+"""How every renderer writes a figure, and how a wide table is cut into panels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ MINUS = "−"
 
 
 def figure(cell: Cell | None, column: Column) -> str:
-    """A cell's figure or words; a dash where it is missing."""
+    """Return a cell's figure or words, a dash if it is missing."""
     if cell is None or (cell.value is None and cell.text is None):
         return DASH
     return cell.text if cell.text is not None else number(cell.value or 0.0, column)
 
 
 def number(value: float, column: Column) -> str:
-    """A number with the column's decimals and a true minus; what rounds to zero has no sign."""
+    """Return a number with the column's decimals and a true minus; zero has no sign."""
     text = f"{value:{'+' if column.signed else ''}.{column.decimals}f}"
     if float(text) == 0:
         text = text.lstrip("+-")
@@ -27,21 +27,21 @@ def number(value: float, column: Column) -> str:
 
 
 def interval(cell: Cell | None, column: Column) -> str:
-    """The interval in brackets, "" where there is none."""
+    """Return the interval in brackets, empty if there is none."""
     if cell is None or cell.low is None or cell.high is None:
         return ""
     return f"[{number(cell.low, column)}, {number(cell.high, column)}]"
 
 
 def direction(cell: Cell | None, column: Column) -> Literal["better", "worse", ""]:
-    """Whether a signed cell's difference is resolved, and to which side; "" where it is not resolved."""
+    """Return to which side a signed cell's difference is resolved, empty if it is not resolved."""
     if cell is None or not column.signed or not cell.resolved or cell.delta is None:
         return ""
     return "better" if (cell.delta > 0) == (column.better != "lower") else "worse"
 
 
 def heading(column: Column) -> str:
-    """Symbol and unit."""
+    """Return symbol and unit."""
     return f"{column.symbol} ({column.unit})" if column.unit else column.symbol
 
 
@@ -54,21 +54,22 @@ class Group:
 
 
 def groups(columns: Sequence[Column]) -> tuple[Group, ...]:
-    """The columns' headings in order."""
+    """Return the columns' headings in order."""
     return tuple(Group(title, tuple(found)) for title, found in groupby(columns, key=lambda c: c.group))
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A part of the table that is printed as a table of its own. rows: those with a figure in it."""
+    """A part of the table that is printed as a table of its own, with the rows that have a figure in it."""
 
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
 
 
 def panels(table: Table, fits: Callable[[tuple[Column, ...]], bool] = lambda columns: True) -> tuple[Panel, ...]:
-    """The table cut where the columns' panel changes, and again before a group with which a panel's columns no longer fit.
-    A group is only split where it does not fit alone, or beside the factors, which never stand alone.
+    """Return the table cut where the columns' panel changes, and before a group with which the columns no longer fit.
+
+    A group is split only if it does not fit alone, or beside the factors, which never stand alone.
     """
     packed: list[tuple[Column, ...]] = []
     for group in groups(table.columns):
@@ -84,7 +85,7 @@ def panels(table: Table, fits: Callable[[tuple[Column, ...]], bool] = lambda col
 
 
 def _filled(columns: tuple[Column, ...], fits: Callable[[tuple[Column, ...]], bool]) -> list[tuple[Column, ...]]:
-    """The columns in runs that fit, each as long as can be; the last column does not stand alone."""
+    """Return the columns in runs that fit, each as long as possible; the last column does not stand alone."""
     runs: list[tuple[Column, ...]] = [()]
     for column in columns:
         if runs[-1] and not fits((*runs[-1], column)):
@@ -96,23 +97,23 @@ def _filled(columns: tuple[Column, ...], fits: Callable[[tuple[Column, ...]], bo
 
 
 def panel_of(table: Table, columns: tuple[Column, ...]) -> Panel:
-    """These columns and the rows with something to say in them."""
+    """Return these columns with the rows that have anything in them."""
     shown = tuple(row for row in table.rows if any(_says_something(row.cells.get(c.key)) for c in columns))
     return Panel(columns, shown)
 
 
 def _says_something(cell: Cell | None) -> bool:
-    """A figure, words or a dash, but not the blank of what cannot exist."""
+    """Return whether a cell has a figure, words or a dash, and not the blank of what cannot exist."""
     return cell is None or cell.text != ""
 
 
 def used_notes(panel: Panel) -> tuple[int, ...]:
-    """The footnotes that a panel refers to, in order."""
+    """Return the footnotes that a panel refers to, in order."""
     cells = [cell for row in panel.rows for c in panel.columns if (cell := row.cells.get(c.key)) is not None]
     carriers: tuple[Column | TableRow | Cell, ...] = (*panel.rows, *panel.columns, *cells)
     return tuple(sorted({index for carrier in carriers for index in carrier.footnotes}))
 
 
 def references(footnotes: tuple[int, ...]) -> str:
-    """The printed numbers of footnotes, counted from 1."""
+    """Return the printed numbers of footnotes, counted from 1."""
     return ",".join(str(index + 1) for index in footnotes)

@@ -17,8 +17,9 @@ GAP = 3
 
 
 class TerminalTable:
-    """What the terminal shows: caveat, table, footnotes, missing runs. The table is cut into as many parts as the width
-    asks for, since a figure that is cut short misleads.
+    """A table for the terminal: caveat, figures, footnotes, missing runs.
+
+    It is cut into as many parts as the width needs, since a figure that is cut short misleads.
     """
 
     def __init__(self, table: Table) -> None:
@@ -42,7 +43,7 @@ class TerminalTable:
 
 
 def _fitting(table: Table, width: int) -> Iterator[tuple[Column, ...]]:
-    """The columns in runs that fit beside the rows' names; a new run where the columns' panel changes."""
+    """Return the columns in runs that fit beside the rows' names; a new run begins where the columns' panel changes."""
     names = max((_name(row).cell_len for row in table.rows), default=0) + GAP
     run: list[Column] = []
     left = width - names

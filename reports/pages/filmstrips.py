@@ -1,15 +1,16 @@
-"""Which frames the page shows: per variant its best and its worst sequence, with true and predicted boxes."""
+"""The frames that the page shows: each variant's best and worst sequence, with true and predicted boxes."""
 
 import base64
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trackablate.datasets.boxes import iou
-from trackablate.harness.scoring.metrics import METRICS, values
-from trackablate.reports.results import FilmStrip, ProtocolFacts, ProtocolResult, RowResult, StudyResult
-from trackablate.reports.tables.effects import primary_metric
+from trackablate.harness.scoring.metrics import METRICS, Metric, values
+from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker, TrackerScores
+from trackablate.reports.results import FilmStrip, Result, primary_metric
 
 LOST = 0.1
 """IoU below which a box has lost its target: pixels shared by chance."""
@@ -29,7 +30,7 @@ class DrawnBox:
 
 @dataclass(frozen=True)
 class Still:
-    """One frame. iou: overlap of the two boxes in 0..1, unclipped; uri: the JPEG as a data URI."""
+    """One frame, its JPEG as a data URI, and the unclipped overlap of its two boxes in 0..1."""
 
     frame: int
     width: int
@@ -42,7 +43,7 @@ class Still:
 
 @dataclass(frozen=True)
 class Strip:
-    """A sequence as one row saw it. score: the sequence's own figure in the metric's unit."""
+    """A sequence as one row tracked it, with its own figure in the metric's unit."""
 
     row: str
     which: Literal["best", "worst"]
@@ -54,57 +55,47 @@ class Strip:
 
     @property
     def verdict(self) -> Literal["easy", "failed", "hardest"]:
-        """Failed only where a shown box has all but lost the target; the worst sequence may still have gone well."""
+        """Failed only if a shown box has almost lost the target; the worst sequence may still have gone well."""
         if self.which == "best":
             return "easy"
         return "failed" if any(still.iou < LOST for still in self.stills) else "hardest"
 
 
-def strips(result: StudyResult) -> list[Strip]:
-    """Best and worst sequence of every variant on every protocol, among the sequences with thumbnails and boxes."""
-    rows = [row for row in result.rows if row.role == "variant"]
-    return [strip for facts in result.protocols for row in rows for strip in _of_row(result, facts, row)]
+def strips(result: Result) -> list[Strip]:
+    """Return the best and the worst sequence of every variant on every protocol, among those with thumbnails and boxes."""
+    return [strip for facts in result.scored_here for row in result.variants for strip in _of_row(result, facts, row)]
 
 
-def _of_row(result: StudyResult, facts: ProtocolFacts, row: RowResult) -> list[Strip]:
+def _of_row(result: Result, facts: ScoredProtocol, row: ScoredTracker) -> list[Strip]:
     found, metric = row.protocols.get(facts.name), METRICS[primary_metric(result, facts)]
-    if found is None:
+    films = result.strips.get(facts.name, {})
+    scores = sequence_scores(found, facts, metric, sorted(films)) if found else {}
+    if found is None or not scores:
         return []
-    scores = {
-        name: score
-        for name in sorted(facts.strips)
-        if (score := sequence_score(found, facts, name, metric.key)) is not None
-    }
-    if not scores:
-        return []
-    ascending = sorted(scores, key=lambda name: -scores[name] if metric.lower_is_better else scores[name])
+    ascending = sorted(scores, key=lambda name: metric.sign * scores[name])
     chosen: list[tuple[Literal["best", "worst"], str]] = [("best", ascending[-1])]
     chosen += [("worst", ascending[0])] if len(ascending) > 1 else []
     return [
-        Strip(
-            row.name, which, facts.name, name, metric.symbol, scores[name] * metric.scale, _stills(facts, found, name)
-        )
+        Strip(row.name, which, facts.name, name, metric.symbol, scores[name], _stills(films[name], found))
         for which, name in chosen
     ]
 
 
-def sequence_score(found: ProtocolResult, facts: ProtocolFacts, sequence: str, metric: str) -> float | None:
-    """A sequence's own score in 0..1, None where it has no boxes or nothing of it counts."""
-    if sequence not in found.boxes or sequence not in found.tallies:
-        return None
-    numerators, weights = values([found.tallies[sequence]], metric, facts.dialects[metric])
-    return float(numerators[0] / weights[0]) if weights[0] > 0 else None
+def sequence_scores(found: TrackerScores, facts: ScoredProtocol, metric: Metric, names: list[str]) -> dict[str, float]:
+    """Return the first seed's own scores of these sequences in the printed unit, where there are boxes and any counts."""
+    names = [name for name in names if name in found.boxes and name in found.tallies]
+    pairs = zip(*values([found.tallies[name] for name in names], metric.key, facts.dialects[metric.key]), strict=True)
+    return {name: metric.scale * float(n / w) for name, (n, w) in zip(names, pairs, strict=True) if w > 0}
 
 
-def _stills(facts: ProtocolFacts, found: ProtocolResult, sequence: str) -> tuple[Still, ...]:
-    strip = facts.strips[sequence]
+def _stills(strip: FilmStrip, found: TrackerScores) -> tuple[Still, ...]:
     few = np.unique(np.linspace(0, len(strip.frames) - 1, STILLS).round().astype(int)).tolist()
-    return tuple(_still(strip, found, sequence, index) for index in few)
+    return tuple(_still(strip, found.boxes[strip.sequence], index) for index in few)
 
 
-def _still(strip: FilmStrip, found: ProtocolResult, sequence: str, index: int) -> Still:
+def _still(strip: FilmStrip, boxes: NDArray[np.float64], index: int) -> Still:
     frame, jpeg = strip.frames[index], strip.jpegs[index]
-    truth, predicted = strip.truth[index], found.boxes[sequence][frame]
+    truth, predicted = strip.truth[index], boxes[frame]
     width, height = jpeg_size(jpeg)
     return Still(
         frame=frame,
@@ -118,7 +109,11 @@ def _still(strip: FilmStrip, found: ProtocolResult, sequence: str, index: int) -
 
 
 def jpeg_size(jpeg: bytes) -> tuple[int, int]:
-    """Width and height from a JPEG's frame header (ITU T.81, B.2.2). Raises ValueError where there is none."""
+    """Return width and height from a JPEG's frame header (ITU T.81, B.2.2).
+
+    Raises:
+        ValueError: There is no such header.
+    """
     at = 2
     while jpeg[:2] == b"\xff\xd8" and at + 9 <= len(jpeg) and jpeg[at] == 0xFF:
         marker, length = jpeg[at + 1], int.from_bytes(jpeg[at + 2 : at + 4], "big")

@@ -1,8 +1,8 @@
 """The page: one self-contained file. Templates format; everything they print is escaped unless made in reports/figures.
 
-The page's only script is ours, inlined; a content security policy in the page lets that script run by its digest and
-nothing else, so that no name can become one. Without it the page is whole: it adds sorting, filters, values at the
-pointer and the sequence viewer.
+The page's only script is ours, inlined. A content security policy in the page lets that script run by its digest and
+nothing else, so that no name can become a script. The page is complete without it: the script adds sorting, filters,
+values at the pointer and the sequence viewer.
 """
 
 import base64
@@ -17,24 +17,22 @@ from markupsafe import Markup
 from trackablate.reports.figures.drawing import Picture
 from trackablate.reports.formats import panels as layout
 from trackablate.reports.pages import filmstrips, provenance
+from trackablate.reports.pages.sections import Section
 from trackablate.reports.pages.viewer import viewer
-from trackablate.reports.results import StudyResult
+from trackablate.reports.results import Result
 from trackablate.reports.table import Table
-from trackablate.reports.tables.attributes import attribute_tables
-from trackablate.reports.tables.cost_report import cost_table
-from trackablate.reports.tables.ranks import rank_tables
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SCRIPTS = ("tables.js", "plots.js", "viewer.js")
 
 
-def page(result: StudyResult, table: Table, pictures: list[Picture]) -> str:
-    """index.html: needs no network, and forbids it."""
-    return render("page.html", _view(result, table, pictures))
+def page(result: Result, table: Table, pictures: list[Picture], sections: list[Section]) -> str:
+    """Return index.html, which needs no network and forbids it."""
+    return render("page.html", _view(result, table, pictures, sections))
 
 
 def render(template: str, view: dict[str, Any]) -> str:
-    """A page made from a template; a name that the template uses and the view lacks is an error."""
+    """Return a page made from a template; a name that the template uses and the view lacks is an error."""
     script = "\n" + "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     whole = {"script": Markup(script), "script_digest": f"sha256-{digest}", **view}
@@ -52,22 +50,20 @@ def _environment() -> Environment:
     )
 
 
-def _view(result: StudyResult, table: Table, pictures: list[Picture]) -> dict[str, Any]:
+def _view(result: Result, table: Table, pictures: list[Picture], sections: list[Section]) -> dict[str, Any]:
     runs = provenance.runs(result)
     view = {
         "result": result,
         "table": table,
         "layout": layout,
         "pictures": [(picture, Markup(picture.inline)) for picture in pictures],
-        "attributes": attribute_tables(result),
-        "ranks": rank_tables(result),
-        "phases": cost_table(result),
+        "sections": sections,
         "viewer": viewer(result),
         "seeds": result.seeds,
         "strips": filmstrips.strips(result),
         "runs": runs,
         "versions": provenance.versions(runs),
-        "profile_facts": provenance.profile_facts(result.profile),
+        "profile_facts": provenance.profile_facts(result.profile) if result.profile else {},
         "failed": [row.name for row in result.rows if row.verdict == "failed"],
         "trials": [row.name for row in result.rows if row.verdict == "trial"],
     }
@@ -75,15 +71,15 @@ def _view(result: StudyResult, table: Table, pictures: list[Picture]) -> dict[st
 
 
 def _contents(view: dict[str, Any]) -> list[tuple[str, str]]:
-    """The sections that the page has, for its navigation."""
-    sections = {
+    """Return the sections that the page has, for its navigation."""
+    tables = {section.anchor: (section.title, True) for section in view["sections"]}
+    parts = {
         "table": ("Results", True),
         "figures": ("Figures", view["pictures"]),
-        "ranking": ("Ranking", view["ranks"]),
-        "phases": ("Cost by phase", view["phases"].columns),
-        "attributes": ("Attributes", view["attributes"]),
+        **tables,
         "viewer": ("Sequence viewer", view["viewer"]),
         "filmstrips": ("Easy and failed sequences", view["strips"]),
+        "problems": ("Problems", view["result"].problems),
         "provenance": ("Provenance", True),
     }
-    return [(anchor, title) for anchor, (title, there) in sections.items() if there]
+    return [(anchor, title) for anchor, (title, there) in parts.items() if there]

@@ -1,17 +1,17 @@
-"""Where every number comes from, as plain rows for the page."""
+"""The origin of every number, as plain rows for the page."""
 
 from dataclasses import dataclass
 
 from trackablate.harness.record import Provenance, RunRecord
 from trackablate.harness.spec import Profile
-from trackablate.reports.results import StudyResult
+from trackablate.reports.results import Result
 
 UNKNOWN = "–"
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """One run as the provenance section prints it; rows are the table rows that use it."""
+    """One run as the provenance section prints it, with the table rows that use it."""
 
     rows: tuple[str, ...]
     run: str
@@ -31,8 +31,8 @@ class RunFacts:
     traceback: str
 
 
-def runs(result: StudyResult) -> list[RunFacts]:
-    """Every distinct run of the study, in the table's order."""
+def runs(result: Result) -> list[RunFacts]:
+    """Return every distinct run of the study, in the table's order."""
     by_run: dict[str, list[int]] = {}
     records = {record.asked.fingerprint: record for row in result.rows for record in row.records}
     for index, row in enumerate(result.rows):
@@ -87,7 +87,7 @@ def _versions(where: Provenance | None) -> str:
 
 
 def versions(found: list[RunFacts]) -> dict[str, list[str]]:
-    """Distinct sets of versions, each with the rows that ran with it."""
+    """Return the distinct sets of versions, each with the rows that ran with it."""
     sets: dict[str, list[str]] = {}
     for run in found:
         if run.versions:
@@ -96,7 +96,7 @@ def versions(found: list[RunFacts]) -> dict[str, list[str]]:
 
 
 def profile_facts(profile: Profile) -> dict[str, str]:
-    """The profile in words: what was trained, on what, how long."""
+    """Return the profile in words: what was trained, on what, how long."""
     facts = {"profile": f"{profile.name}: {profile.description}"}
     parts = {"recipe": profile.recipe, "training data": profile.data, "scale": profile.scale}
     for title, part in parts.items():

@@ -1,6 +1,6 @@
-"""A site over a store: a page for every study that has anything in it, and an index of studies and runs."""
+"""A site over a store: a page for every study that was started in it, and an index of studies and runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,24 +8,28 @@ from trackablate.ablations.study import Study
 from trackablate.datasets.atomic import write_text
 from trackablate.harness.record import RunRecord
 from trackablate.harness.scoring.metrics import METRICS
-from trackablate.harness.spec import Profile, RunSpec
-from trackablate.harness.store import RunFolder, Store, read_document
+from trackablate.harness.store import Store
 from trackablate.reports.assemble import assemble
 from trackablate.reports.figures import pictures
 from trackablate.reports.formats import panels as layout
 from trackablate.reports.pages.html import page, render
-from trackablate.reports.pages.site_studies import StoredStudy, StudyProgress, kept_protocols, progress, stored_studies
-from trackablate.reports.results import StudyResult
+from trackablate.reports.pages.sections import sections
+from trackablate.reports.pages.site_studies import StoredStudy, StudyProgress, progress, stored_studies
+from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.table import Table
 from trackablate.reports.tables.accuracy import metric_key
-from trackablate.reports.tables.effects import primary_metric
 from trackablate.reports.tables.pivot import pivot
 
 
 @dataclass(frozen=True)
 class SiteEntry:
-    """A line of the index. best: the best variant of the first protocol and its figure with its interval, "" where no
-    variant has one; failures: run and reason; comparable: whether its figures compare with the paper's.
+    """A line of the index.
+
+    Attributes:
+        comparable: Whether its figures compare with the paper's.
+        failures: Run and reason.
+        best: The best variant of the first protocol that has one, empty without any.
+        figure: The best variant's figure with its interval.
     """
 
     title: str
@@ -43,7 +47,7 @@ class SiteEntry:
 
 @dataclass(frozen=True)
 class RunEntry:
-    """One run of the store. studies: those of the index that use it, with where they lie."""
+    """One run of the store, with the studies of the index that use it and the places of their pages."""
 
     name: str
     verdict: str
@@ -54,39 +58,35 @@ class RunEntry:
     studies: tuple[tuple[str, str], ...]
 
 
-def write_site(store: Store, out: Path, studies: Sequence[Study], profiles: Sequence[Profile]) -> list[Path]:
-    """Write index.html and STUDY-PROFILE/index.html for every study found, and return them, the index first."""
-    kept, entries, written = kept_protocols(store), [], []
+def write_site(store: Store, out: Path, studies: Iterable[Study], profiles: Collection[str] = ()) -> list[Path]:
+    """Write index.html and STUDY-PROFILE/index.html for every study found, and return them, the index first.
+
+    `profiles` are the names of the profiles wanted; all without any.
+    """
+    entries, written = [], []
     used: dict[str, list[tuple[str, str]]] = {}
     for found in stored_studies(store, studies, profiles):
-        result = assemble(found.study, found.profile, found.rows, found.digests, store, found.command)
+        record = found.record
+        result = assemble(found.study, record.profile, record.rows, record.digests, store, record.command)
         table = pivot(result)
-        entry = _entry(found, result, table, progress(found, store, kept))
+        entry = _entry(found, result, table, progress(record, store))
         written.append(out / found.folder / "index.html")
-        write_text(written[-1], page(result, table, pictures(result, table, pdf=False)))
+        write_text(written[-1], page(result, table, pictures(result, table, pdf=False), sections(result)))
         entries.append(entry)
-        for name in found.runs:
-            used.setdefault(name, []).append((f"{entry.study}, {entry.profile}", entry.href))
-    runs = [_run(name, record, used.get(name, [])) for name, record in stored_runs(store)]
+        for run, _ in record.evaluations().values():
+            used.setdefault(run.name, []).append((f"{entry.study}, {entry.profile}", entry.href))
+    runs = [_run(folder.run.name, folder.record(), used.get(folder.run.name, [])) for folder in store.runs()]
     write_text(out / "index.html", render("site.html", {"entries": entries, "runs": runs}))
     return [out / "index.html", *written]
 
 
-def stored_runs(store: Store) -> Iterator[tuple[str, RunRecord]]:
-    """Name and record of every run in the store, by name."""
-    for file in sorted((store.root / "runs").glob("*/spec.json")):
-        asked = read_document(file, RunSpec)
-        if asked is not None:
-            yield file.parent.name, RunFolder(file.parent, asked).record()
-
-
-def _entry(found: StoredStudy, result: StudyResult, table: Table, done: StudyProgress) -> SiteEntry:
+def _entry(found: StoredStudy, result: Result, table: Table, done: StudyProgress) -> SiteEntry:
     best, figure, value = _best(result, table)
     return SiteEntry(
         title=found.study.title,
         study=found.study.name,
-        profile=found.profile.name,
-        comparable=found.profile.comparable_with_paper,
+        profile=result.profile_name,
+        comparable=result.comparable_with_paper,
         state=done.state,
         failures=done.failed,
         best=best,
@@ -97,18 +97,17 @@ def _entry(found: StoredStudy, result: StudyResult, table: Table, done: StudyPro
     )
 
 
-def _best(result: StudyResult, table: Table) -> tuple[str, str, float | None]:
-    """Name, figure with interval and protocol, and value of the best variant on the first protocol that has one."""
-    for facts in result.every_protocol:
+def _best(result: Result, table: Table) -> tuple[str, str, float | None]:
+    """Return name, figure with interval and protocol, and value of the best variant on the first protocol with one."""
+    for facts in result.protocols:
         metric = METRICS[primary_metric(result, facts)]
-        key = metric_key(facts.name, metric.key)
+        key = metric_key(facts, metric.key)
         column = next((column for column in table.columns if column.key == key), None)
         if column is None:  # an evaluation server has returned nothing yet
             continue
         scored = [r for r in table.rows if r.role == "variant" and key in r.cells and r.cells[key].value is not None]
         if scored:
-            way = -1 if metric.lower_is_better else 1
-            best = max(scored, key=lambda row: way * (row.cells[key].value or 0.0))
+            best = max(scored, key=lambda row: metric.sign * (row.cells[key].value or 0.0))
             cell = best.cells[key]
             text = f"{layout.figure(cell, column)} {layout.interval(cell, column)}".strip()
             return best.name, f"{metric.symbol} {text}, {facts.name}", cell.value

@@ -1,4 +1,4 @@
-"""What the page's sequence viewer shows: a few sequences that say most, with every row's boxes and overlaps."""
+"""The page's sequence viewer: a few telling sequences, with every row's boxes and overlaps."""
 
 import base64
 import json
@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.datasets.boxes import iou, valid
-from trackablate.harness.scoring.metrics import METRICS, Metric
+from trackablate.harness.scoring.metrics import METRICS
+from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker
 from trackablate.reports.figures.drawing import Look, looks_of
-from trackablate.reports.pages.filmstrips import jpeg_size, sequence_score
-from trackablate.reports.results import FilmStrip, ProtocolFacts, RowResult, StudyResult
-from trackablate.reports.tables.effects import primary_metric
+from trackablate.reports.pages.filmstrips import jpeg_size, sequence_scores
+from trackablate.reports.results import FilmStrip, Result, primary_metric
 
 BUDGET = 2_500_000
 """Characters that all sequences together may take of a page."""
@@ -26,17 +26,22 @@ STROKES = {"-": "", "--": "6 3", ":": "1.5 2.5", "-.": "6 2 1.5 2"}
 
 @dataclass(frozen=True)
 class Viewer:
-    """films: one JSON document per sequence, in the order of the list; left_out: sequences for which there was no room."""
+    """The viewer's data.
+
+    Attributes:
+        films: One JSON document per sequence, in the order of the list.
+        left_out: Number of sequences for which there was no room.
+    """
 
     films: tuple[str, ...]
     left_out: int
 
 
-def viewer(result: StudyResult) -> Viewer | None:
-    """The viewer of a study, None where no sequence has thumbnails and boxes."""
+def viewer(result: Result) -> Viewer | None:
+    """Return the viewer of a result, None if no sequence has thumbnails and boxes."""
     looks, used = looks_of(result), 0
     films: list[str] = []
-    chosen = [(facts, name, why) for facts in result.protocols for name, why in _chosen(result, facts).items()]
+    chosen = [(facts, name, why) for facts in result.scored_here for name, why in _chosen(result, facts).items()]
     for facts, name, why in chosen:
         film = json.dumps(_film(result, facts, name, why, looks), separators=(",", ":"))
         if used + len(film) <= BUDGET or not films:
@@ -45,11 +50,9 @@ def viewer(result: StudyResult) -> Viewer | None:
     return Viewer(tuple(films), len(chosen) - len(films)) if films else None
 
 
-def _chosen(result: StudyResult, facts: ProtocolFacts) -> dict[str, str]:
-    """Sequence to why it is shown: hardest for all, most disputed, worst and best of each variant."""
-    metric = METRICS[primary_metric(result, facts)]
-    scores = {row.name: _scores(row, facts, metric) for row in result.rows if row.role == "variant"}
-    scores = {name: found for name, found in scores.items() if found}
+def _chosen(result: Result, facts: ScoredProtocol) -> dict[str, str]:
+    """Return each sequence with why it is shown: hardest for all, most disputed, worst and best of each variant."""
+    scores = {row.name: found for row in result.variants if (found := _goodness(result, facts, row))}
     if not scores:
         return {}
     shared = sorted(set.intersection(*(set(found) for found in scores.values())))
@@ -64,19 +67,16 @@ def _chosen(result: StudyResult, facts: ProtocolFacts) -> dict[str, str]:
     return {sequence: ", ".join(why) for sequence, why in reasons.items()}
 
 
-def _scores(row: RowResult, facts: ProtocolFacts, metric: Metric) -> dict[str, float]:
-    """The row's goodness on each sequence with thumbnails: more is better, whatever the metric."""
-    found, sign = row.protocols.get(facts.name), -1 if metric.lower_is_better else 1
-    if found is None:
-        return {}
-    scores = {name: sequence_score(found, facts, name, metric.key) for name in sorted(facts.strips)}
-    return {name: sign * score for name, score in scores.items() if score is not None}
+def _goodness(result: Result, facts: ScoredProtocol, row: ScoredTracker) -> dict[str, float]:
+    """Return the row's goodness on each sequence with thumbnails: more is better, whatever the metric."""
+    found, metric = row.protocols.get(facts.name), METRICS[primary_metric(result, facts)]
+    names = sorted(result.strips.get(facts.name, {}))
+    scores = sequence_scores(found, facts, metric, names) if found else {}
+    return {name: metric.sign * score for name, score in scores.items()}
 
 
-def _film(
-    result: StudyResult, facts: ProtocolFacts, sequence: str, why: str, looks: dict[str, Look]
-) -> dict[str, object]:
-    strip = facts.strips[sequence]
+def _film(result: Result, facts: ScoredProtocol, sequence: str, why: str, looks: dict[str, Look]) -> dict[str, object]:
+    strip = result.strips[facts.name][sequence]
     predicted = {
         row.name: found.boxes[sequence]
         for row in result.rows
@@ -110,7 +110,7 @@ def _film(
 
 
 def true_boxes(strip: FilmStrip, frames: int) -> NDArray[np.float64]:
-    """The true box of every frame, NaN where it is not known."""
+    """Return the true box of every frame, NaN where it is unknown."""
     if strip.path is not None:
         return strip.path
     truth = np.full((frames, 4), np.nan)
@@ -119,14 +119,14 @@ def true_boxes(strip: FilmStrip, frames: int) -> NDArray[np.float64]:
 
 
 def _packed(boxes: NDArray[np.float64]) -> str:
-    """Boxes in tenths of a thumbnail's pixel as base64 of little-endian 16-bit numbers."""
+    """Return boxes in tenths of a thumbnail's pixel as base64 of little-endian 16-bit numbers."""
     tenths = (boxes * 10).round().clip(-32767, 32767)
     known = np.isfinite(boxes).all(axis=1, keepdims=True)
     return _base64(np.where(known, tenths, ABSENT_BOX).astype("<i2"))
 
 
 def _overlaps(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> str:
-    """The IoU of every frame in hundredths as base64 of bytes."""
+    """Return the IoU of every frame in hundredths as base64 of bytes."""
     overlap = np.full(len(boxes), np.nan)
     known = valid(truth) & np.isfinite(boxes).all(axis=1)
     overlap[known] = iou(boxes[known], truth[known])

@@ -1,13 +1,20 @@
-"""A block of columns that belong together, with its cells: what the pivot assembles a table from."""
+"""What every table is made from: blocks of columns, numbered footnotes, ranks, units, and a cell with its interval."""
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
+from trackablate.reports.statistics.bootstrap import FEWEST_SEQUENCES, Estimate
 from trackablate.reports.table import Cell, Column
+
+NOT_APPLICABLE = Cell(text="")
+"""A figure that cannot exist for the row, such as the training time of a floor: blank, while missing data are a dash."""
 
 
 @dataclass
 class Block:
-    """columns in order; cells: row name to column key to cell."""
+    """Columns that belong together, with their cells by row name and column key."""
 
     columns: list[Column] = field(default_factory=list)
     cells: dict[str, dict[str, Cell]] = field(default_factory=dict)
@@ -17,18 +24,77 @@ class Block:
         self.cells.setdefault(row, {})[key] = cell
 
 
-NOT_APPLICABLE = Cell(text="")
-"""A figure that cannot exist for the row, such as the training time of a floor: blank, where a dash is missing data."""
+class Footnotes:
+    """The footnotes of one table, numbered in the order in which they are first needed."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+
+    def add(self, text: str) -> int:
+        """Return the index of a footnote; the same text has the same index."""
+        if text not in self._texts:
+            self._texts.append(text)
+        return self._texts.index(text)
+
+    def shared(self, texts: Mapping[str, str]) -> tuple[tuple[int, ...], dict[str, tuple[int, ...]]]:
+        """Return the footnotes of a column and those of single rows.
+
+        A text that holds for all rows stands at the column; texts that differ stand at their rows.
+        """
+        distinct = dict.fromkeys(texts.values())
+        if len(distinct) == 1:
+            return (self.add(next(iter(distinct))),), {}
+        return (), {row: (self.add(text),) for row, text in texts.items()}
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All footnotes in order."""
+        return tuple(self._texts)
+
+
+def ranked(
+    cells: Mapping[str, Cell], decimals: int, better: Literal["higher", "lower"], last: frozenset[str] = frozenset()
+) -> dict[str, Cell]:
+    """Return the cells with their ranks by the figures as printed: equal figures rank alike, missing ones rank last.
+
+    The keys in `last` rank last although they have a figure. If fewer than two different figures are left, there is no
+    best, and the cells have no ranks.
+    """
+    printed = {key: round(c.value, decimals) for key, c in cells.items() if c.value is not None and key not in last}
+    distinct = sorted(set(printed.values()), reverse=better == "higher")
+    if len(distinct) < 2:
+        return dict(cells)
+    places = {value: place for place, value in enumerate(distinct, 1)}
+    return {
+        key: replace(c, rank=places[printed[key]] if key in printed else len(distinct) + 1) for key, c in cells.items()
+    }
+
+
+def cell_of(estimated: Estimate, scale: float, *, bounded: bool = False) -> Cell:
+    """Return a cell in the printed unit, a dash if the value is undefined; a bounded interval ends at 0 and 1."""
+    if not math.isfinite(estimated.value):
+        return Cell(n=estimated.n)
+    if estimated.n < FEWEST_SEQUENCES or estimated.low is None or estimated.high is None:
+        return Cell(value=estimated.value * scale, n=estimated.n)
+    low, high = estimated.low, estimated.high
+    if bounded:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Cell(value=estimated.value * scale, low=low * scale, high=high * scale, n=estimated.n)
 
 
 def si(largest: float) -> tuple[float, str]:
-    """Divisor and prefix with which the largest figure of a column is at least 1."""
+    """Return the divisor and prefix that make the largest figure of a column at least 1."""
     for divisor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if largest >= divisor:
             return divisor, prefix
     return 1.0, ""
 
 
+def time_unit(longest: float) -> tuple[float, str]:
+    """Return the divisor and the unit that suit a column of times, for its longest in seconds."""
+    return (1.0, "s") if longest < 1200 else (60.0, "min") if longest < 4 * 3600 else (3600.0, "h")
+
+
 def decimals_for(largest: float) -> int:
-    """Decimals that leave about three digits to the largest figure of a column."""
+    """Return the decimals that leave about three digits to the largest figure of a column."""
     return 0 if largest >= 1000 else 1 if largest >= 10 else 2

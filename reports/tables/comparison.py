@@ -1,37 +1,40 @@
 """Two trackers on one protocol: their difference with its interval, a rank test, and where they differ most.
 
-The difference is resampled jointly over sequences (`reports.statistics.bootstrap.paired_difference`). Wilcoxon's
-signed-rank test
-compares the sequences' own values, each with the same weight; where a dialect pools frames (GOT-10k) that is another
-question than the difference of the pooled scores, in which a long sequence weighs more, and the two may disagree.
+The difference is resampled jointly over sequences. Wilcoxon's signed-rank test compares the sequences' own values, each
+with the same weight. If a dialect pools frames (GOT-10k), that is another question than the difference of the pooled
+scores, in which a long sequence weighs more, and the two may disagree.
 """
 
-import math
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
 from trackablate.datasets.registry import unknown
 from trackablate.harness.errors import BadInput
-from trackablate.harness.scoring.metrics import METRICS, Dialect, values
-from trackablate.harness.scoring.raw_scoring import Scored, TrackerScores
-from trackablate.reports.statistics.bootstrap import Estimate, Floats, paired_difference, ratio_estimate, signed_rank
+from trackablate.harness.scoring.metrics import METRICS, Dialect
+from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker
+from trackablate.reports.results import Result, coverage, primary_metric
+from trackablate.reports.statistics.bootstrap import Estimate, paired_difference, signed_rank
+from trackablate.reports.statistics.variance import row_difference, row_estimate
 from trackablate.reports.table import Cell, Column, Table, TableRow
-from trackablate.reports.tables.accuracy import FEW, FEW_SEQUENCES, cell_of
-from trackablate.reports.tables.footnotes import Notes
-from trackablate.reports.tables.score_table import caveat, coverage, headline, metrics_of, missing
+from trackablate.reports.tables.accuracy import FEW, FEW_SEQUENCES
+from trackablate.reports.tables.block import Footnotes, cell_of
+from trackablate.reports.tables.pivot import missing, standing
 
 LARGEST = 10
 EXACT = 12
 """Decimals (of shares) beyond which two sequences are equal: less is the rounding of sums."""
+MOST_PAIRS = 66
+"""Pairs up to which all are compared: those of twelve trackers."""
 UNRESOLVED = "Not resolved: the 95 % interval of the difference contains 0."
 PAIRED = (
-    "95 % interval, BCa bootstrap over sequences, stretched for small samples: the same sequences are drawn for both; not"
-    " corrected for several metrics."
+    "95 % interval over sequences, BCa bootstrap, stretched for small samples: the same sequences are drawn for both. With"
+    " several seeds or repetitions it covers those too. Not corrected for the number of comparisons."
 )
 RANK_TEST = (
     "Wilcoxon signed-rank test, two-sided, over the sequences' own values, each with the same weight; sequences without a"
-    " difference are ranked and then left out (Pratt). Not corrected for several metrics."
+    " difference are ranked and then left out (Pratt). Not corrected for the number of comparisons."
 )
 POOLED = (
     "This dialect pools frames: the scores and their difference weigh sequences by their frames, the rank test and the"
@@ -41,7 +44,7 @@ POOLED = (
 
 @dataclass(frozen=True)
 class SequencePair:
-    """Both trackers' values of one sequence, as shares."""
+    """Both trackers' values of one sequence, in the printed unit."""
 
     name: str
     a: float
@@ -50,9 +53,13 @@ class SequencePair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Tracker a against tracker b by one metric. of_a, of_b, difference (a minus b): shares with intervals; p: of the rank
-    test, None without sequences; wins: sequences where a is better; sequences: those that count for both, by decreasing
-    distance.
+    """Tracker a against tracker b by one metric.
+
+    Attributes:
+        of_a, of_b, difference: Shares with intervals; the difference is a minus b.
+        p: P value of the rank test, None without sequences.
+        wins: Number of sequences on which a is better.
+        sequences: Those that count for both, by decreasing distance.
     """
 
     a: str
@@ -69,114 +76,148 @@ class Comparison:
     sequences: tuple[SequencePair, ...]
 
 
-def tracker_named(scored: Scored, name: str) -> TrackerScores:
-    """The tracker. Raises BadInput for none of that name."""
-    for tracker in scored.trackers:
-        if tracker.name == name:
-            return tracker
-    raise BadInput(unknown("scored tracker", name, [tracker.name for tracker in scored.trackers]))
+def compare(result: Result, facts: ScoredProtocol, a: str, b: str, metric: str, dialect: Dialect) -> Comparison:
+    """Compare two trackers.
 
-
-def compare(scored: Scored, a: str, b: str, metric: str, dialect: Dialect) -> Comparison:
-    """Compare two trackers. Raises BadInput for an unknown name, one tracker twice, different sets of sequences, or
-    incomplete trackers unless those are allowed.
+    Raises:
+        BadInput: A name is unknown, the two are the same, their sequences differ, or they are incomplete and that is
+            not allowed.
     """
-    one, other = tracker_named(scored, a), tracker_named(scored, b)
-    names = _same_sequences(scored, one, other)
-    of_a = values(scored.tallies(one), metric, dialect)
-    of_b = values(scored.tallies(other), metric, dialect)
-    shares_a, shares_b = _shares(*of_a), _shares(*of_b)
-    defined = np.isfinite(shares_a) & np.isfinite(shares_b)
-    differences = (shares_a - shares_b)[defined].round(EXACT)
-    better = -differences if METRICS[metric].lower_is_better else differences
-    pairs = [SequencePair(n, float(x), float(y)) for n, x, y in zip(names, shares_a, shares_b, strict=True)]
-    pairs = [pair for pair, both in zip(pairs, defined, strict=True) if both]
+    one, other = _named(result, a), _named(result, b)
+    _check(facts, one, other)
+    scores = one.protocols[facts.name], other.protocols[facts.name]
+    of_a, of_b = (of.samples(metric, dialect) for of in scores)
+    single = len(of_a[0]) == len(of_b[0]) == 1
+    first, second = ((numerators[0], weights[0]) for numerators, weights in (of_a, of_b))
+    difference = paired_difference(first, second) if single else row_difference(of_a, of_b)
+    known = [of.by_sequence(METRICS[metric], dialect) for of in scores]
+    pairs = [SequencePair(n, known[0][n], known[1][n]) for n in scores[0].names if n in known[0] and n in known[1]]
+    differences = np.array([_apart(pair, metric) for pair in pairs])
+    better = METRICS[metric].sign * differences
     return Comparison(
         a=a,
         b=b,
         metric=metric,
         dialect=dialect.name,
-        of_a=ratio_estimate(*of_a),
-        of_b=ratio_estimate(*of_b),
-        difference=paired_difference(of_a, of_b),
+        of_a=row_estimate(*of_a),
+        of_b=row_estimate(*of_b),
+        difference=replace(difference, p=None),
         p=signed_rank(differences),
         wins=int((better > 0).sum()),
         losses=int((better < 0).sum()),
         ties=int((better == 0).sum()),
-        sequences=tuple(sorted(pairs, key=lambda pair: (-round(abs(pair.a - pair.b), EXACT), pair.name))),
+        sequences=tuple(sorted(pairs, key=lambda pair: (-abs(_apart(pair, metric)), pair.name))),
     )
 
 
-def _same_sequences(scored: Scored, one: TrackerScores, other: TrackerScores) -> list[str]:
+def _apart(pair: SequencePair, metric: str) -> float:
+    """Return a minus b as a share, without the rounding of sums."""
+    return round((pair.a - pair.b) / METRICS[metric].scale, EXACT)
+
+
+def _named(result: Result, name: str) -> ScoredTracker:
+    for row in result.rows:
+        if row.name == name:
+            return row
+    raise BadInput(unknown("scored tracker", name, [row.name for row in result.rows]))
+
+
+def _check(facts: ScoredProtocol, one: ScoredTracker, other: ScoredTracker) -> None:
     if one.name == other.name:
         raise BadInput(f"{one.name} cannot be compared with itself: name two trackers")
-    apart = sorted(one.tallies.keys() ^ other.tallies.keys())
-    if apart:
+    names, others = (row.protocols[facts.name].names for row in (one, other))
+    if apart := sorted(set(names) ^ set(others)):
         more = f" and {len(apart) - 3} more" if len(apart) > 3 else ""
         raise BadInput(
             f"{one.name} and {other.name} have whole results of different sequences: only one of them has"
             f" {', '.join(apart[:3])}{more}; complete the results, or compare two trackers of the same sequences"
         )
-    if not one.tallies or not (scored.allow_incomplete or scored.complete(one)):
+    if not (one.usable(facts) and other.usable(facts)):
         raise BadInput(
-            f"{one.name} and {other.name} are incomplete, {len(one.tallies)} of {len(scored.sequences)} sequences:"
+            f"{one.name} and {other.name} are incomplete, {len(names)} of {len(facts.sequences)} sequences:"
             " complete the results, or compare what is there with --allow-incomplete"
         )
-    return [s.name for s in scored.sequences if s.name in one.tallies]
 
 
-def _shares(numerators: Floats, weights: Floats) -> Floats:
-    return np.divide(numerators, weights, out=np.full_like(numerators, math.nan), where=weights > 0)
+def comparisons(result: Result) -> list[Comparison]:
+    """Compare the two trackers that the result names by every metric of its first protocol; none for none.
+
+    Raises:
+        BadInput: As `compare` does.
+    """
+    if result.compare is None:
+        return []
+    facts = result.protocols[0]
+    return [compare(result, facts, *result.compare, metric, dialect) for metric, dialect in facts.dialects.items()]
 
 
-def comparisons(scored: Scored, a: str, b: str) -> list[Comparison]:
-    """By every metric of the main dialect, the headline first."""
-    dialect = scored.dialects[0]
-    return [compare(scored, a, b, metric.key, dialect) for metric in metrics_of(dialect)]
+def comparison_table(result: Result, found: list[Comparison]) -> Table:
+    """Return one row per metric: both scores, their difference, the rank test, and how many sequences either wins."""
+    first, facts = found[0], result.protocols[0]
+    rows = [(METRICS[one.metric].symbol, one) for one in found]
+    title, question = f"{first.a} against {first.b}", f"{first.a} minus {first.b}, on the same sequences."
+    return _table(result, facts, rows, title, question, (first.a, first.b), "Metric")
 
 
-def comparison_table(scored: Scored, found: list[Comparison]) -> Table:
-    """One row per metric: both scores, their difference, the rank test, and how many sequences either wins."""
-    notes, first, dialect = Notes(), found[0], scored.dialects[0]
-    pooled = (notes.add(POOLED),) if dialect.pooling == "frames" else ()
-    group, sequences = f"{first.a} against {first.b}", "sequences"
+def pair_table(result: Result, facts: ScoredProtocol) -> Table | None:
+    """Return every pair of trackers by the primary metric; None for fewer than two, or for very many."""
+    rows = [row for row in standing(result) if row.role in ("variant", "cited") and row.usable(facts)]
+    pairs = [
+        (one.name, other.name)
+        for one, other in combinations(rows, 2)
+        if one.protocols[facts.name].names == other.protocols[facts.name].names
+    ]
+    if not 0 < len(pairs) <= MOST_PAIRS:
+        return None
+    metric = primary_metric(result, facts)
+    found = [(f"{a} against {b}", compare(result, facts, a, b, metric, facts.dialects[metric])) for a, b in pairs]
+    title = f"every two {result.subject}s by {METRICS[metric].symbol}"
+    return _table(
+        result, facts, found, title, "First minus second, on the same sequences.", ("first", "second"), "Pair"
+    )
+
+
+def _table(
+    result: Result,
+    facts: ScoredProtocol,
+    rows: list[tuple[str, Comparison]],
+    title: str,
+    question: str,
+    names: tuple[str, str],
+    corner: str,
+) -> Table:
+    footnotes, (a, b) = Footnotes(), names
+    pools = any(facts.dialects[one.metric].pooling == "frames" for _, one in rows)
+    notes = (footnotes.add(PAIRED), *((footnotes.add(POOLED),) if pools else ()))
+    group, sequences = f"{a} against {b}", "sequences"
     columns = (
-        Column("a", first.a, "%", 1, group=group),
-        Column("b", first.b, "%", 1, group=group),
-        Column(
-            "difference",
-            "Difference",
-            "points",
-            1,
-            "higher",
-            group,
-            signed=True,
-            footnotes=(notes.add(PAIRED), *pooled),
-        ),
-        Column("p", "p", "Wilcoxon", 4, group=group, footnotes=(notes.add(RANK_TEST),)),
-        Column("wins", f"{first.a} better", "", 0, group=sequences),
-        Column("losses", f"{first.b} better", "", 0, group=sequences),
+        Column("a", a, "%", 1, group=group),
+        Column("b", b, "%", 1, group=group),
+        Column("difference", "Difference", "points", 1, "higher", group, signed=True, footnotes=notes),
+        Column("p", "p", "Wilcoxon", 4, group=group, footnotes=(footnotes.add(RANK_TEST),)),
+        Column("wins", f"{a} better", "", 0, group=sequences),
+        Column("losses", f"{b} better", "", 0, group=sequences),
         Column("ties", "equal", "", 0, group=sequences),
     )
     return Table(
-        title=f"{scored.title}: {first.a} against {first.b}",
-        question=f"{first.a} minus {first.b}, on the same sequences. {coverage(scored)}; dialect {dialect.name}",
-        caveat=caveat(scored),
+        title=f"{facts.title}: {title}",
+        question=f"{question} {coverage(facts)}",
+        caveat=result.caveat,
         columns=columns,
-        rows=tuple(TableRow(METRICS[c.metric].symbol, "variant", _cells(c, notes)) for c in found),
-        footnotes=notes.texts,
-        missing=missing(scored),
-        corner="Metric",
-        subject="tracker",
+        rows=tuple(TableRow(name, "variant", _cells(one, footnotes)) for name, one in rows),
+        footnotes=footnotes.texts,
+        missing=missing(result) if not result.study else (),
+        corner=corner,
+        subject=result.subject,
     )
 
 
-def _cells(found: Comparison, notes: Notes) -> dict[str, Cell]:
+def _cells(found: Comparison, footnotes: Footnotes) -> dict[str, Cell]:
     scale = METRICS[found.metric].scale
     shown = cell_of(found.difference, scale)
-    few = (notes.add(FEW),) if found.difference.n < FEW_SEQUENCES else ()
+    few = (footnotes.add(FEW),) if found.difference.n < FEW_SEQUENCES else ()
     difference = replace(shown, delta=shown.value, delta_low=shown.low, delta_high=shown.high)
-    unresolved = (notes.add(UNRESOLVED),) if difference.resolved is False else ()
+    unresolved = (footnotes.add(UNRESOLVED),) if difference.resolved is False else ()
     cells = {
         "a": cell_of(found.of_a, scale, bounded=True),
         "b": cell_of(found.of_b, scale, bounded=True),
@@ -186,28 +227,19 @@ def _cells(found: Comparison, notes: Notes) -> dict[str, Cell]:
     return cells | {key: Cell(float(getattr(found, key))) for key in ("wins", "losses", "ties")}
 
 
-def largest_table(scored: Scored, found: Comparison) -> Table:
-    """The sequences on which the two differ most, by the headline metric."""
-    metric = METRICS[found.metric]
-    frames = {s.name: s.frames for s in scored.sequences}
-    rows = [
-        TableRow(
-            pair.name,
-            "variant",
-            {
-                "frames": Cell(float(frames[pair.name])),
-                "a": Cell(metric.scale * pair.a),
-                "b": Cell(metric.scale * pair.b),
-                "difference": Cell(metric.scale * (pair.a - pair.b)),
-            },
-        )
-        for pair in found.sequences[:LARGEST]
-    ]
+def largest_table(result: Result, found: Comparison) -> Table:
+    """Return the sequences on which the two differ most."""
+    metric, facts = METRICS[found.metric], result.protocols[0]
+    frames = {s.name: s.frames for s in facts.sequences}
+    rows = []
+    for pair in found.sequences[:LARGEST]:
+        figures = {"frames": frames[pair.name], "a": pair.a, "b": pair.b, "difference": pair.a - pair.b}
+        rows.append(TableRow(pair.name, "variant", {key: Cell(float(value)) for key, value in figures.items()}))
     group = f"{metric.symbol}, dialect {found.dialect}"
     return Table(
-        title=f"{scored.title}: where {found.a} and {found.b} differ most",
-        question=f"The {len(rows)} sequences with the largest differences in {headline(scored.dialects[0]).symbol}.",
-        caveat=caveat(scored),
+        title=f"{facts.title}: where {found.a} and {found.b} differ most",
+        question=f"The {len(rows)} sequences with the largest differences in {metric.symbol}.",
+        caveat=result.caveat,
         columns=(
             Column("frames", "Frames", "", 0, group="sequence"),
             Column("a", found.a, metric.unit, metric.decimals, group=group),
@@ -215,7 +247,7 @@ def largest_table(scored: Scored, found: Comparison) -> Table:
             Column("difference", "Difference", "points", metric.decimals, group=group, signed=True),
         ),
         rows=tuple(rows),
-        missing=missing(scored),
+        missing=missing(result) if not result.study else (),
         corner="Sequence",
-        subject="tracker",
+        subject=result.subject,
     )

@@ -6,16 +6,31 @@ from statistics import fmean
 from typing import Literal
 
 from trackablate.harness.record import RunRecord, Speed
-from trackablate.reports.results import RowResult, StudyResult
+from trackablate.harness.scoring.scored import ScoredTracker
+from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column
-from trackablate.reports.tables.block import NOT_APPLICABLE, Block, decimals_for, si
-from trackablate.reports.tables.footnotes import Notes
+from trackablate.reports.tables.block import NOT_APPLICABLE, Block, Footnotes, decimals_for, si, time_unit
 from trackablate.trackers.spec import FloorSpec
+
+TRAINING = (
+    "All attempts and phases of the training: data, steps, validation; mean over seeds. Of rows with several trainings, that"
+    " behind the first protocol scored here."
+)
+DEVICE = (
+    "Device time: on a CPU the process's CPU time, on a GPU the wall time during which the GPU was held. Runs that shared"
+    " a machine slow each other down: the provenance gives the number of concurrent workers."
+)
+MACS = (
+    "Multiply-accumulates of one tracking step at batch 1, adaptation merged: linear layers, convolutions and both products"
+    " of attention."
+)
+FOOTNOTED = {"macs", "train_wall", "train_device"}
+"""Columns whose note is a footnote too, since it changes what the figure means."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One row's measured costs in plain units; None is unknown, and everything of a floor or control but its speed."""
+    """One row's measured costs in plain units; None is unknown. A floor or control has at most a speed."""
 
     params: int | None = None
     trainable_params: int | None = None
@@ -31,18 +46,19 @@ class Cost:
         return None if self.device_hours is None else self.device_hours * 3600
 
 
-def cost_of(row: RowResult) -> Cost:
-    """The costs of one row: times are means over its seeds, memory is the largest; of several trainings the first counts. A
-    control shares another run's weights: their cost is shown once, at that run.
+def cost_of(row: ScoredTracker) -> Cost:
+    """Return the costs of one row: mean times and the largest memory over its seeds, of its first training.
+
+    A control uses another run's weights, whose cost is shown once, at that run.
     """
-    if row.role == "control" or _stands_still(row):
+    if row.record is None or row.role == "control" or _stands_still(row):
         return Cost()
-    speed = row.record.speed
+    speed, training = row.record.speed, row.record.training
     fps = speed.fps if speed else None
     costs = [record.training.cost for record in same_training(row) if record.training is not None]
-    if row.record.training is None or not costs:
+    if training is None or not costs:
         return Cost(fps=fps)
-    first, booked = row.record.training.cost, [cost for cost in costs if cost.phases]
+    first, booked = training.cost, [cost for cost in costs if cost.phases]
     return Cost(
         params=first.params,
         trainable_params=first.trainable_params,
@@ -54,41 +70,16 @@ def cost_of(row: RowResult) -> Cost:
     )
 
 
-def same_training(row: RowResult) -> list[RunRecord]:
-    """The first training's runs, one for each seed."""
-    first = row.record.asked
-    return [r for r in row.records if (r.asked.recipe, r.asked.data) == (first.recipe, first.data)]
+def same_training(row: ScoredTracker) -> list[RunRecord]:
+    """Return the first training's runs, one for each seed."""
+    asked = [(record.asked.recipe, record.asked.data) for record in row.records]
+    return [record for record, of in zip(row.records, asked, strict=True) if of == asked[0]]
 
 
-def _stands_still(row: RowResult) -> bool:
-    """The static box computes nothing: the speed at which it does so says nothing."""
-    tracker = row.record.asked.tracker
+def _stands_still(row: ScoredTracker) -> bool:
+    """Return whether the row is the static box, whose speed says nothing."""
+    tracker = row.record.asked.tracker if row.record else None
     return isinstance(tracker, FloorSpec) and tracker.kind == "static"
-
-
-TRAINING = (
-    "All attempts and phases of the training: data, steps, validation; mean over seeds. Of rows with several trainings, that"
-    " behind the first protocol scored here."
-)
-DEVICE = (
-    "Device time: on a CPU the process's CPU time, on a GPU the wall time during which the GPU was held. Runs that shared"
-    " a machine slow each other down: the provenance gives the number of concurrent workers."
-)
-MACS = (
-    "Multiply-accumulates of one tracking step at batch 1, adaptation merged: linear layers, convolutions and both products"
-    " of attention."
-)
-
-
-def measured_block(result: StudyResult, notes: Notes) -> Block:
-    """The measured columns that at least one row fills."""
-    block, group = Block(), f"measured, profile {result.profile.name}"
-    costs = {row.name: cost_of(row) for row in result.rows}
-    time = _time_unit([c.train_seconds for c in costs.values()] + [c.device_seconds for c in costs.values()])
-    for measure in _measures(time):
-        _column(result, costs, measure, group, block, notes)
-    _fps(result, group, block, notes)
-    return block
 
 
 @dataclass(frozen=True)
@@ -101,8 +92,21 @@ class _Measure:
     divisor: float | None = None
 
 
-def _measures(time: tuple[float, str]) -> tuple[_Measure, ...]:
-    divisor, unit = time
+def measured_block(result: Result, footnotes: Footnotes) -> Block:
+    """Return the measured columns that at least one row fills."""
+    block, group = Block(), f"measured, profile {result.profile_name}"
+    costs = {row.name: cost_of(row) for row in result.rows}
+    times = [seconds for cost in costs.values() for seconds in (cost.train_seconds, cost.device_seconds)]
+    for measure in _measures(*time_unit(max((s for s in times if s is not None), default=0.0))):
+        found = {name: value for name, cost in costs.items() if (value := measure.of(cost)) is not None}
+        if found:
+            _column(result, found, measure, group, block, footnotes)
+    _fps(result, group, block, footnotes)
+    return block
+
+
+def _measures(divisor: float, unit: str) -> tuple[_Measure, ...]:
+    """Return the columns; divisor and unit are those of times."""
     return (
         _Measure("params", "Params", lambda c: c.params, "", "parameters of the tracker as trained"),
         _Measure("trainable_params", "Trainable", lambda c: c.trainable_params, "", "parameters that training moves"),
@@ -113,20 +117,13 @@ def _measures(time: tuple[float, str]) -> tuple[_Measure, ...]:
     )
 
 
-NOTED = {"macs", "train_wall", "train_device"}
-"""Columns whose note is a footnote too: it changes what the figure means."""
-
-
 def _column(
-    result: StudyResult, costs: dict[str, Cost], measure: _Measure, group: str, block: Block, notes: Notes
+    result: Result, found: dict[str, float], measure: _Measure, group: str, block: Block, footnotes: Footnotes
 ) -> None:
-    found = {name: value for name, cost in costs.items() if (value := measure.of(cost)) is not None}
-    if not found:
-        return
     divisor, prefix = (measure.divisor, "") if measure.divisor else si(max(found.values()))
-    at_column, at_row = _memory_notes(result, notes) if measure.key == "memory" else ((), {})
-    if measure.key in NOTED:
-        at_column = (notes.add(measure.note),)
+    at_column, at_row = footnotes.shared(_memory_kinds(result)) if measure.key == "memory" else ((), {})
+    if measure.key in FOOTNOTED:
+        at_column = (footnotes.add(measure.note),)
     for row in result.rows:
         if row.name in found:
             block.put(row.name, measure.key, Cell(found[row.name] / divisor, footnotes=at_row.get(row.name, ())))
@@ -139,32 +136,27 @@ def _column(
     )
 
 
-def _time_unit(seconds: list[float | None]) -> tuple[float, str]:
-    longest = max((s for s in seconds if s is not None), default=0.0)
-    return (1.0, "s") if longest < 1200 else (60.0, "min") if longest < 4 * 3600 else (3600.0, "h")
-
-
-def _memory_notes(result: StudyResult, notes: Notes) -> tuple[tuple[int, ...], dict[str, tuple[int, ...]]]:
-    kinds = {
-        row.name: f"Peak memory of the training: {row.record.training.cost.memory_kind or 'kind not recorded'}."
-        for row in result.rows
-        if row.role == "variant" and row.record.training and row.record.training.cost.peak_memory_bytes is not None
+def _memory_kinds(result: Result) -> dict[str, str]:
+    trained = {row.name: row.record.training.cost for row in result.variants if row.record and row.record.training}
+    return {
+        name: f"Peak memory of the training: {cost.memory_kind or 'kind not recorded'}."
+        for name, cost in trained.items()
+        if cost.peak_memory_bytes is not None
     }
-    return notes.shared(kinds)
 
 
-def _fps(result: StudyResult, group: str, block: Block, notes: Notes) -> None:
+def _fps(result: Result, group: str, block: Block, footnotes: Footnotes) -> None:
     without = {row.name for row in result.rows if row.role == "control" or _stands_still(row)}
-    speeds = {row.name: row.record.speed for row in result.rows if row.record.speed and row.name not in without}
+    measured = {row.name: row.record.speed for row in result.rows if row.record and row.name not in without}
+    speeds = {name: speed for name, speed in measured.items() if speed}
     if not speeds:
         return
-    at_column, at_row = notes.shared({name: _conditions(speed) for name, speed in speeds.items()})
-    for row in result.rows:
-        if row.name in without:
-            block.put(row.name, "fps", NOT_APPLICABLE)
-        elif speed := speeds.get(row.name):
-            cell = Cell(speed.fps, low=speed.low, high=speed.high)
-            block.put(row.name, "fps", replace(cell, footnotes=at_row.get(row.name, ())))
+    at_column, at_row = footnotes.shared({name: _conditions(speed) for name, speed in speeds.items()})
+    for name in without:
+        block.put(name, "fps", NOT_APPLICABLE)
+    for name, speed in speeds.items():
+        cell = Cell(speed.fps, low=speed.low, high=speed.high)
+        block.put(name, "fps", replace(cell, footnotes=at_row.get(name, ())))
     note = "tracking speed, median over rounds; brackets: its range over rounds, not a 95 % interval"
     # Speeds that were not measured together are not ranked.
     better: Literal["higher"] | None = "higher" if at_column else None

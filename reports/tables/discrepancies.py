@@ -1,13 +1,13 @@
-"""Where our size at the paper's scale is not what the paper prints, the table says so, and what would explain it."""
+"""Footnotes for sizes at the paper's scale that differ from the printed ones, with what would explain the difference."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from trackablate.ablations.published import PaperSource, PublishedRow, published
 from trackablate.harness.record import PaperScale
-from trackablate.reports.results import RowResult, StudyResult
-from trackablate.reports.tables.block import Block
-from trackablate.reports.tables.footnotes import Notes
+from trackablate.harness.scoring.scored import ScoredTracker
+from trackablate.reports.results import Result
+from trackablate.reports.tables.block import Block, Footnotes
 
 BLOCK_PARAMS = {"vit-b16": 85_054_464, "vit-l16": 302_309_376}
 """Parameters of the transformer blocks alone: depth times (12 d^2 + 13 d)."""
@@ -17,7 +17,7 @@ TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class _Check:
-    """One printed figure against ours: `counts` are our ways of counting, one of which should agree."""
+    """One printed figure against ours; one of our ways of counting should agree with it."""
 
     column: str
     what: str
@@ -53,12 +53,13 @@ class Printed:
     source: PaperSource
 
 
-def printed(study: str, row: str) -> dict[str, Printed]:
-    """What is printed for a study's row: by "PROTOCOL:METRIC", or by a figure's name. Where several sources print the same
-    figure, the first of the file counts.
+def printed(result: Result, row: str) -> dict[str, Printed]:
+    """Return what is printed for a study's row, by "PROTOCOL:METRIC" or by a figure's name.
+
+    If several sources print the same figure, the first of the file counts.
     """
     found: dict[str, Printed] = {}
-    for entry, source in published(study, row):
+    for entry, source in published(result.study.name, row) if result.study else ():
         metrics = {f"{protocol}:{key}": value for protocol, of in entry.metrics.items() for key, value in of.items()}
         epochs = {f"{protocol}:epochs": value for protocol, value in entry.epochs.items()}
         for key, value in {**metrics, **epochs, **entry.figures}.items():
@@ -66,22 +67,22 @@ def printed(study: str, row: str) -> dict[str, Printed]:
     return found
 
 
-def note_discrepancies(result: StudyResult, block: Block, notes: Notes) -> None:
-    """Footnotes at our figures where no way of counting comes within 1 % of the printed one, one per kind of figure."""
+def note_discrepancies(result: Result, block: Block, footnotes: Footnotes) -> None:
+    """Add a footnote for each kind of figure that no way of counting brings within 1 % of the printed one."""
     for check in CHECKS:
         apart = {row.name: pair for row in result.rows if (pair := _apart(result, row, check)) is not None}
         if not apart:
             continue
-        note = notes.add(_text(result, check, apart))
+        note = footnotes.add(_text(result, check, apart))
         for name in apart:
             cell = block.cells[name][check.column]
             block.put(name, check.column, replace(cell, footnotes=(*cell.footnotes, note)))
 
 
-def _apart(result: StudyResult, row: RowResult, check: _Check) -> tuple[PaperScale, float] | None:
-    """Our size and the printed figure where they differ."""
+def _apart(result: Result, row: ScoredTracker, check: _Check) -> tuple[PaperScale, float] | None:
+    """Return our size and the printed figure if they differ."""
     size = row.paper_scale
-    one = printed(result.study.name, row.name).get(check.printed) if row.role == "variant" else None
+    one = printed(result, row.name).get(check.printed) if row.role == "variant" else None
     theirs = one.value if one else None
     if size is None or theirs is None or any(_close(count(size), theirs) for count in check.counts):
         return None
@@ -92,7 +93,7 @@ def _close(ours: float, theirs: float) -> bool:
     return abs(ours - theirs) <= TOLERANCE * theirs
 
 
-def _text(result: StudyResult, check: _Check, apart: dict[str, tuple[PaperScale, float]]) -> str:
+def _text(result: Result, check: _Check, apart: dict[str, tuple[PaperScale, float]]) -> str:
     rows = "; ".join(_row(name, check, size, theirs) for name, (size, theirs) in apart.items())
     text = f"{check.what} at paper scale differ from the printed figure by more than 1 %: {rows}."
     return text + _impossible(result, check, apart) + _explained(check, apart)
@@ -108,8 +109,8 @@ def _against(ours: float, theirs: float, divisor: float) -> str:
     return f"{ours / divisor:.1f} ({share})"
 
 
-def _impossible(result: StudyResult, check: _Check, apart: dict[str, tuple[PaperScale, float]]) -> str:
-    backbone = result.study.baseline.backbone
+def _impossible(result: Result, check: _Check, apart: dict[str, tuple[PaperScale, float]]) -> str:
+    backbone = result.study.baseline.backbone if result.study else ""
     blocks = BLOCK_PARAMS.get(backbone, 0)
     if check.printed != "params" or all(theirs >= blocks for _, theirs in apart.values()):
         return ""
@@ -120,7 +121,7 @@ def _impossible(result: StudyResult, check: _Check, apart: dict[str, tuple[Paper
 
 
 def _explained(check: _Check, apart: dict[str, tuple[PaperScale, float]]) -> str:
-    """What profilers that hook linear layers miss where qkv is called as a function; said only where it fits."""
+    """Return what profilers that hook linear layers miss, qkv called as a function, if that explains the difference."""
     fits = {
         n: check.without_qkv(size) for n, (size, theirs) in apart.items() if _close(check.without_qkv(size), theirs)
     }

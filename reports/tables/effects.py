@@ -1,23 +1,32 @@
-"""The differences to the baseline of one study, all at once, since they are corrected for their number."""
+"""The differences to the baseline of one study, corrected for their number, and how stable the ranking is."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
-from trackablate.harness.scoring.metrics import METRICS, Dialect, values
-from trackablate.reports.results import ProtocolFacts, ProtocolResult, RowResult, StudyResult
+from trackablate.harness.scoring.metrics import METRICS
+from trackablate.harness.scoring.scored import ScoredProtocol, TrackerScores
+from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.statistics.bootstrap import Estimate, Sample
 from trackablate.reports.statistics.rank_stability import Stability, rank_stability
 from trackablate.reports.statistics.sample_size import Needed, needed
 from trackablate.reports.statistics.significance import Verdict, verdicts
 from trackablate.reports.statistics.variance import noise, row_difference
+from trackablate.reports.table import Cell, Column, Table, TableRow
+
+RANK_METHOD = (
+    "Sequences are drawn anew, the same for all rows, and training seeds for each row where it has several (two-level"
+    " bootstrap, docs/statistics.md). Ranks of rows with one seed look more stable than they are."
+)
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A row's difference to the baseline in a protocol's primary metric, as a share. verdict: among all differences of the
-    table; needed: what would resolve it, where it is not.
+    """A row's difference to the baseline in a protocol's primary metric, as a share.
+
+    Attributes:
+        verdict: Whether it is resolved among all differences of the table.
+        needed: What would resolve it, None if it is resolved.
     """
 
     estimate: Estimate
@@ -29,18 +38,16 @@ Effects = dict[tuple[str, str], Effect]
 """By protocol and row."""
 
 
-def effects(result: StudyResult) -> Effects:
-    """Every difference of the table, with its verdict after Holm's correction over all of them."""
-    baseline = next((row for row in result.rows if row.baseline), None)
+def effects(result: Result) -> Effects:
+    """Return every difference of the table, with its verdict after Holm's correction over all of them."""
+    baseline = result.baseline
     pairs: dict[tuple[str, str], tuple[Sample, Sample]] = {}
-    for facts in result.protocols:
-        reference = complete(baseline, facts) if baseline else None
-        for row in result.rows:
-            found = complete(row, facts)
-            if reference and found and not row.baseline and _same_sequences(found, reference):
-                metric = primary_metric(result, facts)
-                other = samples(reference, facts, metric)
-                own = samples(found, facts, metric)
+    for facts in result.scored_here:
+        reference = baseline.usable(facts) if baseline else None
+        for row in result.of_role("variant", "floor", "control"):
+            found = row.usable(facts)
+            if reference and found and not row.baseline and found.names == reference.names:
+                other, own = samples(reference, facts, result), samples(found, facts, result)
                 pairs[facts.name, row.name] = (
                     _without_seeds(own, len(other[0])) if row.role == "floor" else own,
                     other,
@@ -51,7 +58,7 @@ def effects(result: StudyResult) -> Effects:
 
 
 def _without_seeds(floor: Sample, seeds: int) -> Sample:
-    """A floor would be the same under any seed: it stands as often as the baseline was trained, without any variance."""
+    """Return a floor's sample as often as the baseline was trained: it would be the same under any seed."""
     return np.repeat(floor[0], seeds, axis=0), np.repeat(floor[1], seeds, axis=0)
 
 
@@ -59,70 +66,50 @@ def _needed(pair: tuple[Sample, Sample], verdict: Verdict | None) -> Needed | No
     return needed(*pair, level=verdict.level) if verdict is not None and not verdict.resolved else None
 
 
-def primary_metric(result: StudyResult, facts: ProtocolFacts) -> str:
-    """The study's primary metric where the protocol has it, else the protocol's first."""
-    wanted = result.study.primary_metric
-    return wanted if wanted in facts.metrics else facts.metrics[0]
-
-
-def complete(row: RowResult, facts: ProtocolFacts) -> ProtocolResult | None:
-    """The row's result on a protocol, or None where it is absent or any seed lacks a sequence: no mean is ever of a part."""
-    found = row.protocols.get(facts.name)
-    whole = found is not None and all(len(tallies) == found.expected for tallies in found.seeds)
-    return found if whole else None
-
-
-def samples(
-    found: ProtocolResult, facts: ProtocolFacts, metric: str, sequences: Collection[str] | None = None
-) -> Sample:
-    """Numerators and weights, (seeds, sequences), of these sequences or of all, in the order of their names, so that rows
-    pair and the result does not depend on the store.
-    """
-    dialect = facts.dialects[metric]
-    if (metric, dialect.name) not in found.known:
-        found.known[metric, dialect.name] = _all_samples(found, metric, dialect)
-    whole = found.known[metric, dialect.name]
-    if sequences is None:
-        return whole
-    place = {name: index for index, name in enumerate(_in_every_seed(found))}
-    columns = [place[name] for name in sorted(sequences)]
-    return whole[0][:, columns], whole[1][:, columns]
-
-
-def _all_samples(found: ProtocolResult, metric: str, dialect: Dialect) -> Sample:
-    names = _in_every_seed(found)
-    of_seeds = [values([tallies[n] for n in names], metric, dialect) for tallies in found.seeds]
-    sample = np.stack([numerators for numerators, _ in of_seeds]), np.stack([weights for _, weights in of_seeds])
-    for part in sample:
-        part.setflags(write=False)  # it is handed out again
-    return sample
-
-
-def _in_every_seed(found: ProtocolResult) -> list[str]:
-    return sorted(set.intersection(*(set(tallies) for tallies in found.seeds)))
-
-
-def paired(row: ProtocolResult, other: ProtocolResult, facts: ProtocolFacts, metric: str) -> Estimate | None:
-    """Row minus other, or None where they were not evaluated on the same sequences."""
-    if not _same_sequences(row, other):
-        return None
-    return row_difference(samples(row, facts, metric), samples(other, facts, metric))
-
-
-def stability(result: StudyResult, facts: ProtocolFacts) -> tuple[list[str], Stability] | None:
-    """How stable the ranking of the variants that have a value is in the protocol's primary metric, with their names; None
-    where there are not two.
-    """
+def samples(found: TrackerScores, facts: ScoredProtocol, result: Result) -> Sample:
+    """Return numerators and weights (seeds, sequences) of the protocol's primary metric."""
     metric = primary_metric(result, facts)
-    found = {r.name: done for r in result.rows if r.role == "variant" and (done := complete(r, facts))}
+    return found.samples(metric, facts.dialects[metric])
+
+
+def paired(row: TrackerScores, other: TrackerScores, facts: ScoredProtocol, result: Result) -> Estimate | None:
+    """Return row minus other in the primary metric, None if they were not evaluated on the same sequences."""
+    same = row.names == other.names
+    return row_difference(samples(row, facts, result), samples(other, facts, result)) if same else None
+
+
+def stability(result: Result, facts: ScoredProtocol) -> tuple[list[str], Stability] | None:
+    """Return how stable the ranking of the variants is in the primary metric, with their names; None for fewer than two."""
+    found = {row.name: scores for row in result.variants if (scores := row.usable(facts))}
     first = next(iter(found.values()), None)
-    found = {name: one for name, one in found.items() if first and _same_sequences(one, first)}
-    rows = {name: samples(one, facts, metric) for name, one in found.items()}
+    rows = {n: samples(scores, facts, result) for n, scores in found.items() if first and scores.names == first.names}
     rows = {name: row for name, row in rows.items() if noise(row) is not None}
     if len(rows) < 2:
         return None
-    return list(rows), rank_stability(list(rows.values()), METRICS[metric].lower_is_better)
+    return list(rows), rank_stability(list(rows.values()), METRICS[primary_metric(result, facts)].better == "lower")
 
 
-def _same_sequences(one: ProtocolResult, other: ProtocolResult) -> bool:
-    return one.tallies.keys() == other.tallies.keys()
+def rank_table(result: Result, facts: ScoredProtocol) -> Table | None:
+    """Return in which share of the resamples a row has which rank; None for fewer than two ranked variants."""
+    found = stability(result, facts)
+    if found is None:
+        return None
+    names, ranks = found
+    symbol = METRICS[primary_metric(result, facts)].symbol
+    columns = tuple(
+        Column(f"rank:{rank}", f"rank {rank}", "%", 0, group=f"share of resamples, {symbol}", panel="accuracy")
+        for rank in range(1, len(names) + 1)
+    )
+    rows = tuple(
+        TableRow(name, "variant", {c.key: Cell(100 * float(share)) for c, share in zip(columns, shares, strict=True)})
+        for name, shares in zip(names, ranks.ranks, strict=True)
+    )
+    return Table(
+        title=f"{facts.title}: how stable the ranking is",
+        question=f"If the benchmark had other sequences of the same kind, the best row would stay best in"
+        f" {100 * ranks.best:.0f} % of the cases.",
+        caveat="",
+        columns=columns,
+        rows=rows,
+        footnotes=(RANK_METHOD,),
+    )

@@ -1,61 +1,84 @@
-"""One study's records to one table: pure, and the only place where the report decides anything.
+"""A result to its main table: pure, and the only place where a report decides anything.
 
 Missing data: a missing value poisons its mean, is a dash, ranks last, and every absent run is named. A mean is never
-taken over a part of a protocol's sequences. Blank is a figure that cannot exist for the row.
+taken over a part of a protocol's sequences, unless the user allows it for raw results, and then every table says so.
+Blank is a figure that cannot exist for the row.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from trackablate.ablations.study import Row
-from trackablate.reports.results import RowResult, StudyResult
-from trackablate.reports.table import Cell, Column, Role, Table, TableRow
-from trackablate.reports.tables.absence import absent, of_seed
-from trackablate.reports.tables.accuracy import protocol_block
-from trackablate.reports.tables.block import NOT_APPLICABLE, Block
+from trackablate.harness.exchange.server_scores import NOT_SUBMITTED, NOTHING
+from trackablate.harness.record import RunRecord
+from trackablate.harness.scoring.metrics import METRICS
+from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker
+from trackablate.reports.results import Result, primary_metric
+from trackablate.reports.table import Cell, Column, Table, TableRow
+from trackablate.reports.tables.accuracy import protocol_block, value_of
+from trackablate.reports.tables.block import NOT_APPLICABLE, Block, Footnotes, ranked
 from trackablate.reports.tables.costs import measured_block
 from trackablate.reports.tables.effects import effects
-from trackablate.reports.tables.footnotes import Notes
 from trackablate.reports.tables.printed import paper_scale_block, published_block
-from trackablate.reports.tables.ranking import ranked
-from trackablate.reports.tables.server import server_block
 
 ROLES = ("variant", "floor", "control")
+GENERAL = (NOT_SUBMITTED, NOTHING)
+"""What holds of every row before anything was submitted, and mostly for good of floors and controls."""
 
 
-def pivot(result: StudyResult) -> Table:
-    """The study's table: factors, each protocol, measured cost, size at paper scale, published figures."""
-    notes, found = Notes(), effects(result)
-    at_row = {row.name: _row_notes(result, row, notes) for row in result.rows}
-    remarks = tuple(notes.add(text) for text in result.study.remarks)
-    blocks = [
-        _factors(result, remarks),
-        *(protocol_block(result, facts, found, notes) for facts in result.protocols),
-        *(server_block(result, facts, notes) for facts in result.on_server),
-        measured_block(result, notes),
-        paper_scale_block(result, notes),
-        published_block(result, notes),
-    ]
+def pivot(result: Result) -> Table:
+    """Return the main table: factors, each protocol, measured cost, size at paper scale, published figures."""
+    footnotes, found = Footnotes(), effects(result)
+    at_row = {row.name: _row_notes(result, row, footnotes) for row in result.rows}
+    blocks = [_factors(result, footnotes)]
+    blocks += [protocol_block(result, facts, found, footnotes) for facts in result.protocols]
+    if result.study:
+        blocks += [measured_block(result, footnotes), paper_scale_block(result, footnotes)]
+        blocks += [published_block(result, footnotes)]
     columns = tuple(column for block in blocks for column in block.columns)
     rows = tuple(_row(name, result, blocks, at_row.get(name, ())) for name in _order(result))
     return Table(
-        title=result.study.title,
-        question=result.study.question,
-        caveat=_caveat(result),
+        title=result.title,
+        question=result.question,
+        caveat=result.caveat,
         columns=columns,
-        rows=_ranked(rows, columns),
-        footnotes=notes.texts,
-        missing=tuple(dict.fromkeys((*result.missing, *absent(result)))),
+        rows=_ranked(result, rows, columns),
+        footnotes=footnotes.texts,
+        missing=missing(result),
+        corner="Row" if result.study else "Tracker",
+        subject=result.subject,
     )
 
 
-def _factors(result: StudyResult, remarks: tuple[int, ...]) -> Block:
-    """What is varied; the study's remarks hang on the first column."""
+def missing(result: Result) -> tuple[str, ...]:
+    """Return everything that should be in the report and is not, with the reason."""
+    return tuple(dict.fromkeys((*result.missing, *_absent(result))))
+
+
+def standing(result: Result) -> list[ScoredTracker]:
+    """Return a study's rows in its order, raw results best first by their first metric and incomplete ones last."""
+    if result.study:
+        return list(result.rows)
+    (facts,) = result.protocols
+    metric = METRICS[primary_metric(result, facts)]
+
+    def place(row: ScoredTracker) -> tuple[bool, bool, float, str]:
+        value = row.percent(facts, metric.key)
+        signed = 0.0 if value is None else -metric.sign * value
+        return not row.protocols[facts.name].complete, value is None, signed, row.name
+
+    return sorted(result.rows, key=place)
+
+
+def _factors(result: Result, footnotes: Footnotes) -> Block:
+    """Return the columns of what a study varies; its remarks stand at the first."""
+    block = Block()
+    if result.study is None:
+        return block
+    remarks = tuple(footnotes.add(text) for text in result.study.remarks)
     names = list(result.study.factors)
-    block = Block([Column(f"factor:{name}", name, footnotes=remarks if name == names[0] else ()) for name in names])
-    words = {row.name: row.cells for row in result.study.rows} | {
-        row.name: row.cells for row in result.rows if row.cells
-    }
+    block.columns = [Column(f"factor:{name}", name, footnotes=remarks if name == names[0] else ()) for name in names]
+    words = {row.name: row.cells for row in result.study.rows} | {r.name: r.cells for r in result.rows if r.cells}
     for name in _order(result):
         cells = (*words.get(name, ()), *("" for _ in block.columns))
         for column, text in zip(block.columns, cells, strict=False):
@@ -63,56 +86,46 @@ def _factors(result: StudyResult, remarks: tuple[int, ...]) -> Block:
     return block
 
 
-def _order(result: StudyResult) -> list[str]:
-    """Variants in the study's order, absent ones too, then floors, then controls."""
-    present = {row.name: row for row in result.rows}
-    absent = [row.name for row in result.study.rows if row.name not in present]
+def _order(result: Result) -> list[str]:
+    """Return a study's variants in its own order, absent ones too, then floors, controls and cited trackers."""
+    if result.study is None:
+        return [row.name for row in standing(result)]
     study = [row.name for row in result.study.rows]
-    by_role = [row.name for role in ROLES for row in result.rows if row.role == role and row.name not in study]
-    return [
-        *(name for name in study if name in present or name in absent),
-        *by_role,
-        *(row.name for row in result.cited),
-    ]
+    others = [row.name for role in ROLES for row in result.of_role(role) if row.name not in study]
+    return [*study, *others, *(row.name for row in result.of_role("cited"))]
 
 
-def _row(name: str, result: StudyResult, blocks: list[Block], footnotes: tuple[int, ...]) -> TableRow:
+def _row(name: str, result: Result, blocks: list[Block], footnotes: tuple[int, ...]) -> TableRow:
     found = next((row for row in result.rows if row.name == name), None)
     cells = {key: cell for block in blocks for key, cell in block.cells.get(name, {}).items()}
-    baseline = found.baseline if found else name == result.study.baseline_row.name
-    other: Role = "cited" if any(cited.name == name for cited in result.cited) else "variant"
-    if other == "cited":  # what nobody ran here has no figures but the printed and the recomputed
+    if found is None:  # a row of the study that was not asked for
+        return TableRow(
+            name, "variant", cells, bool(result.study and name == result.study.baseline_row.name), footnotes
+        )
+    if found.role == "cited":  # nobody ran it here: it has no figures but printed and recomputed ones
         measured = (column.key for block in blocks for column in block.columns if column.panel != "published")
         cells = dict.fromkeys(measured, NOT_APPLICABLE) | cells
-    return TableRow(name, found.role if found else other, cells, baseline, footnotes)
+    return TableRow(name, found.role, cells, found.baseline, footnotes)
 
 
-def _caveat(result: StudyResult) -> str:
-    if result.profile.comparable_with_paper:
-        return ""
-    return result.profile.caveat or f"Profile {result.profile.name}: not comparable with the paper's figures."
-
-
-def _row_notes(result: StudyResult, row: RowResult, notes: Notes) -> tuple[int, ...]:
-    texts = (
-        [f"{row.role.capitalize()}: {row.description.rstrip('.')}."]
-        if row.role != "variant" and row.description
-        else []
-    )
+def _row_notes(result: Result, row: ScoredTracker, footnotes: Footnotes) -> tuple[int, ...]:
+    texts = []
+    if row.role != "variant" and row.description:
+        texts.append(f"{row.role.capitalize()}: {row.description.rstrip('.')}.")
     if row.role == "variant":
         texts += _coupled(result, row)
-    texts += [f"Failed{of_seed(row, record)}: {record.failure.summary}" for record in row.records if record.failure]
+    texts += [f"Failed{_of_seed(row, record)}: {record.failure.summary}" for record in row.records if record.failure]
     if any(record.verdict == "trial" for record in row.records):
         texts.append("Trial: trained from uncommitted or unknown code, not to be published.")
-    return tuple(notes.add(text) for text in texts)
+    return tuple(footnotes.add(text) for text in texts)
 
 
-def _coupled(result: StudyResult, row: RowResult) -> list[str]:
-    """The declared couplings in whose field this row differs from the baseline."""
-    asked: Row | None = next((r for r in result.study.rows if r.name == row.name), None)
-    if asked is None:
+def _coupled(result: Result, row: ScoredTracker) -> list[str]:
+    """Return the declared couplings in whose field this row differs from the baseline."""
+    if result.study is None:
         return []
-    changed = result.study.differences(asked)
+    asked: Row | None = next((r for r in result.study.rows if r.name == row.name), None)
+    changed = result.study.differences(asked) if asked else ()
     return [f"Also differs in {c.field}: {c.reason}." for c in result.study.coupled if _any_within(changed, c.field)]
 
 
@@ -120,13 +133,69 @@ def _any_within(changed: Iterable[str], field: str) -> bool:
     return any(name == field or name.startswith(f"{field}.") for name in changed)
 
 
-def _ranked(rows: tuple[TableRow, ...], columns: tuple[Column, ...]) -> tuple[TableRow, ...]:
-    """Ranks among the variants, column by column; what is missing ranks last."""
+def _ranked(result: Result, rows: tuple[TableRow, ...], columns: tuple[Column, ...]) -> tuple[TableRow, ...]:
+    """Return the rows with ranks among the variants, column by column; missing figures and those of a part rank last."""
     cells = {row.name: dict(row.cells) for row in rows}
     variants = [row.name for row in rows if row.role == "variant"]
+    partial = [facts.name for facts in result.protocols if facts.allow_incomplete]
+    last = frozenset(row.name for row in result.rows if any(not row.protocols[name].complete for name in partial))
     for column in (c for c in columns if c.better and not c.signed):
         of_column = {name: cells[name].get(column.key, Cell()) for name in variants}
-        found = ranked(of_column, column.decimals, column.better or "higher")
+        found = ranked(of_column, column.decimals, column.better or "higher", last)
         for name in (n for n, cell in found.items() if cell.rank is not None):
             cells[name][column.key] = found[name]
     return tuple(replace(row, cells=cells[row.name]) for row in rows)
+
+
+def _absent(result: Result) -> Iterator[str]:
+    """Yield every row without a figure, protocol by protocol, with the reason."""
+    if result.study:
+        present = {row.name for row in result.rows}
+        yield from (f"{row.name}: not asked for" for row in result.study.rows if row.name not in present)
+    for row in standing(result):
+        for facts in result.protocols if row.role != "cited" else ():
+            reasons = _server_reasons(result, row, facts) if facts.on_server else _reasons(row, facts)
+            yield from (f"{row.name} on {facts.name}: {text}" for text in reasons)
+
+
+def _of_seed(row: ScoredTracker, record: RunRecord) -> str:
+    """Return which of a row's runs it is, empty for a single one."""
+    return f" (seed {record.asked.seed})" if len(row.records) > 1 else ""
+
+
+def _reasons(row: ScoredTracker, facts: ScoredProtocol) -> Iterator[str]:
+    found = row.protocols.get(facts.name)
+    if found is not None and found.complete:
+        return
+    if text := _unfinished(row, (found.records if found else ()) or row.records):
+        yield text
+    else:
+        yield found.incompleteness if found else "not evaluated"
+
+
+def _server_reasons(result: Result, row: ScoredTracker, facts: ScoredProtocol) -> Iterator[str]:
+    found = row.protocols.get(facts.name)
+    if found is None:
+        return
+    if text := _unfinished(row, found.records):
+        yield text
+        return
+    on = [other.protocols[facts.name] for other in result.rows if facts.name in other.protocols]
+    some = any(returned.scores for scores in on for returned in scores.returned)
+    for record, returned in zip(found.records, found.returned, strict=True):
+        general = returned.reason in GENERAL and (row.role != "variant" or not some)
+        if returned.reason and not general:
+            yield f"{returned.reason}{_of_seed(row, record)}"
+    if all(returned.scores for returned in found.returned):
+        lacking = [METRICS[m].symbol for m in facts.metrics if value_of(row, facts, METRICS[m]) is None]
+        if lacking:
+            yield f"{', '.join(lacking)} not entered"
+
+
+def _unfinished(row: ScoredTracker, records: Sequence[RunRecord]) -> str:
+    for record in records:
+        if record.failure is not None:
+            return f"failed{_of_seed(row, record)}: {record.failure.summary}"
+    if row.role == "variant" and any(r.asked.data is not None and r.training is None for r in records):
+        return "not trained to the end"
+    return ""

@@ -24,8 +24,9 @@ import numpy as np
 from trackablate.datasets.benchmarks.lasot import TEST
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.scoring.raw_reading import ScoreRequest
-from trackablate.harness.scoring.raw_scoring import Scored, score
+from trackablate.harness.scoring.raw_scoring import score
 from trackablate.harness.scoring.result_files import open_results
+from trackablate.harness.scoring.scored import Scored
 
 FRAMES, SHORTEST = 685_360, 1_000
 """Annotated frames of LaSOT's test set, and about its shortest sequence."""
@@ -74,7 +75,7 @@ def ours(root: Path) -> Scored:
 
 def check(found: Scored, wanted: np.ndarray) -> None:
     """Raise where the two disagree: a fast wrong answer is no answer."""
-    scores = [[found.score(t, m, found.dialects[0]) or 0.0 for m in METRICS] for t in found.trackers]
+    scores = [[t.percent(found.protocol, m) or 0.0 for m in METRICS] for t in found.trackers]
     if not np.allclose(scores, 100 * wanted, atol=1e-3):
         raise SystemExit(f"the two disagree:\n{np.array(scores)}\n{100 * wanted}")
 

@@ -78,7 +78,7 @@ def test_a_site_takes_all_seeds_of_the_store(tmp_path: Path) -> None:
 
     store, smoke = Store(tmp_path / "store"), load_profile("smoke")
     store_factory.fill(store, replace(STUDIES["head"], seeds=2), smoke)
-    (found,) = stored_studies(store, [STUDIES["head"]], [smoke])
-    assert found.seeds == 2
-    assert found.command.endswith("--seeds 2")
-    assert [len(row.runs) for row in found.rows if row.role == "variant"] == [2, 2, 2]
+    (found,) = stored_studies(store, [STUDIES["head"]], ["smoke"])
+    assert found.record.seeds == 2
+    assert found.record.command.endswith("--seeds 2")
+    assert [len(row.runs) for row in found.record.rows if row.role == "variant"] == [2, 2, 2]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.ablations.catalogue import STUDIES
+from trackablate.datasets.boxes import valid
 from trackablate.harness.record import (
     CurvePoint,
     Failure,
@@ -20,9 +21,11 @@ from trackablate.harness.record import (
     TrainingCost,
     TrainingRecord,
 )
+from trackablate.harness.scoring.failure_modes import failures
 from trackablate.harness.scoring.metrics import DIALECTS, Dialect, Tally, tally
+from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker, SequenceInfo, TrackerScores
 from trackablate.harness.spec import Profile, Recipe, RunSpec, SyntheticData
-from trackablate.reports.results import FilmStrip, ProtocolFacts, ProtocolResult, RowResult, StudyResult
+from trackablate.reports.results import FilmStrip, Result
 from trackablate.trackers.spec import AnyTracker, FloorSpec
 
 SEQUENCES = 48
@@ -50,17 +53,17 @@ SIZES = {
 }
 
 
-def study_result(sequences: int = SEQUENCES) -> StudyResult:
+def study_result(sequences: int = SEQUENCES) -> Result:
     """Four variants, two floors and a control on one protocol, all complete."""
     study = STUDIES["table3"]
     noise = {"conv": 0.11, "decoder": 0.085, "ce-conv": 0.12, "ce-decoder": 0.10}
     rows = [
-        RowResult(
+        ScoredTracker(
             name=row.name,
             role="variant",
             cells=row.cells,
             description="",
-            record=record(study.spec(row), row.name),
+            records=(record(study.spec(row), row.name),),
             protocols={PROTOCOL: protocol_result(row.name, noise[row.name], sequences)},
             paper_scale=_paper_scale(row.name),
             baseline=not row.changes,
@@ -70,27 +73,29 @@ def study_result(sequences: int = SEQUENCES) -> StudyResult:
     rows += [
         _floor("static", "repeats the first box", 0.8, sequences),
         _floor("ncc", "normalised cross-correlation of the first template, 3 scales, no learning", 0.15, sequences),
-        RowResult(
+        ScoredTracker(
             "shuffled-template",
             "control",
-            (),
-            "conv with another sequence's template: what it finds without knowing the target",
-            rows[0].record,
             {PROTOCOL: protocol_result("shuffled", 0.35, sequences)},
+            description="conv with another sequence's template: what it finds without knowing the target",
+            records=rows[0].records,
         ),
     ]
-    facts = ProtocolFacts(
+    facts = ScoredProtocol(
         name=PROTOCOL,
+        title=PROTOCOL,
         description="synthetic clips, grey and inverted, 160x120",
         source="this project's generator, seeds 900000 to 900047",
-        sequences=sequences,
-        frames=sequences * FRAMES,
+        sequences=tuple(SequenceInfo(name, FRAMES, frozenset(attributes(name))) for name in names(sequences)),
         dialects=dialects("ao", "sr50", "auc", "precision", "norm_precision"),
-        attributes={name: attributes(name) for name in names(sequences)},
-        strips={name: film_strip(name) for name in names(sequences)},
     )
-    return StudyResult(
-        study, PROFILE, (facts,), tuple(rows), (), "python -m harness run table3 --profile mini --out out"
+    return Result(
+        protocols=(facts,),
+        rows=tuple(rows),
+        command="python -m harness run table3 --profile mini --out out",
+        study=study,
+        profile=PROFILE,
+        strips={PROTOCOL: {name: film_strip(name) for name in names(sequences)}},
     )
 
 
@@ -126,10 +131,15 @@ def predicted(row: str, name: str, noise: float) -> NDArray[np.float64]:
     return moved
 
 
-def protocol_result(row: str, noise: float, sequences: int = SEQUENCES) -> ProtocolResult:
+def protocol_result(row: str, noise: float, sequences: int = SEQUENCES) -> TrackerScores:
     """One row's counts and boxes."""
-    boxes = {name: predicted(row, name, noise) for name in names(sequences)}
-    return ProtocolResult({name: score(name, boxes[name]) for name in boxes}, sequences, boxes)
+    return scores_of({name: predicted(row, name, noise) for name in names(sequences)})
+
+
+def scores_of(boxes: dict[str, NDArray[np.float64]]) -> TrackerScores:
+    """The scores of one seed's boxes."""
+    failed = {n: failures(b, truth(n), valid(truth(n))) for n, b in boxes.items()}
+    return TrackerScores(tuple(boxes), ({n: score(n, b) for n, b in boxes.items()},), (failed,), boxes)
 
 
 def dialects(*metrics: str) -> dict[str, Dialect]:
@@ -175,32 +185,38 @@ def provenance(name: str, dirty: bool = False) -> Provenance:
     )
 
 
-def failed(result: StudyResult, name: str, summary: str = "CUDA out of memory at step 40") -> StudyResult:
+def failed(result: Result, name: str, summary: str = "CUDA out of memory at step 40") -> Result:
     """The result with one row's run failed."""
     rows = []
     for row in result.rows:
         if row.name == name:
             failure = Failure(summary=summary, traceback="Traceback ...\nMemoryError", where=provenance(name))
-            broken = row.record.model_copy(update={"failure": failure, "training": None, "speed": None})
-            row = replace(row, record=broken, protocols={})
+            broken = record_of(row).model_copy(update={"failure": failure, "training": None, "speed": None})
+            row = replace(row, records=(broken,), protocols={})
         rows.append(row)
     return replace(result, rows=tuple(rows))
 
 
-def with_row(result: StudyResult, name: str, **changes: Any) -> StudyResult:
+def record_of(row: ScoredTracker) -> RunRecord:
+    """The record of a row's first run."""
+    assert row.record is not None
+    return row.record
+
+
+def with_row(result: Result, name: str, **changes: Any) -> Result:
     """The result with fields of one row replaced."""
     rows = tuple(replace(row, **changes) if row.name == name else row for row in result.rows)
     return replace(result, rows=rows)
 
 
-def _floor(kind: Literal["static", "ncc"], description: str, noise: float, sequences: int) -> RowResult:
+def _floor(kind: Literal["static", "ncc"], description: str, noise: float, sequences: int) -> ScoredTracker:
     floor = FloorSpec(kind=kind)
     asked = RunRecord(asked=RunSpec(tracker=floor), speed=_speed(2400.0 if kind == "ncc" else 90000.0))
     boxes = {n: np.repeat(truth(n)[:1], FRAMES, axis=0) for n in names(sequences)}
-    found = ProtocolResult({n: score(n, boxes[n]) for n in boxes}, sequences, boxes)
+    found = scores_of(boxes)
     if kind == "ncc":
         found = protocol_result(kind, noise, sequences)
-    return RowResult(kind, "floor", (), description, asked, {PROTOCOL: found})
+    return ScoredTracker(kind, "floor", {PROTOCOL: found}, description=description, records=(asked,))
 
 
 def _paper_scale(name: str) -> PaperScale:

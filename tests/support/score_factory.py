@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from trackablate.datasets.boxes import valid
 from trackablate.harness.scoring.failure_modes import failures
 from trackablate.harness.scoring.metrics import DIALECTS, Dialect, tally
-from trackablate.harness.scoring.raw_scoring import Scored, SequenceInfo, TrackerScores
+from trackablate.harness.scoring.raw_scoring import distinct_metrics
+from trackablate.harness.scoring.scored import Scored, ScoredProtocol, ScoredTracker, SequenceInfo, TrackerScores
 
 SEQUENCES = 30
 FRAMES = 90
@@ -52,30 +53,35 @@ def predicted(tracker: str, name: str) -> NDArray[np.float64]:
 
 
 @cache
-def tracker_scores(tracker: str, sequences: int = SEQUENCES) -> TrackerScores:
+def tracker_scores(tracker: str, sequences: int = SEQUENCES) -> ScoredTracker:
     """One tracker's tallies and failures."""
     tallies, failed = {}, {}
     for name in names(sequences):
         boxes, (true, visible) = predicted(tracker, name), truth(name)
         tallies[name] = tally(boxes, true, visible, size=SIZE)
         failed[name] = failures(boxes, true, valid(true) & visible)
-    return TrackerScores(tracker, "pytracking", tallies, failed)
+    scores = TrackerScores(tuple(tallies), (tallies,), (failed,))
+    return ScoredTracker(tracker, "variant", {"lasot": scores}, layout="pytracking")
 
 
 @cache
 def scored(sequences: int = SEQUENCES, main: str = "ostrack") -> Scored:
     """All trackers complete, by several dialects, the main one first."""
     rules = dict.fromkeys((main, "lasot_matlab", "pysot", "got10k_ope", "lorat_plain", "got10k"))
-    return Scored(
-        protocol="lasot",
+    protocol = ScoredProtocol(
+        name="lasot",
         title="LaSOT test",
+        description="generated here",
         source="Fan et al.: LaSOT, CVPR 2019; generated here",
         coverage=f"{sequences} of {sequences} sequences",
         sequences=tuple(SequenceInfo(name, FRAMES, attributes(name)) for name in names(sequences)),
         attributes=("IV", "POC", "FM", "MB"),
+        dialects=dict.fromkeys(distinct_metrics(dialect(main)), dialect(main)),
+        rules=tuple(dialect(name) for name in rules),
+    )
+    return Scored(
+        protocol=protocol,
         trackers=tuple(tracker_scores(tracker, sequences) for tracker in NOISE),
-        dialects=tuple(dialect(name) for name in rules),
-        allow_incomplete=False,
         problems=(),
         command="python -m harness score SiamSteady=results/siam --protocol lasot --out out",
     )
@@ -94,15 +100,24 @@ def attributes(name: str) -> frozenset[str]:
 
 def partial(whole: Scored, tracker: str, count: int, allowed: bool) -> Scored:
     """The same with only so many sequences of one tracker, which is said among the problems."""
-    kept = names(len(whole.sequences))[:count]
-    trackers = tuple(
-        replace(t, tallies={n: t.tallies[n] for n in kept}, failures={n: t.failures[n] for n in kept})
-        if t.name == tracker
-        else t
-        for t in whole.trackers
-    )
+    kept = names(len(whole.protocol.sequences))[:count]
+    trackers = tuple(with_only(t, kept) if t.name == tracker else t for t in whole.trackers)
     problem = f"{tracker}: results/{tracker}/bird-29.txt, line 4: 3 numbers instead of 4; restore the file"
-    return replace(whole, trackers=trackers, allow_incomplete=allowed, problems=(problem,))
+    protocol = replace(whole.protocol, allow_incomplete=allowed)
+    return replace(whole, protocol=protocol, trackers=trackers, problems=(problem,))
+
+
+def with_only(tracker: ScoredTracker, kept: list[str]) -> ScoredTracker:
+    """The tracker with only these sequences whole."""
+    scores = tracker.protocols["lasot"]
+    tallies, failed = ({n: one[n] for n in kept} for one in (scores.seeds[0], scores.failures[0]))
+    return replace(tracker, protocols={"lasot": replace(scores, seeds=(tallies,), failures=(failed,))})
+
+
+def by_dialects(whole: Scored, *rules: Dialect) -> Scored:
+    """The same by other dialects, the main one first."""
+    dialects = dict.fromkeys(distinct_metrics(rules[0]), rules[0])
+    return replace(whole, protocol=replace(whole.protocol, dialects=dialects, rules=rules))
 
 
 def renamed(whole: Scored, old: str, new: str) -> Scored:

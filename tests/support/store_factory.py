@@ -8,7 +8,7 @@ import numpy as np
 import report_factory as factory
 from trackablate.ablations.plan import planned_rows, tasks
 from trackablate.ablations.study import Study
-from trackablate.harness.record import Failure, ProtocolRecord, SequenceFacts, SequenceResult
+from trackablate.harness.record import Failure, ProtocolRecord, SequenceFacts, SequenceResult, StudyRecord
 from trackablate.harness.spec import Evaluation, Profile
 from trackablate.harness.store import Store
 
@@ -32,6 +32,15 @@ def fill(
     broken = {planned.run.name for row in rows if row.name == failed for planned in row.runs}
     (protocol,) = profile.protocols
     _keep_protocol(store, protocol, on_server)
+    record = StudyRecord(
+        study=study.name,
+        profile=profile,
+        digests={protocol: DIGEST},
+        seeds=study.seeds,
+        command=f"python -m harness run {study.name} --profile {profile.name} --seeds {study.seeds}",
+        rows=tuple(rows),
+    )
+    store.set_study(record)
     written = 0
     for task in tasks(rows, {protocol: DIGEST}, {}):
         if task.run.name in left_out:

@@ -14,12 +14,13 @@ from trackablate.ablations.catalogue import STUDIES
 from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.recipes import FOUR_SETS, ONE_SHOT
 from trackablate.harness.cli import app
-from trackablate.harness.exchange.server_scores import Returned, note_submission
+from trackablate.harness.exchange.server_scores import note_submission
+from trackablate.harness.scoring.scored import Returned, TrackerScores
 from trackablate.harness.store import Store
 from trackablate.reports.assemble import assemble
 from trackablate.reports.formats.panels import DASH, figure
 from trackablate.reports.pages.write import write_report
-from trackablate.reports.results import ServerResult, StudyResult
+from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Table
 from trackablate.reports.tables.pivot import pivot
 
@@ -48,7 +49,7 @@ def say(store: Path, *words: str) -> tuple[int, str]:
     return found.exit_code, found.stdout + found.stderr
 
 
-def assembled(store: Path, comparable: bool = False) -> StudyResult:
+def assembled(store: Path, comparable: bool = False) -> Result:
     profile = PROFILE.model_copy(update={"comparable_with_paper": comparable, "caveat": ""})
     rows = planned_rows(STUDY, PROFILE)
     return assemble(STUDY, profile, rows, {"got10k": store_factory.DIGEST}, Store(store), "again")
@@ -145,15 +146,15 @@ def test_a_figure_that_was_not_entered_is_named(store: Path) -> None:
 def test_the_rule_of_one_shot_is_asked_of_the_runs_that_were_submitted(store: Path) -> None:
     """A row of two trainings: the costs shown are those of one, the server's figures those of the other."""
     result = assembled(store)
-    (facts,) = result.on_server
-    one, other = (next(r for r in result.rows if r.name == n).record for n in ("conv", "decoder"))
+    (facts,) = result.protocols
+    one, other = (factory.record_of(next(r for r in result.rows if r.name == n)) for n in ("conv", "decoder"))
     elsewhere = one.asked.model_copy(update={"data": FOUR_SETS})
     ours = one.asked.model_copy(update={"data": ONE_SHOT})
     for shown, served, footnotes in ((elsewhere, ours, 0), (ours, elsewhere, 1)):
         record = one.model_copy(update={"asked": shown})
-        found = replace(result.rows[0].on_server["got10k"], records=(other.model_copy(update={"asked": served}),))
-        rows = (replace(result.rows[0], record=record, on_server={"got10k": found}), *result.rows[1:])
-        table = pivot(replace(result, rows=rows, on_server=(replace(facts, one_shot=True),)))
+        found = replace(result.rows[0].protocols["got10k"], records=(other.model_copy(update={"asked": served}),))
+        rows = (replace(result.rows[0], records=(record,), protocols={"got10k": found}), *result.rows[1:])
+        table = pivot(replace(result, rows=rows, protocols=(replace(facts, one_shot=True),)))
         notes = [table.footnotes[index] for index in cell(table, "conv", "got10k:ao").footnotes]
         assert len([note for note in notes if "own training videos alone" in note]) == footnotes
 
@@ -178,9 +179,9 @@ def test_pages_tables_and_the_frame_have_them(store: Path, tmp_path: Path) -> No
 
 def test_on_the_whole_benchmark_at_the_papers_size_the_gap_is_shown(store: Path) -> None:
     result = assembled(store, comparable=True)
-    (facts,) = result.on_server
+    (facts,) = result.protocols
     assert "gap_got10k:ao" not in {c.key for c in pivot(result).columns}, "4 of 180 sequences"
-    table = pivot(replace(result, on_server=(replace(facts, sequences=180),)))
+    table = pivot(replace(result, protocols=(replace(facts, sequences=facts.sequences * 45),)))
     assert cell(table, "decoder", "gap_got10k:ao").value == pytest.approx(72.9 - 72.9)
     assert cell(table, "ce-decoder", "gap_got10k:ao").value is None
 
@@ -190,8 +191,8 @@ def test_seeds_are_averaged_where_the_server_has_scored_them_all(tmp_path: Path)
     result = assembled(tmp_path / "store")
     scores = [seed_of(ao) for ao in (0.70, 0.72)]
     for seeds, expected in ((scores, 71.0), ([scores[0], seed_of(None)], None)):
-        served = ServerResult(tuple(seeds), (result.rows[0].record,) * 2)
-        rows = tuple(replace(r, on_server={"got10k": served}) if r.baseline else r for r in result.rows)
+        served = TrackerScores((), records=result.rows[0].records * 2, returned=tuple(seeds))
+        rows = tuple(replace(r, protocols={"got10k": served}) if r.baseline else r for r in result.rows)
         found = cell(pivot(replace(result, rows=rows)), "conv", "got10k:ao").value
         assert found == (pytest.approx(expected) if expected else None)
 

@@ -18,8 +18,9 @@ from trackablate.harness.scoring import raw_reading as score_reading
 from trackablate.harness.scoring import raw_scoring as scoring
 from trackablate.harness.scoring.metrics import DIALECTS
 from trackablate.harness.scoring.raw_reading import ScoreRequest
-from trackablate.harness.scoring.raw_scoring import Scored, score
+from trackablate.harness.scoring.raw_scoring import score
 from trackablate.harness.scoring.result_files import open_results
+from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import Store
 from trackablate.trackers.spec import FloorSpec
@@ -176,11 +177,12 @@ def test_tallies_are_kept(tmp_path: Path, no_reading: list[int]) -> None:
     again = scored(tmp_path)
     other = scored(tmp_path, ("pytracking", "lasot_matlab"))
     assert no_reading == [18, 0, 0], "another dialect is a re-read of what is kept"
-    assert again.sequences == first.sequences
+    assert again.protocol.sequences == first.protocol.sequences
     for tracker, same in zip(first.trackers, again.trackers, strict=True):
         for metric in DIALECTS["ostrack"].metrics:
-            assert first.score(tracker, metric, first.dialects[0]) == again.score(same, metric, again.dialects[0])
-    assert other.score(other.trackers[0], "auc", other.dialects[1]) is not None
+            rules = first.protocol.rules[0]
+            assert tracker.percent(first.protocol, metric, rules) == same.percent(again.protocol, metric, rules)
+    assert other.trackers[0].percent(other.protocol, "auc", other.protocol.rules[1]) is not None
     scored(tmp_path, ("trackingnet",))
     scored(tmp_path, with_failures=True)
     assert no_reading[3:] == [18, 18], "rounding, and failures, need the boxes"
@@ -205,10 +207,12 @@ def test_processes_give_what_one_gives(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(score_reading, "WORTH_A_POOL", 1)
     together = scored(tmp_path / "b", cores=2, with_failures=True)
     for one, other in zip(alone.trackers, together.trackers, strict=True):
-        assert one.failures == other.failures
-        assert list(one.tallies) == list(other.tallies)
+        scores, same = one.protocols["lasot"], other.protocols["lasot"]
+        assert scores.failures == same.failures
+        assert list(scores.tallies) == list(same.tallies)
         for metric in DIALECTS["ostrack"].metrics:
-            assert alone.score(one, metric, alone.dialects[0]) == together.score(other, metric, together.dialects[0])
+            rules = alone.protocol.rules[0]
+            assert one.percent(alone.protocol, metric, rules) == other.percent(together.protocol, metric, rules)
 
 
 def test_boxes_on_a_server_are_submitted(tmp_path: Path) -> None:
@@ -379,6 +383,9 @@ def test_repetitions_are_pooled_as_got10k_pools_them(tmp_path: Path) -> None:
     assert values[0] > 99.9 > values[1] > values[2]
     assert pooled["dialects"]["got10k"]["a"]["ao"] == pytest.approx(np.mean(values))  # type: ignore[index]
     assert pooled["frames"] == single[0]["frames"] == 12
+    (tracker,) = document("--attributes")["trackers"]  # type: ignore[misc]
+    assert tracker["repetitions"] == 3
+    assert tracker["metrics"]["ao"]["mean"] == pytest.approx(np.mean(values))
     assert "pooled" in str(pooled["problems"])
     assert "not scored" in str(single[0]["problems"])
     assert document() == pooled, "also from what is kept"

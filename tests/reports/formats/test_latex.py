@@ -12,7 +12,7 @@ import report_factory as factory
 from trackablate.reports.formats import panels as layout
 from trackablate.reports.formats.latex import latex
 from trackablate.reports.formats.tex_text import escape
-from trackablate.reports.results import StudyResult
+from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column, Table, TableRow
 from trackablate.reports.tables.pivot import pivot
 
@@ -58,7 +58,7 @@ def table() -> Table:
     return pivot(factory.study_result())
 
 
-def attacked(result: StudyResult) -> Table:
+def attacked(result: Result) -> Table:
     """A table whose every free text is an attack."""
     table = pivot(factory.failed(result, "decoder", ATTACKS[0]))
     texts = iter(ATTACKS * 4)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -22,30 +23,82 @@ import score_factory as factory
 from places import ROOT
 from trackablate.harness.errors import BadInput
 from trackablate.harness.scoring.failure_modes import KINDS, FailureCounts
-from trackablate.harness.scoring.metrics import DIALECTS, METRICS, values
-from trackablate.harness.scoring.raw_scoring import Scored
-from trackablate.reports.figures.score_figures import score_pictures
+from trackablate.harness.scoring.metrics import DIALECTS, METRICS, Tally, values
+from trackablate.harness.scoring.raw_scoring import distinct_metrics
+from trackablate.harness.scoring.scored import Scored, ScoredTracker, TrackerScores
+from trackablate.reports.figures import pictures
+from trackablate.reports.figures.drawing import Picture
 from trackablate.reports.formats import panels as layout
 from trackablate.reports.formats.latex import latex
 from trackablate.reports.formats.text import TerminalTable
-from trackablate.reports.pages.score_page import score_page, score_tables, write_scores
+from trackablate.reports.pages.sections import for_paper, sections
+from trackablate.reports.pages.write import report_files, write_report
+from trackablate.reports.results import result_of
 from trackablate.reports.table import Cell, Table, TableRow
-from trackablate.reports.tables.comparison import comparisons
-from trackablate.reports.tables.ranking import ranked
-from trackablate.reports.tables.score_failures import failure_table
-from trackablate.reports.tables.score_sequences import attribute_table, hardest_table, sequence_table
-from trackablate.reports.tables.score_table import (
-    dialect_tables,
-    flattering,
-    headline,
-    metrics_of,
-    score_table,
-    standing,
-)
+from trackablate.reports.tables import comparison, dialects, failures, sequences
+from trackablate.reports.tables.block import ranked
+from trackablate.reports.tables.comparison import Comparison
+from trackablate.reports.tables.dialects import Gains
+from trackablate.reports.tables.pivot import pivot, standing
+from trackablate.reports.tables.sequences import hardest_table
 
 A, B, C = "SiamSteady", "OceanDrift", "StaticBox"
 NASTY = "<script>alert('x')</script>$\\input{/etc/passwd}$ & 50% #_^~{}|[red]*`"
 PART = "incomplete: 12 of 30 sequences"
+
+
+def score_table(scored: Scored) -> Table:
+    return pivot(result_of(scored))
+
+
+def score_page(scored: Scored, compare: tuple[str, str] | None = None) -> dict[str, bytes]:
+    return report_files(result_of(scored, compare))
+
+
+def score_pictures(scored: Scored, compare: tuple[str, str] | None) -> list[Picture]:
+    result = result_of(scored, compare)
+    return pictures(result, pivot(result), pdf=False)
+
+
+def printed_tables(scored: Scored, compare: tuple[str, str] | None = None) -> list[Table]:
+    result = result_of(scored, compare)
+    return for_paper(result, pivot(result), sections(result))
+
+
+def comparisons(scored: Scored, a: str, b: str) -> list[Comparison]:
+    return comparison.comparisons(result_of(scored, (a, b)))
+
+
+def failure_table(scored: Scored) -> Table:
+    return given(failures.failure_table(result_of(scored), scored.protocol))
+
+
+def attribute_table(scored: Scored) -> Table | None:
+    return sequences.attribute_table(result_of(scored), scored.protocol)
+
+
+def sequence_table(scored: Scored) -> Table:
+    return sequences.sequence_table(result_of(scored), scored.protocol)
+
+
+def flattering(scored: Scored) -> Gains:
+    return dialects.flattering(result_of(scored), scored.protocol)
+
+
+def dialect_tables(scored: Scored, gains: Gains) -> list[Table]:
+    return dialects.dialect_tables(result_of(scored), scored.protocol, gains)
+
+
+def scores_of(tracker: ScoredTracker) -> TrackerScores:
+    return tracker.protocols["lasot"]
+
+
+def tallies_of(tracker: ScoredTracker) -> list[Tally]:
+    return list(scores_of(tracker).tallies.values())
+
+
+def with_protocol(scored: Scored, **changes: Any) -> Scored:
+    return replace(scored, protocol=replace(scored.protocol, **changes))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +109,7 @@ def scored() -> Scored:
 @pytest.fixture(scope="module")
 def written(scored: Scored, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("scores")
-    write_scores(scored, out, (A, B))
+    write_report(result_of(scored, (A, B)), out)
     return out
 
 
@@ -103,7 +156,7 @@ def test_figures_are_the_tallies_own(scored: Scored) -> None:
     for tracker in scored.trackers:
         for key in ("auc", "precision", "norm_precision"):
             cell = row_of(table, tracker.name).cells[key]
-            numerators, weights = values(scored.tallies(tracker), key, scored.dialects[0])
+            numerators, weights = values(tallies_of(tracker), key, scored.protocol.rules[0])
             assert cell.value is not None and cell.low is not None and cell.high is not None
             assert cell.value == pytest.approx(100 * numerators.sum() / weights.sum())
             assert cell.low < cell.value < cell.high
@@ -119,11 +172,11 @@ def test_trackers_stand_by_the_main_dialects_headline(scored: Scored) -> None:
 
 
 def test_a_metric_under_a_second_name_is_no_column(scored: Scored) -> None:
-    assert [m.key for m in metrics_of(DIALECTS["ostrack"])] == [
+    assert distinct_metrics(DIALECTS["ostrack"]) == [
         *("auc", "precision", "norm_precision", "op50", "op75", "norm_precision_mean"),
     ]
-    assert "norm_precision_at_20" in [m.key for m in metrics_of(DIALECTS["got10k_ope"])]
-    assert headline(DIALECTS["got10k"]).key == "ao"
+    assert "norm_precision_at_20" in distinct_metrics(DIALECTS["got10k_ope"])
+    assert factory.scored(main="got10k").protocol.metrics[0] == "ao"
 
 
 def test_each_column_names_its_dialect_and_method(scored: Scored) -> None:
@@ -133,7 +186,7 @@ def test_each_column_names_its_dialect_and_method(scored: Scored) -> None:
         assert "Dialect ostrack. OSTrack: all frames" in note
         assert "bootstrap over sequences" in note
     assert "truncated" not in table.question
-    assert "cut to integers" in score_table(replace(scored, truncated=True)).question
+    assert "cut to integers" in score_table(with_protocol(scored, truncated=True)).question
 
 
 def test_few_sequences_are_warned_of_and_fewer_have_no_interval() -> None:
@@ -149,19 +202,19 @@ def test_an_incomplete_tracker_ranks_last_and_has_a_mean_only_where_allowed(part
     table = score_table(part)
     assert [row.name for row in table.rows] == [B, C, A]
     cell = row_of(table, A).cells["auc"]
-    assert (cell.value is not None) == part.allow_incomplete
+    assert (cell.value is not None) == part.protocol.allow_incomplete
     assert cell.rank == 3
     assert cell.mark is None
     assert [row.cells["auc"].mark for row in table.rows] == ["best", "second", None]
     assert row_of(table, A).cells["sequences"].text == PART
-    assert PART in notes_at(table, row_of(table, A).footnotes)
-    assert table.missing == (f"{A}: {PART}",)
-    assert bool(table.caveat) == part.allow_incomplete
+    assert PART in notes_at(table, cell.footnotes)
+    assert table.missing == (f"{A} on lasot: {PART}",)
+    assert bool(table.caveat) == part.protocol.allow_incomplete
 
 
 def test_a_mean_of_a_part_is_over_that_part(scored: Scored) -> None:
     allowed = factory.partial(scored, A, 12, True)
-    numerators, _ = values(scored.tallies(scored.trackers[0])[:12], "auc", scored.dialects[0])
+    numerators, _ = values(tallies_of(scored.trackers[0])[:12], "auc", scored.protocol.rules[0])
     assert row_of(score_table(allowed), A).cells["auc"].value == pytest.approx(100 * numerators.mean())
     assert row_of(score_table(allowed), A).cells["auc"].n == 12
 
@@ -171,12 +224,13 @@ def test_every_output_says_incomplete(part: Scored) -> None:
     for name in ("index.html", "table.tex", "table.md", "table.csv", "results.json"):
         assert PART in " ".join(files[name].decode().split()), name
     assert PART in " ".join(shown_in_terminal(score_table(part)).split())
-    assert (PART in files["figures/success.svg"].decode()) == part.allow_incomplete
-    for table in score_tables(part, [], {}).in_print():
-        assert f"{A}: {PART}" in table.missing
+    assert (PART in files["figures/success.svg"].decode()) == part.protocol.allow_incomplete
+    for table in printed_tables(part):
+        if "stable" not in table.title:  # which incomplete trackers have no part in
+            assert f"{A} on lasot: {PART}" in table.missing
     page = files["index.html"].decode()
     assert "line 4: 3 numbers instead of 4; restore the file" in page
-    assert ('class="caveat"' in page) == part.allow_incomplete
+    assert ('class="caveat"' in page) == part.protocol.allow_incomplete
     lacking = {
         line["sequence"]: line["incomplete"] for line in csv.DictReader(io.StringIO(files["sequences.csv"].decode()))
     }
@@ -193,7 +247,7 @@ def test_a_tracker_without_any_whole_result_is_a_row_of_dashes(scored: Scored) -
 
 
 def test_nothing_scored_at_all_is_a_page_that_says_so(scored: Scored) -> None:
-    nothing = replace(scored, trackers=tuple(replace(t, tallies={}, failures={}) for t in scored.trackers))
+    nothing = replace(scored, trackers=tuple(factory.with_only(t, []) for t in scored.trackers))
     files = score_page(nothing)
     assert "incomplete: 0 of 30 sequences" in files["index.html"].decode()
     assert not [name for name in files if name.startswith("figures/")]
@@ -208,9 +262,9 @@ def test_each_dialect_shows_its_own_score(scored: Scored) -> None:
         *("ostrack", "lasot_matlab", "pysot", "got10k_ope", "lorat_plain", "got10k"),
     ]
     assert [c.group for c in table.columns] == ["AUC"] * 5 + ["AO"]
-    for dialect in scored.dialects:
+    for dialect in scored.protocol.rules:
         metric = "ao" if dialect.name == "got10k" else "auc"
-        expected = scored.score(scored.trackers[0], metric, dialect)
+        expected = scored.trackers[0].percent(scored.protocol, metric, dialect)
         assert row_of(table, A).cells[dialect.name].value == expected
     assert row_of(table, A).cells["lorat_plain"].mark == "best"
 
@@ -222,7 +276,8 @@ def test_dialects_that_flatter_are_marked(scored: Scored) -> None:
     assert set(gains["lorat_plain"]) >= {"auc", "precision", "norm_precision"}
     strict = DIALECTS["strict"].on("lasot")
     by_tracker = [
-        (scored.score(t, "auc", factory.dialect("lorat_plain")) or 0) - (scored.score(t, "auc", strict) or 0)
+        (t.percent(scored.protocol, "auc", factory.dialect("lorat_plain")) or 0)
+        - (t.percent(scored.protocol, "auc", strict) or 0)
         for t in scored.trackers
     ]
     assert gains["lorat_plain"]["auc"] == pytest.approx(max(by_tracker))
@@ -234,12 +289,12 @@ def test_dialects_that_flatter_are_marked(scored: Scored) -> None:
 
 
 def test_one_dialect_makes_no_table(scored: Scored) -> None:
-    assert dialect_tables(replace(scored, dialects=scored.dialects[:1]), {}) == ()
+    assert dialect_tables(with_protocol(scored, rules=scored.protocol.rules[:1]), {}) == []
 
 
 def test_many_dialects_of_a_metric_are_parted_for_print(scored: Scored) -> None:
     rules = tuple(factory.dialect(name) for name in DIALECTS)
-    table = dialect_tables(replace(scored, dialects=rules), {})[0]
+    table = dialect_tables(with_protocol(scored, rules=rules), {})[0]
     widths = [len(group.columns) for group in layout.groups(table.columns)]
     assert max(widths) == 6
     assert sum(widths) == len(DIALECTS)
@@ -261,9 +316,9 @@ def test_attributes_average_their_own_sequences(scored: Scored) -> None:
         "night",
     ]
     night = row_of(table, "night")
-    members = [s.name for s in scored.sequences if "night" in s.attributes]
+    members = [s.name for s in scored.protocol.sequences if "night" in s.attributes]
     tracker = next(t for t in scored.trackers if t.name == B)
-    numerators, _ = values([tracker.tallies[name] for name in members], "auc", scored.dialects[0])
+    numerators, _ = values([scores_of(tracker).tallies[name] for name in members], "auc", scored.protocol.rules[0])
     assert night.cells[key(B)].value == pytest.approx(100 * numerators.mean())
     assert night.cells[":n"].value == len(members) == 5
     assert night.cells[key(A)].mark == "best"
@@ -283,7 +338,9 @@ def test_an_attribute_whose_sequences_are_all_there_has_a_mean(scored: Scored) -
 
 
 def test_without_attributes_there_is_no_table(scored: Scored) -> None:
-    plain = replace(scored, sequences=tuple(replace(s, attributes=frozenset()) for s in scored.sequences))
+    plain = with_protocol(
+        scored, sequences=tuple(replace(s, attributes=frozenset()) for s in scored.protocol.sequences)
+    )
     assert attribute_table(plain) is None
     assert 'id="attributes"' not in score_page(plain)["index.html"].decode()
 
@@ -319,7 +376,7 @@ def test_an_incomplete_tracker_does_not_move_the_order_of_sequences(scored: Scor
 def test_failures_are_counted_and_shared_out(scored: Scored) -> None:
     table = failure_table(scored)
     for tracker in scored.trackers:
-        found = FailureCounts.total(tracker.failures.values())
+        found = FailureCounts.total(scores_of(tracker).failures[0].values())
         cells = row_of(table, tracker.name).cells
         assert [cells[f"{kind}:frames"].value for kind in KINDS] == list(found.frames)
         assert [cells[f"{kind}:episodes"].value for kind in KINDS] == list(found.episodes)
@@ -353,14 +410,14 @@ def test_ranks_are_by_the_figure_as_printed() -> None:
 
 
 def test_there_is_a_figure_for_every_curve_of_the_dialect(scored: Scored) -> None:
-    assert [p.name for p in score_pictures(scored, None)] == ["success", "precision", "norm_precision"]
-    assert [p.name for p in score_pictures(factory.scored(main="got10k"), None)] == ["success"]
-    compared = comparisons(scored, A, B)[0]
-    drawn = score_pictures(scored, compared)[-1]
-    assert drawn.name == "differences"
+    radar = "attribute-radar"
+    assert [p.name for p in score_pictures(scored, None)] == ["success", "precision", "norm_precision", radar]
+    assert [p.name for p in score_pictures(factory.scored(main="got10k"), None)] == ["success", radar]
+    drawn = {picture.name: picture for picture in score_pictures(scored, (A, B))}["differences"]
     assert "incomplete" not in drawn.svg.decode()
     both = factory.partial(factory.partial(scored, A, 12, True), B, 12, True)
-    assert PART in score_pictures(both, comparisons(both, A, B)[0])[-1].svg.decode()
+    drawn = {picture.name: picture for picture in score_pictures(both, (A, B))}["differences"]
+    assert PART in drawn.svg.decode()
 
 
 def test_legends_show_the_tables_figures(scored: Scored, written: Path) -> None:
@@ -375,7 +432,7 @@ def test_many_trackers_are_told_apart(scored: Scored) -> None:
     many = replace(scored, trackers=tuple(replace(scored.trackers[0], name=f"t{i:02d}") for i in range(20)))
     from trackablate.reports.figures.drawing import distinct_looks
 
-    assert len(set(distinct_looks([t.name for t in standing(many)]).values())) == 20
+    assert len(set(distinct_looks([t.name for t in standing(result_of(many))]).values())) == 20
     drawn = score_pictures(many, None)[0]
     ElementTree.fromstring(drawn.svg)
     assert "t19" in drawn.svg.decode()
@@ -405,7 +462,7 @@ def read(page: str) -> _Found:
 
 def test_everything_is_left_behind(written: Path) -> None:
     names = {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
-    curves = ("success", "precision", "norm_precision", "differences")
+    curves = ("success", "precision", "norm_precision", "differences", "attribute-radar")
     figures = {f"figures/{n}.{kind}" for n in curves for kind in ("svg", "pdf")}
     documents = {"index.html", "table.tex", "table.md", "table.csv", "sequences.csv", "results.json"}
     assert names == documents | figures
@@ -418,7 +475,7 @@ def test_the_same_input_gives_the_same_bytes(scored: Scored, written: Path) -> N
 
 def test_a_refused_pair_leaves_nothing_behind(scored: Scored, tmp_path: Path) -> None:
     with pytest.raises(BadInput):
-        write_scores(scored, tmp_path / "out", (A, "nobody"))
+        write_report(result_of(scored, (A, "nobody")), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -445,17 +502,14 @@ def test_ids_are_unique_and_every_reference_is_answered(written: Path) -> None:
 
 def test_the_page_shows_every_part(scored: Scored, written: Path) -> None:
     page = (written / "index.html").read_text()
-    sections = re.findall(r'<section id="([^"]+)"', page)
-    assert sections == [
-        *("table", "figures", "comparison", "dialects-0", "dialects-1", "dialects-2", "attributes", "failures"),
+    assert re.findall(r'<section id="([^"]+)"', page) == [
+        *("table", "figures", "comparison", "every-pair", "ranking", "dialects", "attributes", "failures"),
         *("hardest", "sequences", "provenance"),
     ]
-    tables = score_tables(scored, comparisons(scored, A, B), flattering(scored))
-    in_order = (
-        *(tables.scores, tables.compared, tables.largest, *tables.dialects, tables.attributes, tables.failures),
-        *(tables.hardest, tables.sequences),
-    )
-    expected = [figure for table in in_order for figure in figures(given(table))]
+    found = sections(result_of(scored, (A, B)))
+    assert len(next(section for section in found if section.anchor == "dialects").tables) == 3
+    in_order = (score_table(scored), *(table for section in found for table in section.tables))
+    expected = [figure for table in in_order for figure in figures(table)]
     assert [unescape(text) for text in re.findall(r'<span class="value">(.*?)</span>', page)] == expected
     assert scored.command in page
     assert "results in the layout of pytracking, 30 of 30 sequences whole" in page
@@ -465,10 +519,10 @@ def test_json_has_all_of_it(scored: Scored, written: Path) -> None:
     document = json.loads((written / "results.json").read_text())
     assert document["protocol"] == "lasot"
     assert (document["sequences"], document["frames"], document["problems"]) == (30, 30 * factory.FRAMES, [])
-    assert set(document["dialects"]) == {d.name for d in scored.dialects}
-    for dialect in scored.dialects:
+    assert set(document["dialects"]) == {d.name for d in scored.protocol.rules}
+    for dialect in scored.protocol.rules:
         of_tracker = document["dialects"][dialect.name][A]
-        assert of_tracker == {m: scored.score(scored.trackers[0], m, dialect) for m in dialect.metrics}
+        assert of_tracker == {m: scored.trackers[0].percent(scored.protocol, m, dialect) for m in dialect.metrics}
     tracker = document["trackers"][0]
     cell = row_of(score_table(scored), A).cells["auc"]
     assert tracker["metrics"]["auc"] == {"mean": cell.value, "ci95": [cell.low, cell.high], "n": 30}
@@ -489,8 +543,8 @@ def test_json_has_all_of_it(scored: Scored, written: Path) -> None:
 def test_json_of_an_incomplete_tracker(part: Scored) -> None:
     document = json.loads(score_page(part)["results.json"])
     assert document["incomplete"] == {A: PART}
-    assert document["allow_incomplete"] is part.allow_incomplete
-    assert (document["dialects"]["ostrack"][A]["auc"] is not None) == part.allow_incomplete
+    assert document["allow_incomplete"] is part.protocol.allow_incomplete
+    assert (document["dialects"]["ostrack"][A]["auc"] is not None) == part.protocol.allow_incomplete
     assert document["trackers"][0]["incomplete"] == PART
     assert len(document["trackers"][0]["by_sequence"]) == 12
     assert document["comparison"] == []
@@ -509,8 +563,10 @@ def test_csv_has_full_precision_and_no_role(scored: Scored, written: Path) -> No
 
 
 def test_markup_in_names_stays_text(scored: Scored) -> None:
-    sequences = (replace(scored.sequences[0], attributes=frozenset({NASTY})), *scored.sequences[1:])
-    nasty = factory.renamed(replace(scored, title=NASTY, source=NASTY, command=NASTY, sequences=sequences), A, NASTY)
+    first, *others = scored.protocol.sequences
+    sequences = (replace(first, attributes=frozenset({NASTY})), *others)
+    nasty = replace(with_protocol(scored, title=NASTY, source=NASTY, sequences=sequences), command=NASTY)
+    nasty = factory.renamed(nasty, A, NASTY)
     nasty = replace(nasty, problems=(NASTY,))
     nasty = replace(nasty, trackers=tuple(replace(t, layout=NASTY) for t in nasty.trackers))
     files = score_page(nasty, (NASTY, B))
@@ -542,11 +598,10 @@ def test_a_formula_in_a_name_is_no_formula(scored: Scored) -> None:
 @pytest.mark.parametrize("nasty", [False, True])
 def test_latex_compiles(scored: Scored, tmp_path: Path, nasty: bool, margin: str) -> None:
     rules = tuple(factory.dialect(name) for name in DIALECTS)
-    scored = factory.partial(replace(scored, dialects=rules), C, 12, True)
+    scored = factory.partial(with_protocol(scored, rules=rules), C, 12, True)
     first = NASTY + '"é – − Δ 漢 «»' if nasty else A
-    scored = factory.renamed(replace(scored, title=first if nasty else scored.title), A, first)
-    tables = score_tables(scored, comparisons(scored, first, B), flattering(scored))
-    (tmp_path / "table.tex").write_text(latex(*tables.in_print()))
+    scored = factory.renamed(with_protocol(scored, title=first if nasty else scored.protocol.title), A, first)
+    (tmp_path / "table.tex").write_text(latex(*printed_tables(scored, (first, B))))
     document = (
         rf"\documentclass[a4paper]{{article}}\usepackage[margin={margin}]{{geometry}}\usepackage{{booktabs,graphicx,siunitx}}"
         "\n\\begin{document}\n\\input{table.tex}\n\\end{document}\n"
@@ -562,8 +617,8 @@ def test_latex_compiles(scored: Scored, tmp_path: Path, nasty: bool, margin: str
 
 def test_tables_import_neither_torch_nor_matplotlib_nor_scipy() -> None:
     code = (
-        "import sys, trackablate.reports.pages.score_page, trackablate.reports.tables.comparison\n"
-        "import trackablate.reports.formats.score_json\n"
+        "import sys, trackablate.reports.pages.write, trackablate.reports.pages.sections\n"
+        "import trackablate.reports.formats.documents\n"
         "assert not {'torch', 'matplotlib', 'scipy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -33,13 +33,13 @@ def half_done(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def test_a_half_finished_study_says_what_is_absent_and_what_failed(half_done: Store, tmp_path: Path) -> None:
-    index, page = write_site(half_done, tmp_path, [STUDIES["table3"]], [SMOKE, load_profile("mini")])
+    index, page = write_site(half_done, tmp_path, [STUDIES["table3"]], ["smoke", "mini"])
     assert page == tmp_path / "table3-smoke" / "index.html"
     assert "4 of 6 runs, 1 failed" in text(index)
     assert "&lt;b&gt;out of memory&lt;/b&gt;" in text(index)
     assert 'href="table3-smoke/index.html"' in text(index)
     assert re.search(r"AO \d+\.\d \[\d+\.\d, \d+\.\d\], synthetic-smoke", text(index))
-    assert "ce-conv on synthetic-smoke: 0 of 4 sequences" in text(page)
+    assert "ce-conv on synthetic-smoke: incomplete: 0 of 4 sequences" in text(page)
     assert "decoder on synthetic-smoke: failed: &lt;b&gt;out of memory&lt;/b&gt;" in text(page)
     assert 'id="viewer"' in text(page)
 
@@ -47,14 +47,14 @@ def test_a_half_finished_study_says_what_is_absent_and_what_failed(half_done: St
 def test_a_finished_study_is_done_and_the_same_store_gives_the_same_bytes(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     store_factory.fill(store, STUDIES["head"], SMOKE)
-    first = write_site(store, tmp_path / "a", [STUDIES["head"]], [SMOKE])
-    again = write_site(store, tmp_path / "b", [STUDIES["head"]], [SMOKE])
+    first = write_site(store, tmp_path / "a", [STUDIES["head"]])
+    again = write_site(store, tmp_path / "b", [STUDIES["head"]])
     assert [page.read_bytes() for page in first] == [page.read_bytes() for page in again]
     assert '<td class="words">done</td>' in text(first[0])
 
 
 def test_an_empty_store_has_an_index_that_says_so(tmp_path: Path) -> None:
-    (index,) = write_site(Store(tmp_path / "store"), tmp_path, list(STUDIES.values()), [SMOKE])
+    (index,) = write_site(Store(tmp_path / "store"), tmp_path, list(STUDIES.values()))
     assert "No run of a known study is in this store" in text(index)
     assert "No run is in this store" in text(index)
 
@@ -71,7 +71,7 @@ def test_a_thousand_runs_are_rendered_in_seconds(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     assert store_factory.fill(store, MANY, SMOKE) == 1002
     begun = time.process_time()
-    index, _ = write_site(store, tmp_path, [MANY], [SMOKE])
+    index, _ = write_site(store, tmp_path, [MANY])
     seconds = time.process_time() - begun
     assert text(index).count('<th scope="row"') == 1003
     assert ">done<" in text(index)

@@ -22,15 +22,16 @@ import report_factory as factory
 from places import ROOT
 from trackablate.harness.scoring.metrics import DIALECTS, values
 from trackablate.reports.figures import drawing, epochs
-from trackablate.reports.formats import export, text
+from trackablate.reports.formats import documents, export, text
 from trackablate.reports.formats import panels as layout
 from trackablate.reports.pages.filmstrips import jpeg_size, strips
 from trackablate.reports.pages.write import write_report
-from trackablate.reports.results import ProtocolResult, StudyResult
+from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Table, TableRow
 from trackablate.reports.tables import accuracy
-from trackablate.reports.tables.attributes import attribute_tables
+from trackablate.reports.tables.failures import failure_table
 from trackablate.reports.tables.pivot import pivot
+from trackablate.reports.tables.sequences import attribute_table, sequence_table
 
 AO = f"{factory.PROTOCOL}:ao"
 FIGURES = (
@@ -41,17 +42,17 @@ NASTY = "<script>alert('x')</script>$\\input{/etc/passwd}$ & 50% #_^~{}|[red]*`"
 
 
 @pytest.fixture(scope="module")
-def result() -> StudyResult:
+def result() -> Result:
     return factory.study_result()
 
 
 @pytest.fixture(scope="module")
-def table(result: StudyResult) -> Table:
+def table(result: Result) -> Table:
     return pivot(result)
 
 
 @pytest.fixture(scope="module")
-def written(result: StudyResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(result: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
     write_report(result, out)
     return out
@@ -85,7 +86,7 @@ def notes_at(table: Table, footnotes: tuple[int, ...]) -> str:
 # What the table says
 
 
-def test_figures_are_the_counts_own(result: StudyResult, table: Table) -> None:
+def test_figures_are_the_counts_own(result: Result, table: Table) -> None:
     for row in result.rows:
         numerators, weights = values(list(row.protocols[factory.PROTOCOL].tallies.values()), "ao", DIALECTS["got10k"])
         cell = row_of(table, row.name).cells[AO]
@@ -96,22 +97,22 @@ def test_figures_are_the_counts_own(result: StudyResult, table: Table) -> None:
         assert cell.n == factory.SEQUENCES
 
 
-def test_the_order_of_sequences_in_the_store_does_not_matter(result: StudyResult, table: Table) -> None:
+def test_the_order_of_sequences_in_the_store_does_not_matter(result: Result, table: Table) -> None:
     rows = []
     for row in result.rows:
         found = row.protocols[factory.PROTOCOL]
         counts = dict(reversed(list(found.tallies.items()))) if row.name == "decoder" else found.tallies
-        rows.append(replace(row, protocols={factory.PROTOCOL: replace(found, tallies=counts)}))
+        rows.append(replace(row, protocols={factory.PROTOCOL: replace(found, seeds=(counts,))}))
     assert pivot(replace(result, rows=tuple(rows))) == table
 
 
-def test_rows_are_variants_then_floors_then_controls(result: StudyResult, table: Table) -> None:
+def test_rows_are_variants_then_floors_then_controls(result: Result, table: Table) -> None:
     expected = ["conv", "decoder", "ce-conv", "ce-decoder", "static", "ncc", "shuffled-template"]
     assert [row.name for row in table.rows] == expected
     assert [row.name for row in pivot(replace(result, rows=result.rows[::-1])).rows][:4] == expected[:4]
 
 
-def test_best_and_second_are_variants_even_where_a_floor_is_better(result: StudyResult) -> None:
+def test_best_and_second_are_variants_even_where_a_floor_is_better(result: Result) -> None:
     better = replace(factory.protocol_result("ncc", 0.001))
     table = pivot(factory.with_row(result, "ncc", protocols={factory.PROTOCOL: better}))
     marks = {row.name: row.cells[AO].mark for row in table.rows}
@@ -121,7 +122,7 @@ def test_best_and_second_are_variants_even_where_a_floor_is_better(result: Study
     assert cells(table, AO)["ncc"] > cells(table, AO)["decoder"]
 
 
-def test_what_prints_alike_ranks_alike(result: StudyResult) -> None:
+def test_what_prints_alike_ranks_alike(result: Result) -> None:
     same = result.rows[1].protocols
     table = pivot(factory.with_row(result, "ce-decoder", protocols=same))
     ranks = {row.name: row.cells[AO].rank for row in table.rows[:4]}
@@ -129,15 +130,15 @@ def test_what_prints_alike_ranks_alike(result: StudyResult) -> None:
     assert ranks["conv"] == 2
 
 
-def test_nothing_is_best_of_one(result: StudyResult) -> None:
+def test_nothing_is_best_of_one(result: Result) -> None:
     for name in ("decoder", "ce-conv", "ce-decoder"):
         result = factory.with_row(result, name, protocols={})
     assert row_of(pivot(result), "conv").cells[AO].rank is None
 
 
-def test_a_partial_protocol_is_a_dash_ranks_last_and_is_named(result: StudyResult) -> None:
+def test_a_partial_protocol_is_a_dash_ranks_last_and_is_named(result: Result) -> None:
     found = result.rows[1].protocols[factory.PROTOCOL]
-    part = ProtocolResult(dict(list(found.tallies.items())[:40]), found.expected, found.boxes)
+    part = replace(found, seeds=(dict(list(found.tallies.items())[:40]),))
     table = pivot(factory.with_row(result, "decoder", protocols={factory.PROTOCOL: part}))
     cell = row_of(table, "decoder").cells[AO]
     column = next(c for c in table.columns if c.key == AO)
@@ -146,22 +147,22 @@ def test_a_partial_protocol_is_a_dash_ranks_last_and_is_named(result: StudyResul
     assert cell.rank == 4
     assert cell.mark is None
     assert "40 of 48 sequences" in notes_at(table, cell.footnotes)
-    assert table.missing == (f"decoder on {factory.PROTOCOL}: 40 of 48 sequences",)
+    assert table.missing == (f"decoder on {factory.PROTOCOL}: incomplete: 40 of 48 sequences",)
 
 
-def test_one_undefined_sequence_poisons_the_mean(result: StudyResult) -> None:
+def test_one_undefined_sequence_poisons_the_mean(result: Result) -> None:
     found = result.rows[1].protocols[factory.PROTOCOL]
     name, counts = next(iter(found.tallies.items()))
     unknown = {key: replace(m, overlap=m.overlap * np.nan) for key, m in counts.measured.items()}
     broken = replace(counts, measured=unknown)
-    part = replace(found, tallies=found.tallies | {name: broken})
+    part = replace(found, seeds=({**found.tallies, name: broken},))
     table = pivot(factory.with_row(result, "decoder", protocols={factory.PROTOCOL: part}))
     assert row_of(table, "decoder").cells[AO].value is None
     assert row_of(table, "decoder").cells[f"{AO}:delta"].value is None
-    json.loads(export.results_json(result, table))
+    json.loads(documents.results_json(result, table))
 
 
-def test_an_absent_run_is_a_row_of_dashes_and_named(result: StudyResult) -> None:
+def test_an_absent_run_is_a_row_of_dashes_and_named(result: Result) -> None:
     table = pivot(replace(result, rows=tuple(row for row in result.rows if row.name != "ce-conv")))
     row = row_of(table, "ce-conv")
     assert row.cells[AO].value is None
@@ -170,7 +171,7 @@ def test_an_absent_run_is_a_row_of_dashes_and_named(result: StudyResult) -> None
     assert "ce-conv: not asked for" in table.missing
 
 
-def test_a_failed_run_says_why(result: StudyResult) -> None:
+def test_a_failed_run_says_why(result: Result) -> None:
     table = pivot(factory.failed(result, "decoder", "out of memory"))
     row = row_of(table, "decoder")
     assert "params" not in row.cells
@@ -178,29 +179,30 @@ def test_a_failed_run_says_why(result: StudyResult) -> None:
     assert table.missing == (f"decoder on {factory.PROTOCOL}: failed: out of memory",)
 
 
-def test_a_failed_training_is_named_where_it_was_to_be_evaluated_alone(result: StudyResult) -> None:
+def test_a_failed_training_is_named_where_it_was_to_be_evaluated_alone(result: Result) -> None:
     """A row of two trainings: the one that failed serves another protocol than the one that lacks sequences."""
     row = next(row for row in result.rows if row.name == "decoder")
-    other = factory.failed(result, "decoder", "out of memory").rows[1].record
+    own = factory.record_of(row)
+    other = factory.record_of(factory.failed(result, "decoder", "out of memory").rows[1])
     found = row.protocols[factory.PROTOCOL]
-    part = replace(found, tallies=dict(list(found.tallies.items())[:40]), records=(row.record,))
-    both = factory.with_row(result, "decoder", protocols={factory.PROTOCOL: part}, more_records=(other,))
-    assert pivot(both).missing == (f"decoder on {factory.PROTOCOL}: 40 of 48 sequences",)
-    served = replace(part, records=(row.record, other))
-    both = factory.with_row(result, "decoder", protocols={factory.PROTOCOL: served}, more_records=(other,))
+    part = replace(found, seeds=(dict(list(found.tallies.items())[:40]),), records=(own,))
+    both = factory.with_row(result, "decoder", protocols={factory.PROTOCOL: part}, records=(own, other))
+    assert pivot(both).missing == (f"decoder on {factory.PROTOCOL}: incomplete: 40 of 48 sequences",)
+    served = replace(part, records=(own, other))
+    both = factory.with_row(result, "decoder", protocols={factory.PROTOCOL: served}, records=(own, other))
     assert "failed (seed 0): out of memory" in pivot(both).missing[0]
 
 
-def test_pictures_of_one_seed_say_so_where_there_are_more(result: StudyResult, written: Path, tmp_path: Path) -> None:
+def test_pictures_of_one_seed_say_so_where_there_are_more(result: Result, written: Path, tmp_path: Path) -> None:
     words = "those of the first of"
     assert words not in (written / "index.html").read_text(encoding="utf-8")
     found = result.rows[0].protocols[factory.PROTOCOL]
-    several = replace(found, more_seeds=(found.tallies,) * 2)
+    several = replace(found, seeds=(found.tallies,) * 3)
     write_report(factory.with_row(result, "conv", protocols={factory.PROTOCOL: several}), tmp_path, ("html",))
     assert (tmp_path / "index.html").read_text(encoding="utf-8").count(f"{words} 3") == 2
 
 
-def test_without_the_baseline_there_is_no_difference(result: StudyResult) -> None:
+def test_without_the_baseline_there_is_no_difference(result: Result) -> None:
     table = pivot(factory.failed(result, "conv"))
     assert not any(column.signed for column in table.columns)
 
@@ -218,9 +220,10 @@ def test_differences_are_row_minus_baseline_and_say_when_unresolved(table: Table
     assert row_of(table, "conv").cells[f"{AO}:delta"].text == "baseline"
 
 
-def test_other_sequences_give_no_difference_but_a_footnote(result: StudyResult) -> None:
+def test_other_sequences_give_no_difference_but_a_footnote(result: Result) -> None:
     found = result.rows[1].protocols[factory.PROTOCOL]
-    renamed = replace(found, tallies={f"other-{name}": counts for name, counts in found.tallies.items()})
+    tallies = {f"other-{name}": counts for name, counts in found.tallies.items()}
+    renamed = replace(found, sequences=tuple(tallies), seeds=(tallies,))
     table = pivot(factory.with_row(result, "decoder", protocols={factory.PROTOCOL: renamed}))
     cell = row_of(table, "decoder").cells[f"{AO}:delta"]
     assert cell.value is None
@@ -236,7 +239,7 @@ def test_other_sequences_give_no_difference_but_a_footnote(result: StudyResult) 
         (0.4, "", "ncc beats"),
     ],
 )
-def test_a_floor_that_is_not_beaten_is_named_by_rule(result: StudyResult, noise: float, said: str, unsaid: str) -> None:
+def test_a_floor_that_is_not_beaten_is_named_by_rule(result: Result, noise: float, said: str, unsaid: str) -> None:
     changed = factory.with_row(result, "ncc", protocols={factory.PROTOCOL: factory.protocol_result("ncc", noise)})
     table = pivot(changed)
     note = notes_at(table, row_of(table, "ncc").cells[AO].footnotes)
@@ -276,7 +279,7 @@ def test_a_printed_size_that_cannot_be_is_noted(table: Table) -> None:
     assert row_of(table, "ncc").cells["published_got10k:ao"].text == ""
 
 
-def test_a_printed_size_that_agrees_is_not_noted(result: StudyResult) -> None:
+def test_a_printed_size_that_agrees_is_not_noted(result: Result) -> None:
     for row in result.rows[:4]:
         assert row.paper_scale is not None
         size = row.paper_scale.model_copy(update={"params": 70_900_000 if "conv" in row.name else 68_900_000})
@@ -284,13 +287,13 @@ def test_a_printed_size_that_agrees_is_not_noted(result: StudyResult) -> None:
     assert not any(note.startswith("Params") for note in pivot(result).footnotes)
 
 
-def test_speeds_measured_apart_carry_their_own_conditions(result: StudyResult, table: Table) -> None:
+def test_speeds_measured_apart_carry_their_own_conditions(result: Result, table: Table) -> None:
     fps = next(column for column in table.columns if column.key == "fps")
     assert "6 trackers interleaved in one process" in notes_at(table, fps.footnotes)
-    alone = result.rows[1].record
+    alone = factory.record_of(result.rows[1])
     assert alone.speed is not None
     speed = alone.speed.model_copy(update={"measured_with": ["decoder"]})
-    changed = pivot(factory.with_row(result, "decoder", record=alone.model_copy(update={"speed": speed})))
+    changed = pivot(factory.with_row(result, "decoder", records=(alone.model_copy(update={"speed": speed}),)))
     assert next(column for column in changed.columns if column.key == "fps").footnotes == ()
     cell = row_of(changed, "decoder").cells["fps"]
     assert row_of(table, "ce-conv").cells["fps"].mark == "best"
@@ -303,20 +306,20 @@ def test_few_sequences_are_warned_of() -> None:
     assert accuracy.FEW in notes_at(few, row_of(few, "conv").cells[AO].footnotes)
 
 
-def test_a_trial_is_marked(result: StudyResult) -> None:
+def test_a_trial_is_marked(result: Result) -> None:
     record = factory.record(result.study.spec(result.study.rows[2]), "ce-conv", dirty=True)
-    table = pivot(factory.with_row(result, "ce-conv", record=record))
+    table = pivot(factory.with_row(result, "ce-conv", records=(record,)))
     assert "not to be published" in notes_at(table, row_of(table, "ce-conv").footnotes)
 
 
-def test_several_protocols_stand_side_by_side(result: StudyResult, tmp_path: Path) -> None:
-    second = replace(result.protocols[0], name="other", dialects=factory.dialects("auc", "precision"), strips={})
+def test_several_protocols_stand_side_by_side(result: Result, tmp_path: Path) -> None:
+    second = replace(result.protocols[0], name="other", dialects=factory.dialects("auc", "precision"))
     rows = tuple(replace(r, protocols=r.protocols | {"other": r.protocols[factory.PROTOCOL]}) for r in result.rows)
     both = replace(result, protocols=(*result.protocols, second), rows=rows)
     table = pivot(both)
     assert cells(table, "other:auc") == cells(table, f"{factory.PROTOCOL}:auc")
     assert any(column.key == "other:auc:delta" for column in table.columns)
-    document = json.loads(export.results_json(both, table))
+    document = json.loads(documents.results_json(both, table))
     assert set(document["rows"][0]["protocols"]) == {factory.PROTOCOL, "other"}
     write_report(both, tmp_path)
 
@@ -405,7 +408,7 @@ def test_the_terminal_prints_the_table_and_cuts_no_figure(table: Table, width: i
         assert value in shown
 
 
-def test_json_keeps_the_contract(result: StudyResult, table: Table, written: Path) -> None:
+def test_json_keeps_the_contract(result: Result, table: Table, written: Path) -> None:
     document = json.loads((written / "results.json").read_text())
     assert (document["study"], document["profile"], document["comparable_with_paper"]) == ("table3", "mini", False)
     rows = {row["name"]: row for row in document["rows"]}
@@ -418,7 +421,7 @@ def test_json_keeps_the_contract(result: StudyResult, table: Table, written: Pat
     cell = row_of(table, "conv").cells[AO]
     assert conv["metrics"]["ao"] == {"mean": cell.value, "ci95": [cell.low, cell.high], "n": 48}
     assert conv["protocols"][factory.PROTOCOL] == conv["metrics"]
-    training = result.rows[0].record.training
+    training = factory.record_of(result.rows[0]).training
     assert training is not None
     cost = training.cost
     assert conv["cost"] == {
@@ -441,9 +444,9 @@ def test_json_keeps_the_contract(result: StudyResult, table: Table, written: Pat
     assert rows["shuffled-template"]["cost"]["fps"] is None
 
 
-def test_json_of_an_incomplete_row_is_null(result: StudyResult) -> None:
+def test_json_of_an_incomplete_row_is_null(result: Result) -> None:
     broken = factory.failed(result, "decoder")
-    rows = {row["name"]: row for row in json.loads(export.results_json(broken, pivot(broken)))["rows"]}
+    rows = {row["name"]: row for row in json.loads(documents.results_json(broken, pivot(broken)))["rows"]}
     assert rows["decoder"]["metrics"]["ao"] == {"mean": None, "ci95": None, "n": None}
     assert rows["decoder"]["verdict"] == "failed"
     assert set(rows["decoder"]["cost"].values()) == {None}
@@ -457,7 +460,7 @@ def test_the_first_words_of_the_page_are_the_caveat(written: Path) -> None:
     assert re.sub(r"<[^>]+>", "", body).strip().startswith("Not comparable with the paper")
 
 
-def test_a_comparable_profile_has_no_caveat(result: StudyResult, tmp_path: Path) -> None:
+def test_a_comparable_profile_has_no_caveat(result: Result, tmp_path: Path) -> None:
     profile = result.profile.model_copy(update={"comparable_with_paper": True})
     write_report(replace(result, profile=profile), tmp_path, ("html", "json"))
     assert 'class="caveat"' not in (tmp_path / "index.html").read_text()
@@ -489,7 +492,7 @@ def test_ids_are_unique_and_every_reference_is_answered(written: Path) -> None:
     assert any(name.startswith("note-") for name in wanted)
 
 
-def test_markup_in_names_stays_text(result: StudyResult, tmp_path: Path) -> None:
+def test_markup_in_names_stays_text(result: Result, tmp_path: Path) -> None:
     study = replace(result.study, title=NASTY, question=NASTY)
     rows = (replace(result.rows[0], cells=(NASTY, NASTY)), *result.rows[1:-1], replace(result.rows[-1], name=NASTY))
     nasty = replace(result, study=study, rows=rows, missing=(NASTY,), command=NASTY)
@@ -503,23 +506,29 @@ def test_markup_in_names_stays_text(result: StudyResult, tmp_path: Path) -> None
     assert "[red]" in shown_in_terminal(pivot(nasty), 400)
 
 
-def test_a_formula_in_a_name_is_no_formula(result: StudyResult) -> None:
+def test_a_formula_in_a_name_is_no_formula(result: Result) -> None:
     named = replace(result, rows=(*result.rows[:-1], replace(result.rows[-1], name="=cmd()")))
     assert "'=cmd()," in export.comma_separated(pivot(named))
 
 
-def test_provenance_names_verdicts_commits_and_commands(result: StudyResult, tmp_path: Path) -> None:
+def test_provenance_names_verdicts_commits_and_commands(result: Result, tmp_path: Path) -> None:
     record = factory.record(result.study.spec(result.study.rows[2]), "ce-conv", dirty=True)
-    changed = factory.failed(factory.with_row(result, "ce-conv", record=record), "decoder", "out of <memory>")
+    changed = factory.failed(factory.with_row(result, "ce-conv", records=(record,)), "decoder", "out of <memory>")
     write_report(changed, tmp_path, ("html",))
     page = (tmp_path / "index.html").read_text()
     assert "out of &lt;memory&gt;" in page
     assert "9e65990c0f + uncommitted changes" in page
-    for words in (result.command, "concurrent", "torch 2.15.0", result.rows[0].record.asked.name, "publishable"):
+    for words in (
+        result.command,
+        "concurrent",
+        "torch 2.15.0",
+        factory.record_of(result.rows[0]).asked.name,
+        "publishable",
+    ):
         assert words in page, words
 
 
-def test_film_strips_show_the_best_and_the_worst(result: StudyResult) -> None:
+def test_film_strips_show_the_best_and_the_worst(result: Result) -> None:
     found = {(strip.row, strip.which): strip for strip in strips(result)}
     assert {row for row, _ in found} == {"conv", "decoder", "ce-conv", "ce-decoder"}
     for row in result.rows[:4]:
@@ -533,18 +542,40 @@ def test_film_strips_show_the_best_and_the_worst(result: StudyResult) -> None:
         assert found[row.name, "best"].verdict == "easy"
 
 
-def test_attributes_average_their_own_sequences(result: StudyResult, written: Path) -> None:
-    (found,) = attribute_tables(result)
+def test_attributes_average_their_own_sequences(result: Result, written: Path) -> None:
+    found = attribute_table(result, result.protocols[0])
+    assert found is not None
     assert [row.name for row in found.rows] == ["distractors", "occlusion", "rotation"]
     counts = result.rows[0].protocols[factory.PROTOCOL].tallies
     members = [name for name in counts if "rotation" in factory.attributes(name)]
     numerators, weights = values([counts[name] for name in members], "ao", DIALECTS["got10k"])
     rotation = row_of(found, "rotation")
     assert rotation.cells[":n"].value == len(members) == 7
-    assert rotation.cells["conv"].value == pytest.approx(100 * numerators.sum() / weights.sum())
-    assert sorted(rotation.cells[row.name].rank or 0 for row in result.rows[:4]) == [1, 2, 3, 4]
-    assert rotation.cells["ncc"].rank is None
+    assert rotation.cells["conv ao"].value == pytest.approx(100 * numerators.sum() / weights.sum())
+    assert sorted(rotation.cells[f"{row.name} ao"].rank or 0 for row in result.rows[:4]) == [1, 2, 3, 4]
+    assert rotation.cells["ncc ao"].rank is None
     assert "AO by attribute" in (written / "index.html").read_text()
+
+
+def test_failures_and_the_hardest_sequences_are_on_a_studys_page_too(result: Result, written: Path) -> None:
+    page, facts = (written / "index.html").read_text(), result.protocols[0]
+    sections = re.findall(r'<section id="([^"]+)"', page)
+    assert [name for name in sections if name in ("every-pair", "ranking", "attributes", "failures", "hardest")] == [
+        *("every-pair", "ranking", "attributes", "failures", "hardest"),
+    ]
+    table = failure_table(result, facts)
+    assert table is not None
+    for row in result.rows:
+        found = row.protocols[facts.name].total_failures
+        assert found is not None
+        assert row_of(table, row.name).cells["all:frames"].value == sum(found.frames)
+    hardest = sequence_table(result, facts).rows[0]
+    variants = [hardest.cells[f"{row.name} ao"].value or 0 for row in result.variants]
+    assert hardest.cells[":mean"].value == pytest.approx(np.mean(variants)), "floors do not make a sequence hard"
+    rows = {row["name"]: row for row in json.loads((written / "results.json").read_text())["rows"]}
+    details = rows["conv"]["sequences"][factory.PROTOCOL]
+    assert set(details["by_sequence"]) == set(factory.names())
+    assert details["failures"]["frames_looked_at"] == factory.SEQUENCES * factory.FRAMES
 
 
 def test_jpeg_size_reads_the_header() -> None:
@@ -562,19 +593,19 @@ def test_everything_is_left_behind(written: Path) -> None:
     assert names == {"index.html", "table.tex", "table.md", "table.csv", "results.json"} | figures
 
 
-def test_the_same_input_gives_the_same_bytes(result: StudyResult, written: Path, tmp_path: Path) -> None:
+def test_the_same_input_gives_the_same_bytes(result: Result, written: Path, tmp_path: Path) -> None:
     for path in write_report(factory.study_result(), tmp_path):
         assert path.read_bytes() == (written / path.relative_to(tmp_path)).read_bytes(), path.name
 
 
-def test_only_what_was_asked_for_is_written(result: StudyResult, tmp_path: Path) -> None:
+def test_only_what_was_asked_for_is_written(result: Result, tmp_path: Path) -> None:
     assert write_report(result, tmp_path, ("csv", "json")) == [tmp_path / "table.csv", tmp_path / "results.json"]
     with pytest.raises(ValueError, match="no report format is called pdf"):
         write_report(result, tmp_path / "none", ("pdf",))
     assert not (tmp_path / "none").exists()
 
 
-def test_a_report_of_nothing_is_a_page_that_says_so(result: StudyResult, tmp_path: Path) -> None:
+def test_a_report_of_nothing_is_a_page_that_says_so(result: Result, tmp_path: Path) -> None:
     write_report(replace(result, rows=()), tmp_path)
     assert "conv: not asked for" in (tmp_path / "index.html").read_text()
 
@@ -611,7 +642,7 @@ def test_success_numbers_in_the_figure_are_the_tables(table: Table, written: Pat
         assert f"{row.name}  {value:.1f}" in drawn or f"{row.name} {value:.1f}" in drawn
 
 
-def test_a_control_that_scores_like_the_best_variant_is_named(result: StudyResult) -> None:
+def test_a_control_that_scores_like_the_best_variant_is_named(result: Result) -> None:
     best = max(result.rows[:4], key=lambda row: row_of(pivot(result), row.name).cells[AO].value or 0)
     same = pivot(factory.with_row(result, "shuffled-template", protocols=best.protocols))
     note = f"The best variant, {best.name}, is not shown to beat the control shuffled-template"
@@ -619,11 +650,12 @@ def test_a_control_that_scores_like_the_best_variant_is_named(result: StudyResul
     assert not any("the control" in text for text in pivot(result).footnotes if text.startswith("The best"))
 
 
-def test_two_sequences_give_no_interval_and_no_verdict(result: StudyResult) -> None:
+def test_two_sequences_give_no_interval_and_no_verdict(result: Result) -> None:
     names = result.protocols[0].name
     for row in result.rows:
         found = row.protocols[names]
-        few = replace(found, tallies=dict(list(found.tallies.items())[:2]), expected=2)
+        tallies = dict(list(found.tallies.items())[:2])
+        few = replace(found, sequences=tuple(tallies), seeds=(tallies,))
         result = factory.with_row(result, row.name, protocols={names: few})
     cell = row_of(pivot(result), "decoder").cells[f"{AO}:delta"]
     assert cell.value is not None
@@ -631,12 +663,12 @@ def test_two_sequences_give_no_interval_and_no_verdict(result: StudyResult) -> N
     assert row_of(pivot(result), "decoder").cells[AO].low is None
 
 
-def test_a_one_shot_protocol_says_what_was_trained_on_other_videos(result: StudyResult) -> None:
+def test_a_one_shot_protocol_says_what_was_trained_on_other_videos(result: Result) -> None:
     facts = replace(result.protocols[0], one_shot=True)
     table = pivot(replace(result, protocols=(facts,)))
     for row in result.rows:
         cell = row_of(table, row.name).cells[AO]
-        trained = row.record.asked.data is not None
+        trained = factory.record_of(row).asked.data is not None
         assert ("trained on generated clips" in notes_at(table, cell.footnotes)) == trained, row.name
     untouched = pivot(result)
     assert not any("trained on generated clips" in note for note in untouched.footnotes)

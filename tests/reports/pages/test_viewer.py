@@ -50,9 +50,8 @@ def test_overlaps_are_those_of_all_frames(films: list[dict[str, Any]]) -> None:
 
 def test_frames_without_a_known_true_box_have_no_overlap() -> None:
     result = factory.study_result(6)
-    (facts,) = result.protocols
-    strips = {name: replace(strip, path=None) for name, strip in facts.strips.items()}
-    found = viewer(replace(result, protocols=(replace(facts, strips=strips),)))
+    strips = {name: replace(strip, path=None) for name, strip in result.strips[factory.PROTOCOL].items()}
+    found = viewer(replace(result, strips={factory.PROTOCOL: strips}))
     assert found is not None
     known = overlaps(json.loads(found.films[0])["rows"][0]) != ABSENT_OVERLAP
     assert np.flatnonzero(known).tolist() == list(range(0, factory.FRAMES, 7))
@@ -68,7 +67,7 @@ def test_what_does_not_fit_the_budget_is_counted(monkeypatch: pytest.MonkeyPatch
 
 def test_nothing_to_see_is_no_viewer() -> None:
     result = factory.study_result(4)
-    assert viewer(replace(result, protocols=(replace(result.protocols[0], strips={}),))) is None
+    assert viewer(replace(result, strips={})) is None
     assert viewer(replace(result, protocols=())) is None
 
 

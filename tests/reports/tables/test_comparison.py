@@ -9,19 +9,20 @@ from scipy import stats
 import score_factory as factory
 from trackablate.harness.errors import BadInput
 from trackablate.harness.scoring.metrics import values
-from trackablate.harness.scoring.raw_scoring import Scored
-from trackablate.harness.scoring.threshold_counts import tally
+from trackablate.harness.scoring.scored import Scored, ScoredTracker
+from trackablate.harness.scoring.threshold_counts import Tally, tally
+from trackablate.reports.results import result_of
 from trackablate.reports.statistics.bootstrap import paired_difference, signed_rank
 from trackablate.reports.table import Cell, Table
+from trackablate.reports.tables import comparison
 from trackablate.reports.tables.accuracy import FEW
 from trackablate.reports.tables.comparison import (
     POOLED,
     UNRESOLVED,
     Comparison,
-    compare,
     comparison_table,
-    comparisons,
     largest_table,
+    pair_table,
 )
 
 A, B = "SiamSteady", "OceanDrift"
@@ -34,12 +35,29 @@ def scored() -> Scored:
 
 @pytest.fixture(scope="module")
 def found(scored: Scored) -> Comparison:
-    return compare(scored, A, B, "auc", scored.dialects[0])
+    return compare(scored, A, B, "auc")
+
+
+def compare(scored: Scored, a: str, b: str, metric: str, dialect: str = "ostrack") -> Comparison:
+    rules = factory.dialect(dialect)
+    return comparison.compare(result_of(scored), scored.protocol, a, b, metric, rules)
+
+
+def comparisons(scored: Scored, a: str, b: str) -> list[Comparison]:
+    return comparison.comparisons(result_of(scored, (a, b)))
+
+
+def table_of(scored: Scored, a: str, b: str) -> Table:
+    return comparison_table(result_of(scored), comparisons(scored, a, b))
+
+
+def tallies_of(tracker: ScoredTracker) -> list[Tally]:
+    return list(tracker.protocols["lasot"].tallies.values())
 
 
 def shares(scored: Scored, name: str, metric: str, dialect: str) -> np.ndarray:
     tracker = next(t for t in scored.trackers if t.name == name)
-    numerators, weights = values(scored.tallies(tracker), metric, factory.dialect(dialect))
+    numerators, weights = values(tallies_of(tracker), metric, factory.dialect(dialect))
     return numerators / weights
 
 
@@ -100,7 +118,7 @@ def test_wins_losses_and_ties_add_up_and_turn_round(scored: Scored, found: Compa
     assert (found.wins, found.losses) == ((a > b).sum(), (a < b).sum())
     assert found.wins > found.losses > 0
     assert found.wins + found.losses + found.ties == len(found.sequences) == factory.SEQUENCES
-    back = compare(scored, B, A, "auc", scored.dialects[0])
+    back = compare(scored, B, A, "auc")
     assert (back.wins, back.losses, back.ties) == (found.losses, found.wins, found.ties)
     assert back.difference.value == pytest.approx(-found.difference.value)
     assert back.p == pytest.approx(found.p)
@@ -109,7 +127,7 @@ def test_wins_losses_and_ties_add_up_and_turn_round(scored: Scored, found: Compa
 def test_equal_trackers_tie_everywhere(scored: Scored) -> None:
     twin = replace(scored.trackers[0], name="twin")
     both = replace(scored, trackers=(*scored.trackers, twin))
-    found = compare(both, A, "twin", "auc", scored.dialects[0])
+    found = compare(both, A, "twin", "auc")
     assert (found.wins, found.losses, found.ties, found.p) == (0, 0, factory.SEQUENCES, 1.0)
     assert found.difference.value == 0
 
@@ -118,13 +136,13 @@ def test_sequences_come_with_the_largest_difference_first(scored: Scored, found:
     apart = [abs(pair.a - pair.b) for pair in found.sequences]
     assert apart == sorted(apart, reverse=True)
     a = dict(zip(factory.names(), shares(scored, A, "auc", "ostrack"), strict=True))
-    assert all(pair.a == pytest.approx(a[pair.name]) for pair in found.sequences)
+    assert all(pair.a == pytest.approx(100 * a[pair.name]) for pair in found.sequences)
 
 
 def test_a_pooling_dialect_pools_the_difference_and_tests_sequences(scored: Scored) -> None:
-    found = compare(scored, A, B, "ao", factory.dialect("got10k"))
+    found = compare(scored, A, B, "ao", "got10k")
     trackers = {t.name: t for t in scored.trackers}
-    of = {name: values(scored.tallies(trackers[name]), "ao", factory.dialect("got10k")) for name in (A, B)}
+    of = {name: values(tallies_of(trackers[name]), "ao", factory.dialect("got10k")) for name in (A, B)}
     pooled = {name: sums.sum() / frames.sum() for name, (sums, frames) in of.items()}
     assert found.difference.value == pytest.approx(pooled[A] - pooled[B])
     single = {name: sums / frames for name, (sums, frames) in of.items()}
@@ -134,12 +152,17 @@ def test_a_pooling_dialect_pools_the_difference_and_tests_sequences(scored: Scor
 
 def test_a_sequence_that_does_not_count_for_one_is_left_out(scored: Scored) -> None:
     """lasot_matlab drops sequences whose curve is zero everywhere: those of a box far off the target."""
-    lost = dict(scored.trackers[0].tallies)
+    first = scored.trackers[0]
+    scores = first.protocols["lasot"]
+    lost = dict(scores.tallies)
     truth, visible = factory.truth("bird-00")
     away = factory.predicted(A, "bird-00") + np.array([5000.0, 0, 0, 0])
     lost["bird-00"] = tally(away, truth, np.zeros_like(visible), size=factory.SIZE)
-    changed = replace(scored, trackers=(replace(scored.trackers[0], tallies=lost), *scored.trackers[1:]))
-    found = compare(changed, A, B, "auc", factory.dialect("lasot_matlab"))
+    changed = replace(
+        scored,
+        trackers=(replace(first, protocols={"lasot": replace(scores, seeds=(lost,))}), *scored.trackers[1:]),
+    )
+    found = compare(changed, A, B, "auc", "lasot_matlab")
     assert "bird-00" not in {pair.name for pair in found.sequences}
     assert len(found.sequences) == factory.SEQUENCES - 1
 
@@ -149,9 +172,9 @@ def test_a_sequence_that_does_not_count_for_one_is_left_out(scored: Scored) -> N
 
 def test_unknown_names_and_a_tracker_against_itself_are_refused(scored: Scored) -> None:
     with pytest.raises(BadInput, match=r"no scored tracker is called 'SiamStedy': did you mean SiamSteady"):
-        compare(scored, "SiamStedy", B, "auc", scored.dialects[0])
+        compare(scored, "SiamStedy", B, "auc")
     with pytest.raises(BadInput, match="cannot be compared with itself"):
-        compare(scored, A, A, "auc", scored.dialects[0])
+        compare(scored, A, A, "auc")
 
 
 @pytest.mark.parametrize("allowed", [False, True])
@@ -160,14 +183,14 @@ def test_different_sequences_are_refused(scored: Scored, allowed: bool) -> None:
     with pytest.raises(
         BadInput, match=r"different sequences: only one of them has bird-12, bird-13, bird-14 and 15 more"
     ):
-        compare(part, A, B, "auc", scored.dialects[0])
+        compare(part, A, B, "auc")
 
 
 def test_the_same_part_of_the_sequences_needs_leave(scored: Scored) -> None:
     part = factory.partial(factory.partial(scored, A, 12, False), B, 12, False)
     with pytest.raises(BadInput, match=r"are incomplete, 12 of 30 sequences: .*--allow-incomplete"):
-        compare(part, A, B, "auc", scored.dialects[0])
-    found = compare(replace(part, allow_incomplete=True), A, B, "auc", scored.dialects[0])
+        compare(part, A, B, "auc")
+    found = compare(replace(part, protocol=replace(part.protocol, allow_incomplete=True)), A, B, "auc")
     assert len(found.sequences) == found.difference.n == 12
 
 
@@ -176,7 +199,7 @@ def test_the_same_part_of_the_sequences_needs_leave(scored: Scored) -> None:
 
 def test_the_table_has_a_row_for_every_metric(scored: Scored) -> None:
     found = comparisons(scored, A, B)
-    table = comparison_table(scored, found)
+    table = comparison_table(result_of(scored), found)
     assert [row.name for row in table.rows] == ["AUC", "P", "P_norm", "OP50", "OP75", "P_norm mean"]
     cells = table.rows[0].cells
     assert cells["difference"].value == pytest.approx(100 * found[0].difference.value)
@@ -191,38 +214,49 @@ def test_the_table_has_a_row_for_every_metric(scored: Scored) -> None:
 def test_a_small_p_is_only_said_to_be_small(
     scored: Scored, found: Comparison, p: float | None, value: float | None, text: str | None
 ) -> None:
-    cell = comparison_table(scored, [replace(found, p=p)]).rows[0].cells["p"]
+    cell = comparison_table(result_of(scored), [replace(found, p=p)]).rows[0].cells["p"]
     assert (cell.value, cell.text) == (value, text)
 
 
 def test_a_pooling_dialect_says_what_each_figure_weighs() -> None:
     scored = factory.scored(main="got10k")
-    assert POOLED in comparison_table(scored, comparisons(scored, A, B)).footnotes
+    assert POOLED in table_of(scored, A, B).footnotes
 
 
 def test_an_unresolved_difference_says_so(scored: Scored) -> None:
     twin = replace(scored.trackers[0], name="twin")
     both = replace(scored, trackers=(*scored.trackers, twin))
-    table = comparison_table(both, comparisons(both, A, "twin"))
+    table = table_of(both, A, "twin")
     assert UNRESOLVED in notes_at(table, table.rows[0].cells["difference"])
     assert table.rows[0].cells["difference"].resolved is False
 
 
 def test_few_sequences_are_warned_of_and_fewer_give_no_verdict() -> None:
     few = factory.scored(6)
-    table = comparison_table(few, comparisons(few, A, B))
+    table = table_of(few, A, B)
     assert FEW in notes_at(table, table.rows[0].cells["difference"])
     three = factory.scored(3)
-    cell = comparison_table(three, comparisons(three, A, B)).rows[0].cells["difference"]
+    cell = table_of(three, A, B).rows[0].cells["difference"]
     assert cell.value is not None
     assert (cell.low, cell.resolved) == (None, None)
 
 
 def test_the_largest_differences_are_signed(scored: Scored, found: Comparison) -> None:
-    table = largest_table(scored, found)
+    table = largest_table(result_of(scored), found)
     assert [row.name for row in table.rows] == [pair.name for pair in found.sequences[:10]]
     for row in table.rows:
         a, b, difference = (row.cells[key].value for key in ("a", "b", "difference"))
         assert a is not None and b is not None and difference is not None
         assert difference == pytest.approx(a - b)
         assert row.cells["frames"].value == factory.FRAMES
+
+
+def test_every_two_trackers_are_compared_by_the_primary_metric(scored: Scored, found: Comparison) -> None:
+    table = pair_table(result_of(scored), scored.protocol)
+    assert table is not None
+    assert [row.name for row in table.rows] == [f"{A} against {B}", f"{A} against StaticBox", f"{B} against StaticBox"]
+    cells = table.rows[0].cells
+    assert cells["difference"].value == pytest.approx(100 * found.difference.value)
+    assert cells["wins"].value == found.wins
+    one = replace(scored, trackers=scored.trackers[:1])
+    assert pair_table(result_of(one), one.protocol) is None

@@ -1,5 +1,6 @@
 """The cost by phase: that it adds up to what the study's table says, and what a row without a figure shows."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -7,15 +8,18 @@ import pytest
 
 import report_factory as factory
 from trackablate.harness.record import PhaseCost, RunRecord
+from trackablate.harness.scoring.scored import ScoredTracker
+from trackablate.reports.formats.documents import results_json
 from trackablate.reports.formats.latex import latex
-from trackablate.reports.results import RowResult, StudyResult
+from trackablate.reports.results import Result
 from trackablate.reports.table import Table
-from trackablate.reports.tables.cost_report import cost_table, phase_costs, phases_json
+from trackablate.reports.tables.cost_report import cost_table, phase_costs
 from trackablate.reports.tables.costs import cost_of
+from trackablate.reports.tables.pivot import pivot
 
 
 @pytest.fixture(scope="module")
-def result() -> StudyResult:
+def result() -> Result:
     result = factory.study_result(4)
     rows = [
         replace(row, protocols={name: replace(found, seconds=10.0 + at) for name, found in row.protocols.items()})
@@ -37,7 +41,7 @@ def value(table: Table, row: str, key: str) -> float | str | None:
     return None if cell is None else cell.text if cell.text is not None else cell.value
 
 
-def test_phases_add_up_to_the_studys_own_figures(result: StudyResult) -> None:
+def test_phases_add_up_to_the_studys_own_figures(result: Result) -> None:
     table = cost_table(result)
     for row in result.rows[:4]:
         parts = [value(table, row.name, key) for key in ("phase:data", "phase:train")]
@@ -50,7 +54,7 @@ def test_phases_add_up_to_the_studys_own_figures(result: StudyResult) -> None:
     assert [c.unit for c in table.columns if c.key.startswith("phase:")] == ["s"] * 4
 
 
-def test_what_cannot_be_is_blank_and_what_is_missing_a_dash(result: StudyResult) -> None:
+def test_what_cannot_be_is_blank_and_what_is_missing_a_dash(result: Result) -> None:
     table = cost_table(factory.failed(result, "decoder"))
     assert value(table, "ncc", "phase:data") == value(table, "shuffled-template", "fps") == ""
     assert value(table, "ncc", "fps") == 2400
@@ -58,33 +62,35 @@ def test_what_cannot_be_is_blank_and_what_is_missing_a_dash(result: StudyResult)
     assert value(table, "decoder", f"evaluation:{factory.PROTOCOL}") is None
 
 
-def test_a_part_of_a_protocol_has_no_evaluation_time(result: StudyResult) -> None:
+def test_a_part_of_a_protocol_has_no_evaluation_time(result: Result) -> None:
     found = result.rows[0].protocols[factory.PROTOCOL]
-    part = replace(found, expected=found.expected + 1)
+    part = replace(found, sequences=(*found.sequences, "one-more"))
     assert phase_costs(replace(result.rows[0], protocols={factory.PROTOCOL: part})).evaluation == {}
 
 
-def test_seeds_are_averaged_and_another_training_is_not_mixed_in(result: StudyResult) -> None:
+def test_seeds_are_averaged_and_another_training_is_not_mixed_in(result: Result) -> None:
     row = result.rows[0]
-    first, second = (with_phases(row.record, s, train=PhaseCost(device_seconds=d)) for s, d in ((0, 10.0), (1, 20.0)))
-    other = with_phases(row.record, 0, train=PhaseCost(device_seconds=1000.0))
+    first, second = (
+        with_phases(factory.record_of(row), s, train=PhaseCost(device_seconds=d)) for s, d in ((0, 10.0), (1, 20.0))
+    )
+    other = with_phases(factory.record_of(row), 0, train=PhaseCost(device_seconds=1000.0))
     recipe = other.asked.recipe
     assert recipe is not None
     longer = other.asked.model_copy(update={"recipe": recipe.model_copy(update={"steps": 9000})})
     other = other.model_copy(update={"asked": longer})
-    changed = replace(row, record=first, more_records=(second, other))
+    changed = replace(row, records=(first, second, other))
     costs = phase_costs(changed)
     assert (costs.phases["train"].device_seconds, costs.trainings) == (15.0, 2)
     table = cost_table(replace(result, rows=(changed,)))
     assert "different seeds" in table.footnotes[table.rows[0].footnotes[0]]
 
 
-def metered(row: RowResult, joules: float, validation: float | None) -> RowResult:
+def metered(row: ScoredTracker, joules: float, validation: float | None) -> ScoredTracker:
     phases = {"train": PhaseCost(energy_joules=joules), "validate": PhaseCost(energy_joules=validation)}
-    return replace(row, record=with_phases(row.record, **phases))
+    return replace(row, records=(with_phases(factory.record_of(row), **phases),))
 
 
-def test_energy_is_shown_where_every_phase_was_metered(result: StudyResult) -> None:
+def test_energy_is_shown_where_every_phase_was_metered(result: Result) -> None:
     rows = (metered(result.rows[0], 7200.0, 3600.0), metered(result.rows[1], 7200.0, None), *result.rows[2:])
     table = cost_table(replace(result, rows=rows))
     assert value(table, "conv", "energy") == 3.0
@@ -92,8 +98,8 @@ def test_energy_is_shown_where_every_phase_was_metered(result: StudyResult) -> N
     assert "energy" not in {column.key for column in cost_table(result).columns}
 
 
-def test_as_a_document_and_in_latex(result: StudyResult) -> None:
-    document = {row["name"]: row for row in phases_json(result)}
+def test_as_a_document_and_in_latex(result: Result) -> None:
+    document = {row["name"]: row for row in json.loads(results_json(result, pivot(result)))["phases"]}
     assert document["conv"]["training"]["data"]["device_seconds"] == 6.0
     assert document["conv"]["evaluation_seconds"] == {factory.PROTOCOL: 10.0}
     assert document["shuffled-template"]["training"] == {}
@@ -101,5 +107,5 @@ def test_as_a_document_and_in_latex(result: StudyResult) -> None:
     assert r"\multicolumn{4}{c}{training}" in latex(cost_table(result))
 
 
-def test_a_study_of_nothing_has_an_empty_table(result: StudyResult) -> None:
+def test_a_study_of_nothing_has_an_empty_table(result: Result) -> None:
     assert cost_table(replace(result, rows=())).columns == ()

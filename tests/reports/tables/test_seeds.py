@@ -5,19 +5,19 @@ from dataclasses import replace
 import pytest
 
 import report_factory as factory
-from trackablate.reports.formats.export import results_json
-from trackablate.reports.results import StudyResult
+from trackablate.reports.formats.documents import results_json
+from trackablate.reports.results import Result
 from trackablate.reports.statistics.variance import noise, row_difference, row_estimate
 from trackablate.reports.tables.accuracy import METHOD, METHOD_OF_SEEDS
-from trackablate.reports.tables.attributes import attribute_tables
 from trackablate.reports.tables.effects import effects, samples, stability
 from trackablate.reports.tables.pivot import pivot
+from trackablate.reports.tables.sequences import attribute_table
 
 AO = f"{factory.PROTOCOL}:ao"
 
 
 @pytest.fixture(scope="module")
-def seeded() -> StudyResult:
+def seeded() -> Result:
     """Table 3 with three seeds per variant."""
     result = factory.study_result()
     rows = []
@@ -27,17 +27,19 @@ def seeded() -> StudyResult:
             continue
         found = row.protocols[factory.PROTOCOL]
         more = tuple(factory.protocol_result(f"{row.name}-{seed}", 0.1).tallies for seed in (1, 2))
+        own = factory.record_of(row)
         records = tuple(
-            row.record.model_copy(update={"asked": row.record.asked.model_copy(update={"seed": seed})})
-            for seed in (1, 2)
+            own.model_copy(update={"asked": own.asked.model_copy(update={"seed": seed})}) for seed in (0, 1, 2)
         )
-        rows.append(replace(row, protocols={factory.PROTOCOL: replace(found, more_seeds=more)}, more_records=records))
+        rows.append(
+            replace(row, protocols={factory.PROTOCOL: replace(found, seeds=(found.tallies, *more))}, records=records)
+        )
     return replace(result, rows=tuple(rows))
 
 
-def test_a_figure_is_the_mean_over_seeds_with_an_interval_over_both(seeded: StudyResult) -> None:
+def test_a_figure_is_the_mean_over_seeds_with_an_interval_over_both(seeded: Result) -> None:
     facts, row = seeded.protocols[0], seeded.rows[0]
-    numerators, weights = samples(row.protocols[facts.name], facts, "ao")
+    numerators, weights = samples(row.protocols[facts.name], facts, seeded)
     assert numerators.shape == (3, factory.SEQUENCES)
     of_each = numerators.sum(axis=1) / weights.sum(axis=1)
     table = pivot(seeded)
@@ -49,18 +51,18 @@ def test_a_figure_is_the_mean_over_seeds_with_an_interval_over_both(seeded: Stud
     assert METHOD_OF_SEEDS in notes
 
 
-def test_a_row_that_lacks_a_sequence_of_one_seed_has_no_mean(seeded: StudyResult) -> None:
+def test_a_row_that_lacks_a_sequence_of_one_seed_has_no_mean(seeded: Result) -> None:
     row = seeded.rows[1]
     found = row.protocols[factory.PROTOCOL]
-    second = dict(found.more_seeds[0])
+    second = dict(found.seeds[1])
     second.popitem()
-    part = replace(row, protocols={factory.PROTOCOL: replace(found, more_seeds=(second, found.more_seeds[1]))})
+    part = replace(row, protocols={factory.PROTOCOL: replace(found, seeds=(found.tallies, second, found.seeds[2]))})
     table = pivot(replace(seeded, rows=(seeded.rows[0], part, *seeded.rows[2:])))
     assert table.rows[1].cells[AO].value is None
     assert any("seed 1: 47 of 48 sequences" in text for text in table.missing)
 
 
-def test_differences_are_corrected_for_their_number(seeded: StudyResult) -> None:
+def test_differences_are_corrected_for_their_number(seeded: Result) -> None:
     found = effects(seeded)
     assert len(found) == len(seeded.rows) - 1
     for effect in found.values():
@@ -73,7 +75,7 @@ def test_differences_are_corrected_for_their_number(seeded: StudyResult) -> None
     assert cell.value == verdict.adjusted
 
 
-def test_the_ranking_says_how_stable_it_is(seeded: StudyResult) -> None:
+def test_the_ranking_says_how_stable_it_is(seeded: Result) -> None:
     found = stability(seeded, seeded.protocols[0])
     assert found is not None
     names, ranks = found
@@ -82,21 +84,22 @@ def test_the_ranking_says_how_stable_it_is(seeded: StudyResult) -> None:
     assert any(note.startswith(f"Ranking on {factory.PROTOCOL}") for note in pivot(seeded).footnotes)
 
 
-def test_an_attribute_is_over_all_seeds_too(seeded: StudyResult) -> None:
+def test_an_attribute_is_over_all_seeds_too(seeded: Result) -> None:
     facts, row = seeded.protocols[0], seeded.rows[0]
-    (table,) = attribute_tables(seeded)
-    of = [name for name, has in facts.attributes.items() if table.rows[0].name in has]
-    numerators, weights = samples(row.protocols[facts.name], facts, "ao", of)
+    table = attribute_table(seeded, facts)
+    assert table is not None
+    of = facts.members[table.rows[0].name]
+    numerators, weights = row.protocols[facts.name].samples("ao", facts.dialects["ao"], of)
     assert numerators.shape == (3, len(of))
     expected = 100 * (numerators.sum(axis=1) / weights.sum(axis=1)).mean()
-    assert table.rows[0].cells[row.name].value == pytest.approx(expected)
+    assert table.rows[0].cells[f"{row.name} ao"].value == pytest.approx(expected)
 
 
-def test_a_floor_has_no_seeds_to_vary_with(seeded: StudyResult) -> None:
+def test_a_floor_has_no_seeds_to_vary_with(seeded: Result) -> None:
     """Its own part of the noise is none: the interval is that of the baseline's seeds and of the sequences."""
     facts, rows = seeded.protocols[0], {row.name: row for row in seeded.rows}
-    reference = samples(rows["conv"].protocols[facts.name], facts, "ao")
-    numerators, weights = samples(rows["static"].protocols[facts.name], facts, "ao")
+    reference = samples(rows["conv"].protocols[facts.name], facts, seeded)
+    numerators, weights = samples(rows["static"].protocols[facts.name], facts, seeded)
     tiled = (numerators.repeat(3, axis=0), weights.repeat(3, axis=0))
     found = effects(seeded)[facts.name, "static"].estimate
     assert found == row_difference(tiled, reference)
@@ -105,7 +108,7 @@ def test_a_floor_has_no_seeds_to_vary_with(seeded: StudyResult) -> None:
     assert (seen.seed[0], seen.residual[0]) == (0, pytest.approx(0, abs=1e-20))
 
 
-def test_the_document_names_every_run(seeded: StudyResult) -> None:
+def test_the_document_names_every_run(seeded: Result) -> None:
     import json
 
     document = json.loads(results_json(seeded, pivot(seeded)))

@@ -1,4 +1,4 @@
-"""How the trackers fail: frames and episodes of each kind, as `harness.scoring.failure_modes` tells them."""
+"""How the trackers fail: frames and episodes of each kind, as `harness.scoring.failure_modes` counts them."""
 
 from trackablate.harness.scoring.failure_modes import (
     EPISODE_FRAMES,
@@ -8,10 +8,13 @@ from trackablate.harness.scoring.failure_modes import (
     SETTLED_FRAMES,
     FailureCounts,
 )
-from trackablate.harness.scoring.raw_scoring import Scored, TrackerScores
+from trackablate.harness.scoring.scored import ScoredProtocol
+from trackablate.reports.results import Result, coverage
 from trackablate.reports.table import Cell, Column, Table, TableRow
-from trackablate.reports.tables.footnotes import Notes
-from trackablate.reports.tables.score_table import caveat, coverage, missing, row_notes, standing, usable
+from trackablate.reports.tables.accuracy import incomplete
+from trackablate.reports.tables.block import Footnotes
+from trackablate.reports.tables.pivot import missing
+from trackablate.reports.tables.sequences import columns_of
 
 NAMES = {"lost": "lost", "drifted": "drifted", "size": "wrong size", "distractor": "distractor (suspected)"}
 MEANINGS = {
@@ -31,40 +34,40 @@ FAILED = (
     " lengthen a run. Shares are of all frames looked at. An episode counts under the kind of most of its frames."
     " The same for every dialect."
 )
+OF_SEEDS = "Frames and episodes of all seeds or repetitions together."
 
 
-def total(tracker: TrackerScores) -> FailureCounts:
-    """A tracker's failures over its sequences."""
-    return FailureCounts.total(tracker.failures.values())
-
-
-def failure_table(scored: Scored) -> Table:
-    """Frames, their share, and episodes: of all failures, and of each kind."""
-    notes = Notes()
-    columns = _columns("all", "all failures", notes.add(FAILED))
+def failure_table(result: Result, facts: ScoredProtocol) -> Table | None:
+    """Return frames, their share, and episodes, of all failures and of each kind; None if failures were not counted."""
+    rows = [row for row in columns_of(result, facts) if row.protocols[facts.name].total_failures is not None]
+    if not rows:
+        return None
+    footnotes = Footnotes()
+    several = (footnotes.add(OF_SEEDS),) if any(len(row.protocols[facts.name].seeds) > 1 for row in rows) else ()
+    columns = _columns("all", "all failures", (footnotes.add(FAILED), *several))
     for kind in KINDS:
-        columns += _columns(kind, NAMES[kind], notes.add(MEANINGS[kind]))
+        columns += _columns(kind, NAMES[kind], (footnotes.add(MEANINGS[kind]),))
+    lines = []
+    for row in rows:
+        scores, found = row.usable(facts), row.protocols[facts.name].total_failures
+        notes = tuple(footnotes.add(text) for text in [incomplete(row, facts)] if text)
+        lines.append(TableRow(row.name, row.role, _cells(found) if scores and found else {}, row.baseline, notes))
     return Table(
-        title=f"{scored.title}: how the trackers fail",
-        question=coverage(scored),
-        caveat=caveat(scored),
+        title=f"{facts.title}: how the trackers fail",
+        question=coverage(facts),
+        caveat=result.caveat,
         columns=tuple(columns),
-        rows=tuple(
-            TableRow(
-                t.name, "variant", _cells(total(t)) if usable(scored, t) else {}, footnotes=row_notes(scored, t, notes)
-            )
-            for t in standing(scored)
-        ),
-        footnotes=notes.texts,
-        missing=missing(scored),
+        rows=tuple(lines),
+        footnotes=footnotes.texts,
+        missing=missing(result) if not result.study else (),
         corner="Tracker",
-        subject="tracker",
+        subject=result.subject,
     )
 
 
-def _columns(key: str, name: str, note: int) -> list[Column]:
+def _columns(key: str, name: str, notes: tuple[int, ...]) -> list[Column]:
     return [
-        Column(f"{key}:share", "Share", "% of frames", 1, group=name, footnotes=(note,)),
+        Column(f"{key}:share", "Share", "% of frames", 1, group=name, footnotes=notes),
         Column(f"{key}:frames", "Frames", "", 0, group=name),
         Column(f"{key}:episodes", "Episodes", "", 0, group=name),
     ]
