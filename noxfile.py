@@ -1,6 +1,7 @@
-"""Automation: `nox -l` lists the sessions. Each study of ablations/studies/*.py is a session of its own, found by
-reading the
-source, since this file must not import the project.
+"""Automation: `nox -l` lists the sessions.
+
+Each study of ablations/studies/*.py is a session of its own, found by reading the source, since this file must not
+import the project.
 """
 
 import ast
@@ -21,7 +22,7 @@ SHARED = ROOT / ".nox" / "trackablate"
 
 
 def _python(session: nox.Session) -> str:
-    """The shared environment's interpreter, with the project installed."""
+    """Return the shared environment's interpreter, with the project installed."""
     python = SHARED / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not python.exists():
         session.run(sys.executable, "-m", "venv", str(SHARED), external=True)
@@ -30,7 +31,7 @@ def _python(session: nox.Session) -> str:
 
 
 def _studies() -> list[str]:
-    """The names of the studies in ablations/studies/*.py."""
+    """Return the names of the studies in ablations/studies/*.py."""
     names = []
     for file in sorted((ROOT / "ablations" / "studies").glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -59,7 +60,7 @@ def tests_all(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ruff: rules and format."""
+    """Check rules and format with ruff."""
     session.install("ruff>=0.9")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -67,13 +68,13 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def types(session: nox.Session) -> None:
-    """Mypy --strict over the five packages."""
+    """Check types with mypy --strict."""
     session.run(_python(session), "-m", "mypy", external=True)
 
 
 @nox.session(venv_backend="none")
 def benchmark(session: nox.Session) -> None:
-    """A benchmark of tests/benchmarks by name, without "bench_", and its arguments: nox -s benchmark -- score."""
+    """Run a benchmark by its name without "bench_", with its arguments: nox -s benchmark -- score."""
     name, *arguments = session.posargs or ["score"]
     session.run(_python(session), str(ROOT / "tests" / "benchmarks" / f"bench_{name}.py"), *arguments, external=True)
 
@@ -87,8 +88,10 @@ def _study_session(study: str, name: str) -> None:
 
 
 def _session_names(study: str, studies: list[str]) -> list[str]:
-    """The papers' tables and figures under their own names, the others as ablation-NAME, LoRAT's without its name too
-    where no other study has that one.
+    """Return the names of a study's sessions.
+
+    The papers' tables and figures have their own names, the others are ablation-NAME. LoRAT's studies are also there without
+    "lorat-" if no other study has that name.
     """
     if study.startswith(("table", "figure")):
         return [study]

@@ -331,3 +331,11 @@ def evaluations_of(
             _, evaluations = grouped.setdefault(planned.run.fingerprint, (planned.run, {}))
             evaluations |= {row.evaluation(name, digests[name]): None for name in planned.protocols}
     return {print_: (run, tuple(found)) for print_, (run, found) in grouped.items()}
+
+
+class PhaseProgress(_Block):
+    """How far a working process is, as it says itself."""
+
+    phase: str
+    done: int
+    total: int

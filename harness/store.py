@@ -35,6 +35,7 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.record import (
     Failure,
     PaperScale,
+    PhaseProgress,
     ProtocolRecord,
     RunRecord,
     SequenceResult,
@@ -47,23 +48,13 @@ from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.trackers.spec import FloorSpec, TrackerSpec, fingerprint
 
 FORMAT = 3
-MIGRATED = 2
-"""The older format that `python -m harness store migrate` brings up to date."""
-EVALUATION = "evaluation.json"
-"""The document in an evaluation's folder that says which evaluation it is."""
-PROTOCOL = "protocol.json"
+MIGRATED = 2  # the format that `python -m harness store migrate` brings up to date
+EVALUATION, PROTOCOL = "evaluation.json", "protocol.json"
+"""The documents that say which evaluation or protocol a folder belongs to."""
 NOT_ASKED = "nothing is written down of it"
 """Why a run folder without spec.json cannot be read: a process has just begun it, or was killed before it wrote anything."""
 
 M = TypeVar("M", bound=BaseModel)
-
-
-class PhaseProgress(BaseModel):
-    """How far a working process is, as it says itself."""
-
-    phase: str
-    done: int
-    total: int
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,8 @@ def run(
     Example: python -m harness run table3
     """
     with exit_status():
+        from trackablate.harness.cli.plan import forecast
         from trackablate.harness.cli.session import StudyRequest, open_session
-        from trackablate.harness.cli.terminal import forecast
         from trackablate.harness.running.executors import LocalExecutor
         from trackablate.harness.running.runner import run as run_job
 

@@ -19,8 +19,9 @@ from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.roots import data_root, parse_data_options
 from trackablate.datasets.sequence import Image
 from trackablate.datasets.synthetic.writing import LAYOUTS, videos, write
+from trackablate.harness.cli.plan import forecast
 from trackablate.harness.cli.study_data import opened, training_roots
-from trackablate.harness.cli.terminal import forecast, step_bar
+from trackablate.harness.cli.terminal import step_bar
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.protocol_store import ON_SERVER

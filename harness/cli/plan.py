@@ -11,17 +11,18 @@ from typing import Any
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.ablations.plan import planned_rows
 from trackablate.harness.cli.session import Session
+from trackablate.harness.cli.terminal import progress_bars
 from trackablate.harness.costing.hardware import expected_device
 from trackablate.harness.errors import BadInput
 from trackablate.harness.planning.budget import RULE, Budget, Candidate, choose, parse_budget
 from trackablate.harness.planning.calibration import calibrate, count
 from trackablate.harness.planning.estimate import RunEstimate, StudyEstimate, estimate_study, estimates, other_work
-from trackablate.harness.planning.forecast import StudyCompared, compared, forecasts
+from trackablate.harness.planning.forecast import Forecaster, StudyCompared, compared, forecasts
 from trackablate.harness.planning.history import History, gather
 from trackablate.harness.record import PlannedRow
 from trackablate.harness.running.executors import LocalExecutor
 from trackablate.harness.running.observer import Missing
-from trackablate.harness.running.runner import cpu_workers, missing
+from trackablate.harness.running.runner import Job, cpu_workers, missing
 from trackablate.harness.store import Store
 from trackablate.trackers.spec import TrackerSpec
 
@@ -179,6 +180,23 @@ def say_plan(plan: dict[str, Any]) -> None:
     lines += [*_fits(plan["budget"]), *_outcome(plan["compared"])]
     lines += [f"not here: {problem}" for problem in plan["missing_here"]]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+@contextmanager
+def forecast(job: Job, store: Store, *, study: bool = False) -> Iterator[Forecaster]:
+    """Yield an observer that predicts a study and draws its bars.
+
+    The predictions of a study are logged, and compared with the outcome on standard error, also if it ends early.
+    """
+    bars = progress_bars()
+    observer = Forecaster(job, store, bars, logged=study)
+    try:
+        yield observer
+    finally:
+        if bars.live.is_started:  # stopping others writes an empty line
+            bars.stop()
+        if study:
+            say_outcome(observer.outcome())
 
 
 def say_outcome(outcome: StudyCompared) -> None:

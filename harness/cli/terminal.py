@@ -23,9 +23,6 @@ from rich.text import Text
 if TYPE_CHECKING:
     from trackablate.harness.cli.doctor import Check
     from trackablate.harness.cli.listing import Listing
-    from trackablate.harness.planning.forecast import Forecaster
-    from trackablate.harness.running.runner import Job
-    from trackablate.harness.store import Store
     from trackablate.reports.results import Result
     from trackablate.reports.table import Table
 
@@ -164,23 +161,3 @@ def step_bar(description: str, total: int, *, after: float = 0.0) -> Iterator[Ca
     finally:
         if bars.live.is_started:
             bars.stop()
-
-
-@contextmanager
-def forecast(job: "Job", store: "Store", *, study: bool = False) -> "Iterator[Forecaster]":
-    """Yield an observer that predicts a study and draws its bars.
-
-    The predictions of a study are logged, and compared with the outcome on standard error, also if it ends early.
-    """
-    from trackablate.harness.cli.plan import say_outcome
-    from trackablate.harness.planning.forecast import Forecaster
-
-    bars = progress_bars()
-    observer = Forecaster(job, store, bars, logged=study)
-    try:
-        yield observer
-    finally:
-        if bars.live.is_started:  # stopping others writes an empty line
-            bars.stop()
-        if study:
-            say_outcome(observer.outcome())

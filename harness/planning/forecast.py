@@ -18,10 +18,10 @@ from trackablate.harness.planning.history import gather
 from trackablate.harness.planning.ranges import Range, total
 from trackablate.harness.planning.work import passes
 from trackablate.harness.provenance import command_line
-from trackablate.harness.record import Spent
+from trackablate.harness.record import PhaseProgress, Spent
 from trackablate.harness.running.observer import Missing
 from trackablate.harness.running.runner import Job
-from trackablate.harness.store import PhaseProgress, Store, read_document
+from trackablate.harness.store import Store, read_document
 
 TRUSTED = 0.05
 """Share of all work that must be done before the pace seen so far replaces the predicted one."""

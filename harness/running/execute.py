@@ -28,10 +28,10 @@ from trackablate.harness.costing.macs import count_macs, paper_scale
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.protocol_store import keep_protocol
 from trackablate.harness.provenance import provenance
-from trackablate.harness.record import Failure, Provenance, Spent, TrainingRecord
+from trackablate.harness.record import Failure, PhaseProgress, Provenance, Spent, TrainingRecord
 from trackablate.harness.running.tasks import Device, PrepareTask, RunTask, SpeedTask, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec, SyntheticData, VideoData
-from trackablate.harness.store import PhaseProgress, RunFolder, Store
+from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.tracking.evaluation import evaluate
 from trackablate.harness.tracking.speed import FRAMES, measure_speed
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs

@@ -13,13 +13,14 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.record import (
     Failure,
     PhaseCost,
+    PhaseProgress,
     SequenceResult,
     Speed,
     TrainingCost,
     TrainingRecord,
 )
 from trackablate.harness.spec import TRACKING_REVISION, Evaluation, RunSpec
-from trackablate.harness.store import FORMAT, PhaseProgress, RunFolder, Store, read_protocol
+from trackablate.harness.store import FORMAT, RunFolder, Store, read_protocol
 from trackablate.trackers.spec import CandidateElimination, DeformableHead, FloorSpec, replace
 
 RUN = RunSpec(tracker=PLAIN, recipe=RECIPE, data=DATA, weights="abc")

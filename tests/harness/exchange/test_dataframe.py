@@ -17,6 +17,7 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.record import (
     Failure,
     PhaseCost,
+    PhaseProgress,
     ProtocolRecord,
     SequenceFacts,
     SequenceResult,
@@ -27,7 +28,7 @@ from trackablate.harness.record import (
 from trackablate.harness.scoring.metrics import DIALECTS, METRICS, values
 from trackablate.harness.scoring.stored_scores import stored_scores
 from trackablate.harness.spec import Evaluation, RunSpec
-from trackablate.harness.store import PhaseProgress, RunFolder, Store
+from trackablate.harness.store import RunFolder, Store
 from trackablate.trackers.spec import CandidateElimination, DeformableHead, FloorSpec, LoRA, TrackerSpec
 
 NAMES = factory.names(3)

@@ -12,11 +12,11 @@ from trackablate.harness.planning.estimate import OtherWork, RunEstimate, StudyE
 from trackablate.harness.planning.forecast import Forecaster, compared, forecasts
 from trackablate.harness.planning.history import gather
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.record import Spent
+from trackablate.harness.record import PhaseProgress, Spent
 from trackablate.harness.running.observer import Missing
 from trackablate.harness.running.runner import Job
 from trackablate.harness.spec import RunSpec
-from trackablate.harness.store import PhaseProgress, Store
+from trackablate.harness.store import Store
 from trackablate.trackers.spec import FloorSpec
 
 SPENT = Spent(wall_seconds=9, device_seconds=6, peak_memory_bytes=5)

@@ -10,12 +10,12 @@ import pytest
 import report_factory as factory
 from trackablate.reports.figures.distributions import Spread, distributions, drawing_of, spread_of
 from trackablate.reports.figures.drawing import STYLE, Drawing, distinct_looks, looks_of, picture
-from trackablate.reports.results import StudyResult
+from trackablate.reports.results import Result
 from trackablate.reports.tables.pivot import pivot
 
 
 @pytest.fixture(scope="module")
-def result() -> StudyResult:
+def result() -> Result:
     return factory.study_result()
 
 
@@ -43,7 +43,7 @@ def values_of(drawing: Drawing) -> dict[str, dict[str, str]]:
     }
 
 
-def test_every_complete_row_is_drawn_and_compared_with_the_baseline(result: StudyResult) -> None:
+def test_every_complete_row_is_drawn_and_compared_with_the_baseline(result: Result) -> None:
     drawing = distributions(result, pivot(result), looks_of(result))
     assert drawing is not None
     found = values_of(drawing)
@@ -54,7 +54,7 @@ def test_every_complete_row_is_drawn_and_compared_with_the_baseline(result: Stud
     assert "thermal-" in found["decoder"]["lowest AO"]
 
 
-def test_values_are_the_metrics_of_the_sequences(result: StudyResult) -> None:
+def test_values_are_the_metrics_of_the_sequences(result: Result) -> None:
     found = spread_of(result)
     assert found is not None
     assert found.rows["conv"].shape == (1, factory.SEQUENCES)
@@ -62,7 +62,7 @@ def test_values_are_the_metrics_of_the_sequences(result: StudyResult) -> None:
     assert found.differences()["decoder"] == pytest.approx(found.rows["decoder"][0] - found.rows["conv"][0])
 
 
-def _printed(result: StudyResult, name: str) -> float:
+def _printed(result: Result, name: str) -> float:
     row = next(row for row in pivot(result).rows if row.name == name)
     return next(cell.value for key, cell in row.cells.items() if key.endswith(":ao") and cell.value is not None)
 
@@ -103,7 +103,7 @@ def test_equal_values_have_a_place_too() -> None:
     assert values_of(drawing_of(spread(rows), distinct_looks(["a", "b"])))["b"]["median ΔAO"].startswith("+0.0")
 
 
-def test_the_same_values_give_the_same_bytes_and_few_sequences_no_figure(result: StudyResult) -> None:
+def test_the_same_values_give_the_same_bytes_and_few_sequences_no_figure(result: Result) -> None:
     few = factory.study_result(2)
     assert distributions(few, pivot(few), looks_of(few)) is None
     drawings = [distributions(result, pivot(result), looks_of(result)) for _ in range(2)]
