@@ -72,8 +72,11 @@ def test_the_command_in_the_checkout_leaves_the_other_datasets_importable() -> N
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("wheel")
     source = out / "source"  # a build leaves folders in its source
-    ignored = shutil.ignore_patterns(".*", "tests", "store*", "report*-*", "build", "*.egg-info")
-    shutil.copytree(ROOT, source, symlinks=True, ignore=ignored)
+    for name in ("src", "ablations", "datasets", "harness", "reports", "trackers"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
     words = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(out), str(source)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -166,9 +166,11 @@ def test_everything_else_about_a_run_is_part_of_its_identity(field: str, value: 
     assert other.fingerprint != run.fingerprint
 
 
-def test_a_recipe_without_micro_batches_is_the_recipe_from_before_there_were_any() -> None:
+def test_a_field_at_its_default_is_a_field_that_was_never_there() -> None:
     run = RunSpec(tracker=PLAIN, recipe=RECIPE, data=DATA)
-    assert "micro_batch" not in run.model_dump()["recipe"]
+    said = {name: value for name, value in RECIPE.model_dump().items() if name != "micro_batch"}
+    assert run.model_copy(update={"recipe": Recipe.model_validate(said)}).fingerprint == run.fingerprint
+    assert Recipe.model_validate(said | {"micro_batch": None}) == RECIPE
     parts = run.model_copy(update={"recipe": RECIPE.model_copy(update={"micro_batch": 1})})
     assert parts.fingerprint != run.fingerprint, "sums round otherwise, and batch norms see other batches"
     assert RunSpec.model_validate_json(parts.model_dump_json()).fingerprint == parts.fingerprint

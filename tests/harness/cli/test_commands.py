@@ -192,7 +192,7 @@ def test_plan_of_nothing_done_names_all_that_remains(tmp_path: Path) -> None:
     assert runs["conv"]["sequences_missing"] == 8, "its own evaluation and the control's"
     assert runs["decoder"]["sequences_missing"] == 4
     assert plan["estimated_seconds"] is None
-    assert plan["disk_bytes"] == pytest.approx(6 * 0.03e9)
+    assert plan["disk_bytes"] == pytest.approx(4 * 0.03e9, rel=0.01), "floors keep boxes only"
     assert plan["protocols"] == {"synthetic-smoke": "4 of 4 sequences"}
     assert not (tmp_path / "new" / "runs").exists()
 

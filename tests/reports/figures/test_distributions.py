@@ -35,7 +35,7 @@ def spread(rows: Mapping[str, Sequence[Sequence[float]]], baseline: str | None =
 
 
 def values_of(drawing: Drawing) -> dict[str, dict[str, str]]:
-    shown = picture(drawing, pdf=False).values
+    shown = picture(drawing).values
     assert shown is not None
     return {
         at: {column: value.text for column, value in zip(shown.columns, values, strict=True) if value}

@@ -410,9 +410,9 @@ def test_ranks_are_by_the_figure_as_printed() -> None:
 
 
 def test_there_is_a_figure_for_every_curve_of_the_dialect(scored: Scored) -> None:
-    radar = "attribute-radar"
-    assert [p.name for p in score_pictures(scored, None)] == ["success", "precision", "norm_precision", radar]
-    assert [p.name for p in score_pictures(factory.scored(main="got10k"), None)] == ["success", radar]
+    more = ["distributions", "attribute-radar"]
+    assert [p.name for p in score_pictures(scored, None)] == ["success", "precision", "norm_precision", *more]
+    assert [p.name for p in score_pictures(factory.scored(main="got10k"), None)] == ["success", *more]
     drawn = {picture.name: picture for picture in score_pictures(scored, (A, B))}["differences"]
     assert "incomplete" not in drawn.svg.decode()
     both = factory.partial(factory.partial(scored, A, 12, True), B, 12, True)
@@ -462,7 +462,7 @@ def read(page: str) -> _Found:
 
 def test_everything_is_left_behind(written: Path) -> None:
     names = {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
-    curves = ("success", "precision", "norm_precision", "differences", "attribute-radar")
+    curves = ("success", "precision", "norm_precision", "distributions", "differences", "attribute-radar")
     figures = {f"figures/{n}.{kind}" for n in curves for kind in ("svg", "pdf")}
     documents = {"index.html", "table.tex", "table.md", "table.csv", "sequences.csv", "results.json"}
     assert names == documents | figures

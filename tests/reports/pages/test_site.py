@@ -67,6 +67,7 @@ def test_the_command_names_what_it_wrote_and_refuses_what_is_no_store(half_done:
     assert CliRunner().invoke(app, ["site", "--store", str(tmp_path / "none")]).exit_code == 2
 
 
+@pytest.mark.slow
 def test_a_thousand_runs_are_rendered_in_seconds(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     assert store_factory.fill(store, MANY, SMOKE) == 1002

@@ -70,6 +70,7 @@ def test_bca_moves_with_the_skew() -> None:
     assert found.high < high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [20, 80])
 def test_95_percent_intervals_cover_93_to_97_percent(n: int) -> None:
     """Beta(2, 1) has mean 2/3; 2000 experiments: 95 % coverage has a standard error of half a point."""

@@ -60,6 +60,7 @@ def test_that_many_seeds_find_the_difference_four_times_in_five() -> None:
     assert power(replace(design, seeds=(found.seeds, found.seeds))) == pytest.approx(0.8, abs=0.04)
 
 
+@pytest.mark.slow
 def test_that_many_sequences_of_one_seed_find_the_difference_four_times_in_five() -> None:
     design = Design(seeds=(1, 1), n=30, seed=0, length=0, effect=0.05)
     found = needed_for(design.effect, true_noise(design))

@@ -95,6 +95,7 @@ def test_all_exchanges_are_tried_where_they_are_few_and_the_observed_one_is_amon
     assert drawn.mean() == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.slow
 def test_false_alarms_of_one_seed_are_about_one_in_twenty() -> None:
     rng = np.random.default_rng(3)
     found = np.array([paired_p(*one_seed(Design(seeds=(1, 1), seed=0), rng)) for _ in range(800)])

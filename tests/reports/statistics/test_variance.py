@@ -20,6 +20,7 @@ def covers(found: Estimate, truth: float) -> bool:
     return found.low <= truth <= found.high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "design",
     [
@@ -43,6 +44,7 @@ def test_95_percent_intervals_cover_93_to_97_percent_and_p_keeps_its_level(desig
     assert difference + alarms == REPLICATES, "interval and p are two readings of one statistic"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "design", [Design(seeds=(1, 1), seed=0, n=20), Design(seeds=(1, 1), seed=0, n=80)], ids=["20", "80"]
 )
@@ -57,6 +59,7 @@ def test_95_percent_intervals_of_one_seed_cover_93_to_97_percent(design: Design)
     assert 0.93 <= difference / REPLICATES <= 0.97
 
 
+@pytest.mark.slow
 def test_intervals_over_sequences_alone_do_not_cover_seeds() -> None:
     """What this module is for: the same data with the seeds averaged away first."""
     rng, hits = np.random.default_rng(7), 0
@@ -127,6 +130,7 @@ def test_a_row_of_one_seed_borrows_the_seed_spread_of_the_other() -> None:
     assert found.freedom == pytest.approx(2)
 
 
+@pytest.mark.slow
 def test_a_mixed_pair_covers_too() -> None:
     rng, hits = np.random.default_rng(5), 0
     for _ in range(REPLICATES):
