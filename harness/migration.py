@@ -7,7 +7,7 @@ belongs to, and once kept counted sizes in `paper-scale`.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,9 @@ class Migrated:
     uncounted: int
 
 
-def migrate(root: Path, trackers: Iterable[TrackerSpec]) -> Migrated:
+def migrate(
+    root: Path, trackers: Iterable[TrackerSpec], finish: Callable[[Store], None] = lambda store: None
+) -> Migrated:
     """Bring a store of format 2 to this version's format.
 
     Everything is checked before anything is changed, and the format number is raised last: a migration that was killed goes
@@ -52,6 +54,7 @@ def migrate(root: Path, trackers: Iterable[TrackerSpec]) -> Migrated:
     Args:
         root: Folder of the store.
         trackers: Trackers whose counted sizes are kept.
+        finish: Called with the migrated store, before its format is raised.
 
     Raises:
         BadInput: There is no store of format 2, a run is being worked on, or something in it cannot be read; the message
@@ -70,6 +73,7 @@ def migrate(root: Path, trackers: Iterable[TrackerSpec]) -> Migrated:
     for folder in ("calibration", "estimates"):  # measured anew in a minute, and logs of another form
         shutil.rmtree(root / folder, ignore_errors=True)
     uncounted = _move_sizes(store, trackers)
+    finish(store)
     write_text(marker, json.dumps({"format": FORMAT}))
     return Migrated(len(plans), sum(len(plan.evaluations) for plan in plans), uncounted)
 

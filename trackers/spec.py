@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
+from pydantic_core import to_jsonable_python
 
 from trackablate.trackers.axes.adaptations import (
     IA3,
@@ -57,8 +58,7 @@ def fingerprint(value: BaseModel) -> str:
     A new field with a default therefore changes no fingerprint. A default that changes would change the meaning of stored
     fingerprints: raise the revision in `harness.spec` with it.
     """
-    content = json.dumps(_differing(value), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    return hashlib.sha256(_as_text(_differing(value)).encode()).hexdigest()[:16]
 
 
 def _differing(value: Any) -> Any:
@@ -70,9 +70,18 @@ def _differing(value: Any) -> Any:
             for name, inner in found.items()
             if name in ALWAYS_HASHED
             or fields[name].is_required()
-            or inner != _differing(fields[name].get_default(call_default_factory=True))
+            or _as_text(inner) != _as_text(_differing(fields[name].get_default(call_default_factory=True)))
         }
-    return [_differing(inner) for inner in value] if isinstance(value, tuple) else value
+    if isinstance(value, dict):
+        return {str(key): _differing(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_differing(inner) for inner in value]
+    found = to_jsonable_python(value)
+    return sorted(found, key=_as_text) if isinstance(value, set | frozenset) else found
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 class TrackerSpec(Frozen):

@@ -97,9 +97,9 @@ class Session:
         from trackablate.reports.pages.write import write_report
 
         chosen = chosen_formats(formats)
+        source = self._source(chosen)  # before reading: what is written meanwhile must make the next report another one
         result = assemble(self.study, self.profile, self.rows, self.digests, self.store, self.command, self.recomputed)
         folder = out or Path("report") / "-".join([self.study.name, self.profile.name, *self.request.protocols])
-        source = self._source(chosen)
         written = [] if self.recomputed else unchanged(folder, source)
         if not written:
             written = write_report(result, folder, chosen)
@@ -237,6 +237,8 @@ def stored_studies(store: Store) -> Iterator[StudyRecord]:
                 asked = None if seeds == study.seeds else seeds
                 tracked = Counter((e.protocol, e.data) for run in runs for e in present[run.name].evaluations())
                 digests = {name: data for (name, data), _ in reversed(tracked.most_common())}
+                if not digests:  # nothing is tracked yet: the study is recorded when it is started again
+                    continue
                 yield StudyRecord(
                     study=study.name,
                     profile=profile,

@@ -127,15 +127,19 @@ def migrate(path: Annotated[Path, typer.Argument(help="the store's folder")], js
         from trackablate.harness.cli.session import stored_studies
         from trackablate.harness.cli.terminal import say_document, say_json
         from trackablate.harness.migration import migrate as bring_up_to_date
+        from trackablate.harness.record import StudyRecord
         from trackablate.harness.store import Store
         from trackablate.trackers.variants import VARIANTS
 
         rows = [study.spec(row) for study in STUDIES.values() for row in study.rows]
-        found = bring_up_to_date(path, [*VARIANTS.values(), *rows])
-        store = Store(path, make=False)
-        studies = list(stored_studies(store))
-        for record in studies:
-            store.set_study(record)
+        studies: list[StudyRecord] = []
+
+        def record_studies(store: Store) -> None:
+            studies.extend(stored_studies(store))
+            for record in studies:
+                store.set_study(record)
+
+        found = bring_up_to_date(path, [*VARIANTS.values(), *rows], record_studies)
         document = {
             "store": str(path),
             "runs": found.runs,

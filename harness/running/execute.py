@@ -112,10 +112,10 @@ def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, setti
     assert isinstance(run.tracker, TrackerSpec)
     assert run.recipe is not None
     assert run.data is not None
-    where, resident = _where(device, settings), rss_bytes()
     if isinstance(run.data, SyntheticData):
         for split in ("train", "val"):
             _make_textures(make_sequence(run.data.domain, 0, length=1, split=split))
+    where, resident = _where(device, settings), rss_bytes()
     torch.manual_seed(run.seed)
     model = build(run.tracker)
     sets = _training_sets(run, roots, Path(settings.store))

@@ -5,6 +5,7 @@ import gc
 import sys
 
 import cv2
+import peft  # noqa: F401 now, so that no run's memory depends on whether one before it needed it
 import torch
 
 from trackablate.harness.costing.clock import reset_peak_rss

@@ -14,7 +14,7 @@ WATCH_SECONDS = 0.4
 
 
 class Slot:
-    """A place for one worker: its process stays from task to task, and one that has ended is replaced by the next task."""
+    """A place for one worker: its process stays from task to task. The next task replaces a process that has ended."""
 
     def __init__(self, executor: Executor, settings: WorkerSettings) -> None:
         self.settings = settings
@@ -28,7 +28,9 @@ class Slot:
         return self._worker
 
     def do(self, task: Task) -> None:
-        """Hand a task to the worker."""
+        """Hand a task to the worker, to a new one if it has died since its last task."""
+        if self._worker is not None and self._worker.poll() is not None:
+            self.stop()
         self.start().do(task)
 
     def poll(self) -> Reply | None:
@@ -67,7 +69,10 @@ def result_of(reply: Reply) -> str:
 
 
 def run_all(
-    queue: Sequence[Missing], slots: Sequence[Slot], observer: Observer, died: Callable[[Missing, str], str]
+    queue: Sequence[Missing],
+    slots: Sequence[Slot],
+    observer: Observer,
+    died: Callable[[Missing, WorkerSettings, str], str],
 ) -> list[str]:
     """Keep one task going in each slot until the queue is done.
 
@@ -75,7 +80,8 @@ def run_all(
         queue: The tasks in the order in which they start.
         slots: Places for workers.
         observer: Is told of every task.
-        died: Called with the task and the reason when a worker died at it; returns what to say, "" if the run is whole.
+        died: Called with the task, the worker's settings and the reason when a worker died; returns what to say, "" if the
+            run is whole.
 
     Returns:
         One message for each failed run.
@@ -100,13 +106,15 @@ def run_all(
             if (reply := slot.poll()) is not None:
                 free.append(slot)
                 del running[slot]
-                failures += _failure(item, reply, died)
+                failures += _failure(item, slot.settings, reply, died)
                 observer.finished(item, Spent.model_validate_json(reply.text) if reply.status == "done" else None)
     return failures
 
 
-def _failure(item: Missing, reply: Reply, died: Callable[[Missing, str], str]) -> list[str]:
+def _failure(
+    item: Missing, settings: WorkerSettings, reply: Reply, died: Callable[[Missing, WorkerSettings, str], str]
+) -> list[str]:
     if reply.status == "bad input":
         raise BadInput(reply.text)
-    message = died(item, reply.text) if reply.status == "died" else reply.text
+    message = died(item, settings, reply.text) if reply.status == "died" else reply.text
     return [message] if reply.status != "done" and message else []

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.costing.hardware import expected_device
@@ -48,7 +49,7 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         observer: Is told how the work gets on; by default nobody is.
 
     Raises:
-        BadInput: The device, the disk or the data are not fit for it; no run has been trained.
+        BadInput: The user can mend it: the device, the disk, or data that changed meanwhile. The store keeps what is done.
         RunFailed: At least one run failed; everything else was done.
     """
     lacking = [item for item in missing(job, store) if not item.nothing]
@@ -62,7 +63,7 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         _spread(slots, found, job, len(work), store, executor)
         observer = observer or Silent()
         queue = [item for item in observer.prepared(found.name, len(slots), lacking) if item in work]
-        failures = run_all(queue, slots, observer, lambda item, reason: _died(item, reason, job, store, found))
+        failures = run_all(queue, slots, observer, partial(_died, job, store, found.name))
         failures += _measure_speed(job, store, slots)
     if failures:
         raise RunFailed("\n".join(failures))
@@ -193,11 +194,14 @@ def _refuse_little_disk(job: Job, lacking: list[Missing], store: Store) -> None:
         )
 
 
-def _died(item: Missing, reason: str, job: Job, store: Store, device: Device) -> str:
+def _died(job: Job, store: Store, device: str, item: Missing, settings: WorkerSettings, reason: str) -> str:
     # A worker that was killed could not say why its run failed. It may have been whole by then.
     if not _lacking(item.task, job, store).scores:
+        store.run(item.task.run).set_failure(None)
         return ""
-    where = provenance(device=device.name, driver=None, threads=1, workers=1, command=command_line())
+    where = provenance(
+        device=device, driver=None, threads=settings.threads, workers=settings.workers, command=settings.command
+    )
     store.run(item.task.run).set_failure(Failure(summary=reason, traceback="", where=where))
     return f"{item.task.run.name}: {reason}"
 

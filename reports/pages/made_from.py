@@ -12,6 +12,8 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.store import read_document
 
 FILE = ".made-from.json"
+AT_WORK = ("lock", "progress.json", "checkpoint.pt")
+"""Files of a run that change while it is trained and that no report shows."""
 PACKAGES = ("ablations", "datasets", "harness", "reports", "trackers")
 
 
@@ -27,7 +29,10 @@ def source_digest(asked: str, paths: Iterable[Path]) -> str:
     digest = hashlib.sha256(asked.encode())
     code = [file for name in PACKAGES for file in _files(ROOT / name) if file.suffix != ".pyc"]
     for file in sorted({*code, *(file for path in paths for file in _files(path))}):
-        about = file.stat()
+        try:
+            about = file.stat()
+        except FileNotFoundError:  # another process has just replaced it
+            continue
         digest.update(f"{file}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
@@ -52,4 +57,5 @@ def keep_source(folder: Path, source: str, written: Sequence[Path]) -> None:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    return (inner for inner in path.rglob("*") if inner.is_file() and inner.name not in ("lock", "progress.json"))
+    found = (inner for inner in path.rglob("[!.]*") if inner.name not in AT_WORK)
+    return (inner for inner in found if inner.is_file())

@@ -1,5 +1,6 @@
 """Fingerprints hash what differs from the defaults: a new field with a default changes no stored run."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -80,3 +81,20 @@ def test_a_raised_revision_counts_though_it_is_the_new_default() -> None:
 
     assert fingerprint(Raised()) != fingerprint(Outer())
     assert fingerprint(Raised(revision=2)) == fingerprint(Outer())
+
+
+def test_plugins_may_use_any_type_that_pydantic_can_write() -> None:
+    class Inner(Frozen):
+        x: int = 1
+
+    class Odd(Frozen):
+        place: Path = Path("a")
+        names: frozenset[str] = frozenset({"b", "a"})
+        inner: dict[str, Inner] = Field(default_factory=lambda: {"one": Inner()})
+        many: list[Inner] = Field(default_factory=list)
+        flag: bool | int = True
+
+    assert fingerprint(Odd()) == fingerprint(Odd(names=frozenset({"a", "b"})))
+    others = [Odd(place=Path("b")), Odd(names=frozenset("c")), Odd(inner={"one": Inner(x=2)}), Odd(many=[Inner()])]
+    others += [Odd(flag=1), Odd(flag=False)]
+    assert len({fingerprint(odd) for odd in (Odd(), *others)}) == len(others) + 1

@@ -130,6 +130,18 @@ def test_a_killed_migration_goes_on(new: Store, monkeypatch: pytest.MonkeyPatch,
     assert after_.keys() == before.keys()
 
 
+def test_studies_are_recorded_before_the_format_is_raised(new: Store) -> None:
+    """A migration that is killed at its end goes on there."""
+    age(new)
+
+    def killed(store: Store) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        migration.migrate(new.root, [], killed)
+    assert "table3 at smoke" in said("store", "migrate", new.root)["studies"]
+
+
 def test_sizes_are_kept_if_their_tracker_is_known_and_old_activations_are_not(new: Store) -> None:
     known, before, unknown = VARIANTS["ostrack-256"], VARIANTS["lorat-b-224"], VARIANTS["lorat-l-224"]
     age(new)

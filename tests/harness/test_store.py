@@ -285,3 +285,46 @@ def test_costs_add_up_over_phases() -> None:
     phases = {"data": PhaseCost(wall_seconds=1, device_seconds=2), "train": PhaseCost(wall_seconds=3, device_seconds=4)}
     cost = TrainingCost(phases=phases)
     assert (cost.wall(), cost.device()) == (4, 6)
+
+
+def test_a_run_of_another_default_is_refused_and_left_alone(folder: RunFolder) -> None:
+    """The name covers what differs from the defaults: a run that was made with another default has the same one."""
+    folder.claim()
+    file = folder.path / "spec.json"
+    before = file.read_text().replace('"clip_norm": 1.0', '"clip_norm": 0.5')
+    assert before != file.read_text()
+    file.write_text(before)
+    for act in (folder.claim, lambda: folder.lacking({})):
+        with pytest.raises(BadInput, match=r"recipe.clip_norm = 0.5, now 1.0: a default has changed"):
+            act()
+    assert file.read_text() == before
+
+
+def test_a_field_that_the_stored_run_does_not_know_yet_changes_nothing(folder: RunFolder) -> None:
+    folder.claim()
+    document = json.loads((folder.path / "spec.json").read_text())
+    del document["recipe"]["clip_norm"]
+    (folder.path / "spec.json").write_text(json.dumps(document))
+    assert folder.lacking({}).training
+
+
+def test_an_evaluation_that_was_killed_at_its_start_is_none_yet(folder: RunFolder) -> None:
+    (folder.path / "evaluations" / PLAIN_EVALUATION.key).mkdir(parents=True)
+    (folder.path / "evaluations" / PLAIN_EVALUATION.key / ".evaluation.json.x.tmp").write_text("")
+    assert folder.evaluations() == []
+    folder.add_result(PLAIN_EVALUATION, result("one"))
+    assert folder.evaluations() == [PLAIN_EVALUATION]
+
+
+def test_a_study_record_that_cannot_be_read_is_left_out(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    file = store.root / "studies" / "mine" / "mini.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("{")
+    assert store.studies() == []
+    assert str(file) in caplog.text
+
+
+def test_what_score_and_pretrain_keep_is_no_reason_to_refuse_a_folder(tmp_path: Path) -> None:
+    for name in ("scores", "pretraining"):
+        (tmp_path / name).mkdir()
+    assert Store(tmp_path).exists

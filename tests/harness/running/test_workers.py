@@ -133,7 +133,8 @@ class InProcess:
         return ""
 
     def poll(self) -> Reply | None:
-        return self.reply
+        reply, self.reply = self.reply, None
+        return reply
 
     def stop(self) -> None:
         self.reply = None
@@ -229,6 +230,30 @@ def test_a_run_that_is_whole_when_its_worker_dies_has_not_failed(job: runner.Job
     store, executor = Store(tmp_path / "store"), InProcessExecutor({1: "when all is done"})
     runner.run(job, store, executor, "cpu")
     assert executor.started == 2, "the dead one is replaced"
+    assert store.run(STATIC).failure() is None
+
+
+def test_a_worker_that_died_between_tasks_is_replaced_before_the_next(tmp_path: Path) -> None:
+    started: list[InProcess] = []
+
+    class Executor(InProcessExecutor):
+        def start(self, settings: WorkerSettings) -> InProcess:
+            started.append(super().start(settings))
+            return started[-1]
+
+    slot = Slot(Executor(), WorkerSettings(store=str(tmp_path), device="cpu", threads=1, workers=1, command=""))
+    slot.start()
+    started[0].reply = Reply(status="died", text="a worker stopped with status -9: it said nothing", last=True)
+    slot.ask(PrepareTask(sizes=(), protocols=()))
+    assert len(started) == 2
+
+
+def test_a_whole_run_has_no_failure_left_when_its_worker_dies(job: runner.Job, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with pytest.raises(RunFailed):
+        runner.run(job, store, InProcessExecutor({1: "half way"}), "cpu", Told())
+    assert store.run(STATIC).failure() is not None
+    runner.run(job, store, InProcessExecutor({0: "lives", 1: "when all is done"}), "cpu", Told())
     assert store.run(STATIC).failure() is None
 
 
