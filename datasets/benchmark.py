@@ -15,7 +15,10 @@ OnProgress = Callable[[int, int], None]
 
 
 class SequenceList(typing.Protocol):
-    """The sequences of a protocol as found on this machine, like a list. By default, they have no faults or remarks."""
+    """The sequences of a protocol as found on this machine, like a list.
+
+    `check_annotations`, `check` and `notes` find nothing unless a class overrides them.
+    """
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -33,7 +36,10 @@ class SequenceList(typing.Protocol):
         return (self[index] for index in range(len(self)))
 
     def digest(self) -> str:
-        """Return the SHA-256 (hexadecimal) of all that scores depend on except pixels. Equal digests compare."""
+        """Return the SHA-256 (hexadecimal) of all that scores depend on except pixels.
+
+        Scores are comparable if their digests are equal.
+        """
 
     def stamp(self, index: int) -> str:
         """Return a text that changes whenever one sequence's annotation may have changed. Reads no file's content."""
@@ -83,8 +89,8 @@ class Protocol:
 
     Attributes:
         data: Name of the data set that `datasets.roots.data_root` finds; None for generated sequences.
-        metrics: The columns of its table: (metric, dialect), keys of METRICS and DIALECTS in `harness.scoring.metrics`.
-            The first dialect is the default one, which papers use.
+        metrics: The columns of its table: (metric, dialect), keys of `harness.scoring.metrics.METRICS` and
+            `harness.scoring.dialects.DIALECTS`. The first pair's dialect is the default of `score`, which papers use.
         attributes: The groups by which a score can be split, in the order of the benchmark's paper.
         open: Makes the sequences.
         origin: Number of the first pixel in annotation and raw result files. Boxes of a `Sequence` are always 0-based.
@@ -109,7 +115,7 @@ class DataSet:
     """The content of one folder or archive.
 
     Attributes:
-        parts: Its splits by name; the part of a protocol has the protocol's name.
+        parts: Its splits by name; one that a protocol scores has that protocol's name.
         protocols: The protocols that score trackers on one of the parts.
     """
 

@@ -49,7 +49,7 @@ __all__ += ["CentreHead", "ConvHead", "CornerHead", "DeformableHead", "HeadSpec"
 
 
 ALWAYS_HASHED = ("kind", "revision")
-"""Fields that a fingerprint covers even at their default: which class a value is, and which version of the code it means."""
+"""Fields that a fingerprint covers even at their default: the class of a value, and the version of the code behind it."""
 
 
 def fingerprint(value: BaseModel) -> str:
@@ -89,11 +89,11 @@ class TrackerSpec(Frozen):
 
     Attributes:
         name: For people. It is neither stored nor part of the fingerprint.
-        backbone: A name in `backbones.BACKBONES`, or "timm/NAME" for any of timm's vision transformers.
+        backbone: A name in `trackers.encoder.backbones.BACKBONES`, or "timm/NAME" for any of timm's vision transformers.
         pretrained: `shipped` takes the project's own weights where it ships some for this backbone, else a random
             start. `timm`, `none` and "file:PATH" are the others.
-        drop_path: Rate of stochastic depth. Above 0.1, and if uniform, whole examples are left out of a branch's
-            computation (DINOv2, LoRAT).
+        drop_path: Rate of stochastic depth. A uniform rate above 0.1 leaves whole examples out of a
+            branch's computation (DINOv2, LoRAT).
         drop_path_depth: `uniform` gives all blocks the rate; `linear` lets it rise from 0 to the rate (OSTrack).
         checkpointing: Whether to compute activations again in the backward pass instead of keeping them.
         attention: Under `mixed`, the template's queries see the template only.
@@ -179,7 +179,10 @@ ILLEGAL: tuple[tuple[Callable[[Any], bool], str], ...] = (
         "a decoder cannot run more layers at inference (test_layers) than are trained (layers)",
     ),
 )
-"""Combinations of axes that cannot work, each with the reason. Nowhere else is a combination refused."""
+"""Combinations of axes that cannot work, each with the reason.
+
+What depends on a backbone's weights (its depth, patch size and rotary positions) is refused where the model is built.
+"""
 
 
 def replace(spec: TrackerSpec, **fields: Any) -> TrackerSpec:

@@ -1,4 +1,7 @@
-"""The head study: three heads on one encoder, each trained with its own paper's labels."""
+"""The head study: three heads on one encoder, each trained with its own paper's labels.
+
+Every `Study` of a module in this folder is found by its name.
+"""
 
 from trackablate.ablations.studies.detrack import DECODER, DECODER_NEEDS
 from trackablate.ablations.study import Coupled, Row, Study
@@ -13,8 +16,9 @@ head = Study(
     baseline=ostrack,
     factors={"Head": "head"},
     rows=(
-        Row("centre", ("centre (conv, OSTrack)",)),
+        Row("centre", ("centre (conv, OSTrack)",)),  # replaces nothing: the baseline
         Row("mlp", ("MLP (LoRAT)",), {"head": MLPHead(), "labels": "iou-aware"}),
+        # DECODER replaces head, labels and denoising; DECODER_NEEDS says why the last two change with the head.
         Row("decoder", ("deformable decoder (DETRack)",), DECODER),
     ),
     coupled=(

@@ -113,7 +113,7 @@ class FoundSequences:
 
 
 class StoredSequences(SequenceList):
-    """The sequences of a part in one root, . Those of the official list come first.
+    """The sequences of a part as found in one root. Those of the official list come first.
 
     Annotation comes from the index or is read at first access; frames are read at each access. Bad files raise DataError
     at access.

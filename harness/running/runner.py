@@ -52,7 +52,7 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         BadInput: The user can mend it: the device, the disk, or data that changed meanwhile. The store keeps what is done.
         RunFailed: At least one run failed; everything else was done.
     """
-    lacking = [item for item in missing(job, store) if not item.nothing]
+    lacking = [item for item in missing(job, store) if not item.nothing]  # some lack only their speed
     preparation = _preparation(job, store)
     if not (lacking or preparation.sizes or preparation.protocols):
         return
@@ -112,12 +112,13 @@ def worker_settings(
 
 def unknown_protocols(job: Job, store: Store) -> list[Evaluation]:
     """Return one evaluation for each of the job's protocols that the store has no record of."""
+    # A control tracks the same sequences as the row that it belongs to.
     plain = {e.protocol: e for task in job.tasks for e in task.evaluations if e.control == "none"}
     return [e for e in plain.values() if not store.knows_protocol(e)]
 
 
 def timed(task: RunTask) -> list[Timed]:
-    """Return how often a run's speed is measured, and with how many of its decoder's layers."""
+    """Return the speed measurements that a run needs: one for each number of decoder layers that it is tested with."""
     return [Timed(run=task.run, test_layers=layers) for layers in timed_layers(task.run, task.evaluations)]
 
 

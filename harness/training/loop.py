@@ -40,12 +40,13 @@ class Fit:
     """Everything that one training needs.
 
     Attributes:
-        model: Called as `model(template, search, mask, truth, progress)`, it returns named loss terms. Without `truth`
-            it returns a Prediction.
+        model: Called as `model(template, search, mask, truth, progress)`, it returns named loss terms; without `truth` it
+            returns a Prediction. `mask`: the template tokens inside the target's box. `progress`: the share of the
+            training that is done, 0..1, by which candidate elimination warms up.
         checkpoint: The checkpoint file.
         report: Called after every step with the number of steps done.
-        divisor: Returns the number that the loss of pairs with these true boxes is divided by. Parts of a batch are
-            weighted by it.
+        divisor: Returns the normaliser of the loss of pairs with these true boxes. Parts of a batch are weighted by it, so
+            that they sum to the loss of the whole batch.
     """
 
     model: nn.Module
@@ -267,9 +268,8 @@ def load_trained(model: nn.Module, state: dict[str, Tensor]) -> None:
 
 
 def _accelerator(device: torch.device) -> Accelerator:
-    os.environ["ACCELERATE_TORCH_DEVICE"] = str(
-        device
-    )  # the only way to make accelerate use another GPU than the first
+    # This is the only way to make accelerate use another GPU than the first.
+    os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
     gpu = device.type == "cuda"
     return Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu else "no")
 

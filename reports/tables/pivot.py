@@ -1,8 +1,8 @@
-"""A result to its main table: pure, and the only place where a report decides anything.
+"""Makes the main table of a result. Its order, ranks, missing figures and footnotes are decided here.
 
-Missing data: a missing value poisons its mean, is a dash, ranks last, and every absent run is named. A mean is never
-taken over a part of a protocol's sequences, unless the user allows it for raw results, and then every table says so.
-Blank is a figure that cannot exist for the row.
+The one rule for missing data: a missing value makes its mean missing, is shown as a dash, and ranks last; every absent run is
+named. A mean is never taken over a part of a protocol's sequences, unless the user allows it for raw results, and then every
+table says so. A blank cell is a figure that cannot exist for the row.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ from trackablate.reports.tables.printed import paper_scale_block, published_bloc
 
 ROLES = ("variant", "floor", "control")
 GENERAL = (NOT_SUBMITTED, NOTHING)
-"""What holds of every row before anything was submitted, and mostly for good of floors and controls."""
+"""Reasons that hold for every row until something is submitted: they are given once, not for each row."""
 
 
 def pivot(result: Result) -> Table:
