@@ -1,8 +1,8 @@
 """Makes the main table of a result. Its order, ranks, missing figures and footnotes are decided here.
 
-The one rule for missing data: a missing value makes its mean missing, is shown as a dash, and ranks last; every absent run is
-named. A mean is never taken over a part of a protocol's sequences, unless the user allows it for raw results, and then every
-table says so. A blank cell is a figure that cannot exist for the row.
+The one rule for missing data: a missing value makes its mean missing, is shown as a dash, and ranks last; every absent
+run is named. A mean is never taken over a part of a protocol's sequences, unless the user allows it for raw results, and
+then every table says so. A blank cell is a figure that cannot exist for the row.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
