@@ -8,7 +8,9 @@ from trackablate.harness.checkout import hide_checkout
 from trackablate.harness.running.threads import quiet_threads
 
 hide_checkout()
-os.environ["PYTHONPATH"] = str(SRC)  # for the processes that tests start
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(SRC), *filter(None, [os.environ.get("PYTHONPATH")])]
+)  # for child processes
 quiet_threads(1)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from places import SRC
 from trackablate.harness.cli import app
 from trackablate.harness.store import Store
 
@@ -17,7 +16,7 @@ from trackablate.harness.store import Store
 def harness(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """`python -m trackablate ...` as a user starts it, in a folder of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRACKABLATE_")}
-    environment |= {"PYTHONPATH": str(SRC), "COLUMNS": "200"}
+    environment |= {"COLUMNS": "200"}
     command = [sys.executable, "-m", "trackablate", *map(str, words)]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 

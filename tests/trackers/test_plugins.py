@@ -21,7 +21,7 @@ WIDTH = 64
 
 def python(*words: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRACKABLATE_")}
-    environment |= {"PYTHONPATH": str(SRC), "COLUMNS": "200"} | variables
+    environment |= {"COLUMNS": "200"} | variables
     return subprocess.run(
         [sys.executable, *map(str, words)], cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )

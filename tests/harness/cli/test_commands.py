@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from command_line import harness, invoke, said
-from places import ROOT, SRC
+from places import ROOT
 from trackablate.harness.cli import app
 
 
@@ -158,7 +158,7 @@ def test_a_report_is_redrawn_only_if_anything_behind_it_changed(study: Done) -> 
 
 def test_a_second_start_imports_no_torch(study: Done) -> None:
     words = ["run", "table3", "--profile", "smoke", "--store", str(study.store), "--out", str(study.out)]
-    command, environment = [sys.executable, "-c", LIGHT, *words], {**os.environ, "PYTHONPATH": str(SRC)}
+    command, environment = [sys.executable, "-c", LIGHT, *words], dict(os.environ)
     done = subprocess.run(command, cwd=study.place, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "torch" not in done.stderr.rpartition("heavy=")[2]
@@ -261,7 +261,7 @@ LIGHT = (
 @pytest.mark.parametrize("words", [["--help"], ["list"], ["plan", "table3", "--profile", "smoke", "--store", "new"]])
 def test_what_only_tells_starts_without_torch(words: list[str], tmp_path: Path) -> None:
     command = [sys.executable, "-c", LIGHT, *words]
-    environment = {**os.environ, "PYTHONPATH": str(SRC)}
+    environment = dict(os.environ)
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout
