@@ -59,7 +59,9 @@ def _radar(each: Table, looks: dict[str, Look], ax: "Axes", readings: Readings) 
             if value is not None:
                 readings.add(ax, row.name, column.symbol, (float(angle), value), f"{value:.{column.decimals}f}")
     counts = [row.cells[":n"].value or 0 for row in each.rows]
-    ax.set_xticks(angles, [f"{short(row.name)} ({count:.0f})" for row, count in zip(each.rows, counts, strict=True)])
+    ax.set_xticks(
+        angles, [f"{_abbreviation(row.name)} ({count:.0f})" for row, count in zip(each.rows, counts, strict=True)]
+    )
     ax.set_ylim(bottom=0)
     ax.tick_params(axis="x", pad=10)
     ax.set(theta_offset=np.pi / 2, theta_direction=-1)
@@ -107,3 +109,8 @@ def _heat_map(each: Table, variants: list[Column], baseline: Column) -> Drawing:
 def _difference(each: Table, at: int, column: Column, baseline: Column) -> float:
     own, other = (each.rows[at].cells[of.key].value for of in (column, baseline))
     return np.nan if own is None or other is None else own - other
+
+
+def _abbreviation(attribute: str) -> str:
+    # "fast motion (FM)" would reach into the plot; the table below spells it out.
+    return attribute.rpartition("(")[2].rstrip(")")
