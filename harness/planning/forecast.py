@@ -16,10 +16,9 @@ from trackablate.datasets.atomic import write_text
 from trackablate.harness.planning.estimate import estimate_study, estimates, makespan, other_work
 from trackablate.harness.planning.history import gather
 from trackablate.harness.planning.ranges import Range, total
-from trackablate.harness.planning.work import passes
 from trackablate.harness.provenance import command_line
 from trackablate.harness.record import PhaseProgress, Spent
-from trackablate.harness.running.observer import Missing
+from trackablate.harness.running.observer import Missing, passes
 from trackablate.harness.running.runner import Job
 from trackablate.harness.store import Store, read_document
 

@@ -52,13 +52,6 @@ def speed_work(item: Missing) -> dict[Unit, float]:
     return {"setup": 1, "online": SPEED_FRAMES} if item.speed else {}
 
 
-def passes(item: Missing) -> tuple[float, float]:
-    """Return the frames that go through a network in training, three times because of the backward pass, and tracking."""
-    recipe = item.task.run.recipe
-    steps = recipe.steps - item.steps_done if recipe and item.training else 0
-    return 3.0 * steps * (recipe.batch_size if recipe else 0), float(item.frames or item.sequences)
-
-
 def drawn(data: SyntheticData, recipe: Recipe, pairs: int) -> tuple[float, float]:
     """Return the expected numbers of clips and frames that are drawn for `pairs` training pairs.
 

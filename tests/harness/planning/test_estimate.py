@@ -26,7 +26,7 @@ from trackablate.harness.planning.peaks import peak_of, peaks, training_flops, t
 from trackablate.harness.planning.ranges import Range, about, total
 from trackablate.harness.planning.work import drawn, speed_work, tracking_work, training_work
 from trackablate.harness.record import PhaseCost, SequenceResult, TrainingCost, TrainingRecord
-from trackablate.harness.running.observer import Missing
+from trackablate.harness.running.observer import Missing, passes
 from trackablate.harness.spec import Recipe, RunSpec, SyntheticData
 from trackablate.harness.store import Store
 from trackablate.harness.tracking import speed
@@ -73,7 +73,7 @@ def test_what_is_left_of_a_training() -> None:
     assert (rest["step"], rest["validated"]) == (2, 8)
     assert "image" not in whole
     assert whole["frame"] > rest["frame"] > 0
-    assert work.passes(item(run)) == (3 * 20, 32)
+    assert passes(item(run)) == (3 * 20, 32)
 
 
 def test_generated_frames_are_counted_as_they_are_drawn() -> None:
