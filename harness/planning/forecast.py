@@ -16,6 +16,7 @@ from trackablate.datasets.atomic import write_text
 from trackablate.harness.planning.estimate import estimate_study, estimates, makespan, other_work
 from trackablate.harness.planning.history import gather
 from trackablate.harness.planning.ranges import Range, total
+from trackablate.harness.planning.reading import readable
 from trackablate.harness.provenance import command_line
 from trackablate.harness.record import PhaseProgress, Spent
 from trackablate.harness.running.observer import Missing, passes
@@ -72,9 +73,9 @@ class StudyCompared(BaseModel):
 
 
 def forecasts(store: Store) -> list[Forecast]:
-    """Return all forecasts in a store, the oldest first."""
+    """Return all forecasts in a store that can be read, the oldest first."""
     files = sorted(store.forecasts.glob("*.json"))
-    return [forecast for file in files if (forecast := read_document(file, Forecast))]
+    return [forecast for file in files if (forecast := readable(read_document, file, Forecast))]
 
 
 def compared(found: Iterable[Forecast], names: Collection[str]) -> StudyCompared:

@@ -23,6 +23,7 @@ from trackablate.harness.planning.peaks import (
     training_memory,
 )
 from trackablate.harness.planning.ranges import Range, about
+from trackablate.harness.planning.reading import readable
 from trackablate.harness.planning.work import FIXED, VALIDATION_CLIPS, Unit
 from trackablate.harness.record import PaperScale, TrainingRecord
 from trackablate.harness.spec import RunSpec, SyntheticData
@@ -61,7 +62,7 @@ class UnitTimes:
 
 @dataclass(frozen=True)
 class Known:
-    """A sample with its origin; few: it comes from too few frames for a rate."""
+    """A sample and its origin in words; few: it was measured on so few frames that its rate is uncertain."""
 
     sample: Sample
     source: Source
@@ -80,8 +81,8 @@ class History:
 
     @cached_property
     def finished(self) -> list[tuple[RunFolder, TrainingRecord]]:
-        """Every training in the store that was done on the device."""
-        found = [(folder, record) for folder in self.store.runs() if (record := folder.training())]
+        """Every training in the store that was done on the device and whose record can be read."""
+        found = [(folder, record) for folder in self.store.runs() if (record := readable(folder.training))]
         return [(folder, record) for folder, record in found if _same(record.where.device, self.device)]
 
     def size(self, run: RunSpec) -> PaperScale | None:
@@ -102,7 +103,8 @@ class History:
 
     def tracking_times(self, run: RunSpec) -> UnitTimes | None:
         """Return the unit times of tracking with a run from the best source, None if nothing is known."""
-        tracked = [*(_tracked(*found) for found in self._of_its_size(run)), _tracked(self.store.run(run), None)]
+        alike = [*self._of_its_size(run), (self.store.run(run), None)]
+        tracked = [self._tracked(*found) for found in alike]
         if best := self._best(run, [known for known in tracked if known]):
             return best
         if isinstance(run.tracker, FloorSpec):
@@ -118,6 +120,17 @@ class History:
             return []
         axes = ("backbone", "crop")
         return [f for f in self.finished if all(getattr(f[0].run.tracker, a) == getattr(run.tracker, a) for a in axes)]
+
+    @cached_property
+    def _read(self) -> dict[tuple[str, bool], Known | None]:
+        """What `_tracked` has read, so that no result is read twice and no unreadable one is named twice."""
+        return {}
+
+    def _tracked(self, folder: RunFolder, record: TrainingRecord | None) -> Known | None:
+        key = (folder.run.name, record is None)
+        if key not in self._read:
+            self._read[key] = readable(_tracked, folder, record)
+        return self._read[key]
 
     def _best(self, run: RunSpec, finished: list[Known]) -> UnitTimes | None:
         """Return what the surest of some finished runs and the calibration says of a run."""
@@ -169,7 +182,10 @@ def _trained(folder: RunFolder, record: TrainingRecord) -> Known:
 
 
 def _tracked(folder: RunFolder, record: TrainingRecord | None) -> Known | None:
-    """Return the time of a frame with drawing or decoding it, by some of a run's result files; None if it has none."""
+    """Return the time of a frame with drawing or decoding it, by some of a run's result files; None if it has none.
+
+    Raises BadInput if one of them, or the document of an evaluation, cannot be read.
+    """
     every = (result for evaluation in folder.evaluations() for result in folder.results(evaluation))
     results = list(islice(every, RESULTS_READ))
     if not (frames := sum(len(result.boxes) for result in results)):

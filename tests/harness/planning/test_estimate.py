@@ -21,6 +21,7 @@ from trackablate.harness.planning.estimate import (
     estimates,
     makespan,
 )
+from trackablate.harness.planning.forecast import forecasts
 from trackablate.harness.planning.history import FEWEST_FRAMES, History, gather
 from trackablate.harness.planning.peaks import peak_of, peaks, training_flops, training_memory
 from trackablate.harness.planning.ranges import Range, about, total
@@ -302,3 +303,38 @@ def test_each_tracker_is_measured_once_and_of_many_only_some() -> None:
     assert to_measure([RUN, again, RunSpec(tracker=FloorSpec(kind="ncc"))]) == [again]
     many = [RUN.model_copy(update={"recipe": RECIPE.model_copy(update={"batch_size": b})}) for b in range(1, 25)]
     assert len(to_measure(many)) == 8
+
+
+@pytest.mark.parametrize("damaged", ["result", "training", "calibration", "evaluation"])
+def test_what_cannot_be_read_is_no_history(store: Store, caplog: pytest.LogCaptureFixture, damaged: str) -> None:
+    """A study does not stop because of a file of another run; a warning names the file."""
+    keep(store, MEASURED)
+    other = store.run(OTHER)
+    finish(store, OTHER, wall=30.0)
+    other.add_result(HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * FEWEST_FRAMES, seconds=5.0))
+    (evaluation,) = (other.path / "evaluations").glob("*")
+    file = {
+        "result": evaluation / "a.json",
+        "training": other.path / "training.json",
+        "calibration": next(iter(store.calibration.glob("*.json"))),
+        "evaluation": evaluation / "evaluation.json",
+    }[damaged]
+    before = estimate_run(item(), gather(store, "CPU (x)"), 5)
+    if damaged == "evaluation":
+        file.unlink()
+    else:
+        file.write_text("{")
+    history = gather(store, "CPU (x)")
+    found = estimate_run(item(), history, 5)
+    assert before is not None
+    assert found is not None, "the rest of the history still says something"
+    assert estimate_run(item(), history, 5) == found
+    assert len(caplog.messages) == 1, "once is enough"
+    assert str(file.parent if damaged == "evaluation" else file) in caplog.text
+
+
+def test_an_unreadable_forecast_is_left_out(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    store.forecasts.mkdir(parents=True)
+    (store.forecasts / "x.json").write_text("{")
+    assert forecasts(store) == []
+    assert "x.json" in caplog.text
