@@ -35,6 +35,8 @@ Source = Literal["finished", "measured", "scaled", "peak", "assumed", "nothing l
 SAME_RUN, MEASURED, SCALED, UNCOUNTED, FEW = 0.10, 0.20, 0.40, 0.60, 20.0
 """Assumed relative errors: of a run like a finished one, of measured steps, of another tracker scaled by MACs, of another
 tracker whose MACs are unknown, and of what was tracked on too few frames."""
+ALONE_ON_CPU, ALONE = 1.2, 2.0
+"""Assumed time of a frame that is tracked alone, as a multiple of one tracked beside others."""
 RESULTS_READ = 24
 """Result files read per run. A run may have hundreds, and their times are alike."""
 FEWEST_FRAMES = 500
@@ -108,7 +110,8 @@ class History:
         if best := self._best(run, [known for known in tracked if known]):
             return best
         if isinstance(run.tracker, FloorSpec):
-            return UnitTimes("assumed", "assumed", {**ASSUMED, "tracked": FLOOR_FRAME, "online": FLOOR_FRAME})
+            frame = FLOOR_FRAME[run.tracker.kind]
+            return UnitTimes("assumed", "assumed", {**ASSUMED, "tracked": frame, "online": frame})
         size = self.size(run)
         if self.peak is None or size is None:
             return None
@@ -129,7 +132,9 @@ class History:
     def _tracked(self, folder: RunFolder, record: TrainingRecord | None) -> Known | None:
         key = (folder.run.name, record is None)
         if key not in self._read:
-            self._read[key] = readable(_tracked, folder, record)
+            self._read[key] = readable(
+                _tracked, folder, record, ALONE_ON_CPU if self.device.startswith("CPU") else ALONE
+            )
         return self._read[key]
 
     def _best(self, run: RunSpec, finished: list[Known]) -> UnitTimes | None:
@@ -181,17 +186,18 @@ def _trained(folder: RunFolder, record: TrainingRecord) -> Known:
     return Known(sample, "finished", f"{run.name}, finished under this recipe on this device")
 
 
-def _tracked(folder: RunFolder, record: TrainingRecord | None) -> Known | None:
+def _tracked(folder: RunFolder, record: TrainingRecord | None, alone: float) -> Known | None:
     """Return the time of a frame with drawing or decoding it, by some of a run's result files; None if it has none.
 
-    Raises BadInput if one of them, or the document of an evaluation, cannot be read.
+    A frame that is tracked alone takes `alone` times as long. Raises BadInput if one of the files, or the document of an
+    evaluation, cannot be read.
     """
     every = (result for evaluation in folder.evaluations() for result in folder.results(evaluation))
     results = list(islice(every, RESULTS_READ))
     if not (frames := sum(len(result.boxes) for result in results)):
         return None
     rate = sum(result.seconds for result in results) / frames
-    sample = _sample(folder.run, {"tracked": rate, "online": 2 * rate}, record)
+    sample = _sample(folder.run, {"tracked": rate, "online": alone * rate}, record)
     return Known(sample, "finished", f"as {folder.run.name} tracked", few=frames < FEWEST_FRAMES)
 
 

@@ -251,7 +251,8 @@ def test_a_study_adds_preparation_and_the_speed_of_all(store: Store) -> None:
     history = History("CPU (x)", store, MEASURED)
     floor = RunSpec(tracker=FloorSpec(kind="static"))
     lacking = [item(), item(floor)]
-    study = study_of(lacking, history, 2, OtherWork(sizes=2, thumbnails=4, timed_again=1))
+    other = OtherWork(sizes=2, thumbnails=4, timed_again=3 + 0.04 * work.SPEED_FRAMES)
+    study = study_of(lacking, history, 2, other)
     runs = [run.wall_seconds.expected for run in estimates(lacking, history, 5).values() if run]
     assert len(runs) == 2
     assert study.prepare_seconds.expected == pytest.approx(
@@ -265,7 +266,7 @@ def test_a_study_adds_preparation_and_the_speed_of_all(store: Store) -> None:
     assert study.wall_seconds.expected == pytest.approx(around + longest), (
         "the second worker starts beside the first run"
     )
-    alone = study_of(lacking, history, 1, OtherWork(sizes=2, thumbnails=4, timed_again=1))
+    alone = study_of(lacking, history, 1, other)
     assert alone.wall_seconds.expected == pytest.approx(around + sum(runs))
 
 
@@ -338,3 +339,15 @@ def test_an_unreadable_forecast_is_left_out(store: Store, caplog: pytest.LogCapt
     (store.forecasts / "x.json").write_text("{")
     assert forecasts(store) == []
     assert "x.json" in caplog.text
+
+
+def test_a_floor_takes_little_more_than_drawing(store: Store) -> None:
+    """The static box took 8 s on the 80 sequences of 50 frames of profile mini, and the correlation 11 s."""
+    floors = RunSpec(tracker=FloorSpec(kind="static")), RunSpec(tracker=FloorSpec(kind="ncc"))
+    lacking = [item(floor, sequences=80, frames=4000, generated=4000) for floor in floors]
+    found = [one for one in estimates(lacking, History("CPU (x)", store), 5).values() if one]
+    assert [one.sources for one in found] == [("assumed",), ("assumed",)]
+    static, ncc = (one.tracking for one in found)
+    assert 6 < static.expected < 10 < ncc.expected < 14
+    assert static.low < 8 < static.high
+    assert all(one.online.expected < 1 for one in found), "measuring its speed builds no model"
