@@ -157,8 +157,11 @@ class Forecaster:
         self._device, self._workers, self._in_seconds = device, workers, not study.unknown
         self._speed = study.speed_seconds.expected
         for name, run in found.items():
-            parts = (run.training.expected, run.tracking.expected) if run and self._in_seconds else passes(items[name])
-            self._tasks[name] = _Task(items[name], *parts, self._store.run(items[name].task.run).progress())
+            training, tracking = (
+                (run.training.expected, run.tracking.expected) if run and self._in_seconds else passes(items[name])
+            )
+            before = self._store.run(items[name].task.run).progress()
+            self._tasks[name] = _Task(items[name], training, tracking, before)
             if run and run.wall_seconds.expected:
                 wall, busy = Compared(predicted=run.wall_seconds), Compared(predicted=run.device_seconds)
                 assumed = "assumed" in run.sources
