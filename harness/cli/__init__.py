@@ -273,7 +273,9 @@ def score(
     truncate: Annotated[
         bool, typer.Option("--truncate", help="cut predicted numbers to integers first, as pytracking's files are")
     ] = False,
-    repetition: Annotated[int | None, typer.Option(help="one of GOT-10k's repeated runs; default: all, pooled")] = None,
+    repetition: Annotated[
+        int | None, typer.Option(help="one of GOT-10k's repeated runs; default: the mean over all of them")
+    ] = None,
     data: Data = None,
     store: StorePath = Path("store"),
     out: Annotated[Path | None, typer.Option(help="folder for a page, tables and figures")] = None,

@@ -56,7 +56,8 @@ def scored_results(
         annotations=root,
         results=results,
         dialects=chosen,
-        command=_command(entries, protocol, dialects, truncate=truncate, allow_incomplete=allow_incomplete) + more,
+        command=_command(entries, protocol, dialects, repetition, truncate=truncate, allow_incomplete=allow_incomplete)
+        + more,
         truncate=truncate,
         allow_incomplete=allow_incomplete,
         store=store,
@@ -67,12 +68,21 @@ def scored_results(
         return score(request, sequences, lambda done, total: bar(len(sequences) - total + done))
 
 
-def _command(entries: list[str], protocol: str, dialects: list[str], *, truncate: bool, allow_incomplete: bool) -> str:
+def _command(
+    entries: list[str],
+    protocol: str,
+    dialects: list[str],
+    repetition: int | None,
+    *,
+    truncate: bool,
+    allow_incomplete: bool,
+) -> str:
     """Return the command that gives the same again, without the paths of this machine."""
     names = (entry.split("=")[0] for entry in entries)
     words = ["python -m harness score", *(shlex.quote(f"{name}=PATH") for name in names)]
     words += [f"--protocol {protocol} --annotations PATH", *(f"--dialect {name}" for name in dialects)]
     words += ["--truncate"] if truncate else []
+    words += [f"--repetition {repetition}"] if repetition is not None else []
     return " ".join(words + (["--allow-incomplete"] if allow_incomplete else []))
 
 

@@ -100,7 +100,8 @@ def _plain(value: Any) -> str:
 
 
 class _Left(TimeRemainingColumn):
-    # The task's field `left` in seconds (None: not known yet), else what the rate seen so far says.
+    # The task's field `left`, which are seconds from its field `at` on (None: not known yet). Without it, what the rate seen
+    # so far says.
 
     max_refresh = 0.5
 
@@ -110,7 +111,7 @@ class _Left(TimeRemainingColumn):
         left: float | None = task.fields["left"]
         if left is None:
             return Text("-:--:--", style="progress.remaining")
-        minutes, seconds = divmod(round(left), 60)
+        minutes, seconds = divmod(round(max(0.0, left - (monotonic() - task.fields["at"]))), 60)
         hours, minutes = divmod(minutes, 60)
         return Text(f"{hours:d}:{minutes:02d}:{seconds:02d}", style="progress.remaining")
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from trackablate.datasets.atomic import write_text
 from trackablate.harness.errors import BadInput
+from trackablate.harness.planning.reading import readable
 from trackablate.harness.planning.work import Unit
 from trackablate.harness.provenance import command_line
 from trackablate.harness.running.executors import Executor
@@ -34,10 +35,10 @@ class Sample(_Document):
 
     Attributes:
         batch: See `batch_of`.
-        macs: Of one frame, after merging.
-        seconds: By unit. A unit that is absent is part of another one.
+        macs: Multiply-accumulates of tracking one frame, with the adaptation merged.
+        seconds: Seconds of each unit. A unit that is absent is part of another one, or takes no time.
         device_share: Device seconds per wall second.
-        memory_bytes: Peak of a training.
+        memory_bytes: Peak memory of a training.
     """
 
     tracker: TrackerSpec | FloorSpec
@@ -117,6 +118,6 @@ def keep(store: Store, new: Calibration) -> None:
 
 
 def calibrations(store: Store) -> list[Calibration]:
-    """Return all calibrations in a store. Raises BadInput for a damaged one."""
-    found = (read_document(file, Calibration) for file in sorted(store.calibration.glob("*.json")))
-    return [calibration for calibration in found if calibration]
+    """Return all calibrations in a store that can be read."""
+    files = sorted(store.calibration.glob("*.json"))
+    return [found for file in files if (found := readable(read_document, file, Calibration))]

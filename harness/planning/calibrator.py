@@ -25,6 +25,7 @@ from trackablate.harness.costing.macs import count_macs
 from trackablate.harness.planning.calibration import Calibration, Sample, batch_of
 from trackablate.harness.planning.work import FRAMES_PER_CLIP, Unit
 from trackablate.harness.record import TrainingCost
+from trackablate.harness.running.fresh import start_afresh
 from trackablate.harness.running.tasks import CalibrateTask, WorkerSettings
 from trackablate.harness.spec import RunSpec, SyntheticData
 from trackablate.harness.tracking.evaluation import SLOTS
@@ -54,6 +55,7 @@ def calibrate(task: CalibrateTask, settings: WorkerSettings) -> Calibration:
     samples = []
     for number, run in enumerate(task.runs):
         left = max(0.0, task.seconds - (time.perf_counter() - began)) / (len(task.runs) - number)
+        start_afresh(settings.threads)  # so that the peak memory is this tracker's own
         samples.append(_Bench(run, videos, device).measured(left, drawing))
     share = sum(sample.device_share for sample in samples) / len(samples)
     clip, ncc = videos.clips[0], NormalisedCrossCorrelation()

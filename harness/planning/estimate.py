@@ -8,9 +8,9 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from trackablate.harness.planning.history import History, Source, UnitTimes
-from trackablate.harness.planning.ranges import NOTHING, Range, total
-from trackablate.harness.planning.work import seconds_of, speed_work, tracking_work, training_work
+from trackablate.harness.planning.history import SAME_RUN, History, Source, UnitTimes
+from trackablate.harness.planning.ranges import NOTHING, Range, about, total
+from trackablate.harness.planning.work import SPEED_FRAMES, seconds_of, speed_work, tracking_work, training_work
 from trackablate.harness.running.observer import Missing
 from trackablate.harness.running.runner import Job, disk_bytes, timed, unknown_protocols
 from trackablate.harness.store import Store
@@ -61,24 +61,26 @@ class StudyEstimate:
 class OtherWork:
     """What a study does besides its missing runs.
 
-    It counts the sizes of trackers, keeps thumbnails of sequences, and if a speed is missing it measures others again.
-    A run whose tracker was not counted needs `run_bytes` of disk.
+    Attributes:
+        sizes: Number of trackers whose size is counted.
+        thumbnails: Number of sequences whose thumbnails are kept.
+        timed_again: Seconds of measuring again the speeds that are known, which happens if another one is missing.
+        run_bytes: Disk space of a run whose tracker was not counted.
     """
 
     sizes: int = 0
     thumbnails: int = 0
-    timed_again: int = 0
+    timed_again: float = 0.0
     run_bytes: int = 0
 
 
 def other_work(job: Job, store: Store) -> OtherWork:
     """Return what a job does besides its missing runs."""
+    speeds = (store.run(one.run).speed(one.test_layers) for task in job.tasks for one in timed(task))
     return OtherWork(
         sizes=sum(store.paper_scale(spec) is None for spec in job.sizes),
         thumbnails=sum(len(job.sequences[e.protocol]) for e in unknown_protocols(job, store)),
-        timed_again=sum(
-            store.run(one.run).speed(one.test_layers) is not None for task in job.tasks for one in timed(task)
-        ),
+        timed_again=sum(SPEED_FRAMES / speed.fps for speed in speeds if speed),
         run_bytes=disk_bytes(job.profile),
     )
 
@@ -119,7 +121,7 @@ def estimate_study(
     runs, unknown = [run for run in found.values() if run], tuple(name for name, run in found.items() if not run)
     prepare = total([START, COUNTING.times(other.sizes), KEEPING.times(other.thumbnails)]) if found else NOTHING
     online = [run.online for run in runs if run.online.high]
-    speed = total(online).times(1 + other.timed_again / len(online)) if online else NOTHING
+    speed = total([*online, about(other.timed_again, SAME_RUN)]) if online else NOTHING
     ends = ("low", "expected", "high")
     work = Range(
         *(makespan([getattr(r.wall_seconds, end) for r in runs], workers, getattr(START, end)) for end in ends)

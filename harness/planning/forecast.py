@@ -16,10 +16,11 @@ from trackablate.datasets.atomic import write_text
 from trackablate.harness.planning.estimate import estimate_study, estimates, makespan, other_work
 from trackablate.harness.planning.history import gather
 from trackablate.harness.planning.ranges import Range, total
-from trackablate.harness.planning.work import passes
+from trackablate.harness.planning.reading import readable
+from trackablate.harness.planning.work import seconds_of, speed_work
 from trackablate.harness.provenance import command_line
 from trackablate.harness.record import PhaseProgress, Spent
-from trackablate.harness.running.observer import Missing
+from trackablate.harness.running.observer import Missing, passes
 from trackablate.harness.running.runner import Job
 from trackablate.harness.store import Store, read_document
 
@@ -41,15 +42,20 @@ class Compared(BaseModel):
 
 
 class RunCompared(BaseModel):
-    """Wall and device seconds of one run."""
+    """Wall and device seconds of one run; assumed: nothing was known of it, so that comparing them says nothing."""
 
     run: str
     wall: Compared
     device: Compared
+    assumed: bool = False
 
 
 class Forecast(BaseModel):
-    """One start of a study, with the runs that had work; wall: None if one of them had no prediction."""
+    """One start of a study, with the runs that had work.
+
+    Attributes:
+        wall: The time of the whole start; None if a run had no prediction, or if all predictions were assumed.
+    """
 
     command: str
     runs: list[RunCompared]
@@ -57,13 +63,13 @@ class Forecast(BaseModel):
 
 
 class StudyCompared(BaseModel):
-    """Predictions that came to their end.
+    """What was predicted, beside what it took.
 
     Attributes:
-        runs: Each run's last task.
+        runs: The last finished task of each run.
         started: Number of runs in the last start that finished.
-        wall: The time of that start.
-        device: The time of its runs, without measuring speed.
+        wall: Wall seconds of that start.
+        device: Device seconds of its runs, without measuring speed.
     """
 
     runs: list[RunCompared] = []
@@ -73,20 +79,21 @@ class StudyCompared(BaseModel):
 
 
 def forecasts(store: Store) -> list[Forecast]:
-    """Return all forecasts in a store, the oldest first."""
+    """Return all forecasts in a store that can be read, the oldest first."""
     files = sorted(store.forecasts.glob("*.json"))
-    return [forecast for file in files if (forecast := read_document(file, Forecast))]
+    return [forecast for file in files if (forecast := readable(read_document, file, Forecast))]
 
 
 def compared(found: Iterable[Forecast], names: Collection[str]) -> StudyCompared:
     """Return what came of the predictions of some runs, given by name, in forecasts, the oldest first.
 
-    A run counts if its task succeeded. A start counts as a whole if it finished and did no other runs.
+    A run counts if its task succeeded and its prediction was not assumed. A start counts as a whole if it finished and did
+    no other runs.
     """
     runs, last = dict[str, RunCompared](), StudyCompared()
     for forecast in found:
         done = [run for run in forecast.runs if run.wall.actual is not None]
-        runs |= {run.run: run for run in done if run.run in names}
+        runs |= {run.run: run for run in done if run.run in names and not run.assumed}
         if forecast.wall and forecast.wall.actual and {run.run for run in forecast.runs} <= set(names):
             predicted = total(run.device.predicted for run in done)
             device = Compared(predicted=predicted, actual=sum(run.device.actual or 0.0 for run in done))
@@ -96,13 +103,14 @@ def compared(found: Iterable[Forecast], names: Collection[str]) -> StudyCompared
 
 @dataclass
 class _Task:
-    """A task as it has shown itself.
+    """A task, and how far it is.
 
     Attributes:
-        training, tracking: Its work, in predicted seconds; in `passes` if some run has no prediction.
-        before: What its run had said of itself before the task began.
-        last: What its run said last.
-        earlier: Sequences of evaluations that are done.
+        training, tracking: Its work in predicted seconds. If any run has no prediction, the work of all is in frames (see
+            `passes`).
+        before: The progress that its run had reported before the task began.
+        last: The progress that its run reported last.
+        earlier: Number of sequences in the evaluations that are done.
     """
 
     item: Missing
@@ -146,18 +154,24 @@ class Forecaster:
         history, items = gather(self._store, device), {item.task.run.name: item for item in lacking}
         found = estimates(lacking, history, self._other.run_bytes)
         study = estimate_study(found, history, workers, self._other)
-        self._workers, self._speed, self._in_seconds = workers, study.speed_seconds.expected, not study.unknown
+        self._device, self._workers, self._in_seconds = device, workers, not study.unknown
+        self._speed = study.speed_seconds.expected
         for name, run in found.items():
-            parts = (run.training.expected, run.tracking.expected) if run and self._in_seconds else passes(items[name])
-            self._tasks[name] = _Task(items[name], *parts, self._store.run(items[name].task.run).progress())
+            training, tracking = (
+                (run.training.expected, run.tracking.expected) if run and self._in_seconds else passes(items[name])
+            )
+            before = self._store.run(items[name].task.run).progress()
+            self._tasks[name] = _Task(items[name], training, tracking, before)
             if run and run.wall_seconds.expected:
                 wall, busy = Compared(predicted=run.wall_seconds), Compared(predicted=run.device_seconds)
-                self._forecast.runs.append(RunCompared(run=name, wall=wall, device=busy))
-        if self._forecast.runs and self._in_seconds:
+                assumed = "assumed" in run.sources
+                self._forecast.runs.append(RunCompared(run=name, wall=wall, device=busy, assumed=assumed))
+        if self._in_seconds and not all(run.assumed for run in self._forecast.runs):
             self._forecast.wall = Compared(predicted=study.wall_seconds)
         self._keep()
         runs, work = sum(item.training or item.sequences > 0 for item in lacking), sum(map(_work, self._tasks.values()))
-        self._all = self._bars.add_task(f"all {runs} runs", total=max(work, 1e-9), left=self._left(), share=True)
+        self._all = self._bars.add_task(f"all {runs} runs", total=max(work, 1e-9), share=True)
+        self._update()
         if runs:
             self._bars.start()
         return sorted(lacking, key=lambda item: -_work(self._tasks[item.task.run.name]))
@@ -190,10 +204,12 @@ class Forecaster:
             for run in (run for run in self._forecast.runs if run.run == item.task.run.name):
                 run.wall.actual, run.device.actual = task.seconds, spent.device_seconds
             self._keep()
+            self._speed = self._speed if self._in_seconds else self._speed_by_now()
         self._update()
 
     def ended(self) -> None:
         """Book the time of the whole study, which has ended without a failure."""
+        self._bars.update(self._all, left=0.0)
         if self._forecast.wall:
             self._forecast.wall.actual = time.monotonic() - self._began
             self._keep()
@@ -215,7 +231,16 @@ class Forecaster:
         self._bars.update(task.bar, completed=progress.done)
 
     def _update(self) -> None:
-        self._bars.update(self._all, completed=sum(task.done for task in self._tasks.values()), left=self._left())
+        done = sum(task.done for task in self._tasks.values())
+        self._bars.update(self._all, completed=done, left=self._left(), at=time.monotonic())
+
+    def _speed_by_now(self) -> float:
+        """Return the seconds of measuring speed, by all that is known now that some runs have tracked."""
+        history, found = gather(self._store, self._device), [self._other.timed_again]
+        for item in (task.item for task in self._tasks.values() if task.item.speed):
+            if times := history.tracking_times(item.task.run):
+                found.append(seconds_of(speed_work(item), times.seconds).expected)
+        return sum(found)
 
     def _left(self) -> float | None:
         """Return the seconds until runs and speed are done, at the pace seen so far; None if nothing is known yet."""

@@ -23,6 +23,7 @@ from trackablate.harness.planning.peaks import (
     training_memory,
 )
 from trackablate.harness.planning.ranges import Range, about
+from trackablate.harness.planning.reading import readable
 from trackablate.harness.planning.work import FIXED, VALIDATION_CLIPS, Unit
 from trackablate.harness.record import PaperScale, TrainingRecord
 from trackablate.harness.spec import RunSpec, SyntheticData
@@ -34,6 +35,8 @@ Source = Literal["finished", "measured", "scaled", "peak", "assumed", "nothing l
 SAME_RUN, MEASURED, SCALED, UNCOUNTED, FEW = 0.10, 0.20, 0.40, 0.60, 20.0
 """Assumed relative errors: of a run like a finished one, of measured steps, of another tracker scaled by MACs, of another
 tracker whose MACs are unknown, and of what was tracked on too few frames."""
+ALONE_ON_CPU, ALONE = 1.2, 2.0
+"""Assumed time of a frame that is tracked alone, as a multiple of one tracked beside others."""
 RESULTS_READ = 24
 """Result files read per run. A run may have hundreds, and their times are alike."""
 FEWEST_FRAMES = 500
@@ -61,7 +64,7 @@ class UnitTimes:
 
 @dataclass(frozen=True)
 class Known:
-    """A sample with its origin; few: it comes from too few frames for a rate."""
+    """A sample and its origin in words; few: it was measured on so few frames that its rate is uncertain."""
 
     sample: Sample
     source: Source
@@ -80,8 +83,8 @@ class History:
 
     @cached_property
     def finished(self) -> list[tuple[RunFolder, TrainingRecord]]:
-        """Every training in the store that was done on the device."""
-        found = [(folder, record) for folder in self.store.runs() if (record := folder.training())]
+        """Every training in the store that was done on the device and whose record can be read."""
+        found = [(folder, record) for folder in self.store.runs() if (record := readable(folder.training))]
         return [(folder, record) for folder, record in found if _same(record.where.device, self.device)]
 
     def size(self, run: RunSpec) -> PaperScale | None:
@@ -102,11 +105,13 @@ class History:
 
     def tracking_times(self, run: RunSpec) -> UnitTimes | None:
         """Return the unit times of tracking with a run from the best source, None if nothing is known."""
-        tracked = [*(_tracked(*found) for found in self._of_its_size(run)), _tracked(self.store.run(run), None)]
+        alike = [*self._of_its_size(run), (self.store.run(run), None)]
+        tracked = [self._tracked(*found) for found in alike]
         if best := self._best(run, [known for known in tracked if known]):
             return best
         if isinstance(run.tracker, FloorSpec):
-            return UnitTimes("assumed", "assumed", {**ASSUMED, "tracked": FLOOR_FRAME, "online": FLOOR_FRAME})
+            frame = FLOOR_FRAME[run.tracker.kind]
+            return UnitTimes("assumed", "assumed", {**ASSUMED, "tracked": frame, "online": frame})
         size = self.size(run)
         if self.peak is None or size is None:
             return None
@@ -118,6 +123,19 @@ class History:
             return []
         axes = ("backbone", "crop")
         return [f for f in self.finished if all(getattr(f[0].run.tracker, a) == getattr(run.tracker, a) for a in axes)]
+
+    @cached_property
+    def _read(self) -> dict[tuple[str, bool], Known | None]:
+        """What `_tracked` has read, so that no result is read twice and no unreadable one is named twice."""
+        return {}
+
+    def _tracked(self, folder: RunFolder, record: TrainingRecord | None) -> Known | None:
+        key = (folder.run.name, record is None)
+        if key not in self._read:
+            self._read[key] = readable(
+                _tracked, folder, record, ALONE_ON_CPU if self.device.startswith("CPU") else ALONE
+            )
+        return self._read[key]
 
     def _best(self, run: RunSpec, finished: list[Known]) -> UnitTimes | None:
         """Return what the surest of some finished runs and the calibration says of a run."""
@@ -168,14 +186,18 @@ def _trained(folder: RunFolder, record: TrainingRecord) -> Known:
     return Known(sample, "finished", f"{run.name}, finished under this recipe on this device")
 
 
-def _tracked(folder: RunFolder, record: TrainingRecord | None) -> Known | None:
-    """Return the time of a frame with drawing or decoding it, by some of a run's result files; None if it has none."""
+def _tracked(folder: RunFolder, record: TrainingRecord | None, alone: float) -> Known | None:
+    """Return the time of a frame with drawing or decoding it, by some of a run's result files; None if it has none.
+
+    A frame that is tracked alone takes `alone` times as long. Raises BadInput if one of the files, or the document of an
+    evaluation, cannot be read.
+    """
     every = (result for evaluation in folder.evaluations() for result in folder.results(evaluation))
     results = list(islice(every, RESULTS_READ))
     if not (frames := sum(len(result.boxes) for result in results)):
         return None
     rate = sum(result.seconds for result in results) / frames
-    sample = _sample(folder.run, {"tracked": rate, "online": 2 * rate}, record)
+    sample = _sample(folder.run, {"tracked": rate, "online": alone * rate}, record)
     return Known(sample, "finished", f"as {folder.run.name} tracked", few=frames < FEWEST_FRAMES)
 
 

@@ -15,13 +15,13 @@ UTILISATION = (0.20, 0.30, 0.45)
 trainings that wait for their data, reach less."""
 TRACKING_UTILISATION = (0.05, 0.10, 0.20)
 """The same for tracking 16 sequences at a time, because its batches are small."""
-FLOOR_FRAME = Range(0.005, 0.01, 0.02)
-"""Assumed seconds of one frame of a floor."""
+FLOOR_FRAME = {"static": Range(0.0, 0.00001, 0.001), "ncc": Range(0.0004, 0.0008, 0.01)}
+"""Assumed seconds of one frame of a floor, by its kind; expected at 160 x 120 pixels, and at most at 1280 x 720."""
 ASSUMED: dict[Unit, Range] = {
     "setup": Range(5.0, 20.0, 60.0),
     "textures": Range(1.0, 2.0, 5.0),
-    "clip": Range(0.002, 0.004, 0.01),
-    "frame": Range(0.002, 0.004, 0.01),
+    "clip": Range(0.003, 0.006, 0.02),
+    "frame": Range(0.001, 0.002, 0.008),
     "image": Range(0.004, 0.008, 0.016),
 }
 """Assumed seconds on one CPU core. An image is a JPEG of about 1280 x 720; its crop is included."""

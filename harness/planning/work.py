@@ -6,6 +6,7 @@ from typing import Literal
 from trackablate.harness.planning.ranges import Range, total
 from trackablate.harness.running.observer import Missing
 from trackablate.harness.spec import Recipe, SyntheticData
+from trackablate.trackers.spec import FloorSpec
 
 Unit = Literal["setup", "step", "validated", "tracked", "online", "textures", "clip", "frame", "image"]
 """What is counted and timed: building a model, an optimiser step with its pairs, a validation pair, a frame tracked beside
@@ -41,22 +42,18 @@ def tracking_work(item: Missing) -> dict[Unit, float]:
     """Return what is left of a run's evaluations; empty if nothing is left."""
     if not item.frames:
         return {}
-    work: dict[Unit, float] = {"setup": len(item.task.evaluations), "tracked": item.frames}
+    work: dict[Unit, float] = {"tracked": item.frames, "image": item.frames - item.generated}
     if item.generated:
-        work |= {"textures": 1, "clip": item.sequences, "frame": item.generated}
-    return work | {"image": item.frames - item.generated}
+        work |= {"clip": item.sequences, "frame": item.generated}
+    if isinstance(item.task.run.tracker, FloorSpec):  # has no model; it comes last, when the worker has its textures
+        return work
+    return work | {"setup": len(item.task.evaluations), "textures": 1 if item.generated else 0}
 
 
 def speed_work(item: Missing) -> dict[Unit, float]:
-    """Return what measuring a run's speed takes; empty if it is measured."""
-    return {"setup": 1, "online": SPEED_FRAMES} if item.speed else {}
-
-
-def passes(item: Missing) -> tuple[float, float]:
-    """Return the frames that go through a network in training, three times because of the backward pass, and tracking."""
-    recipe = item.task.run.recipe
-    steps = recipe.steps - item.steps_done if recipe and item.training else 0
-    return 3.0 * steps * (recipe.batch_size if recipe else 0), float(item.frames or item.sequences)
+    """Return what measuring a run's speed takes; empty if it is measured. A floor has no model to set up."""
+    setup = 0 if isinstance(item.task.run.tracker, FloorSpec) else 1
+    return {"setup": setup, "online": SPEED_FRAMES} if item.speed else {}
 
 
 def drawn(data: SyntheticData, recipe: Recipe, pairs: int) -> tuple[float, float]:

@@ -65,7 +65,7 @@ class Silent:
 
     def prepared(self, device: str, workers: int, lacking: Sequence[Missing]) -> Sequence[Missing]:
         """Return the tasks by the number of frames that go through a network; a training step counts three times."""
-        return sorted(lacking, key=_frames, reverse=True)
+        return sorted(lacking, key=lambda item: sum(passes(item)), reverse=True)
 
     def started(self, item: Missing) -> None:
         """Do nothing."""
@@ -80,7 +80,8 @@ class Silent:
         """Do nothing."""
 
 
-def _frames(item: Missing) -> int:
+def passes(item: Missing) -> tuple[int, int]:
+    """Return the frames that go through a network in training, three times because of the backward pass, and tracking."""
     recipe = item.task.run.recipe
     pairs = (recipe.steps - item.steps_done) * recipe.batch_size if recipe and item.training else 0
-    return 3 * pairs + (item.frames or item.sequences)
+    return 3 * pairs, item.frames or item.sequences

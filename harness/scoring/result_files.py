@@ -71,7 +71,7 @@ class ResultFiles:
     @property
     def layout(self) -> str:
         """The recognised layout in words for the user."""
-        return f"{self.found.layout}, pooled with the others" if self.others else self.found.layout
+        return f"{self.found.layout}; scores are means over all of them" if self.others else self.found.layout
 
     def unknown(self) -> tuple[str, ...]:
         """Return the result files that belong to no sequence, relative to the root."""

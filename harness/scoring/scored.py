@@ -136,7 +136,8 @@ class TrackerScores:
         counts = [len(tallies) for tallies in self.seeds] or [0]
         if len(set(counts)) == 1:
             return f"incomplete: {counts[0]} of {total} sequences"
-        return "incomplete: " + "; ".join(f"seed {seed}: {n} of {total} sequences" for seed, n in enumerate(counts))
+        kind, first = ("seed", 0) if self.records or self.returned else ("repetition", 1)
+        return "incomplete: " + "; ".join(f"{kind} {i}: {n} of {total} sequences" for i, n in enumerate(counts, first))
 
     def samples(self, metric: str, dialect: Dialect, sequences: Collection[str] | None = None) -> tuple[Floats, Floats]:
         """Return numerators and weights (seeds, sequences) of a metric, of some sequences or of all that every seed has."""

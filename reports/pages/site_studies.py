@@ -38,8 +38,8 @@ class StudyProgress:
     """How far a study is.
 
     Attributes:
-        failed: Run and reason.
-        started: The start of its latest training.
+        failed: Name of each failed run, and why it failed.
+        started: When its latest training started.
     """
 
     done: int

@@ -1,6 +1,6 @@
 """The measured columns: size, training cost, memory and speed at the profile that was run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
@@ -151,7 +151,7 @@ def _fps(result: Result, group: str, block: Block, footnotes: Footnotes) -> None
     speeds = {name: speed for name, speed in measured.items() if speed}
     if not speeds:
         return
-    at_column, at_row = footnotes.shared({name: _conditions(speed) for name, speed in speeds.items()})
+    at_column, at_row = footnotes.shared({name: _conditions(name, speeds) for name in speeds})
     for name in without:
         block.put(name, "fps", NOT_APPLICABLE)
     for name, speed in speeds.items():
@@ -159,17 +159,22 @@ def _fps(result: Result, group: str, block: Block, footnotes: Footnotes) -> None
         block.put(name, "fps", replace(cell, footnotes=at_row.get(name, ())))
     note = "tracking speed, median over rounds; brackets: its range over rounds, not a 95 % interval"
     # Speeds that were not measured together are not ranked.
-    better: Literal["higher"] | None = "higher" if at_column else None
+    together = len({tuple(speed.measured_with) for speed in speeds.values()}) == 1
+    better: Literal["higher"] | None = "higher" if at_column and together else None
     digits = 0 if max(s.fps for s in speeds.values()) >= 100 else 1
     block.columns.append(Column("fps", "FPS", "frames/s", digits, better, group, note, "cost", footnotes=at_column))
 
 
-def _conditions(speed: Speed) -> str:
-    together = (
-        f"{len(speed.measured_with)} trackers interleaved in one process"
-        if len(speed.measured_with) > 1
-        else "measured alone: not comparable with the other rows"
-    )
+def _conditions(name: str, speeds: Mapping[str, Speed]) -> str:
+    """Return how a row's speed was measured. The text is the same for the rows of one measurement, and only for these."""
+    speed = speeds[name]
+    beside = [row for row, other in speeds.items() if other.measured_with == speed.measured_with]
+    together = "measured alone: not comparable with the other rows"
+    if len(speed.measured_with) > 1:
+        together = f"{len(speed.measured_with)} trackers interleaved in one process"
+        together += (
+            "" if len(beside) == len(speeds) else f", of these rows {', '.join(beside)}: not comparable with others"
+        )
     return (
         f"FPS at batch 1 on {speed.device}, {speed.threads} thread{'s' * (speed.threads != 1)}, decoding excluded: median"
         f" of {speed.rounds} rounds of {speed.frames_per_round} frames, {together}; brackets: range over rounds."

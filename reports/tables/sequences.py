@@ -48,7 +48,8 @@ def attribute_cells(result: Result, facts: ScoredProtocol, sequences: Sequence[s
     metric, last, cells = METRICS[primary_metric(result, facts)], set(), {}
     for row in columns_of(result, facts):
         scores = row.protocols[facts.name]
-        whole = [name for name in sequences if name in set(scores.names)]
+        there = set(scores.names)
+        whole = [name for name in sequences if name in there]
         if len(whole) < len(sequences):
             last.add(row.name)
         if not whole or (len(whole) < len(sequences) and not facts.allow_incomplete):

@@ -1,7 +1,7 @@
 """Makes `tests/mini_benchmark`: six short sequences under names of LaSOT's test set, in its layout without images,
-three trackers' results as pytracking writes them, and their scores by the oracle of `tests/toolkit_rules.py`.
+three trackers' results as pytracking writes them, and their scores by the oracle of `tests/support/toolkit_rules.py`.
 
-    python tests/make_mini_benchmark.py [FOLDER]
+    python tests/support/make_mini_benchmark.py [FOLDER]
 
     annotations/testing_set.txt, annotations/<sequence>/{groundtruth,absent,attributes}.txt
     results/<tracker>/<sequence>.txt

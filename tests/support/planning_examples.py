@@ -37,4 +37,4 @@ MEASURED = Calibration(device="CPU (x)", threads=1, workers=2, samples=[SAMPLE, 
 def item(run: RunSpec = RUN, **more: int) -> Missing:
     task = RunTask(run=run, evaluations=(HERE,))
     training = not isinstance(run.tracker, FloorSpec)
-    return Missing(task=task, training=training, sequences=4, speed=True, **{"frames": 32, "generated": 32} | more)
+    return Missing(task=task, training=training, speed=True, **{"sequences": 4, "frames": 32, "generated": 32} | more)

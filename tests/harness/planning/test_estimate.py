@@ -21,12 +21,13 @@ from trackablate.harness.planning.estimate import (
     estimates,
     makespan,
 )
+from trackablate.harness.planning.forecast import forecasts
 from trackablate.harness.planning.history import FEWEST_FRAMES, History, gather
 from trackablate.harness.planning.peaks import peak_of, peaks, training_flops, training_memory
 from trackablate.harness.planning.ranges import Range, about, total
 from trackablate.harness.planning.work import drawn, speed_work, tracking_work, training_work
 from trackablate.harness.record import PhaseCost, SequenceResult, TrainingCost, TrainingRecord
-from trackablate.harness.running.observer import Missing
+from trackablate.harness.running.observer import Missing, passes
 from trackablate.harness.spec import Recipe, RunSpec, SyntheticData
 from trackablate.harness.store import Store
 from trackablate.harness.tracking import speed
@@ -73,7 +74,7 @@ def test_what_is_left_of_a_training() -> None:
     assert (rest["step"], rest["validated"]) == (2, 8)
     assert "image" not in whole
     assert whole["frame"] > rest["frame"] > 0
-    assert work.passes(item(run)) == (3 * 20, 32)
+    assert passes(item(run)) == (3 * 20, 32)
 
 
 def test_generated_frames_are_counted_as_they_are_drawn() -> None:
@@ -250,7 +251,8 @@ def test_a_study_adds_preparation_and_the_speed_of_all(store: Store) -> None:
     history = History("CPU (x)", store, MEASURED)
     floor = RunSpec(tracker=FloorSpec(kind="static"))
     lacking = [item(), item(floor)]
-    study = study_of(lacking, history, 2, OtherWork(sizes=2, thumbnails=4, timed_again=1))
+    other = OtherWork(sizes=2, thumbnails=4, timed_again=3 + 0.04 * work.SPEED_FRAMES)
+    study = study_of(lacking, history, 2, other)
     runs = [run.wall_seconds.expected for run in estimates(lacking, history, 5).values() if run]
     assert len(runs) == 2
     assert study.prepare_seconds.expected == pytest.approx(
@@ -264,7 +266,7 @@ def test_a_study_adds_preparation_and_the_speed_of_all(store: Store) -> None:
     assert study.wall_seconds.expected == pytest.approx(around + longest), (
         "the second worker starts beside the first run"
     )
-    alone = study_of(lacking, history, 1, OtherWork(sizes=2, thumbnails=4, timed_again=1))
+    alone = study_of(lacking, history, 1, other)
     assert alone.wall_seconds.expected == pytest.approx(around + sum(runs))
 
 
@@ -302,3 +304,50 @@ def test_each_tracker_is_measured_once_and_of_many_only_some() -> None:
     assert to_measure([RUN, again, RunSpec(tracker=FloorSpec(kind="ncc"))]) == [again]
     many = [RUN.model_copy(update={"recipe": RECIPE.model_copy(update={"batch_size": b})}) for b in range(1, 25)]
     assert len(to_measure(many)) == 8
+
+
+@pytest.mark.parametrize("damaged", ["result", "training", "calibration", "evaluation"])
+def test_what_cannot_be_read_is_no_history(store: Store, caplog: pytest.LogCaptureFixture, damaged: str) -> None:
+    """A study does not stop because of a file of another run; a warning names the file."""
+    keep(store, MEASURED)
+    other = store.run(OTHER)
+    finish(store, OTHER, wall=30.0)
+    other.add_result(HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * FEWEST_FRAMES, seconds=5.0))
+    (evaluation,) = (other.path / "evaluations").glob("*")
+    file = {
+        "result": evaluation / "a.json",
+        "training": other.path / "training.json",
+        "calibration": next(iter(store.calibration.glob("*.json"))),
+        "evaluation": evaluation / "evaluation.json",
+    }[damaged]
+    before = estimate_run(item(), gather(store, "CPU (x)"), 5)
+    if damaged == "evaluation":
+        file.unlink()
+    else:
+        file.write_text("{")
+    history = gather(store, "CPU (x)")
+    found = estimate_run(item(), history, 5)
+    assert before is not None
+    assert found is not None, "the rest of the history still says something"
+    assert estimate_run(item(), history, 5) == found
+    assert len(caplog.messages) == 1, "once is enough"
+    assert str(file.parent if damaged == "evaluation" else file) in caplog.text
+
+
+def test_an_unreadable_forecast_is_left_out(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    store.forecasts.mkdir(parents=True)
+    (store.forecasts / "x.json").write_text("{")
+    assert forecasts(store) == []
+    assert "x.json" in caplog.text
+
+
+def test_a_floor_takes_little_more_than_drawing(store: Store) -> None:
+    """The static box took 8 s on the 80 sequences of 50 frames of profile mini, and the correlation 11 s."""
+    floors = RunSpec(tracker=FloorSpec(kind="static")), RunSpec(tracker=FloorSpec(kind="ncc"))
+    lacking = [item(floor, sequences=80, frames=4000, generated=4000) for floor in floors]
+    found = [one for one in estimates(lacking, History("CPU (x)", store), 5).values() if one]
+    assert [one.sources for one in found] == [("assumed",), ("assumed",)]
+    static, ncc = (one.tracking for one in found)
+    assert 6 < static.expected < 10 < ncc.expected < 14
+    assert static.low < 8 < static.high
+    assert all(one.online.expected < 1 for one in found), "measuring its speed builds no model"

@@ -1,18 +1,28 @@
 """Predicted against actual, and the bar that counts predicted seconds."""
 
+import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TimeRemainingColumn
 
-from planning_examples import MEASURED, OTHER, RUN, item
+from planning_examples import HERE, MEASURED, OTHER, RUN, item
+from trackablate.harness.cli.terminal import progress_bars
 from trackablate.harness.planning.calibration import keep
-from trackablate.harness.planning.estimate import OtherWork, RunEstimate, StudyEstimate, estimate_run, estimate_study
+from trackablate.harness.planning.estimate import (
+    OtherWork,
+    RunEstimate,
+    StudyEstimate,
+    estimate_run,
+    estimate_study,
+    other_work,
+)
 from trackablate.harness.planning.forecast import Forecaster, compared, forecasts
-from trackablate.harness.planning.history import gather
+from trackablate.harness.planning.history import FEWEST_FRAMES, gather
+from trackablate.harness.planning.work import SPEED_FRAMES
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.record import PhaseProgress, Spent
+from trackablate.harness.record import PhaseProgress, SequenceResult, Speed, Spent
 from trackablate.harness.running.observer import Missing
 from trackablate.harness.running.runner import Job
 from trackablate.harness.spec import RunSpec
@@ -103,6 +113,21 @@ def test_a_start_with_nothing_predicted_is_not_compared(store: Store, monkeypatc
     assert forecasts(store) == []
 
 
+def test_an_assumed_prediction_is_not_compared(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A floor without history says nothing, neither alone nor beside a run that was predicted."""
+    ncc = RunSpec(tracker=FloorSpec(kind="ncc"))
+    for items, names, wall in (((item(ncc),), [], False), ((item(), item(ncc)), [RUN.name], True)):
+        study = Started(known, monkeypatch, *items)
+        for one in items:
+            study.observer.started(one)
+            study.clock += 5
+            study.observer.finished(one, SPENT)
+        study.observer.ended()
+        outcome = study.observer.outcome()
+        assert [run.run for run in outcome.runs] == names
+        assert (outcome.wall is not None) == wall
+
+
 def test_what_is_no_study_is_not_logged(known: Store) -> None:
     """`evaluate` and `train` do other work on a run than the study that shows its predictions."""
     job = Job([item().task], [], {"synthetic-smoke": ["a"] * 4}, load_profile("smoke"))
@@ -163,3 +188,34 @@ def test_without_predictions_network_passes_are_counted(store: Store, monkeypatc
     study = Started(store, monkeypatch, item(), item(OTHER), workers=2)
     assert study.bars.tasks[0].total == pytest.approx(2 * (3 * 20 + 32))
     assert study.left is None, "nobody knows yet"
+
+
+def test_the_time_left_ends_with_measuring_speed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without predictions, the speed is predicted by what was tracked meanwhile. After the end nothing is left."""
+    study = Started(store, monkeypatch, item())
+    study.observer.started(item())
+    study.clock += 100.0
+    frames = [(0.0, 0.0, 1.0, 1.0)] * FEWEST_FRAMES
+    store.run(RUN).add_result(HERE, SequenceResult(name="a", boxes=frames, seconds=0.1 * FEWEST_FRAMES))
+    study.observer.finished(item(), SPENT)
+    assert study.left == pytest.approx(SPEED_FRAMES * 0.1 * 1.2)
+    assert study.bars.tasks[0].fields["at"] == study.clock
+    study.observer.ended()
+    assert study.left == 0
+
+
+def test_speeds_that_are_known_take_as_long_again(store: Store) -> None:
+    fps = SPEED_FRAMES / 5.0
+    speed = Speed(fps=fps, low=1, high=1, rounds=1, frames_per_round=1, device="x", threads=1, measured_with=[])
+    store.run(RUN).set_speed(speed)
+    job = Job([item().task, item(STATIC).task], [], {"synthetic-smoke": ["a"] * 4}, load_profile("smoke"))
+    assert other_work(job, store).timed_again == pytest.approx(5.0)
+
+
+def test_the_bar_counts_down_between_two_looks() -> None:
+    """Nobody looks while speed is measured."""
+    bars = progress_bars()
+    for left, passed, text in ((70.4, 10.0, "0:01:00"), (5.0, 60.0, "0:00:00")):
+        task = bars.add_task("all 2 runs", total=1, share=True, left=left, at=time.monotonic() - passed)
+        (column,) = (column for column in bars.columns if isinstance(column, TimeRemainingColumn))
+        assert column.render(bars.tasks[task]).plain == text

@@ -149,7 +149,9 @@ def test_the_small_benchmark_is_what_its_script_makes() -> None:
     there = [p for folder in ("annotations", "results") for p in (generate.HERE / folder).rglob("*.txt")]
     assert {p.relative_to(generate.HERE).as_posix() for p in there} | {"scores.csv"} == set(made)
     for name, text in made.items():
-        assert (generate.HERE / name).read_bytes().decode() == text, f"run python tests/make_mini_benchmark.py: {name}"
+        assert (generate.HERE / name).read_bytes().decode() == text, (
+            f"run python tests/support/make_mini_benchmark.py: {name}"
+        )
     assert sum(len(text) for text in made.values()) < 150_000
 
 

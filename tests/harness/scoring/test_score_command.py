@@ -4,7 +4,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -359,7 +359,7 @@ def test_a_dialect_that_was_named_is_never_left_out(tmp_path: Path, monkeypatch:
     assert "dialect got10k: left out" in said
 
 
-def test_repetitions_are_pooled_as_got10k_pools_them(tmp_path: Path) -> None:
+def test_repetitions_are_averaged_as_got10k_does(tmp_path: Path) -> None:
     """AO is the mean IoU over the frames of all sequences and repetitions (experiments/got10k.py); or one is chosen."""
     made = tmp_path / "got10k"
     words = ["data", "make", "synthetic", "--layout", "got10k", "--out", str(made), "--count", "2", "--length", "6"]
@@ -379,16 +379,18 @@ def test_repetitions_are_pooled_as_got10k_pools_them(tmp_path: Path) -> None:
 
     single = [document("--repetition", str(n)) for n in (1, 2, 3)]
     values = [d["dialects"]["got10k"]["a"]["ao"] for d in single]  # type: ignore[index]
-    pooled = document()
+    every = document()
     assert values[0] > 99.9 > values[1] > values[2]
-    assert pooled["dialects"]["got10k"]["a"]["ao"] == pytest.approx(np.mean(values))  # type: ignore[index]
-    assert pooled["frames"] == single[0]["frames"] == 12
+    assert every["dialects"]["got10k"]["a"]["ao"] == pytest.approx(np.mean(values))  # type: ignore[index]
+    assert every["frames"] == single[0]["frames"] == 12
     (tracker,) = document("--attributes")["trackers"]  # type: ignore[misc]
     assert tracker["repetitions"] == 3
     assert tracker["metrics"]["ao"]["mean"] == pytest.approx(np.mean(values))
-    assert "pooled" in str(pooled["problems"])
+    assert "scores are means over all of them" in str(every["problems"])
     assert "not scored" in str(single[0]["problems"])
-    assert document() == pooled, "also from what is kept"
+    assert "--repetition 2" in str(document("--repetition", "2", "--attributes"))
+    assert "--repetition" not in str(document("--attributes"))
+    assert document() == every, "also from what is kept"
 
 
 def test_a_dialect_shows_all_its_rules() -> None:
@@ -398,3 +400,15 @@ def test_a_dialect_shows_all_its_rules() -> None:
     assert found["invalid"] == {"success": "miss", "precision": "miss", "norm_precision": "hit"}
     assert found["by_protocol"]["uav123"]["invalid"]["precision"] == "hit"
     assert "by_protocol: the same on every data set" in CliRunner().invoke(app, ["show", "strict"]).stdout
+
+
+def test_an_incomplete_repetition_is_no_seed(tmp_path: Path) -> None:
+    """Raw results have repetitions, numbered from 1; only stored runs have seeds."""
+    (oracle, *_) = scored(tmp_path).trackers
+    found = oracle.protocols["lasot"]
+    second = dict(found.tallies)
+    second.popitem()
+    assert (
+        "repetition 1: 6 of 6 sequences; repetition 2: 5 of 6"
+        in replace(found, seeds=(found.tallies, second)).incompleteness
+    )

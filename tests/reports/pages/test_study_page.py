@@ -290,15 +290,34 @@ def test_a_printed_size_that_agrees_is_not_noted(result: Result) -> None:
 def test_speeds_measured_apart_carry_their_own_conditions(result: Result, table: Table) -> None:
     fps = next(column for column in table.columns if column.key == "fps")
     assert "6 trackers interleaved in one process" in notes_at(table, fps.footnotes)
-    alone = factory.record_of(result.rows[1])
-    assert alone.speed is not None
-    speed = alone.speed.model_copy(update={"measured_with": ["decoder"]})
-    changed = pivot(factory.with_row(result, "decoder", records=(alone.model_copy(update={"speed": speed}),)))
+    changed = pivot(measured_with(result, "decoder", ["decoder"]))
     assert next(column for column in changed.columns if column.key == "fps").footnotes == ()
     cell = row_of(changed, "decoder").cells["fps"]
     assert row_of(table, "ce-conv").cells["fps"].mark == "best"
     assert row_of(changed, "ce-conv").cells["fps"].mark is None
     assert "measured alone" in notes_at(changed, cell.footnotes)
+
+
+def test_speeds_of_two_measurements_are_not_ranked_together(result: Result) -> None:
+    """Two measurements of equally many trackers, and trackers that were each measured alone."""
+    for first, second in ((["conv", "ce-conv"], ["decoder", "ce-decoder"]), (["conv"], ["decoder"])):
+        changed = result
+        for row in result.variants:
+            changed = measured_with(changed, row.name, first if row.name in first else second)
+        table = pivot(changed)
+        assert {row_of(table, row.name).cells["fps"].mark for row in result.variants} == {None}
+    apart = pivot(measured_with(result, "conv", ["conv", "x", "y", "z", "u", "v"]))
+    said = notes_at(apart, row_of(apart, "conv").cells["fps"].footnotes)
+    assert "6 trackers interleaved in one process, of these rows conv: not comparable with others" in said
+    others = notes_at(apart, row_of(apart, "decoder").cells["fps"].footnotes)
+    assert "of these rows decoder, ce-conv, ce-decoder" in others
+
+
+def measured_with(result: Result, row: str, names: list[str]) -> Result:
+    record = factory.record_of(next(one for one in result.rows if one.name == row))
+    assert record.speed is not None
+    speed = record.speed.model_copy(update={"measured_with": names})
+    return factory.with_row(result, row, records=(record.model_copy(update={"speed": speed}),))
 
 
 def test_few_sequences_are_warned_of() -> None:

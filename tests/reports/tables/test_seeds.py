@@ -32,7 +32,11 @@ def seeded() -> Result:
             own.model_copy(update={"asked": own.asked.model_copy(update={"seed": seed})}) for seed in (0, 1, 2)
         )
         rows.append(
-            replace(row, protocols={factory.PROTOCOL: replace(found, seeds=(found.tallies, *more))}, records=records)
+            replace(
+                row,
+                protocols={factory.PROTOCOL: replace(found, seeds=(found.tallies, *more), records=records)},
+                records=records,
+            )
         )
     return replace(result, rows=tuple(rows))
 
