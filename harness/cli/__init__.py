@@ -286,25 +286,28 @@ def score(
     Example: python -m harness score MyTracker=results/lasot --protocol lasot --annotations /data/LaSOT --dialect all
     """
     with exit_status():
-        from trackablate.harness.cli.scoring import incomplete, output_folder, say_scores, scored_results, shown_options
+        from trackablate.harness.cli.scoring import ScoreOptions, incomplete, output_folder, say_scores, scored_results
         from trackablate.harness.errors import BadInput
 
         if out:
             output_folder(out)
-        found = scored_results(
-            results,
-            protocol,
-            annotations,
-            data or [],
-            dialect or [],
-            store,
+        asked = ScoreOptions(
+            entries=results,
+            protocol=protocol,
+            annotations=annotations,
+            data=data or [],
+            dialects=dialect or [],
+            store=store,
             truncate=truncate,
             allow_incomplete=allow_incomplete,
             repetition=repetition,
-            page=out is not None or json,
-            more=shown_options(compare, attributes=attributes, page=out is not None),
+            attributes=attributes,
+            compare=compare,
+            out=out,
+            as_json=json,
         )
-        say_scores(found, compare, out, attributes=attributes, as_json=json)
+        found = scored_results(asked)
+        say_scores(found, asked)
         if refused := incomplete(found):
             raise BadInput(refused)
 

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from trackablate.datasets.benchmark import SequenceList
@@ -17,80 +18,79 @@ from trackablate.harness.scoring.result_files import ResultFiles, open_results
 from trackablate.harness.scoring.scored import Scored
 
 
-def scored_results(
-    entries: list[str],
-    protocol: str,
-    annotations: Path | None,
-    data: list[str],
-    dialects: list[str],
-    store: Path | None,
-    *,
-    truncate: bool,
-    allow_incomplete: bool,
-    repetition: int | None,
-    page: bool,
-    more: str,
-) -> Scored:
-    """Score NAME=PATH entries; what is wrong with single results is in the answer.
+@dataclass(frozen=True)
+class ScoreOptions:
+    """What the user typed.
 
-    With `page`, failures are counted too. `more` are options of the output, for the command that gives the same again.
+    Attributes:
+        entries: NAME=PATH of each tracker's raw results.
+        annotations: The ground truth; None for the data set's own folder.
+        repetition: One of GOT-10k's repeated runs; None for all.
+        compare: Two of the trackers.
+        out: Folder for a page, None for none.
+    """
+
+    entries: list[str]
+    protocol: str
+    annotations: Path | None
+    data: list[str]
+    dialects: list[str]
+    store: Path
+    truncate: bool = False
+    allow_incomplete: bool = False
+    repetition: int | None = None
+    attributes: bool = False
+    compare: tuple[str, str] | None = None
+    out: Path | None = None
+    as_json: bool = False
+
+    @property
+    def command(self) -> str:
+        """The command that gives the same again, without the paths of this machine."""
+        names = (entry.split("=")[0] for entry in self.entries)
+        words = ["python -m harness score", *(shlex.quote(f"{name}=PATH") for name in names)]
+        words += [f"--protocol {self.protocol} --annotations PATH", *(f"--dialect {name}" for name in self.dialects)]
+        words += ["--truncate"] if self.truncate else []
+        words += [f"--repetition {self.repetition}"] if self.repetition is not None else []
+        words += ["--allow-incomplete"] if self.allow_incomplete else []
+        words += ["--attributes"] if self.attributes else []
+        words += [f"--compare {shlex.join(self.compare)}"] if self.compare else []
+        return " ".join(words + (["--out OUT"] if self.out else []))
+
+
+def scored_results(asked: ScoreOptions) -> Scored:
+    """Score raw results; what is wrong with single files is in the answer.
 
     Raises:
         UnknownName, DataError, BadInput: Nothing can be scored.
     """
-    chosen = chosen_dialects(protocol, dialects)
-    root = _root(protocol, annotations, data)
-    if store and not _may_write(store):
-        sys.stderr.write(f"{shown(store)} cannot be written: nothing is kept for the next time\n")
+    chosen = chosen_dialects(asked.protocol, asked.dialects)
+    root = _root(asked.protocol, asked.annotations, asked.data)
+    store: Path | None = asked.store
+    if not _may_write(asked.store):
+        sys.stderr.write(f"{shown(asked.store)} cannot be written: nothing is kept for the next time\n")
         store = None
     # Without an index: making one reads all annotation, which the workers do side by side.
-    sequences = PROTOCOLS[protocol].open(root)
+    sequences = PROTOCOLS[asked.protocol].open(root)
     if _on_server(sequences):
         raise BadInput(
-            f"the annotation has the first box of each sequence alone: those of {PROTOCOLS[protocol].title} are on its"
-            " evaluation server; `python -m harness submit` makes the archive for it"
+            f"the annotation has the first box of each sequence alone: those of {PROTOCOLS[asked.protocol].title} are on"
+            " its evaluation server; `python -m harness submit` makes the archive for it"
         )
-    results = tuple(_results(entries, sequences, repetition))
     request = ScoreRequest(
-        protocol=protocol,
+        protocol=asked.protocol,
         annotations=root,
-        results=results,
+        results=tuple(_results(asked.entries, sequences, asked.repetition)),
         dialects=chosen,
-        command=_command(entries, protocol, dialects, repetition, truncate=truncate, allow_incomplete=allow_incomplete)
-        + more,
-        truncate=truncate,
-        allow_incomplete=allow_incomplete,
+        command=asked.command,
+        truncate=asked.truncate,
+        allow_incomplete=asked.allow_incomplete,
         store=store,
-        with_failures=page,
-        every_dialect="all" in dialects,
+        with_failures=asked.out is not None or asked.as_json,
+        every_dialect="all" in asked.dialects,
     )
-    with step_bar(f"scoring {protocol}", len(sequences), after=1.0) as bar:
+    with step_bar(f"scoring {asked.protocol}", len(sequences), after=1.0) as bar:
         return score(request, sequences, lambda done, total: bar(len(sequences) - total + done))
-
-
-def _command(
-    entries: list[str],
-    protocol: str,
-    dialects: list[str],
-    repetition: int | None,
-    *,
-    truncate: bool,
-    allow_incomplete: bool,
-) -> str:
-    """Return the command that gives the same again, without the paths of this machine."""
-    names = (entry.split("=")[0] for entry in entries)
-    words = ["python -m harness score", *(shlex.quote(f"{name}=PATH") for name in names)]
-    words += [f"--protocol {protocol} --annotations PATH", *(f"--dialect {name}" for name in dialects)]
-    words += ["--truncate"] if truncate else []
-    words += [f"--repetition {repetition}"] if repetition is not None else []
-    return " ".join(words + (["--allow-incomplete"] if allow_incomplete else []))
-
-
-def shown_options(compare: tuple[str, str] | None, *, attributes: bool, page: bool) -> str:
-    """Return the options of the output, as they stand in a command."""
-    words = ["--attributes"] if attributes else []
-    words += [f"--compare {shlex.join(compare)}"] if compare else []
-    return "".join(f" {word}" for word in words + (["--out OUT"] if page else []))
 
 
 def _on_server(sequences: SequenceList) -> bool:
@@ -127,10 +127,8 @@ def incomplete(scored: Scored) -> str:
     )
 
 
-def say_scores(
-    scored: Scored, compare: tuple[str, str] | None, out: Path | None, *, attributes: bool, as_json: bool
-) -> None:
-    """Print tables or one JSON document, problems on standard error, and write the page if `out` is given.
+def say_scores(scored: Scored, asked: ScoreOptions) -> None:
+    """Print tables or one JSON document, problems on standard error, and write the page if one was asked for.
 
     Raises:
         BadInput: The pair cannot be compared. Then, or if a tracker is refused, no page is written.
@@ -143,17 +141,17 @@ def say_scores(
     from trackablate.reports.tables.pivot import pivot
     from trackablate.reports.tables.sequences import attribute_table
 
-    result, facts = result_of(scored, compare), scored.protocol
+    result, facts = result_of(scored, asked.compare), scored.protocol
     compared = comparisons(result)
-    written = write_report(result, out) if out and not incomplete(scored) else []
+    written = write_report(result, asked.out) if asked.out and not incomplete(scored) else []
     for problem in scored.problems:
         sys.stderr.write(f"{problem}\n")
-    if as_json:
-        whole = attributes or compare
+    if asked.as_json:
+        whole = asked.attributes or asked.compare
         sys.stdout.write(results_json(result, pivot(result)) if whole else as_text(score_document(result)))
     else:
         tables = [pivot(result), *dialect_tables(result, facts, flattering(result, facts))]
-        tables += [found] if attributes and (found := attribute_table(result, facts)) else []
+        tables += [found] if asked.attributes and (found := attribute_table(result, facts)) else []
         tables += [comparison_table(result, compared)] if compared else []
         say_tables(tables)
     if written:
