@@ -163,11 +163,9 @@ class RunRecord(_Block):
 
 
 class Spent(_Block):
-    """Time and memory that one task took by the worker's own clocks; device seconds and memory as in TrainingCost."""
+    """Device seconds that one task took by the worker's own clock, as in TrainingCost."""
 
-    wall_seconds: float
     device_seconds: float
-    peak_memory_bytes: int
 
 
 class SequenceResult(_Block):

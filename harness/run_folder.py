@@ -173,7 +173,11 @@ class RunFolder:
         write_text(self.path / "progress.json", progress.model_dump_json())
 
     def record(self, test_layers: int | None = None) -> RunRecord:
-        """Return all that is known of the run; its speed is the one with so many decoder layers."""
+        """Return all that is known of the run; its speed is the one with so many decoder layers.
+
+        Raises BadInput if the folder holds a run of another specification.
+        """
+        self._refuse_another()
         speed = self.speed(test_layers)
         return RunRecord(asked=self.run, training=self.training(), speed=speed, failure=self.failure())
 

@@ -226,7 +226,7 @@ def _trained_on(rows: list[PlannedRow]) -> list[TrainingData]:
     return found
 
 
-def stored_studies(store: Store) -> Iterator[StudyRecord]:
+def studies_of_old_store(store: Store) -> Iterator[StudyRecord]:
     """Yield the record of each built-in study and profile that a store has runs of, for a store without records."""
     present = {folder.path.name: folder for folder in store.runs()}
     for study in STUDIES.values():

@@ -124,7 +124,7 @@ def migrate(path: Annotated[Path, typer.Argument(help="the store's folder")], js
     """
     with exit_status():
         from trackablate.ablations.catalogue import STUDIES
-        from trackablate.harness.cli.session import stored_studies
+        from trackablate.harness.cli.session import studies_of_old_store
         from trackablate.harness.cli.terminal import say_document, say_json
         from trackablate.harness.migration import migrate as bring_up_to_date
         from trackablate.harness.record import StudyRecord
@@ -135,7 +135,7 @@ def migrate(path: Annotated[Path, typer.Argument(help="the store's folder")], js
         studies: list[StudyRecord] = []
 
         def record_studies(store: Store) -> None:
-            studies.extend(stored_studies(store))
+            studies.extend(studies_of_old_store(store))
             for record in studies:
                 store.set_study(record)
 

@@ -20,7 +20,6 @@ from trackablate.harness.costing.clock import PhaseClock, rss_bytes
 from trackablate.harness.costing.devices import (
     device_name,
     driver_version,
-    peak_memory_bytes,
     resolve_device,
     usable_gpus,
 )
@@ -62,12 +61,7 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
                 _make_textures(sequences[0])
             report = _reporter(folder, f"track {evaluation.protocol}", len(sequences))
             evaluate(folder, evaluation, sequences, device, report)
-    spent = clock.booked["task"]
-    return Spent(
-        wall_seconds=spent.wall_seconds,
-        device_seconds=spent.device_seconds,
-        peak_memory_bytes=peak_memory_bytes(device),
-    )
+    return Spent(device_seconds=clock.booked["task"].device_seconds)
 
 
 @contextmanager

@@ -294,7 +294,7 @@ def test_a_run_of_another_default_is_refused_and_left_alone(folder: RunFolder) -
     before = file.read_text().replace('"clip_norm": 1.0', '"clip_norm": 0.5')
     assert before != file.read_text()
     file.write_text(before)
-    for act in (folder.claim, lambda: folder.lacking({})):
+    for act in (folder.claim, folder.record, lambda: folder.lacking({})):
         with pytest.raises(BadInput, match=r"recipe.clip_norm = 0.5, now 1.0: a default has changed"):
             act()
     assert file.read_text() == before

@@ -29,7 +29,7 @@ from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import Store
 from trackablate.trackers.spec import FloorSpec
 
-SPENT = Spent(wall_seconds=9, device_seconds=6, peak_memory_bytes=5)
+SPENT = Spent(device_seconds=6)
 STATIC = RunSpec(tracker=FloorSpec(kind="static"))
 
 
