@@ -106,7 +106,10 @@ def test_a_new_start_leaves_no_memory_and_no_random_numbers_behind() -> None:
 
 
 class InProcess:
-    """A worker in this process; of the tasks with numbers in `deadly` it dies, half way, when all is done, or then with an old failure left."""
+    """A worker in this process.
+
+    Of the tasks with numbers in `deadly` it dies: half way, when all is done, or then with an old failure left.
+    """
 
     def __init__(self, settings: WorkerSettings, deadly: dict[int, str], tasks: list[Task]) -> None:
         self.settings, self.deadly, self.tasks = settings, deadly, tasks
