@@ -22,7 +22,7 @@ from trackablate.harness.running import execute, runner
 from trackablate.harness.running.executors import LocalExecutor, LocalWorker, WorkerProcess
 from trackablate.harness.running.fresh import start_afresh
 from trackablate.harness.running.observer import Missing, Silent
-from trackablate.harness.running.queue import Slot
+from trackablate.harness.running.queue import Slot, result_of
 from trackablate.harness.running.tasks import PrepareTask, Reply, RunTask, SpeedTask, Task, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import Store
@@ -84,7 +84,7 @@ def test_a_killed_worker_is_reported_and_its_slot_gets_another(tmp_path: Path) -
     slot.do(RunTask(run=STATIC, evaluations=()))
     os.kill(first.process.pid, signal.SIGKILL)
     with pytest.raises(RunFailed, match="a worker stopped with status -9: it said nothing"):
-        slot.ask(RunTask(run=STATIC, evaluations=()))
+        result_of(slot.wait())
     try:
         slot.ask(RunTask(run=STATIC, evaluations=()))
         assert len(list((tmp_path / "logs").iterdir())) == 2
