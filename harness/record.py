@@ -43,12 +43,15 @@ class TrainingCost(_Block):
         peak_memory_bytes: The most that was held at a time. A process's peak includes `resident_before_bytes`.
         resident_before_bytes: Memory of the process when the training began: the libraries, and what earlier runs of the
             same worker left (mostly libraries that only some trackers need). None on a GPU, whose memory is all given back.
+        pairs_at_once: Number of pairs that were computed at a time after the first steps, if more than published fitted.
+            The peak memory is that of the published number.
     """
 
     phases: dict[str, PhaseCost] = {}
     samples: int = 0
     peak_memory_bytes: int | None = None
     resident_before_bytes: int | None = None
+    pairs_at_once: int | None = None
     memory_kind: Literal["process peak RSS", "device peak allocated"] | None = None
     params: int | None = None
     trainable_params: int | None = None

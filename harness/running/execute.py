@@ -33,6 +33,7 @@ from trackablate.harness.spec import Evaluation, RunSpec, SyntheticData, VideoDa
 from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.tracking.evaluation import evaluate
 from trackablate.harness.tracking.speed import FRAMES, measure_speed
+from trackablate.harness.training.engine import loader_workers
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.loop import Fit, fit, trained_state
 from trackablate.trackers.adaptation.adapt import merge
@@ -125,6 +126,8 @@ def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, setti
             device=device,
             report=_reporter(folder, "train", run.recipe.steps),
             divisor=model.loss_divisor,
+            parts_are_free=model.parts_are_free,
+            loader_workers=loader_workers(device, settings.workers),
         )
     )
     cost.trainable_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
