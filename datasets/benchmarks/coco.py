@@ -161,7 +161,7 @@ class CocoObjects(SequenceList):
 
     def _image(self, at: int) -> ImageFiles:
         return ImageFiles(
-            self.files, self._folder, FrameNames([FrameRange(str(self._objects.images[at]), 0, 0, 1, "")])
+            self.files, self._folder, FrameNames((FrameRange(str(self._objects.images[at]), 0, 0, 1, ""),))
         )
 
     def _parsed(self) -> ObjectTable:
