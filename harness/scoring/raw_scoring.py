@@ -124,7 +124,7 @@ def _read(
                 kept[number][name] = replace(one, stamp=before[index, number])
             else:
                 kept[number].pop(name, None)
-                faults[number] += [fault.message for fault in one]
+                faults[number] += one
     raise_all(broken)
     for number in changed:
         if (file := files[number]) and kept[number]:
@@ -186,7 +186,7 @@ def _problems(request: ScoreRequest, sequences: SequenceList, trackers: list[Sco
         if not scores.complete:
             yield f"{tracker.name}: incomplete, {len(scores.names)} of {len(sequences)} sequences are whole"
         yield from (f"{tracker.name}: {fault}" for fault in tracker.faults)
-        if unknown := results.unknown():
+        if unknown := results.found.unknown:
             more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
             yield (
                 f"{tracker.name}: {len(unknown)} result files without annotation of {request.protocol}:"
