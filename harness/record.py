@@ -183,7 +183,6 @@ class SequenceFacts(_Block):
     """The annotation of one sequence.
 
     Attributes:
-        frames: Number of frames of the video.
         boxes: Boxes (N, 4) as x, y, w, h in pixels; NaN where a frame is not annotated. N is 1 if the other boxes are on an
             evaluation server.
         size: Width and height of the frames in pixels.
@@ -207,7 +206,6 @@ class ProtocolRecord(_Block):
     """A protocol as it was evaluated.
 
     Attributes:
-        digest: Digest of the protocol's data.
         metrics: Pairs of metric and dialect, as in `datasets.protocols.Protocol`; so are `origin` and `one_shot`.
     """
 
@@ -259,7 +257,6 @@ class PlannedRow(_Block):
     """One row of a study's table.
 
     Attributes:
-        role: `variant`, `floor` or `control`.
         cells: Words that the study's factors print for the row, one per factor.
         runs: Runs seed by seed; for each seed one run for every training of the study.
         test_layers: Number of decoder layers that run at inference, see `harness.spec.Evaluation`.
@@ -299,8 +296,7 @@ class StudyRecord(_Block):
     Attributes:
         study: Name of the study.
         profile: The whole profile, since a file of the user's own may change or go.
-        digests: Digest of the data of each protocol, by protocol name.
-        seeds: Number of seeds of each row.
+        digests: Digest of the data of each protocol.
         command: The command that runs what is missing, without paths of the machine.
         rows: All rows of the study, floors and controls included.
     """
@@ -320,11 +316,9 @@ class StudyRecord(_Block):
 def evaluations_of(
     rows: Iterable[PlannedRow], digests: Mapping[str, str]
 ) -> dict[str, tuple[RunSpec, tuple[Evaluation, ...]]]:
-    """Return each distinct run of some rows by its fingerprint, with everything that is evaluated on it.
+    """Return each distinct run of a study's rows by its fingerprint, with everything that is evaluated on it.
 
-    Args:
-        rows: Rows of a study.
-        digests: Digest of the data of each protocol, by protocol name.
+    `digests` has the digest of the data of each protocol.
     """
     grouped: dict[str, tuple[RunSpec, dict[Evaluation, None]]] = {}
     for row in rows:

@@ -17,7 +17,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 MOVED: dict[str, dict[str, str]] = {
     "datasets": {
         "reading": (
-            "annotation checking databases files framenames=frame_names frames index numbers places=layouts "
+            "annotation checking databases=opening files framenames=frame_names frames index numbers places=layouts "
             "reader tables"
         ),
         "benchmarks": "coco got10k lasot nfs otb tnl2k trackingnet uav123",

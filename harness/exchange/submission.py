@@ -92,7 +92,8 @@ def check_submission(path: Path, protocol: str, asked: Mapping[str, Asked]) -> l
     except DataError as error:
         return [*problems, *error.problems]
     problems += [
-        str(DataError.at(path / file, "is not a sequence of the test set", "remove it")) for file in every[0].unknown()
+        str(DataError.at(path / file, "is not a sequence of the test set", "remove it"))
+        for file in every[0].found.unknown
     ]
     for repetition, results in enumerate(every, 1):
         for name, rows in asked.items():
@@ -130,7 +131,7 @@ def _packed(entries: Mapping[str, bytes]) -> bytes:
 def _problems_of(shape: Shape, results: ResultFiles, name: str, repetition: int, asked: Asked) -> list[str]:
     found = results.read(name, asked.frames)
     if found.faults:
-        return [fault.message for fault in found.faults]
+        return list(found.faults)
     (file,) = results.found.results[name]
     place, wanted = results.files.place(file), shape.boxes.format(name, repetition)
     problems = [*found.remarks, *_badly_separated(results.files, file)]
