@@ -12,7 +12,7 @@ from trackablate.ablations.catalogue import STUDIES
 from trackablate.ablations.plan import planned_rows
 from trackablate.harness.cli.session import Session
 from trackablate.harness.cli.terminal import progress_bars
-from trackablate.harness.costing.hardware import expected_device
+from trackablate.harness.costing.hardware import expected_device, expected_gpus
 from trackablate.harness.errors import BadInput
 from trackablate.harness.planning.budget import RULE, Budget, Candidate, choose, parse_budget
 from trackablate.harness.planning.calibration import calibrate, count
@@ -49,17 +49,18 @@ def plan_document(session: Session, options: PlanOptions) -> dict[str, Any]:
     runs = [item.task.run for item in lacking if not item.nothing]
     if options.calibrate and runs:
         store = Store(session.store.root)
-        calibrate(runs, session.profile, store, LocalExecutor(store.logs), options.device)
+        calibrate(lacking, session.profile, store, LocalExecutor(store.logs), options.device)
     with _counted(session.store, lacking, options) as store:
         history = gather(store, expected_device(options.device), options.device_peak)
-        return _Plan(session, lacking, history, options.gpus).document(options.budget, budget)
+        gpus = options.gpus if options.device_peak else len(expected_gpus(options.device))
+        return _Plan(session, lacking, history, gpus).document(options.budget, budget)
 
 
 class _Plan:
     """A study's missing work with its estimates."""
 
-    def __init__(self, session: Session, lacking: list[Missing], history: History, gpus: int) -> None:
-        self.session, self.lacking, self.history, self.gpus = session, lacking, history, gpus
+    def __init__(self, session: Session, lacking: list[Missing], history: History, workers: int) -> None:
+        self.session, self.lacking, self.history, self.workers = session, lacking, history, workers
         self.other = other_work(session.job, session.store)
         self.found = estimates(lacking, history, self.other.run_bytes)
         self.needs = {row.name: _fingerprints([row]) for row in session.rows}
@@ -104,10 +105,7 @@ class _Plan:
 
     def estimate(self, names: list[str]) -> StudyEstimate:
         """Return the estimate of some of the runs that lack something."""
-        measured, workers = self.history.calibration, self.gpus
-        if self.history.peak is None:
-            on_cpu = self.history.device.startswith("CPU")
-            workers = cpu_workers(self.session.profile, len(names)) if on_cpu else measured.workers if measured else 1
+        workers = self.workers or cpu_workers(self.session.profile, len(names))
         found = {name: self.found[name] for name in names}
         return estimate_study(found, self.history, max(1, min(workers, len(names))), self.other)
 
