@@ -1,28 +1,45 @@
-"""Calibrates a device: trains a few steps and tracks a few frames of each run of a study. Imports no torch.
+"""Calibrates a device: a short form of each run of a study trains as runs do, and tracks the beginnings of a few sequences.
 
     STORE/calibration/DEVICE/    a store of its own: the record of each run says how many pairs it trained on
 
-Predictions read these records as they read those of finished runs (`harness.planning.history`).
+Predictions read these records as they read those of finished runs (`harness.planning.history`). Imports no torch, except in
+workers.
 """
 
-from dataclasses import replace
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from trackablate.datasets.benchmark import SequenceList
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.sequence import Sequence
 from trackablate.harness.costing.hardware import expected_gpus
 from trackablate.harness.errors import RunFailed
+from trackablate.harness.planning.history import shelf
+from trackablate.harness.planning.work import FRAMES_PER_CLIP, VALIDATION_CLIPS
 from trackablate.harness.provenance import command_line
+from trackablate.harness.record import PhaseCost, Spent, TrainingRecord
 from trackablate.harness.running.executors import Executor
 from trackablate.harness.running.observer import Missing, Silent
 from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.runner import worker_settings
-from trackablate.harness.running.tasks import CalibrateTask, PrepareTask, WorkerSettings
-from trackablate.harness.spec import Profile
+from trackablate.harness.running.tasks import CalibrateTask, PrepareTask, RunTask, WorkerSettings
+from trackablate.harness.spec import Profile, RunSpec, SyntheticData
 from trackablate.harness.store import Store
-from trackablate.trackers.spec import TrackerSpec, fingerprint
+from trackablate.trackers.spec import FloorSpec, TrackerSpec, fingerprint
 
 SECONDS = 20.0
-"""For the steps and frames of one worker, about. Starting, building and drawing come in addition."""
-MOST = 10
-"""The most trackers that are measured. The others are scaled by their MACs."""
+"""For the steps of one worker, about. Starting, building and tracking come in addition."""
+MOST_NETWORKS = 10
+"""The most networks that are measured. The others are scaled by their MACs."""
+WARM_UP, FEWEST, MOST = 2, 4, 60
+"""Steps that tell the pace, and the bounds of how many steps are then timed."""
+SEQUENCES, FRAMES = 16, 32
+"""How many sequences are tracked, as many as runs track together, and the most frames of each."""
+CLIP_BYTES = 1.5
+"""Memory of a generated clip, as a multiple of its drawn frames."""
 
 
 def calibrate(lacking: list[Missing], profile: Profile, store: Store, executor: Executor, device: str) -> None:
@@ -31,52 +48,140 @@ def calibrate(lacking: list[Missing], profile: Profile, store: Store, executor: 
     As many workers as a study would use work at the same time; on GPUs one, because workers do not share a GPU.
 
     Raises:
-        BadInput: The device, the data or a worker's task is at fault.
+        BadInput: The device, the data or the weights are not here.
         RunFailed: A worker failed.
     """
-    chosen, rest = to_measure([item for item in lacking if item.training or item.sequences])
+    asked = {fingerprint(i.task.run.model_copy(update={"seed": 0})): i for i in lacking if i.training or i.sequences}
+    networks = [item for item in asked.values() if isinstance(item.task.run.tracker, TrackerSpec)]
+    measured = networks[:: max(1, -(-len(networks) // MOST_NETWORKS))]
+    chosen = measured + [item for item in asked.values() if item not in networks]
     if not chosen:
         return
     gpus = [device] * len(expected_gpus(device))
     settings = worker_settings(gpus, device, profile, len(chosen), store)[: 1 if gpus else None]
     slots = [Slot(executor, each) for each in settings]
-    seconds = SECONDS * len(slots) / max(1, sum(item.training for item in chosen))
-    queue = [replace(item, task=_task(item, seconds)) for item in chosen]
+    seconds = SECONDS * len(slots) / max(1, len(measured))
+    queue = [replace(item, task=_task(item.task, seconds)) for item in chosen]
     try:
         failures = run_all(queue, slots, Silent(), lambda item, _, reason: f"{item.task.run.name}: {reason}")
-        if rest:
-            slots[0].ask(PrepareTask(sizes=tuple(rest), protocols=()))
     finally:
         for slot in slots:
             slot.stop()
     if failures:
         raise RunFailed("\n".join(failures))
+    count((item.task.run.tracker for item in networks if item not in measured), store, executor)
 
 
-def count(trackers: list[TrackerSpec], store: Store, executor: Executor) -> None:
-    """Count the sizes of trackers into the store, with what the backward pass keeps."""
+def count(trackers: Iterable[TrackerSpec | FloorSpec], store: Store, executor: Executor) -> None:
+    """Count the networks' sizes, with what the backward pass keeps, unless the store has them."""
+    sizes = [(spec, store.paper_scale(spec)) for spec in trackers if isinstance(spec, TrackerSpec)]
+    rest = tuple(spec for spec, size in sizes if size is None or size.activation_bytes is None)
+    if not rest:
+        return
     settings = WorkerSettings(store=str(store.root), device="cpu", threads=1, workers=1, command=command_line())
     slot = Slot(executor, settings)
     try:
-        slot.ask(PrepareTask(sizes=tuple(trackers), activations=True, protocols=()))
+        slot.ask(PrepareTask(sizes=rest, activations=True, protocols=()))
     finally:
         slot.stop()
 
 
-def to_measure(lacking: list[Missing]) -> tuple[list[Missing], list[TrackerSpec]]:
-    """Return one run for each distinct tracker, recipe and data, and the trackers that are left out.
+def measure(task: CalibrateTask, settings: WorkerSettings) -> Spent:
+    """Time a run's steps for about the task's seconds, and its tracking, in a worker; keep its record."""
+    from trackablate.harness.costing.devices import device_name, resolve_device
+    from trackablate.harness.tracking.evaluation import evaluate
 
-    If there are more than MOST networks, every second, third, ... is measured.
-    """
-    distinct = list({fingerprint(item.task.run.model_copy(update={"seed": 0})): item for item in lacking}.values())
-    networks = [item for item in distinct if isinstance(item.task.run.tracker, TrackerSpec)]
-    chosen = networks[:: max(1, -(-len(networks) // MOST))]
-    floors = [item for item in distinct if item not in networks]
-    return [*chosen, *floors], [
-        t for i in networks if i not in chosen and isinstance(t := i.task.run.tracker, TrackerSpec)
-    ]
+    device, store, run = resolve_device(settings.device), Store(Path(settings.store)), task.run
+    kept = Store(shelf(store, device_name(device))).run(task.run)
+    shutil.rmtree(kept.path, ignore_errors=True)
+    kept.claim()
+    store.index.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        short = Store(Path(place) / "store")
+        short.index.symlink_to(store.index)
+        if run.recipe:
+            pace = WARM_UP / _trained(short, _short(run, WARM_UP), task, settings).cost.wall()
+            run = _short(run, max(FEWEST, min(MOST, round(task.seconds * pace))))
+            record = _trained(short, run, task, settings)
+            kept.weights.touch()
+            kept.finish_training(_as_whole(record, task.run))
+        folder, evaluation = short.run(run), task.evaluations[0]
+        protocol = PROTOCOLS[evaluation.protocol]
+        whole = protocol.open(Path(task.roots[protocol.data]) if protocol.data else None, store.index)
+        whole[0].frames[0]  # generated textures are made once per process
+        beginnings = _Beginnings(whole)  # type: ignore[abstract]  # nothing asks for a digest
+        evaluate(folder, evaluation, beginnings, device, lambda *_: None)
+        for result in folder.results(evaluation):
+            kept.add_result(evaluation, result)
+    return Spent(device_seconds=0.0)
 
 
-def _task(item: Missing, seconds: float) -> CalibrateTask:
-    task = item.task
-    return CalibrateTask(run=task.run, evaluations=task.evaluations[:1], roots=task.roots, seconds=seconds)
+def _task(task: RunTask, seconds: float) -> CalibrateTask:
+    return CalibrateTask(run=task.run, evaluations=task.evaluations, roots=task.roots, seconds=seconds)
+
+
+def _trained(store: Store, run: RunSpec, task: CalibrateTask, settings: WorkerSettings) -> TrainingRecord:
+    from trackablate.harness.running.execute import execute_run
+    from trackablate.harness.running.fresh import start_afresh
+
+    start_afresh(settings.threads)  # what the run before held must not count in this one's peak
+    inside = settings.model_copy(update={"store": str(store.root)})
+    execute_run(RunTask(run=run, evaluations=(), roots=task.roots), inside)
+    record = store.run(run).training()
+    assert record is not None
+    return record
+
+
+def _short(run: RunSpec, steps: int) -> RunSpec:
+    """Return the run with so many steps, from random weights, which change no time."""
+    assert run.recipe is not None
+    whole, data = run.recipe, run.data
+    recipe = {"steps": steps, "checkpoint_every": steps, "warmup_steps": 1, "validation_pairs": 1}
+    if isinstance(data, SyntheticData):  # as many frames are drawn per pair as in the whole training
+        pairs = whole.steps * whole.batch_size
+        clips = round((data.clips + pairs / data.pairs_per_clip) * steps / whole.steps)
+        data = data.model_copy(update={"clips": max(1, clips), "pairs_per_clip": pairs})
+    tracker, short = run.tracker.model_copy(update={"pretrained": "none"}), whole.model_copy(update=recipe)
+    return run.model_copy(update={"tracker": tracker, "recipe": short, "data": data, "weights": None})
+
+
+def _as_whole(record: TrainingRecord, run: RunSpec) -> TrainingRecord:
+    """Return the record with the share of validation, and the memory for clips, that the whole training has."""
+    assert run.recipe is not None
+    cost, recipe, train = record.cost, run.recipe, record.cost.phases["train"]
+    share = recipe.validation_pairs / (3 * recipe.checkpoint_every * recipe.batch_size)  # a pair goes back in training
+    validate = PhaseCost(wall_seconds=share * train.wall_seconds, device_seconds=share * train.device_seconds)
+    peak = cost.peak_memory_bytes or 0
+    if isinstance(run.data, SyntheticData) and cost.resident_before_bytes:
+        frames = FRAMES_PER_CLIP * (run.data.clips + VALIDATION_CLIPS)
+        peak += round(CLIP_BYTES * frames * 3 * run.data.width * run.data.height)
+    update = {"phases": cost.phases | {"validate": validate}, "peak_memory_bytes": peak}
+    return record.model_copy(update={"cost": cost.model_copy(update=update)})
+
+
+class _Beginning(Sequence):
+    """A video of which the first frames are tracked."""
+
+    def __len__(self) -> int:
+        return min(FRAMES, len(self.frames))
+
+
+@dataclass(frozen=True)
+class _Beginnings(SequenceList):
+    """The beginnings of a protocol's first sequences."""
+
+    whole: SequenceList
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.whole.names[:SEQUENCES]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int, /) -> Sequence:
+        found = self.whole[index]
+        return _Beginning(found.name, found.frames, found.boxes, found.visible)
+
+    def lengths(self) -> tuple[int, ...]:
+        return tuple(min(FRAMES, length) for length in self.whole.lengths()[: len(self)])

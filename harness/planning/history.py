@@ -6,10 +6,11 @@ tracked only a few frames; MACs and a published peak.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Literal
 
 from trackablate.harness.costing.hardware import expected_device
@@ -25,63 +26,58 @@ from trackablate.harness.planning.peaks import (
 from trackablate.harness.planning.ranges import Range, about
 from trackablate.harness.planning.reading import readable
 from trackablate.harness.planning.work import Unit
-from trackablate.harness.record import PaperScale, TrainingRecord
+from trackablate.harness.record import PaperScale, TrainingCost
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import RunFolder, Store
 from trackablate.trackers.spec import FloorSpec, TrackerSpec, fingerprint
 
 Source = Literal["finished", "measured", "scaled", "peak", "assumed", "nothing left"]
 
-SAME_RUN, MEASURED, SCALED, UNCOUNTED, FEW = 0.10, 0.20, 0.40, 0.60, 20.0
-"""Assumed relative errors: of a run like a finished one, of measured steps, of another tracker scaled by MACs, of another
-tracker whose MACs are unknown, and of what was tracked on too few frames."""
-ALONE_ON_CPU, ALONE = 1.2, 2.0
-"""Assumed time of a frame that is tracked alone, as a multiple of one tracked beside others."""
+SAME_RUN, MEASURED, SCALED, UNCOUNTED = 0.10, 0.20, 0.40, 0.60
+"""Assumed relative errors: of a run like a finished one, of measured steps, of another tracker scaled by MACs, and of one
+whose MACs are unknown."""
 SETUP = Range(0.2, 1.0, 5.0)
 """Assumed seconds until a worker that has imported everything has made a model ready."""
 RESULTS_READ = 24
 """Result files read per run. A run may have hundreds, and their times are alike."""
 FEWEST_FRAMES = 500
-"""With fewer frames, the slow first frames of a process dominate the mean."""
+"""With fewer frames of a run, the slow first frames of a process dominate the mean."""
 
 
 @dataclass(frozen=True)
 class UnitTimes:
-    """Seconds per unit of work, with their source.
-
-    Attributes:
-        memory: Peak bytes of a training.
-        error: Relative error; the source with the smallest is the best.
-        distance: Ratio of MACs to those of the tracker that was timed, or its inverse, whichever is larger.
-    """
+    """Seconds per unit of work, with their source; memory: peak bytes of a training."""
 
     source: Source
     note: str
     seconds: Mapping[Unit, Range]
     device_share: float = 1.0
     memory: Range | None = None
-    error: float = 0.0
-    distance: float = 1.0
 
 
 @dataclass(frozen=True)
 class Known:
-    """A run that took time; measured: in a calibration, which trains and tracks a little. A floor has no record."""
+    """A run that took time; measured: in a calibration, which trains and tracks a little. A floor has no cost."""
 
     folder: RunFolder
-    record: TrainingRecord | None
+    cost: TrainingCost | None
     measured: bool
 
     @property
-    def step(self) -> float | None:
-        """Seconds of a step with all that belongs to it; None if no step was timed."""
-        cost, recipe = self.record.cost if self.record else None, self.folder.run.recipe
-        return cost.wall() / cost.samples * recipe.batch_size if cost and cost.samples and recipe else None
+    def step(self) -> float:
+        """Seconds of a step with all that belongs to it, 0 if no step was timed."""
+        cost, recipe = self.cost, self.folder.run.recipe
+        return cost.wall() / cost.samples * recipe.batch_size if cost and cost.samples and recipe else 0.0
 
     @cached_property
     def tracked(self) -> tuple[int, float]:
         """The number of frames of some result files, and the seconds that these took."""
         return readable(self._tracked) or (0, 0.0)
+
+    @property
+    def few(self) -> bool:
+        """Whether it tracked so few frames that they say little."""
+        return self.tracked[0] < FEWEST_FRAMES and not self.measured
 
     def _tracked(self) -> tuple[int, float]:
         every = (result for evaluation in self.folder.evaluations() for result in self.folder.results(evaluation))
@@ -99,18 +95,20 @@ class History:
 
     @cached_property
     def known(self) -> list[Known]:
-        """The runs in the store that were done on the device, finished or measured, and that can be read."""
-        shelves = [file.parent for file in sorted(self.store.calibration.glob("*/store.json"))]
-        measured = [
-            readable(Store, shelf, make=False) for shelf in shelves if _same(shelf.name, shelf_name(self.device))
+        """The runs that were done on the device, finished or measured, and that can be read; and all floors."""
+        stores = [(self.store, False)]
+        for file in sorted(self.store.calibration.glob("*/store.json")):
+            found = (
+                readable(Store, file.parent) if _same(file.parent.name, shelf(self.store, self.device).name) else None
+            )
+            stores += [(found, True)] if found else []
+        runs = [(folder, measured) for store, measured in stores for folder in store.runs()]
+        records = [(folder, readable(folder.training), measured) for folder, measured in runs]
+        return [
+            Known(folder, record.cost if record else None, measured)
+            for folder, record, measured in records
+            if isinstance(folder.run.tracker, FloorSpec) or (record and _same(record.where.device, self.device))
         ]
-        return [*self._runs(self.store, False), *(k for shelf in measured if shelf for k in self._runs(shelf, True))]
-
-    def _runs(self, store: Store, measured: bool) -> Iterator[Known]:
-        for folder in store.runs():
-            record = readable(folder.training)
-            if isinstance(folder.run.tracker, FloorSpec) or (record and _same(record.where.device, self.device)):
-                yield Known(folder, record, measured)
 
     def size(self, run: RunSpec) -> PaperScale | None:
         """Return the counted size of a run's tracker, None if it is a floor or was not counted."""
@@ -119,20 +117,22 @@ class History:
     def training_times(self, run: RunSpec) -> UnitTimes | None:
         """Return the unit times of a run's training from the best source, None if nothing is known."""
         alike = [k for k in self._alike(run) if (k.folder.run.recipe, k.folder.run.data) == (run.recipe, run.data)]
-        found = [self._times(run, k, {"step": k.step}) for k in alike if k.step is not None]
+        if best := min((k for k in alike if k.step), key=lambda known: self._scale(run, known)[1:], default=None):
+            return self._times(run, best, "step", best.step)
         size, tracker, recipe = self.size(run), run.tracker, run.recipe
-        if found or not (self.peak and size and recipe) or isinstance(tracker, FloorSpec):
-            return _best(found)
+        if not (self.peak and size and recipe) or isinstance(tracker, FloorSpec):
+            return None
         seconds, memory = self.peak.training(tracker, size, recipe), training_memory(size, recipe.pairs_at_once)
         return UnitTimes("peak", self.peak.note(UTILISATION), seconds, memory=memory)
 
     def tracking_times(self, run: RunSpec) -> UnitTimes | None:
         """Return the unit times of tracking with a run from the best source, None if nothing is known."""
-        if found := [self._tracking(run, known) for known in self._alike(run) if known.tracked[0]]:
-            return _best(found)
+        alike = [known for known in self._alike(run) if known.tracked[0]]
+        if best := min(alike, key=lambda known: (known.few, *self._scale(run, known)[1:]), default=None):
+            frames, seconds = best.tracked
+            return self._times(run, best, "tracked", seconds / frames)
         if isinstance(run.tracker, FloorSpec):
-            frame = FLOOR_FRAME[run.tracker.kind]
-            return UnitTimes("assumed", "assumed", {**ASSUMED, "tracked": frame, "online": frame})
+            return UnitTimes("assumed", "assumed", {**ASSUMED, "tracked": FLOOR_FRAME[run.tracker.kind]})
         size = self.size(run)
         if self.peak is None or size is None:
             return None
@@ -144,42 +144,30 @@ class History:
         asked = [getattr(run.tracker, axis) for axis in axes]
         return [k for k in self.known if [getattr(k.folder.run.tracker, axis, None) for axis in axes] == asked]
 
-    def _tracking(self, run: RunSpec, known: Known) -> UnitTimes:
-        frames, seconds = known.tracked
-        rate, few = seconds / frames, frames < FEWEST_FRAMES and not known.measured
-        alone = ALONE_ON_CPU if self.device.startswith("CPU") else ALONE
-        times = self._times(run, known, {"tracked": rate, "online": alone * rate})
-        if not few:
-            return times
-        ranges = {unit: Range(s.expected / 20, s.expected, s.expected) for unit, s in times.seconds.items()}
-        note = f"as {known.folder.run.name} tracked, fewer than {FEWEST_FRAMES} frames: mostly its start"
-        return UnitTimes(times.source, note, ranges, times.device_share, error=FEW)
+    def _scale(self, run: RunSpec, known: Known) -> tuple[float, float, float]:
+        """Return the factor from one run's times to another's, its relative error, and the distance of their MACs."""
+        if fingerprint(known.folder.run.tracker) == fingerprint(run.tracker):
+            return 1.0, MEASURED if known.measured else SAME_RUN, 1.0
+        size, macs = self.size(run), known.cost.macs if known.cost else None
+        ratio = size.macs / macs if size and macs else 1.0
+        return ratio, SCALED if size and macs else UNCOUNTED, max(ratio, 1 / ratio)
 
-    def _times(self, run: RunSpec, known: Known, seconds: Mapping[Unit, float]) -> UnitTimes:
+    def _times(self, run: RunSpec, known: Known, unit: Unit, seconds: float) -> UnitTimes:
         """Return what was timed of a run, scaled to another run."""
-        origin, cost, size = known.folder.run, known.record.cost if known.record else None, self.size(run)
-        source: Source = "measured" if known.measured else "finished"
-        note = "measured on this device" if known.measured else f"{origin.name}, finished on this device"
-        ratio, error = 1.0, MEASURED if known.measured else SAME_RUN
-        if fingerprint(origin.tracker) != fingerprint(run.tracker):
-            counted = size is not None and cost is not None and cost.macs
-            ratio, error = (size.macs / counted, SCALED) if size and counted else (1.0, UNCOUNTED)
-            source, note = "scaled", f"{note}, times {ratio:.2f} by MACs"
-        ranges = {unit: about(s * ratio, error) for unit, s in seconds.items()}
-        memory = cost.memory() if cost else None
+        (ratio, error, _), name, cost = self._scale(run, known), known.folder.run.name, known.cost
+        source: Source = "scaled" if error >= SCALED else "measured" if known.measured else "finished"
+        note = "measured on this device" if known.measured else f"{name}, finished on this device"
+        note += f", times {ratio:.2f} by MACs" if source == "scaled" else ""
+        spread, memory = about(seconds * ratio, error), cost.memory() if cost else None
+        if few := unit == "tracked" and known.few:
+            spread = Range(seconds * ratio / 20, seconds * ratio, seconds * ratio)
         return UnitTimes(
             source=source,
-            note=f"{note}; +-{100 * error:.0f} %",
-            seconds={"setup": SETUP, **ranges},
+            note=f"{note}; " + ("few frames, mostly its start" if few else f"+-{100 * error:.0f} %"),
+            seconds={"setup": SETUP, unit: spread},
             device_share=cost.device() / max(cost.wall(), 1e-9) if cost else 1.0,
             memory=about(memory, error) if memory else None,
-            error=error,
-            distance=max(ratio, 1 / ratio),
         )
-
-
-def _best(found: Sequence[UnitTimes]) -> UnitTimes | None:
-    return min(found, key=lambda times: (times.error, times.distance), default=None)
 
 
 def gather(store: Store, device: str = "", peak_name: str = "") -> History:
@@ -194,9 +182,9 @@ def gather(store: Store, device: str = "", peak_name: str = "") -> History:
     return History(peak.name if peak else device or expected_device(), store, peak)
 
 
-def shelf_name(device: str) -> str:
-    """Return the name of the folder in STORE/calibration for what is measured on a device."""
-    return re.sub(r"[^\w ().@-]", "_", device)
+def shelf(store: Store, device: str) -> Path:
+    """Return the folder for what is measured on a device."""
+    return store.calibration / re.sub(r"[^\w ().@-]", "_", device)
 
 
 def _same(recorded: str, asked: str) -> bool:

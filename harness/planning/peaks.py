@@ -43,8 +43,7 @@ class Peak:
 
     def tracking(self, size: PaperScale) -> dict[Unit, Range]:
         """Return the unit times of tracking."""
-        frame = self._seconds(2 * size.macs, TRACKING_UTILISATION)
-        return {**ASSUMED, "tracked": frame, "online": frame.times(3)}
+        return {**ASSUMED, "tracked": self._seconds(2 * size.macs, TRACKING_UTILISATION)}
 
     def note(self, utilisation: tuple[float, float, float]) -> str:
         """Return in words how the times were made."""

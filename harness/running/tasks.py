@@ -73,7 +73,7 @@ class CalibrateTask(RunTask):
         seconds: Time for it, about.
     """
 
-    function: str = "trackablate.harness.planning.calibrator:calibrate"
+    function: str = "trackablate.harness.planning.calibration:measure"
     seconds: float
 
 
