@@ -100,8 +100,8 @@ def measure(task: CalibrateTask, settings: WorkerSettings) -> Spent:
         short = Store(Path(place) / "store")
         short.index.symlink_to(store.index)
         if run.recipe:
-            pace = WARM_UP / _trained(short, _short(run, WARM_UP), task, settings).cost.wall()
-            run = _short(run, max(FEWEST, min(MOST, round(task.seconds * pace))))
+            pace = WARM_UP / _trained(short, short_form(run, WARM_UP), task, settings).cost.wall()
+            run = short_form(run, max(FEWEST, min(MOST, round(task.seconds * pace))))
             record = _trained(short, run, task, settings)
             kept.weights.touch()
             kept.finish_training(_as_whole(record, task.run))
@@ -132,7 +132,7 @@ def _trained(store: Store, run: RunSpec, task: CalibrateTask, settings: WorkerSe
     return record
 
 
-def _short(run: RunSpec, steps: int) -> RunSpec:
+def short_form(run: RunSpec, steps: int) -> RunSpec:
     """Return the run with so many steps, from random weights, which change no time."""
     assert run.recipe is not None
     whole, data = run.recipe, run.data

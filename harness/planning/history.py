@@ -95,7 +95,7 @@ class History:
 
     @cached_property
     def known(self) -> list[Known]:
-        """The runs that were done on the device, finished or measured, and that can be read; and all floors."""
+        """The runs that can be read, finished or measured. Those that are not trained, such as floors, name no device."""
         stores = [(self.store, False)]
         for file in sorted(self.store.calibration.glob("*/store.json")):
             found = (
@@ -107,7 +107,7 @@ class History:
         return [
             Known(folder, record.cost if record else None, measured)
             for folder, record, measured in records
-            if isinstance(folder.run.tracker, FloorSpec) or (record and _same(record.where.device, self.device))
+            if record is None or _same(record.where.device, self.device)
         ]
 
     def size(self, run: RunSpec) -> PaperScale | None:
