@@ -16,7 +16,8 @@ def expected_gpus(name: str = "auto", gpus: Path = _GPUS) -> list[str]:
     """Return the models of the GPUs that a --device option will most likely use, in the driver's order; none for a CPU."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     models = [] if name == "cpu" else list(filter(None, map(_model, sorted(gpus.glob("*/information")))))
-    return models[: 1 if ":" in name else None if visible is None else len(list(filter(None, visible.split(","))))]
+    usable = models if visible is None else models[: len(list(filter(None, visible.split(","))))]
+    return usable[:1] if ":" in name else usable
 
 
 def expected_device(name: str = "auto", gpus: Path = _GPUS) -> str:

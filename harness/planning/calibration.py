@@ -28,7 +28,7 @@ from trackablate.harness.running.runner import worker_settings
 from trackablate.harness.running.tasks import CalibrateTask, PrepareTask, RunTask, WorkerSettings
 from trackablate.harness.spec import Profile, RunSpec, SyntheticData
 from trackablate.harness.store import Store
-from trackablate.trackers.spec import FloorSpec, TrackerSpec, fingerprint
+from trackablate.trackers.spec import FloorSpec, TrackerSpec
 
 SECONDS = 20.0
 """For the steps of one worker, about. Starting, building and tracking come in addition."""
@@ -51,17 +51,17 @@ def calibrate(lacking: list[Missing], profile: Profile, store: Store, executor: 
         BadInput: The device, the data or the weights are not here.
         RunFailed: A worker failed.
     """
-    asked = {fingerprint(i.task.run.model_copy(update={"seed": 0})): i for i in lacking if i.training or i.sequences}
-    networks = [item for item in asked.values() if isinstance(item.task.run.tracker, TrackerSpec)]
+    asked = {item.task.run.model_copy(update={"seed": 0}): item for item in lacking if item.training or item.sequences}
+    networks = [run for run in asked if isinstance(run.tracker, TrackerSpec)]
     measured = networks[:: max(1, -(-len(networks) // MOST_NETWORKS))]
-    chosen = measured + [item for item in asked.values() if item not in networks]
+    chosen = measured + [run for run in asked if run not in networks]
     if not chosen:
         return
     gpus = [device] * len(expected_gpus(device))
     settings = worker_settings(gpus, device, profile, len(chosen), store)[: 1 if gpus else None]
     slots = [Slot(executor, each) for each in settings]
     seconds = SECONDS * len(slots) / max(1, len(measured))
-    queue = [replace(item, task=_task(item.task, seconds)) for item in chosen]
+    queue = [replace(asked[run], task=_task(run, asked[run].task, seconds)) for run in chosen]
     try:
         failures = run_all(queue, slots, Silent(), lambda item, _, reason: f"{item.task.run.name}: {reason}")
     finally:
@@ -69,7 +69,7 @@ def calibrate(lacking: list[Missing], profile: Profile, store: Store, executor: 
             slot.stop()
     if failures:
         raise RunFailed("\n".join(failures))
-    count((item.task.run.tracker for item in networks if item not in measured), store, executor)
+    count((run.tracker for run in networks if run not in measured), store, executor)
 
 
 def count(trackers: Iterable[TrackerSpec | FloorSpec], store: Store, executor: Executor) -> None:
@@ -116,8 +116,8 @@ def measure(task: CalibrateTask, settings: WorkerSettings) -> Spent:
     return Spent(device_seconds=0.0)
 
 
-def _task(task: RunTask, seconds: float) -> CalibrateTask:
-    return CalibrateTask(run=task.run, evaluations=task.evaluations, roots=task.roots, seconds=seconds)
+def _task(run: RunSpec, task: RunTask, seconds: float) -> CalibrateTask:
+    return CalibrateTask(run=run, evaluations=task.evaluations, roots=task.roots, seconds=seconds)
 
 
 def _trained(store: Store, run: RunSpec, task: CalibrateTask, settings: WorkerSettings) -> TrainingRecord:

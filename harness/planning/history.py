@@ -96,17 +96,13 @@ class History:
     @cached_property
     def known(self) -> list[Known]:
         """The runs that can be read, finished or measured. Those that are not trained, such as floors, name no device."""
-        stores = [(self.store, False)]
-        for file in sorted(self.store.calibration.glob("*/store.json")):
-            found = (
-                readable(Store, file.parent) if _same(file.parent.name, shelf(self.store, self.device).name) else None
-            )
-            stores += [(found, True)] if found else []
-        runs = [(folder, measured) for store, measured in stores for folder in store.runs()]
-        records = [(folder, readable(folder.training), measured) for folder, measured in runs]
+        here = shelf(self.store, self.device).name
+        shelves = [file.parent for file in self.store.calibration.glob("*/store.json") if _same(file.parent.name, here)]
+        stores = [self.store, *filter(None, (readable(Store, folder) for folder in sorted(shelves)))]
+        found = [(folder, readable(folder.training), store) for store in stores for folder in store.runs()]
         return [
-            Known(folder, record.cost if record else None, measured)
-            for folder, record, measured in records
+            Known(folder, record.cost if record else None, store is not self.store)
+            for folder, record, store in found
             if record is None or _same(record.where.device, self.device)
         ]
 

@@ -85,6 +85,14 @@ def test_the_run_says_how_that_compares(planned: Planned) -> None:
     assert "->" in shown
 
 
+def test_a_start_is_not_compared_with_another_study(planned: Planned) -> None:
+    """The head study shares one network and the floors with the start of table3, which did more."""
+    plan = said("plan", "head", "--profile", "smoke", "--store", planned.store)
+    assert len(plan["compared"]["runs"]) == 3
+    assert plan["compared"]["wall"] is None
+    assert plan["compared"]["started"] == 0
+
+
 def test_a_finished_study_is_not_calibrated(planned: Planned) -> None:
     before = {file: file.stat().st_mtime_ns for file in planned.store.rglob("*")}
     plan = said("plan", *STUDY, "--store", planned.store, "--only", "decoder", "--calibrate")
