@@ -41,8 +41,8 @@ class TrainingCost(_Block):
 
     Attributes:
         peak_memory_bytes: The most that was held at a time. A process's peak includes `resident_before_bytes`.
-        resident_before_bytes: Memory of the process when the training began: the libraries, and what earlier runs of the
-            same worker left (mostly libraries that only some trackers need). None on a GPU, whose memory is all given back.
+        resident_before_bytes: What of a process's peak is not the training's: what Python held when the training began, and
+            the libraries, of which more becomes resident as they are used. None on a GPU, whose memory is all given back.
         pairs_at_once: Number of pairs that were computed at a time after the first steps, if more than published fitted.
             The peak memory is that of the published number.
     """
@@ -57,6 +57,12 @@ class TrainingCost(_Block):
     trainable_params: int | None = None
     macs: int | None = None
     resumed: int = 0
+
+    def memory(self) -> int | None:
+        """Return the most that the training held: a process's peak less `resident_before_bytes`, if that is known."""
+        if self.peak_memory_bytes is None or self.resident_before_bytes is None:
+            return self.peak_memory_bytes
+        return max(0, self.peak_memory_bytes - self.resident_before_bytes)
 
     def wall(self) -> float:
         """Return the wall seconds of all phases."""

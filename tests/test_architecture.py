@@ -52,8 +52,7 @@ WITH_TORCH = (
     *("trackers.training", "trackers.heads", "trackers.adaptation", "trackers.model", "trackers.tokens"),
     *("trackers.checkpoints", "trackers.decoding", "trackers.inference"),
     *(f"trackers.encoder.{name}" for name in ("backbones", "timm_vits", "blocks", "embeddings", "sparsity")),
-    *("harness.training", "harness.tracking", "harness.planning.calibrator"),
-    *("harness.running.execute", "harness.running.fresh"),
+    *("harness.training", "harness.tracking", "harness.running.execute", "harness.running.fresh"),
     *(f"harness.costing.{name}" for name in ("clock", "devices", "macs", "device_cost")),
 )
 """The only modules that may import torch when they are imported: what lists, plans, scores or reports is not among them."""

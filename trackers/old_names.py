@@ -48,8 +48,8 @@ MOVED: dict[str, dict[str, str]] = {
         "exchange": "results_writing=writing submission server_scores frame=dataframe",
         "costing": "clock energy devices hardware cost=macs device_cost",
         "planning": (
-            "estimate rates=history calibration calibrator calibrating=calibration evidence=history budget workload=work "
-            "span=ranges ledger=forecast board=forecast peaks"
+            "estimate rates=history calibration calibrator=calibration calibrating=calibration evidence=history budget "
+            "workload=work span=ranges ledger=forecast board=forecast peaks"
         ),
         "cli": "doctor progress=terminal",
     },

@@ -114,13 +114,13 @@ def plan(
     Example: python -m harness plan table3 --calibrate
     """
     with exit_status():
-        from trackablate.harness.cli.plan import PlanOptions, plan_document, say_plan
+        from trackablate.harness.cli.plan import plan_document, say_plan
         from trackablate.harness.cli.session import StudyRequest, open_session
         from trackablate.harness.cli.terminal import say_json
 
         request = StudyRequest(study, profile, protocol or [], data or [], only or [], store, seeds, reads_only=True)
         session = open_session(request)
-        planned = plan_document(session, PlanOptions(calibrate, device, device_peak, gpus, budget))
+        planned = plan_document(session, calibrate, device, device_peak, gpus, budget)
         say_json(planned) if json else say_plan(planned)
         session.refuse_absent_data()
 

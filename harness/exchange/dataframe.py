@@ -120,7 +120,7 @@ def _happened(folder: RunFolder) -> Fields:
         "macs": cost.macs if cost else None,
         "train_seconds": cost.wall() if cost and cost.phases else None,
         "device_hours": cost.device() / 3600 if cost and cost.phases else None,
-        "peak_memory_bytes": cost.peak_memory_bytes if cost else None,
+        "peak_memory_bytes": cost.memory() if cost else None,
         "energy_joules": cost.energy() if cost else None,
         "fps": record.speed.fps if record.speed else None,
         "commit": where.commit if where else None,

@@ -16,7 +16,7 @@ from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.protocols import PROTOCOLS, SequenceList
 from trackablate.datasets.sequence import Sequence
 from trackablate.datasets.synthetic.videos import make_sequence
-from trackablate.harness.costing.clock import PhaseClock, rss_bytes
+from trackablate.harness.costing.clock import PhaseClock, mapped_bytes, own_bytes
 from trackablate.harness.costing.devices import (
     device_name,
     driver_version,
@@ -110,7 +110,7 @@ def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, setti
     if isinstance(run.data, SyntheticData):
         for split in ("train", "val"):
             _make_textures(make_sequence(run.data.domain, 0, length=1, split=split))
-    where, resident = _where(device, settings), rss_bytes()
+    where, held = _where(device, settings), own_bytes()
     torch.manual_seed(run.seed)
     model = build(run.tracker)
     sets = _training_sets(run, roots, Path(settings.store))
@@ -132,7 +132,7 @@ def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, setti
     )
     cost.trainable_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
     cost.params = sum(p.numel() for p in model.parameters())
-    cost.resident_before_bytes = None if device.type == "cuda" else resident
+    cost.resident_before_bytes = None if device.type == "cuda" or held is None else held + mapped_bytes()
     content = save_safetensors(trained_state(model))
     merged = merge(model)
     assert isinstance(merged, OneStreamTracker)

@@ -66,15 +66,14 @@ class SpeedTask(Task):
     timed: tuple[Timed, ...]
 
 
-class CalibrateTask(Task):
-    """Measure a few steps of each of these runs.
+class CalibrateTask(RunTask):
+    """Measure a few steps and frames of a run.
 
     Attributes:
-        seconds: Time for all runs together, about.
+        seconds: Time for it, about.
     """
 
-    function: str = "trackablate.harness.planning.calibrator:calibrate"
-    runs: tuple[RunSpec, ...]
+    function: str = "trackablate.harness.planning.calibration:measure"
     seconds: float
 
 

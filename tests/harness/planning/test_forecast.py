@@ -7,9 +7,8 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 
-from planning_examples import HERE, MEASURED, OTHER, RUN, item
+from planning_examples import OTHER, RUN, STATIC, calibrate, item, track
 from trackablate.harness.cli.terminal import progress_bars
-from trackablate.harness.planning.calibration import keep
 from trackablate.harness.planning.estimate import (
     OtherWork,
     RunEstimate,
@@ -19,10 +18,10 @@ from trackablate.harness.planning.estimate import (
     other_work,
 )
 from trackablate.harness.planning.forecast import Forecaster, compared, forecasts
-from trackablate.harness.planning.history import FEWEST_FRAMES, gather
+from trackablate.harness.planning.history import FEWEST_FRAMES, SETUP, gather
 from trackablate.harness.planning.work import SPEED_FRAMES
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.record import PhaseProgress, SequenceResult, Speed, Spent
+from trackablate.harness.record import PhaseProgress, Speed, Spent
 from trackablate.harness.running.observer import Missing
 from trackablate.harness.running.runner import Job
 from trackablate.harness.spec import RunSpec
@@ -30,7 +29,6 @@ from trackablate.harness.store import Store
 from trackablate.trackers.spec import FloorSpec
 
 SPENT = Spent(device_seconds=6)
-STATIC = RunSpec(tracker=FloorSpec(kind="static"))
 
 
 class Started:
@@ -66,7 +64,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def known(store: Store) -> Store:
     """A store that can predict RUN."""
-    keep(store, MEASURED)
+    calibrate(store)
     return store
 
 
@@ -195,10 +193,9 @@ def test_the_time_left_ends_with_measuring_speed(store: Store, monkeypatch: pyte
     study = Started(store, monkeypatch, item())
     study.observer.started(item())
     study.clock += 100.0
-    frames = [(0.0, 0.0, 1.0, 1.0)] * FEWEST_FRAMES
-    store.run(RUN).add_result(HERE, SequenceResult(name="a", boxes=frames, seconds=0.1 * FEWEST_FRAMES))
+    track(store, RUN, 0.1, FEWEST_FRAMES)
     study.observer.finished(item(), SPENT)
-    assert study.left == pytest.approx(SPEED_FRAMES * 0.1 * 1.2)
+    assert study.left == pytest.approx(SETUP.expected + SPEED_FRAMES * 0.1)
     assert study.bars.tasks[0].fields["at"] == study.clock
     study.observer.ended()
     assert study.left == 0

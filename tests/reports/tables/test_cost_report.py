@@ -109,3 +109,35 @@ def test_as_a_document_and_in_latex(result: Result) -> None:
 
 def test_a_study_of_nothing_has_an_empty_table(result: Result) -> None:
     assert cost_table(replace(result, rows=())).columns == ()
+
+
+def memory_note(result: Result, **costs: dict[str, object]) -> tuple[dict[str, float | str | None], list[str]]:
+    """Return the memory column, and its footnotes, of rows with other records of it."""
+    for name, change in costs.items():
+        row = next(row for row in result.rows if row.name == name)
+        found = factory.record_of(row)
+        assert found.training is not None
+        training = found.training.model_copy(update={"cost": found.training.cost.model_copy(update=change)})
+        result = factory.with_row(result, name, records=(found.model_copy(update={"training": training}),))
+    table = pivot(result)
+    column = {row.name: value(table, row.name, "memory") for row in result.rows[:4]}
+    return column, [note for note in table.footnotes if "Peak memory" in note]
+
+
+def test_a_processs_memory_is_that_of_the_training(result: Result) -> None:
+    """Workers stay: what a process held before belongs to no training. An older record cannot tell it."""
+    before, _ = memory_note(result)
+    told = {name: {"resident_before_bytes": 960_000_000 + at} for at, name in enumerate(before)}
+    column, (note,) = memory_note(result, **told)
+    assert column["conv"] == pytest.approx(300)
+    assert column["decoder"] == pytest.approx(390)
+    assert "less the 960 MB of Python" in note
+    told["conv"] = {"resident_before_bytes": None}
+    column, notes = memory_note(result, **told)
+    assert column["conv"] == pytest.approx(1.26)
+    assert any("older record" in note for note in notes)
+    assert len(notes) == 2
+    told["conv"] = {"memory_kind": "device peak allocated", "peak_memory_bytes": 5_000_000_000}
+    column, notes = memory_note(result, **told)
+    assert column["conv"] == pytest.approx(5)
+    assert any("allocated on the GPU" in note for note in notes)
