@@ -55,7 +55,9 @@ def configured_store() -> Path | None:
     for file, found in settings():
         if (path := found.get("store")) is not None:
             if not isinstance(path, str):
-                raise DataError.at(file, f"`store` is {path!r}, which is no folder", 'write store = "PATH" above [data]')
+                raise DataError.at(
+                    file, f"`store` is {path!r}, which is no folder", 'write store = "PATH" above [data]'
+                )
             return named_by(file, path)
     return None
 

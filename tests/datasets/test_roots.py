@@ -66,13 +66,10 @@ def test_a_root_that_is_not_there_is_never_replaced(tmp_path: Path, monkeypatch:
     assert "but TRACKABLATE_DATA_OTB names it" in _message("otb")
 
 
-@pytest.mark.parametrize(
-    ("content", "place"),
-    [("[data", ", line 1"), ("[data]\notb = 3", ""), ('data = "x"', ""), ("[data]\notb = '\udcff'", "")],
-)
-def test_a_bad_file_is_named(content: str, place: str) -> None:
+@pytest.mark.parametrize("content", ["[data", "[data]\notb = 3", 'data = "x"', "[data]\notb = '\udcff'"])
+def test_a_bad_file_is_named(content: str) -> None:
     Path("trackablate.toml").write_bytes(content.encode(errors="surrogateescape"))
-    assert _message("otb").startswith(f"trackablate.toml{place}: ")
+    assert _message("otb").startswith("trackablate.toml: ")
 
 
 def test_a_relative_path_in_a_file_starts_at_the_file(tmp_path: Path) -> None:

@@ -46,7 +46,10 @@ def test_a_profile_of_ones_own_may_be_short() -> None:
         (SHORT.replace("-train", "-trian"), ("line 1: data: no training set is called", "did you mean lasot-train")),
         (SHORT.replace("videos", "video"), ("line 1: data: is of no known kind; write one of 'synthetic', 'videos'",)),
         (SHORT.replace('kind = "videos"\n', ""), ("mine.toml, line 1: data: has no `kind`; write one",)),
-        ("[recipe]\nsteps = -1\n", ("line 2: recipe.steps: should be greater than 0, got -1", "batch_size: is missing")),
+        (
+            "[recipe]\nsteps = -1\n",
+            ("line 2: recipe.steps: should be greater than 0, got -1", "batch_size: is missing"),
+        ),
         ("[data\n", ("mine.toml, line 1: is no TOML (",)),
     ],
 )
