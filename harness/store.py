@@ -175,7 +175,7 @@ class Store:
             )
         raise BadInput(
             f"the store {self.root} has format {found}, this version of trackablate reads and writes format {FORMAT}:"
-            " use the version that wrote it, or name another --store"
+            " use the version that wrote it"
         )
 
     def _others(self) -> list[Path]:
@@ -199,7 +199,7 @@ def stored_format(marker: Path) -> int:
     try:
         found: int = json.loads(marker.read_text(encoding="utf-8"))["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{marker} is damaged ({error}): name another --store") from error
+        raise BadInput(f'{marker} is damaged ({error}): write {{"format": {FORMAT}}} into it') from error
     return found
 
 
