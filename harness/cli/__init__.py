@@ -5,9 +5,10 @@ This package and `__main__` are the composition root: they may import any packag
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from trackablate.harness.checkout import hide_checkout
 from trackablate.harness.cli.data import data_app
@@ -23,10 +24,13 @@ from trackablate.harness.cli.options import (
     Seeds,
     StorePath,
     StudyName,
+    answers,
+    can_report,
     exit_status,
+    writable,
 )
 from trackablate.harness.cli.stores import export, returned, site, store_app, submit
-from trackablate.harness.errors import RunFailed
+from trackablate.harness.errors import BadInput, RunFailed
 
 app = typer.Typer(
     name="harness",
@@ -45,15 +49,20 @@ for _command in (site, submit, returned, export):
 
 @app.callback()
 def _with_plugins(
+    context: typer.Context,
     plugin: Annotated[
         list[Path] | None, typer.Option("--plugin", help="a Python file that adds trackers; anywhere, and repeat")
     ] = None,
 ) -> None:
     """Benchmark and ablation studies for single-object visual trackers."""
     with exit_status():
+        from trackablate.datasets.toml_files import configured_store
         from trackablate.trackers.plugins import load_plugins
 
         load_plugins(plugin or [])
+        if found := configured_store():
+            assert isinstance(context.command, TyperGroup)
+            context.default_map = {name: {"store": str(found)} for name in context.command.commands}
 
 
 @app.command("list")
@@ -76,19 +85,17 @@ def list_(
 
 
 @app.command()
+@answers
 def show(
     name: Annotated[str, typer.Argument(help="a study, tracker, protocol or dialect")], json: Json = False
-) -> None:
+) -> dict[str, Any]:
     """Show one study, tracker, protocol or dialect in full.
 
     Example: python -m harness show table3
     """
-    with exit_status():
-        from trackablate.harness.cli.listing import details
-        from trackablate.harness.cli.terminal import say_document, say_json
+    from trackablate.harness.cli.listing import details
 
-        found = details(name)
-        say_json(found) if json else say_document(found)
+    return details(name)
 
 
 @app.command()
@@ -152,6 +159,7 @@ def run(
         request = StudyRequest(
             study, profile, protocol or [], data or [], only or [], store, seeds, tuple(results or ())
         )
+        can_report(out or Path("report"))
         session = open_session(request)
         session.store.set_study(session.study_record())
         try:
@@ -185,12 +193,14 @@ def report(
         from trackablate.harness.cli.session import StudyRequest, chosen_formats, open_session
 
         chosen_formats(format)
+        can_report(out or Path("report"))
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
         request = StudyRequest(study, profile, *names, store, seeds, added, reads_only=True, must_exist=True)
         open_session(request).report(out, formats=format, as_json=json)
 
 
 @app.command()
+@answers
 def train(
     variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")],
     profile: ProfileName = "mini",
@@ -198,20 +208,18 @@ def train(
     device: Device = "auto",
     store: StorePath = Path("store"),
     json: Json = False,
-) -> None:
+) -> dict[str, Any]:
     """Train one variant at a profile's size.
 
     Example: python -m harness train ostrack-256-ce
     """
-    with exit_status():
-        from trackablate.harness.cli.pieces import train_variant
-        from trackablate.harness.cli.terminal import say_document, say_json
+    from trackablate.harness.cli.pieces import train_variant
 
-        found = train_variant(variant, profile, data or [], store, device)
-        say_json(found) if json else say_document(found)
+    return train_variant(variant, profile, data or [], store, device)
 
 
 @app.command()
+@answers
 def evaluate(
     run: RunName,
     protocol: Annotated[str, typer.Option("--protocol", help="as `list protocols` shows them")],
@@ -219,17 +227,14 @@ def evaluate(
     device: Device = "auto",
     store: StorePath = Path("store"),
     json: Json = False,
-) -> None:
+) -> dict[str, Any]:
     """Evaluate a stored run on one protocol.
 
     Example: python -m harness evaluate ncc --protocol synthetic
     """
-    with exit_status():
-        from trackablate.harness.cli.pieces import evaluate_run
-        from trackablate.harness.cli.terminal import say_document, say_json
+    from trackablate.harness.cli.pieces import evaluate_run
 
-        found = evaluate_run(run, protocol, data or [], store, device)
-        say_json(found) if json else say_document(found)
+    return evaluate_run(run, protocol, data or [], store, device)
 
 
 @app.command()
@@ -286,11 +291,10 @@ def score(
     Example: python -m harness score MyTracker=results/lasot --protocol lasot --annotations /data/LaSOT --dialect all
     """
     with exit_status():
-        from trackablate.harness.cli.scoring import ScoreOptions, incomplete, output_folder, say_scores, scored_results
-        from trackablate.harness.errors import BadInput
+        from trackablate.harness.cli.scoring import ScoreOptions, incomplete, say_scores, scored_results
 
         if out:
-            output_folder(out)
+            can_report(out)
         asked = ScoreOptions(
             entries=results,
             protocol=protocol,
@@ -313,25 +317,23 @@ def score(
 
 
 @app.command()
+@answers
 def cost(
     variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")],
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda: speed and memory there as well")] = "",
     json: Json = False,
-) -> None:
+) -> dict[str, Any]:
     """Count the parameters and MACs of a tracker at its own size, on any machine.
 
     Example: python -m harness cost ostrack-256
     """
-    with exit_status():
-        from trackablate.trackers.variants import VARIANTS
+    from trackablate.trackers.variants import VARIANTS
 
-        spec = VARIANTS[variant]
-        from trackablate.harness.cli.terminal import say_document, say_json
-        from trackablate.harness.costing.device_cost import cost_on
-        from trackablate.harness.costing.macs import cost_document
+    spec = VARIANTS[variant]
+    from trackablate.harness.costing.device_cost import cost_on
+    from trackablate.harness.costing.macs import cost_document
 
-        found = cost_on(spec, device) if device else cost_document(spec)
-        say_json(found) if json else say_document(found)
+    return cost_on(spec, device) if device else cost_document(spec)
 
 
 @app.command()
@@ -359,6 +361,8 @@ def pretrain(
 
         asked = load_pretraining(name)
         place, folder = out or FILES[asked.backbone], store / "pretraining" / name
+        writable(place, file=True)
+        writable(store, "--store")
         with step_bar(f"pretraining {name}", asked.recipe.steps) as done:
             make(asked, place, folder, resolve_device(device), done)
 

@@ -1,11 +1,11 @@
 """The commands `data check` and `data make`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from trackablate.harness.cli.options import Json, exit_status
+from trackablate.harness.cli.options import Json, answers
 
 SIZE = (160, 120)
 
@@ -13,26 +13,28 @@ data_app = typer.Typer(help="Verify data sets, or make synthetic ones.", no_args
 
 
 @data_app.command()
+@answers
 def check(
-    entry: Annotated[str, typer.Argument(metavar="NAME=PATH", help="the data set, and its folder or archive")],
+    entry: Annotated[
+        str,
+        typer.Argument(metavar="NAME[=PATH]", help="the data set, and its folder or archive if it is not configured"),
+    ],
     deep: Annotated[
         bool, typer.Option("--deep", help="open every frame's file, not only some of each video's")
     ] = False,
     json: Json = False,
-) -> None:
+) -> dict[str, Any]:
     """Verify a data set.
 
     Example: python -m harness data check otb=/data/OTB100
     """
-    with exit_status():
-        from trackablate.harness.cli.pieces import check_data
-        from trackablate.harness.cli.terminal import say_document, say_json
+    from trackablate.harness.cli.pieces import check_data
 
-        found = check_data(entry, deep=deep)
-        say_json(found) if json else say_document(found)
+    return check_data(entry, deep=deep)
 
 
 @data_app.command()
+@answers
 def make(
     what: Annotated[str, typer.Argument(help="synthetic: videos of the embedded generator")],
     layout: Annotated[str, typer.Option("--layout", help="a benchmark's layout: lasot, got10k, trackingnet, ...")],
@@ -45,17 +47,14 @@ def make(
         bool, typer.Option("--test-boxes", help="write all boxes of test videos, even if the benchmark publishes one")
     ] = False,
     json: Json = False,
-) -> None:
+) -> dict[str, Any]:
     """Write synthetic videos in a benchmark's layout.
 
     Example: python -m harness data make synthetic --layout lasot --out made/lasot
     """
-    with exit_status():
-        from trackablate.harness.cli.pieces import make_data
-        from trackablate.harness.cli.terminal import say_document, say_json
+    from trackablate.harness.cli.pieces import make_data
 
-        found = make_data(what, layout, out, count=count, length=length, size=size, seed=seed, test_boxes=test_boxes)
-        say_json(found) if json else say_document(found)
+    return make_data(what, layout, out, count=count, length=length, size=size, seed=seed, test_boxes=test_boxes)
 
 
 @data_app.callback()
