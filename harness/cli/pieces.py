@@ -19,8 +19,9 @@ from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.roots import data_root, parse_data_options
 from trackablate.datasets.sequence import Image
 from trackablate.datasets.synthetic.writing import LAYOUTS, videos, write
+from trackablate.harness.cli.options import writable
 from trackablate.harness.cli.plan import forecast
-from trackablate.harness.cli.study_data import given_data, opened, training_roots
+from trackablate.harness.cli.study_data import given_data, open_store, opened, training_roots
 from trackablate.harness.cli.terminal import step_bar
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
@@ -36,6 +37,9 @@ from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder, Store, read_protocol
 from trackablate.trackers.variants import VARIANTS
 
+PIXEL_BYTES = 0.5
+"""Disk space of a written frame, by pixel, about."""
+
 
 def train_variant(variant: str, profile: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
     """Train a named variant at a profile's size, unless it is trained, and return what is known of it."""
@@ -44,7 +48,7 @@ def train_variant(variant: str, profile: str, data: list[str], store: Path, devi
     assert run.data is not None
     roots = training_roots(run.data, given_data(data, [], [run.data]))
     task = RunTask(run=run, evaluations=(), roots=roots)
-    kept = Store(store)
+    kept = open_store(store)
     job = Job(tasks=[task], sizes=[VARIANTS[variant]], sequences={}, profile=loaded)
     with forecast(job, kept) as observer:
         run_job(job, kept, LocalExecutor(kept.logs), device, observer)
@@ -54,11 +58,11 @@ def train_variant(variant: str, profile: str, data: list[str], store: Path, devi
 
 def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
     """Track what is missing of a protocol with a stored run, and return its scores in percent."""
-    kept = Store(store, make=False)
-    folder = find_run(kept, name, protocol)
+    folder = find_run(Store(store, make=False), name, protocol)
     found = opened(protocol, given_data(data, [protocol]))
     evaluation = Evaluation(protocol=protocol, data=found.digest)
     roots = {PROTOCOLS[protocol].data or "": str(found.root)} if found.root else {}
+    kept = open_store(store)
     task = RunTask(run=folder.run, evaluations=(evaluation,), roots=roots)
     job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), {protocol: found.lengths})
     with forecast(job, kept) as observer:
@@ -164,6 +168,8 @@ def make_data(
     if what != "synthetic":
         raise UnknownName(unknown("generator", what, ["synthetic"]))
     chosen = videos(layout, count=count, length=length, size=size, seed=seed, test_boxes=test_boxes)
+    pixels = sum(video.length for video in chosen) * size[0] * size[1]
+    writable(out, file=out.suffix == ".zip", needed=PIXEL_BYTES * pixels)
     with step_bar(f"writing {layout}", len(chosen), after=1.0) as bar:
         write(layout, chosen, out, lambda done, _total: bar(done))
     return {

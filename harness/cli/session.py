@@ -12,7 +12,14 @@ from trackablate.ablations.study import FaultyStudy, Study
 from trackablate.datasets.errors import DataError, raise_all
 from trackablate.datasets.pairs.training_sets import check_disjoint
 from trackablate.datasets.protocols import PROTOCOLS
-from trackablate.harness.cli.study_data import given_data, planned_data, recompute, reported_data, training_roots
+from trackablate.harness.cli.study_data import (
+    given_data,
+    open_store,
+    planned_data,
+    recompute,
+    reported_data,
+    training_roots,
+)
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile, profile_names
 from trackablate.harness.record import PlannedRow, StudyRecord
@@ -222,7 +229,7 @@ def open_session(request: StudyRequest) -> Session:
         rows=reported,
         digests=digests,
         coverage={name: data.coverage for name, data in found.items()},
-        store=store if request.reads_only else Store(request.store),
+        store=open_store(request.store, make=not request.reads_only),
         job=Job(
             tasks=tasks(rows, digests, roots),
             sizes=[row.tracker_at_paper_scale for row in rows if row.tracker_at_paper_scale],

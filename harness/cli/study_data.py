@@ -1,5 +1,6 @@
 """The data of a study: its protocols' sequences, the videos to train on, and raw results of cited trackers."""
 
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
 from trackablate.datasets.registry import unknown
 from trackablate.datasets.roots import data_root, open_protocol, parse_data_options
+from trackablate.harness.cli.options import writable
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import ProtocolRecord
 from trackablate.harness.scoring.raw_reading import ScoreRequest
@@ -37,6 +39,22 @@ def given_data(options: Iterable[str], protocols: Iterable[str], trained_on: Ite
         ways = " or ".join(f"--protocol {protocol.name}" for protocol in DATA_SETS[name].protocols)
         raise BadInput(f"--data {name} is not used: {f'add {ways}' if ways else 'train on it'}, or leave it out")
     return given
+
+
+def open_store(root: Path, *, make: bool = True) -> Store:
+    """Open a store, and say on standard error which it is. Raises BadInput if it cannot be made or written to.
+
+    Args:
+        root: Its folder.
+        make: Whether it is written to, and made if it is not there.
+    """
+    store = Store(root, make=False)
+    state = "" if store.exists else " (new)" if make else " (not there yet)"
+    if make:
+        writable(root, "--store")
+        store = Store(root)
+    sys.stderr.write(f"store: {store.root}{state}\n")
+    return store
 
 
 def training_roots(data: TrainingData, given: Given) -> dict[str, str]:
