@@ -6,6 +6,7 @@ import the project.
 
 import ast
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import nox
@@ -13,19 +14,27 @@ import nox
 nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["tests", "lint", "types"]
 nox.options.reuse_existing_virtualenvs = True
-nox.options.default_venv_backend = "virtualenv"
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).resolve().parent
 
-SHARED = ROOT / ".nox" / "trackablate"
-"""One environment for all sessions that need the project: torch alone takes several gigabytes."""
+OWN = ROOT / ".nox" / "trackablate"
+"""The environment of all sessions that need the project, unless nox is started from one: torch takes several gigabytes."""
+
+
+INSTALLED = find_spec("trackablate")
+HERE = "--no-venv" in sys.argv or bool(INSTALLED and Path(INSTALLED.origin or "").resolve().is_relative_to(ROOT))
+"""Whether sessions take the environment that nox was started from: this checkout is installed in it, or the user says so."""
 
 
 def _python(session: nox.Session) -> str:
-    """Return the shared environment's interpreter, with the project installed."""
-    python = SHARED / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    """Return an interpreter with the project and what its tests need: the environment's own if it has the project."""
+    if HERE:
+        if not all(map(find_spec, ("pytest", "pytest_timeout", "xdist", "mypy", "ruff", "hypothesis"))):
+            session.run(sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[dev]", external=True)
+        return sys.executable
+    python = OWN / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not python.exists():
-        session.run(sys.executable, "-m", "venv", str(SHARED), external=True)
+        session.run(sys.executable, "-m", "venv", str(OWN), external=True)
     session.run(str(python), "-m", "pip", "install", "--quiet", "-e", ".[dev]", external=True)
     return str(python)
 
@@ -58,12 +67,14 @@ def tests_all(session: nox.Session) -> None:
     _pytest(session, "-m", "")
 
 
-@nox.session
+@nox.session(venv_backend="none" if HERE else "virtualenv")
 def lint(session: nox.Session) -> None:
-    """Check rules and format with ruff."""
-    session.install("ruff>=0.9")
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
+    """Check rules and format with ruff, which needs nothing of the project."""
+    python = _python(session) if HERE else "python"
+    if not HERE:
+        session.install("ruff>=0.9")
+    for words in (["check"], ["format", "--check"]):
+        session.run(python, "-m", "ruff", *words, ".", external=HERE)
 
 
 @nox.session(venv_backend="none")
