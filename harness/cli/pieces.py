@@ -199,7 +199,10 @@ def find_run(store: Store, name: str, protocol: str = "") -> RunFolder:
     if name in folders:
         return folders[name]
     rows = _rows(store, protocol)
-    if of_row := {run: place for run, place in rows.get(name, {}).items() if run in folders}:
+    if name in rows:
+        of_row = {run: place for run, place in rows[name].items() if run in folders}
+        if not of_row:
+            raise BadInput(f"the row {name} of {', '.join(rows[name].values())} has no run yet: run the study first")
         if len(of_row) > 1:
             each = "; ".join(f"{run} ({place})" for run, place in of_row.items())
             raise BadInput(f"{name} is a row of several studies or sizes: name one of its runs, {each}")
@@ -217,9 +220,10 @@ def _rows(store: Store, protocol: str) -> dict[str, dict[str, str]]:
     for record in store.studies():
         place = f"{record.study} at {record.profile.name}"
         for row in record.rows:
-            runs = [planned.run.name for planned in row.runs if protocol in ("", *planned.protocols)]
+            serving = [planned for planned in row.runs if protocol in planned.protocols]
+            runs = [planned.run.name for planned in serving or row.runs]
             # A control, and a row that runs some of its decoder's layers, are no runs of their own.
-            if runs and row.control == "none" and row.test_layers is None:
+            if row.control == "none" and row.test_layers is None:
                 found.setdefault(row.name, {}).setdefault(runs[0], place)
     return found
 

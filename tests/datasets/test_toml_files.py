@@ -76,4 +76,7 @@ def test_the_store_is_named_beside_the_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["LASOT", "LaSOT", "lassot"])
 def test_near_names_are_found_in_any_case(name: str) -> None:
     assert "did you mean lasot" in unknown("protocol", name, ["lasot", "otb"])
+    assert unknown("row", "LASOT", ["lasot", "lasot_ext"]).count("lasot_ext") == 1, "no other one beside the same word"
+    assert "there are" not in unknown("row", "LaSOT", ["lasot", *map(str, range(40))])
+    assert "there are: 0," in unknown("row", "LaSOT", list(map(str, range(40))))
     assert "did you mean CE-Conv" in unknown("row", "ce-conv", ["CE-Conv", "decoder"])

@@ -1,5 +1,6 @@
 """What a study's commands share: rows, data, and the version of the data that a report is made of."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +122,10 @@ def test_a_row_names_its_run(place: Path) -> None:
     for row in record.rows:
         if row.control == "none":
             assert find_run(store, row.name).run == row.run
+    assert find_run(store, "decoder", "got10k").run == find_run(store, "decoder").run, "whether it is evaluated or not"
+    shutil.rmtree(find_run(store, "ce-conv").path)
+    with pytest.raises(BadInput, match="the row ce-conv of table3 at smoke has no run yet: run the study first"):
+        find_run(store, "ce-conv")
     mini = load_profile("mini").model_copy(update={"protocols": ("synthetic-smoke",)})
     store_factory.fill(store, STUDIES["table3"], mini)
     with pytest.raises(
