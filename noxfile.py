@@ -5,7 +5,10 @@ import the project.
 """
 
 import ast
+import re
 import sys
+import tomllib
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,10 +29,18 @@ HERE = "--no-venv" in sys.argv or bool(INSTALLED and Path(INSTALLED.origin or ""
 """Whether sessions take the environment that nox was started from: this checkout is installed in it, or the user says so."""
 
 
+def _lacks_packages() -> bool:
+    """Return whether the environment lacks a package that only the tests need."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {re.split(r"[<>=]", entry)[0] for entry in project["optional-dependencies"]["dev"]}
+    found = {distribution.name.lower().replace("_", "-") for distribution in distributions()}
+    return not names <= found
+
+
 def _python(session: nox.Session) -> str:
     """Return an interpreter with the project and what its tests need: the environment's own if it has the project."""
     if HERE:
-        if not all(map(find_spec, ("pytest", "pytest_timeout", "xdist", "mypy", "ruff", "hypothesis"))):
+        if _lacks_packages():
             session.run(sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[dev]", external=True)
         return sys.executable
     python = OWN / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")

@@ -55,8 +55,3 @@ def make(
     from trackablate.harness.cli.pieces import make_data
 
     return make_data(what, layout, out, count=count, length=length, size=size, seed=seed, test_boxes=test_boxes)
-
-
-@data_app.callback()
-def _data_commands() -> None:
-    """Verify data sets, or make synthetic ones."""

@@ -67,7 +67,7 @@ def _disk(store: Path) -> Check:
     place = next(p for p in [store.resolve(), *store.resolve().parents] if p.exists())
     free = shutil.disk_usage(place).free / 1e9
     remedy = "" if free > 1 else "make room on the disk of the store"
-    return Check(name="disk", ok=free > 1, found=f"{free:.1f} GB free", remedy=remedy)
+    return Check(name="disk", ok=free > 1, found=f"{free:.1f} GB free for the store {store.resolve()}", remedy=remedy)
 
 
 def _fonts() -> Check:
