@@ -47,6 +47,7 @@ REPORT_BYTES = 100_000_000
 """Disk space that a report needs at most, about."""
 FONTS = ("STIXGeneral", "DejaVuSans")
 """Fonts of the figures."""
+FONTS_REMEDY = "python -m pip install --force-reinstall matplotlib"
 
 
 def answers(command: Callable[P, dict[str, Any]]) -> Callable[P, None]:
@@ -101,9 +102,6 @@ def lacking_fonts() -> list[str]:
     from matplotlib import get_data_path
 
     return [name for name in FONTS if not Path(get_data_path(), "fonts", "ttf", f"{name}.ttf").exists()]
-
-
-FONTS_REMEDY = "python -m pip install --force-reinstall matplotlib"
 
 
 @contextmanager

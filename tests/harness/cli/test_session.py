@@ -169,6 +169,14 @@ def test_a_full_disk_is_said_before_any_work(place: Path) -> None:
     assert list(place.iterdir()) == []
 
 
+def test_a_font_that_is_not_there_is_said_before_any_work(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trackablate.harness.cli.options.FONTS", ("DejaVuSans", "NoSuchFont"))
+    done = invoke("run", "table3", "--profile", "smoke", "--store", "S")
+    assert done.exit_code == 2
+    assert "figures cannot be drawn: NoSuchFont missing; python -m pip install" in done.stderr
+    assert not (place / "S").exists()
+
+
 def test_a_store_is_named_by_the_settings_and_said(place: Path) -> None:
     Path("trackablate.toml").write_text('store = "big/runs"\n')
     done = CliRunner().invoke(app, ["plan", "table3", "--profile", "smoke"])
