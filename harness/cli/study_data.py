@@ -62,17 +62,18 @@ def training_roots(data: TrainingData, given: Given) -> dict[str, str]:
     if not isinstance(data, VideoData):
         return {}
     roots: dict[str, str] = {}
-    problems: list[str] = []
+    uses: dict[str, list[str]] = {}
     for kind in (TRAINING_SETS[name] for name in data.all_sets):
         try:
             root = data_root(kind.data, given).resolve()
             kind.open(root)
         except DataError as error:
-            use = "to train on" if kind.name in data.sets else "for the validation during training"
-            problems += [f"{kind.name}, {use}: {problem}" for problem in error.problems]
+            use = f"to {'train' if kind.name in data.sets else 'validate during training'} on {kind.name}"
+            for problem in error.problems:
+                uses.setdefault(problem, []).append(use)
         else:
             roots[kind.data] = str(root)
-    raise_all(problems)
+    raise_all([f"{', '.join(of)}: {problem}" for problem, of in uses.items()])
     return roots
 
 

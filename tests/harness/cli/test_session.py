@@ -65,12 +65,13 @@ def test_data_that_nothing_reads_are_refused(place: Path) -> None:
 
 
 def test_what_lacks_of_every_protocol_and_training_set_is_said_at_once(place: Path) -> None:
-    Path("mine.toml").write_text('[data]\nkind = "videos"\nsets = ["trackingnet-train"]\n')
+    Path("mine.toml").write_text('[data]\nkind = "videos"\nsets = ["trackingnet-train", "got10k-train"]\n')
     with pytest.raises(DataError) as refusal:
         open_session(request(place, profile="mine.toml", protocols=["otb", "lasot"]))
-    for told in ("--data otb=PATH", "--data lasot=PATH", "trackingnet-train, to train on: the folder of"):
+    for told in ("--data otb=PATH", "--data lasot=PATH", "to train on trackingnet-train: the folder of"):
         assert told in str(refusal.value)
-    assert "got10k-val, for the validation during training: the folder of the data set 'got10k'" in str(refusal.value)
+    told = "to train on got10k-train, to validate during training on got10k-val: the folder of the data set 'got10k'"
+    assert told in str(refusal.value)
     assert not (place / "store").exists()
 
 
