@@ -11,7 +11,6 @@ import typer
 from typer.core import TyperGroup
 
 from trackablate.harness.checkout import hide_checkout
-from trackablate.harness.cli.data import data_app
 from trackablate.harness.cli.options import (
     Data,
     Device,
@@ -27,9 +26,9 @@ from trackablate.harness.cli.options import (
     answers,
     can_report,
     exit_status,
-    writable,
 )
 from trackablate.harness.cli.stores import export, returned, site, store_app, submit
+from trackablate.harness.cli.without_study import cost, data_app, doctor, pretrain
 from trackablate.harness.errors import BadInput, RunFailed
 
 app = typer.Typer(
@@ -43,8 +42,6 @@ app = typer.Typer(
 
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
-for _command in (site, submit, returned, export):
-    app.command()(_command)
 
 
 @app.callback()
@@ -316,69 +313,8 @@ def score(
             raise BadInput(refused)
 
 
-@app.command()
-@answers
-def cost(
-    variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")],
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda: speed and memory there as well")] = "",
-    json: Json = False,
-) -> dict[str, Any]:
-    """Count the parameters and MACs of a tracker at its own size, on any machine.
-
-    Example: python -m harness cost ostrack-256
-    """
-    from trackablate.trackers.variants import VARIANTS
-
-    spec = VARIANTS[variant]
-    from trackablate.harness.costing.device_cost import cost_on
-    from trackablate.harness.costing.macs import cost_document
-
-    return cost_on(spec, device) if device else cost_document(spec)
-
-
-@app.command()
-def pretrain(
-    name: Annotated[str, typer.Argument(help="the recipe, a TOML file in harness/training")] = "mini",
-    device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="the safetensors file to write; default: the shipped one")] = None,
-    store: StorePath = Path("store"),
-) -> None:
-    """Make the pretrained backbone of the embedded profiles.
-
-    Example: python -m harness pretrain mini --out mine.safetensors
-    """
-    with exit_status():
-        import os
-
-        from trackablate.harness.running.threads import quiet_threads
-
-        quiet_threads(os.cpu_count() or 1)
-        from trackablate.harness.cli.terminal import step_bar
-        from trackablate.harness.costing.devices import resolve_device
-        from trackablate.harness.training.pretraining import load_pretraining
-        from trackablate.harness.training.pretraining import pretrain as make
-        from trackablate.trackers.encoder.pretrained import FILES
-
-        asked = load_pretraining(name)
-        place, folder = out or FILES[asked.backbone], store / "pretraining" / name
-        writable(place, file=True)
-        writable(store, "--store")
-        with step_bar(f"pretraining {name}", asked.recipe.steps) as done:
-            make(asked, place, folder, resolve_device(device), done)
-
-
-@app.command()
-def doctor(store: StorePath = Path("store"), json: Json = False) -> None:
-    """Say what this machine can run, and how to mend what it cannot.
-
-    Example: python -m harness doctor
-    """
-    with exit_status():
-        from trackablate.harness.cli.doctor import examine
-        from trackablate.harness.cli.terminal import say_checks, say_json
-
-        checks = examine(store)
-        say_json([check.model_dump() for check in checks]) if json else say_checks(checks)
+for _command in (site, submit, returned, export, cost, pretrain, doctor):
+    app.command()(_command)
 
 
 def plugins_first(arguments: list[str]) -> list[str]:
