@@ -8,45 +8,53 @@ The first of these that names a folder wins:
 """
 
 import os
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from trackablate.datasets.benchmark import OnProgress, SequenceList
 from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
 from trackablate.datasets.registry import unknown
-
-FILES = (Path("trackablate.toml"), Path("~/.config/trackablate/data.toml"))
+from trackablate.datasets.toml_files import SETTINGS, named_by, settings
 
 
 def open_protocol(
     name: str, given: Mapping[str, str], index: Path | None = None, progress: OnProgress | None = None
 ) -> SequenceList:
-    """Open the sequences of a protocol. See `data_root` for `given` and the errors, and `Opener` for the other arguments."""
+    """Open the sequences of a protocol. See `data_root` for `given` and `Opener` for the other arguments.
+
+    Raises:
+        UnknownName: There is no such protocol.
+        DataError: Its data are not found.
+    """
     protocol = PROTOCOLS[name]
     return protocol.open(data_root(protocol.data, given) if protocol.data else None, index, progress)
 
 
 def data_root(name: str, given: Mapping[str, str]) -> Path:
-    """Return the folder or zip archive of a data set. Folders from the command line, `given` by data set, win.
+    """Return the folder or zip archive of a data set.
 
-    Raises DataError, with all ways to name a folder, if none is named or the first one that is named does not exist.
+    Folders from the command line, `given` by data set, win over all others.
+
+    Raises:
+        DataError: No folder is named, or the first one that is named does not exist. Lists all ways to name a folder.
     """
-    variable = f"TRACKABLATE_DATA_{name.upper().replace('-', '_')}"
-    ways = f'give --data {name}=PATH, or set {variable}=PATH, or write {name} = "PATH" under [data] in {FILES[0]} or {FILES[1]}'
-    for said_by, path in _named(name, given, variable):
-        if path.is_dir() or path.is_file():
-            return path
-        problem = f"is neither a folder nor an archive, but {said_by} names it for the data set {name!r}"
-        raise DataError(f"{shown(path)} {problem}; {ways}")
-    raise DataError(f"the folder of the data set {name!r} is not known; {ways}")
+    path, said_by = _named(name, given)
+    if path is None:
+        raise DataError(f"the folder of the data set {name!r} is not known; {_ways(name)}")
+    if not path.is_dir() and not path.is_file():
+        raise DataError(
+            f"{shown(path)} is neither a folder nor an archive, but {said_by} names it for the data set {name!r};"
+            f" {_ways(name)}"
+        )
+    return path
 
 
 def parse_data_options(options: Iterable[str]) -> dict[str, str]:
     """Return folders by data set, the `given` of `data_root`, from command-line values such as "otb=/data/otb100".
 
-    Raises DataError if a value is not NAME=PATH, a name is not a data set, or a name is given twice.
+    Raises:
+        DataError: A value is not NAME=PATH, a name is not a data set, or a name is given twice.
     """
     given: dict[str, str] = {}
     for option in options:
@@ -61,25 +69,30 @@ def parse_data_options(options: Iterable[str]) -> dict[str, str]:
     return given
 
 
-def _named(name: str, given: Mapping[str, str], variable: str) -> Iterator[tuple[str, Path]]:
-    """Yield each option, variable or file that names a folder, and the folder."""
-    for said_by, named in (("--data", given.get(name)), (variable, os.environ.get(variable))):
-        if named:
-            yield said_by, Path(named).expanduser()
-    for file in FILES:
-        if path := _tables_entry(file.expanduser(), name):
-            # Relative to the file, which does not depend on where the program is started.
-            yield str(file), file.expanduser().parent / Path(path).expanduser()
+def _variable(name: str) -> str:
+    return f"TRACKABLATE_DATA_{name.upper().replace('-', '_')}"
 
 
-def _tables_entry(file: Path, name: str) -> str | None:
-    if not file.is_file():
-        return None
-    try:
-        data = tomllib.loads(file.read_text(encoding="utf-8")).get("data", {})
-    except (ValueError, OSError) as error:
-        raise DataError.at(file, f"cannot be read ({error})", "correct it, or remove it") from None
-    path = data.get(name) if isinstance(data, dict) else None
-    if not isinstance(data, dict) or not isinstance(path, str | None):
-        raise DataError.at(file, f"does not name a folder for {name!r}", f'write [data] and below it {name} = "PATH"')
-    return path
+def _ways(name: str) -> str:
+    here, home = SETTINGS
+    return (
+        f'give --data {name}=PATH, or set {_variable(name)}=PATH, or write {name} = "PATH" under [data] in {here}'
+        f" or {home}"
+    )
+
+
+def _named(name: str, given: Mapping[str, str]) -> tuple[Path | None, str]:
+    """Return the folder, and the option, variable or file that names it."""
+    if path := given.get(name):
+        return Path(path).expanduser(), "--data"
+    if path := os.environ.get(_variable(name)):
+        return Path(path).expanduser(), _variable(name)
+    for file, found in settings():
+        data = found.get("data", {})
+        path = data.get(name) if isinstance(data, dict) else None
+        if not isinstance(data, dict) or not isinstance(path, str | None):
+            problem = f"does not name a folder for {name!r}"
+            raise DataError.at(file, problem, f'write [data] and below it {name} = "PATH"')
+        if path:
+            return named_by(file, path), str(file)
+    return None, ""

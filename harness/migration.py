@@ -105,7 +105,7 @@ def _evaluations(folder: RunFolder, protocols: list[ProtocolRecord]) -> Iterator
     for path in sorted((folder.path / "evaluations").glob("*")):
         evaluation = read_document(path / EVALUATION, Evaluation) or possible.get(path.name)
         if evaluation is None:
-            raise BadInput(f"{path} belongs to none of the protocols that the store knows: delete it, or move it away")
+            raise BadInput(f"{path} belongs to none of the protocols that the store knows: move it away")
         yield path, evaluation
 
 

@@ -29,8 +29,17 @@ def read_document(path: Path, model: type[M]) -> M | None:
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
-        faults = f"{error.error_count()} faults, the first is: {error.errors()[0]['msg']}"
-        raise BadInput(f"{path} cannot be read: {faults}; if it is damaged or of another version, delete it") from error
+        raise BadInput(f"{path} {_unreadable(error)}") from error
+
+
+def _unreadable(error: ValidationError) -> str:
+    first = error.errors()[0]
+    if "--plugin" in first["msg"]:
+        return f"has the head {first['input'].get('kind')!r} of a plugin: name the plugin's file with --plugin FILE"
+    if first["type"] == "json_invalid":
+        return "is damaged: restore it from a copy, or move it away"
+    place = ".".join(map(str, first["loc"]))
+    return f"is of another version ({place}: {first['msg']}): use the version of trackablate that wrote it"
 
 
 class Lacking(NamedTuple):
@@ -183,7 +192,7 @@ class RunFolder:
         changed = [f"{name} = {before.get(name)}, now {now.get(name)}" for name in now if before.get(name) != now[name]]
         raise BadInput(
             f"{self.path} is a run with {', '.join(changed)}: a default has changed. Raise the `revision` of that"
-            " specification (a plugin's head: give it a field `revision: int = 1`), or name another --store"
+            " specification (a plugin's head: give it a field `revision: int = 1`), or set the default back"
         )
 
     def _speed(self, test_layers: int | None) -> Path:
@@ -209,4 +218,14 @@ def timed_layers(run: RunSpec, evaluations: Iterable[Evaluation]) -> tuple[int |
 
 @lru_cache(maxsize=1024)
 def _key(evaluation: Evaluation) -> str:
-    return evaluation.key  # hashed once, not again for every sequence
+    # Hashed once, not again for every sequence.
+    return evaluation.key
+
+
+def _evaluation_of(folder: Path) -> Evaluation:
+    found = read_document(folder / EVALUATION, Evaluation)
+    if found is None:
+        raise BadInput(
+            f"{folder} does not say which evaluation it holds: move it away, and its sequences are tracked again"
+        )
+    return found

@@ -202,15 +202,17 @@ class Profile(Frozen):
     """A size at which studies run: one TOML file in `harness/profiles`.
 
     Attributes:
+        comparable_with_paper: Whether figures compare with the paper's. A profile of the user's own has to say so.
+        caveat: What page, tables and terminal say first of a profile that is not comparable.
         scale: How trackers are made smaller; None for the published size.
         recipe: Training of every row; None for each study's published ones. `data` and `protocols` likewise.
         pretrained: Source of a backbone's weights by backbone (as `TrackerSpec.pretrained`), if not the variant's own.
     """
 
     name: str
-    description: str
-    comparable_with_paper: bool
-    caveat: str
+    description: str = "a profile of one's own"
+    comparable_with_paper: bool = False
+    caveat: str = ""
     scale: Scale | None = None
     recipe: Recipe | None = None
     data: TrainingData | None = None

@@ -161,7 +161,7 @@ class Store:
         )
         if found == MIGRATED:
             raise BadInput(f"{problem} `python -m harness store migrate {self.root}` brings it up to date")
-        raise BadInput(f"{problem} use the version that wrote it, or name another --store")
+        raise BadInput(f"{problem} use the version that wrote it")
 
     def _others(self) -> list[Path]:
         # All that lies in the folder, but for a marker that is being written, and what other commands keep here.
@@ -184,7 +184,7 @@ def stored_format(marker: Path) -> int:
     try:
         found: int = json.loads(marker.read_text(encoding="utf-8"))["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{marker} is damaged ({error}): name another --store") from error
+        raise BadInput(f'{marker} is damaged ({error}): write {{"format": {FORMAT}}} into it') from error
     return found
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trackablate.datasets.atomic import write_bytes
 from trackablate.datasets.errors import DataError, raise_all, shown
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.registry import Registry
@@ -67,13 +68,12 @@ def build_submission(
     if out.exists():
         raise BadInput(f"{out} exists already: name another file")
     content = _packed(_entries(server, results, origin))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / out.name
         draft.write_bytes(content)
         # The problems name the draft, which the user does not see.
         raise_all([p.replace(f"{draft}", f"{out}") for p in check_submission(draft, protocol, asked)])
-        draft.replace(out)
+    write_bytes(out, content)
     return out
 
 
@@ -83,7 +83,7 @@ def check_submission(path: Path, protocol: str, asked: Mapping[str, Asked]) -> l
     problems = []
     if len(asked) != server.sequences:
         wanted = f"{server.sequences} sequences make up the test set of {protocol}"
-        problems.append(f"{wanted}, not {len(asked)}: open the whole test set")
+        problems.append(f"{wanted}, and there are results of {len(asked)}: evaluate the run on the whole test set")
     if path.is_dir():
         return [*problems, str(DataError.at(path, "is a folder", "the server takes a zip archive"))]
     try:

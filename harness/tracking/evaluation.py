@@ -46,7 +46,7 @@ def trained_model(folder: RunFolder, test_layers: int | None = None) -> OneStrea
     try:
         load_trained(model, load_file(folder.weights))
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{folder.weights} is damaged ({error}): delete it to train the run again") from error
+        raise ValueError(f"{folder.weights} is damaged ({error}): move it away to train the run again") from error
     merge(model)
     if test_layers is not None:
         assert isinstance(model.head, DeformableDecoder)

@@ -264,8 +264,8 @@ def _resume(job: Fit, optimizer: torch.optim.Optimizer) -> _State:
         step = int(content["step"])
     except Exception as error:
         raise ValueError(
-            f"the checkpoint {job.checkpoint} cannot be resumed ({type(error).__name__}): delete it to start the "
-            "training anew"
+            f"the checkpoint {job.checkpoint} cannot be resumed ({type(error).__name__}): move it away to start "
+            "the training anew"
         ) from error
     cost.resumed += 1
     return _State(step, curve, cost)

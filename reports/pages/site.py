@@ -1,14 +1,15 @@
 """A site over a store: a page for every study that was started in it, and an index of studies and runs."""
 
-from collections.abc import Collection, Iterable
+import logging
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from trackablate.ablations.study import Study
 from trackablate.datasets.atomic import write_text
-from trackablate.harness.record import RunRecord
+from trackablate.harness.errors import BadInput
 from trackablate.harness.scoring.metrics import METRICS
-from trackablate.harness.store import Store
+from trackablate.harness.store import NOT_ASKED, RunFolder, Store, Unreadable
 from trackablate.reports.assemble import assemble
 from trackablate.reports.figures import pictures
 from trackablate.reports.formats import panels as layout
@@ -65,7 +66,8 @@ def write_site(store: Store, out: Path, studies: Iterable[Study], profiles: Coll
     """
     entries, written = [], []
     used: dict[str, list[tuple[str, str]]] = {}
-    for found in stored_studies(store, studies, profiles):
+    runs = [folder for folder in store.folders() if isinstance(folder, RunFolder) or folder.reason != NOT_ASKED]
+    for found in _whole(stored_studies(store, studies, profiles), store):
         record = found.record
         result = assemble(found.study, record.profile, record.rows, record.digests, store, record.command)
         table = pivot(result)
@@ -75,8 +77,8 @@ def write_site(store: Store, out: Path, studies: Iterable[Study], profiles: Coll
         entries.append(entry)
         for run, _ in record.evaluations().values():
             used.setdefault(run.name, []).append((f"{entry.study}, {entry.profile}", entry.href))
-    runs = [_run(folder.run.name, folder.record(), used.get(folder.run.name, [])) for folder in store.runs()]
-    write_text(out / "index.html", render("site.html", {"entries": entries, "runs": runs}))
+    listed = [_run(folder, used) for folder in runs]
+    write_text(out / "index.html", render("site.html", {"entries": entries, "runs": listed}))
     return [out / "index.html", *written]
 
 
@@ -114,7 +116,28 @@ def _best(result: Result, table: Table) -> tuple[str, str, float | None]:
     return "", "", None
 
 
-def _run(name: str, record: RunRecord, studies: list[tuple[str, str]]) -> RunEntry:
+def _whole(found: Iterable[StoredStudy], store: Store) -> list[StoredStudy]:
+    """Return the studies of which every run can be read. A warning, before anything is drawn, names each other one."""
+    whole = []
+    for one in found:
+        try:
+            for run, _ in one.record.evaluations().values():
+                store.run(run).record()
+        except BadInput as error:
+            logging.getLogger(__name__).warning("no page for %s: %s", one.folder, error)
+        else:
+            whole.append(one)
+    return whole
+
+
+def _run(folder: RunFolder | Unreadable, used: Mapping[str, list[tuple[str, str]]]) -> RunEntry:
+    try:
+        if isinstance(folder, Unreadable):
+            raise BadInput(folder.reason)
+        record, name = folder.record(), folder.run.name
+    except BadInput as error:
+        name = folder.name if isinstance(folder, Unreadable) else folder.path.name
+        return RunEntry(name, "cannot be read", str(error), seed=0, started="", device="", studies=())
     where = record.failure.where if record.failure else record.training.where if record.training else None
     floor = record.asked.data is None
     return RunEntry(
@@ -124,5 +147,5 @@ def _run(name: str, record: RunRecord, studies: list[tuple[str, str]]) -> RunEnt
         seed=record.asked.seed,
         started=where.started if where else "",
         device=where.device if where else "",
-        studies=tuple(studies),
+        studies=tuple(used.get(name, ())),
     )

@@ -360,7 +360,7 @@ def test_an_unusable_checkpoint_runs_no_code_and_is_named_with_the_remedy(tmp_pa
         with pytest.raises(ValueError) as caught:
             fit(job(tmp_path, Straight()))
         assert f"the checkpoint {file} cannot be resumed" in str(caught.value)
-        assert "delete it" in str(caught.value)
+        assert "move it away" in str(caught.value)
         assert "\n" not in str(caught.value)
         assert file.read_bytes() == content
     assert not trap.exists(), "the checkpoint's code ran"
