@@ -173,7 +173,12 @@ def report(
     seeds: Seeds = None,
     results: Results = None,
     store: StorePath = Path("store"),
-    format: Annotated[str, typer.Option(help="comma-separated: html, latex, markdown, csv, json")] = "",
+    format: Annotated[
+        str,
+        typer.Option(
+            help="comma-separated: html, latex (table.tex: one for a paper; tables.tex: all), markdown, csv, json"
+        ),
+    ] = "",
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
     json: Json = False,
 ) -> None:

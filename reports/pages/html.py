@@ -7,6 +7,7 @@ values at the pointer and the sequence viewer.
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 SCRIPTS = ("tables.js", "plots.js", "viewer.js")
 
 
-def page(result: Result, table: Table, pictures: list[Picture], sections: list[Section]) -> str:
-    """Return index.html, which needs no network and forbids it."""
-    return render("page.html", _view(result, table, pictures, sections))
+def page(
+    result: Result, table: Table, pictures: list[Picture], sections: list[Section], files: Sequence[str] = ()
+) -> str:
+    """Return index.html, which needs no network and forbids it. It links `files`, which lie beside it."""
+    return render("page.html", _view(result, table, pictures, sections) | {"files": files})
 
 
 def render(template: str, view: dict[str, Any]) -> str:

@@ -50,11 +50,9 @@ def sections(result: Result) -> list[Section]:
     return [section for section in found if section.tables]
 
 
-def for_paper(result: Result, table: Table, found: list[Section]) -> list[Table]:
-    """Return the tables for Markdown and LaTeX: a study's main table; of raw results all but that of all sequences."""
-    if result.study:
-        return [table]
-    return [table, *(each for section in found if not section.folded for each in section.tables)]
+def unfolded(found: list[Section]) -> list[Table]:
+    """Return the tables that are printed: all but those that the page shows only on demand."""
+    return [table for section in found if not section.folded for table in section.tables]
 
 
 def _of_each(result: Result, make: Callable[[Result, ScoredProtocol], Table | None]) -> tuple[Table, ...]:

@@ -609,7 +609,7 @@ def test_jpeg_size_reads_the_header() -> None:
 def test_everything_is_left_behind(written: Path) -> None:
     names = {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
     figures = {f"figures/{n}.{kind}" for n in FIGURES for kind in ("svg", "pdf")}
-    assert names == {"index.html", "table.tex", "table.md", "table.csv", "results.json"} | figures
+    assert names == {"index.html", "table.tex", "tables.tex", "table.md", "table.csv", "results.json"} | figures
 
 
 def test_the_same_input_gives_the_same_bytes(result: Result, written: Path, tmp_path: Path) -> None:
