@@ -174,10 +174,7 @@ def report(
     results: Results = None,
     store: StorePath = Path("store"),
     format: Annotated[
-        str,
-        typer.Option(
-            help="comma-separated: html, latex (table.tex: one for a paper; tables.tex: all), markdown, csv, json"
-        ),
+        str, typer.Option(help="comma-separated: html, latex (one table for a paper, and all), markdown, csv, json")
     ] = "",
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
     json: Json = False,
