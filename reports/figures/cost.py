@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trackablate.harness.scoring.metrics import METRICS, Metric
-from trackablate.reports.figures.drawing import GREY, Drawing, Look, legend, listed, panels
+from trackablate.reports.figures.drawing import GREY, Drawing, Look, legend, listed, panels, telling
 from trackablate.reports.figures.values import Readings
 from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.table import Cell, Table
@@ -53,15 +53,16 @@ def against_cost(result: Result, table: Table, looks: dict[str, Look]) -> Drawin
     scores = scores_of(result, table)
     if scores is None:
         return None
-    costs = {row.name: cost_of(row) for row in result.variants}
-    scored = {name: cost for name, cost in costs.items() if scores.of(name) is not None}
-    known = [panel for panel in PANELS if any(panel.of(cost) is not None for cost in scored.values())]
+    costs = {row.name: cost_of(row) for row in result.variants if scores.of(row.name) is not None}
+    places = [
+        (panel, {name: x for name, cost in costs.items() if (x := panel.of(cost)) is not None}) for panel in PANELS
+    ]
+    known = [one for one in places if telling([(x, scores.of(name) or 0.0) for name, x in one[1].items()])]
     if not known:
         return None
     figure, axes = panels(len(known), height=2.7, most=2)
     readings, fronts = Readings("against"), {}
-    for panel, ax in zip(known, axes, strict=True):
-        points = {name: x for name, cost in scored.items() if (x := panel.of(cost)) is not None}
+    for (panel, points), ax in zip(known, axes, strict=True):
         fronts[panel.label] = _draw(points, panel, scores, looks, ax, readings)
         _levels(result, scores, looks, ax)
     rows = result.of_role("variant", "floor", "control")
@@ -74,7 +75,7 @@ def against_cost(result: Result, table: Table, looks: dict[str, Look]) -> Drawin
         f"{symbol} on {scores.protocol}{spread} against measured cost, profile {result.profile_name}. Line:"
         " the Pareto front, the variants that none beats in both. Grey dashes: floors and controls."
     )
-    numbers = listed({name: scores.of(name) or 0.0 for name in scored})
+    numbers = listed({name: scores.of(name) or 0.0 for name in costs})
     return Drawing(
         "accuracy-cost", figure, f"{symbol} against cost: {numbers}. Pareto front: {words}.", caption, readings
     )

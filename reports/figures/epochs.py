@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from trackablate.harness.scoring.metrics import METRICS
 from trackablate.harness.scoring.scored import ScoredTracker
 from trackablate.reports.figures.cost import scores_of
-from trackablate.reports.figures.drawing import Drawing, Look, distinct_looks, listed, panels, short
+from trackablate.reports.figures.drawing import Drawing, Look, distinct_looks, listed, panels, short, telling
 from trackablate.reports.figures.values import Readings
 from trackablate.reports.results import Result
 from trackablate.reports.table import Table
@@ -50,8 +50,9 @@ class _Panel:
 
 
 def against_epochs(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
-    """Draw a panel of what was measured and one of what is printed, each with at least two bubbles."""
-    shown = [panel for panel in (_measured(result, table), _printed(result)) if panel and len(panel.bubbles) > 1]
+    """Draw a panel of what was measured and one of what is printed, if trackers differ in length and accuracy."""
+    both = [panel for panel in (_measured(result, table), _printed(result)) if panel]
+    shown = [panel for panel in both if telling([(bubble.epochs, bubble.score) for bubble in panel.bubbles])]
     if not shown:
         return None
     names = list(dict.fromkeys(bubble.name for panel in shown for bubble in panel.bubbles))

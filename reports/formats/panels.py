@@ -9,8 +9,6 @@ from trackablate.reports.table import Cell, Column, Table, TableRow
 
 DASH = "–"
 MINUS = "−"
-FEW_SEQUENCES = 10
-"""Sequences below which a figure is greyed."""
 
 
 def figure(cell: Cell | None, column: Column) -> str:
@@ -40,16 +38,6 @@ def direction(cell: Cell | None, column: Column) -> Literal["better", "worse", "
     if cell is None or not column.signed or not cell.resolved or cell.delta is None:
         return ""
     return "better" if (cell.delta > 0) == (column.better != "lower") else "worse"
-
-
-def few(cell: Cell | None) -> bool:
-    """Return whether a figure is over so few sequences that it hardly means anything."""
-    return cell is not None and cell.value is not None and cell.n is not None and cell.n < FEW_SEQUENCES
-
-
-def any_few(table: Table) -> bool:
-    """Return whether a table has such a figure."""
-    return any(few(cell) for row in table.rows for cell in row.cells.values())
 
 
 def heading(column: Column) -> str:

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from trackablate.reports.formats.panels import Panel, direction, figure, interval, mark, panel_of, references
+from trackablate.reports.formats.panels import Panel, direction, figure, interval, panel_of, references
 from trackablate.reports.table import Cell, Column, Table, TableRow
 
 STYLES = {"best": "bold", "second": "underline", "better": "green", "worse": "red"}
@@ -36,8 +36,8 @@ class TerminalTable:
         baseline = "*: baseline; " if any(row.baseline for row in table.rows) else ""
         marks = f"bold: best {table.subject}; underlined: second; –: missing; blank: cannot exist"
         yield Text(baseline + marks, style="dim")
-        for index, text in enumerate(table.footnotes):
-            yield Padding(Text(f"{mark(index)} {text}"), (0, 0, 0, 1))
+        for number, text in enumerate(table.footnotes, 1):
+            yield Padding(Text(f"{number} {text}"), (0, 0, 0, 1))
         for text in table.missing:
             yield Text(f"missing: {text}", style="bold red")
 

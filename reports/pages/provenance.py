@@ -75,7 +75,7 @@ def profile_facts(profile: Profile) -> dict[str, str]:
 
 
 def in_words(value: object, sign: str = " ") -> str:
-    """Return a setting as words: "batch size 32, layers 1 2 3, backbones (dinov2-s: vit-mini-1)". What is unset is left out."""
+    """Return a setting as words: "batch size 32, layers 1 2 3, backbones (dinov2-s: vit-mini-1)", without what is unset."""
     if isinstance(value, Mapping):
         known = {str(name).replace("_", " "): of for name, of in value.items() if of not in (None, (), {})}
         return ", ".join(f"{name}{sign}{_nested(of)}" for name, of in known.items())
