@@ -73,8 +73,7 @@ def _radar(each: Table, looks: dict[str, Look], ax: "Axes", readings: Readings) 
     ax.set_ylim(bottom=0)
     ax.tick_params(axis="x", pad=4)
     ax.tick_params(axis="y", labelsize=7, labelcolor=FAINT)
-    ax.set_rlabel_position(180 / len(each.rows))
-    ax.set(theta_offset=np.pi / 2, theta_direction=-1)
+    ax.set(theta_offset=np.pi / 2, theta_direction=-1, rlabel_position=180 / len(each.rows))
     ax.set_title(each.title, pad=14)
 
 
