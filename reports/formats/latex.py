@@ -25,7 +25,7 @@ LONG = 22
 """Characters beyond which words break into lines, so that one long name does not widen the table."""
 COSTS = (("train_device",), ("fps",), ("paper_params", "params"), ("paper_macs", "macs"))
 """Costs that a paper prints: of each, the first that the table has."""
-NOTED = ("factor", "fps", "published")
+NOTED = ("factor", "train_device", "fps", "published")
 """Columns whose footnotes are kept in a paper. The caption says in short what the others mean."""
 
 PREAMBLE = r"""% \input this file. It needs, in the preamble:

@@ -513,6 +513,7 @@ def test_the_page_shows_every_part(scored: Scored, written: Path) -> None:
     expected = [figure for table in in_order for figure in figures(table)]
     assert [unescape(text) for text in re.findall(r'<span class="value">(.*?)</span>', page)] == expected
     assert scored.command in page
+    assert page.count("POC: partial occlusion") == 2, "below the hardest and below all sequences"
     assert "results in the layout of pytracking, 30 of 30 sequences whole" in page
 
 
