@@ -64,7 +64,7 @@ MOVED: dict[str, dict[str, str]] = {
             "score_sequences=sequences comparison"
         ),
         "figures": "paper_style",
-        "formats": "text export latex layout=panels tex_columns tex_text score_json=documents",
+        "formats": "text export latex layout=panels tex_text score_json=documents",
         "pages": "html viewer filmstrips site site_studies write provenance score_page=sections",
     },
 }

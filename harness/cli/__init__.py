@@ -178,7 +178,9 @@ def report(
     seeds: Seeds = None,
     results: Results = None,
     store: StorePath = Path("store"),
-    format: Annotated[str, typer.Option(help="comma-separated: html, latex, markdown, csv, json")] = "",
+    format: Annotated[
+        str, typer.Option(help="comma-separated: html, latex (one table for a paper, and all), markdown, csv, json")
+    ] = "",
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
     json: Json = False,
 ) -> None:

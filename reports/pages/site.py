@@ -15,7 +15,7 @@ from trackablate.reports.figures import pictures
 from trackablate.reports.formats import panels as layout
 from trackablate.reports.pages.html import page, render
 from trackablate.reports.pages.sections import sections
-from trackablate.reports.pages.site_studies import StoredStudy, StudyProgress, progress, stored_studies
+from trackablate.reports.pages.site_studies import StoredStudy, progress, stored_studies
 from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.table import Table
 from trackablate.reports.tables.accuracy import metric_key
@@ -23,27 +23,12 @@ from trackablate.reports.tables.pivot import pivot
 
 
 @dataclass(frozen=True)
-class SiteEntry:
-    """A line of the index.
+class _Best:
+    """The best variant on the first protocol that has one, and its figure with its interval; empty without any."""
 
-    Attributes:
-        comparable: Whether its figures compare with the paper's.
-        failures: Run and reason.
-        best: The best variant of the first protocol that has one, empty without any.
-        figure: The best variant's figure with its interval.
-    """
-
-    title: str
-    study: str
-    profile: str
-    comparable: bool
-    state: str
-    failures: tuple[tuple[str, str], ...]
-    best: str
-    figure: str
-    value: float | None
-    started: str
-    href: str
+    name: str = ""
+    figure: str = ""
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,41 +51,22 @@ def write_site(store: Store, out: Path, studies: Iterable[Study], profiles: Coll
     """
     entries, written = [], []
     used: dict[str, list[tuple[str, str]]] = {}
-    runs = [folder for folder in store.folders() if isinstance(folder, RunFolder) or folder.reason != NOT_ASKED]
+    folders = [folder for folder in store.folders() if isinstance(folder, RunFolder) or folder.reason != NOT_ASKED]
     for found in _whole(stored_studies(store, studies, profiles), store):
-        record = found.record
+        record, href = found.record, f"{found.folder}/index.html"
         result = assemble(found.study, record.profile, record.rows, record.digests, store, record.command)
         table = pivot(result)
-        entry = _entry(found, result, table, progress(record, store))
-        written.append(out / found.folder / "index.html")
+        written.append(out / href)
         write_text(written[-1], page(result, table, pictures(result, table, pdf=False), sections(result)))
-        entries.append(entry)
+        entries.append((found, progress(record, store), _best(result, table), href))
         for run, _ in record.evaluations().values():
-            used.setdefault(run.name, []).append((f"{entry.study}, {entry.profile}", entry.href))
-    listed = [_run(folder, used) for folder in runs]
-    write_text(out / "index.html", render("site.html", {"entries": entries, "runs": listed}))
+            used.setdefault(run.name, []).append((f"{found.study.name}, {record.profile.name}", href))
+    runs = [_run(folder, used) for folder in folders]
+    write_text(out / "index.html", render("site.html", {"entries": entries, "runs": runs}))
     return [out / "index.html", *written]
 
 
-def _entry(found: StoredStudy, result: Result, table: Table, done: StudyProgress) -> SiteEntry:
-    best, figure, value = _best(result, table)
-    return SiteEntry(
-        title=found.study.title,
-        study=found.study.name,
-        profile=result.profile_name,
-        comparable=result.comparable_with_paper,
-        state=done.state,
-        failures=done.failed,
-        best=best,
-        figure=figure,
-        value=value,
-        started=done.started,
-        href=f"{found.folder}/index.html",
-    )
-
-
-def _best(result: Result, table: Table) -> tuple[str, str, float | None]:
-    """Return name, figure with interval and protocol, and value of the best variant on the first protocol with one."""
+def _best(result: Result, table: Table) -> _Best:
     for facts in result.protocols:
         metric = METRICS[primary_metric(result, facts)]
         key = metric_key(facts, metric.key)
@@ -112,8 +78,8 @@ def _best(result: Result, table: Table) -> tuple[str, str, float | None]:
             best = max(scored, key=lambda row: metric.sign * (row.cells[key].value or 0.0))
             cell = best.cells[key]
             text = f"{layout.figure(cell, column)} {layout.interval(cell, column)}".strip()
-            return best.name, f"{metric.symbol} {text}, {facts.name}", cell.value
-    return "", "", None
+            return _Best(best.name, f"{metric.symbol} {text}, {facts.name}", cell.value)
+    return _Best()
 
 
 def _whole(found: Iterable[StoredStudy], store: Store) -> list[StoredStudy]:

@@ -10,7 +10,7 @@ import report_factory as factory
 from trackablate.harness.record import PhaseCost, RunRecord
 from trackablate.harness.scoring.scored import ScoredTracker
 from trackablate.reports.formats.documents import results_json
-from trackablate.reports.formats.latex import latex
+from trackablate.reports.formats.latex import all_tables
 from trackablate.reports.results import Result
 from trackablate.reports.table import Table
 from trackablate.reports.tables.cost_report import cost_table, phase_costs
@@ -104,7 +104,7 @@ def test_as_a_document_and_in_latex(result: Result) -> None:
     assert document["conv"]["evaluation_seconds"] == {factory.PROTOCOL: 10.0}
     assert document["shuffled-template"]["training"] == {}
     assert math.isclose(document["conv"]["fps"], 190.0)
-    assert r"\multicolumn{4}{c}{training}" in latex(cost_table(result))
+    assert r"\multicolumn{4}{c}{training}" in all_tables([cost_table(result)])
 
 
 def test_a_study_of_nothing_has_an_empty_table(result: Result) -> None:
