@@ -13,7 +13,7 @@ from trackablate.harness.exchange.server_scores import NOT_SUBMITTED, NOTHING
 from trackablate.harness.record import RunRecord
 from trackablate.harness.scoring.metrics import METRICS
 from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker
-from trackablate.reports.results import Result, primary_metric
+from trackablate.reports.results import Result, coverage, standing
 from trackablate.reports.table import Cell, Column, Table, TableRow
 from trackablate.reports.tables.accuracy import protocol_block, value_of
 from trackablate.reports.tables.block import NOT_APPLICABLE, Block, Footnotes, ranked
@@ -55,19 +55,29 @@ def missing(result: Result) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*result.missing, *_absent(result))))
 
 
-def standing(result: Result) -> list[ScoredTracker]:
-    """Return a study's rows in its order, raw results best first by their first metric and incomplete ones last."""
-    if result.study:
-        return list(result.rows)
-    (facts,) = result.protocols
-    metric = METRICS[primary_metric(result, facts)]
-
-    def place(row: ScoredTracker) -> tuple[bool, bool, float, str]:
-        value = row.percent(facts, metric.key)
-        signed = 0.0 if value is None else -metric.sign * value
-        return not row.protocols[facts.name].complete, value is None, signed, row.name
-
-    return sorted(result.rows, key=place)
+def protocol_table(
+    result: Result,
+    facts: ScoredProtocol,
+    title: str,
+    columns: Iterable[Column],
+    rows: Iterable[TableRow],
+    footnotes: Footnotes | None = None,
+    *,
+    question: str = "",
+    corner: str = "Tracker",
+) -> Table:
+    """Return a further table of one protocol; it names what is missing if the trackers are raw results."""
+    return Table(
+        title=f"{facts.title}: {title}",
+        question=question or coverage(facts),
+        caveat=result.caveat,
+        columns=tuple(columns),
+        rows=tuple(rows),
+        footnotes=footnotes.texts if footnotes else (),
+        missing=missing(result) if not result.study else (),
+        corner=corner,
+        subject=result.subject,
+    )
 
 
 def _factors(result: Result, footnotes: Footnotes) -> Block:

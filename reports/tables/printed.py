@@ -11,7 +11,7 @@ from trackablate.harness.scoring.scored import ScoredProtocol
 from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column
 from trackablate.reports.tables.accuracy import value_of
-from trackablate.reports.tables.block import NOT_APPLICABLE, Block, Footnotes
+from trackablate.reports.tables.block import Block, Footnotes
 from trackablate.reports.tables.discrepancies import Printed, note_discrepancies, printed
 
 CONVENTIONS = (
@@ -43,14 +43,11 @@ def paper_scale_block(result: Result, footnotes: Footnotes) -> Block:
     if not sized:
         return block
     group = f"ours at paper scale{_of_all(result)}"
+    others = [row.name for row in result.rows if row.role != "variant"]
     for ours in OURS:
-        for row in result.rows:
-            if size := sized.get(row.name):
-                block.put(row.name, ours.key, Cell(ours.of(size) / ours.divisor))
-            elif row.role != "variant":
-                block.put(row.name, ours.key, NOT_APPLICABLE)
         notes = (footnotes.add(CONVENTIONS),) if ours.unit == "G" else ()
-        block.columns.append(Column(ours.key, ours.symbol, ours.unit, 1, group=group, panel="cost", footnotes=notes))
+        column = Column(ours.key, ours.symbol, ours.unit, 1, group=group, panel="cost", footnotes=notes)
+        block.add(column, {name: Cell(ours.of(size) / ours.divisor) for name, size in sized.items()}, others)
     note_discrepancies(result, block, footnotes)
     return block
 
@@ -93,16 +90,14 @@ def _published_column(result: Result, key: str, found: dict[str, Printed], block
     protocol, _, metric = key.rpartition(":")
     symbol, unit, divisor, decimals = _heading(metric)
     at_column, at_row = footnotes.shared({name: _source_note(one.source) for name, one in found.items()})
+    cells = {}
     for name, one in found.items():
-        own = (footnotes.add(f"Printed for {name}: {one.entry.note}."),) if one.entry.note else ()
-        cell = Cell(one.value / divisor, footnotes=(*at_row.get(name, ()), *own))
-        block.put(name, f"published_{key}", cell)
-    for row in result.of_role("floor", "control"):
-        block.put(row.name, f"published_{key}", NOT_APPLICABLE)
+        own = (footnotes.add("Printed for {}: " + f"{one.entry.note}.", name),) if one.entry.note else ()
+        cells[name] = Cell(one.value / divisor, footnotes=(*at_row.get(name, ()), *own))
     group = f"published, {protocol}" if protocol else "published"
     note = "as printed in the paper, not measured here"
     column = Column(f"published_{key}", symbol, unit, decimals, None, group, note, "published", footnotes=at_column)
-    block.columns.append(column)
+    block.add(column, cells, [row.name for row in result.of_role("floor", "control")])
 
 
 GAP = (
@@ -126,16 +121,11 @@ def _gap_column(
     ours = {name: value for name in theirs if (value := _comparable(result, name, facts, metric)) is not None}
     if not ours:
         return
-    for row in result.rows:
-        block.put(row.name, f"gap_{key}", Cell() if row.role in ("variant", "cited") else NOT_APPLICABLE)
-    for name in _names(result):
-        block.put(name, f"gap_{key}", Cell(ours[name] - theirs[name]) if name in ours else NOT_APPLICABLE)
-    symbol, unit = f"{METRICS[metric].symbol} gap", "points"
-    group, note = f"published, {protocol}", f"ours minus printed {METRICS[metric].symbol}"
-    notes = (footnotes.add(GAP),)
-    block.columns.append(
-        Column(f"gap_{key}", symbol, unit, 1, None, group, note, "published", signed=True, footnotes=notes)
-    )
+    cells = {name: Cell(value - theirs[name]) for name, value in ours.items()}
+    symbol, note = f"{METRICS[metric].symbol} gap", f"ours minus printed {METRICS[metric].symbol}"
+    group, notes = f"published, {protocol}", (footnotes.add(GAP),)
+    column = Column(f"gap_{key}", symbol, "points", 1, None, group, note, "published", signed=True, footnotes=notes)
+    block.add(column, cells, [*_names(result), *(row.name for row in result.of_role("floor", "control"))])
 
 
 def _comparable(result: Result, name: str, facts: ScoredProtocol, metric: str) -> float | None:
