@@ -32,6 +32,11 @@ class Column:
     signed: bool = False
     footnotes: tuple[int, ...] = ()
 
+    def written(self, value: float) -> str:
+        """Return a number with the column's decimals and a true minus; zero has no sign."""
+        text = f"{value:{'+' if self.signed else ''}.{self.decimals}f}"
+        return (text.lstrip("+-") if float(text) == 0 else text).replace("-", "−")
+
 
 @dataclass(frozen=True)
 class Cell:

@@ -21,6 +21,7 @@ from trackablate.reports.pages.sections import Section
 from trackablate.reports.pages.viewer import viewer
 from trackablate.reports.results import Result
 from trackablate.reports.table import Table
+from trackablate.reports.tables.answers import answers
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SCRIPTS = ("tables.js", "plots.js", "viewer.js")
@@ -55,6 +56,7 @@ def _view(result: Result, table: Table, pictures: list[Picture], sections: list[
     view = {
         "result": result,
         "table": table,
+        "answers": answers(result, table),
         "layout": layout,
         "pictures": [(picture, Markup(picture.inline)) for picture in pictures],
         "sections": sections,

@@ -140,8 +140,12 @@ def _add_server_differences(
     reference_value = value_of(baseline, facts, metric) if baseline else None
     if baseline is None or reference_value is None:
         return
-    values = {row.name: value_of(row, facts, metric) for row in result.rows if row.role != "cited"}
+    compared = [row for row in result.rows if row.role != "cited" and row is not baseline]
+    values = {row.name: value_of(row, facts, metric) for row in compared}
     deltas = {name: Cell(value - reference_value) for name, value in values.items() if value is not None}
+    key = metric_key(facts, metric.key)
+    for name, cell in deltas.items():
+        block.put(name, key, replace(block.cells[name][key], delta=cell.value))
     others = [row.name for row in result.rows if row.role != "variant"]
     column = _difference_column(facts, metric, baseline.name, (footnotes.add(PLAIN_DIFFERENCE),))
     block.add(column, deltas | {baseline.name: Cell(text="baseline")}, others)
@@ -175,9 +179,9 @@ def _note_floors(result: Result, facts: ScoredProtocol, block: Block, footnotes:
         cell = replace(block.cells[floor.name][key], beaten=below)
         if not below:
             what, by = f"{floor.role} {floor.name}", f"{floor.name} minus {best}: {_in_words(difference, metric)}"
-            beats = f"The {what} beats the best variant, {best} ({by})."
-            text = f"On {facts.name}, the best variant, {best}, is not shown to beat {{}}."
-            note = footnotes.add(beats) if above else footnotes.add(text, f"the {what} ({by})")
+            beats = f"The {what} beats the best variant, {best}, on {facts.name} ({by})."
+            text, about = f"The best variant, {best}, is not shown to beat {{}}.", f"the {what} on {facts.name} ({by})"
+            note = footnotes.add(beats) if above else footnotes.add(text, about)
             cell = replace(cell, footnotes=(*cell.footnotes, note))
         block.put(floor.name, key, cell)
 

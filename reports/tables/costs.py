@@ -171,7 +171,8 @@ def _add_fps(result: Result, block: Block, footnotes: Footnotes) -> None:
     together = len({tuple(speed.measured_with) for speed in speeds.values()}) == 1
     better: Literal["higher"] | None = "higher" if at_column and together else None
     digits = 0 if max(s.fps for s in speeds.values()) >= 100 else 1
-    group = f"speed, profile {result.profile_name}, synthetic video, {one_device(s.device for s in speeds.values())}"
+    device, trained = one_device(speed.device for speed in speeds.values()), trained_on(result.rows)
+    group = "synthetic video" if device == trained else f"synthetic video, {device}"
     cells = {name: Cell(s.fps, low=s.low, high=s.high, footnotes=at_row.get(name, ())) for name, s in speeds.items()}
     block.add(
         Column("fps", "FPS", "frames/s", digits, better, group, note, "cost", footnotes=at_column), cells, without

@@ -52,7 +52,15 @@ def pivot(result: Result) -> Table:
 
 def missing(result: Result) -> tuple[str, ...]:
     """Return everything that should be in the report and is not, with the reason."""
-    return tuple(dict.fromkeys((*result.missing, *_absent(result))))
+    return tuple(dict.fromkeys((*result.missing, *(f"{name}{what}" for name, what in _absent(result)))))
+
+
+def absences(result: Result) -> list[str]:
+    """Return the same with one line for each reason, and all its rows."""
+    names: dict[str, list[str]] = {}
+    for name, what in _absent(result):
+        names.setdefault(what, []).append(name)
+    return [*dict.fromkeys(result.missing), *(f"{', '.join(rows)}{what}" for what, rows in names.items())]
 
 
 def protocol_table(
@@ -157,15 +165,15 @@ def _ranked(result: Result, rows: tuple[TableRow, ...], columns: tuple[Column, .
     return tuple(replace(row, cells=cells[row.name]) for row in rows)
 
 
-def _absent(result: Result) -> Iterator[str]:
-    """Yield every row without a figure, protocol by protocol, with the reason."""
+def _absent(result: Result) -> Iterator[tuple[str, str]]:
+    """Yield the name of every row without a figure, protocol by protocol, and the reason."""
     if result.study:
         present = {row.name for row in result.rows}
-        yield from (f"{row.name}: not asked for" for row in result.study.rows if row.name not in present)
+        yield from ((row.name, ": not asked for") for row in result.study.rows if row.name not in present)
     for row in standing(result):
         for facts in result.protocols if row.role != "cited" else ():
             reasons = _server_reasons(result, row, facts) if facts.on_server else _reasons(row, facts)
-            yield from (f"{row.name} on {facts.name}: {text}" for text in reasons)
+            yield from ((row.name, f" on {facts.name}: {text}") for text in reasons)
 
 
 def _of_seed(row: ScoredTracker, record: RunRecord) -> str:
