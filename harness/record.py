@@ -9,8 +9,8 @@ from trackablate.harness.spec import Control, Evaluation, Profile, RunSpec
 from trackablate.trackers.spec import TrackerSpec
 
 Verdict = Literal["reproducible", "trial", "failed"]
-"""How a run ended: whether it can be repeated. It says nothing of its size, nor of what else ran on the machine: whether figures
-compare with a paper's is the profile's to say, and whether times count, `Provenance.concurrent_workers`."""
+"""Whether a run ended and can be repeated. The profile says whether its size compares with a paper's, and
+`Provenance.concurrent_workers` whether its times may be published."""
 
 
 class _Block(BaseModel):
