@@ -31,7 +31,8 @@ class TerminalTable:
         if table.caveat:
             yield Text(table.caveat, style="bold yellow")
         yield Text(f"{table.title}: {table.question}", style="bold")
-        yield from _parts(table, options.max_width, inline=False)
+        for columns in _fitting(table, options.max_width, inline=False):
+            yield from ("", _rich(panel_of(table, columns), table.corner, inline=False))
         baseline = "*: baseline; " if any(row.baseline for row in table.rows) else ""
         marks = f"bold: best {table.subject}; underlined: second; –: missing; blank: cannot exist"
         yield Text(baseline + marks, style="dim")
@@ -53,18 +54,13 @@ class TerminalSummary:
             yield Text(found.caveat, style="bold yellow")
         yield from (Text(sentence) for sentence in ("", *found.sentences))
         for table in found.tables:
-            yield from _parts(table, options.max_width, inline=True)
+            columns = next(_fitting(table, options.max_width, inline=True), ())
+            yield from ("", _rich(panel_of(table, columns), table.corner, inline=True))
         yield from _footnotes(found.tables[0].footnotes if found.tables else ())
         starred = any(row.baseline for table in found.tables for row in table.rows)
-        more = f"--full prints every column and {found.left_out} more footnotes." if found.left_out > 0 else ""
+        more = f"--full prints every column and {found.left_out} more footnotes." if found.left_out else ""
         yield Text(" ".join(filter(None, ["*: baseline." if starred else "", found.legend, more])), style="dim")
         yield from (Text(f"missing: {text}", style="bold red") for text in found.missing)
-
-
-def _parts(table: Table, width: int, *, inline: bool) -> Iterator[RenderableType]:
-    for columns in _fitting(table, width, inline=inline):
-        yield Text("")
-        yield _rich(panel_of(table, columns), table.corner, inline=inline)
 
 
 def _footnotes(texts: tuple[str, ...]) -> Iterator[RenderableType]:

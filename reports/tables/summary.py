@@ -12,7 +12,7 @@ from trackablate.reports.tables.pivot import absences
 MOST_FOOTNOTES = 5
 TOLD = (accuracy.METHOD, accuracy.METHOD_OF_SEEDS, accuracy.PAIRED, accuracy.HOLM, accuracy.UNRESOLVED)
 """Beginnings of footnotes that the legend and the sentences say."""
-TRAINING, SPEED = "train_device", "fps"
+TRAINING, SPEED, DIFFERENCE, VERDICT = "train_device", "fps", "difference", "verdict"
 
 
 @dataclass(frozen=True)
@@ -55,37 +55,34 @@ def summary(result: Result, table: Table) -> Summary:
 
 def _part(result: Result, table: Table, one: Standing, *, costs: bool) -> Table:
     """Return the rows with anything to say on a protocol: figure, difference, verdict, and a cost or two more metrics."""
-    key, first = one.column.key, one.first
     known = {column.key: column for column in table.columns}
-    keys = (
-        ([key for key in (TRAINING, SPEED) if key in known][:1] if costs else []) if result.study else list(known)[1:3]
-    )
+    more = list(known)[1:3] if not result.study else [k for k in (TRAINING, SPEED) if k in known][:1] if costs else []
+    rows = [_row(row, one, more) for row in table.rows if row.role != "cited" or one.column.key in row.cells]
     unit = "points" if one.column.unit == "%" else one.column.unit
-    columns = (
-        replace(one.column, panel=""),
-        replace(one.column, key="difference", symbol="Difference", unit=unit, signed=True, panel="", footnotes=()),
-        Column("verdict", "Verdict"),
-        *(replace(known[key], symbol={TRAINING: "Training"}.get(key, known[key].symbol), panel="") for key in keys),
+    compared = (
+        replace(one.column, key=DIFFERENCE, symbol="Difference", unit=unit, signed=True, footnotes=()),
+        Column(VERDICT, "Verdict"),
     )
-    rows = []
-    for row in table.rows:
-        cell = row.cells.get(key)
-        if row.role == "cited" and (cell is None or cell.value is None):
-            continue
-        # The difference keeps its interval and its p value, which decide about its colour.
-        difference = Cell() if cell is None else replace(cell, value=cell.delta, low=None, high=None, footnotes=())
-        if first is not None and row.name == first.name:
-            difference = Cell(text="baseline" if result.study else "best")
-        cells = {"difference": difference, "verdict": Cell(text=_verdict(row, one))}
-        shown = {key: replace(row.cells[key], low=None, high=None) for key in keys if key in row.cells}
-        rows.append(replace(row, cells=shown | cells | ({key: cell} if cell else {})))
+    further = (replace(known[key], symbol="Training" if key == TRAINING else known[key].symbol) for key in more)
+    columns = (one.column, *(compared if any(DIFFERENCE in row.cells for row in rows) else ()), *further)
+    columns = tuple(replace(column, panel="") for column in columns)
     return replace(table, title=one.facts.title, caveat="", columns=columns, rows=tuple(rows), missing=())
 
 
-def _verdict(row: TableRow, one: Standing) -> str:
+def _row(row: TableRow, one: Standing, more: list[str]) -> TableRow:
+    key, figure = one.column.key, row.cells.get(one.column.key, Cell())
+    cells = {key: replace(cell, low=None, high=None) for key in more if (cell := row.cells.get(key)) is not None}
+    cells |= {key: figure, VERDICT: Cell(text=_verdict(row, figure, one))}
+    if one.first is not None and row.name == one.first.name and one.rival is not None:
+        cells[DIFFERENCE] = Cell(text="baseline" if row.baseline else "best")
+    elif figure.delta is not None:  # its interval and p value decide about the colour
+        cells[DIFFERENCE] = replace(figure, value=figure.delta, low=None, high=None, rank=None, footnotes=())
+    return replace(row, cells=cells)
+
+
+def _verdict(row: TableRow, cell: Cell, one: Standing) -> str:
     """Return a row's verdict in words."""
-    cell = row.cells.get(one.column.key)
-    if cell is None or cell.value is None:
+    if cell.value is None:
         return "missing"
     if row.role in ("floor", "control"):
         return f"{row.role}, not beaten" if cell.beaten is False else row.role
@@ -117,16 +114,25 @@ def _with_footnotes(table: Table, chosen: list[int]) -> Table:
     def kept(footnotes: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(chosen.index(index) for index in footnotes if index in chosen)
 
-    columns = tuple(replace(column, footnotes=kept(column.footnotes)) for column in table.columns)
-    rows = tuple(
+    rows = [
         replace(
             row,
             footnotes=kept(row.footnotes),
-            cells={key: replace(cell, footnotes=kept(cell.footnotes)) for key, cell in row.cells.items()},
+            cells={k: replace(c, footnotes=kept(c.footnotes)) for k, c in row.cells.items()},
         )
         for row in table.rows
+    ]
+    columns = []
+    for column in table.columns:  # what holds of every figure stands at its column
+        figures = [cell for row in rows if (cell := row.cells.get(column.key, Cell())).value is not None]
+        shared = set.intersection(*(set(cell.footnotes) for cell in figures)) if figures else set[int]()
+        for row in rows if shared else ():
+            cell = row.cells.get(column.key, Cell())
+            row.cells[column.key] = replace(cell, footnotes=tuple(sorted(set(cell.footnotes) - shared)))
+        columns.append(replace(column, footnotes=tuple(sorted({*kept(column.footnotes), *shared}))))
+    return replace(
+        table, columns=tuple(columns), rows=tuple(rows), footnotes=tuple(table.footnotes[index] for index in chosen)
     )
-    return replace(table, columns=columns, rows=rows, footnotes=tuple(table.footnotes[index] for index in chosen))
 
 
 def _legend(found: list[Standing]) -> str:
