@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -15,6 +16,8 @@ from trackablate.reports.tables.summary import Summary
 STYLES = {"best": "bold", "second": "underline", "better": "green", "worse": "red"}
 GAP = 2
 """Characters between two columns."""
+READABLE = 100
+"""Characters of a line of sentences in a wide terminal."""
 
 
 class TerminalTable:
@@ -49,13 +52,20 @@ class TerminalSummary:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         found = self.found
-        yield Text(found.title, style="bold")
-        if found.caveat:
-            yield Text(found.caveat, style="bold yellow")
-        yield from (Text(sentence) for sentence in ("", *found.sentences))
+        yield from (Constrain(text, READABLE) for text in self._before())
         for table in found.tables:
             columns = next(_fitting(table, options.max_width, inline=True), ())
             yield from ("", _rich(panel_of(table, columns), table.corner, inline=True))
+        yield from (Constrain(text, READABLE) for text in self._after())
+
+    def _before(self) -> Iterator[RenderableType]:
+        yield Text(self.found.title, style="bold")
+        if self.found.caveat:
+            yield Text(self.found.caveat, style="bold yellow")
+        yield from (Text(sentence) for sentence in ("", *self.found.sentences))
+
+    def _after(self) -> Iterator[RenderableType]:
+        found = self.found
         yield from _footnotes(found.tables[0].footnotes if found.tables else ())
         starred = any(row.baseline for table in found.tables for row in table.rows)
         more = f"--full prints every column and {found.left_out} more footnotes." if found.left_out else ""

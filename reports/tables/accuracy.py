@@ -193,11 +193,11 @@ def _group(facts: ScoredProtocol) -> str:
 
 def _metric_column(result: Result, facts: ScoredProtocol, metric: Metric, footnotes: Footnotes) -> Column:
     if facts.on_server:
-        how, notes = "by the evaluation server", (_note_server(result, facts, footnotes),)
+        how, notes = "by the evaluation server", [_note_server(result, facts, footnotes)]
     else:
         dialect = facts.dialects[metric.key]
         texts = [_rules(facts, dialect), *_methods(result, facts)]
-        how, notes = f"dialect {dialect.name}", tuple(map(footnotes.add, texts))
+        how, notes = f"dialect {dialect.name}", [footnotes.add(text) for text in texts]
         if metric.key == primary_metric(result, facts):
             notes += _note_ranking(result, facts, footnotes)
     return Column(
@@ -209,7 +209,7 @@ def _metric_column(result: Result, facts: ScoredProtocol, metric: Metric, footno
         group=_group(facts),
         panel="accuracy",
         note=f"{metric.symbol}: {metric.description}; {how}",
-        footnotes=notes,
+        footnotes=tuple(notes),
     )
 
 

@@ -198,7 +198,7 @@ def _cost(result: Result, table: Table, found: Sequence[Standing]) -> str:
     """Return what the best costs, against the baseline, and where that was measured."""
     best, base = found[0].variants[0], found[0].first
     columns = {column.key: column for column in table.columns}
-    parts = []
+    parts: list[str] = []
     for key, words in COSTS.items():
         if key in columns and best.cells.get(key, Cell()).value is not None:
             known = base is not None and base is not best and base.cells.get(key, Cell()).value is not None

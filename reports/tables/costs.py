@@ -172,7 +172,8 @@ def _add_fps(result: Result, block: Block, footnotes: Footnotes) -> None:
     better: Literal["higher"] | None = "higher" if at_column and together else None
     digits = 0 if max(s.fps for s in speeds.values()) >= 100 else 1
     device, trained = one_device(speed.device for speed in speeds.values()), trained_on(result.rows)
-    group = "synthetic video" if device == trained else f"synthetic video, {device}"
+    # Beside columns of the same profile and device, whose heading says so.
+    group = "synthetic video" if device == trained else f"profile {result.profile_name}, synthetic video, {device}"
     cells = {name: Cell(s.fps, low=s.low, high=s.high, footnotes=at_row.get(name, ())) for name, s in speeds.items()}
     block.add(
         Column("fps", "FPS", "frames/s", digits, better, group, note, "cost", footnotes=at_column), cells, without
@@ -190,7 +191,7 @@ def _conditions(name: str, speeds: Mapping[str, Speed]) -> str:
             "" if len(beside) == len(speeds) else f", of these rows {', '.join(beside)}: not comparable with others"
         )
     return (
-        f"FPS at batch 1 on a synthetic video of 160 x 120 pixels, whatever the profile: {speed.device}, {speed.threads}"
+        f"FPS at batch 1 on a synthetic video of 160 x 120 pixels, at every profile: {speed.device}, {speed.threads}"
         f" thread{'s' * (speed.threads != 1)}, decoding excluded, median of {speed.rounds} rounds of"
         f" {speed.frames_per_round} frames, {together}; brackets: range over rounds."
     )
