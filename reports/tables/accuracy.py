@@ -48,27 +48,23 @@ def metric_key(facts: ScoredProtocol, metric: str) -> str:
     return metric if facts.rules else f"{facts.name}:{metric}"
 
 
-def protocol_block(result: Result, facts: ScoredProtocol, found: Effects, footnotes: Footnotes) -> Block:
-    """Return all columns of one protocol, none for a server that has returned nothing.
+def add_protocol(result: Result, facts: ScoredProtocol, found: Effects, block: Block, footnotes: Footnotes) -> None:
+    """Add all columns of one protocol, none for a server that has returned nothing.
 
     `found` are the differences to the study's baseline or to the best of raw results.
     """
-    block, primary = Block(), primary_metric(result, facts)
     on = [row.protocols[facts.name] for row in result.rows if facts.name in row.protocols]
     if facts.on_server and not any(returned.scores for scores in on for returned in scores.returned):
-        return block
+        return
     for metric in (METRICS[name] for name in facts.metrics):
         make, column = _server_cell if facts.on_server else _cell, _metric_column(result, facts, metric, footnotes)
         cells = {row.name: cell for row in result.rows if (cell := make(row, facts, metric, footnotes)) is not None}
         block.add(column, cells)
-        if metric.key == primary and facts.on_server:
-            _add_server_differences(result, facts, metric, block, footnotes)
-        elif metric.key == primary:
+        if metric.key == primary_metric(result, facts):
             _add_differences(result, facts, found, block, footnotes)
     if not facts.on_server:
         _add_sequences(result, facts, block)
         _note_floors(result, facts, block, footnotes)
-    return block
 
 
 def value_of(row: ScoredTracker, facts: ScoredProtocol, metric: Metric) -> float | None:
@@ -113,42 +109,40 @@ def _server_cell(row: ScoredTracker, facts: ScoredProtocol, metric: Metric, foot
 def _add_differences(result: Result, facts: ScoredProtocol, found: Effects, block: Block, footnotes: Footnotes) -> None:
     """Add the differences to the reference: on the metric's own cells, and for a study as columns of their own."""
     metric, first = METRICS[primary_metric(result, facts)], reference(result, facts)
+    base = value_of(first, facts, metric) if first else None
+    if first is None or (base is None if facts.on_server else first.usable(facts) is None):
+        return
     key, deltas = metric_key(facts, metric.key), dict[str, Cell]()
     notes = footnotes if result.study else Footnotes()  # of raw results the differences are no column
-    if first is None or first.usable(facts) is None:
-        return
     for row in result.rows:
-        if row is first or row.role == "cited" or not row.usable(facts):
+        if row is first or row.role == "cited":
             continue
-        cell = deltas[row.name] = _delta_cell(row, facts, found.get((facts.name, row.name)), metric.scale, notes)
-        same = {name: getattr(cell, name) for name in ("delta", "delta_low", "delta_high", "p", "needed")}
-        block.put(row.name, key, replace(block.cells[row.name][key], **same))
-    if result.study:
-        cited = [row.name for row in result.of_role("cited")]
-        column = _difference_column(facts, metric, first.name, (footnotes.add(PAIRED),))
-        block.add(column, {first.name: Cell(text="baseline")} | deltas, cited)
-        note = "two-sided p value of the difference, corrected for the number of differences in the table (Holm)"
-        column = Column(f"{key}:p", "p", "", 3, group=facts.name, note=note, panel="accuracy")
-        column = replace(column, footnotes=(footnotes.add(HOLM),))
-        block.add(column, {name: Cell(cell.p) for name, cell in deltas.items()}, [first.name, *cited])
-
-
-def _add_server_differences(
-    result: Result, facts: ScoredProtocol, metric: Metric, block: Block, footnotes: Footnotes
-) -> None:
-    baseline = result.baseline
-    reference_value = value_of(baseline, facts, metric) if baseline else None
-    if baseline is None or reference_value is None:
-        return
-    compared = [row for row in result.rows if row.role != "cited" and row is not baseline]
-    values = {row.name: value_of(row, facts, metric) for row in compared}
-    deltas = {name: Cell(value - reference_value) for name, value in values.items() if value is not None}
-    key = metric_key(facts, metric.key)
+        if not facts.on_server and row.usable(facts):
+            effect = found.get((facts.name, row.name))
+            deltas[row.name] = _delta_cell(row, facts, effect, metric.scale, notes)
+        elif facts.on_server and base is not None and (value := value_of(row, facts, metric)) is not None:
+            deltas[row.name] = Cell(value - base, delta=value - base)
     for name, cell in deltas.items():
-        block.put(name, key, replace(block.cells[name][key], delta=cell.value))
-    others = [row.name for row in result.rows if row.role != "variant"]
-    column = _difference_column(facts, metric, baseline.name, (footnotes.add(PLAIN_DIFFERENCE),))
-    block.add(column, deltas | {baseline.name: Cell(text="baseline")}, others)
+        same = {field: getattr(cell, field) for field in ("delta", "delta_low", "delta_high", "p", "needed")}
+        block.put(name, key, replace(block.cells[name][key], **same))
+    if not result.study:
+        return
+    blank = [row.name for row in result.rows if row.role == "cited" or (facts.on_server and row.role != "variant")]
+    column = _metric_column(result, facts, metric, Footnotes())
+    column = replace(
+        column,
+        key=f"{key}:delta",
+        symbol=f"Δ{metric.symbol}",
+        unit="points" if metric.unit == "%" else metric.unit,
+        note=f"{metric.symbol} minus that of {first.name}",
+        signed=True,
+        footnotes=(footnotes.add(PLAIN_DIFFERENCE if facts.on_server else PAIRED),),
+    )
+    block.add(column, {first.name: Cell(text="baseline")} | deltas, blank)
+    if not facts.on_server:
+        note = "two-sided p value of the difference, corrected for the number of differences in the table (Holm)"
+        column = Column(f"{key}:p", "p", "", 3, None, facts.name, note, "accuracy", footnotes=(footnotes.add(HOLM),))
+        block.add(column, {name: Cell(cell.p) for name, cell in deltas.items()}, [first.name, *blank])
 
 
 def _add_sequences(result: Result, facts: ScoredProtocol, block: Block) -> None:
@@ -210,21 +204,6 @@ def _metric_column(result: Result, facts: ScoredProtocol, metric: Metric, footno
         panel="accuracy",
         note=f"{metric.symbol}: {metric.description}; {how}",
         footnotes=tuple(notes),
-    )
-
-
-def _difference_column(facts: ScoredProtocol, metric: Metric, baseline: str, footnotes: tuple[int, ...]) -> Column:
-    return Column(
-        key=f"{metric_key(facts, metric.key)}:delta",
-        symbol=f"Δ{metric.symbol}",
-        unit="points" if metric.unit == "%" else metric.unit,
-        decimals=metric.decimals,
-        better=metric.better,
-        group=_group(facts),
-        panel="accuracy",
-        note=f"{metric.symbol} minus that of {baseline}",
-        signed=True,
-        footnotes=footnotes,
     )
 
 

@@ -93,9 +93,9 @@ class _Measure:
     divisor: float | None = None
 
 
-def measured_block(result: Result, footnotes: Footnotes) -> Block:
-    """Return the measured columns that at least one row fills, under headings that name profile and device."""
-    block, costs = Block(), {row.name: cost_of(row) for row in result.rows}
+def add_measured(result: Result, block: Block, footnotes: Footnotes) -> None:
+    """Add the measured columns that at least one row fills, under headings that name profile and device."""
+    costs = {row.name: cost_of(row) for row in result.rows}
     others = [row.name for row in result.of_role("floor", "control", "cited")]
     group = f"measured, profile {result.profile_name}, {trained_on(result.rows)}"
     times = [seconds for cost in costs.values() for seconds in (cost.train_seconds, cost.device_seconds)]
@@ -111,7 +111,6 @@ def measured_block(result: Result, footnotes: Footnotes) -> Block:
         column = Column(measure.key, measure.symbol, unit, digits, None, group, measure.note, "cost")
         block.add(replace(column, footnotes=at_column), cells, others)
     _add_fps(result, block, footnotes)
-    return block
 
 
 def _measures(result: Result, divisor: float, unit: str) -> tuple[_Measure, ...]:

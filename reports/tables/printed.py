@@ -37,19 +37,18 @@ OURS = (
 )
 
 
-def paper_scale_block(result: Result, footnotes: Footnotes) -> Block:
-    """Return our sizes at paper scale, empty if no row has them."""
-    block, sized = Block(), {row.name: row.paper_scale for row in result.rows if row.paper_scale}
-    if not sized:
-        return block
-    group = f"ours at paper scale{_of_all(result)}"
+def add_paper_scale(result: Result, block: Block, footnotes: Footnotes) -> None:
+    """Add our sizes at paper scale if a row has them."""
+    sized = {row.name: row.paper_scale for row in result.rows if row.paper_scale}
     others = [row.name for row in result.rows if row.role != "variant"]
-    for ours in OURS:
-        notes = (footnotes.add(CONVENTIONS),) if ours.unit == "G" else ()
+    for ours in OURS if sized else ():
+        group, notes = (
+            f"ours at paper scale{_of_all(result)}",
+            (footnotes.add(CONVENTIONS),) if ours.unit == "G" else (),
+        )
         column = Column(ours.key, ours.symbol, ours.unit, 1, group=group, panel="cost", footnotes=notes)
         block.add(column, {name: Cell(ours.of(size) / ours.divisor) for name, size in sized.items()}, others)
     note_discrepancies(result, block, footnotes)
-    return block
 
 
 def _of_all(result: Result) -> str:
@@ -59,15 +58,13 @@ def _of_all(result: Result) -> str:
     return sizes.pop() if len(sizes) == 1 else ""
 
 
-def published_block(result: Result, footnotes: Footnotes) -> Block:
-    """Return the paper's own columns and how far ours are from them if they compare; empty if nothing is printed."""
-    block = Block()
+def add_published(result: Result, block: Block, footnotes: Footnotes) -> None:
+    """Add the paper's own columns, and how far ours are from them if they compare."""
     found = {name: of for name in _names(result) if (of := printed(result, name))}
     for key in _keys(result, found):
         _published_column(result, key, {name: of[key] for name, of in found.items() if key in of}, block, footnotes)
         if ":" in key:
             _gap_column(result, key, found, block, footnotes)
-    return block
 
 
 def _names(result: Result) -> list[str]:
