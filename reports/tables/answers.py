@@ -177,21 +177,20 @@ def _margin(one: Standing) -> str:
 
 def _tracking(found: Sequence[Standing]) -> str:
     """Return whether the best variant is shown to beat the floors and the wrong template."""
-    groups: dict[bool | None, dict[str, str]] = {True: {}, False: {}, None: {}}
+    groups: dict[bool | None, dict[str, None]] = {True: {}, False: {}, None: {}}
     for one in found:
         for row in one.floors:
-            where = one.figure(row) if len(found) == 1 else f"on {one.facts.name}"
-            text = f"{row.name} ({FLOORS.get(row.name, row.role)}, {where})"
-            groups[one.cell(row).beaten][text] = row.name
-    beaten, unbeaten, untested = (list(groups[key]) for key in (True, False, None))
+            beaten = one.cell(row).beaten
+            where = f", {one.figure(row)}" if len(found) == 1 else "" if beaten else f", on {one.facts.name}"
+            groups[beaten][f"{row.name} ({FLOORS.get(row.name, row.role)}{where})"] = None
     subject = "It" if len(found) == 1 else "The best variant"
-    if unbeaten:
-        return f"{subject} is not shown to beat {_and(unbeaten)}."
-    if untested:
-        return f"Whether it beats {_and(untested)} is not tested."
-    if len(found) > 1:
-        beaten = [f"{name} ({FLOORS.get(name, 'floor')})" for name in dict.fromkeys(groups[True].values())]
-    return f"{subject} tracks what it is shown: more than chance above {_and(beaten)}." if beaten else ""
+    if groups[False]:
+        return f"{subject} is not shown to beat {_and(list(groups[False]))}."
+    if groups[None]:
+        return f"Whether it beats {_and(list(groups[None]))} is not tested."
+    controlled = any(row.role == "control" for one in found for row in one.floors)
+    verb = "tracks what it is shown:" if controlled else "is"
+    return f"{subject} {verb} more than chance above {_and(list(groups[True]))}." if groups[True] else ""
 
 
 def _cost(result: Result, table: Table, found: Sequence[Standing]) -> str:
