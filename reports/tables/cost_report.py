@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from trackablate.harness.record import PhaseCost
+from trackablate.harness.record import PhaseCost, TrainingCost
 from trackablate.harness.scoring.scored import ScoredTracker
 from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column, Table, TableRow
@@ -36,9 +36,9 @@ class PhaseCosts:
     trainings: int = 0
 
     @property
-    def total(self) -> PhaseCost | None:
-        """All phases together, None without a training; energy only if every phase has it."""
-        return _added(list(self.phases.values())) if self.phases else None
+    def total(self) -> TrainingCost | None:
+        """All phases together, None without a training."""
+        return TrainingCost(phases=self.phases) if self.phases else None
 
 
 def phase_costs(row: ScoredTracker) -> PhaseCosts:
@@ -76,14 +76,14 @@ def _add_training(costs: Mapping[str, PhaseCosts], block: Block, device: str, fo
     totals = {row: cost.total for row, cost in costs.items() if cost.total}
     if not totals:
         return
-    longest, notes = max(total.wall_seconds for total in totals.values()), (footnotes.add(device),)
+    longest, notes = max(total.wall() for total in totals.values()), (footnotes.add(device),)
     for name in dict.fromkeys(name for cost in costs.values() for name in cost.phases):
         found = {row: cost.phases[name].device_seconds for row, cost in costs.items() if name in cost.phases}
         column = Column(f"phase:{name}", PHASES.get(name, name), group="training", footnotes=notes)
         _add_times(block, column, found, longest)
-    found = {row: total.device_seconds for row, total in totals.items()}
+    found = {row: total.device() for row, total in totals.items()}
     _add_times(block, Column("phase:device", "device time", group="training", footnotes=notes), found, longest)
-    found = {row: total.wall_seconds for row, total in totals.items()}
+    found = {row: total.wall() for row, total in totals.items()}
     _add_times(block, Column("phase:wall", "wall time", group="training"), found, longest)
 
 
@@ -97,7 +97,8 @@ def _add_evaluation(costs: Mapping[str, PhaseCosts], block: Block, footnotes: Fo
 
 def _add_energy(costs: Mapping[str, PhaseCosts], block: Block, footnotes: Footnotes) -> None:
     """Add the energy of the trainings that were metered."""
-    joules = {name: c.total.energy_joules for name, c in costs.items() if c.total and c.total.energy_joules is not None}
+    energies = {name: cost.total.energy() for name, cost in costs.items() if cost.total}
+    joules = {name: energy for name, energy in energies.items() if energy is not None}
     if joules:
         unit, divisor = ("kWh", 3.6e6) if max(joules.values()) >= 3.6e6 else ("Wh", 3600.0)
         column = Column("energy", "energy", unit, group="training", footnotes=(footnotes.add(ENERGY),))
@@ -136,19 +137,10 @@ def _row(row: ScoredTracker, cost: PhaseCosts, block: Block, footnotes: Footnote
     return TableRow(row.name, row.role, cells, row.baseline, notes)
 
 
-def _added(costs: list[PhaseCost]) -> PhaseCost:
-    known = [cost.energy_joules for cost in costs if cost.energy_joules is not None]
-    return PhaseCost(
-        wall_seconds=sum(cost.wall_seconds for cost in costs),
-        device_seconds=sum(cost.device_seconds for cost in costs),
-        energy_joules=sum(known) if len(known) == len(costs) else None,
-    )
-
-
 def _mean(costs: list[PhaseCost]) -> PhaseCost:
-    energy = _added(costs).energy_joules
+    energies = [cost.energy_joules for cost in costs if cost.energy_joules is not None]
     return PhaseCost(
         wall_seconds=fmean(cost.wall_seconds for cost in costs),
         device_seconds=fmean(cost.device_seconds for cost in costs),
-        energy_joules=None if energy is None else energy / len(costs),
+        energy_joules=sum(energies) / len(energies) if len(energies) == len(costs) else None,
     )

@@ -1,13 +1,11 @@
 """Our sizes at the published scale beside what the paper prints, with a footnote wherever the two differ."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from trackablate.ablations.published import PaperSource
 from trackablate.datasets.extents import official_extent
 from trackablate.harness.record import PaperScale
 from trackablate.harness.scoring.metrics import METRICS
-from trackablate.harness.scoring.scored import ScoredProtocol
 from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column
 from trackablate.reports.tables.accuracy import value_of
@@ -21,33 +19,25 @@ CONVENTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class _Ours:
-    key: str
-    symbol: str
-    divisor: float
-    unit: str
-    of: Callable[[PaperScale], int]
-
-
-OURS = (
-    _Ours("paper_params", "Params", 1e6, "M", lambda p: p.params),
-    _Ours("paper_macs", "MACs", 1e9, "G", lambda p: p.macs),
-    _Ours("paper_macs_linear_conv", "lin.+conv.", 1e9, "G", lambda p: p.macs_linear_conv),
-)
+OURS: Mapping[str, tuple[str, str, float, Callable[[PaperScale], int]]] = {
+    "paper_params": ("Params", "M", 1e6, lambda p: p.params),
+    "paper_macs": ("MACs", "G", 1e9, lambda p: p.macs),
+    "paper_macs_linear_conv": ("lin.+conv.", "G", 1e9, lambda p: p.macs_linear_conv),
+}
+"""Our columns: symbol, unit, divisor, and the figure."""
 
 
 def add_paper_scale(result: Result, block: Block, footnotes: Footnotes) -> None:
     """Add our sizes at paper scale if a row has them."""
     sized = {row.name: row.paper_scale for row in result.rows if row.paper_scale}
+    if not sized:
+        return
     others = [row.name for row in result.rows if row.role != "variant"]
-    for ours in OURS if sized else ():
-        group, notes = (
-            f"ours at paper scale{_of_all(result)}",
-            (footnotes.add(CONVENTIONS),) if ours.unit == "G" else (),
-        )
-        column = Column(ours.key, ours.symbol, ours.unit, 1, group=group, panel="cost", footnotes=notes)
-        block.add(column, {name: Cell(ours.of(size) / ours.divisor) for name, size in sized.items()}, others)
+    group = f"ours at paper scale{_of_all(result)}"
+    for key, (symbol, unit, divisor, of) in OURS.items():
+        notes = (footnotes.add(CONVENTIONS),) if unit == "G" else ()
+        column = Column(key, symbol, unit, 1, group=group, panel="cost", footnotes=notes)
+        block.add(column, {name: Cell(of(size) / divisor) for name, size in sized.items()}, others)
     note_discrepancies(result, block, footnotes)
 
 
@@ -107,30 +97,21 @@ def _gap_column(
     result: Result, key: str, found: Mapping[str, Mapping[str, Printed]], block: Block, footnotes: Footnotes
 ) -> None:
     protocol, _, metric = key.rpartition(":")
-    facts = next((one for one in result.protocols if one.name == protocol), None)
-    if facts is None or metric not in facts.metrics:
+    facts = next((one for one in result.protocols if one.name == protocol and metric in one.metrics), None)
+    if facts is None or len(facts.sequences) != len(official_extent(protocol).lengths):
         return
-    if len(facts.sequences) != len(official_extent(protocol).lengths):
-        return
-    cited = {row.name for row in result.of_role("cited")}
-    # An entry with a note says how the printed row differs from ours.
-    theirs = {n: of[key].value for n, of in found.items() if key in of and (n in cited or not of[key].entry.note)}
-    ours = {name: value for name in theirs if (value := _comparable(result, name, facts, metric)) is not None}
-    if not ours:
-        return
-    cells = {name: Cell(value - theirs[name]) for name, value in ours.items()}
-    symbol, note = f"{METRICS[metric].symbol} gap", f"ours minus printed {METRICS[metric].symbol}"
-    group, notes = f"published, {protocol}", (footnotes.add(GAP),)
-    column = Column(f"gap_{key}", symbol, "points", 1, None, group, note, "published", signed=True, footnotes=notes)
-    block.add(column, cells, [*_names(result), *(row.name for row in result.of_role("floor", "control"))])
-
-
-def _comparable(result: Result, name: str, facts: ScoredProtocol, metric: str) -> float | None:
-    """Return our figure for a row in the printed unit if it means what the printed one means."""
-    row = next((one for one in result.rows if one.name == name), None)
-    if row is None or not (row.role == "cited" or result.comparable_with_paper):
-        return None
-    return value_of(row, facts, METRICS[metric])
+    cells = {}
+    for row in result.of_role("variant", "cited"):
+        one, ours = found.get(row.name, {}).get(key), value_of(row, facts, METRICS[metric])
+        # An entry with a note says how the printed row differs from ours.
+        compares = row.role == "cited" or (result.comparable_with_paper and one and not one.entry.note)
+        if one and compares and ours is not None:
+            cells[row.name] = Cell(ours - one.value)
+    if cells:
+        symbol, note = f"{METRICS[metric].symbol} gap", f"ours minus printed {METRICS[metric].symbol}"
+        group, notes = f"published, {protocol}", (footnotes.add(GAP),)
+        column = Column(f"gap_{key}", symbol, "points", 1, None, group, note, "published", signed=True, footnotes=notes)
+        block.add(column, cells, [*_names(result), *(row.name for row in result.of_role("floor", "control"))])
 
 
 def _source_note(source: PaperSource) -> str:
