@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict
 from trackablate.harness.spec import Control, Evaluation, Profile, RunSpec
 from trackablate.trackers.spec import TrackerSpec
 
-Verdict = Literal["publishable", "trial", "failed"]
+Verdict = Literal["reproducible", "trial", "failed"]
+"""Whether a run ended and can be repeated. The profile says whether its size compares with a paper's, and
+`Provenance.concurrent_workers` whether its times may be published."""
 
 
 class _Block(BaseModel):
@@ -162,13 +164,13 @@ class RunRecord(_Block):
 
     @property
     def verdict(self) -> Verdict:
-        """`failed` after a failure; `trial` if the code had uncommitted changes or no known commit; else `publishable`."""
+        """`failed` after a failure; `trial` if the code had uncommitted changes or no known commit; else `reproducible`."""
         if self.failure is not None:
             return "failed"
         where = self.training.where if self.training else None
         if where is not None and (where.commit is None or where.dirty):
             return "trial"
-        return "publishable"
+        return "reproducible"
 
 
 class Spent(_Block):

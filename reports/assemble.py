@@ -10,7 +10,7 @@ from trackablate.ablations.study import Study
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.exchange.server_scores import returned
 from trackablate.harness.protocol_store import ON_SERVER, read_strip
-from trackablate.harness.record import PlannedRow, ProtocolRecord, RunRecord, SequenceFacts
+from trackablate.harness.record import PlannedRow, ProtocolRecord, RunRecord
 from trackablate.harness.scoring.metrics import DIALECTS
 from trackablate.harness.scoring.scored import (
     Scored,
@@ -134,10 +134,8 @@ def _facts(record: ProtocolRecord) -> ScoredProtocol:
 
 
 def _strips(record: ProtocolRecord, store: Store, digest: str) -> dict[str, FilmStrip]:
-    folder = store.protocol(Evaluation(protocol=record.name, data=digest))
-    return {facts.name: _strip(facts, read_strip(folder, facts)) for facts in record.sequences}
-
-
-def _strip(facts: SequenceFacts, jpegs: tuple[bytes, ...]) -> FilmStrip:
-    boxes = np.array(facts.boxes)
-    return FilmStrip(facts.name, tuple(facts.strip), jpegs, facts.scale, boxes[facts.strip], boxes)
+    folder, found = store.protocol(Evaluation(protocol=record.name, data=digest)), {}
+    for facts in record.sequences:
+        boxes, jpegs = np.array(facts.boxes), read_strip(folder, facts)
+        found[facts.name] = FilmStrip(facts.name, tuple(facts.strip), jpegs, facts.scale, boxes[facts.strip], boxes)
+    return found

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.ablations.study import Study
+from trackablate.harness.scoring.metrics import METRICS
 from trackablate.harness.scoring.scored import Scored, ScoredProtocol, ScoredTracker
 from trackablate.harness.spec import Profile
 
@@ -130,6 +131,21 @@ def primary_metric(result: Result, facts: ScoredProtocol) -> str:
     """Return the study's primary metric if the protocol has it, else the protocol's first."""
     wanted = result.study.primary_metric if result.study else ""
     return wanted if wanted in facts.metrics else facts.metrics[0]
+
+
+def standing(result: Result) -> list[ScoredTracker]:
+    """Return a study's rows in its order, raw results best first by their first metric and incomplete ones last."""
+    if result.study:
+        return list(result.rows)
+    (facts,) = result.protocols
+    metric = METRICS[primary_metric(result, facts)]
+
+    def place(row: ScoredTracker) -> tuple[bool, bool, float, str]:
+        value = row.percent(facts, metric.key)
+        signed = 0.0 if value is None else -metric.sign * value
+        return not row.protocols[facts.name].complete, value is None, signed, row.name
+
+    return sorted(result.rows, key=place)
 
 
 def coverage(facts: ScoredProtocol) -> str:

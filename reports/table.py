@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from trackablate.reports.statistics.sample_size import Needed
 from trackablate.reports.statistics.significance import SIGNIFICANT
 
 FEW_SEQUENCES = 10
@@ -34,6 +35,11 @@ class Column:
     signed: bool = False
     footnotes: tuple[int, ...] = ()
 
+    def written(self, value: float) -> str:
+        """Return a number with the column's decimals and a true minus; zero has no sign."""
+        text = f"{value:{'+' if self.signed else ''}.{self.decimals}f}"
+        return (text.lstrip("+-") if float(text) == 0 else text).replace("-", "−")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -45,7 +51,10 @@ class Cell:
         low, high: The 95 % interval (for FPS the range that the column's note names).
         n: Number of sequences.
         rank: 1 is best and 2 second among the variants; missing values rank last.
-        delta, delta_low, delta_high, p: The difference to the baseline, its interval and its p value.
+        delta, delta_low, delta_high, p: The difference to the study's baseline or to the best of raw results, its interval
+            and its corrected p value.
+        needed: What would resolve that difference, None if it is resolved.
+        beaten: Whether the best variant is shown to beat this floor or control; None if that was not tested.
         footnotes: Indices into `Table.footnotes`.
     """
 
@@ -59,11 +68,13 @@ class Cell:
     delta_low: float | None = None
     delta_high: float | None = None
     p: float | None = None
+    needed: Needed | None = None
+    beaten: bool | None = None
     footnotes: tuple[int, ...] = ()
 
     @property
     def resolved(self) -> bool | None:
-        """Whether the difference to the baseline is told from chance; None without a difference.
+        """Whether the difference is told from chance; None without an interval.
 
         Its p value decides, which is corrected for the number of comparisons, or without one its 95 % interval.
         """

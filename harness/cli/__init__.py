@@ -14,6 +14,7 @@ from trackablate.harness.checkout import hide_checkout
 from trackablate.harness.cli.options import (
     Data,
     Device,
+    Full,
     Json,
     Only,
     ProfileName,
@@ -141,6 +142,7 @@ def run(
     device: Device = "auto",
     store: StorePath = Path("store"),
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
+    full: Full = False,
     json: Json = False,
 ) -> None:
     """Train and evaluate what is missing of a study, and report it.
@@ -163,9 +165,9 @@ def run(
             with forecast(session.job, session.store, study=True) as observer:
                 run_job(session.job, session.store, LocalExecutor(session.store.logs), device, observer)
         except RunFailed:
-            session.report(out, as_json=json)
+            session.report(out, full=full, as_json=json)
             raise
-        session.report(out, as_json=json)
+        session.report(out, full=full, as_json=json)
 
 
 @app.command()
@@ -182,6 +184,7 @@ def report(
         str, typer.Option(help="comma-separated: html, latex (one table for a paper, and all), markdown, csv, json")
     ] = "",
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
+    full: Full = False,
     json: Json = False,
 ) -> None:
     """Render a study from the store alone.
@@ -195,7 +198,7 @@ def report(
         can_report(out or Path("report"))
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
         request = StudyRequest(study, profile, *names, store, seeds, added, reads_only=True, must_exist=True)
-        open_session(request).report(out, formats=format, as_json=json)
+        open_session(request).report(out, formats=format, full=full, as_json=json)
 
 
 @app.command()
@@ -283,6 +286,7 @@ def score(
     data: Data = None,
     store: StorePath = Path("store"),
     out: Annotated[Path | None, typer.Option(help="folder for a page, tables and figures")] = None,
+    full: Full = False,
     json: Json = False,
 ) -> None:
     """Score anyone's raw result files by anyone's rules.
@@ -307,6 +311,7 @@ def score(
             attributes=attributes,
             compare=compare,
             out=out,
+            full=full,
             as_json=json,
         )
         found = scored_results(asked)

@@ -34,6 +34,7 @@ Results = Annotated[
 ]
 StorePath = Annotated[Path, typer.Option("--store", envvar="TRACKABLATE_STORE", help="the folder that keeps all runs")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
+Full = Annotated[bool, typer.Option("--full", help="every column and every footnote in the terminal")]
 RunName = Annotated[
     str, typer.Argument(help="a run in the store, as `plan` names them, the beginning of its name, or a study's row")
 ]

@@ -11,7 +11,7 @@ from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.roots import data_root
 from trackablate.harness.cli.study_data import given_data
-from trackablate.harness.cli.terminal import say_tables, step_bar
+from trackablate.harness.cli.terminal import say_short, say_tables, step_bar
 from trackablate.harness.errors import BadInput
 from trackablate.harness.scoring.raw_reading import ScoreRequest
 from trackablate.harness.scoring.raw_scoring import chosen_dialects, score
@@ -43,6 +43,7 @@ class ScoreOptions:
     attributes: bool = False
     compare: tuple[str, str] | None = None
     out: Path | None = None
+    full: bool = False
     as_json: bool = False
 
     @property
@@ -131,6 +132,7 @@ def say_scores(scored: Scored, asked: ScoreOptions) -> None:
     from trackablate.reports.tables.dialects import dialect_tables, flattering
     from trackablate.reports.tables.pivot import pivot
     from trackablate.reports.tables.sequences import attribute_table
+    from trackablate.reports.tables.summary import without_footnotes
 
     result, facts = result_of(scored, asked.compare), scored.protocol
     compared = comparisons(result)
@@ -141,10 +143,11 @@ def say_scores(scored: Scored, asked: ScoreOptions) -> None:
         whole = asked.attributes or asked.compare
         sys.stdout.write(results_json(result, pivot(result)) if whole else as_text(score_document(result)))
     else:
-        tables = [pivot(result), *dialect_tables(result, facts, flattering(result, facts))]
+        say_short(result, pivot(result), full=asked.full)
+        tables = dialect_tables(result, facts, flattering(result, facts))
         tables += [found] if asked.attributes and (found := attribute_table(result, facts)) else []
         tables += [comparison_table(result, compared)] if compared else []
-        say_tables(tables)
+        say_tables(tables if asked.full else [without_footnotes(table) for table in tables])
     if written:
         sys.stderr.write(f"page: {written[0]}\n")
 

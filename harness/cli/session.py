@@ -96,9 +96,9 @@ class Session:
         if self.problems:
             raise BadInput(f"it cannot run here, for want of data, as said above: {len(self.problems)} missing")
 
-    def report(self, out: Path | None, *, formats: str = "", as_json: bool = False) -> None:
+    def report(self, out: Path | None, *, formats: str = "", full: bool = False, as_json: bool = False) -> None:
         """Write the report and print the table. A report that was made from the same files stays as it is."""
-        from trackablate.harness.cli.terminal import say_table
+        from trackablate.harness.cli.terminal import say_result
         from trackablate.reports.assemble import assemble
         from trackablate.reports.pages.made_from import keep_source, unchanged
         from trackablate.reports.pages.write import write_report
@@ -111,7 +111,7 @@ class Session:
         if not written:
             written = write_report(result, folder, chosen)
             keep_source(folder, source, written)
-        say_table(result, written, as_json=as_json)
+        say_result(result, written, full=full, as_json=as_json)
 
     @property
     def folder(self) -> Path:

@@ -70,19 +70,26 @@ def say_boxes(boxes: list[list[float]]) -> None:
         sys.stdout.write(",".join(f"{value:.2f}" for value in box) + "\n")
 
 
-def say_table(result: "Result", written: list[Path], *, as_json: bool) -> None:
-    """Write the study's table, and say where the report lies."""
+def say_result(result: "Result", written: list[Path], *, full: bool, as_json: bool) -> None:
+    """Write what a study says, or its whole table, or its document; and say where the report lies."""
     from trackablate.reports.formats.documents import results_json
-    from trackablate.reports.formats.text import TerminalTable
     from trackablate.reports.tables.pivot import pivot
 
     table = pivot(result)
     if as_json:
         sys.stdout.write(results_json(result, table))
     else:
-        Console().print(TerminalTable(table))
-    names = ", ".join(sorted({path.name for path in written if path.parent.name != "figures"}))
-    sys.stderr.write(f"report: {written[0].parent} ({names})\n" if written else "")
+        say_short(result, table, full=full)
+    names = ", ".join(sorted({path.name for path in written[1:] if path.parent.name != "figures"}))
+    sys.stderr.write(f"report: {written[0]} ({names})\n" if written else "")
+
+
+def say_short(result: "Result", table: "Table", *, full: bool) -> None:
+    """Write a result's sentences with a short table, or its whole main table."""
+    from trackablate.reports.formats.text import TerminalSummary, TerminalTable
+    from trackablate.reports.tables.summary import summary
+
+    Console().print(TerminalTable(table) if full else TerminalSummary(summary(result, table)))
 
 
 def say_tables(tables: "list[Table]") -> None:

@@ -218,7 +218,7 @@ class ScoredTracker:
     def verdict(self) -> Verdict | None:
         """The worst verdict of its runs, None without runs."""
         found = {record.verdict for record in self.records}
-        worst: Sequence[Verdict] = ("failed", "trial", "publishable")
+        worst: Sequence[Verdict] = ("failed", "trial", "reproducible")
         return next((verdict for verdict in worst if verdict in found), None)
 
     def usable(self, protocol: ScoredProtocol) -> TrackerScores | None:

@@ -9,10 +9,9 @@ from trackablate.harness.scoring.metrics import METRICS, Metric, curve
 from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker, TrackerScores
 from trackablate.reports.figures.drawing import Draw, Drawing, Look, legend, panels
 from trackablate.reports.figures.values import Readings
-from trackablate.reports.results import Result
+from trackablate.reports.results import Result, standing
 from trackablate.reports.statistics.bootstrap import Floats, curve_band
 from trackablate.reports.table import Table
-from trackablate.reports.tables.pivot import standing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,6 +13,7 @@ from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.statistics.bootstrap import Estimate
 from trackablate.reports.table import Cell, Table, TableRow
 from trackablate.reports.tables.accuracy import metric_key
+from trackablate.reports.tables.answers import answers
 from trackablate.reports.tables.comparison import Comparison, comparisons
 from trackablate.reports.tables.cost_report import phase_costs
 from trackablate.reports.tables.costs import cost_of
@@ -29,6 +30,7 @@ def results_json(result: Result, table: Table) -> str:
         study
         | {
             "command": result.command,
+            "answers": list(answers(result, table)),
             "caveat": table.caveat,
             "ranking": _ranking(result),
             "footnotes": list(table.footnotes),

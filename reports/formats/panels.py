@@ -8,29 +8,20 @@ from typing import Literal
 from trackablate.reports.table import Cell, Column, Table, TableRow
 
 DASH = "–"
-MINUS = "−"
 
 
 def figure(cell: Cell | None, column: Column) -> str:
     """Return a cell's figure or words, a dash if it is missing."""
     if cell is None or (cell.value is None and cell.text is None):
         return DASH
-    return cell.text if cell.text is not None else number(cell.value or 0.0, column)
-
-
-def number(value: float, column: Column) -> str:
-    """Return a number with the column's decimals and a true minus; zero has no sign."""
-    text = f"{value:{'+' if column.signed else ''}.{column.decimals}f}"
-    if float(text) == 0:
-        text = text.lstrip("+-")
-    return text.replace("-", MINUS)
+    return cell.text if cell.text is not None else column.written(cell.value or 0.0)
 
 
 def interval(cell: Cell | None, column: Column) -> str:
     """Return the interval in brackets, empty if there is none."""
     if cell is None or cell.low is None or cell.high is None:
         return ""
-    return f"[{number(cell.low, column)}, {number(cell.high, column)}]"
+    return f"[{column.written(cell.low)}, {column.written(cell.high)}]"
 
 
 def direction(cell: Cell | None, column: Column) -> Literal["better", "worse", ""]:

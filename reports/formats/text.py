@@ -4,16 +4,20 @@ from collections.abc import Iterator
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from trackablate.reports.formats.panels import Panel, direction, figure, interval, panel_of, references
 from trackablate.reports.table import Cell, Column, Table, TableRow
+from trackablate.reports.tables.summary import Summary
 
 STYLES = {"best": "bold", "second": "underline", "better": "green", "worse": "red"}
-GAP = 3
+GAP = 2
 """Characters between two columns."""
+READABLE = 100
+"""Characters of a line of sentences in a wide terminal."""
 
 
 class TerminalTable:
@@ -30,25 +34,57 @@ class TerminalTable:
         if table.caveat:
             yield Text(table.caveat, style="bold yellow")
         yield Text(f"{table.title}: {table.question}", style="bold")
-        for columns in _fitting(table, options.max_width):
-            yield Text("")
-            yield _rich(panel_of(table, columns), table.corner)
+        for columns in _fitting(table, options.max_width, inline=False):
+            yield from ("", _rich(panel_of(table, columns), table.corner, inline=False))
         baseline = "*: baseline; " if any(row.baseline for row in table.rows) else ""
         marks = f"bold: best {table.subject}; underlined: second; –: missing; blank: cannot exist"
         yield Text(baseline + marks, style="dim")
-        for number, text in enumerate(table.footnotes, 1):
-            yield Padding(Text(f"{number} {text}"), (0, 0, 0, 1))
+        yield from _footnotes(table.footnotes)
         for text in table.missing:
             yield Text(f"missing: {text}", style="bold red")
 
 
-def _fitting(table: Table, width: int) -> Iterator[tuple[Column, ...]]:
+class TerminalSummary:
+    """The short form of a result: what it answers, a table of one line per row, and what qualifies or lacks."""
+
+    def __init__(self, found: Summary) -> None:
+        self.found = found
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        found = self.found
+        yield from (Constrain(text, READABLE) for text in self._before())
+        for table in found.tables:
+            columns = next(_fitting(table, options.max_width, inline=True), ())
+            yield from ("", _rich(panel_of(table, columns), table.corner, inline=True))
+        yield from (Constrain(text, READABLE) for text in self._after())
+
+    def _before(self) -> Iterator[RenderableType]:
+        yield Text(self.found.title, style="bold")
+        if self.found.caveat:
+            yield Text(self.found.caveat, style="bold yellow")
+        yield from (Text(sentence) for sentence in ("", *self.found.sentences))
+
+    def _after(self) -> Iterator[RenderableType]:
+        found = self.found
+        yield from _footnotes(found.tables[0].footnotes if found.tables else ())
+        starred = any(row.baseline for table in found.tables for row in table.rows)
+        more = f"--full prints every column and {found.left_out} more footnotes." if found.left_out else ""
+        yield Text(" ".join(filter(None, ["*: baseline." if starred else "", found.legend, more])), style="dim")
+        yield from (Text(f"missing: {text}", style="bold red") for text in found.missing)
+
+
+def _footnotes(texts: tuple[str, ...]) -> Iterator[RenderableType]:
+    for index, text in enumerate(texts):
+        yield Padding(Text(f"{references((index,))} {text}"), (0, 0, 0, 1))
+
+
+def _fitting(table: Table, width: int, *, inline: bool) -> Iterator[tuple[Column, ...]]:
     """Return the columns in runs that fit beside the rows' names; a new run begins where the columns' panel changes."""
     names = max((_name(row).cell_len for row in table.rows), default=0) + GAP
     run: list[Column] = []
     left = width - names
     for column in table.columns:
-        needed = _width(table, column) + GAP
+        needed = _width(table, column, inline) + GAP
         other = bool(run) and bool(run[-1].panel) and run[-1].panel != column.panel
         if run and (needed > left or other):
             yield tuple(run)
@@ -59,21 +95,21 @@ def _fitting(table: Table, width: int) -> Iterator[tuple[Column, ...]]:
         yield tuple(run)
 
 
-def _width(table: Table, column: Column) -> int:
-    texts = [_head(column), *(_cell(row.cells.get(column.key), column) for row in table.rows)]
+def _width(table: Table, column: Column, inline: bool) -> int:
+    texts = [_head(column), *(_cell(row.cells.get(column.key), column, inline) for row in table.rows)]
     return max(len(line) for text in texts for line in text.plain.split("\n"))
 
 
-def _rich(panel: Panel, corner: str) -> RichTable:
+def _rich(panel: Panel, corner: str, *, inline: bool) -> RichTable:
     titles = dict.fromkeys(column.group for column in panel.columns if column.group)
     title = Text(" | ".join(titles), style="italic") if titles else None
-    shown = RichTable(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    shown = RichTable(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     shown.add_column(Text(corner), no_wrap=True)
     for column in panel.columns:
         shown.add_column(_head(column), justify="right" if column.group else "left", no_wrap=True)
     for row, following in zip(panel.rows, (*panel.rows[1:], None), strict=True):
         last = following is not None and following.role != row.role
-        shown.add_row(_name(row), *(_cell(row.cells.get(c.key), c) for c in panel.columns), end_section=last)
+        shown.add_row(_name(row), *(_cell(row.cells.get(c.key), c, inline) for c in panel.columns), end_section=last)
     return shown
 
 
@@ -86,13 +122,13 @@ def _name(row: TableRow) -> Text:
     return Text(row.name).append(" *" if row.baseline else "").append(_refs(row.footnotes))
 
 
-def _cell(cell: Cell | None, column: Column) -> Text:
+def _cell(cell: Cell | None, column: Column, inline: bool) -> Text:
     style = "" if cell is None else STYLES.get(direction(cell, column) or cell.mark or "", "")
     text = Text().append(figure(cell, column), style=style)
     if cell is not None:
         text.append(_refs(cell.footnotes))
         if bounds := interval(cell, column):
-            text.append(f"\n{bounds}", style="dim")
+            text.append(f"{' ' if inline else chr(10)}{bounds}", style="dim")
     return text
 
 

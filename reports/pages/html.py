@@ -22,6 +22,7 @@ from trackablate.reports.pages.sections import Section
 from trackablate.reports.pages.viewer import viewer
 from trackablate.reports.results import Result
 from trackablate.reports.table import Table
+from trackablate.reports.tables.answers import answers
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SCRIPTS = ("tables.js", "plots.js", "viewer.js")
@@ -65,6 +66,7 @@ def _view(
     view = {
         "result": result,
         "table": table,
+        "answers": answers(result, table),
         "first": first,
         "pictures": [picture for picture in pictures if picture not in first],
         "sections": sections,

@@ -46,9 +46,7 @@ class Estimate:
     """A figure with its 95 % interval.
 
     Attributes:
-        value: the figure.
-        low: lower bound, or None with fewer than two sequences.
-        high: upper bound, or None with fewer than two sequences.
+        low, high: bounds, or None with fewer than two sequences.
         n: number of sequences.
         seeds: trainings per row that the interval covers; 1 if it does not cover seeds.
         p: two-sided p value that a difference is 0, before any correction for the number of comparisons, or None.
@@ -82,13 +80,7 @@ def paired_difference(
 ) -> Estimate:
     """Return row minus baseline with its stretched interval.
 
-    Args:
-        row: numerators and weights, each (n,).
-        baseline: the same for the same sequences in the same order.
-        resamples: number of resamples.
-
-    Raises:
-        ValueError: the lengths differ.
+    Both are numerators and weights, each (n,), of the same sequences in the same order; ValueError if the lengths differ.
     """
     if len(row[0]) != len(baseline[0]):
         raise ValueError(f"a paired difference needs the same sequences: {len(row[0])} against {len(baseline[0])}")
@@ -157,11 +149,9 @@ def inverted(statistic: Statistic, n: int, resamples: int = RESAMPLES) -> float 
 
 
 def curve_band(numerators: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return a curve and its pointwise 95 % percentile band: value, low and high, each (points,).
+    """Return value, low and high, each (points,), of a curve with its pointwise 95 % percentile band.
 
-    Args:
-        numerators: (n, points), a curve per sequence.
-        weights: (n,).
+    Numerators are (n, points), a curve per sequence; weights are (n,).
     """
     whole = numerators.sum(axis=0) / weights.sum()
     drawn = multiplicities(len(weights), RESAMPLES)
@@ -174,13 +164,8 @@ def signed_rank(differences: Floats) -> float | None:
     """Return the two-sided p value of the Wilcoxon signed-rank test that paired differences (n,) are symmetric about 0.
 
     Differences of exactly 0 are ranked and then left out (Pratt, 1959). The null distribution is exact for up to 50
-    differences without zeros and ties, otherwise normal. The p value is 1 if all differences are 0.
-
-    Returns:
-        The p value, or None for no differences.
-
-    Raises:
-        ValueError: a difference is not finite.
+    differences without zeros and ties, otherwise normal. The p value is 1 if all differences are 0, and None for none.
+    ValueError if a difference is not finite.
     """
     if not np.isfinite(differences).all():
         raise ValueError("a signed-rank test needs finite differences")

@@ -33,13 +33,8 @@ class Stability:
 def rank_stability(rows: Sequence[Sample], lower_is_better: bool = False, resamples: int = RESAMPLES) -> Stability:
     """Rank R rows under resampling. k rows that tie for k ranks have a share of 1 / k of each.
 
-    Args:
-        rows: numerators and weights (S, n), or (n,), of the same n sequences.
-        lower_is_better: whether the smallest value has the first rank.
-        resamples: number of resamples.
-
-    Raises:
-        ValueError: there are no rows, fewer than two sequences, different numbers of sequences, or a row without a value.
+    Rows are numerators and weights (S, n), or (n,), of the same n sequences. ValueError if there are no rows, fewer than two
+    sequences, different numbers of sequences, or a row without a value.
     """
     samples = [by_seed(row) for row in rows]
     _check(samples)

@@ -35,10 +35,7 @@ class Needed:
 def needed(row: Sample, baseline: Sample, level: float = SIGNIFICANT) -> Needed:
     """Return the numbers that would resolve a difference; both are None without a difference or an estimate of its noise.
 
-    Args:
-        row: numerators and weights, as for `row_difference`, which also says what is a ValueError.
-        baseline: the same for the baseline.
-        level: two-sided level; 5 % for a comparison on its own, `Verdict.level` for one of a table.
+    Rows are given as to `row_difference`. The level is two-sided: `Verdict.level` for one comparison of a table.
     """
     effect, seen = row_difference(row, baseline).value, noise(row, baseline)
     return Needed(None, None) if seen is None else needed_for(effect, seen, level)

@@ -37,9 +37,7 @@ _ROUNDING = 1e-12
 class Verdict:
     """The test of one difference among all of a table.
 
-    Attributes:
-        p: its own p value.
-        adjusted: its p value after Holm's correction for all differences of the table.
+    `adjusted` is p after Holm's correction for all differences of the table.
     """
 
     p: float
@@ -67,10 +65,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Return adjusted p values in the order given, which keep the chance of any false alarm below the level (Holm, 1979).
 
     The i-th smallest of m p values, counted from 0, is multiplied by m - i. The results are made non-decreasing in that
-    order and are at most 1. The p values need not be independent.
-
-    Raises:
-        ValueError: a p value lies outside [0, 1].
+    order and are at most 1. The p values need not be independent. ValueError if one lies outside [0, 1].
     """
     given = np.asarray(p_values, dtype=np.float64)
     if not ((given >= 0) & (given <= 1)).all():
@@ -85,12 +80,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def sign_flip(row: Sample, baseline: Sample) -> float | None:
     """Return the two-sided p value that row and baseline are exchangeable, or None if their difference is undefined.
 
-    The statistic is the difference of the ratios. The test is exact for up to `ALL_FLIPS` sequences, and otherwise uses
-    `FLIPS` random exchanges with a fixed seed.
-
-    Args:
-        row: numerators and weights, each (n,).
-        baseline: the same for the same sequences.
+    The statistic is the difference of the ratios; numerators and weights are (n,) each, of the same sequences. The test is
+    exact for up to `ALL_FLIPS` sequences, and otherwise uses `FLIPS` random exchanges with a fixed seed.
     """
     observed = quotient(*_sums(row)) - quotient(*_sums(baseline))
     if not np.isfinite(observed):

@@ -115,14 +115,8 @@ class Noise:
 def row_estimate(numerators: Floats, weights: Floats) -> Estimate:
     """Return the mean over seeds of sum(numerators) / sum(weights), with its 95 % interval over seeds and sequences.
 
-    With one seed, the interval is the stretched BCa interval over sequences, which does not cover seeds.
-
-    Args:
-        numerators: (S, n), or (n,) for one seed.
-        weights: the same shape.
-
-    Raises:
-        ValueError: the shapes differ.
+    Both are (S, n), or (n,) for one seed; ValueError if the shapes differ. With one seed, the interval is the stretched BCa
+    interval over sequences, which does not cover seeds.
     """
     sample = by_seed((numerators, weights))
     if len(sample[0]) == 1:
@@ -135,14 +129,8 @@ def row_difference(row: Sample, baseline: Sample) -> Estimate:
 
     With one seed each, the result is the stretched paired BCa interval and the p value of
     `reports.statistics.significance`; they do not cover seeds. If only one row has several seeds, the other is assumed to
-    vary as much with the seed.
-
-    Args:
-        row: numerators and weights, (S, n), or (n,) for one seed.
-        baseline: the same for the same sequences in the same order; S may differ, and seeds are unrelated.
-
-    Raises:
-        ValueError: the numbers of sequences or the shapes differ.
+    vary as much with the seed. Rows are numerators and weights, (S, n) or (n,), of the same sequences in the same order; S
+    may differ, and seeds are unrelated. ValueError if the numbers of sequences or the shapes differ.
     """
     one, other = by_seed(row), by_seed(baseline)
     n = one[0].shape[1]
@@ -160,8 +148,7 @@ def row_difference(row: Sample, baseline: Sample) -> Estimate:
 def noise(row: Sample, baseline: Sample | None = None) -> Noise | None:
     """Return the sources of noise of a row, or of its difference to a baseline on the same sequences.
 
-    Returns:
-        The noise, or None for fewer than two sequences or a value that is not finite.
+    None for fewer than two sequences or a value that is not finite.
     """
     samples = [by_seed(row)] + ([] if baseline is None else [by_seed(baseline)])
     if samples[0][0].shape[1] < 2:

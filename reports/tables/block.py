@@ -1,7 +1,7 @@
 """What every table is made from: blocks of columns, numbered footnotes, ranks, units, and a cell with its interval."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -23,18 +23,28 @@ class Block:
         """Set one cell."""
         self.cells.setdefault(row, {})[key] = cell
 
+    def add(self, column: Column, cells: Mapping[str, Cell], blank: Iterable[str] = ()) -> None:
+        """Add a column with its cells by row; rows in `blank` that have no cell cannot have a figure."""
+        self.columns.append(column)
+        for row, cell in (dict.fromkeys(blank, NOT_APPLICABLE) | dict(cells)).items():
+            self.put(row, column.key, cell)
+
 
 class Footnotes:
-    """The footnotes of one table, numbered in the order in which they are first needed."""
+    """The footnotes of one table, in the order in which they are first needed. Equal ones are one."""
 
     def __init__(self) -> None:
-        self._texts: list[str] = []
+        self._about: dict[str, list[str]] = {}
 
-    def add(self, text: str) -> int:
-        """Return the index of a footnote; the same text has the same index."""
-        if text not in self._texts:
-            self._texts.append(text)
-        return self._texts.index(text)
+    def add(self, text: str, about: str = "") -> int:
+        """Return the index of a footnote; the same text has the same index.
+
+        `about` is a name or a number in which equal footnotes differ. All of them stand in the text's braces.
+        """
+        found = self._about.setdefault(text, [])
+        if about and about not in found:
+            found.append(about)
+        return list(self._about).index(text)
 
     def shared(self, texts: Mapping[str, str]) -> tuple[tuple[int, ...], dict[str, tuple[int, ...]]]:
         """Return the footnotes of a column and those of single rows.
@@ -49,7 +59,12 @@ class Footnotes:
     @property
     def texts(self) -> tuple[str, ...]:
         """All footnotes in order."""
-        return tuple(self._texts)
+        return tuple(text.replace("{}", listed(about)) if about else text for text, about in self._about.items())
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the names separated by commas, by semicolons if one of them has a comma."""
+    return ("; " if any("," in name for name in names) else ", ").join(names)
 
 
 def ranked(

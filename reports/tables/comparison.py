@@ -14,13 +14,13 @@ from trackablate.datasets.registry import unknown
 from trackablate.harness.errors import BadInput
 from trackablate.harness.scoring.metrics import METRICS, Dialect
 from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker
-from trackablate.reports.results import Result, coverage, primary_metric
+from trackablate.reports.results import Result, coverage, primary_metric, standing
 from trackablate.reports.statistics.bootstrap import Estimate, paired_difference, signed_rank
 from trackablate.reports.statistics.variance import row_difference, row_estimate
 from trackablate.reports.table import Cell, Column, Table, TableRow
 from trackablate.reports.tables.accuracy import FEW, FEW_SEQUENCES
 from trackablate.reports.tables.block import Footnotes, cell_of
-from trackablate.reports.tables.pivot import missing, standing
+from trackablate.reports.tables.pivot import protocol_table
 
 LARGEST = 10
 EXACT = 12
@@ -199,17 +199,9 @@ def _table(
         Column("losses", f"{b} better", "", 0, group=sequences),
         Column("ties", "equal", "", 0, group=sequences),
     )
-    return Table(
-        title=f"{facts.title}: {title}",
-        question=f"{question} {coverage(facts)}",
-        caveat=result.caveat,
-        columns=columns,
-        rows=tuple(TableRow(name, "variant", _cells(one, footnotes)) for name, one in rows),
-        footnotes=footnotes.texts,
-        missing=missing(result) if not result.study else (),
-        corner=corner,
-        subject=result.subject,
-    )
+    lines = [TableRow(name, "variant", _cells(one, footnotes)) for name, one in rows]
+    question = f"{question} {coverage(facts)}"
+    return protocol_table(result, facts, title, columns, lines, footnotes, question=question, corner=corner)
 
 
 def _cells(found: Comparison, footnotes: Footnotes) -> dict[str, Cell]:
@@ -236,18 +228,12 @@ def largest_table(result: Result, found: Comparison) -> Table:
         figures = {"frames": frames[pair.name], "a": pair.a, "b": pair.b, "difference": pair.a - pair.b}
         rows.append(TableRow(pair.name, "variant", {key: Cell(float(value)) for key, value in figures.items()}))
     group = f"{metric.symbol}, dialect {found.dialect}"
-    return Table(
-        title=f"{facts.title}: where {found.a} and {found.b} differ most",
-        question=f"The {len(rows)} sequences with the largest differences in {metric.symbol}.",
-        caveat=result.caveat,
-        columns=(
-            Column("frames", "Frames", "", 0, group="sequence"),
-            Column("a", found.a, metric.unit, metric.decimals, group=group),
-            Column("b", found.b, metric.unit, metric.decimals, group=group),
-            Column("difference", "Difference", "points", metric.decimals, group=group, signed=True),
-        ),
-        rows=tuple(rows),
-        missing=missing(result) if not result.study else (),
-        corner="Sequence",
-        subject=result.subject,
+    columns = (
+        Column("frames", "Frames", "", 0, group="sequence"),
+        Column("a", found.a, metric.unit, metric.decimals, group=group),
+        Column("b", found.b, metric.unit, metric.decimals, group=group),
+        Column("difference", "Difference", "points", metric.decimals, group=group, signed=True),
     )
+    title = f"where {found.a} and {found.b} differ most"
+    question = f"The {len(rows)} sequences with the largest differences in {metric.symbol}."
+    return protocol_table(result, facts, title, columns, rows, question=question, corner="Sequence")

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from trackablate.harness.record import PhaseCost
+from trackablate.harness.record import PhaseCost, TrainingCost
 from trackablate.harness.scoring.scored import ScoredTracker
 from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column, Table, TableRow
 from trackablate.reports.tables.block import NOT_APPLICABLE, Block, Footnotes, decimals_for, si, time_unit
-from trackablate.reports.tables.costs import DEVICE, cost_of, same_training
+from trackablate.reports.tables.costs import DEVICE, cost_of, same_training, shared_machine, trained_on
 
 PHASES = {"data": "data", "train": "steps", "validate": "validation"}
 """The phases that a training's clock books, in the order of the columns, with their headings."""
@@ -36,9 +36,9 @@ class PhaseCosts:
     trainings: int = 0
 
     @property
-    def total(self) -> PhaseCost | None:
-        """All phases together, None without a training; energy only if every phase has it."""
-        return _added(list(self.phases.values())) if self.phases else None
+    def total(self) -> TrainingCost | None:
+        """All phases together, None without a training."""
+        return TrainingCost(phases=self.phases) if self.phases else None
 
 
 def phase_costs(row: ScoredTracker) -> PhaseCosts:
@@ -55,108 +55,92 @@ def phase_costs(row: ScoredTracker) -> PhaseCosts:
 
 def cost_table(result: Result) -> Table:
     """Return the costs by phase. Blank: cannot exist for the row; a dash: not booked."""
-    footnotes, measured = Footnotes(), [row for row in result.rows if row.records]
+    footnotes, measured, block = Footnotes(), [row for row in result.rows if row.records], Block()
     costs = {row.name: phase_costs(row) for row in measured}
-    blocks = [_training(costs, footnotes), _evaluation(costs, footnotes), _energy(costs, footnotes), _device(measured)]
-    rows = tuple(_row(row, costs[row.name], blocks, footnotes) for row in measured)
+    _add_training(costs, block, f"{DEVICE} {shared_machine(result)}".strip(), footnotes)
+    _add_evaluation(costs, block, footnotes)
+    _add_energy(costs, block, footnotes)
+    _add_device(measured, block)
     return Table(
-        title="Cost by phase",
+        title=f"Cost by phase, profile {result.profile_name}, {trained_on(measured)}",
         question="Where do time, memory and energy go?",
         caveat=result.caveat,
-        columns=tuple(column for block in blocks for column in block.columns),
-        rows=rows,
+        columns=tuple(block.columns),
+        rows=tuple(_row(row, costs[row.name], block, footnotes) for row in measured),
         footnotes=footnotes.texts,
     )
 
 
-def _training(costs: Mapping[str, PhaseCosts], footnotes: Footnotes) -> Block:
-    """Return device time by phase and in all, and the wall time that it took."""
-    block = Block()
+def _add_training(costs: Mapping[str, PhaseCosts], block: Block, device: str, footnotes: Footnotes) -> None:
+    """Add device time by phase and in all, and the wall time that it took."""
     totals = {row: cost.total for row, cost in costs.items() if cost.total}
     if not totals:
-        return block
-    longest = max(total.wall_seconds for total in totals.values())
-    device = (footnotes.add(DEVICE),)
+        return
+    longest, notes = max(total.wall() for total in totals.values()), (footnotes.add(device),)
     for name in dict.fromkeys(name for cost in costs.values() for name in cost.phases):
         found = {row: cost.phases[name].device_seconds for row, cost in costs.items() if name in cost.phases}
-        column = Column(f"phase:{name}", PHASES.get(name, name), group="training", footnotes=device)
-        _times(block, column, found, longest)
-    found = {row: total.device_seconds for row, total in totals.items()}
-    _times(block, Column("phase:device", "device time", group="training", footnotes=device), found, longest)
-    found = {row: total.wall_seconds for row, total in totals.items()}
-    _times(block, Column("phase:wall", "wall time", group="training"), found, longest)
-    return block
+        column = Column(f"phase:{name}", PHASES.get(name, name), group="training", footnotes=notes)
+        _add_times(block, column, found, longest)
+    found = {row: total.device() for row, total in totals.items()}
+    _add_times(block, Column("phase:device", "device time", group="training", footnotes=notes), found, longest)
+    found = {row: total.wall() for row, total in totals.items()}
+    _add_times(block, Column("phase:wall", "wall time", group="training"), found, longest)
 
 
-def _evaluation(costs: Mapping[str, PhaseCosts], footnotes: Footnotes) -> Block:
-    block = Block()
+def _add_evaluation(costs: Mapping[str, PhaseCosts], block: Block, footnotes: Footnotes) -> None:
     longest = max((seconds for cost in costs.values() for seconds in cost.evaluation.values()), default=0.0)
     for name in dict.fromkeys(name for cost in costs.values() for name in cost.evaluation):
         column = Column(f"evaluation:{name}", name, group="evaluation", footnotes=(footnotes.add(EVALUATION),))
         found = {row: cost.evaluation[name] for row, cost in costs.items() if name in cost.evaluation}
-        _times(block, column, found, longest)
-    return block
+        _add_times(block, column, found, longest)
 
 
-def _energy(costs: Mapping[str, PhaseCosts], footnotes: Footnotes) -> Block:
-    """Return the energy of the trainings that were metered."""
-    block = Block()
-    joules = {name: c.total.energy_joules for name, c in costs.items() if c.total and c.total.energy_joules is not None}
+def _add_energy(costs: Mapping[str, PhaseCosts], block: Block, footnotes: Footnotes) -> None:
+    """Add the energy of the trainings that were metered."""
+    energies = {name: cost.total.energy() for name, cost in costs.items() if cost.total}
+    joules = {name: energy for name, energy in energies.items() if energy is not None}
     if joules:
         unit, divisor = ("kWh", 3.6e6) if max(joules.values()) >= 3.6e6 else ("Wh", 3600.0)
-        digits, notes = decimals_for(max(joules.values()) / divisor), (footnotes.add(ENERGY),)
-        block.columns.append(Column("energy", "energy", unit, digits, group="training", panel="cost", footnotes=notes))
-        for name, value in joules.items():
-            block.put(name, "energy", Cell(value / divisor))
-    return block
+        column = Column("energy", "energy", unit, group="training", footnotes=(footnotes.add(ENERGY),))
+        _add_scaled(block, column, joules, divisor)
 
 
-def _device(rows: list[ScoredTracker]) -> Block:
-    """Return peak memory and speed, as in the study's table."""
-    block, costs = Block(), {row.name: cost_of(row) for row in rows}
+def _add_device(rows: list[ScoredTracker], block: Block) -> None:
+    """Add peak memory and speed, as in the study's table."""
+    costs = {row.name: cost_of(row) for row in rows}
     memory = {name: c.peak_memory_bytes for name, c in costs.items() if c.peak_memory_bytes is not None}
     speeds = {name: c.fps for name, c in costs.items() if c.fps is not None}
-    for key, symbol, unit, values in (("memory", "peak mem.", "B", memory), ("fps", "FPS", "frames/s", speeds)):
-        if values:
-            divisor, prefix = si(max(values.values())) if key == "memory" else (1.0, "")
-            digits = decimals_for(max(values.values()) / divisor)
-            block.columns.append(Column(key, symbol, prefix + unit, digits, group="device", panel="cost"))
-            for name, value in values.items():
-                block.put(name, key, Cell(value / divisor))
-    return block
+    if memory:
+        divisor, prefix = si(max(memory.values()))
+        _add_scaled(block, Column("memory", "peak mem.", f"{prefix}B", group="device"), memory, divisor)
+    if speeds:
+        _add_scaled(block, Column("fps", "FPS", "frames/s", group="device"), speeds, 1.0)
 
 
-def _times(block: Block, column: Column, seconds: Mapping[str, float], longest: float) -> None:
+def _add_times(block: Block, column: Column, seconds: Mapping[str, float], longest: float) -> None:
     """Add a column of times in the unit that suits the longest of its group."""
     divisor, unit = time_unit(longest)
-    digits = decimals_for(max(seconds.values()) / divisor)
-    block.columns.append(replace(column, unit=unit, decimals=digits, panel="cost"))
-    for row, value in seconds.items():
-        block.put(row, column.key, Cell(value / divisor))
+    _add_scaled(block, replace(column, unit=unit), seconds, divisor)
 
 
-def _row(row: ScoredTracker, cost: PhaseCosts, blocks: list[Block], footnotes: Footnotes) -> TableRow:
-    cells = {key: cell for block in blocks for key, cell in block.cells.get(row.name, {}).items()}
+def _add_scaled(block: Block, column: Column, values: Mapping[str, float], divisor: float) -> None:
+    column = replace(column, decimals=decimals_for(max(values.values()) / divisor), panel="cost")
+    block.add(column, {row: Cell(value / divisor) for row, value in values.items()})
+
+
+def _row(row: ScoredTracker, cost: PhaseCosts, block: Block, footnotes: Footnotes) -> TableRow:
+    cells = block.cells.get(row.name, {})
     if row.role != "variant":  # it trains nothing
-        keys = (column.key for block in blocks for column in block.columns)
-        cells = {key: NOT_APPLICABLE for key in keys if not key.startswith("evaluation:")} | cells
+        keys = (column.key for column in block.columns if not column.key.startswith("evaluation:"))
+        cells = dict.fromkeys(keys, NOT_APPLICABLE) | cells
     notes = (footnotes.add(MEAN),) if cost.trainings > 1 else ()
     return TableRow(row.name, row.role, cells, row.baseline, notes)
 
 
-def _added(costs: list[PhaseCost]) -> PhaseCost:
-    known = [cost.energy_joules for cost in costs if cost.energy_joules is not None]
-    return PhaseCost(
-        wall_seconds=sum(cost.wall_seconds for cost in costs),
-        device_seconds=sum(cost.device_seconds for cost in costs),
-        energy_joules=sum(known) if len(known) == len(costs) else None,
-    )
-
-
 def _mean(costs: list[PhaseCost]) -> PhaseCost:
-    energy = _added(costs).energy_joules
+    energies = [cost.energy_joules for cost in costs if cost.energy_joules is not None]
     return PhaseCost(
         wall_seconds=fmean(cost.wall_seconds for cost in costs),
         device_seconds=fmean(cost.device_seconds for cost in costs),
-        energy_joules=None if energy is None else energy / len(costs),
+        energy_joules=sum(energies) / len(energies) if len(energies) == len(costs) else None,
     )

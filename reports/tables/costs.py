@@ -1,6 +1,6 @@
 """The measured columns: size, training cost, memory and speed at the profile that was run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
@@ -9,7 +9,7 @@ from trackablate.harness.record import RunRecord, Speed, TrainingCost
 from trackablate.harness.scoring.scored import ScoredTracker
 from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column
-from trackablate.reports.tables.block import NOT_APPLICABLE, Block, Footnotes, decimals_for, si, time_unit
+from trackablate.reports.tables.block import Block, Footnotes, decimals_for, si, time_unit
 from trackablate.trackers.spec import FloorSpec
 
 TRAINING = (
@@ -17,15 +17,13 @@ TRAINING = (
     " behind the first protocol scored here."
 )
 DEVICE = (
-    "Device time: on a CPU the process's CPU time, on a GPU the wall time during which the GPU was held. Runs that shared"
-    " a machine slow each other down: the provenance gives the number of concurrent workers."
+    "Device time: on a CPU the process's CPU time, on a GPU the wall time during which the GPU was held. Runs that share a"
+    " machine slow each other down."
 )
 MACS = (
     "Multiply-accumulates of one tracking step at batch 1, adaptation merged: linear layers, convolutions and both products"
     " of attention."
 )
-FOOTNOTED = {"macs", "train_wall", "train_device"}
-"""Columns whose note is a footnote too, since it changes what the figure means."""
 
 
 @dataclass(frozen=True)
@@ -84,56 +82,71 @@ def _stands_still(row: ScoredTracker) -> bool:
 
 @dataclass(frozen=True)
 class _Measure:
+    """One measured column; a note that is `important` changes what the figure means, and is a footnote."""
+
     key: str
     symbol: str
     of: Callable[[Cost], float | None]
     unit: str
-    note: str
+    note: str = ""
+    important: bool = False
     divisor: float | None = None
 
 
-def measured_block(result: Result, footnotes: Footnotes) -> Block:
-    """Return the measured columns that at least one row fills."""
-    block, group = Block(), f"measured, profile {result.profile_name}"
+def add_measured(result: Result, block: Block, footnotes: Footnotes) -> None:
+    """Add the measured columns that at least one row fills, under headings that name profile and device."""
     costs = {row.name: cost_of(row) for row in result.rows}
+    others = [row.name for row in result.of_role("floor", "control", "cited")]
+    group = f"measured, profile {result.profile_name}, {trained_on(result.rows)}"
     times = [seconds for cost in costs.values() for seconds in (cost.train_seconds, cost.device_seconds)]
-    for measure in _measures(*time_unit(max((s for s in times if s is not None), default=0.0))):
+    for measure in _measures(result, *time_unit(max((s for s in times if s is not None), default=0.0))):
         found = {name: value for name, cost in costs.items() if (value := measure.of(cost)) is not None}
-        if found:
-            _column(result, found, measure, group, block, footnotes)
-    _fps(result, group, block, footnotes)
-    return block
+        if not found:
+            continue
+        divisor, prefix = (measure.divisor, "") if measure.divisor else si(max(found.values()))
+        at_column, at_row = footnotes.shared(_memory_kinds(result)) if measure.key == "memory" else ((), {})
+        at_column = (footnotes.add(measure.note),) if measure.important else at_column
+        unit, digits = f"{prefix}{measure.unit}", decimals_for(max(found.values()) / divisor)
+        cells = {name: Cell(value / divisor, footnotes=at_row.get(name, ())) for name, value in found.items()}
+        column = Column(measure.key, measure.symbol, unit, digits, None, group, measure.note, "cost")
+        block.add(replace(column, footnotes=at_column), cells, others)
+    _add_fps(result, block, footnotes)
 
 
-def _measures(divisor: float, unit: str) -> tuple[_Measure, ...]:
+def _measures(result: Result, divisor: float, unit: str) -> tuple[_Measure, ...]:
     """Return the columns; divisor and unit are those of times."""
+    device = f"{DEVICE} {shared_machine(result)}".strip()
     return (
         _Measure("params", "Params", lambda c: c.params, "", "parameters of the tracker as trained"),
         _Measure("trainable_params", "Trainable", lambda c: c.trainable_params, "", "parameters that training moves"),
-        _Measure("macs", "MACs", lambda c: c.macs, "", MACS),
-        _Measure("train_wall", "Train wall", lambda c: c.train_seconds, unit, TRAINING, divisor),
-        _Measure("train_device", "Train device", lambda c: c.device_seconds, unit, DEVICE, divisor),
-        _Measure("memory", "Peak mem.", lambda c: c.peak_memory_bytes, "B", ""),
+        _Measure("macs", "MACs", lambda c: c.macs, "", MACS, True),
+        _Measure("train_wall", "Train wall", lambda c: c.train_seconds, unit, TRAINING, True, divisor),
+        _Measure("train_device", "Train device", lambda c: c.device_seconds, unit, device, True, divisor),
+        _Measure("memory", "Peak mem.", lambda c: c.peak_memory_bytes, "B"),
     )
 
 
-def _column(
-    result: Result, found: dict[str, float], measure: _Measure, group: str, block: Block, footnotes: Footnotes
-) -> None:
-    divisor, prefix = (measure.divisor, "") if measure.divisor else si(max(found.values()))
-    at_column, at_row = footnotes.shared(_memory_kinds(result)) if measure.key == "memory" else ((), {})
-    if measure.key in FOOTNOTED:
-        at_column = (footnotes.add(measure.note),)
-    for row in result.rows:
-        if row.name in found:
-            block.put(row.name, measure.key, Cell(found[row.name] / divisor, footnotes=at_row.get(row.name, ())))
-        elif row.role != "variant":
-            block.put(row.name, measure.key, NOT_APPLICABLE)
-    digits = decimals_for(max(found.values()) / divisor)
-    unit = f"{prefix}{measure.unit}"
-    block.columns.append(
-        Column(measure.key, measure.symbol, unit, digits, None, group, measure.note, "cost", footnotes=at_column)
-    )
+def trained_on(rows: Iterable[ScoredTracker]) -> str:
+    """Return the name of the device that the rows were trained on, for a heading."""
+    trained = [record.training for row in rows if row.role == "variant" for record in row.records]
+    return one_device(training.where.device for training in trained if training)
+
+
+def one_device(devices: Iterable[str]) -> str:
+    """Return the device, or that there are several."""
+    found = set(devices)
+    return found.pop() if len(found) == 1 else f"{len(found)} devices, see the provenance" if found else "no device yet"
+
+
+def shared_machine(result: Result) -> str:
+    """Return which rows were trained while others shared the machine, empty if none was."""
+    shared: dict[int, list[str]] = {}
+    for row in result.variants:
+        training = row.record.training if row.record else None
+        if training and training.where.concurrent_workers > 1:
+            shared.setdefault(training.where.concurrent_workers, []).append(row.name)
+    at_once = "; ".join(f"{count} at a time: {', '.join(names)}" for count, names in shared.items())
+    return f"Trained beside other runs on the machine, {at_once}." if shared else ""
 
 
 def _memory_kinds(result: Result) -> dict[str, str]:
@@ -157,24 +170,25 @@ def _memory_kind(cost: TrainingCost, held: str) -> str:
     return f"the process's peak, less the {held} MB of Python, its libraries and what it held before."
 
 
-def _fps(result: Result, group: str, block: Block, footnotes: Footnotes) -> None:
-    without = {row.name for row in result.rows if row.role == "control" or _stands_still(row)}
+def _add_fps(result: Result, block: Block, footnotes: Footnotes) -> None:
+    without = [row.name for row in result.rows if row.role == "control" or _stands_still(row)]
     measured = {row.name: row.record.speed for row in result.rows if row.record and row.name not in without}
     speeds = {name: speed for name, speed in measured.items() if speed}
     if not speeds:
         return
     at_column, at_row = footnotes.shared({name: _conditions(name, speeds) for name in speeds})
-    for name in without:
-        block.put(name, "fps", NOT_APPLICABLE)
-    for name, speed in speeds.items():
-        cell = Cell(speed.fps, low=speed.low, high=speed.high)
-        block.put(name, "fps", replace(cell, footnotes=at_row.get(name, ())))
     note = "tracking speed, median over rounds; brackets: its range over rounds, not a 95 % interval"
     # Speeds that were not measured together are not ranked.
     together = len({tuple(speed.measured_with) for speed in speeds.values()}) == 1
     better: Literal["higher"] | None = "higher" if at_column and together else None
     digits = 0 if max(s.fps for s in speeds.values()) >= 100 else 1
-    block.columns.append(Column("fps", "FPS", "frames/s", digits, better, group, note, "cost", footnotes=at_column))
+    device, trained = one_device(speed.device for speed in speeds.values()), trained_on(result.rows)
+    # Beside columns of the same profile and device, whose heading says so.
+    group = "synthetic video" if device == trained else f"profile {result.profile_name}, synthetic video, {device}"
+    cells = {name: Cell(s.fps, low=s.low, high=s.high, footnotes=at_row.get(name, ())) for name, s in speeds.items()}
+    block.add(
+        Column("fps", "FPS", "frames/s", digits, better, group, note, "cost", footnotes=at_column), cells, without
+    )
 
 
 def _conditions(name: str, speeds: Mapping[str, Speed]) -> str:
@@ -188,6 +202,7 @@ def _conditions(name: str, speeds: Mapping[str, Speed]) -> str:
             "" if len(beside) == len(speeds) else f", of these rows {', '.join(beside)}: not comparable with others"
         )
     return (
-        f"FPS at batch 1 on {speed.device}, {speed.threads} thread{'s' * (speed.threads != 1)}, decoding excluded: median"
-        f" of {speed.rounds} rounds of {speed.frames_per_round} frames, {together}; brackets: range over rounds."
+        f"FPS at batch 1 on a synthetic video of 160 x 120 pixels, at every profile: {speed.device}, {speed.threads}"
+        f" thread{'s' * (speed.threads != 1)}, decoding excluded, median of {speed.rounds} rounds of"
+        f" {speed.frames_per_round} frames, {together}; brackets: range over rounds."
     )

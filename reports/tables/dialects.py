@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from trackablate.harness.scoring.metrics import DIALECTS, METRICS, Dialect, Metric
 from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker
-from trackablate.reports.results import Result
+from trackablate.reports.results import Result, standing
 from trackablate.reports.table import Cell, Column, Table, TableRow
-from trackablate.reports.tables.accuracy import incomplete
+from trackablate.reports.tables.accuracy import note_incomplete
 from trackablate.reports.tables.block import Footnotes, ranked
-from trackablate.reports.tables.pivot import missing, standing
+from trackablate.reports.tables.pivot import protocol_table
 
 FLATTERS = 0.05
 """Points beyond the strict reading from which a dialect is said to flatter: half of the last printed digit."""
@@ -76,21 +76,18 @@ def _table(result: Result, facts: ScoredProtocol, metric_of: Mapping[str, Metric
         before = sum(metric_of[d.name] == metric for d in dialects[:place])
         gain = gains.get(dialect.name, {}).get(metric.key)
         columns.append(_column(dialect, metric, _group(metric, before), gain, footnotes))
-    rows = []
-    for row in order:
-        notes = tuple(footnotes.add(text) for text in [incomplete(row, facts)] if text)
-        rows.append(TableRow(row.name, "variant", {d: of[row.name] for d, of in cells.items()}, footnotes=notes))
-    return Table(
-        title=f"{facts.title}: {METRICS[metrics[0]].symbol} of the same results by every dialect",
-        question="What differs along a row is the rules alone.",
-        caveat=result.caveat,
-        columns=tuple(columns),
-        rows=tuple(rows),
-        footnotes=footnotes.texts,
-        missing=missing(result),
-        corner="Tracker",
-        subject=result.subject,
-    )
+    rows = [
+        TableRow(
+            row.name,
+            "variant",
+            {d: of[row.name] for d, of in cells.items()},
+            footnotes=note_incomplete(row, facts, footnotes),
+        )
+        for row in order
+    ]
+    title = f"{METRICS[metrics[0]].symbol} of the same results by every dialect"
+    question = "What differs along a row is the rules alone."
+    return protocol_table(result, facts, title, columns, rows, footnotes, question=question)
 
 
 def _group(metric: Metric, before: int) -> str:

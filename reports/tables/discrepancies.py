@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 from trackablate.ablations.published import PaperSource, PublishedRow, published
 from trackablate.harness.record import PaperScale
-from trackablate.harness.scoring.scored import ScoredTracker
 from trackablate.reports.results import Result
 from trackablate.reports.tables.block import Block, Footnotes
 
@@ -27,6 +26,10 @@ class _Check:
     divisor: float
     unit: str
     convention: str = ""
+
+    def shown(self, value: float) -> str:
+        """Return a figure with the printed decimals."""
+        return f"{value / self.divisor:.1f}"
 
 
 CHECKS = (
@@ -70,23 +73,15 @@ def printed(result: Result, row: str) -> dict[str, Printed]:
 def note_discrepancies(result: Result, block: Block, footnotes: Footnotes) -> None:
     """Add a footnote for each kind of figure that no way of counting brings within 1 % of the printed one."""
     for check in CHECKS:
-        apart = {row.name: pair for row in result.rows if (pair := _apart(result, row, check)) is not None}
-        if not apart:
-            continue
-        note = footnotes.add(_text(result, check, apart))
+        apart = {}
+        for row in result.variants:
+            one, size = printed(result, row.name).get(check.printed), row.paper_scale
+            if one and size and not any(_close(count(size), one.value) for count in check.counts):
+                apart[row.name] = size, one.value
+        note = footnotes.add(_text(result, check, apart)) if apart else 0
         for name in apart:
             cell = block.cells[name][check.column]
             block.put(name, check.column, replace(cell, footnotes=(*cell.footnotes, note)))
-
-
-def _apart(result: Result, row: ScoredTracker, check: _Check) -> tuple[PaperScale, float] | None:
-    """Return our size and the printed figure if they differ."""
-    size = row.paper_scale
-    one = printed(result, row.name).get(check.printed) if row.role == "variant" else None
-    theirs = one.value if one else None
-    if size is None or theirs is None or any(_close(count(size), theirs) for count in check.counts):
-        return None
-    return size, theirs
 
 
 def _close(ours: float, theirs: float) -> bool:
@@ -94,47 +89,35 @@ def _close(ours: float, theirs: float) -> bool:
 
 
 def _text(result: Result, check: _Check, apart: dict[str, tuple[PaperScale, float]]) -> str:
-    rows = "; ".join(_row(name, check, size, theirs) for name, (size, theirs) in apart.items())
-    text = f"{check.what} at paper scale differ from the printed figure by more than 1 %: {rows}."
-    return text + _impossible(result, check, apart) + _explained(check, apart)
-
-
-def _row(name: str, check: _Check, size: PaperScale, theirs: float) -> str:
-    ours = " and ".join(_against(count(size), theirs, check.divisor) for count in check.counts)
-    return f"{name} {ours} against {theirs / check.divisor:.1f} {check.unit}"
-
-
-def _against(ours: float, theirs: float, divisor: float) -> str:
-    share = f"{100 * (ours / theirs - 1):+.1f} %".replace("-", "−")
-    return f"{ours / divisor:.1f} ({share})"
-
-
-def _impossible(result: Result, check: _Check, apart: dict[str, tuple[PaperScale, float]]) -> str:
+    rows = []
+    for name, (size, theirs) in apart.items():
+        counted = [count(size) for count in check.counts]
+        ours = " and ".join(f"{check.shown(count)} ({100 * (count / theirs - 1):+.1f} %)" for count in counted)
+        rows.append(f"{name} {ours.replace('-', '−')} against {check.shown(theirs)} {check.unit}")
+    text = f"{check.what} at paper scale differ from the printed figure by more than 1 %: {'; '.join(rows)}."
     backbone = result.study.baseline.backbone if result.study else ""
     blocks = BLOCK_PARAMS.get(backbone, 0)
-    if check.printed != "params" or all(theirs >= blocks for _, theirs in apart.values()):
-        return ""
-    return (
-        f" A figure below {blocks / 1e6:.1f} M cannot include the whole {backbone}: its blocks alone hold that many"
-        " parameters."
-    )
+    if check.printed == "params" and any(theirs < blocks for _, theirs in apart.values()):
+        text += (
+            f" A figure below {check.shown(blocks)} M cannot include the whole {backbone}: its blocks alone hold that many"
+            " parameters."
+        )
+    return text + _explained(check, apart)
 
 
 def _explained(check: _Check, apart: dict[str, tuple[PaperScale, float]]) -> str:
     """Return what profilers that hook linear layers miss, qkv called as a function, if that explains the difference."""
-    fits = {
-        n: check.without_qkv(size) for n, (size, theirs) in apart.items() if _close(check.without_qkv(size), theirs)
-    }
+    fits, rest = [], []
+    for name, (size, theirs) in apart.items():
+        ours = f"{name} {check.shown(check.without_qkv(size))}"
+        if _close(check.without_qkv(size), theirs):
+            fits.append(f"{ours} {check.unit}")
+        else:
+            rest.append(f"{ours} against {check.shown(theirs)} {check.unit}")
     if not fits:
         return ""
-    ours = ", ".join(f"{name} {value / check.divisor:.1f} {check.unit}" for name, value in fits.items())
-    rest = ", ".join(
-        f"{name} {check.without_qkv(size) / check.divisor:.1f} against {theirs / check.divisor:.1f} {check.unit}"
-        for name, (size, theirs) in apart.items()
-        if name not in fits
-    )
-    unexplained = f" That does not explain {rest}." if rest else ""
+    unexplained = f" That does not explain {', '.join(rest)}." if rest else ""
     return (
         " Without the blocks' qkv projections, which a profiler that hooks linear layers misses where they are called as a"
-        f" function, ours{check.convention} is within 1 % of the printed figure: {ours}.{unexplained}"
+        f" function, ours{check.convention} is within 1 % of the printed figure: {', '.join(fits)}.{unexplained}"
     )

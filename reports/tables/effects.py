@@ -1,12 +1,12 @@
-"""The differences to the baseline of one study, corrected for their number, and how stable the ranking is."""
+"""The differences of one result, corrected for their number, and how stable the ranking is."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from trackablate.harness.scoring.metrics import METRICS
-from trackablate.harness.scoring.scored import ScoredProtocol, TrackerScores
-from trackablate.reports.results import Result, primary_metric
+from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker, TrackerScores
+from trackablate.reports.results import Result, primary_metric, standing
 from trackablate.reports.statistics.bootstrap import Estimate, Sample
 from trackablate.reports.statistics.rank_stability import Stability, rank_stability
 from trackablate.reports.statistics.sample_size import Needed, needed
@@ -22,7 +22,7 @@ RANK_METHOD = (
 
 @dataclass(frozen=True)
 class Effect:
-    """A row's difference to the baseline in a protocol's primary metric, as a share.
+    """A row's difference to the reference in a protocol's primary metric, as a share.
 
     Attributes:
         verdict: Whether it is resolved among all differences of the table.
@@ -38,20 +38,27 @@ Effects = dict[tuple[str, str], Effect]
 """By protocol and row."""
 
 
+def reference(result: Result, facts: ScoredProtocol) -> ScoredTracker | None:
+    """Return the row that the others are compared with: a study's baseline, or the best of raw results."""
+    return result.baseline if result.study else next((row for row in standing(result) if row.usable(facts)), None)
+
+
 def effects(result: Result) -> Effects:
-    """Return every difference of the table, with its verdict after Holm's correction over all of them."""
-    baseline = result.baseline
+    """Return every difference of the table to its reference, with its verdict after Holm's correction over all of them.
+
+    That data choose the best of raw results adds no false alarms: a wrong claim is always one about the tracker that is
+    best in truth, which is compared once with each other one (Hsu, 1981).
+    """
     pairs: dict[tuple[str, str], tuple[Sample, Sample]] = {}
     for facts in result.scored_here:
-        reference = baseline.usable(facts) if baseline else None
+        first = reference(result, facts)
+        compared_with = first.usable(facts) if first else None
         for row in result.of_role("variant", "floor", "control"):
             found = row.usable(facts)
-            if reference and found and not row.baseline and found.names == reference.names:
-                other, own = samples(reference, facts, result), samples(found, facts, result)
-                pairs[facts.name, row.name] = (
-                    _without_seeds(own, len(other[0])) if row.role == "floor" else own,
-                    other,
-                )
+            if compared_with and found and row is not first and found.names == compared_with.names:
+                other, own = samples(compared_with, facts, result), samples(found, facts, result)
+                own = _without_seeds(own, len(other[0])) if row.role == "floor" else own
+                pairs[facts.name, row.name] = own, other
     estimates = {key: row_difference(*pair) for key, pair in pairs.items()}
     judged = dict(zip(estimates, verdicts(list(estimates.values())), strict=True))
     return {key: Effect(estimates[key], judged[key], _needed(pairs[key], judged[key])) for key in estimates}

@@ -9,11 +9,11 @@ from trackablate.harness.scoring.failure_modes import (
     FailureCounts,
 )
 from trackablate.harness.scoring.scored import ScoredProtocol
-from trackablate.reports.results import Result, coverage
+from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column, Table, TableRow
-from trackablate.reports.tables.accuracy import incomplete
+from trackablate.reports.tables.accuracy import note_incomplete
 from trackablate.reports.tables.block import Footnotes
-from trackablate.reports.tables.pivot import missing
+from trackablate.reports.tables.pivot import protocol_table
 from trackablate.reports.tables.sequences import columns_of
 
 NAMES = {"lost": "lost", "drifted": "drifted", "size": "wrong size", "distractor": "distractor (suspected)"}
@@ -50,19 +50,9 @@ def failure_table(result: Result, facts: ScoredProtocol) -> Table | None:
     lines = []
     for row in rows:
         scores, found = row.usable(facts), row.protocols[facts.name].total_failures
-        notes = tuple(footnotes.add(text) for text in [incomplete(row, facts)] if text)
-        lines.append(TableRow(row.name, row.role, _cells(found) if scores and found else {}, row.baseline, notes))
-    return Table(
-        title=f"{facts.title}: how the trackers fail",
-        question=coverage(facts),
-        caveat=result.caveat,
-        columns=tuple(columns),
-        rows=tuple(lines),
-        footnotes=footnotes.texts,
-        missing=missing(result) if not result.study else (),
-        corner="Tracker",
-        subject=result.subject,
-    )
+        cells, notes = _cells(found) if scores and found else {}, note_incomplete(row, facts, footnotes)
+        lines.append(TableRow(row.name, row.role, cells, row.baseline, notes))
+    return protocol_table(result, facts, "how the trackers fail", columns, lines, footnotes)
 
 
 def _columns(key: str, name: str, notes: tuple[int, ...]) -> list[Column]:

@@ -8,18 +8,18 @@ then every table says so. A blank cell is a figure that cannot exist for the row
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from trackablate.ablations.study import Row
+from trackablate.ablations.study import Row, Study
 from trackablate.harness.exchange.server_scores import NOT_SUBMITTED, NOTHING
 from trackablate.harness.record import RunRecord
 from trackablate.harness.scoring.metrics import METRICS
 from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker
-from trackablate.reports.results import Result, primary_metric
+from trackablate.reports.results import Result, coverage, standing
 from trackablate.reports.table import Cell, Column, Table, TableRow
-from trackablate.reports.tables.accuracy import protocol_block, value_of
+from trackablate.reports.tables.accuracy import add_protocol, value_of
 from trackablate.reports.tables.block import NOT_APPLICABLE, Block, Footnotes, ranked
-from trackablate.reports.tables.costs import measured_block
+from trackablate.reports.tables.costs import add_measured
 from trackablate.reports.tables.effects import effects
-from trackablate.reports.tables.printed import paper_scale_block, published_block
+from trackablate.reports.tables.printed import add_paper_scale, add_published
 
 ROLES = ("variant", "floor", "control")
 GENERAL = (NOT_SUBMITTED, NOTHING)
@@ -28,15 +28,18 @@ GENERAL = (NOT_SUBMITTED, NOTHING)
 
 def pivot(result: Result) -> Table:
     """Return the main table: factors, each protocol, measured cost, size at paper scale, published figures."""
-    footnotes, found = Footnotes(), effects(result)
+    footnotes, found, block = Footnotes(), effects(result), Block()
     at_row = {row.name: _row_notes(result, row, footnotes) for row in result.rows}
-    blocks = [_factors(result, footnotes)]
-    blocks += [protocol_block(result, facts, found, footnotes) for facts in result.protocols]
     if result.study:
-        blocks += [measured_block(result, footnotes), paper_scale_block(result, footnotes)]
-        blocks += [published_block(result, footnotes)]
-    columns = tuple(column for block in blocks for column in block.columns)
-    rows = tuple(_row(name, result, blocks, at_row.get(name, ())) for name in _order(result))
+        _add_factors(result, result.study, block, footnotes)
+    for facts in result.protocols:
+        add_protocol(result, facts, found, block, footnotes)
+    if result.study:
+        add_measured(result, block, footnotes)
+        add_paper_scale(result, block, footnotes)
+        add_published(result, block, footnotes)
+    columns = tuple(block.columns)
+    rows = tuple(_row(name, result, block, at_row.get(name, ())) for name in _order(result))
     return Table(
         title=result.title,
         question=result.question,
@@ -52,38 +55,49 @@ def pivot(result: Result) -> Table:
 
 def missing(result: Result) -> tuple[str, ...]:
     """Return everything that should be in the report and is not, with the reason."""
-    return tuple(dict.fromkeys((*result.missing, *_absent(result))))
+    return tuple(dict.fromkeys((*result.missing, *(f"{name}{what}" for name, what in _absent(result)))))
 
 
-def standing(result: Result) -> list[ScoredTracker]:
-    """Return a study's rows in its order, raw results best first by their first metric and incomplete ones last."""
-    if result.study:
-        return list(result.rows)
-    (facts,) = result.protocols
-    metric = METRICS[primary_metric(result, facts)]
-
-    def place(row: ScoredTracker) -> tuple[bool, bool, float, str]:
-        value = row.percent(facts, metric.key)
-        signed = 0.0 if value is None else -metric.sign * value
-        return not row.protocols[facts.name].complete, value is None, signed, row.name
-
-    return sorted(result.rows, key=place)
+def absences(result: Result) -> list[str]:
+    """Return the same with one line for each reason, and all its rows."""
+    names: dict[str, list[str]] = {}
+    for name, what in _absent(result):
+        names.setdefault(what, []).append(name)
+    return [*dict.fromkeys(result.missing), *(f"{', '.join(rows)}{what}" for what, rows in names.items())]
 
 
-def _factors(result: Result, footnotes: Footnotes) -> Block:
-    """Return the columns of what a study varies; its remarks stand at the first."""
-    block = Block()
-    if result.study is None:
-        return block
-    remarks = tuple(footnotes.add(text) for text in result.study.remarks)
-    names = list(result.study.factors)
-    block.columns = [Column(f"factor:{name}", name, footnotes=remarks if name == names[0] else ()) for name in names]
-    words = {row.name: row.cells for row in result.study.rows} | {r.name: r.cells for r in result.rows if r.cells}
-    for name in _order(result):
-        cells = (*words.get(name, ()), *("" for _ in block.columns))
-        for column, text in zip(block.columns, cells, strict=False):
-            block.put(name, column.key, Cell(text=text))
-    return block
+def protocol_table(
+    result: Result,
+    facts: ScoredProtocol,
+    title: str,
+    columns: Iterable[Column],
+    rows: Iterable[TableRow],
+    footnotes: Footnotes | None = None,
+    *,
+    question: str = "",
+    corner: str = "Tracker",
+) -> Table:
+    """Return a further table of one protocol; it names what is missing if the trackers are raw results."""
+    return Table(
+        title=f"{facts.title}: {title}",
+        question=question or coverage(facts),
+        caveat=result.caveat,
+        columns=tuple(columns),
+        rows=tuple(rows),
+        footnotes=footnotes.texts if footnotes else (),
+        missing=missing(result) if not result.study else (),
+        corner=corner,
+        subject=result.subject,
+    )
+
+
+def _add_factors(result: Result, study: Study, block: Block, footnotes: Footnotes) -> None:
+    """Add the columns of what a study varies; its remarks stand at the first."""
+    words = {row.name: row.cells for row in study.rows} | {r.name: r.cells for r in result.rows if r.cells}
+    remarks = tuple(map(footnotes.add, study.remarks))
+    for at, name in enumerate(study.factors):
+        cells = {row: Cell(text=texts[at]) for row, texts in words.items() if at < len(texts)}
+        block.add(Column(f"factor:{name}", name, footnotes=() if at else remarks), cells, _order(result))
 
 
 def _order(result: Result) -> list[str]:
@@ -95,15 +109,14 @@ def _order(result: Result) -> list[str]:
     return [*study, *others, *(row.name for row in result.of_role("cited"))]
 
 
-def _row(name: str, result: Result, blocks: list[Block], footnotes: tuple[int, ...]) -> TableRow:
+def _row(name: str, result: Result, block: Block, footnotes: tuple[int, ...]) -> TableRow:
     found = next((row for row in result.rows if row.name == name), None)
-    cells = {key: cell for block in blocks for key, cell in block.cells.get(name, {}).items()}
+    cells = block.cells.get(name, {})
     if found is None:  # a row of the study that was not asked for
-        return TableRow(
-            name, "variant", cells, bool(result.study and name == result.study.baseline_row.name), footnotes
-        )
+        baseline = result.study is not None and name == result.study.baseline_row.name
+        return TableRow(name, "variant", cells, baseline, footnotes)
     if found.role == "cited":  # nobody ran it here: it has no figures but printed and recomputed ones
-        measured = (column.key for block in blocks for column in block.columns if column.panel != "published")
+        measured = (column.key for column in block.columns if column.panel != "published")
         cells = dict.fromkeys(measured, NOT_APPLICABLE) | cells
     return TableRow(name, found.role, cells, found.baseline, footnotes)
 
@@ -147,15 +160,15 @@ def _ranked(result: Result, rows: tuple[TableRow, ...], columns: tuple[Column, .
     return tuple(replace(row, cells=cells[row.name]) for row in rows)
 
 
-def _absent(result: Result) -> Iterator[str]:
-    """Yield every row without a figure, protocol by protocol, with the reason."""
+def _absent(result: Result) -> Iterator[tuple[str, str]]:
+    """Yield the name of every row without a figure, protocol by protocol, and the reason."""
     if result.study:
         present = {row.name for row in result.rows}
-        yield from (f"{row.name}: not asked for" for row in result.study.rows if row.name not in present)
+        yield from ((row.name, ": not asked for") for row in result.study.rows if row.name not in present)
     for row in standing(result):
         for facts in result.protocols if row.role != "cited" else ():
             reasons = _server_reasons(result, row, facts) if facts.on_server else _reasons(row, facts)
-            yield from (f"{row.name} on {facts.name}: {text}" for text in reasons)
+            yield from ((row.name, f" on {facts.name}: {text}") for text in reasons)
 
 
 def _of_seed(row: ScoredTracker, record: RunRecord) -> str:

@@ -1,17 +1,15 @@
 """Our sizes at the published scale beside what the paper prints, with a footnote wherever the two differ."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from trackablate.ablations.published import PaperSource
 from trackablate.datasets.extents import official_extent
 from trackablate.harness.record import PaperScale
 from trackablate.harness.scoring.metrics import METRICS
-from trackablate.harness.scoring.scored import ScoredProtocol
 from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column
 from trackablate.reports.tables.accuracy import value_of
-from trackablate.reports.tables.block import NOT_APPLICABLE, Block, Footnotes
+from trackablate.reports.tables.block import Block, Footnotes
 from trackablate.reports.tables.discrepancies import Printed, note_discrepancies, printed
 
 CONVENTIONS = (
@@ -21,38 +19,26 @@ CONVENTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class _Ours:
-    key: str
-    symbol: str
-    divisor: float
-    unit: str
-    of: Callable[[PaperScale], int]
+OURS: Mapping[str, tuple[str, str, float, Callable[[PaperScale], int]]] = {
+    "paper_params": ("Params", "M", 1e6, lambda p: p.params),
+    "paper_macs": ("MACs", "G", 1e9, lambda p: p.macs),
+    "paper_macs_linear_conv": ("lin.+conv.", "G", 1e9, lambda p: p.macs_linear_conv),
+}
+"""Our columns: symbol, unit, divisor, and the figure."""
 
 
-OURS = (
-    _Ours("paper_params", "Params", 1e6, "M", lambda p: p.params),
-    _Ours("paper_macs", "MACs", 1e9, "G", lambda p: p.macs),
-    _Ours("paper_macs_linear_conv", "lin.+conv.", 1e9, "G", lambda p: p.macs_linear_conv),
-)
-
-
-def paper_scale_block(result: Result, footnotes: Footnotes) -> Block:
-    """Return our sizes at paper scale, empty if no row has them."""
-    block, sized = Block(), {row.name: row.paper_scale for row in result.rows if row.paper_scale}
+def add_paper_scale(result: Result, block: Block, footnotes: Footnotes) -> None:
+    """Add our sizes at paper scale if a row has them."""
+    sized = {row.name: row.paper_scale for row in result.rows if row.paper_scale}
     if not sized:
-        return block
+        return
+    others = [row.name for row in result.rows if row.role != "variant"]
     group = f"ours at paper scale{_of_all(result)}"
-    for ours in OURS:
-        for row in result.rows:
-            if size := sized.get(row.name):
-                block.put(row.name, ours.key, Cell(ours.of(size) / ours.divisor))
-            elif row.role != "variant":
-                block.put(row.name, ours.key, NOT_APPLICABLE)
-        notes = (footnotes.add(CONVENTIONS),) if ours.unit == "G" else ()
-        block.columns.append(Column(ours.key, ours.symbol, ours.unit, 1, group=group, panel="cost", footnotes=notes))
+    for key, (symbol, unit, divisor, of) in OURS.items():
+        notes = (footnotes.add(CONVENTIONS),) if unit == "G" else ()
+        column = Column(key, symbol, unit, 1, group=group, panel="cost", footnotes=notes)
+        block.add(column, {name: Cell(of(size) / divisor) for name, size in sized.items()}, others)
     note_discrepancies(result, block, footnotes)
-    return block
 
 
 def _of_all(result: Result) -> str:
@@ -62,15 +48,13 @@ def _of_all(result: Result) -> str:
     return sizes.pop() if len(sizes) == 1 else ""
 
 
-def published_block(result: Result, footnotes: Footnotes) -> Block:
-    """Return the paper's own columns and how far ours are from them if they compare; empty if nothing is printed."""
-    block = Block()
+def add_published(result: Result, block: Block, footnotes: Footnotes) -> None:
+    """Add the paper's own columns, and how far ours are from them if they compare."""
     found = {name: of for name in _names(result) if (of := printed(result, name))}
     for key in _keys(result, found):
         _published_column(result, key, {name: of[key] for name, of in found.items() if key in of}, block, footnotes)
         if ":" in key:
             _gap_column(result, key, found, block, footnotes)
-    return block
 
 
 def _names(result: Result) -> list[str]:
@@ -93,16 +77,14 @@ def _published_column(result: Result, key: str, found: dict[str, Printed], block
     protocol, _, metric = key.rpartition(":")
     symbol, unit, divisor, decimals = _heading(metric)
     at_column, at_row = footnotes.shared({name: _source_note(one.source) for name, one in found.items()})
+    cells = {}
     for name, one in found.items():
-        own = (footnotes.add(f"Printed for {name}: {one.entry.note}."),) if one.entry.note else ()
-        cell = Cell(one.value / divisor, footnotes=(*at_row.get(name, ()), *own))
-        block.put(name, f"published_{key}", cell)
-    for row in result.of_role("floor", "control"):
-        block.put(row.name, f"published_{key}", NOT_APPLICABLE)
+        own = (footnotes.add("Printed for {}: " + f"{one.entry.note}.", name),) if one.entry.note else ()
+        cells[name] = Cell(one.value / divisor, footnotes=(*at_row.get(name, ()), *own))
     group = f"published, {protocol}" if protocol else "published"
     note = "as printed in the paper, not measured here"
     column = Column(f"published_{key}", symbol, unit, decimals, None, group, note, "published", footnotes=at_column)
-    block.columns.append(column)
+    block.add(column, cells, [row.name for row in result.of_role("floor", "control")])
 
 
 GAP = (
@@ -115,35 +97,21 @@ def _gap_column(
     result: Result, key: str, found: Mapping[str, Mapping[str, Printed]], block: Block, footnotes: Footnotes
 ) -> None:
     protocol, _, metric = key.rpartition(":")
-    facts = next((one for one in result.protocols if one.name == protocol), None)
-    if facts is None or metric not in facts.metrics:
+    facts = next((one for one in result.protocols if one.name == protocol and metric in one.metrics), None)
+    if facts is None or len(facts.sequences) != len(official_extent(protocol).lengths):
         return
-    if len(facts.sequences) != len(official_extent(protocol).lengths):
-        return
-    cited = {row.name for row in result.of_role("cited")}
-    # An entry with a note says how the printed row differs from ours.
-    theirs = {n: of[key].value for n, of in found.items() if key in of and (n in cited or not of[key].entry.note)}
-    ours = {name: value for name in theirs if (value := _comparable(result, name, facts, metric)) is not None}
-    if not ours:
-        return
-    for row in result.rows:
-        block.put(row.name, f"gap_{key}", Cell() if row.role in ("variant", "cited") else NOT_APPLICABLE)
-    for name in _names(result):
-        block.put(name, f"gap_{key}", Cell(ours[name] - theirs[name]) if name in ours else NOT_APPLICABLE)
-    symbol, unit = f"{METRICS[metric].symbol} gap", "points"
-    group, note = f"published, {protocol}", f"ours minus printed {METRICS[metric].symbol}"
-    notes = (footnotes.add(GAP),)
-    block.columns.append(
-        Column(f"gap_{key}", symbol, unit, 1, None, group, note, "published", signed=True, footnotes=notes)
-    )
-
-
-def _comparable(result: Result, name: str, facts: ScoredProtocol, metric: str) -> float | None:
-    """Return our figure for a row in the printed unit if it means what the printed one means."""
-    row = next((one for one in result.rows if one.name == name), None)
-    if row is None or not (row.role == "cited" or result.comparable_with_paper):
-        return None
-    return value_of(row, facts, METRICS[metric])
+    cells = {}
+    for row in result.of_role("variant", "cited"):
+        one, ours = found.get(row.name, {}).get(key), value_of(row, facts, METRICS[metric])
+        # An entry with a note says how the printed row differs from ours.
+        compares = row.role == "cited" or (result.comparable_with_paper and one and not one.entry.note)
+        if one and compares and ours is not None:
+            cells[row.name] = Cell(ours - one.value)
+    if cells:
+        symbol, note = f"{METRICS[metric].symbol} gap", f"ours minus printed {METRICS[metric].symbol}"
+        group, notes = f"published, {protocol}", (footnotes.add(GAP),)
+        column = Column(f"gap_{key}", symbol, "points", 1, None, group, note, "published", signed=True, footnotes=notes)
+        block.add(column, cells, [*_names(result), *(row.name for row in result.of_role("floor", "control"))])
 
 
 def _source_note(source: PaperSource) -> str:

@@ -6,12 +6,12 @@ from statistics import fmean
 
 from trackablate.harness.scoring.metrics import METRICS, Metric
 from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker, SequenceInfo
-from trackablate.reports.results import Result, coverage, primary_metric
+from trackablate.reports.results import Result, coverage, primary_metric, standing
 from trackablate.reports.statistics.variance import row_estimate
 from trackablate.reports.table import Cell, Column, Table, TableRow
-from trackablate.reports.tables.accuracy import incomplete
+from trackablate.reports.tables.accuracy import note_incomplete
 from trackablate.reports.tables.block import Footnotes, cell_of, ranked
-from trackablate.reports.tables.pivot import missing, standing
+from trackablate.reports.tables.pivot import protocol_table
 
 HARDEST = 10
 ATTRIBUTE_NAMES: Mapping[str, str] = {
@@ -183,8 +183,7 @@ def _table(
     corner: str,
 ) -> Table:
     metric, footnotes = METRICS[primary_metric(result, facts)], Footnotes()
-    dialect = facts.dialects[metric.key]
-    trackers = [
+    columns += [
         Column(
             column_key(row.name, metric),
             row.name,
@@ -192,19 +191,10 @@ def _table(
             metric.decimals,
             metric.better,
             group="trackers",
-            note=f"{metric.symbol} of {row.name}, dialect {dialect.name}",
-            footnotes=tuple(footnotes.add(text) for text in [incomplete(row, facts)] if text),
+            note=f"{metric.symbol} of {row.name}, dialect {facts.dialects[metric.key].name}",
+            footnotes=note_incomplete(row, facts, footnotes),
         )
         for row in columns_of(result, facts)
     ]
-    return Table(
-        title=f"{facts.title}: {title}",
-        question=f"{question} {coverage(facts)}",
-        caveat=result.caveat,
-        columns=(*columns, *trackers),
-        rows=tuple(rows),
-        footnotes=footnotes.texts,
-        missing=missing(result) if not result.study else (),
-        corner=corner,
-        subject=result.subject,
-    )
+    question = f"{question} {coverage(facts)}"
+    return protocol_table(result, facts, title, columns, rows, footnotes, question=question, corner=corner)

@@ -183,7 +183,7 @@ def test_looking_for_a_run_writes_nothing(store: Store, folder: RunFolder) -> No
     assert folder.result(PLAIN_EVALUATION, "a") is None
     assert folder.missing(PLAIN_EVALUATION, ["b", "a"]) == ["b", "a"]
     assert store.paper_scale(PLAIN) is None
-    assert folder.record().verdict == "publishable"
+    assert folder.record().verdict == "reproducible"
     assert files(store.root) == ["store.json"]
 
 
@@ -228,7 +228,7 @@ def test_training_counts_as_done_with_weights_and_record(folder: RunFolder) -> N
 
 def test_verdict_follows_from_where_it_was_trained(folder: RunFolder) -> None:
     write_bytes(folder.weights, b"weights")
-    for commit, dirty, verdict in (("c", False, "publishable"), ("c", True, "trial"), (None, None, "trial")):
+    for commit, dirty, verdict in (("c", False, "reproducible"), ("c", True, "trial"), (None, None, "trial")):
         where = WHERE.model_copy(update={"commit": commit, "dirty": dirty})
         folder.finish_training(TRAINED.model_copy(update={"where": where}))
         assert folder.record().verdict == verdict

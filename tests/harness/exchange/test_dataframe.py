@@ -166,7 +166,7 @@ def test_a_row_says_what_was_asked_and_what_it_cost(table: pd.DataFrame) -> None
         "sparsity": "candidate-elimination", "denoising": "none", "labels": "gaussian", "crop.search_size": 256,
         "seed": 0, "steps": 150, "batch_size": 32, "params": 90, "trainable_params": 80, "macs": 70,
         "train_seconds": 10.0, "device_hours": 9 / 3600, "peak_memory_bytes": 1000, "fps": 50.0,
-        "tracking_seconds": 1.5, "verdict": "publishable", "reason": "", "n_sequences": 3, "of_sequences": 3,
+        "tracking_seconds": 1.5, "verdict": "reproducible", "reason": "", "n_sequences": 3, "of_sequences": 3,
     }  # fmt: skip
     assert {key: row[key] for key in expected} == expected
     assert row["commit"].startswith("9e65990c0f")
@@ -187,7 +187,7 @@ def test_a_part_of_a_protocol_has_no_value_but_a_reason(table: pd.DataFrame) -> 
     [
         (1, "failed", "failed: MemoryError: full; not evaluated"),
         (2, "unfinished", "training not finished (train: 40 of 150); not evaluated"),
-        (3, "publishable", "tracked by another version, or on data that the store has no annotation of"),
+        (3, "reproducible", "tracked by another version, or on data that the store has no annotation of"),
     ],
 )
 def test_what_has_no_value_says_why(table: pd.DataFrame, seed: int, verdict: str, reason: str) -> None:

@@ -33,13 +33,13 @@ from trackablate.reports.formats.latex import all_tables, paper_table
 from trackablate.reports.formats.text import TerminalTable
 from trackablate.reports.pages.sections import sections, unfolded
 from trackablate.reports.pages.write import report_files, write_report
-from trackablate.reports.results import result_of
+from trackablate.reports.results import result_of, standing
 from trackablate.reports.table import Cell, Table, TableRow
 from trackablate.reports.tables import comparison, dialects, failures, sequences
 from trackablate.reports.tables.block import ranked
 from trackablate.reports.tables.comparison import Comparison
 from trackablate.reports.tables.dialects import Gains
-from trackablate.reports.tables.pivot import pivot, standing
+from trackablate.reports.tables.pivot import pivot
 from trackablate.reports.tables.sequences import hardest_table
 
 A, B, C = "SiamSteady", "OceanDrift", "StaticBox"

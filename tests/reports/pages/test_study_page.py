@@ -546,7 +546,7 @@ def test_provenance_names_verdicts_commits_and_commands(result: Result, tmp_path
         "concurrent",
         "torch 2.15.0",
         factory.record_of(result.rows[0]).asked.name,
-        "publishable",
+        "reproducible",
     ):
         assert words in page, words
 
@@ -712,7 +712,7 @@ def test_reports_import_no_torch_and_formats_import_what_they_need() -> None:
 
 def test_numbers_keep_their_sign_and_lose_that_of_zero(table: Table) -> None:
     delta = next(column for column in table.columns if column.signed)
-    assert [layout.number(v, delta) for v in (1.25, -3.14, 0.04, -0.04)] == ["+1.2", "−3.1", "0.0", "0.0"]
+    assert [delta.written(v) for v in (1.25, -3.14, 0.04, -0.04)] == ["+1.2", "−3.1", "0.0", "0.0"]
 
 
 def test_a_lower_is_better_difference_is_coloured_the_other_way(table: Table) -> None:

@@ -141,3 +141,26 @@ def test_a_processs_memory_is_that_of_the_training(result: Result) -> None:
     column, notes = memory_note(result, **told)
     assert column["conv"] == pytest.approx(5)
     assert any("allocated on the GPU" in note for note in notes)
+
+
+def test_measured_columns_name_profile_device_and_who_shared_the_machine(result: Result) -> None:
+    table = pivot(result)
+    groups = {column.key: column.group for column in table.columns}
+    assert groups["train_device"] == groups["memory"] == "measured, profile mini, Intel Xeon 2.1 GHz, 2 cores"
+    assert groups["fps"] == "synthetic video", "of the same profile and device"
+    assert cost_table(result).title == "Cost by phase, profile mini, Intel Xeon 2.1 GHz, 2 cores"
+    (shared,) = [note for note in table.footnotes if note.startswith("Device time")]
+    assert shared.endswith("beside other runs on the machine, 2 at a time: conv, decoder, ce-conv, ce-decoder.")
+    assert any("a synthetic video of 160 x 120 pixels, at every profile" in note for note in table.footnotes)
+
+
+def test_other_devices_and_runs_that_were_alone_are_told_apart(result: Result) -> None:
+    own = factory.record_of(result.rows[0])
+    assert own.training is not None
+    where = own.training.where.model_copy(update={"device": "NVIDIA H100", "concurrent_workers": 1})
+    moved = own.model_copy(update={"training": own.training.model_copy(update={"where": where})})
+    table = pivot(factory.with_row(result, "conv", records=(moved,)))
+    groups = {column.key: column.group for column in table.columns}
+    assert groups["memory"] == "measured, profile mini, 2 devices, see the provenance"
+    assert groups["fps"] == "profile mini, synthetic video, Intel Xeon 2.1 GHz, 2 cores"
+    assert any("2 at a time: decoder, ce-conv, ce-decoder." in note for note in table.footnotes)

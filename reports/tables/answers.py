@@ -1,0 +1,228 @@
+"""What a result says in one to three sentences with the table's figures: who leads, whether it tracks, what it costs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trackablate.harness.scoring.metrics import METRICS, Metric
+from trackablate.harness.scoring.scored import ScoredProtocol
+from trackablate.reports.results import Result, primary_metric
+from trackablate.reports.table import Cell, Column, Table, TableRow
+from trackablate.reports.tables.accuracy import in_words, metric_key
+from trackablate.reports.tables.costs import trained_on
+
+FLOORS = {
+    "static": "a box that stands still",
+    "ncc": "correlation without learning",
+    "shuffled-template": "the baseline with a wrong template",
+}
+COSTS = {
+    "train_device": "took {} of device time to train",
+    "memory": "held {} of memory at most",
+    "fps": "tracks {}",
+}
+"""The costs of the sentence, by the keys of their columns."""
+MOST_NAMES = 4
+"""Rows that are named one by one; of more, the number is given."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A protocol's rows by its primary metric.
+
+    Attributes:
+        variants: Those with a figure, the best first.
+        first: The one that the others are compared with, if it has a figure: a study's baseline, the best of raw results.
+        floors: Floors and controls with a figure.
+    """
+
+    facts: ScoredProtocol
+    metric: Metric
+    column: Column
+    variants: tuple[TableRow, ...]
+    first: TableRow | None
+    floors: tuple[TableRow, ...]
+
+    @property
+    def rival(self) -> TableRow | None:
+        """The row that the best is held against: the first, or the second best if the best is itself the first."""
+        return (self.variants[1:2] or (None,))[0] if self.first is self.variants[0] else self.first
+
+    @property
+    def tested(self) -> TableRow:
+        """The row whose difference to the first tells the best from its rival."""
+        best = self.variants[0]
+        return self.rival if self.first is best and self.rival else best
+
+    def cell(self, row: TableRow) -> Cell:
+        """Return a row's figure."""
+        return row.cells[self.column.key]
+
+    def figure(self, row: TableRow) -> str:
+        """Return a row's figure with its unit."""
+        return _figure(row, self.column)
+
+    def verdict(self, row: TableRow) -> str:
+        """Return whether a row is "better" or "worse" than the first, "not told apart" from it, or "not tested"."""
+        cell = self.cell(row)
+        if cell.resolved is None or cell.delta is None:
+            return "not tested"
+        return "not told apart" if not cell.resolved else "better" if self.metric.sign * cell.delta > 0 else "worse"
+
+
+def standings(result: Result, table: Table) -> list[Standing]:
+    """Return the standing on each protocol that has a column."""
+    columns, found = {column.key: column for column in table.columns}, []
+    for facts in result.protocols:
+        metric = METRICS[primary_metric(result, facts)]
+        key = metric_key(facts, metric.key)
+        rows = [row for row in table.rows if row.cells.get(key, Cell()).value is not None]
+        variants = [row for row in rows if row.role == "variant"]
+        if result.study:
+            variants.sort(key=lambda row: -metric.sign * (row.cells[key].value or 0.0))
+        elif facts.allow_incomplete:  # means over a part compare with nothing, unless there are no others
+            complete = {row.name for row in result.rows if row.protocols[facts.name].complete}
+            variants = [row for row in variants if row.name in complete] or variants
+        first = next((row for row in variants if row.baseline or not result.study), None)
+        floors = tuple(row for row in rows if row.role in ("floor", "control"))
+        if key in columns:
+            found.append(Standing(facts, metric, columns[key], tuple(variants), first, floors))
+    return found
+
+
+def answers(result: Result, table: Table) -> tuple[str, ...]:
+    """Return one to three sentences that answer the result's question."""
+    found = [one for one in standings(result, table) if one.variants]
+    scope = _scope(result, table, {row.name for one in found for row in one.variants})
+    if not found:
+        return (f"{scope}nothing can be said yet: no {result.subject} has a score.",)
+    lead = f"{_leader(found[0])}{_rest(found[0])}" if len(found) == 1 else _leaders(found)
+    sentences = (f"{scope}{lead}.", _tracking(found), _cost(result, table, found))
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def _scope(result: Result, table: Table, scored: set[str]) -> str:
+    """Return what the sentences are about if it is not everything, up to a comma: the profile, and how much is there."""
+    wanted = [row.name for row in table.rows if row.role == "variant"]
+    parts = []
+    if result.profile:
+        against = "" if result.comparable_with_paper else " (not comparable with the paper)"
+        parts = [f"at profile {result.profile_name}{against}"]
+    if len(scored) < len(wanted):
+        parts += [f"with {len(scored)} of {len(wanted)} {result.subject}s {'scored' if result.study else 'complete'}"]
+    text = " and ".join(parts)
+    return f"{text[0].upper()}{text[1:]}, " if text else ""
+
+
+def _leader(one: Standing) -> str:
+    best, metric = one.variants[0], one.metric
+    name = f"{best.name}, the baseline," if best.baseline else best.name
+    rules = " by the evaluation server" if one.facts.on_server else ""
+    meaning, on = f"{metric.description.split(':')[0]} ({metric.symbol})", f"on {one.facts.name}{rules}"
+    if len(one.variants) == 1:
+        return f"{name} has {one.figure(best)} {meaning} {on}"
+    return f"{name} has the {'highest' if metric.better == 'higher' else 'lowest'} {meaning} {on}, {one.figure(best)}"
+
+
+def _rest(one: Standing) -> str:
+    """Return how the best compares with its rival and the others with the first."""
+    best, rival = one.variants[0], one.rival
+    if rival is None:
+        return (
+            "; there is nothing to compare it with" if one.first else "; the baseline has no score to compare it with"
+        )
+    groups: dict[str, list[str]] = {}
+    for row in one.variants:
+        if row not in (best, rival, one.first):
+            groups.setdefault(one.verdict(row), []).append(row.name)
+    others = ", ".join(f"{_named(names)} {'is' if len(names) == 1 else 'are'} {word}" for word, names in groups.items())
+    role = "the baseline " if rival.baseline else ""
+    against = f"; against {one.first.name}, {others}" if others and one.first else ""
+    return f": {_apart(one, f'{role}{rival.name} ({one.figure(rival)})')}{against}"
+
+
+def _apart(one: Standing, rival: str) -> str:
+    """Return how far the best is from its rival, and whether that is chance."""
+    cell, unit = one.cell(one.tested), "points" if one.column.unit == "%" else one.column.unit
+    if cell.delta is None:
+        return f"not compared with {rival} on the same sequences"
+    side = "above" if one.metric.better == "higher" else "below"
+    size = f"{one.column.written(abs(cell.delta))} {unit} {side} {rival}"
+    corrected = "" if cell.p is None else f"Holm-corrected p {f'= {cell.p:.3f}' if cell.p >= 0.001 else '< 0.001'}"
+    if cell.resolved is None:
+        return f"{size}, which may be chance (not tested)"
+    if cell.resolved:
+        return f"{size}, more than chance explains ({corrected})"
+    wanted = f"; to tell takes {in_words(cell.needed)}" if cell.needed else ""
+    wanted += f", there are {cell.n}" if cell.needed and not cell.needed.seeds else ""
+    return f"{size}, which may be chance ({corrected}{wanted})"
+
+
+def _leaders(found: Sequence[Standing]) -> str:
+    """Return who leads on which of several protocols."""
+    by_name: dict[str, list[Standing]] = {}
+    for one in found:
+        by_name.setdefault(one.variants[0].name, []).append(one)
+    clauses = []
+    for name, led in by_name.items():
+        on = [
+            f"on {one.facts.name} with {one.figure(one.variants[0])} {one.metric.symbol}{_margin(one)}" for one in led
+        ]
+        clauses.append(f"{name} leads {', and '.join(on)}")
+    return "; ".join(clauses)
+
+
+def _margin(one: Standing) -> str:
+    return f", {_apart(one, one.rival.name)}" if one.rival else ""
+
+
+def _tracking(found: Sequence[Standing]) -> str:
+    """Return whether the best variant is shown to beat the floors and the wrong template."""
+    groups: dict[bool | None, dict[str, None]] = {True: {}, False: {}, None: {}}
+    for one in found:
+        for row in one.floors:
+            beaten = one.cell(row).beaten
+            where = f", {one.figure(row)}" if len(found) == 1 else "" if beaten else f", on {one.facts.name}"
+            groups[beaten][f"{row.name} ({FLOORS.get(row.name, row.role)}{where})"] = None
+    subject = "It" if len(found) == 1 else "The best variant"
+    if groups[False]:
+        return f"{subject} is not shown to beat {_and(list(groups[False]))}."
+    if groups[None]:
+        return f"Whether it beats {_and(list(groups[None]))} is not tested."
+    controlled = any(row.role == "control" for one in found for row in one.floors)
+    verb = "tracks what it is shown:" if controlled else "is"
+    return f"{subject} {verb} more than chance above {_and(list(groups[True]))}." if groups[True] else ""
+
+
+def _cost(result: Result, table: Table, found: Sequence[Standing]) -> str:
+    """Return what the best costs, against the baseline, and where that was measured."""
+    best, base = found[0].variants[0], found[0].first
+    columns = {column.key: column for column in table.columns}
+    parts: list[str] = []
+    for key, words in COSTS.items():
+        if key in columns and best.cells.get(key, Cell()).value is not None:
+            known = base is not None and base is not best and base.cells.get(key, Cell()).value is not None
+            name = f"{base.name}: " if base and not parts else ""
+            against = f" ({name}{_figure(base, columns[key])})" if known and base else ""
+            parts.append(words.format(_figure(best, columns[key])) + against)
+    if not parts:
+        return ""
+    subject = "It" if len(found) == 1 else best.name
+    return f"{subject} {_and(parts)}, on {trained_on(result.rows)}{_beside(result, best)}."
+
+
+def _beside(result: Result, best: TableRow) -> str:
+    record = next((row.record for row in result.rows if row.name == best.name), None)
+    workers = record.training.where.concurrent_workers if record and record.training else 1
+    return f", trained while {workers} runs shared the machine" if workers > 1 else ""
+
+
+def _figure(row: TableRow, column: Column) -> str:
+    return f"{column.written(row.cells[column.key].value or 0.0)} {column.unit}".strip()
+
+
+def _named(names: Sequence[str]) -> str:
+    return _and(names) if len(names) <= MOST_NAMES else f"{len(names)} others"
+
+
+def _and(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

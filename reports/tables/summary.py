@@ -1,0 +1,145 @@
+"""The short form of a result for the terminal: its sentences, one table for each protocol, and the footnotes that matter."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from trackablate.reports.results import Result
+from trackablate.reports.table import Cell, Column, Table, TableRow
+from trackablate.reports.tables import accuracy
+from trackablate.reports.tables.answers import Standing, answers, standings
+from trackablate.reports.tables.pivot import absences
+
+MOST_FOOTNOTES = 5
+TOLD = (accuracy.METHOD, accuracy.METHOD_OF_SEEDS, accuracy.PAIRED, accuracy.HOLM, accuracy.UNRESOLVED)
+"""Beginnings of footnotes that the legend and the sentences say."""
+TRAINING, SPEED, DIFFERENCE, VERDICT = "train_device", "fps", "difference", "verdict"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A result in short.
+
+    Attributes:
+        sentences: The answer to the result's question.
+        tables: One for each protocol, the costs in the first. All have the same footnotes.
+        legend: What stands in brackets, in the difference and in the verdict.
+        missing: What is missing, one line for each reason.
+        left_out: Number of footnotes that the full table has besides.
+    """
+
+    title: str
+    caveat: str
+    sentences: tuple[str, ...]
+    tables: tuple[Table, ...]
+    legend: str
+    missing: tuple[str, ...]
+    left_out: int
+
+
+def summary(result: Result, table: Table) -> Summary:
+    """Return the short form of a result; `table` is its main table."""
+    found = standings(result, table)
+    parts = [_part(result, table, one, costs=one is found[0]) for one in found]
+    chosen = list(dict.fromkeys(index for index in _by_importance(table, parts) if _untold(table.footnotes[index])))
+    chosen = chosen[:MOST_FOOTNOTES]
+    return Summary(
+        title=f"{table.title}: {table.question}",
+        caveat="" if result.study else table.caveat,
+        sentences=answers(result, table),
+        tables=tuple(_with_footnotes(part, chosen) for part in parts),
+        legend=_legend(found),
+        missing=tuple(absences(result)),
+        left_out=len(table.footnotes) - len(chosen),
+    )
+
+
+def _part(result: Result, table: Table, one: Standing, *, costs: bool) -> Table:
+    """Return the rows with anything to say on a protocol: figure, difference, verdict, and a cost or two more metrics."""
+    known = {column.key: column for column in table.columns}
+    more = list(known)[1:3] if not result.study else [k for k in (TRAINING, SPEED) if k in known][:1] if costs else []
+    rows = [_row(row, one, more) for row in table.rows if row.role != "cited" or one.column.key in row.cells]
+    unit = "points" if one.column.unit == "%" else one.column.unit
+    compared = (
+        replace(one.column, key=DIFFERENCE, symbol="Difference", unit=unit, signed=True, footnotes=()),
+        Column(VERDICT, "Verdict"),
+    )
+    further = (replace(known[key], symbol="Training" if key == TRAINING else known[key].symbol) for key in more)
+    columns = (one.column, *(compared if any(DIFFERENCE in row.cells for row in rows) else ()), *further)
+    columns = tuple(replace(column, panel="") for column in columns)
+    return replace(table, title=one.facts.title, caveat="", columns=columns, rows=tuple(rows), missing=())
+
+
+def _row(row: TableRow, one: Standing, more: list[str]) -> TableRow:
+    key, figure = one.column.key, row.cells.get(one.column.key, Cell())
+    cells = {key: replace(cell, low=None, high=None) for key in more if (cell := row.cells.get(key)) is not None}
+    cells |= {key: figure, VERDICT: Cell(text=_verdict(row, figure, one))}
+    if one.first is not None and row.name == one.first.name and one.rival is not None:
+        cells[DIFFERENCE] = Cell(text="baseline" if row.baseline else "best")
+    elif figure.delta is not None:  # its interval and p value decide about the colour
+        cells[DIFFERENCE] = replace(figure, value=figure.delta, low=None, high=None, rank=None, footnotes=())
+    return replace(row, cells=cells)
+
+
+def _verdict(row: TableRow, cell: Cell, one: Standing) -> str:
+    """Return a row's verdict in words."""
+    if cell.value is None:
+        return "missing"
+    if row.role in ("floor", "control"):
+        return f"{row.role}, not beaten" if cell.beaten is False else row.role
+    return "" if one.first is None or row.name == one.first.name or row.role == "cited" else one.verdict(row)
+
+
+def _by_importance(table: Table, parts: list[Table]) -> Iterator[int]:
+    """Yield footnotes: of single figures, of variants, of whole columns. The sentences say what floors are."""
+    for part in parts:
+        for row in part.rows:
+            figures = [row.cells[c.key] for c in part.columns if c.key in row.cells]
+            yield from (index for cell in figures if cell.value is not None for index in cell.footnotes)
+    yield from (index for row in table.rows if row.role == "variant" for index in row.footnotes)
+    yield from (index for part in parts for column in reversed(part.columns) for index in column.footnotes)
+
+
+def _untold(footnote: str) -> bool:
+    return not footnote.startswith((*TOLD, accuracy.RANKING.partition(":")[0]))
+
+
+def without_footnotes(table: Table) -> Table:
+    """Return a further table without what its result's summary or page says."""
+    return replace(_with_footnotes(table, []), caveat="", missing=())
+
+
+def _with_footnotes(table: Table, chosen: list[int]) -> Table:
+    """Return the table with these footnotes alone, in this order."""
+
+    def kept(footnotes: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(chosen.index(index) for index in footnotes if index in chosen)
+
+    rows = [
+        replace(
+            row,
+            footnotes=kept(row.footnotes),
+            cells={k: replace(c, footnotes=kept(c.footnotes)) for k, c in row.cells.items()},
+        )
+        for row in table.rows
+    ]
+    columns = []
+    for column in table.columns:  # what holds of every figure stands at its column
+        figures = [cell for row in rows if (cell := row.cells.get(column.key, Cell())).value is not None]
+        shared = set.intersection(*(set(cell.footnotes) for cell in figures)) if figures else set[int]()
+        for row in rows if shared else ():
+            cell = row.cells.get(column.key, Cell())
+            row.cells[column.key] = replace(cell, footnotes=tuple(sorted(set(cell.footnotes) - shared)))
+        columns.append(replace(column, footnotes=tuple(sorted({*kept(column.footnotes), *shared}))))
+    return replace(
+        table, columns=tuple(columns), rows=tuple(rows), footnotes=tuple(table.footnotes[index] for index in chosen)
+    )
+
+
+def _legend(found: list[Standing]) -> str:
+    cells = [one.cell(row) for one in found for row in (*one.variants, *one.floors)]
+    texts = ["Brackets: 95 % interval over sequences."] if any(cell.low is not None for cell in cells) else []
+    first = next((one.first for one in found if one.first), None)
+    if first and any(cell.delta is not None for cell in cells):
+        texts.append(f"Difference: to {first.name if len(found) == 1 else 'the baseline'}, on the same sequences.")
+        texts.append("Better or worse: Holm-corrected p below 0.05.")
+    return " ".join(texts)

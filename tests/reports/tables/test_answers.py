@@ -1,0 +1,253 @@
+"""The sentences that answer a result's question, word for word, and the short table below them."""
+
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+import report_factory as factory
+import score_factory
+from trackablate.harness.scoring.metrics import METRICS
+from trackablate.reports.formats.documents import results_json
+from trackablate.reports.formats.text import TerminalSummary
+from trackablate.reports.results import Result, result_of
+from trackablate.reports.statistics.sample_size import Needed
+from trackablate.reports.table import Cell, Table
+from trackablate.reports.tables.answers import answers
+from trackablate.reports.tables.pivot import pivot
+from trackablate.reports.tables.summary import MOST_FOOTNOTES, summary, without_footnotes
+
+P = factory.PROTOCOL
+CHANCE = Needed(2900, None)
+MINI = "At profile mini (not comparable with the paper)"
+TRACKS = (
+    "It tracks what it is shown: more than chance above static (a box that stands still, 24.0 %), ncc (correlation without"
+    " learning, 40.2 %) and shuffled-template (the baseline with a wrong template, 24.2 %)."
+)
+COST = (
+    "It took 67.0 s of device time to train (conv: 51.0 s), held 1.35 GB of memory at most (1.26 GB) and tracks 135 frames/s"
+    " (190 frames/s), on Intel Xeon 2.1 GHz, 2 cores, trained while 2 runs shared the machine."
+)
+FLOORS = {
+    "static": Cell(24.0, beaten=True),
+    "ncc": Cell(40.2, beaten=True),
+    "shuffled-template": Cell(24.2, beaten=True),
+}
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    return factory.study_result(4)
+
+
+def against(value: float, delta: float, p: float, needed: Needed | None = None) -> Cell:
+    """A figure with a tested difference to the first row, whose interval excludes 0 exactly where p says so."""
+    half = abs(delta) * (0.5 if p < 0.05 else 2)
+    own = Cell(value, low=value - 4, high=value + 4, n=80, p=p, needed=needed)
+    return replace(own, delta=delta, delta_low=delta - half, delta_high=delta + half)
+
+
+def told(result: Result, cells: dict[str, Cell], protocol: str = P, metric: str = "ao") -> Table:
+    """The result's table with these figures in its primary column, and none besides."""
+    return with_figures(pivot(result), f"{protocol}:{metric}" if result.study else metric, cells)
+
+
+def with_figures(table: Table, key: str, cells: dict[str, Cell]) -> Table:
+    rows = (replace(row, cells=row.cells | {key: cells.get(row.name, Cell())}) for row in table.rows)
+    return replace(table, rows=tuple(rows))
+
+
+def test_a_clear_winner(result: Result) -> None:
+    cells = {
+        "conv": Cell(47.8, n=80),
+        "decoder": against(53.1, 5.3, 0.003),
+        "ce-conv": against(44.0, -3.8, 0.012),
+        "ce-decoder": against(48.0, 0.2, 0.9, CHANCE),
+    }
+    assert answers(result, told(result, cells | FLOORS)) == (
+        f"{MINI}, decoder has the highest average overlap (AO) on {P}, 53.1 %: 5.3 points above the baseline conv (47.8 %),"
+        " more than chance explains (Holm-corrected p = 0.003); against conv, ce-decoder is not told apart, ce-conv is"
+        " worse.",
+        TRACKS,
+        COST,
+    )
+
+
+def test_nothing_is_told_apart(result: Result) -> None:
+    cells = {"conv": Cell(47.8, n=80), "decoder": against(48.6, 0.8, 0.648, CHANCE)}
+    assert answers(result, told(result, cells))[0] == (
+        f"{MINI} and with 2 of 4 variants scored, decoder has the highest average overlap (AO) on {P}, 48.6 %: 0.8 points"
+        " above the baseline conv (47.8 %), which may be chance (Holm-corrected p = 0.648; to tell takes about 2900"
+        " sequences, there are 80)."
+    )
+
+
+def test_the_baseline_leads_and_seeds_would_tell(result: Result) -> None:
+    cells = {"conv": Cell(47.8, n=80), "decoder": against(47.0, -0.8, 0.3, Needed(None, 7))}
+    (first, *_, cost) = answers(result, told(result, cells))
+    assert first.endswith(
+        f"conv, the baseline, has the highest average overlap (AO) on {P}, 47.8 %: 0.8 points above decoder (47.0 %), which"
+        " may be chance (Holm-corrected p = 0.300; to tell takes about 7 seeds per row)."
+    )
+    assert cost.startswith(
+        "It took 51.0 s of device time to train, held 1.26 GB of memory at most and tracks 190 frames/s,"
+    )
+
+
+def test_one_row_alone_and_a_baseline_that_is_missing(result: Result) -> None:
+    alone = answers(result, told(result, {"conv": Cell(47.8, n=80)}))
+    assert alone[0] == (
+        f"{MINI} and with 1 of 4 variants scored, conv, the baseline, has 47.8 % average overlap (AO) on {P}; there is"
+        " nothing to compare it with."
+    )
+    orphans = answers(result, told(result, {"decoder": Cell(48.6, n=80), "ce-conv": Cell(40.0, n=80)}))
+    assert orphans[0].endswith(f"(AO) on {P}, 48.6 %; the baseline has no score to compare it with.")
+
+
+def test_everything_is_missing(result: Result) -> None:
+    expected = f"{MINI} and with 0 of 4 variants scored, nothing can be said yet: no variant has a score."
+    assert answers(result, told(result, FLOORS)) == (expected,)
+    nothing = replace(result, rows=())
+    assert answers(nothing, pivot(nothing)) == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("beaten", "sentence"),
+    [
+        (False, "It is not shown to beat ncc (correlation without learning, 40.2 %)."),
+        (None, "Whether it beats ncc (correlation without learning, 40.2 %) is not tested."),
+    ],
+)
+def test_a_floor_that_is_not_beaten(result: Result, beaten: bool | None, sentence: str) -> None:
+    cells = FLOORS | {"ncc": Cell(40.2, beaten=beaten), "conv": Cell(47.8, n=80)}
+    assert answers(result, told(result, cells))[1] == sentence
+
+
+def test_several_protocols(result: Result) -> None:
+    second = replace(result.protocols[0], name="other", dialects=factory.dialects("auc"))
+    rows = tuple(replace(r, protocols=r.protocols | {"other": r.protocols[P]}) for r in result.rows)
+    both = replace(result, protocols=(*result.protocols, second), rows=rows)
+    table = told(both, {"conv": Cell(47.8, n=80), "decoder": against(53.1, 5.3, 0.0004)} | FLOORS)
+    floors = FLOORS | {"ncc": Cell(40.2, beaten=False)}
+    other = {"conv": Cell(50.0, n=80), "decoder": against(49.0, -1.0, 0.2, CHANCE)}
+    assert answers(both, with_figures(table, "other:auc", other | FLOORS))[:2] == (
+        f"{MINI} and with 2 of 4 variants scored, decoder leads on {P} with 53.1 % AO, 5.3 points above conv, more than"
+        " chance explains (Holm-corrected p < 0.001); conv leads on other with 50.0 % AUC, 1.0 points above decoder, which"
+        " may be chance (Holm-corrected p = 0.200; to tell takes about 2900 sequences, there are 80).",
+        "The best variant tracks what it is shown: more than chance above static (a box that stands still), ncc (correlation"
+        " without learning) and shuffled-template (the baseline with a wrong template).",
+    )
+    unbeaten = answers(both, with_figures(table, "other:auc", other | floors))[1]
+    assert unbeaten == "The best variant is not shown to beat ncc (correlation without learning, on other)."
+
+
+def test_a_metric_where_lower_is_better(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        METRICS, "ao", replace(METRICS["ao"], better="lower", unit="px", symbol="E", description="error")
+    )
+    cells = {"conv": Cell(10.0, n=80), "decoder": against(8.0, -2.0, 0.01), "ce-conv": against(12.0, 2.0, 0.01)}
+    assert answers(result, told(result, cells))[0].endswith(
+        f"decoder has the lowest error (E) on {P}, 8.0 px: 2.0 px below the baseline conv (10.0 px), more than chance"
+        " explains (Holm-corrected p = 0.010); against conv, ce-conv is worse."
+    )
+
+
+def test_too_few_sequences_are_not_tested_and_a_profile_may_compare(result: Result) -> None:
+    profile = replace_profile(result, comparable=True)
+    untested = Cell(48.6, n=3, delta=0.8)
+    found = answers(profile, told(profile, {"conv": Cell(47.8, n=3), "decoder": untested}))
+    assert found[0].startswith("At profile mini and with 2 of 4 variants scored, decoder has the highest")
+    assert found[0].endswith("0.8 points above the baseline conv (47.8 %), which may be chance (not tested).")
+
+
+def replace_profile(result: Result, *, comparable: bool) -> Result:
+    assert result.profile is not None
+    return replace(result, profile=result.profile.model_copy(update={"comparable_with_paper": comparable}))
+
+
+def test_raw_results_with_a_winner() -> None:
+    result = result_of(score_factory.scored())
+    assert answers(result, pivot(result)) == (
+        "SiamSteady has the highest area under the success curve (AUC) on lasot, 63.7 %: 13.3 points above OceanDrift (50.4"
+        " %), more than chance explains (Holm-corrected p < 0.001); against SiamSteady, StaticBox is worse.",
+    )
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_raw_results_that_are_incomplete_do_not_win(allowed: bool) -> None:
+    result = result_of(score_factory.partial(score_factory.scored(), "SiamSteady", 12, allowed))
+    found = answers(result, pivot(result))
+    assert found[0].startswith("With 2 of 3 trackers complete, OceanDrift has the highest area under")
+    assert "SiamSteady" not in found[0]
+
+
+def test_the_document_and_the_sentences_are_one(result: Result) -> None:
+    table = pivot(result)
+    assert json.loads(results_json(result, table))["answers"] == list(answers(result, table))
+
+
+# The short form
+
+
+def shown(result: Result, width: int = 80) -> str:
+    file = io.StringIO()
+    Console(width=width, file=file, color_system=None).print(TerminalSummary(summary(result, pivot(result))))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_terminal_shows_one_line_for_each_row(width: int) -> None:
+    text = shown(factory.failed(factory.study_result(), "ce-conv"), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    lines = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
+    assert lines["conv"][-2:] == ["baseline", "51.0"]
+    assert lines["decoder"][-3:] == ["+5.2", "better", "67.0"]
+    assert lines["ce-conv"][-3:] == ["–", "missing", "–"]
+    assert lines["ce-decoder"][-5:] == ["+0.6", "not", "told", "apart", "64.0"]
+    assert lines["ncc"][-1] == "floor"
+    assert lines["shuffled-template"][-1] == "control"
+    assert text.count("Brackets: ") == 1
+    assert f"missing: ce-conv on {P}: failed: CUDA out of memory" in " ".join(text.split())
+    assert f"{P} | measured, profile mini, Intel Xeon 2.1 GHz, 2 cores" in text
+
+
+def test_at_most_five_footnotes_the_most_important_first(result: Result) -> None:
+    trial = factory.record(result.study.spec(result.study.rows[2]), "ce-conv", dirty=True)  # type: ignore[union-attr]
+    changed = factory.with_row(result, "ce-conv", records=(trial,))
+    found = summary(changed, pivot(changed))
+    (table,) = found.tables
+    assert len(table.footnotes) == MOST_FOOTNOTES
+    assert table.footnotes[0].startswith("With fewer than 20 sequences")
+    assert any(note.startswith("Trial: ") for note in table.footnotes)
+    assert found.left_out == len(pivot(changed).footnotes) - MOST_FOOTNOTES
+    carriers = [*table.columns, *table.rows, *(cell for row in table.rows for cell in row.cells.values())]
+    assert {index for carrier in carriers for index in carrier.footnotes} <= set(range(MOST_FOOTNOTES))
+
+
+def test_what_is_missing_for_one_reason_is_one_line(result: Result) -> None:
+    for name in ("decoder", "ce-conv"):
+        result = factory.failed(result, name)
+    assert summary(result, pivot(result)).missing == (
+        f"decoder, ce-conv on {P}: failed: CUDA out of memory at step 40",
+    )
+
+
+def test_raw_results_show_two_more_metrics_and_no_verdict_alone() -> None:
+    scored = score_factory.scored()
+    text = shown(result_of(scored))
+    assert "P_norm" in text
+    assert "best" in text
+    alone = shown(result_of(replace(scored, trackers=scored.trackers[:1])))
+    assert "Verdict" not in alone
+    assert "there is nothing to compare it with" in " ".join(alone.split())
+
+
+def test_a_further_table_goes_without_footnotes() -> None:
+    result = result_of(score_factory.partial(score_factory.scored(), "SiamSteady", 12, True))
+    plain = without_footnotes(pivot(result))
+    assert not plain.footnotes and not plain.missing and not plain.caveat
+    assert not any(column.footnotes for column in plain.columns)
+    assert [row.name for row in plain.rows] == [row.name for row in pivot(result).rows]
