@@ -146,6 +146,7 @@ def run(
     with exit_status():
         from trackablate.harness.cli.plan import forecast
         from trackablate.harness.cli.session import StudyRequest, open_session
+        from trackablate.harness.cli.terminal import say_table
         from trackablate.harness.running.executors import LocalExecutor
         from trackablate.harness.running.runner import run as run_job
 
@@ -154,13 +155,17 @@ def run(
         )
         session = open_session(request)
         session.store.set_study(session.study_record())
-        try:
-            with forecast(session.job, session.store, study=True) as observer:
+        failure = None
+        with forecast(session.job, session.store, study=True) as observer:
+            try:
                 run_job(session.job, session.store, LocalExecutor(session.store.logs), device, observer)
-        except RunFailed:
-            session.report(out, as_json=json)
-            raise
-        session.report(out, as_json=json)
+            except RunFailed as error:
+                failure = error
+            observer.drawing()
+            drawn = session.draw(out)
+        say_table(*drawn, as_json=json)
+        if failure:
+            raise failure
 
 
 @app.command()

@@ -9,6 +9,7 @@ from trackablate.datasets.extents import official_extent
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.roots import data_root, open_protocol
+from trackablate.harness.cli.terminal import step_bar
 from trackablate.harness.errors import BadInput
 from trackablate.harness.scoring.raw_reading import ScoreRequest
 from trackablate.harness.scoring.raw_scoring import score
@@ -67,7 +68,11 @@ def opened(name: str, given: Mapping[str, str], index: Path | None = None, *, fr
     """
     data = PROTOCOLS[name].data
     sequences = open_protocol(name, given, index)
-    sequences.check() if frames else sequences.check_annotations()
+    if frames:
+        with step_bar(f"checking {name}", len(sequences), after=1.0) as bar:
+            sequences.check(progress=lambda done, _total: bar(done))
+    else:
+        sequences.check_annotations()
     root = data_root(data, given).resolve() if data else None
     lengths = dict(zip(sequences.names, sequences.lengths(), strict=True))
     return Data(list(sequences.names), sequences.digest(), sequences.coverage, root, lengths)

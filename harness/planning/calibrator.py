@@ -175,7 +175,7 @@ class _Bench:
         pairs = PairSampler(self.videos, geometry, seed=self.run.seed)
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = Path(folder) / "checkpoint.pt"
-            return fit(Fit(model, recipe, pairs, pairs, self.run.seed, checkpoint, self.device, lambda _: None))[1]
+            return fit(Fit(model, recipe, pairs, pairs, self.run.seed, checkpoint, self.device, lambda *_: None))[1]
 
     def _tracking(self, tracker: NetworkTracker, rows: int) -> float:
         """Return the seconds of one frame of so many sequences at a time. Its boxes are on the CPU: nothing is left."""
