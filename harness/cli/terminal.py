@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LONG = 40
 """Characters from which the items of a list get a line each."""
+NAME = 24
+"""Characters of a name beside a bar that are never broken into two lines."""
 WIDE = 100
 """Columns of a terminal from which bars show loss and rate too."""
 EVERY = 30.0
@@ -118,17 +120,21 @@ class Bars:
         self._live.stop()
 
     def _grid(self) -> Grid:
-        wide = self._console.width >= WIDE
+        wide, gone = self._console.width >= WIDE, clock(monotonic() - self._began)
+        names = [f"{line.name} after {gone}" if line.share else line.name for line in self._lines]
         grid = Grid.grid(padding=(0, 1, 0, 0), expand=True)
-        grid.add_column(overflow="fold")
-        for ratio in (None, 1, *([None] if wide else []), None, None):
-            grid.add_column(ratio=ratio, no_wrap=True)
-        for line in _moved_on(self._lines, monotonic() - self._at):
-            gone = f", {clock(monotonic() - self._began)} gone" if line.share else ""
-            bar = ProgressBar(total=line.total or None, completed=line.done, pulse=not line.total)
-            grid.add_row(
-                line.name, line.phase + gone, bar, *([line.numbers] if wide else []), _count(line), _left(line)
-            )
+        grid.add_column(overflow="fold", min_width=min(NAME, max(map(len, names), default=0)))
+        for ratio, justify in (
+            (None, "left"),
+            (1, "left"),
+            *([(None, "right")] if wide else []),
+            (None, "right"),
+            (None, "right"),
+        ):
+            grid.add_column(ratio=ratio, no_wrap=True, justify=justify)
+        for name, line in zip(names, _moved_on(self._lines, monotonic() - self._at), strict=True):
+            bar = ProgressBar(total=line.total or 1, completed=line.done if line.total else 0)
+            grid.add_row(name, line.phase, bar, *([line.numbers] if wide else []), _count(line), _left(line))
         return grid
 
 
@@ -181,11 +187,13 @@ def _moved_on(lines: Sequence[Line], passed: float) -> list[Line]:
 def _count(line: Line) -> str:
     if not line.total:
         return ""
-    return f"{int(100 * line.done / line.total)} %" if line.share else f"{line.done:.0f}/{line.total:.0f}"
+    if line.share:
+        return f"{int(100 * line.done / line.total)} %"
+    return "/".join(f"{n / 1000:.0f}k" if line.total >= 100_000 else f"{n:.0f}" for n in (line.done, line.total))
 
 
 def _left(line: Line) -> str:
-    return "" if line.left is None else f"{clock(line.left)} left"
+    return "-:-- left" if line.left is None else f"{clock(line.left)} left"
 
 
 def clock(seconds: float) -> str:

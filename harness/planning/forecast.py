@@ -3,11 +3,9 @@
 STORE/forecasts/TIME-PROCESS.json
 """
 
-import math
 import os
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -16,21 +14,17 @@ from pydantic import BaseModel, computed_field
 from trackablate.datasets.atomic import write_text
 from trackablate.harness.planning.estimate import RunEstimate, estimate_study, estimates, makespan, other_work
 from trackablate.harness.planning.history import gather
+from trackablate.harness.planning.pace import Part, Rate, RunningTask, mean_setup, pace
 from trackablate.harness.planning.ranges import Range, total
 from trackablate.harness.planning.reading import readable
 from trackablate.harness.planning.work import SPEED_FRAMES, seconds_of, speed_work
 from trackablate.harness.provenance import command_line
-from trackablate.harness.record import PhaseProgress, Spent
+from trackablate.harness.record import Spent
 from trackablate.harness.running.observer import Line, Missing, passes
 from trackablate.harness.running.runner import Job
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import Store, read_document
 
-TRUSTED, OWN = 0.05, 0.1
-"""Share of all work that must be done before its pace replaces the predicted one; and share of a run's training or tracking
-before its own pace replaces that of all runs."""
-RECENT = 30.0
-"""Seconds over which a pace is averaged at least."""
 PREPARING, RUNNING, SPEED, DRAWING, DONE = PHASES = (
     "imports, preparing",
     "running",
@@ -115,114 +109,6 @@ def compared(found: Iterable[Forecast], names: Collection[str]) -> StudyCompared
     return last.model_copy(update={"runs": list(runs.values())})
 
 
-@dataclass
-class _Part:
-    """Training or tracking of one run.
-
-    Attributes:
-        work: Its predicted seconds. If any run has no prediction, the work of all is in frames (see `passes`).
-        count: Number of its steps or frames; `done`: number of those that are done.
-        seconds: Recent time, and the `steps` that it took. Older ones count less: the first steps of a process are slow, and
-            what else the machine does changes.
-        age: Time since the first one.
-        seen: When `done` changed last.
-    """
-
-    work: float
-    count: int
-    done: int = 0
-    seconds: float = 0.0
-    steps: float = 0.0
-    age: float = 0.0
-    seen: float = 0.0
-
-    def saw(self, done: int, now: float) -> None:
-        """Take note of how many steps or frames are done."""
-        passed, new = now - self.seen, done - self.done
-        self.age += passed
-        keep = math.exp(-passed / max(RECENT, self.age / 2))
-        self.seconds, self.steps = keep * self.seconds + passed, keep * self.steps + new
-        self.done, self.seen = done, now
-
-    @property
-    def finished(self) -> float:
-        """The work that is done."""
-        return self.work * min(1.0, self.done / max(1, self.count))
-
-    def left(self, pace: float, now: float) -> float:
-        """Return the seconds that are left at so many seconds per unit of work."""
-        since = min(RECENT, now - self.seen) if self.done else 0.0
-        return max(0.0, (self.work - self.finished) * pace - since)
-
-
-def _pace(parts: Sequence[_Part], otherwise: float | None, trusted: float) -> float | None:
-    """Return the recent seconds per unit of some work; `otherwise` if a smaller share of the work than `trusted` is done."""
-    recent = sum(part.steps * part.work / max(1, part.count) for part in parts)
-    known = otherwise is None or sum(p.finished for p in parts) >= trusted * sum(p.work for p in parts)
-    return sum(part.seconds for part in parts) / recent if recent and known else otherwise
-
-
-@dataclass
-class _Task:
-    """A task, and how far it is.
-
-    Attributes:
-        before: The progress that its run had reported before the task began.
-        last: The progress that its run reported last.
-        earlier: Number of frames in the evaluations that are done.
-    """
-
-    item: Missing
-    training: _Part
-    tracking: _Part
-    before: PhaseProgress | None
-    last: PhaseProgress | None = None
-    earlier: int = 0
-    started: float = 0.0
-    ended: bool = False
-
-    @property
-    def work(self) -> float:
-        """All its work."""
-        return self.training.work + self.tracking.work
-
-    def advance(self, said: PhaseProgress, now: float) -> None:
-        """Count what the run says of itself."""
-        if said.trains:
-            self.training.saw(max(0, said.done - self.item.steps_done), now)
-        else:
-            if self.last is None or self.last.trains:
-                self.training.done, self.tracking.seen = self.training.count, self.training.seen
-            elif (said.phase, said.row) != (self.last.phase, self.last.row):
-                self.earlier += self.last.total  # each evaluation counts from its own beginning
-            self.tracking.count = max(self.tracking.count, self.earlier + said.total)
-            self.tracking.saw(self.earlier + said.done, now)
-        self.last = said
-
-    def left(self, paces: Sequence[float | None], now: float) -> float | None:
-        """Return the seconds that are left, by the paces of training and tracking; None if they are not known."""
-        if self.ended:
-            return 0.0
-        found = [
-            None if (own := _pace([part], pace, OWN)) is None else part.left(own, now)
-            for part, pace in zip((self.training, self.tracking), paces, strict=True)
-            if part.work
-        ]
-        return None if None in found else sum(filter(None, found))
-
-    def line(self, left: float | None) -> Line:
-        """Return what is shown of it."""
-        if (said := self.last) is None:
-            return Line(self.item.task.row, "starting", left=left)
-        part, unit = (self.training, "steps") if said.trains else (self.tracking, "frames")
-        numbers = [] if said.loss is None else [f"loss {said.loss:.4g}"]
-        numbers += [f"{part.steps / part.seconds:.3g} {unit}/s"] if part.seconds and part.steps else []
-        phase = {"train": "training", "validate": "validation"}.get(
-            said.phase, said.phase.replace("track", "tracking", 1)
-        )
-        return Line(said.row or self.item.task.row, phase, said.done, said.total, left, ", ".join(numbers))
-
-
 class Display(Protocol):
     """Shows lines: the whole study, then each running task."""
 
@@ -240,8 +126,8 @@ class Forecaster:
         self._job, self._store, self._display, self._logged, self._began = job, store, display, logged, time.monotonic()
         self._other, self._forecast = other_work(job, store), Forecast(command=command_line(), runs=[], wall=None)
         self._file = store.forecasts / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}.json"
-        self._tasks: dict[str, _Task] = {}
-        self._running: list[_Task] = []
+        self._tasks: dict[str, RunningTask] = {}
+        self._running: list[RunningTask] = []
         self._failed, self._workers, self._in_seconds = 0, 1, False
         self._phase, self._since = PREPARING, self._began
         rows = len(job.tasks) if logged else 0
@@ -276,28 +162,25 @@ class Forecaster:
         self._seconds[PREPARING] = study.prepare_seconds.expected
         self._seconds[SPEED] = study.speed_seconds.expected if self._in_seconds else None
 
-    def _task(self, item: Missing, run: RunEstimate | None) -> _Task:
+    def _task(self, item: Missing, run: RunEstimate | None) -> RunningTask:
         known = run if self._in_seconds else None
         training, tracking = (known.training.expected, known.tracking.expected) if known else passes(item)
         recipe = item.task.run.recipe
         steps = recipe.steps - item.steps_done if recipe and item.training else 0
         before = self._store.run(item.task.run).progress()
-        return _Task(item, _Part(training, steps), _Part(tracking, item.frames - item.sequences), before)
+        return RunningTask(item, Part(training, steps), Part(tracking, item.frames - item.sequences), before)
 
     def started(self, item: Missing) -> None:
         """Take note that a worker has begun a task."""
         task = self._tasks[item.task.run.name]
-        task.started = task.training.seen = task.tracking.seen = time.monotonic()
+        task.start(time.monotonic())
         self._running.append(task)
         self._update()
 
     def watch(self) -> None:
         """Show how far the work is."""
         for task in self._running:
-            said = self._store.run(task.item.task.run).progress()
-            if said is not None and said not in (task.before, task.last):
-                task.before = None
-                task.advance(said, time.monotonic())
+            task.advance(self._store.run(task.item.task.run).progress(), time.monotonic())
         if self._phase == SPEED:
             said = self._measured.progress()
             if said and said != self._said and said.done > 1:  # the first round comes after loading and warming up
@@ -358,28 +241,31 @@ class Forecaster:
             self._display.show([])
             return
         now = time.monotonic()
-        paces, gone = self._paces(), now - self._began
-        left = self._left(paces, now)
+        rates, gone = self._rates(), now - self._began
+        left = self._left(rates, now)
         ended = sum(task.ended for task in runs) - self._failed
         words = f"{ended} done" + (f", {self._failed} failed" if self._failed else "")
         phase = words if self._phase in (RUNNING, DONE) else self._phase
         name = f"all {len(runs)} runs" if len(runs) > 1 else "the run" if runs else "no runs"
         whole = Line(name, phase, gone, 0 if left is None else gone + left, left, share=True)
-        self._display.show([whole, *(task.line(task.left(paces, now)) for task in self._running)])
+        self._display.show([whole, *(task.line(task.left(*rates, now)) for task in self._running)])
 
-    def _paces(self) -> tuple[float | None, float | None]:
-        """Return the seconds per unit of work of training and of tracking, None if nothing is known yet."""
+    def _rates(self) -> tuple[Rate, Rate]:
+        """Return how long training and tracking take by now."""
         tasks = self._tasks.values()
-        kinds = [task.training for task in tasks], [task.tracking for task in tasks]
-        both = _pace([*kinds[0], *kinds[1]], 1.0 if self._in_seconds else None, TRUSTED)
-        return _pace(kinds[0], both, TRUSTED), _pace(kinds[1], both, TRUSTED)
+        training, tracking = [task.training for task in tasks], [task.tracking for task in tasks]
+        both = pace([*training, *tracking], 1.0 if self._in_seconds else None)
+        known = 0.0 if self._in_seconds else 1.0  # predictions contain the setup
+        return Rate(pace(training, both), known * mean_setup(training)), Rate(
+            pace(tracking, both), known * mean_setup(tracking)
+        )
 
-    def _left(self, paces: tuple[float | None, float | None], now: float) -> float | None:
+    def _left(self, rates: tuple[Rate, Rate], now: float) -> float | None:
         """Return the seconds until the report is drawn; None if nothing is known yet."""
-        lefts = [task.left(paces, now) for task in self._tasks.values()]
+        lefts = [task.left(*rates, now) for task in self._tasks.values()]
         speed = self._seconds.get(SPEED)
-        if speed is None and paces[1] is not None:
-            speed = paces[1] * SPEED_FRAMES * sum(task.item.speed for task in self._tasks.values())
+        if speed is None and rates[1].pace is not None:
+            speed = rates[1].pace * SPEED_FRAMES * sum(task.item.speed for task in self._tasks.values())
         seconds = self._seconds | {SPEED: speed, DONE: 0.0}
         seconds[RUNNING] = None if None in lefts else makespan(filter(None, lefts), self._workers)
         phases = PHASES[PHASES.index(self._phase) :]
