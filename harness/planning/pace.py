@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from trackablate.harness.record import PhaseProgress
 from trackablate.harness.running.observer import Line, Missing
 
-TRUSTED, OWN = 0.05, 0.1
+TRUSTED, OWN = 0.05, 0.25
 """Share of all work that must be done before its pace replaces the predicted one; and share of a run's training or tracking
 before its own pace replaces that of all runs."""
 RECENT = 30.0
