@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 LONG = 40
 """Characters from which the items of a list get a line each."""
-NAME = 24
-"""Characters of a name beside a bar that are never broken into two lines."""
+NAME = 28
+"""Characters of a name that fit on one line beside a bar."""
 WIDE = 100
 """Columns of a terminal from which bars show loss and rate too."""
 EVERY = 30.0
@@ -123,15 +123,11 @@ class Bars:
         wide, gone = self._console.width >= WIDE, clock(monotonic() - self._began)
         names = [f"{line.name} after {gone}" if line.share else line.name for line in self._lines]
         grid = Grid.grid(padding=(0, 1, 0, 0), expand=True)
-        grid.add_column(overflow="fold", min_width=min(NAME, max(map(len, names), default=0)))
-        for ratio, justify in (
-            (None, "left"),
-            (1, "left"),
-            *([(None, "right")] if wide else []),
-            (None, "right"),
-            (None, "right"),
-        ):
-            grid.add_column(ratio=ratio, no_wrap=True, justify=justify)
+        grid.add_column(overflow="fold", max_width=NAME)
+        grid.add_column(no_wrap=True)
+        grid.add_column(ratio=1)
+        for _ in range(3 if wide else 2):
+            grid.add_column(no_wrap=True, justify="right")
         for name, line in zip(names, _moved_on(self._lines, monotonic() - self._at), strict=True):
             bar = ProgressBar(total=line.total or 1, completed=line.done if line.total else 0)
             grid.add_row(name, line.phase, bar, *([line.numbers] if wide else []), _count(line), _left(line))
@@ -139,7 +135,7 @@ class Bars:
 
 
 class PlainLines:
-    """Writes lines to standard error: the first one when its phase changes, and all of them at regular times."""
+    """Writes lines to standard error: all of them at regular times, and the first one when its phase changes."""
 
     def __init__(self, every: float = EVERY) -> None:
         self._began, self._at, self._lines, self._every, self._ended = monotonic(), 0.0, list[Line](), every, Event()
@@ -149,7 +145,7 @@ class PlainLines:
         before, self._lines, self._at = self._lines, list(lines), monotonic()
         if not before:
             Thread(target=self._repeat, daemon=True).start()
-        if [line.phase for line in before[:1]] != [line.phase for line in lines[:1]]:
+        elif lines and before[0].phase != lines[0].phase:
             self._write(lines[:1])
 
     def close(self) -> None:
