@@ -188,12 +188,9 @@ def tasks(rows: list[PlannedRow], digests: Mapping[str, str], roots: Mapping[str
         for planned in row.runs
         for name in planned.protocols
     }
-    return [
-        RunTask(
-            run=run,
-            evaluations=evaluations,
-            roots=dict(roots),
-            rows=tuple(f"{names[print_, e]}{f' seed {run.seed}' * bool(run.seed)}" for e in evaluations),
-        )
-        for print_, (run, evaluations) in evaluations_of(rows, digests).items()
-    ]
+    found = []
+    for print_, (run, evaluations) in evaluations_of(rows, digests).items():
+        seed = f" seed {run.seed}" if run.seed else ""
+        shown = tuple(names[print_, evaluation] + seed for evaluation in evaluations)
+        found.append(RunTask(run=run, evaluations=evaluations, roots=dict(roots), rows=shown))
+    return found
