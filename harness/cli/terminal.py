@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
@@ -128,7 +127,7 @@ class Bars:
         grid.add_column(ratio=1)
         for _ in range(3 if wide else 2):
             grid.add_column(no_wrap=True, justify="right")
-        for name, line in zip(names, _moved_on(self._lines, monotonic() - self._at), strict=True):
+        for name, line in zip(names, [line.later(monotonic() - self._at) for line in self._lines], strict=True):
             bar = ProgressBar(total=line.total or 1, completed=line.done if line.total else 0)
             grid.add_row(name, line.phase, bar, *([line.numbers] if wide else []), _count(line), _left(line))
         return grid
@@ -139,26 +138,30 @@ class PlainLines:
 
     def __init__(self, every: float = EVERY) -> None:
         self._began, self._at, self._lines, self._every, self._ended = monotonic(), 0.0, list[Line](), every, Event()
+        self._thread = Thread(target=self._repeat, daemon=True)
 
     def show(self, lines: Sequence[Line]) -> None:
         """Show these lines from now on."""
         before, self._lines, self._at = self._lines, list(lines), monotonic()
-        if not before:
-            Thread(target=self._repeat, daemon=True).start()
-        elif lines and before[0].phase != lines[0].phase:
+        if not self._thread.ident:
+            self._thread.start()
+        elif before and lines and before[0].phase != lines[0].phase:
             self._write(lines[:1])
 
     def close(self) -> None:
         """Write no more."""
         self._ended.set()
+        if self._thread.ident:
+            self._thread.join()
 
     def _repeat(self) -> None:
         while not self._ended.wait(self._every):
             self._write(self._lines)
 
     def _write(self, lines: Sequence[Line]) -> None:
-        for line in _moved_on(lines, monotonic() - self._at):
-            said = ", ".join(filter(None, [f"{line.phase} {_count(line)}".strip(), line.numbers, _left(line)]))
+        for line in [line.later(monotonic() - self._at) for line in lines]:
+            left = "" if line.left is None else _left(line)
+            said = ", ".join(filter(None, [f"{line.phase} {_count(line)}".strip(), line.numbers, left]))
             sys.stderr.write(f"{clock(monotonic() - self._began)} {line.name}: {said}\n")
 
 
@@ -166,18 +169,6 @@ def display() -> Bars | PlainLines:
     """Return bars on standard error if that is a terminal, else lines of text."""
     console = Console(stderr=True)
     return Bars(console) if console.is_terminal else PlainLines()
-
-
-def _moved_on(lines: Sequence[Line], passed: float) -> list[Line]:
-    """Return lines as they are some seconds later. Those that show a share count seconds."""
-    return [
-        replace(
-            line,
-            left=None if line.left is None else line.left - passed,
-            done=min(line.total, line.done + passed) if line.share else line.done,
-        )
-        for line in lines
-    ]
 
 
 def _count(line: Line) -> str:

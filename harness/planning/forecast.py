@@ -20,7 +20,7 @@ from trackablate.harness.planning.reading import readable
 from trackablate.harness.planning.work import SPEED_FRAMES, seconds_of, speed_work
 from trackablate.harness.provenance import command_line
 from trackablate.harness.record import Spent
-from trackablate.harness.running.observer import Line, Missing, passes
+from trackablate.harness.running.observer import Line, Missing, Observer, passes, remaining
 from trackablate.harness.running.runner import Job
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import Store, read_document
@@ -116,7 +116,7 @@ class Display(Protocol):
         """Show these lines from now on."""
 
 
-class Forecaster:
+class Forecaster(Observer):
     """The observer of a study: predicts it, orders its tasks, shows how far it is, and keeps the forecast.
 
     The work of a study is `logged`, and a report is drawn after it.
@@ -246,7 +246,7 @@ class Forecaster:
         ended = sum(task.ended for task in runs) - self._failed
         words = f"{ended} done" + (f", {self._failed} failed" if self._failed else "")
         phase = words if self._phase in (RUNNING, DONE) else self._phase
-        name = f"all {len(runs)} runs" if len(runs) > 1 else "the run" if runs else "no runs"
+        name = f"all {len(runs)} runs" if len(runs) > 1 else "the run" if runs else "the study"
         whole = Line(name, phase, gone, 0 if left is None else gone + left, left, share=True)
         self._display.show([whole, *(task.line(task.left(*rates, now)) for task in self._running)])
 
@@ -255,10 +255,9 @@ class Forecaster:
         tasks = self._tasks.values()
         training, tracking = [task.training for task in tasks], [task.tracking for task in tasks]
         both = pace([*training, *tracking], 1.0 if self._in_seconds else None)
-        known = 0.0 if self._in_seconds else 1.0  # predictions contain the setup
-        return Rate(pace(training, both), known * mean_setup(training)), Rate(
-            pace(tracking, both), known * mean_setup(tracking)
-        )
+        if self._in_seconds:  # predictions contain the setup
+            return Rate(pace(training, both), 0.0), Rate(pace(tracking, both), 0.0)
+        return Rate(pace(training, both), mean_setup(training)), Rate(pace(tracking, both), mean_setup(tracking))
 
     def _left(self, rates: tuple[Rate, Rate], now: float) -> float | None:
         """Return the seconds until the report is drawn; None if nothing is known yet."""
@@ -270,7 +269,7 @@ class Forecaster:
         seconds[RUNNING] = None if None in lefts else makespan(filter(None, lefts), self._workers)
         phases = PHASES[PHASES.index(self._phase) :]
         if self._phase != RUNNING and (first := seconds.get(self._phase)):
-            seconds[self._phase] = max(0.0, first - self._gone())
+            seconds[self._phase] = remaining(first, self._gone())
         found = [seconds.get(phase) for phase in phases]
         return None if None in found else sum(filter(None, found))
 

@@ -1,8 +1,7 @@
 """What the runner tells of its work, and to whom. Imports no torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 from trackablate.harness.record import Spent
 from trackablate.harness.running.tasks import RunTask
@@ -57,9 +56,25 @@ class Line:
     numbers: str = ""
     share: bool = False
 
+    def later(self, passed: float) -> "Line":
+        """Return the line as it is some seconds later. One that shows a share counts seconds."""
+        if not self.left:
+            return self
+        left = remaining(self.left, passed)
+        done = self.done + passed if self.share else self.done
+        return replace(self, left=left, done=done, total=done + left if self.share else self.total)
 
-class Observer(Protocol):
-    """Is told how the work gets on, and chooses the order of the tasks."""
+
+def remaining(predicted: float, gone: float) -> float:
+    """Return the seconds that are left of something: at least a fifth of those gone, since it has not come to its end."""
+    return max(predicted - gone, gone / 5)
+
+
+class Observer:
+    """Is told how the work gets on, and chooses the order of the tasks.
+
+    This one keeps it to itself, and starts the longest tasks first, so that no worker is left alone with a long one.
+    """
 
     def preparing(self, device: str, workers: int, lacking: Sequence[Missing]) -> None:
         """Take note that workers start and the first one prepares.
@@ -71,13 +86,8 @@ class Observer(Protocol):
         """
 
     def prepared(self, device: str, workers: int, lacking: Sequence[Missing]) -> Sequence[Missing]:
-        """Return the tasks in the order in which they should start. Called once, before the first task starts.
-
-        Args:
-            device: Name of the device.
-            workers: Number of workers.
-            lacking: The runs that lack anything.
-        """
+        """Return the tasks in the order in which they should start. Called once, before the first task starts."""
+        return sorted(lacking, key=lambda item: sum(passes(item)), reverse=True)
 
     def started(self, item: Missing) -> None:
         """Take note that a worker has been given a task."""
@@ -93,32 +103,6 @@ class Observer(Protocol):
 
     def ended(self) -> None:
         """Take note that all work is done and nothing failed."""
-
-
-class Silent:
-    """Says nothing, and starts the longest tasks first, so that no worker is left alone with a long one at the end."""
-
-    def preparing(self, device: str, workers: int, lacking: Sequence[Missing]) -> None:
-        """Do nothing."""
-
-    def prepared(self, device: str, workers: int, lacking: Sequence[Missing]) -> Sequence[Missing]:
-        """Return the tasks by the number of frames that go through a network; a training step counts three times."""
-        return sorted(lacking, key=lambda item: sum(passes(item)), reverse=True)
-
-    def started(self, item: Missing) -> None:
-        """Do nothing."""
-
-    def watch(self) -> None:
-        """Do nothing."""
-
-    def finished(self, item: Missing, spent: Spent | None) -> None:
-        """Do nothing."""
-
-    def measuring(self, run: RunSpec) -> None:
-        """Do nothing."""
-
-    def ended(self) -> None:
-        """Do nothing."""
 
 
 def passes(item: Missing) -> tuple[int, int]:

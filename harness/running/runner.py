@@ -12,7 +12,7 @@ from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.provenance import command_line, provenance
 from trackablate.harness.record import Failure
 from trackablate.harness.running.executors import Executor
-from trackablate.harness.running.observer import Missing, Observer, Silent
+from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.tasks import Device, PrepareTask, RunTask, SpeedTask, Timed, WorkerSettings
 from trackablate.harness.spec import Evaluation, Profile
@@ -59,7 +59,7 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
     _refuse_little_disk(job, lacking, store)
     work = [item for item in lacking if item.training or item.sequences]
     with _workers(job, len(work), store, executor, device) as slots:
-        observer = observer or Silent()
+        observer = observer or Observer()
         observer.preparing(expected_device(device), len(slots), lacking)
         found = Device.model_validate_json(slots[0].ask(preparation, observer.watch))
         _spread(slots, found, job, len(work), store, executor)

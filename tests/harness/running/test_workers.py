@@ -23,7 +23,7 @@ from trackablate.harness.record import Failure, PhaseProgress, Spent
 from trackablate.harness.running import execute, runner
 from trackablate.harness.running.executors import LocalExecutor, LocalWorker, WorkerProcess
 from trackablate.harness.running.fresh import start_afresh
-from trackablate.harness.running.observer import Missing, Silent
+from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, result_of
 from trackablate.harness.running.tasks import PrepareTask, Reply, RunTask, SpeedTask, Task, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec
@@ -177,7 +177,7 @@ def job(monkeypatch: pytest.MonkeyPatch) -> runner.Job:
     return runner.Job(tasks, [], {name: list(sequences.names)}, load_profile("smoke"))
 
 
-class Told(Silent):
+class Told(Observer):
     """Writes down what it is told."""
 
     def __init__(self) -> None:
