@@ -35,8 +35,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
 for _command in (site, submit, returned, export):

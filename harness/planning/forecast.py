@@ -19,11 +19,11 @@ from trackablate.harness.planning.ranges import Range, total
 from trackablate.harness.planning.reading import readable
 from trackablate.harness.planning.work import SPEED_FRAMES, seconds_of, speed_work
 from trackablate.harness.provenance import command_line
-from trackablate.harness.record import Spent
+from trackablate.harness.record import PhaseProgress, Spent
 from trackablate.harness.running.observer import Line, Missing, Observer, passes, remaining
 from trackablate.harness.running.runner import Job
 from trackablate.harness.spec import RunSpec
-from trackablate.harness.store import Store, read_document
+from trackablate.harness.store import RunFolder, Store, read_document
 
 PREPARING, RUNNING, SPEED, DRAWING, DONE = PHASES = (
     "imports, preparing",
@@ -128,6 +128,8 @@ class Forecaster(Observer):
         self._file = store.forecasts / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}.json"
         self._tasks: dict[str, RunningTask] = {}
         self._running: list[RunningTask] = []
+        self._measured: RunFolder | None = None
+        self._said: PhaseProgress | None = None
         self._failed, self._workers, self._in_seconds = 0, 1, False
         self._phase, self._since = PREPARING, self._began
         rows = len(job.tasks) if logged else 0
@@ -181,7 +183,7 @@ class Forecaster(Observer):
         """Show how far the work is."""
         for task in self._running:
             task.advance(self._store.run(task.item.task.run).progress(), time.monotonic())
-        if self._phase == SPEED:
+        if self._measured:
             said = self._measured.progress()
             if said and said != self._said and said.done > 1:  # the first round comes after loading and warming up
                 self._said, self._seconds[SPEED] = said, self._gone() * said.total / said.done
