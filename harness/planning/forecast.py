@@ -132,8 +132,7 @@ class Forecaster(Observer):
         self._said: PhaseProgress | None = None
         self._failed, self._workers, self._in_seconds = 0, 1, False
         self._phase, self._since = PREPARING, self._began
-        rows = len(job.tasks) if logged else 0
-        self._seconds: dict[str, float | None] = {DRAWING: rows and DRAWING_SECONDS + rows * ROW_SECONDS}
+        self._seconds: dict[str, float | None] = {DONE: 0.0}
 
     def preparing(self, device: str, workers: int, lacking: Sequence[Missing]) -> None:
         """Predict the study by what is known of the expected device."""
@@ -161,6 +160,8 @@ class Forecaster(Observer):
                 self._forecast.runs.append(RunCompared(run=name, wall=wall, device=busy, assumed=assumed))
         if self._in_seconds and not all(run.assumed for run in self._forecast.runs):
             self._forecast.wall = Compared(predicted=study.wall_seconds)
+        rows = len(self._job.tasks)
+        self._seconds[DRAWING] = DRAWING_SECONDS + rows * ROW_SECONDS if self._logged else 0.0
         self._seconds[PREPARING] = study.prepare_seconds.expected
         self._seconds[SPEED] = study.speed_seconds.expected if self._in_seconds else None
 
@@ -267,7 +268,7 @@ class Forecaster(Observer):
         speed = self._seconds.get(SPEED)
         if speed is None and rates[1].pace is not None:
             speed = rates[1].pace * SPEED_FRAMES * sum(task.item.speed for task in self._tasks.values())
-        seconds = self._seconds | {SPEED: speed, DONE: 0.0}
+        seconds = self._seconds | {SPEED: speed}
         seconds[RUNNING] = None if None in lefts else makespan(filter(None, lefts), self._workers)
         phases = PHASES[PHASES.index(self._phase) :]
         if self._phase != RUNNING and (first := seconds.get(self._phase)):
