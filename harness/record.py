@@ -337,8 +337,21 @@ def evaluations_of(
 
 
 class PhaseProgress(_Block):
-    """How far a working process is, as it says itself."""
+    """How far a working process is, as it says itself.
+
+    Attributes:
+        phase: `train` and `validate` count training steps, `track PROTOCOL` frames, `speed` rounds.
+        row: The table's row that this is for.
+        loss: Loss of the last step.
+    """
 
     phase: str
     done: int
     total: int
+    row: str = ""
+    loss: float | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether the run is in its training."""
+        return self.phase in ("train", "validate")

@@ -39,8 +39,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
 
@@ -152,6 +150,7 @@ def run(
     with exit_status():
         from trackablate.harness.cli.plan import forecast
         from trackablate.harness.cli.session import StudyRequest, open_session
+        from trackablate.harness.cli.terminal import say_result
         from trackablate.harness.running.executors import LocalExecutor
         from trackablate.harness.running.runner import run as run_job
 
@@ -161,13 +160,17 @@ def run(
         can_report(out or Path("report"))
         session = open_session(request)
         session.store.set_study(session.study_record())
-        try:
-            with forecast(session.job, session.store, study=True) as observer:
+        failure = None
+        with forecast(session.job, session.store, study=True) as observer:
+            try:
                 run_job(session.job, session.store, LocalExecutor(session.store.logs), device, observer)
-        except RunFailed:
-            session.report(out, full=full, as_json=json)
-            raise
-        session.report(out, full=full, as_json=json)
+            except RunFailed as error:
+                failure = error
+            observer.drawing()
+            drawn = session.draw(out)
+        say_result(*drawn, full=full, as_json=json)
+        if failure:
+            raise failure
 
 
 @app.command()

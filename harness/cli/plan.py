@@ -11,7 +11,7 @@ from typing import Any
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.ablations.plan import planned_rows
 from trackablate.harness.cli.session import Session
-from trackablate.harness.cli.terminal import progress_bars
+from trackablate.harness.cli.terminal import display
 from trackablate.harness.costing.hardware import expected_device, expected_gpus
 from trackablate.harness.errors import BadInput
 from trackablate.harness.planning.budget import RULE, Budget, Candidate, choose, parse_budget
@@ -165,17 +165,17 @@ def say_plan(plan: dict[str, Any]) -> None:
 
 @contextmanager
 def forecast(job: Job, store: Store, *, study: bool = False) -> Iterator[Forecaster]:
-    """Yield an observer that predicts a study and draws its bars.
+    """Yield an observer that predicts a study and shows how far it is.
 
     The predictions of a study are logged, and compared with the outcome on standard error, also if it ends early.
     """
-    bars = progress_bars()
-    observer = Forecaster(job, store, bars, logged=study)
+    shown = display()
+    observer = Forecaster(job, store, shown, logged=study)
     try:
         yield observer
+        observer.drawn()
     finally:
-        if bars.live.is_started:  # stopping others writes an empty line
-            bars.stop()
+        shown.close()
         if study:
             say_outcome(observer.outcome())
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
 from trackablate.ablations.catalogue import STUDIES, named_study
 from trackablate.ablations.plan import planned_protocols, planned_rows, tasks
@@ -28,6 +29,9 @@ from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import Evaluation, Profile, RunSpec, TrainingData, VideoData
 from trackablate.harness.store import Store
 from trackablate.trackers.plugins import load_plugins
+
+if TYPE_CHECKING:
+    from trackablate.reports.results import Result
 
 MOST_SEEDS = 16
 """Number of seeds of each row that are looked for in a store without records of studies."""
@@ -97,8 +101,13 @@ class Session:
             raise BadInput(f"it cannot run here, for want of data, as said above: {len(self.problems)} missing")
 
     def report(self, out: Path | None, *, formats: str = "", full: bool = False, as_json: bool = False) -> None:
-        """Write the report and print the table. A report that was made from the same files stays as it is."""
+        """Write the report and print the table."""
         from trackablate.harness.cli.terminal import say_result
+
+        say_result(*self.draw(out, formats), full=full, as_json=as_json)
+
+    def draw(self, out: Path | None, formats: str = "") -> "tuple[Result, list[Path]]":
+        """Return the result and the report's files, which stay as they are if they were made from the same files."""
         from trackablate.reports.assemble import assemble
         from trackablate.reports.pages.made_from import keep_source, unchanged
         from trackablate.reports.pages.write import write_report
@@ -111,7 +120,7 @@ class Session:
         if not written:
             written = write_report(result, folder, chosen)
             keep_source(folder, source, written)
-        say_result(result, written, full=full, as_json=as_json)
+        return result, written
 
     @property
     def folder(self) -> Path:

@@ -12,6 +12,7 @@ from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
 from trackablate.datasets.registry import unknown
 from trackablate.datasets.roots import data_root, open_protocol, parse_data_options
 from trackablate.harness.cli.options import writable
+from trackablate.harness.cli.terminal import step_bar
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import ProtocolRecord
 from trackablate.harness.scoring.raw_reading import ScoreRequest
@@ -108,7 +109,11 @@ def opened(name: str, given: Given, index: Path | None = None, *, frames: bool =
     """
     data = PROTOCOLS[name].data
     sequences = open_protocol(name, given, index)
-    sequences.check() if frames else sequences.check_annotations()
+    if frames:
+        with step_bar(f"checking {name}", len(sequences), after=1.0) as bar:
+            sequences.check(progress=lambda done, _total: bar(done))
+    else:
+        sequences.check_annotations()
     root = data_root(data, given).resolve() if data else None
     lengths = dict(zip(sequences.names, sequences.lengths(), strict=True))
     return Data(list(sequences.names), sequences.digest(), sequences.coverage, root, lengths)

@@ -26,12 +26,19 @@ class RunTask(Task):
 
     Attributes:
         roots: Folder or archive of each data set, by name.
+        rows: The table's row of each evaluation. The first one also names the training.
     """
 
     function: str = "trackablate.harness.running.execute:execute_run"
     run: RunSpec
     evaluations: tuple[Evaluation, ...]
     roots: dict[str, str] = {}
+    rows: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> str:
+        """The table's row that the run is trained for."""
+        return self.rows[0] if self.rows else self.run.slug
 
 
 class PrepareTask(Task):

@@ -44,7 +44,8 @@ class Fit:
             returns a Prediction. `mask`: the template tokens inside the target's box. `progress`: the share of the
             training that is done, 0..1, by which candidate elimination warms up.
         checkpoint: The checkpoint file.
-        report: Called after every step with the number of steps done.
+        report: Called after every step with the number of steps done and its loss, and before a validation with the loss
+            None.
         divisor: Returns the normaliser of the loss of pairs with these true boxes. Parts of a batch are weighted by it, so
             that they sum to the loss of the whole batch.
         parts_are_free: Whether that sum is the same for any division into parts, so that larger parts may be computed.
@@ -58,7 +59,7 @@ class Fit:
     seed: int
     checkpoint: Path
     device: torch.device
-    report: Callable[[int], None]
+    report: Callable[[int, Tensor | None], None]
     divisor: Callable[[Tensor], Tensor] = lambda truth: truth.new_tensor(float(len(truth)))
     parts_are_free: bool = False
     loader_workers: int = 0
@@ -116,6 +117,7 @@ def _train(
             _book(state.cost, clock, job.device)
             state.cost.pairs_at_once = pairs_that_fit(job.device, job.recipe.pairs_at_once, len(batch["truth"]))
         if state.step == job.recipe.steps or state.step % job.recipe.checkpoint_every == 0:
+            job.report(state.step, None)
             with clock.phase("validate"):
                 overlap = validation_iou(model, job.validation, job.recipe, accelerator.device)
             _book(state.cost, clock, job.device)
@@ -123,7 +125,7 @@ def _train(
             state.curve.append(CurvePoint(step=state.step, seconds=wall, losses=means.take(), validation_iou=overlap))
             if accelerator.is_main_process:
                 _save(job, optimizer, state)
-        job.report(state.step)
+        job.report(state.step, losses["total"])
 
 
 def _step(
