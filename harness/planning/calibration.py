@@ -22,7 +22,7 @@ from trackablate.harness.planning.work import FRAMES_PER_CLIP, VALIDATION_CLIPS
 from trackablate.harness.provenance import command_line
 from trackablate.harness.record import PhaseCost, Spent, TrainingRecord
 from trackablate.harness.running.executors import Executor
-from trackablate.harness.running.observer import Missing, Silent
+from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.runner import worker_settings
 from trackablate.harness.running.tasks import CalibrateTask, PrepareTask, RunTask, WorkerSettings
@@ -63,7 +63,7 @@ def calibrate(lacking: list[Missing], profile: Profile, store: Store, executor: 
     seconds = SECONDS * len(slots) / max(1, len(measured))
     queue = [replace(asked[run], task=_task(run, asked[run].task, seconds)) for run in chosen]
     try:
-        failures = run_all(queue, slots, Silent(), lambda item, _, reason: f"{item.task.run.name}: {reason}")
+        failures = run_all(queue, slots, Observer(), lambda item, _, reason: f"{item.task.run.name}: {reason}")
     finally:
         for slot in slots:
             slot.stop()

@@ -301,7 +301,7 @@ def test_the_time_left_ends_with_measuring_speed(store: Store, monkeypatch: pyte
     study.clock += 100.0
     track(store, RUN, 0.1, FEWEST_FRAMES)
     study.observer.finished(item(), SPENT)
-    assert study.left == pytest.approx(SPEED_FRAMES * 0.1 * 1.2 + study.drawing)
+    assert study.left == pytest.approx(SPEED_FRAMES * 0.1 + study.drawing)
 
 
 def test_a_start_without_runs_leaves_no_lines(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
