@@ -3,15 +3,13 @@
 Measured and printed figures never share axes: what papers print stands in a panel of its own, hollow.
 """
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trackablate.harness.scoring.metrics import METRICS, Metric
 from trackablate.reports.figures.cost import scores_of
-from trackablate.reports.figures.drawing import Drawing, Look, distinct_looks, listed, panels, short, telling
+from trackablate.reports.figures.drawing import Drawing, Look, distinct_looks, legend, listed, panels, telling
 from trackablate.reports.figures.values import Readings
 from trackablate.reports.results import Result
 from trackablate.reports.table import Table
@@ -25,8 +23,6 @@ PAIRS_PER_EPOCH = 60_000
 """What OSTrack, DETRack and most one-stream trackers call an epoch, in training pairs."""
 LARGEST_BUBBLE = 800.0
 """Area of the largest bubble of a panel, in square points."""
-LINE = 9.0
-"""Height of a label, in points."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +56,7 @@ def against_epochs(result: Result, table: Table, looks: dict[str, Look]) -> Draw
     readings = Readings("training")
     for panel, ax in zip(shown, axes, strict=True):
         _draw(panel, looks, ax, readings)
+    legend(axes[-1], looks, "right")
     words = "; ".join(f"{p.title}: {listed({b.name: b.score for b in p.bubbles})}" for p in shown).replace("\n", ", ")
     caption = (
         "Accuracy against training length; area: multiply-accumulates of one tracking step, by each panel's own scale; a"
@@ -126,27 +123,4 @@ def _draw(panel: _Panel, looks: dict[str, Look], ax: "Axes", readings: Readings)
         xlabel=f"epochs of {PAIRS_PER_EPOCH // 1000}k training pairs",
         ylabel=f"{panel.metric.symbol} (%)",
     )
-    ax.margins(y=0.25)
-    longest = max(bubble.epochs for bubble in panel.bubbles)
-    ax.set_xlim(-0.08 * longest, 1.5 * longest)
-    radii = {b.name: (LARGEST_BUBBLE * b.macs / largest / math.pi) ** 0.5 if b.macs else 2.0 for b in panel.bubbles}
-    for name, place, aside in _labels(panel.bubbles, radii, ax):
-        ax.annotate(short(name), place, aside, textcoords="offset points", fontsize=8)
-
-
-def _labels(
-    bubbles: Sequence[_Bubble], radii: Mapping[str, float], ax: "Axes"
-) -> list[tuple[str, tuple[float, float], tuple[float, float]]]:
-    """Return name, place and offset in points of each label: right of its bubble, and lower than those before."""
-    to_points = 72 / ax.figure.get_dpi()
-    taken: list[tuple[float, float, float]] = []
-    found = []
-    for bubble in sorted(bubbles, key=lambda bubble: -bubble.score):
-        place = (bubble.epochs, bubble.score)
-        x, y = (to_points * v for v in ax.transData.transform(place))
-        left, right, base = x + radii[bubble.name] + 5, x + radii[bubble.name] + 5 + 5 * len(short(bubble.name)), y - 3
-        while any(a < right and left < z and abs(base - level) < LINE for a, z, level in taken):
-            base -= 1
-        taken.append((left, right, base))
-        found.append((bubble.name, place, (left - x, base - y)))
-    return found
+    ax.margins(0.25)

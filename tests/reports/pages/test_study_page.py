@@ -4,7 +4,6 @@ import base64
 import csv
 import hashlib
 import io
-import itertools
 import json
 import re
 import subprocess
@@ -23,7 +22,7 @@ import report_factory as factory
 from places import ROOT
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.scoring.metrics import DIALECTS, values
-from trackablate.reports.figures import drawing, epochs, pictures
+from trackablate.reports.figures import pictures
 from trackablate.reports.formats import documents, export, text
 from trackablate.reports.formats import panels as layout
 from trackablate.reports.pages.filmstrips import jpeg_size, strips
@@ -762,17 +761,3 @@ def test_a_one_shot_protocol_says_what_was_trained_on_other_videos(result: Resul
         assert ("trained on generated clips" in notes_at(table, cell.footnotes)) == trained, row.name
     untouched = pivot(result)
     assert not any("trained on generated clips" in note for note in untouched.footnotes)
-
-
-def test_names_of_bubbles_do_not_cover_each_other() -> None:
-    """Trackers of one length and nearly one accuracy: their labels stand below each other, in the order of their scores."""
-    figure, (ax,) = drawing.panels(1, height=3.4)
-    bubbles = [epochs._Bubble(f"tracker-{i}", 100.0, 70.0 + i / 100, 1e9) for i in range(5)]
-    ax.set(xlim=(0, 200), ylim=(60, 80))
-    found = epochs._labels(bubbles, {bubble.name: 10.0 for bubble in bubbles}, ax)
-    assert [name for name, _, _ in found] == [f"tracker-{i}" for i in (4, 3, 2, 1, 0)]
-    to_points = 72 / figure.get_dpi()
-    heights = [to_points * ax.transData.transform(place)[1] + aside[1] for _, place, aside in found]
-    assert all(above - below >= epochs.LINE for above, below in itertools.pairwise(heights))
-    far = [bubbles[0], epochs._Bubble("elsewhere", 190.0, 70.0, 1e9)]
-    assert {aside[1] for _, _, aside in epochs._labels(far, {b.name: 10.0 for b in far}, ax)} == {-3.0}
