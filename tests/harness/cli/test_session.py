@@ -171,10 +171,10 @@ def test_a_full_disk_is_said_before_any_work(place: Path) -> None:
 
 
 def test_a_font_that_is_not_there_is_said_before_any_work(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trackablate.harness.cli.options.FONTS", ("DejaVuSans", "NoSuchFont"))
+    monkeypatch.setattr("trackablate.harness.cli.doctor.FONTS", ("DejaVuSans", "NoSuchFont"))
     done = invoke("run", "table3", "--profile", "smoke", "--store", "S")
     assert done.exit_code == 2
-    assert "figures cannot be drawn: NoSuchFont missing; python -m pip install" in done.stderr
+    assert "figures cannot be drawn, NoSuchFont missing: python -m pip install" in done.stderr
     assert not (place / "S").exists()
 
 
