@@ -43,15 +43,17 @@ class Registry(Mapping[str, T], Generic[T]):
 
 
 MOST_LISTED = 30
-"""Number of names that are listed behind a suggestion."""
+"""Number of names that are listed behind a sure suggestion."""
+SURE = 0.75
+"""Likeness of two names, by difflib's ratio, from which a suggestion is sure to be meant."""
 
 
-def near(name: str, known: Iterable[str]) -> list[str]:
+def near(name: str, known: Iterable[str], cutoff: float = 0.4) -> list[str]:
     """Return the known names that are most like a name: one that differs in case alone, else up to three."""
     folded = {entry.casefold(): entry for entry in known}
     if name.casefold() in folded:
         return [folded[name.casefold()]]
-    return [folded[entry] for entry in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.4)]
+    return [folded[entry] for entry in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=cutoff)]
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -59,5 +61,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     found = near(name, names)
     hint = f"did you mean {' or '.join(found)}?" if found else ""
-    every = f"there are: {', '.join(names)}" if not found or len(names) <= MOST_LISTED else ""
+    sure = len(names) > MOST_LISTED and near(name, names, SURE)
+    every = "" if sure else f"there are: {', '.join(names)}"
     return f"no {kind} is called {name!r}: {' '.join(filter(None, (hint, every)))}"

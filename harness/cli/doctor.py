@@ -10,10 +10,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from trackablate.harness.cli.options import FONTS, FONTS_REMEDY, lacking_fonts
 from trackablate.trackers.encoder.pretrained import FILES
 
 NEEDED = ("torch", "timm", "peft", "accelerate", "numpy", "cv2", "safetensors", "pydantic", "matplotlib", "jinja2")
+FONTS = ("STIXGeneral", "DejaVuSans")
+"""Fonts of the figures."""
 PROBE = (
     "import torch; print(torch.__version__, torch.cuda.get_device_name(0) if torch.cuda.is_available() else 'no GPU')"
 )
@@ -30,7 +31,7 @@ class Check(BaseModel):
 
 def examine(store: Path) -> list[Check]:
     """Return all checks. Another process asks for the device, because this one does not import torch."""
-    return [_python(), *map(_package, NEEDED), _device(), *map(_weights, FILES), _disk(store), _fonts(), _latex()]
+    return [_python(), *map(_package, NEEDED), _device(), *map(_weights, FILES), _disk(store), fonts(), _latex()]
 
 
 def _python() -> Check:
@@ -70,10 +71,15 @@ def _disk(store: Path) -> Check:
     return Check(name="disk", ok=free > 1, found=f"{free:.1f} GB free for the store {store.resolve()}", remedy=remedy)
 
 
-def _fonts() -> Check:
-    lacking = lacking_fonts()
-    found = f"{', '.join(lacking)} missing" if lacking else ", ".join(FONTS)
-    return Check(name="fonts", ok=not lacking, found=found, remedy=FONTS_REMEDY if lacking else "")
+def fonts() -> Check:
+    """Return whether matplotlib has the fonts of the figures."""
+    from matplotlib import get_data_path
+
+    lacking = [name for name in FONTS if not Path(get_data_path(), "fonts", "ttf", f"{name}.ttf").exists()]
+    if not lacking:
+        return Check(name="fonts", ok=True, found=", ".join(FONTS))
+    remedy = "python -m pip install --force-reinstall matplotlib"
+    return Check(name="fonts", ok=False, found=f"{', '.join(lacking)} missing", remedy=remedy)
 
 
 def _latex() -> Check:

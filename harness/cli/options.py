@@ -46,9 +46,6 @@ TestLayers = Annotated[
 P = ParamSpec("P")
 REPORT_BYTES = 100_000_000
 """Disk space that a report needs at most, about."""
-FONTS = ("STIXGeneral", "DejaVuSans")
-"""Fonts of the figures."""
-FONTS_REMEDY = "python -m pip install --force-reinstall matplotlib"
 
 
 def answers(command: Callable[P, dict[str, Any]]) -> Callable[P, None]:
@@ -94,15 +91,10 @@ def writable(place: Path, option: str = "--out", *, file: bool = False, needed: 
 def can_report(out: Path) -> None:
     """Check, before any work, that a report can be written and drawn. Raises BadInput with the remedy."""
     writable(out)
-    if lacking := lacking_fonts():
-        raise BadInput(f"figures cannot be drawn: {', '.join(lacking)} missing; {FONTS_REMEDY}")
+    from trackablate.harness.cli.doctor import fonts
 
-
-def lacking_fonts() -> list[str]:
-    """Return the fonts of the figures that matplotlib does not have."""
-    from matplotlib import get_data_path
-
-    return [name for name in FONTS if not Path(get_data_path(), "fonts", "ttf", f"{name}.ttf").exists()]
+    if not (found := fonts()).ok:
+        raise BadInput(f"figures cannot be drawn, {found.found}: {found.remedy}")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from trackablate.ablations.catalogue import STUDIES
 from trackablate.datasets.atomic import write_text
 from trackablate.datasets.errors import DataError
 from trackablate.harness.cli import app
+from trackablate.harness.cli.doctor import fonts
 from trackablate.harness.cli.options import writable
 from trackablate.harness.cli.pieces import find_run
 from trackablate.harness.cli.session import StudyRequest, open_session
@@ -171,10 +172,10 @@ def test_a_full_disk_is_said_before_any_work(place: Path) -> None:
 
 
 def test_a_font_that_is_not_there_is_said_before_any_work(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trackablate.harness.cli.options.FONTS", ("DejaVuSans", "NoSuchFont"))
+    monkeypatch.setitem(fonts.__globals__, "FONTS", ("DejaVuSans", "NoSuchFont"))
     done = invoke("run", "table3", "--profile", "smoke", "--store", "S")
     assert done.exit_code == 2
-    assert "figures cannot be drawn: NoSuchFont missing; python -m pip install" in done.stderr
+    assert "figures cannot be drawn, NoSuchFont missing: python -m pip install" in done.stderr
     assert not (place / "S").exists()
 
 
