@@ -34,7 +34,8 @@ def data_root(name: str, given: Mapping[str, str]) -> Path:
     Raises DataError, with all ways to name a folder, if none is named or the first one that is named does not exist.
     """
     variable = f"TRACKABLATE_DATA_{name.upper().replace('-', '_')}"
-    ways = f'give --data {name}=PATH, or set {variable}=PATH, or write {name} = "PATH" under [data] in {FILES[0]} or {FILES[1]}'
+    in_file = f'write {name} = "PATH" under [data] in {FILES[0]} or {FILES[1]}'
+    ways = f"give --data {name}=PATH, or set {variable}=PATH, or {in_file}"
     for said_by, path in _named(name, given, variable):
         if path.is_dir() or path.is_file():
             return path
