@@ -9,6 +9,8 @@ lists of frames and attributes are pytracking's. Videos of the user's own in the
 OTB100. OTB has no flags of absence: every frame counts as visible.
 """
 
+from functools import partial
+
 from trackablate.datasets.benchmark import DataSet
 from trackablate.datasets.reading.layouts import AttributeFile, FileLayout, official_clips
 from trackablate.datasets.reading.reader import OSTRACK_METRICS, Part
@@ -16,6 +18,7 @@ from trackablate.datasets.reading.reader import OSTRACK_METRICS, Part
 ATTRIBUTES = ("IV", "SV", "OCC", "DEF", "MB", "FM", "IPR", "OPR", "OV", "BC", "LR")
 
 
+CLIPS = partial(official_clips, "otb100.csv", "folder", "annotation")
 TITLE = "<Name>/img/0001.jpg, ... and <Name>/groundtruth_rect.txt"
 LAYOUT = FileLayout(
     title=TITLE,
@@ -33,12 +36,12 @@ PART = Part(
     name="otb",
     data="otb",
     title="OTB100",
-    clips=lambda: official_clips("otb100.csv", "folder", "annotation"),
+    clips=CLIPS,
     layouts=(LAYOUT,),
     own="beside",
     own_layouts=(OWN,),
     origin=1,
-    siblings=lambda: {clip.fields["folder"] for clip in PART.clips()},
+    siblings=lambda: {clip.fields["folder"] for clip in CLIPS()},
 )
 PROTOCOL = PART.protocol(
     title="OTB100",

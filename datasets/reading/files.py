@@ -236,7 +236,7 @@ class Archive(Listed):
 
     def _size(self, name: str) -> int | None:
         info = self._entries.get(name)
-        return info and info.file_size
+        return info.file_size if info else None
 
     def _content(self, name: str, size: int) -> bytes:
         try:

@@ -32,13 +32,15 @@ class ImageFiles:
 
     def __getitem__(self, index: int, /) -> Image:
         content = self.files.read(self.file(index))
-        self._refuse(index, _fault_of(content))
+        if fault := _fault_of(content):
+            self._refuse(index, fault)
         try:
             # Decoded from memory: OpenCV cannot open archives, nor paths outside its character set.
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error:
             image = None
-        self._refuse(index, "cannot be decoded as an image" if image is None else None)
+        if image is None:
+            self._refuse(index, "cannot be decoded as an image")
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
     def file(self, index: int) -> str:
@@ -65,17 +67,15 @@ class ImageFiles:
         for index in range(len(self)) if indices is None else indices:
             try:
                 head, tail = self.files.ends(self.file(index), _TAIL)
-                if not ((head.startswith(_JPEG) and _JPEG_END in tail) or (head.startswith(_PNG) and _PNG_END in tail)):
-                    self._refuse(index, _fault_of(self.files.read(self.file(index))))
+                whole = (head.startswith(_JPEG) and _JPEG_END in tail) or (head.startswith(_PNG) and _PNG_END in tail)
+                if not whole and (fault := _fault_of(self.files.read(self.file(index)))):
+                    self._refuse(index, fault)
             except DataError as error:
                 found.extend(error.problems)
         return found
 
-    def _refuse(self, index: int, fault: str | None) -> None:
-        if fault:
-            raise DataError.at(
-                self.files.place(self.file(index)), fault, "copy it again from the source of the data set"
-            )
+    def _refuse(self, index: int, fault: str) -> NoReturn:
+        raise DataError.at(self.files.place(self.file(index)), fault, "copy it again from the source of the data set")
 
 
 class NoFrames:

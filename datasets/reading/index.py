@@ -76,7 +76,7 @@ class Index:
     def digest(self, number: int) -> str | None:
         """Return the digest of a sequence (`digest_of`), None if it could not be read."""
         facts = self.facts[number]
-        return facts and str(facts["digest"])
+        return None if facts is None else str(facts["digest"])
 
 
 def digest_of(name: str, found: Annotation) -> str:

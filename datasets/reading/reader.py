@@ -7,9 +7,9 @@
     PART = Part(name="mine", data="mine", title="Mine", clips=clips, layouts=(LAYOUT,))
     MINE = DataSet("mine", "Mine", {"mine": PART}, (PART.protocol(title="Mine", description=..., source=...),))
 
-`clips()` returns the official list as `Clip`s, from a file in splits/. Then name the constant in DATA_SETS of
-`datasets/protocols.py`. Everything else (missing sequences, counts, flags, bad lines, the index, checks) follows from
-the declaration; `datasets/benchmarks/lasot.py` is an example of most of it.
+`clips()` returns the official list, such as `official_clips("mine.csv")` from splits/mine.csv. Then name the constant in
+DATA_SETS of `datasets/protocols.py`. Everything else (missing sequences, counts, flags, bad lines, the index, checks)
+follows from the declaration; `datasets/benchmarks/lasot.py` is an example of most of it.
 
 Scoring needs annotation only, tracking needs images. Roots without images can be opened too: `check_annotations` checks
 what scoring needs, `check` what tracking needs, and access to a frame that is not there raises DataError.

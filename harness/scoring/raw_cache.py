@@ -65,7 +65,7 @@ def write_cache(file: Path, sequences: Mapping[str, ScoredSequence]) -> None:
         packed[f"{kind}:has"] = np.array([kind in s.tally.measured for s in found])
         if there:
             packed[f"{kind}:overlap"] = np.concatenate([m.overlap for m in there])
-            packed[f"{kind}:counts"] = np.concatenate([np.stack(m[:-1], 1) for m in there])
+            packed[f"{kind}:counts"] = np.concatenate([np.stack(m[1:], 1) for m in there])
     write_arrays(file, packed)
 
 
@@ -75,7 +75,7 @@ def _unpacked(kept: Mapping[str, NDArray[Any]]) -> dict[str, ScoredSequence]:
         owners = np.flatnonzero(kept[f"{kind}:has"]).tolist()
         for owner, rows in zip(owners, _slices(kept["lengths"][owners]), strict=True):
             counts = kept[f"{kind}:counts"][rows].swapaxes(0, 1)
-            measured[owner][kind] = Measured(*counts, kept[f"{kind}:overlap"][rows])
+            measured[owner][kind] = Measured(kept[f"{kind}:overlap"][rows], *counts)
     return {
         str(kept["names"][index]): ScoredSequence(
             stamp=str(kept["stamps"][index]),

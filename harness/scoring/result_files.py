@@ -145,11 +145,11 @@ def _judged(rows: Rows, frames: int, file: Path) -> tuple[NDArray[np.float64], t
     if not rows.bad and count == frames and boxes[:, 2:].min() >= 0 and np.abs(boxes).max() <= LARGEST:
         return boxes, ()
     bad = [b.line for b in rows.bad]
-    negative = (boxes[:, 2:] < 0).any(axis=1)
-    huge = (np.abs(boxes) > LARGEST).any(axis=1)
+    negative = np.asarray((boxes[:, 2:] < 0).any(axis=1))
+    huge = np.asarray((np.abs(boxes) > LARGEST).any(axis=1))
     found: tuple[tuple[list[int], str], ...] = (
         (bad, f"{rows.bad[0].problem}: {rows.bad[0].text!r}" if bad else ""),
-        (sorted(set(_lines(np.isnan(boxes).any(axis=1))) - set(bad)), "the box is NaN"),
+        (sorted(set(_lines(np.asarray(np.isnan(boxes).any(axis=1)))) - set(bad)), "the box is NaN"),
         (_lines(negative), "the box has a negative side"),
         (_lines(huge), f"a number beyond {LARGEST:g} is not a pixel coordinate"),
         ([count] * (count < frames), f"the file ends here, {frames} lines are wanted"),

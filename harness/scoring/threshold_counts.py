@@ -56,22 +56,22 @@ class Measured(NamedTuple):
     """Frame counts (C, GRID) by class and threshold t under one treatment of the boxes.
 
     Attributes:
+        overlap: (C,) sums of IoU.
         above: IoU > t.
         from_: IoU >= t; an IoU of 0 passes no threshold.
         within: Centre error <= t px.
         within_rounded: The same with errors rounded to 4 decimals.
         norm_within: Normalised error <= t, see `_distances`.
         norm_broad_within: The same with the other normalised error.
-        overlap: (C,) sums of IoU.
     """
 
+    overlap: Floats
     above: Counts
     from_: Counts
     within: Counts
     within_rounded: Counts
     norm_within: Counts
     norm_broad_within: Counts
-    overlap: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +173,7 @@ def _clipped(boxes: Boxes, size: tuple[int, int]) -> Boxes:
 
 def _measure(prediction: Boxes, truth: Boxes, groups: list[NDArray[np.int64]], smallest_side: float = 1.0) -> Measured:
     overlap, error, norm, norm_broad = _distances(prediction, truth, smallest_side)
-    found = Measured(*np.zeros((6, len(groups), GRID), dtype=np.int32), np.zeros(len(groups)))
+    found = Measured(np.zeros(len(groups)), *np.zeros((6, len(groups), GRID), dtype=np.int32))
     for row, group in enumerate(groups):
         o, e = np.sort(overlap[group]), np.sort(error[group])
         n, broad = np.sort(norm[group]), np.sort(norm_broad[group])  # NaN sorts last, beyond every threshold
