@@ -17,7 +17,7 @@ from trackablate.reports.figures.values import Readings
 from trackablate.reports.results import Result
 from trackablate.reports.table import Table
 from trackablate.reports.tables.costs import cost_of
-from trackablate.reports.tables.discrepancies import Printed, printed
+from trackablate.reports.tables.printed import Printed, printed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
