@@ -11,13 +11,13 @@ import report_factory as factory
 import score_factory
 from trackablate.harness.scoring.metrics import METRICS
 from trackablate.reports.formats.documents import results_json
+from trackablate.reports.formats.summary import MOST_FOOTNOTES, summary, without_footnotes
 from trackablate.reports.formats.text import TerminalSummary
 from trackablate.reports.results import Result, result_of
 from trackablate.reports.statistics.sample_size import Needed
 from trackablate.reports.table import Cell, Table
 from trackablate.reports.tables.answers import answers
 from trackablate.reports.tables.pivot import pivot
-from trackablate.reports.tables.summary import MOST_FOOTNOTES, summary, without_footnotes
 
 P = factory.PROTOCOL
 CHANCE = Needed(2900, None)
