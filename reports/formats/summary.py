@@ -57,7 +57,8 @@ def _part(result: Result, table: Table, one: Standing, *, costs: bool) -> Table:
     """Return the rows with anything to say on a protocol: figure, difference, verdict, and a cost or two more metrics."""
     known = {column.key: column for column in table.columns}
     more = list(known)[1:3] if not result.study else [k for k in (TRAINING, SPEED) if k in known][:1] if costs else []
-    rows = [_row(row, one, more) for row in table.rows if row.role != "cited" or one.column.key in row.cells]
+    shown = [r for r in table.rows if r.role != "cited" or r.cells.get(one.column.key, Cell()).value is not None]
+    rows = [_row(row, one, more) for row in shown]
     unit = "points" if one.column.unit == "%" else one.column.unit
     compared = (
         replace(one.column, key=DIFFERENCE, symbol="Difference", unit=unit, signed=True, footnotes=()),
@@ -141,5 +142,5 @@ def _legend(found: list[Standing]) -> str:
     first = next((one.first for one in found if one.first), None)
     if first and any(cell.delta is not None for cell in cells):
         texts.append(f"Difference: to {first.name if len(found) == 1 else 'the baseline'}, on the same sequences.")
-        texts.append("Better or worse: Holm-corrected p below 0.05.")
+    texts += ["Better or worse: Holm-corrected p below 0.05."] if any(cell.p is not None for cell in cells) else []
     return " ".join(texts)

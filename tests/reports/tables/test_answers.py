@@ -10,6 +10,7 @@ from rich.console import Console
 import report_factory as factory
 import score_factory
 from trackablate.harness.scoring.metrics import METRICS
+from trackablate.harness.scoring.scored import Returned, ScoredTracker
 from trackablate.reports.formats.documents import results_json
 from trackablate.reports.formats.summary import MOST_FOOTNOTES, summary, without_footnotes
 from trackablate.reports.formats.text import TerminalSummary
@@ -243,6 +244,25 @@ def test_raw_results_show_two_more_metrics_and_no_verdict_alone() -> None:
     alone = shown(result_of(replace(scored, trackers=scored.trackers[:1])))
     assert "Verdict" not in alone
     assert "there is nothing to compare it with" in " ".join(alone.split())
+
+
+def test_a_server_tests_nothing_and_a_cited_tracker_is_not_missing(result: Result) -> None:
+    served = replace(result.protocols[0], on_server=True)
+    scores = {
+        row.name: replace(
+            row.protocols[P], records=row.records, returned=(Returned({"ao": 0.5 + at / 100}, "2026-05-09"),)
+        )
+        for at, row in enumerate(result.variants)
+    }
+    rows = (*(replace(r, protocols={P: scores[r.name]}) for r in result.variants), ScoredTracker("ATOM", "cited", {}))
+    found = replace(result, protocols=(served,), rows=rows)
+    assert answers(found, pivot(found))[0].endswith(
+        f"ce-decoder has the highest average overlap (AO) on {P} by the evaluation server, 53.0 %: 3.0 points above the"
+        " baseline conv (50.0 %), which may be chance (not tested); against conv, ce-conv and decoder are not tested."
+    )
+    text = shown(found)
+    assert "ATOM" not in text
+    assert "Holm" not in text
 
 
 def test_a_further_table_goes_without_footnotes() -> None:
