@@ -10,7 +10,15 @@ from trackablate.reports.tables.answers import Standing, answers, standings
 from trackablate.reports.tables.pivot import absences
 
 MOST_FOOTNOTES = 5
-TOLD = (accuracy.METHOD, accuracy.METHOD_OF_SEEDS, accuracy.PAIRED, accuracy.HOLM, accuracy.UNRESOLVED)
+TOLD = (
+    accuracy.RANKING,
+    accuracy.METHOD,
+    accuracy.METHOD_OF_SEEDS,
+    accuracy.PAIRED,
+    accuracy.HOLM,
+    accuracy.UNRESOLVED,
+    accuracy.UNBEATEN,
+)
 """Beginnings of footnotes that the legend and the sentences say."""
 TRAINING, SPEED, DIFFERENCE, VERDICT = "train_device", "fps", "difference", "verdict"
 
@@ -86,7 +94,7 @@ def _verdict(row: TableRow, cell: Cell, one: Standing) -> str:
     if cell.value is None:
         return "missing"
     if row.role in ("floor", "control"):
-        return f"{row.role}, not beaten" if cell.beaten is False else row.role
+        return "not beaten" if cell.beaten is False else row.role
     return "" if one.first is None or row.name == one.first.name or row.role == "cited" else one.verdict(row)
 
 
@@ -101,7 +109,7 @@ def _by_importance(table: Table, parts: list[Table]) -> Iterator[int]:
 
 
 def _untold(footnote: str) -> bool:
-    return not footnote.startswith((*TOLD, accuracy.RANKING.partition(":")[0]))
+    return not footnote.startswith(tuple(text.partition("{")[0] for text in TOLD))
 
 
 def without_footnotes(table: Table) -> Table:

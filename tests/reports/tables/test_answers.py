@@ -223,6 +223,8 @@ def test_at_most_five_footnotes_the_most_important_first(result: Result) -> None
     assert len(table.footnotes) == MOST_FOOTNOTES
     assert table.footnotes[0].startswith("With fewer than 20 sequences")
     assert any(note.startswith("Trial: ") for note in table.footnotes)
+    assert not any(note.startswith(("Brackets", "Share of", "The best variant")) for note in table.footnotes)
+    assert {row.cells["verdict"].text for row in table.rows if row.role == "floor"} == {"not beaten"}
     assert found.left_out == len(pivot(changed).footnotes) - MOST_FOOTNOTES
     carriers = [*table.columns, *table.rows, *(cell for row in table.rows for cell in row.cells.values())]
     assert {index for carrier in carriers for index in carrier.footnotes} <= set(range(MOST_FOOTNOTES))
