@@ -5,7 +5,11 @@ import the project.
 """
 
 import ast
+import re
 import sys
+import tomllib
+from importlib.metadata import distributions
+from importlib.util import find_spec
 from pathlib import Path
 
 import nox
@@ -13,19 +17,35 @@ import nox
 nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["tests", "lint", "types"]
 nox.options.reuse_existing_virtualenvs = True
-nox.options.default_venv_backend = "virtualenv"
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).resolve().parent
 
-SHARED = ROOT / ".nox" / "trackablate"
-"""One environment for all sessions that need the project: torch alone takes several gigabytes."""
+OWN = ROOT / ".nox" / "trackablate"
+"""The environment of all sessions that need the project, unless nox is started from one: torch takes several gigabytes."""
+
+
+INSTALLED = find_spec("trackablate")
+HERE = "--no-venv" in sys.argv or bool(INSTALLED and Path(INSTALLED.origin or "").resolve().is_relative_to(ROOT))
+"""Whether sessions take the environment that nox was started from: this checkout is installed in it, or the user says so."""
+
+
+def _lacks_packages() -> bool:
+    """Return whether the environment lacks a package that only the tests need."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {re.split(r"[<>=]", entry)[0] for entry in project["optional-dependencies"]["dev"]}
+    found = {distribution.name.lower().replace("_", "-") for distribution in distributions()}
+    return not names <= found
 
 
 def _python(session: nox.Session) -> str:
-    """Return the shared environment's interpreter, with the project installed."""
-    python = SHARED / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    """Return an interpreter with the project and what its tests need: the environment's own if it has the project."""
+    if HERE:
+        if _lacks_packages():
+            session.run(sys.executable, "-m", "pip", "install", "--quiet", "-e", ".[dev]", external=True)
+        return sys.executable
+    python = OWN / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not python.exists():
-        session.run(sys.executable, "-m", "venv", str(SHARED), external=True)
+        session.run(sys.executable, "-m", "venv", str(OWN), external=True)
     session.run(str(python), "-m", "pip", "install", "--quiet", "-e", ".[dev]", external=True)
     return str(python)
 
@@ -58,12 +78,14 @@ def tests_all(session: nox.Session) -> None:
     _pytest(session, "-m", "")
 
 
-@nox.session
+@nox.session(venv_backend="none" if HERE else "virtualenv")
 def lint(session: nox.Session) -> None:
-    """Check rules and format with ruff."""
-    session.install("ruff>=0.9")
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
+    """Check rules and format with ruff, which needs nothing of the project."""
+    python = _python(session) if HERE else "python"
+    if not HERE:
+        session.install("ruff>=0.9")
+    for words in (["check"], ["format", "--check"]):
+        session.run(python, "-m", "ruff", *words, ".", external=HERE)
 
 
 @nox.session(venv_backend="none")

@@ -127,7 +127,7 @@ def _training(study: Study, row: Row, profile: Profile, index: int) -> Training:
 
 
 RATES = ("lr_backbone", "lr_new", "weight_decay")
-SIZES = ("steps", "batch_size", "micro_batch", "warmup_steps", "validation_pairs", "checkpoint_every")
+SIZES = ("steps", "batch_size", "micro_batch", "precision", "warmup_steps", "validation_pairs", "checkpoint_every")
 """Fields of a recipe that depend on the size at which it runs.
 
 A row's batch is scaled in proportion, its length as a share of the study's longest. The others are the profile's.
@@ -182,5 +182,15 @@ def tasks(rows: list[PlannedRow], digests: Mapping[str, str], roots: Mapping[str
 
     digests: protocol name to the digest of its data. roots: data name to path.
     """
-    found = evaluations_of(rows, digests).values()
-    return [RunTask(run=run, evaluations=evaluations, roots=dict(roots)) for run, evaluations in found]
+    names = {
+        (planned.run.fingerprint, row.evaluation(name, digests[name])): row.name
+        for row in rows
+        for planned in row.runs
+        for name in planned.protocols
+    }
+    found = []
+    for print_, (run, evaluations) in evaluations_of(rows, digests).items():
+        seed = f" seed {run.seed}" if run.seed else ""
+        shown = tuple(names[print_, evaluation] + seed for evaluation in evaluations)
+        found.append(RunTask(run=run, evaluations=evaluations, roots=dict(roots), rows=shown))
+    return found

@@ -73,6 +73,7 @@ def lorat(epochs: int, **changes: Any) -> Recipe:
         steps=epochs * per_epoch,
         batch_size=BATCH,
         micro_batch=LORAT_AT_ONCE,
+        precision="fp16",
         lr_backbone=1e-4,
         lr_new=1e-4,
         weight_decay=0.1,

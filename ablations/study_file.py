@@ -18,10 +18,7 @@ name = "with-dora"
 set = { "adaptation.dora" = true, "adaptation.init" = "lora" }    # "recipe.layer_decay" = 0.7 changes the training
 """
 
-import difflib
 import itertools
-import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,8 +27,10 @@ from pydantic import Field, PositiveInt, ValidationError
 
 from trackablate.ablations.recipes import Training, published_training
 from trackablate.ablations.study import RECIPE, Coupled, FaultyStudy, Row, Study
+from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.registry import UnknownName
+from trackablate.datasets.toml_files import faults, line_of, read_toml
 from trackablate.harness.spec import Recipe
 from trackablate.trackers.spec import Frozen, TrackerSpec, leaves, with_fields
 from trackablate.trackers.variants import VARIANTS
@@ -64,21 +63,20 @@ class _File(Frozen):
 
 def load_study(file: Path) -> Study:
     """Return the study in a file. Raises FaultyStudy with file, line and remedy if it cannot be read or is faulty."""
+    if not file.is_file():
+        raise FaultyStudy(f"{file} is not there: name a study of `list studies`, or a TOML file")
     try:
-        text = file.read_text(encoding="utf-8")
-        document = tomllib.loads(text)
-    except FileNotFoundError:
-        raise FaultyStudy(f"{file} is not there: name a study of `list studies`, or a TOML file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FaultyStudy(f"{file} cannot be read as TOML: {error}") from error
+        text, document = read_toml(file)
+    except DataError as error:
+        raise FaultyStudy(str(error)) from error
     try:
         return _study(_File.model_validate(document))
     except ValidationError as error:
-        raise FaultyStudy("; ".join(_blamed(file, text, error))) from error
+        raise FaultyStudy("\n".join(faults(file, text, error, _words()))) from error
     except FaultyStudy as error:
         raise type(error)(f"{file}: {error}") from error
     except (UnknownName, ValueError) as error:
-        raise FaultyStudy(f"{file}{_line(text, str(error))}: {error}") from error
+        raise FaultyStudy(f"{file}{line_of(text, str(error))}: {error}") from error
 
 
 def _study(asked: _File) -> Study:
@@ -146,31 +144,7 @@ def _word(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _blamed(file: Path, text: str, error: ValidationError) -> Iterator[str]:
-    for fault in error.errors():
-        where = [str(part) for part in fault["loc"]]
-        near = difflib.get_close_matches(where[-1], _words(), n=3)
-        hint = f" (did you mean {' or '.join(near)}?)" if near and fault["type"] == "extra_forbidden" else ""
-        yield f"{file}{_line(text, *where[::-1])}: {'.'.join(where)}: {fault['msg']}{hint}"
-
-
 def _words() -> list[str]:
     """Return every field that a study's file, a tracker or a recipe has."""
     fields = {part for spec in VARIANTS.values() for path in leaves(spec) for part in path.split(".")}
     return sorted(fields | {*_File.model_fields, *_Row.model_fields, *Recipe.model_fields})
-
-
-def _line(text: str, *words: str) -> str:
-    """Return the number of the line to blame as `:N`.
-
-    It is the first line that sets one of the words or has it as a value; failing that, a word quoted in one of them.
-    """
-    quoted = [part for word in words for part in word.split("'")[1::2]]
-    for word in filter(None, (*words, *quoted)):
-        key = re.compile(rf"""(^|[\s".{{,\[]){re.escape(word)}["\s]*[=\]]""")
-        value = re.compile(rf"""=.*(?<![\w-]){re.escape(word)}(?![\w-])""")
-        for pattern in (key, value):
-            for number, line in enumerate(text.splitlines(), 1):
-                if pattern.search(line):
-                    return f":{number}"
-    return ""

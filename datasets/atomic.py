@@ -1,10 +1,16 @@
 """Atomic writing: a file is written under a temporary name, synced, and then renamed to its final name."""
 
 import os
+import struct
 import tempfile
-from collections.abc import Callable
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -31,3 +37,17 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, content: str) -> None:
     """Replace `path` by UTF-8 text in one step."""
     write_bytes(path, content.encode())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Replace `path` by an .npz file in one step."""
+    write_with(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an .npz file, {} if it is absent or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return {key: kept[key] for key in kept.files}
+    except (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error):
+        return {}

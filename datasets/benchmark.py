@@ -36,10 +36,7 @@ class SequenceList(typing.Protocol):
         return (self[index] for index in range(len(self)))
 
     def digest(self) -> str:
-        """Return the SHA-256 (hexadecimal) of all that scores depend on except pixels.
-
-        Scores are comparable if their digests are equal.
-        """
+        """Return the SHA-256 of all that scores depend on except pixels. Scores compare if their digests are equal."""
 
     def stamp(self, index: int) -> str:
         """Return a text that changes whenever one sequence's annotation may have changed. Reads no file's content."""
@@ -52,12 +49,7 @@ class SequenceList(typing.Protocol):
         return
 
     def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
-        """Raise one DataError with everything that can be found to be wrong before tracking.
-
-        Args:
-            deep: Open every frame's file, not only some of each sequence.
-            progress: Told how many sequences are done.
-        """
+        """Raise one DataError with everything that is wrong for tracking. A deep check opens every frame's file."""
         return
 
     def notes(self) -> list[str]:
@@ -71,15 +63,9 @@ class Opener(typing.Protocol):
     def __call__(
         self, root: Path | None, index: Path | None = None, progress: OnProgress | None = None, /
     ) -> SequenceList:
-        """Return the sequences.
+        """Return the sequences of a folder or archive. Raises DataError if there are none.
 
-        Args:
-            root: The data's folder or archive.
-            index: A folder in which an index may be kept, None for no index.
-            progress: Told about the making of the index.
-
-        Raises:
-            DataError: The root has no sequence.
+        An index may be kept in the folder `index`; `progress` is told about its making.
         """
 
 

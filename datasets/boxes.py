@@ -6,6 +6,7 @@ All functions take arrays of shape (..., 4), broadcast them, and leave their arg
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Floats = NDArray[np.float64]
 Box = NDArray[np.float64]
 """One box, shape (4,)."""
 Boxes = NDArray[np.float64]
@@ -49,15 +50,13 @@ def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     """Return the intersection over union of continuous boxes, (...,); 0 if either box has no area."""
     ax, ay, aw, ah = np.moveaxis(np.asarray(a, dtype=np.float64), -1, 0)
     bx, by, bw, bh = np.moveaxis(np.asarray(b, dtype=np.float64), -1, 0)
-    inner = _shared(ax, aw, bx, bw) * _shared(ay, ah, by, bh)
+    inner = shared_length(ax, aw, bx, bw) * shared_length(ay, ah, by, bh)
     union = np.maximum(aw, 0) * np.maximum(ah, 0) + np.maximum(bw, 0) * np.maximum(bh, 0) - inner
     ratio: NDArray[np.float64] = np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
     return ratio
 
 
-def _shared(
-    start: NDArray[np.float64], length: NDArray[np.float64], *other: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def shared_length(start: Floats, length: Floats, other: Floats, its_length: Floats) -> Floats:
     """Return the length that two intervals share, each given as start and length."""
-    from_, to = np.maximum(start, other[0]), np.minimum(start + length, other[0] + other[1])
-    return np.asarray(np.maximum(to - from_, 0))
+    shared: Floats = np.maximum(np.minimum(start + length, other + its_length) - np.maximum(start, other), 0)
+    return shared

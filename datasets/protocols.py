@@ -4,6 +4,7 @@ A protocol is a constant, declared with its data set in a module of `datasets.be
 they are needed, and checked before any tracking starts.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from trackablate.datasets.benchmark import DataSet, OnProgress, Opener, Protocol, SequenceList
@@ -31,35 +32,21 @@ SYNTHETIC = Protocol(
     attributes=lasot.ATTRIBUTES,
     open=_generated(count=80, length=50),
 )
-
-SYNTHETIC_SMOKE = Protocol(
+SYNTHETIC_SMOKE = replace(
+    SYNTHETIC,
     name="synthetic-smoke",
     title="Synthetic smoke test",
     description="4 generated videos of 8 frames: tests that the machinery runs; its scores say nothing about trackers",
-    source=SYNTHETIC.source,
-    data=None,
-    metrics=SYNTHETIC.metrics,
-    attributes=SYNTHETIC.attributes,
     open=_generated(count=4, length=8),
 )
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol")
 DATA_SETS: Registry[DataSet] = Registry("data set")
 
-for _protocol in (SYNTHETIC, SYNTHETIC_SMOKE):
-    PROTOCOLS.add(_protocol.name, _protocol)
 for _data in (
-    lasot.LASOT,
-    lasot.LASOT_EXT,
-    trackingnet.TRACKINGNET,
-    got10k.GOT10K,
-    tnl2k.TNL2K,
-    tnl2k.TNL2K_TRAIN,
-    nfs.NFS,
-    uav123.UAV123,
-    otb.OTB,
-    coco.COCO,
+    *(lasot.LASOT, lasot.LASOT_EXT, trackingnet.TRACKINGNET, got10k.GOT10K, tnl2k.TNL2K, tnl2k.TNL2K_TRAIN),
+    *(nfs.NFS, uav123.UAV123, otb.OTB, coco.COCO),
 ):
     DATA_SETS.add(_data.name, _data)
-    for _protocol in _data.protocols:
-        PROTOCOLS.add(_protocol.name, _protocol)
+for _protocol in (SYNTHETIC, SYNTHETIC_SMOKE, *(one for data in DATA_SETS.values() for one in data.protocols)):
+    PROTOCOLS.add(_protocol.name, _protocol)

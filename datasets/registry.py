@@ -1,7 +1,7 @@
 """A registry of named values. Errors name both claimants of a name, or the names nearest to an unknown one."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -42,8 +42,22 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self._entries)
 
 
-def unknown(kind: str, name: str, known: Mapping[str, object] | list[str]) -> str:
-    """Return the message for an unknown name: the nearest names first, then all."""
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"no {kind} is called {name!r}: {hint}there are: {', '.join(sorted(known))}"
+MOST_LISTED = 30
+"""Number of names that are listed behind a suggestion."""
+
+
+def near(name: str, known: Iterable[str]) -> list[str]:
+    """Return the known names that are most like a name: one that differs in case alone, else up to three."""
+    folded = {entry.casefold(): entry for entry in known}
+    if name.casefold() in folded:
+        return [folded[name.casefold()]]
+    return [folded[entry] for entry in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.4)]
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for an unknown name: the nearest names, then all, unless these are too many to be read."""
+    names = sorted(known)
+    found = near(name, names)
+    hint = f"did you mean {' or '.join(found)}?" if found else ""
+    every = f"there are: {', '.join(names)}" if not found or len(names) <= MOST_LISTED else ""
+    return f"no {kind} is called {name!r}: {' '.join(filter(None, (hint, every)))}"

@@ -8,7 +8,6 @@ The first of these that names a folder wins:
 """
 
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from trackablate.datasets.benchmark import OnProgress, SequenceList
 from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
 from trackablate.datasets.registry import unknown
+from trackablate.datasets.toml_files import SETTINGS, named_by, settings
 
 
 def open_protocol(
@@ -73,12 +73,8 @@ def _variable(name: str) -> str:
     return f"TRACKABLATE_DATA_{name.upper().replace('-', '_')}"
 
 
-def _files() -> tuple[Path, Path]:
-    return Path("trackablate.toml"), Path("~/.config/trackablate/data.toml")
-
-
 def _ways(name: str) -> str:
-    here, home = _files()
+    here, home = SETTINGS
     return (
         f'give --data {name}=PATH, or set {_variable(name)}=PATH, or write {name} = "PATH" under [data] in {here}'
         f" or {home}"
@@ -91,21 +87,12 @@ def _named(name: str, given: Mapping[str, str]) -> tuple[Path | None, str]:
         return Path(path).expanduser(), "--data"
     if path := os.environ.get(_variable(name)):
         return Path(path).expanduser(), _variable(name)
-    for file in _files():
-        if path := _tables_entry(file.expanduser(), name):
-            # Relative to the file, which does not depend on where the program is started.
-            return file.expanduser().parent / Path(path).expanduser(), str(file)
+    for file, found in settings():
+        data = found.get("data", {})
+        path = data.get(name) if isinstance(data, dict) else None
+        if not isinstance(data, dict) or not isinstance(path, str | None):
+            problem = f"does not name a folder for {name!r}"
+            raise DataError.at(file, problem, f'write [data] and below it {name} = "PATH"')
+        if path:
+            return named_by(file, path), str(file)
     return None, ""
-
-
-def _tables_entry(file: Path, name: str) -> str | None:
-    if not file.is_file():
-        return None
-    try:
-        data = tomllib.loads(file.read_text(encoding="utf-8")).get("data", {})
-    except (ValueError, OSError) as error:
-        raise DataError.at(file, f"cannot be read ({error})", "correct it, or remove it") from None
-    path = data.get(name) if isinstance(data, dict) else None
-    if not isinstance(data, dict) or not isinstance(path, str | None):
-        raise DataError.at(file, f"does not name a folder for {name!r}", f'write [data] and below it {name} = "PATH"')
-    return path

@@ -8,9 +8,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 from filelock import Timeout
 from pydantic import BaseModel
@@ -19,22 +19,11 @@ from trackablate.datasets.atomic import write_text
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import PaperScale, ProtocolRecord
 from trackablate.harness.spec import TRACKING_REVISION, Control, Evaluation, RunSpec
-from trackablate.harness.store import (
-    EVALUATION,
-    FORMAT,
-    MIGRATED,
-    RunFolder,
-    Store,
-    read_document,
-    stored_format,
-)
+from trackablate.harness.store import EVALUATION, FORMAT, MIGRATED, RunFolder, Store, read_document, stored_format
 from trackablate.trackers.spec import TrackerSpec, fingerprint
 
-CONTROLS: tuple[Control, ...] = ("none", "shuffled-template")
 
-
-@dataclass(frozen=True)
-class Migrated:
+class Migrated(NamedTuple):
     """What the migration found: numbers of runs and of evaluations, and counted sizes of trackers that nobody knows."""
 
     runs: int
@@ -42,19 +31,19 @@ class Migrated:
     uncounted: int
 
 
+Plan = tuple[RunFolder, dict[Path, Evaluation]]
+"""One run to be migrated, and the folder of each of its evaluations."""
+
+
 def migrate(
     root: Path, trackers: Iterable[TrackerSpec], finish: Callable[[Store], None] = lambda store: None
 ) -> Migrated:
     """Bring a store of format 2 to this version's format.
 
-    Everything is checked before anything is changed, and the format number is raised last: a migration that was killed goes
-    on when it is started again. A counted size is kept if its tracker is known, and else counted again when it is needed.
-    Calibrations and logs of predictions are not kept: they are measured anew.
-
-    Args:
-        root: Folder of the store.
-        trackers: Trackers whose counted sizes are kept.
-        finish: Called with the migrated store, before its format is raised.
+    Everything is checked before anything is changed, and the format number is raised last, after `finish` was called with
+    the migrated store: a migration that was killed goes on when it is started again. A counted size is kept if its tracker
+    is among the given ones, and else counted again when it is needed. Calibrations and logs of predictions are not kept:
+    they are measured anew.
 
     Raises:
         BadInput: There is no store of format 2, a run is being worked on, or something in it cannot be read; the message
@@ -67,46 +56,43 @@ def migrate(
         raise BadInput(f"the store {root} has format {found}, only format {MIGRATED} is migrated: nothing was changed")
     store = Store(root, make=False, accept=MIGRATED)
     plans = _plans(store)
-    names = {_old_run_name(plan.folder.run): plan.folder.run.name for plan in plans}
+    names = {f"{folder.run.slug}-{_old_fingerprint(folder.run)[:8]}": folder.run.name for folder, _ in plans}
     for plan in plans:
-        plan.carry_out(store, names)
-    for folder in ("calibration", "estimates"):  # measured anew in a minute, and logs of another form
-        shutil.rmtree(root / folder, ignore_errors=True)
+        _carry_out(plan, store, names)
+    for name in ("calibration", "estimates"):  # measured anew in a minute, and logs of another form
+        shutil.rmtree(root / name, ignore_errors=True)
     uncounted = _move_sizes(store, trackers)
     finish(store)
     write_text(marker, json.dumps({"format": FORMAT}))
-    return Migrated(len(plans), sum(len(plan.evaluations) for plan in plans), uncounted)
+    return Migrated(len(plans), sum(len(evaluations) for _, evaluations in plans), uncounted)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """One run to be migrated, and the folder of each of its evaluations."""
-
-    folder: RunFolder
-    evaluations: dict[Path, Evaluation]
-
-    def carry_out(self, store: Store, names: dict[str, str]) -> None:
-        for old, evaluation in self.evaluations.items():
-            write_text(old / EVALUATION, evaluation.model_dump_json(indent=1))
-            server = self.folder.path / "server" / f"{old.name}.json"
-            if server.exists():
-                server.rename(self.folder.server_file(evaluation))
-            old.rename(old.with_name(evaluation.key))
-        for file in sorted(self.folder.path.glob("speed*.json")):
-            _rename_in(file, names)
-        self.folder.path.rename(store.run(self.folder.run).path)
+def _carry_out(plan: Plan, store: Store, names: dict[str, str]) -> None:
+    folder, evaluations = plan
+    for old, evaluation in evaluations.items():
+        write_text(old / EVALUATION, evaluation.model_dump_json(indent=1))
+        server = folder.path / "server" / f"{old.name}.json"
+        if server.exists():
+            server.rename(folder.server_file(evaluation))
+        old.rename(old.with_name(evaluation.key))
+    for file in sorted(folder.path.glob("speed*.json")):
+        _rename_in(file, names)
+    folder.path.rename(store.run(folder.run).path)
 
 
-def _plans(store: Store) -> list[_Plan]:
+def _plans(store: Store) -> list[Plan]:
     protocols = store.protocols()
-    plans, problems = [], []
+    plans: list[Plan] = []
+    problems = []
     for found in store.folders():
         try:
             if isinstance(found, RunFolder):
-                _refuse_at_work(found)
-                plans.append(_Plan(found, dict(_evaluations(found, protocols))))
+                with found.lock().acquire(timeout=0):
+                    plans.append((found, dict(_evaluations(found, protocols))))
             elif (store.root / "runs" / found.name / "spec.json").exists():
                 problems.append(found.reason)
+        except Timeout as error:
+            problems.append(f"{Path(error.lock_file).parent} is being worked on: wait until that has ended")
         except BadInput as error:
             problems.append(str(error))
     if problems:
@@ -114,32 +100,20 @@ def _plans(store: Store) -> list[_Plan]:
     return plans
 
 
-def _refuse_at_work(folder: RunFolder) -> None:
-    try:
-        with folder.lock().acquire(timeout=0):
-            return
-    except Timeout as error:
-        raise BadInput(f"{folder.path} is being worked on: wait until that has ended") from error
-
-
 def _evaluations(folder: RunFolder, protocols: list[ProtocolRecord]) -> Iterator[tuple[Path, Evaluation]]:
     possible = {_old_key(evaluation): evaluation for evaluation in _possible(folder.run, protocols)}
     for path in sorted((folder.path / "evaluations").glob("*")):
         evaluation = read_document(path / EVALUATION, Evaluation) or possible.get(path.name)
         if evaluation is None:
-            raise BadInput(f"{path} belongs to none of the protocols that the store knows: delete it, or move it away")
+            raise BadInput(f"{path} belongs to none of the protocols that the store knows: move it away")
         yield path, evaluation
 
 
 def _possible(run: RunSpec, protocols: list[ProtocolRecord]) -> Iterator[Evaluation]:
     layers = getattr(run.tracker.head, "layers", 0) if isinstance(run.tracker, TrackerSpec) else 0
-    for record in protocols:
-        for depth in (None, *range(1, layers + 1)):
-            for control in CONTROLS:
-                for revision in range(1, TRACKING_REVISION + 1):
-                    yield Evaluation(
-                        protocol=record.name, data=record.digest, control=control, test_layers=depth, revision=revision
-                    )
+    depths, revisions = (None, *range(1, layers + 1)), range(1, TRACKING_REVISION + 1)
+    for known, depth, control, revision in product(protocols, depths, get_args(Control), revisions):
+        yield Evaluation(protocol=known.name, data=known.digest, control=control, test_layers=depth, revision=revision)
 
 
 def _move_sizes(store: Store, trackers: Iterable[TrackerSpec]) -> int:
@@ -169,10 +143,6 @@ def _rename_in(file: Path, names: dict[str, str]) -> None:
         text = text.replace(before, after)
     if text != old:
         write_text(file, text)
-
-
-def _old_run_name(run: RunSpec) -> str:
-    return f"{run.slug}-{_old_fingerprint(run)[:8]}"
 
 
 def _old_key(evaluation: Evaluation) -> str:

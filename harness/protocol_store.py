@@ -1,6 +1,5 @@
 """Annotations, attributes and thumbnails of a protocol's sequences, kept in the store for reports."""
 
-import io
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from trackablate.datasets.atomic import write_bytes, write_text
+from trackablate.datasets.atomic import write_arrays, write_text
 from trackablate.datasets.protocols import Protocol, SequenceList
 from trackablate.datasets.sequence import Image, Sequence
 from trackablate.harness.record import ProtocolRecord, SequenceFacts
@@ -38,20 +37,9 @@ def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> 
         fact, thumbnails = _facts(sequence, number)
         facts.append(fact)
         strips.update({f"{sequence.name}:{frame}": thumbnail for frame, thumbnail in thumbnails.items()})
-    buffer = io.BytesIO()
-    np.savez(buffer, **strips)  # type: ignore[arg-type]
-    write_bytes(folder / "strips.npz", buffer.getvalue())
-    record = ProtocolRecord(
-        name=protocol.name,
-        digest=sequences.digest(),
-        title=protocol.title,
-        description=protocol.description,
-        source=protocol.source,
-        metrics=protocol.metrics,
-        origin=protocol.origin,
-        one_shot=protocol.one_shot,
-        sequences=facts,
-    )
+    write_arrays(folder / "strips.npz", strips)
+    shared = {field: getattr(protocol, field) for field in ProtocolRecord.model_fields if hasattr(protocol, field)}
+    record = ProtocolRecord(**shared, digest=sequences.digest(), sequences=facts)
     write_text(folder / PROTOCOL, record.model_dump_json())
 
 

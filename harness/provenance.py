@@ -43,17 +43,16 @@ def _version(package: str) -> str | None:
 
 
 def _git_state() -> tuple[str | None, bool | None]:
-    commit = _git(ROOT, "rev-parse", "HEAD")
+    commit = _git("rev-parse", "HEAD")
     if commit is None or not (ROOT / ".git").exists():
         return None, None
-    changed = _git(ROOT, "status", "--porcelain", "--untracked-files=no")
-    added = _git(ROOT, "ls-files", "--others", "--exclude-standard", "--", *CODE)
-    return commit, bool(changed or added)
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return commit, bool(changed or _git("ls-files", "--others", "--exclude-standard", "--", *CODE))
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10)
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

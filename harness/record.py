@@ -43,19 +43,28 @@ class TrainingCost(_Block):
 
     Attributes:
         peak_memory_bytes: The most that was held at a time. A process's peak includes `resident_before_bytes`.
-        resident_before_bytes: Memory of the process when the training began: the libraries, and what earlier runs of the
-            same worker left (mostly libraries that only some trackers need). None on a GPU, whose memory is all given back.
+        resident_before_bytes: What of a process's peak is not the training's: what Python held when the training began, and
+            the libraries, of which more becomes resident as they are used. None on a GPU, whose memory is all given back.
+        pairs_at_once: Number of pairs that were computed at a time after the first steps, if more than published fitted.
+            The peak memory is that of the published number.
     """
 
     phases: dict[str, PhaseCost] = {}
     samples: int = 0
     peak_memory_bytes: int | None = None
     resident_before_bytes: int | None = None
+    pairs_at_once: int | None = None
     memory_kind: Literal["process peak RSS", "device peak allocated"] | None = None
     params: int | None = None
     trainable_params: int | None = None
     macs: int | None = None
     resumed: int = 0
+
+    def memory(self) -> int | None:
+        """Return the most that the training held: a process's peak less `resident_before_bytes`, if that is known."""
+        if self.peak_memory_bytes is None or self.resident_before_bytes is None:
+            return self.peak_memory_bytes
+        return max(0, self.peak_memory_bytes - self.resident_before_bytes)
 
     def wall(self) -> float:
         """Return the wall seconds of all phases."""
@@ -182,7 +191,6 @@ class SequenceFacts(_Block):
     """The annotation of one sequence.
 
     Attributes:
-        frames: Number of frames of the video.
         boxes: Boxes (N, 4) as x, y, w, h in pixels; NaN where a frame is not annotated. N is 1 if the other boxes are on an
             evaluation server.
         size: Width and height of the frames in pixels.
@@ -206,7 +214,6 @@ class ProtocolRecord(_Block):
     """A protocol as it was evaluated.
 
     Attributes:
-        digest: Digest of the protocol's data.
         metrics: Pairs of metric and dialect, as in `datasets.protocols.Protocol`; so are `origin` and `one_shot`.
     """
 
@@ -258,7 +265,6 @@ class PlannedRow(_Block):
     """One row of a study's table.
 
     Attributes:
-        role: `variant`, `floor` or `control`.
         cells: Words that the study's factors print for the row, one per factor.
         runs: Runs seed by seed; for each seed one run for every training of the study.
         test_layers: Number of decoder layers that run at inference, see `harness.spec.Evaluation`.
@@ -298,8 +304,7 @@ class StudyRecord(_Block):
     Attributes:
         study: Name of the study.
         profile: The whole profile, since a file of the user's own may change or go.
-        digests: Digest of the data of each protocol, by protocol name.
-        seeds: Number of seeds of each row.
+        digests: Digest of the data of each protocol.
         command: The command that runs what is missing, without paths of the machine.
         rows: All rows of the study, floors and controls included.
     """
@@ -319,11 +324,9 @@ class StudyRecord(_Block):
 def evaluations_of(
     rows: Iterable[PlannedRow], digests: Mapping[str, str]
 ) -> dict[str, tuple[RunSpec, tuple[Evaluation, ...]]]:
-    """Return each distinct run of some rows by its fingerprint, with everything that is evaluated on it.
+    """Return each distinct run of a study's rows by its fingerprint, with everything that is evaluated on it.
 
-    Args:
-        rows: Rows of a study.
-        digests: Digest of the data of each protocol, by protocol name.
+    `digests` has the digest of the data of each protocol.
     """
     grouped: dict[str, tuple[RunSpec, dict[Evaluation, None]]] = {}
     for row in rows:
@@ -334,8 +337,21 @@ def evaluations_of(
 
 
 class PhaseProgress(_Block):
-    """How far a working process is, as it says itself."""
+    """How far a working process is, as it says itself.
+
+    Attributes:
+        phase: `train` and `validate` count training steps, `track PROTOCOL` frames, `speed` rounds.
+        row: The table's row that this is for.
+        loss: Loss of the last step.
+    """
 
     phase: str
     done: int
     total: int
+    row: str = ""
+    loss: float | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether the run is in its training."""
+        return self.phase in ("train", "validate")

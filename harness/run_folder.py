@@ -1,10 +1,9 @@
 """One run's folder in the store: what it holds, what it lacks, and what is done."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from filelock import FileLock
 from pydantic import BaseModel, ValidationError
@@ -30,19 +29,23 @@ def read_document(path: Path, model: type[M]) -> M | None:
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]["msg"]
-        raise BadInput(
-            f"{path} cannot be read: {error.error_count()} faults, the first is: {first}; if it is damaged or of another "
-            "version, delete it"
-        ) from error
+        raise BadInput(f"{path} {_unreadable(error)}") from error
 
 
-@dataclass(frozen=True)
-class Lacking:
+def _unreadable(error: ValidationError) -> str:
+    first = error.errors()[0]
+    if "--plugin" in first["msg"]:
+        return f"has the head {first['input'].get('kind')!r} of a plugin: name the plugin's file with --plugin FILE"
+    if first["type"] == "json_invalid":
+        return "is damaged: restore it from a copy, or move it away"
+    place = ".".join(map(str, first["loc"]))
+    return f"is of another version ({place}: {first['msg']}): use the version of trackablate that wrote it"
+
+
+class Lacking(NamedTuple):
     """What one run lacks.
 
     Attributes:
-        training: Whether it has to be trained.
         sequences: Names of the sequences that have to be tracked, by evaluation; evaluations that lack nothing are left out.
         speed: Numbers of decoder layers (None: all) for which its speed has to be measured.
     """
@@ -102,14 +105,7 @@ class RunFolder:
         self.checkpoint.unlink(missing_ok=True)
 
     def lacking(self, evaluations: Mapping[Evaluation, Iterable[str]]) -> Lacking:
-        """Return what the run lacks.
-
-        Args:
-            evaluations: Names of the protocol's sequences, by evaluation.
-
-        Raises:
-            BadInput: The folder holds a run of another specification.
-        """
+        """Return what the run lacks of evaluations on the named sequences. Raises BadInput for another specification."""
         self._refuse_another()
         left = {evaluation: tuple(self.missing(evaluation, names)) for evaluation, names in evaluations.items()}
         return Lacking(
@@ -120,9 +116,14 @@ class RunFolder:
 
     def evaluations(self) -> list[Evaluation]:
         """Return the evaluations that the run has results of. Raises BadInput for a folder that cannot be read."""
-        folders = sorted(self.path.glob("evaluations/*"))
-        begun = [folder for folder in folders if any(folder.glob("[!.]*.json"))]  # others were killed at their start
-        return [_evaluation_of(folder) for folder in begun]
+        found = []
+        for folder in sorted(self.path.glob("evaluations/*")):
+            if any(folder.glob("[!.]*.json")):  # others were killed at their start
+                if (evaluation := read_document(folder / EVALUATION, Evaluation)) is None:
+                    remedy = "delete it, and its sequences are tracked again"
+                    raise BadInput(f"{folder} does not say which evaluation it holds: {remedy}")
+                found.append(evaluation)
+        return found
 
     def result(self, evaluation: Evaluation, sequence: str) -> SequenceResult | None:
         """Return the boxes of one sequence, None while it is not tracked."""
@@ -173,10 +174,7 @@ class RunFolder:
         write_text(self.path / "progress.json", progress.model_dump_json())
 
     def record(self, test_layers: int | None = None) -> RunRecord:
-        """Return all that is known of the run; its speed is the one with so many decoder layers.
-
-        Raises BadInput if the folder holds a run of another specification.
-        """
+        """Return all that is known of the run, with its speed at so many layers. Raises BadInput for another run."""
         self._refuse_another()
         speed = self.speed(test_layers)
         return RunRecord(asked=self.run, training=self.training(), speed=speed, failure=self.failure())
@@ -194,7 +192,7 @@ class RunFolder:
         changed = [f"{name} = {before.get(name)}, now {now.get(name)}" for name in now if before.get(name) != now[name]]
         raise BadInput(
             f"{self.path} is a run with {', '.join(changed)}: a default has changed. Raise the `revision` of that"
-            " specification (a plugin's head: give it a field `revision: int = 1`), or name another --store"
+            " specification (a plugin's head: give it a field `revision: int = 1`), or set the default back"
         )
 
     def _speed(self, test_layers: int | None) -> Path:
@@ -215,9 +213,7 @@ def timed_layers(run: RunSpec, evaluations: Iterable[Evaluation]) -> tuple[int |
 
     These are the numbers that its evaluations use. Only the first seed is measured: the weights of others compute as fast.
     """
-    return (
-        tuple(dict.fromkeys(evaluation.test_layers for evaluation in evaluations) or (None,)) if run.seed == 0 else ()
-    )
+    return tuple(dict.fromkeys(e.test_layers for e in evaluations) or (None,)) if run.seed == 0 else ()
 
 
 @lru_cache(maxsize=1024)
@@ -230,6 +226,6 @@ def _evaluation_of(folder: Path) -> Evaluation:
     found = read_document(folder / EVALUATION, Evaluation)
     if found is None:
         raise BadInput(
-            f"{folder} does not say which evaluation it holds: delete it, and its sequences are tracked again"
+            f"{folder} does not say which evaluation it holds: move it away, and its sequences are tracked again"
         )
     return found

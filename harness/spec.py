@@ -11,11 +11,14 @@ from trackablate.datasets.registry import unknown
 from trackablate.trackers.scale import Scale
 from trackablate.trackers.spec import AnyTracker, FloorSpec, Frozen, TrackerSpec, fingerprint
 
-TRAINING_REVISION = 2
+TRAINING_REVISION = 3
 """Raised whenever the same specification would train to other weights, so that older runs are not taken for it."""
 
 TRACKING_REVISION = 2
 """Raised whenever the same weights would track to other boxes."""
+
+
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 
 class Recipe(Frozen):
@@ -25,6 +28,7 @@ class Recipe(Frozen):
         micro_batch: Number of pairs that go forward and backward at a time, so that one GPU holds a batch that was published
             for several; None for the whole batch. The gradients sum to the batch's (`OneStreamTracker.loss_divisor`); batch
             normalisation sees a micro-batch.
+        precision: Type of the products of matrices. fp16 scales the loss; bf16 and fp16 keep trained weights in float32.
         lr_backbone: Peak learning rate of pretrained weights, as in OSTrack and DETRack.
         lr_new: Peak learning rate of weights that start from scratch (head, token types, LoRA).
         schedule: After linear warm-up, `cosine` falls to `final_share` of the peak (LoRAT); `step` drops to it at once after
@@ -37,6 +41,7 @@ class Recipe(Frozen):
     steps: PositiveInt
     batch_size: PositiveInt
     micro_batch: PositiveInt | None = None
+    precision: Precision = "fp32"
     lr_backbone: PositiveFloat
     lr_new: PositiveFloat
     weight_decay: NonNegativeFloat
@@ -197,15 +202,17 @@ class Profile(Frozen):
     """A size at which studies run: one TOML file in `harness/profiles`.
 
     Attributes:
+        comparable_with_paper: Whether figures compare with the paper's. A profile of the user's own has to say so.
+        caveat: What page, tables and terminal say first of a profile that is not comparable.
         scale: How trackers are made smaller; None for the published size.
         recipe: Training of every row; None for each study's published ones. `data` and `protocols` likewise.
         pretrained: Source of a backbone's weights by backbone (as `TrackerSpec.pretrained`), if not the variant's own.
     """
 
     name: str
-    description: str
-    comparable_with_paper: bool
-    caveat: str
+    description: str = "a profile of one's own"
+    comparable_with_paper: bool = False
+    caveat: str = ""
     scale: Scale | None = None
     recipe: Recipe | None = None
     data: TrainingData | None = None

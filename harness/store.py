@@ -23,17 +23,12 @@ import logging
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from trackablate.datasets.atomic import write_text
 from trackablate.harness.errors import BadInput
-from trackablate.harness.record import (
-    PaperScale,
-    ProtocolRecord,
-    SizeRecord,
-    StudyRecord,
-)
+from trackablate.harness.record import PaperScale, ProtocolRecord, SizeRecord, StudyRecord
 from trackablate.harness.run_folder import EVALUATION, Lacking, RunFolder, read_document, timed_layers
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.trackers.spec import TrackerSpec, fingerprint
@@ -49,8 +44,7 @@ NOT_ASKED = "nothing is written down of it"
 __all__ = ["EVALUATION", "Lacking", "RunFolder", "Store", "read_document", "timed_layers"]
 
 
-@dataclass(frozen=True)
-class Unreadable:
+class Unreadable(NamedTuple):
     """A run folder that cannot be read, and why."""
 
     name: str
@@ -142,14 +136,9 @@ class Store:
         return (self.protocol(evaluation) / PROTOCOL).exists()
 
     def protocols(self, name: str = "") -> list[ProtocolRecord]:
-        """Return the protocols that anything was evaluated on, by name and digest. Raises BadInput for a damaged record.
-
-        Args:
-            name: Only the versions of the data of the protocol with this name.
-        """
-        folders = sorted((self.root / "protocols").glob(f"{name}-*" if name else "*"))
-        records = [record for folder in folders if (record := read_protocol(folder)) is not None]
-        return [record for record in records if name in ("", record.name)]
+        """Return the protocols that anything was evaluated on, or the versions of one. Raises BadInput if one is damaged."""
+        records = map(read_protocol, sorted((self.root / "protocols").glob(f"{name}-*" if name else "*")))
+        return [record for record in records if record is not None and name in ("", record.name)]
 
     def free_bytes(self) -> int:
         """Return the free space on the store's disk."""
@@ -157,8 +146,7 @@ class Store:
         return shutil.disk_usage(place).free
 
     def _study(self, name: str, profile: str) -> Path:
-        plain = (re.sub(r"[^\w.-]", "_", part) for part in (name, profile))
-        folder, file = plain
+        folder, file = (re.sub(r"[^\w.-]", "_", part) for part in (name, profile))
         return self.root / "studies" / folder / f"{file}.json"
 
     def _counted(self, tracker: TrackerSpec) -> Path:
@@ -168,15 +156,12 @@ class Store:
         found = stored_format(self._marker)
         if found == accept:
             return
-        if found == MIGRATED:
-            raise BadInput(
-                f"the store {self.root} has format {found}, this version of trackablate reads and writes format {FORMAT}:"
-                f" `python -m harness store migrate {self.root}` brings it up to date"
-            )
-        raise BadInput(
+        problem = (
             f"the store {self.root} has format {found}, this version of trackablate reads and writes format {FORMAT}:"
-            " use the version that wrote it, or name another --store"
         )
+        if found == MIGRATED:
+            raise BadInput(f"{problem} `python -m harness store migrate {self.root}` brings it up to date")
+        raise BadInput(f"{problem} use the version that wrote it")
 
     def _others(self) -> list[Path]:
         # All that lies in the folder, but for a marker that is being written, and what other commands keep here.
@@ -199,7 +184,7 @@ def stored_format(marker: Path) -> int:
     try:
         found: int = json.loads(marker.read_text(encoding="utf-8"))["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{marker} is damaged ({error}): name another --store") from error
+        raise BadInput(f'{marker} is damaged ({error}): write {{"format": {FORMAT}}} into it') from error
     return found
 
 

@@ -6,6 +6,9 @@ from typing import Literal
 from trackablate.reports.statistics.sample_size import Needed
 from trackablate.reports.statistics.significance import SIGNIFICANT
 
+FEW_SEQUENCES = 10
+"""Sequences below which pages and figures grey a value."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -80,6 +83,11 @@ class Cell:
         return not self.delta_low <= 0 <= self.delta_high if self.p is None else self.p < SIGNIFICANT
 
     @property
+    def few(self) -> bool:
+        """Whether it is over so few sequences that it says hardly anything."""
+        return self.value is not None and self.n is not None and self.n < FEW_SEQUENCES
+
+    @property
     def mark(self) -> Literal["best", "second"] | None:
         """How the figure is marked in print; a missing one never is."""
         if self.value is None:
@@ -121,3 +129,8 @@ class Table:
     missing: tuple[str, ...] = field(default_factory=tuple)
     corner: str = "Row"
     subject: str = "variant"
+
+    @property
+    def any_few(self) -> bool:
+        """Whether a value is over so few sequences that it is greyed."""
+        return any(cell.few for row in self.rows for cell in row.cells.values())

@@ -14,7 +14,7 @@ PACKAGES = ("datasets", "trackers", "harness", "ablations", "reports")
 """From left to right: each imports itself and those to its left."""
 ROOMS = {
     "datasets": (
-        *("errors", "atomic", "registry", "boxes", "sequence", "benchmark"),
+        *("errors", "atomic", "registry", "toml_files", "boxes", "sequence", "benchmark"),
         *("reading", "benchmarks", "synthetic", "protocols", "extents", "roots", "pairs"),
     ),
     "trackers": (
@@ -52,8 +52,7 @@ WITH_TORCH = (
     *("trackers.training", "trackers.heads", "trackers.adaptation", "trackers.model", "trackers.tokens"),
     *("trackers.checkpoints", "trackers.decoding", "trackers.inference"),
     *(f"trackers.encoder.{name}" for name in ("backbones", "timm_vits", "blocks", "embeddings", "sparsity")),
-    *("harness.training", "harness.tracking", "harness.planning.calibrator"),
-    *("harness.running.execute", "harness.running.fresh"),
+    *("harness.training", "harness.tracking", "harness.running.execute", "harness.running.fresh"),
     *(f"harness.costing.{name}" for name in ("clock", "devices", "macs", "device_cost")),
 )
 """The only modules that may import torch when they are imported: what lists, plans, scores or reports is not among them."""

@@ -190,6 +190,7 @@ class TrackingBatch:
         lengths: Number of frames of every sequence.
         wanted: The sequences to track. The others only keep their rows.
         slots: The largest number of rows.
+        report: Called with the number of frames that were just tracked.
     """
 
     open: Callable[[int], Sequence]
@@ -197,6 +198,7 @@ class TrackingBatch:
     lengths: list[int]
     wanted: frozenset[int]
     slots: int
+    report: Callable[[int], None] = lambda frames: None
 
 
 @dataclass
@@ -232,6 +234,7 @@ def track_together(tracker: NetworkTracker, batch: TrackingBatch) -> Iterator[Tr
             runs[i].seconds += (time.perf_counter() - started) / len(live)
             if frame == batch.lengths[i] - 1:
                 yield runs.pop(i).trajectory()
+        batch.report(len(live))
 
 
 def _begin(tracker: NetworkTracker, batch: TrackingBatch, i: int) -> _Run:

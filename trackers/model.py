@@ -174,6 +174,15 @@ class OneStreamTracker(nn.Module):
             return touched_cells(truth, self.encoder.search_side).sum().clamp(min=1).float()
         return truth.new_tensor(float(len(truth)))
 
+    @property
+    def parts_are_free(self) -> bool:
+        """Whether a batch's loss is the same however it is divided into parts, but for drop path's draws.
+
+        It is not where losses are means over a part's positives, or where batch normalisation sees a part.
+        """
+        normalised = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.modules())
+        return self.spec.labels in ("iou-aware", "hard") and not normalised
+
     def _ratio(self, progress: float) -> float:
         sparsity: CandidateElimination | None = self.spec.sparsity
         if sparsity is None:

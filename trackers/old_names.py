@@ -17,7 +17,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 MOVED: dict[str, dict[str, str]] = {
     "datasets": {
         "reading": (
-            "annotation checking databases files framenames=frame_names frames index numbers places=layouts "
+            "annotation checking databases=opening files framenames=frame_names frames index numbers places=layouts "
             "reader tables"
         ),
         "benchmarks": "coco got10k lasot nfs otb tnl2k trackingnet uav123",
@@ -48,8 +48,8 @@ MOVED: dict[str, dict[str, str]] = {
         "exchange": "results_writing=writing submission server_scores frame=dataframe",
         "costing": "clock energy devices hardware cost=macs device_cost",
         "planning": (
-            "estimate rates=history calibration calibrator calibrating=calibration evidence=history budget workload=work "
-            "span=ranges ledger=forecast board=forecast peaks"
+            "estimate rates=history calibration calibrator=calibration calibrating=calibration evidence=history budget "
+            "workload=work span=ranges ledger=forecast board=forecast peaks"
         ),
         "cli": "doctor progress=terminal",
     },
@@ -64,7 +64,7 @@ MOVED: dict[str, dict[str, str]] = {
             "score_sequences=sequences comparison"
         ),
         "figures": "paper_style",
-        "formats": "text export latex layout=panels tex_columns tex_text score_json=documents",
+        "formats": "text export latex layout=panels tex_text score_json=documents",
         "pages": "html viewer filmstrips site site_studies write provenance score_page=sections",
     },
 }

@@ -6,19 +6,16 @@
 Crowds (iscrowd 1) are left out. Boxes are x, y, w, h in pixels, 0-based.
 """
 
-import zlib
-from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
-from zipfile import BadZipFile
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
-from trackablate.datasets.atomic import write_with
+from trackablate.datasets.atomic import read_arrays, write_arrays
 from trackablate.datasets.benchmark import DataSet, OnProgress, Opener, SequenceList
 from trackablate.datasets.boxes import valid
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all
@@ -52,8 +49,7 @@ class _Instances(BaseModel):
     annotations: list[_Object]
 
 
-@dataclass(frozen=True, eq=False)
-class ObjectTable:
+class ObjectTable(NamedTuple):
     """All objects of one annotation file.
 
     Attributes:
@@ -80,9 +76,8 @@ def read_objects(content: bytes, file: Path) -> ObjectTable:
         raise DataError.at(file, "has no objects", _RESTORE)
     if len(files) < len(found.images) or len({one.id for one in objects}) < len(objects):
         raise DataError.at(file, "has two images or two objects with the same id", _RESTORE)
-    raise_all(
-        [_problem(file, ("id", one.id), "its image is not listed") for one in objects if one.image_id not in files]
-    )
+    lost = [one for one in objects if one.image_id not in files]
+    raise_all([_problem(file, ("id", one.id), "its image is not listed") for one in lost])
     return ObjectTable(
         numbers=np.array([one.id for one in objects], dtype=np.int64),
         boxes=np.array([one.bbox for one in objects], dtype=np.float64),
@@ -107,7 +102,7 @@ class CocoObjects(SequenceList):
         if not self.files.is_file(self._annotation):
             raise NothingThereError.at(self.files.place(self._annotation), "is missing", "get COCO 2017's annotations")
         progress(0, 1)
-        self._objects = self._indexed(index / f"coco-{part}.npz") if index else self._parsed()
+        self._objects = self._read(index / f"coco-{part}.npz" if index else None)
         progress(1, 1)
         folders = (f"images/{part}", part)
         self._folder = next((folder for folder in folders if self.files.is_folder(folder)), folders[0])
@@ -160,39 +155,23 @@ class CocoObjects(SequenceList):
         return f"{self.part}-{self._objects.numbers[at]}"
 
     def _image(self, at: int) -> ImageFiles:
-        return ImageFiles(
-            self.files, self._folder, FrameNames([FrameRange(str(self._objects.images[at]), 0, 0, 1, "")])
-        )
+        name = FrameRange(str(self._objects.images[at]), 0, 0, 1, "")
+        return ImageFiles(self.files, self._folder, FrameNames((name,)))
 
-    def _parsed(self) -> ObjectTable:
-        return read_objects(self.files.read(self._annotation), self.files.place(self._annotation))
-
-    def _indexed(self, kept: Path) -> ObjectTable:
-        """Return the objects from the index, or parsed and stored if the index is of another annotation or version."""
+    def _read(self, index: Path | None) -> ObjectTable:
+        """Return the objects, from the index unless that is of another annotation or version."""
         stamp = np.array([REVISION, *self.files.stamp(self._annotation)], dtype=np.int64)
-        found = _load(kept, stamp)
-        if found is None:
-            found = self._parsed()
-            _keep(kept, stamp, found)
+        kept = read_arrays(index) if index else {}
+        if kept.keys() == {"stamp", *ObjectTable._fields} and np.array_equal(kept.pop("stamp"), stamp):
+            return ObjectTable(**kept)
+        found = read_objects(self.files.read(self._annotation), self.files.place(self._annotation))
+        try:
+            if index:
+                write_arrays(index, {"stamp": stamp, **found._asdict()})
+        except OSError as error:
+            problem = f"the index cannot be written ({error.strerror})"
+            raise DataError.at(index or Path(), problem, "free space, or make the folder writable") from None
         return found
-
-
-def _load(kept: Path, stamp: NDArray[np.int64]) -> ObjectTable | None:
-    try:
-        with np.load(kept, allow_pickle=False) as opened:
-            same = np.array_equal(opened["stamp"], stamp)
-            return ObjectTable(opened["numbers"], opened["boxes"], opened["images"]) if same else None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
-        return None
-
-
-def _keep(kept: Path, stamp: NDArray[np.int64], objects: ObjectTable) -> None:
-    arrays = {"stamp": stamp, "numbers": objects.numbers, "boxes": objects.boxes, "images": objects.images}
-    try:
-        write_with(kept, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
-    except OSError as error:
-        problem = f"the index cannot be written ({error.strerror})"
-        raise DataError.at(kept, problem, "free space, or make the folder writable") from None
 
 
 def _open(part: str) -> Opener:

@@ -10,6 +10,7 @@ A target is visible where absence is 0 and cover is above 0. Cover counts visibl
 """
 
 import re
+from typing import Any
 
 from trackablate.datasets.benchmark import DataSet
 from trackablate.datasets.reading.layouts import Clip, FileLayout, FlagFile
@@ -18,7 +19,6 @@ from trackablate.datasets.reading.reader import Part
 _RESOLUTION = re.compile(
     rb"^resolution\s*[:=]\s*\(?\s*(\d{1,6})\s*[,x]\s*(\d{1,6})\s*\)?\s*$", re.MULTILINE | re.IGNORECASE
 )
-_METRICS = (("ao", "got10k"), ("sr50", "got10k"), ("sr75", "got10k"))
 
 
 def resolution(content: bytes) -> tuple[int, int] | None:
@@ -35,23 +35,22 @@ def _part(split: str, count: int, *, name: str, title: str, server: bool = False
         FlagFile(f"{folder}/cover.label", frozenset({0}), largest=8),
         FlagFile(f"{folder}/cut_by_image.label", frozenset(), optional=True),
     )
+    layout = FileLayout(
+        title=f"{split}/<sequence>/00000001.jpg, ... and {split}/<sequence>/groundtruth.txt",
+        boxes=f"{folder}/groundtruth.txt",
+        frames=(folder,),
+        flags=() if server else (labels,),
+        first=1,
+        meta=f"{folder}/meta_info.ini",
+        size=resolution,
+        listing=f"{split}/list.txt",
+    )
     return Part(
         name=name,
         data="got10k",
         title=title,
         clips=lambda: tuple(Clip(f"GOT-10k_{split.title()}_{number:06d}") for number in range(1, count + 1)),
-        layouts=(
-            FileLayout(
-                title=f"{split}/<sequence>/00000001.jpg, ... and {split}/<sequence>/groundtruth.txt",
-                boxes=f"{folder}/groundtruth.txt",
-                frames=(folder,),
-                flags=() if server else (labels,),
-                first=1,
-                meta=f"{folder}/meta_info.ini",
-                size=resolution,
-                listing=f"{split}/list.txt",
-            ),
-        ),
+        layouts=(layout,),
         server=server,
         training=training,
     )
@@ -62,28 +61,20 @@ VAL = _part("val", 180, name="got10k-val", title="GOT-10k's validation set")
 TRAIN = _part("train", 9335, name="got10k-train", title="GOT-10k's training set", training=True)
 
 
-_SOURCE = "Huang, Zhao, Huang: GOT-10k, PAMI 2019; metrics as in the got10k toolkit"
-GOT10K = DataSet(
-    "got10k",
-    "GOT-10k",
-    {part.name: part for part in (TEST, VAL, TRAIN)},
-    (
-        TEST.protocol(
-            title="GOT-10k",
-            description=(
-                "180 test videos of classes that training has not seen; boxes but the first are on the evaluation server:"
-                " `submit` makes its archive"
-            ),
-            source=_SOURCE,
-            metrics=_METRICS,
-            one_shot=True,
-        ),
-        VAL.protocol(
-            title="GOT-10k val",
-            description="180 validation videos, scored here as the server scores the test",
-            source=_SOURCE,
-            metrics=_METRICS,
-            one_shot=True,
-        ),
+_SCORED: dict[str, Any] = {
+    "source": "Huang, Zhao, Huang: GOT-10k, PAMI 2019; metrics as in the got10k toolkit",
+    "metrics": (("ao", "got10k"), ("sr50", "got10k"), ("sr75", "got10k")),
+    "one_shot": True,
+}
+PROTOCOLS = (
+    TEST.protocol(
+        title="GOT-10k",
+        description="180 test videos of classes that training has not seen; boxes but the first are on the evaluation"
+        " server: `submit` makes its archive",
+        **_SCORED,
+    ),
+    VAL.protocol(
+        title="GOT-10k val", description="180 validation videos, scored here as the server scores the test", **_SCORED
     ),
 )
+GOT10K = DataSet("got10k", "GOT-10k", {part.name: part for part in (TEST, VAL, TRAIN)}, PROTOCOLS)

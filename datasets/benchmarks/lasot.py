@@ -46,63 +46,37 @@ LAYOUTS = (
 )
 
 
-def clips(file: str) -> tuple[Clip, ...]:
-    """Return the sequences of a table of names and attributes. Their class is the name up to the last "-"."""
-    found = attribute_table(file)
-    return tuple(Clip(name, {"group": name.rpartition("-")[0]}, attributes) for name, attributes in found.items())
+LISTS = ("lasot_test.csv", "lasot_train.csv", "lasot_ext.csv")
 
 
-TEST = Part(
-    name="lasot",
-    data="lasot",
-    title="LaSOT's test set",
-    clips=lambda: clips("lasot_test.csv"),
-    layouts=LAYOUTS,
-    origin=1,
-    siblings=lambda: (*attribute_table("lasot_train.csv"), *attribute_table("lasot_ext.csv")),
+def _part(name: str, data: str, title: str, file: str, *, origin: int = 0, training: bool = False) -> Part:
+    """Return the part of one of the LISTS. A sequence's class is its name up to the last "-"."""
+    return Part(
+        name=name,
+        data=data,
+        title=title,
+        clips=lambda: tuple(Clip(n, {"group": n.rpartition("-")[0]}, has) for n, has in attribute_table(file).items()),
+        layouts=LAYOUTS,
+        origin=origin,
+        siblings=lambda: [n for other in LISTS if other != file for n in attribute_table(other)],
+        training=training,
+    )
+
+
+TEST = _part("lasot", "lasot", "LaSOT's test set", LISTS[0], origin=1)
+TRAIN = _part("lasot-train", "lasot", "LaSOT's training set", LISTS[1], origin=1, training=True)
+EXTENSION = _part("lasot_ext", "lasot_ext", "LaSOT_ext", LISTS[2])
+PROTOCOL = TEST.protocol(
+    title="LaSOT",
+    description="280 long videos of 70 classes, protocol II: one pass from the first frame",
+    source="Fan et al.: LaSOT, CVPR 2019; list, flags and attributes as in its evaluation toolkit",
+    attributes=ATTRIBUTES,
 )
-TRAIN = Part(
-    name="lasot-train",
-    data="lasot",
-    title="LaSOT's training set",
-    clips=lambda: clips("lasot_train.csv"),
-    layouts=LAYOUTS,
-    origin=1,
-    siblings=lambda: (*attribute_table("lasot_test.csv"), *attribute_table("lasot_ext.csv")),
-    training=True,
-)
-EXTENSION = Part(
-    name="lasot_ext",
-    data="lasot_ext",
+EXTENSION_PROTOCOL = EXTENSION.protocol(
     title="LaSOT_ext",
-    clips=lambda: clips("lasot_ext.csv"),
-    layouts=LAYOUTS,
-    siblings=lambda: (*attribute_table("lasot_test.csv"), *attribute_table("lasot_train.csv")),
+    description="150 long videos of 15 classes that LaSOT's training set does not have",
+    source="Fan et al.: LaSOT: A High-quality Large-scale Single Object Tracking Benchmark, IJCV 2021",
+    attributes=ATTRIBUTES,
 )
-
-LASOT = DataSet(
-    "lasot",
-    "LaSOT",
-    {TEST.name: TEST, TRAIN.name: TRAIN},
-    (
-        TEST.protocol(
-            title="LaSOT",
-            description="280 long videos of 70 classes, protocol II: one pass from the first frame",
-            source="Fan et al.: LaSOT, CVPR 2019; list, flags and attributes as in its evaluation toolkit",
-            attributes=ATTRIBUTES,
-        ),
-    ),
-)
-LASOT_EXT = DataSet(
-    "lasot_ext",
-    "LaSOT_ext",
-    {EXTENSION.name: EXTENSION},
-    (
-        EXTENSION.protocol(
-            title="LaSOT_ext",
-            description="150 long videos of 15 classes that LaSOT's training set does not have",
-            source="Fan et al.: LaSOT: A High-quality Large-scale Single Object Tracking Benchmark, IJCV 2021",
-            attributes=ATTRIBUTES,
-        ),
-    ),
-)
+LASOT = DataSet("lasot", "LaSOT", {TEST.name: TEST, TRAIN.name: TRAIN}, (PROTOCOL,))
+LASOT_EXT = DataSet("lasot_ext", "LaSOT_ext", {EXTENSION.name: EXTENSION}, (EXTENSION_PROTOCOL,))

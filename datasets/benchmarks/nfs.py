@@ -16,25 +16,16 @@ This reader selects rows by their frame number, since a missing row would shift 
 `occluded` as not visible, so that the metric decides whether they count. It drops no annotation.
 """
 
-from functools import cache
-
 import numpy as np
 
 from trackablate.datasets.benchmark import DataSet
 from trackablate.datasets.boxes import xyxy_to_xywh
-from trackablate.datasets.reading.layouts import BoxRows, Clip, FileLayout
+from trackablate.datasets.reading.layouts import BoxRows, FileLayout, official_clips
 from trackablate.datasets.reading.numbers import BadLine, parse_rows
 from trackablate.datasets.reading.reader import Part
-from trackablate.datasets.reading.tables import rows
 
 RATE = 8
 """Rows of annotation for each frame of the 30-fps videos."""
-
-
-@cache
-def clips() -> tuple[Clip, ...]:
-    """Return the 100 sequences, in their usual order."""
-    return tuple(Clip(row["name"]) for row in rows("nfs.csv"))
 
 
 def decode_vatic(content: bytes) -> BoxRows:
@@ -77,17 +68,10 @@ LAYOUTS = (
         slack=1,
     ),
 )
-PART = Part(name="nfs", data="nfs", title="NFS", clips=clips, layouts=LAYOUTS)
-
-NFS = DataSet(
-    "nfs",
-    "NFS",
-    {PART.name: PART},
-    (
-        PART.protocol(
-            title="NFS30",
-            description="100 sequences at 30 frames per second, about 48,000 frames, one pass from the first frame",
-            source="Galoogahi et al.: Need for Speed, ICCV 2017; processed and published boxes do not compare",
-        ),
-    ),
+PART = Part(name="nfs", data="nfs", title="NFS", clips=lambda: official_clips("nfs.csv"), layouts=LAYOUTS)
+PROTOCOL = PART.protocol(
+    title="NFS30",
+    description="100 sequences at 30 frames per second, about 48,000 frames, one pass from the first frame",
+    source="Galoogahi et al.: Need for Speed, ICCV 2017; processed and published boxes do not compare",
 )
+NFS = DataSet("nfs", "NFS", {PART.name: PART}, (PROTOCOL,))

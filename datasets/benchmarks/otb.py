@@ -9,40 +9,22 @@ lists of frames and attributes are pytracking's. Videos of the user's own in the
 OTB100. OTB has no flags of absence: every frame counts as visible.
 """
 
-from functools import cache
-
 from trackablate.datasets.benchmark import DataSet
-from trackablate.datasets.reading.layouts import AttributeFile, Clip, FileLayout
+from trackablate.datasets.reading.layouts import AttributeFile, FileLayout, official_clips
 from trackablate.datasets.reading.reader import OSTRACK_METRICS, Part
-from trackablate.datasets.reading.tables import rows
 
 ATTRIBUTES = ("IV", "SV", "OCC", "DEF", "MB", "FM", "IPR", "OPR", "OV", "BC", "LR")
 
 
-@cache
-def clips() -> tuple[Clip, ...]:
-    """Return OTB100's sequences, in its order."""
-    return tuple(
-        Clip(
-            name=row["name"],
-            fields={"folder": row["folder"], "annotation": row["annotation"]},
-            attributes=frozenset(row["attributes"].split()),
-            first=int(row["first"]),
-            last=int(row["last"]),
-            skip=int(row["skip"]),
-        )
-        for row in rows("otb100.csv")
-    )
-
-
+TITLE = "<Name>/img/0001.jpg, ... and <Name>/groundtruth_rect.txt"
 LAYOUT = FileLayout(
-    title="<Name>/img/0001.jpg, ... and <Name>/groundtruth_rect.txt",
+    title=TITLE,
     boxes="{folder}/{annotation}",
     frames=("{folder}/img", "{folder}/jpg"),
     attributes=AttributeFile("{folder}/attrs.txt", ATTRIBUTES, as_flags=False),
 )
 OWN = FileLayout(
-    title=LAYOUT.title,
+    title=TITLE,
     boxes="{name}/groundtruth_rect.txt",
     frames=("{name}/img",),
     attributes=AttributeFile("{name}/attrs.txt", ATTRIBUTES, as_flags=False),
@@ -51,25 +33,18 @@ PART = Part(
     name="otb",
     data="otb",
     title="OTB100",
-    clips=clips,
+    clips=lambda: official_clips("otb100.csv", "folder", "annotation"),
     layouts=(LAYOUT,),
     own="beside",
     own_layouts=(OWN,),
     origin=1,
-    siblings=lambda: {clip.fields["folder"] for clip in clips()},
+    siblings=lambda: {clip.fields["folder"] for clip in PART.clips()},
 )
-
-OTB = DataSet(
-    "otb",
-    "OTB100",
-    {PART.name: PART},
-    (
-        PART.protocol(
-            title="OTB100",
-            description="100 short real videos, one pass from the first frame; those present are scored, their number said",
-            source="Wu, Lim, Yang: Object Tracking Benchmark, PAMI 2015; frame ranges as in pytracking",
-            metrics=(*OSTRACK_METRICS, ("ao", "got10k")),
-            attributes=ATTRIBUTES,
-        ),
-    ),
+PROTOCOL = PART.protocol(
+    title="OTB100",
+    description="100 short real videos, one pass from the first frame; those present are scored, their number said",
+    source="Wu, Lim, Yang: Object Tracking Benchmark, PAMI 2015; frame ranges as in pytracking",
+    metrics=(*OSTRACK_METRICS, ("ao", "got10k")),
+    attributes=ATTRIBUTES,
 )
+OTB = DataSet("otb", "OTB100", {PART.name: PART}, (PROTOCOL,))

@@ -10,12 +10,10 @@ annotation, as published (gt_rect, absent) or with a folder for each sequence. O
 sequences belong to the benchmark: many copies have other folders beside them.
 """
 
-from functools import cache
-
 from trackablate.datasets.benchmark import DataSet
-from trackablate.datasets.reading.layouts import Clip, FileLayout, FlagFile
+from trackablate.datasets.reading.layouts import Clip, FileLayout, FlagFile, official_clips
 from trackablate.datasets.reading.reader import Part
-from trackablate.datasets.reading.tables import attribute_table, names
+from trackablate.datasets.reading.tables import names
 
 ATTRIBUTES = (
     *("CM", "ROT", "DEF", "FOC", "IV", "OV", "POC", "VC", "SV"),
@@ -25,18 +23,8 @@ ALSO_IN_TEST = frozenset({"monitor_manypeople"})
 """Sequences in both TNL2K's training list and its test list, left out of training here."""
 
 
-@cache
-def test_clips() -> tuple[Clip, ...]:
-    """Return the 700 test sequences, in the toolkit's order, with the attributes of its att files."""
-    return tuple(Clip(name, attributes=found) for name, found in attribute_table("tnl2k_test.csv").items())
-
-
-@cache
-def train_clips() -> tuple[Clip, ...]:
-    """Return the 1299 training sequences that are not in the test list, named like their folders.
-
-    The toolkit's list omits the blanks in 18 names ("monitor_take away"); LoRAT's list has them.
-    """
+def _train_clips() -> tuple[Clip, ...]:
+    # Named like their folders: the toolkit's list omits the blanks in 18 names ("monitor_take away"), LoRAT's has them.
     return tuple(Clip(name) for name in names("tnl2k_train.txt") if name not in ALSO_IN_TEST)
 
 
@@ -64,7 +52,7 @@ TEST = Part(
     name="tnl2k",
     data="tnl2k",
     title="TNL2K's test set",
-    clips=test_clips,
+    clips=lambda: official_clips("tnl2k_test.csv"),
     layouts=(*_published("test"), _TOOLKIT),
     absent="zero",
     siblings=lambda: names("tnl2k_train.txt"),
@@ -73,24 +61,18 @@ TRAIN = Part(
     name="tnl2k-train",
     data="tnl2k-train",
     title="TNL2K's training set",
-    clips=train_clips,
+    clips=_train_clips,
     layouts=_published("train"),
     absent="zero",
-    siblings=lambda: tuple(clip.name for clip in test_clips()),
+    siblings=lambda: tuple(clip.name for clip in TEST.clips()),
     training=True,
 )
 
-TNL2K = DataSet(
-    "tnl2k",
-    "TNL2K",
-    {TEST.name: TEST},
-    (
-        TEST.protocol(
-            title="TNL2K",
-            description="700 sequences, 516,038 frames, one of eight without the target; one pass from the first frame",
-            source="Wang et al.: Towards More Flexible and Accurate Object Tracking with Natural Language, CVPR 2021",
-            attributes=ATTRIBUTES,
-        ),
-    ),
+PROTOCOL = TEST.protocol(
+    title="TNL2K",
+    description="700 sequences, 516,038 frames, one of eight without the target; one pass from the first frame",
+    source="Wang et al.: Towards More Flexible and Accurate Object Tracking with Natural Language, CVPR 2021",
+    attributes=ATTRIBUTES,
 )
+TNL2K = DataSet("tnl2k", "TNL2K", {TEST.name: TEST}, (PROTOCOL,))
 TNL2K_TRAIN = DataSet("tnl2k-train", "TNL2K, training", {TRAIN.name: TRAIN})

@@ -8,13 +8,11 @@ A full annotation of the test videos can be read too, for scoring. The data set 
 box has an area.
 """
 
-from functools import cache
-
 from trackablate.datasets.benchmark import DataSet
 from trackablate.datasets.boxes import valid
-from trackablate.datasets.reading.layouts import BoxRows, Clip, FileLayout, box_rows
+from trackablate.datasets.reading.layouts import BoxRows, Clip, FileLayout, box_rows, official_clips
 from trackablate.datasets.reading.reader import Part
-from trackablate.datasets.reading.tables import names, rows
+from trackablate.datasets.reading.tables import names
 
 
 def decode(content: bytes) -> BoxRows:
@@ -23,56 +21,37 @@ def decode(content: bytes) -> BoxRows:
     return BoxRows(found.boxes, valid(found.boxes), found.bad)
 
 
-@cache
-def train_clips() -> tuple[Clip, ...]:
-    """Return the training videos, chunk by chunk."""
-    return tuple(Clip(row["name"], {"chunk": row["chunk"]}) for row in rows("trackingnet_train.csv"))
+def _layout(folder: str, title: str) -> FileLayout:
+    return FileLayout(
+        title=title,
+        boxes=f"{folder}/anno/{{name}}.txt",
+        frames=(f"{folder}/frames/{{name}}",),
+        decode=decode,
+        first=0,
+        where={"chunk": r"TRAIN_\d+"},
+    )
 
 
 TEST = Part(
     name="trackingnet",
     data="trackingnet",
     title="TrackingNet's test set",
-    clips=lambda: tuple(Clip(name) for name in names("trackingnet_test.txt")),
-    layouts=(
-        FileLayout(
-            title="TEST/frames/<sequence>/0.jpg, ... and TEST/anno/<sequence>.txt",
-            boxes="TEST/anno/{name}.txt",
-            frames=("TEST/frames/{name}",),
-            decode=decode,
-            first=0,
-        ),
-    ),
+    clips=lambda: tuple(map(Clip, names("trackingnet_test.txt"))),
+    layouts=(_layout("TEST", "TEST/frames/<sequence>/0.jpg, ... and TEST/anno/<sequence>.txt"),),
     server=True,
 )
 TRAIN = Part(
     name="trackingnet-train",
     data="trackingnet",
     title="TrackingNet's training set",
-    clips=train_clips,
-    layouts=(
-        FileLayout(
-            title="TRAIN_0/frames/<sequence>/0.jpg, ... and TRAIN_0/anno/<sequence>.txt, to TRAIN_11",
-            boxes="{chunk}/anno/{name}.txt",
-            frames=("{chunk}/frames/{name}",),
-            decode=decode,
-            first=0,
-            where={"chunk": r"TRAIN_\d+"},
-        ),
-    ),
+    clips=lambda: official_clips("trackingnet_train.csv", "chunk"),
+    layouts=(_layout("{chunk}", "TRAIN_0/frames/<sequence>/0.jpg, ... and TRAIN_0/anno/<sequence>.txt, to TRAIN_11"),),
     training=True,
 )
-
-TRACKINGNET = DataSet(
-    "trackingnet",
-    "TrackingNet",
-    {TEST.name: TEST, TRAIN.name: TRAIN},
-    (
-        TEST.protocol(
-            title="TrackingNet",
-            description="511 short videos; boxes but the first are on the evaluation server: `submit` makes its archive",
-            source="Mueller et al.: TrackingNet, ECCV 2018; metrics as in the devkit, which the server runs",
-            metrics=(("auc", "trackingnet"), ("precision", "trackingnet"), ("norm_precision", "trackingnet")),
-        ),
-    ),
+PROTOCOL = TEST.protocol(
+    title="TrackingNet",
+    description="511 short videos; boxes but the first are on the evaluation server: `submit` makes its archive",
+    source="Mueller et al.: TrackingNet, ECCV 2018; metrics as in the devkit, which the server runs",
+    metrics=(("auc", "trackingnet"), ("precision", "trackingnet"), ("norm_precision", "trackingnet")),
 )
+TRACKINGNET = DataSet("trackingnet", "TrackingNet", {TEST.name: TEST, TRAIN.name: TRAIN}, (PROTOCOL,))

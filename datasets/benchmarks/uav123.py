@@ -9,59 +9,33 @@ are in splits/uav123.csv (pytracking's; the got10k toolkit's are the same). Attr
 pytracking's table if there is no file.
 """
 
-from functools import cache
-
 from trackablate.datasets.benchmark import DataSet
-from trackablate.datasets.reading.layouts import AttributeFile, Clip, FileLayout
+from trackablate.datasets.reading.layouts import AttributeFile, FileLayout, official_clips
 from trackablate.datasets.reading.reader import Part
-from trackablate.datasets.reading.tables import rows
 
 ATTRIBUTES = ("IV", "SV", "POC", "FOC", "OV", "FM", "CM", "BC", "SOB", "ARC", "VC", "LR")
 """In the order of the data set's own files. pytracking's table has another order."""
 
 
-@cache
-def clips() -> tuple[Clip, ...]:
-    """Return the 123 sequences, in UAV123's order."""
-    return tuple(
-        Clip(
-            name=row["name"],
-            fields={"folder": row["folder"]},
-            attributes=frozenset(row["attributes"].split()),
-            first=int(row["first"]),
-            last=int(row["last"]),
-        )
-        for row in rows("uav123.csv")
-    )
-
-
+LAYOUT = FileLayout(
+    title="data_seq/UAV123/<folder>/000001.jpg, ... and anno/UAV123/<sequence>.txt",
+    boxes="anno/UAV123/{name}.txt",
+    frames=("data_seq/UAV123/{folder}",),
+    attributes=AttributeFile("anno/UAV123/att/{name}.txt", ATTRIBUTES),
+)
 PART = Part(
     name="uav123",
     data="uav123",
     title="UAV123",
-    clips=clips,
-    layouts=(
-        FileLayout(
-            title="data_seq/UAV123/<folder>/000001.jpg, ... and anno/UAV123/<sequence>.txt",
-            boxes="anno/UAV123/{name}.txt",
-            frames=("data_seq/UAV123/{folder}",),
-            attributes=AttributeFile("anno/UAV123/att/{name}.txt", ATTRIBUTES),
-        ),
-    ),
+    clips=lambda: official_clips("uav123.csv", "folder"),
+    layouts=(LAYOUT,),
     origin=1,
     absent="nan",
 )
-
-UAV123 = DataSet(
-    "uav123",
-    "UAV123",
-    {PART.name: PART},
-    (
-        PART.protocol(
-            title="UAV123",
-            description="123 sequences from low-flying drones, 112,578 frames, one pass from the first frame",
-            source="Mueller, Smith, Ghanem: A Benchmark and Simulator for UAV Tracking, ECCV 2016",
-            attributes=ATTRIBUTES,
-        ),
-    ),
+PROTOCOL = PART.protocol(
+    title="UAV123",
+    description="123 sequences from low-flying drones, 112,578 frames, one pass from the first frame",
+    source="Mueller, Smith, Ghanem: A Benchmark and Simulator for UAV Tracking, ECCV 2016",
+    attributes=ATTRIBUTES,
 )
+UAV123 = DataSet("uav123", "UAV123", {PART.name: PART}, (PROTOCOL,))

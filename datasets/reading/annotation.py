@@ -7,6 +7,7 @@ splits/quirks.csv has a rule for it, with its source.
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from trackablate.datasets.boxes import Boxes, valid
 from trackablate.datasets.errors import DataError, raise_all, shown
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.frame_names import FrameNames, frame_names
-from trackablate.datasets.reading.layouts import AnnotationRules, AttributeFile, Clip, FileLayout, FlagFile, fill
+from trackablate.datasets.reading.layouts import AnnotationRules, Clip, FileLayout, FlagFile, fill
 from trackablate.datasets.reading.numbers import parse_rows
 from trackablate.datasets.reading.tables import frame_sizes, quirks
 
@@ -110,22 +111,26 @@ class SequenceFiles:
     def _text(self, file: str) -> bytes:
         content = self.files.read(file)
         if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-            raise DataError.at(self.files.place(file), "is UTF-16 text", "save it as ASCII or UTF-8", line=1)
+            self._refuse(file, "is UTF-16 text", "save it as ASCII or UTF-8", line=1)
         return content
+
+    def _refuse(self, file: str, problem: str, remedy: str = _RESTORE, line: int | None = None) -> NoReturn:
+        raise DataError.at(self.files.place(file), problem, remedy, line=line)
+
+    def _there(self, template: str) -> bool:
+        return self.files.is_file(fill(template, self.clip))
 
     def _flagged_visible(self, rows: int) -> NDArray[np.bool_]:
         """Which rows the flag files call visible, (rows,)."""
         visible = np.ones(rows, dtype=np.bool_)
-        alternatives = self.layout.flags
-        existing = (flags for flags in alternatives if any(self.files.is_file(fill(f.path, self.clip)) for f in flags))
-        for flag in next(existing, alternatives[0] if alternatives else ()):
-            if not flag.optional or self.files.is_file(fill(flag.path, self.clip)):
+        alternatives = self.layout.flags or ((),)
+        for flag in next((flags for flags in alternatives if any(self._there(f.path) for f in flags)), alternatives[0]):
+            if not flag.optional or self._there(flag.path):
                 visible &= ~np.isin(self._flags(flag, rows), list(flag.hidden))
         return visible
 
     def _flags(self, flag: FlagFile, rows: int) -> NDArray[np.float64]:
         file = fill(flag.path, self.clip)
-        place = self.files.place(file)
         content = self._text(file).strip()
         in_one_line = b"\n" not in content
         numbers = parse_rows(content.replace(b",", b"\n") if in_one_line else content, 1).values[:, 0]
@@ -133,11 +138,11 @@ class SequenceFiles:
         if not fits.all():
             first = int(np.argmin(fits)) + 1
             problem = f"flag {first} is not a whole number from 0 to {flag.largest}"
-            raise DataError.at(place, problem, _RESTORE, line=1 if in_one_line else first)
+            self._refuse(file, problem, line=1 if in_one_line else first)
         if self._quirk("flags-longer") == str(rows):
             numbers = numbers[:rows]
         if len(numbers) != rows:
-            raise DataError.at(place, f"{len(numbers)} flags for {rows} boxes", _RESTORE)
+            self._refuse(file, f"{len(numbers)} flags for {rows} boxes")
         return numbers
 
     def _frames(self) -> tuple[str, FrameNames | None]:
@@ -145,7 +150,7 @@ class SequenceFiles:
             try:
                 names = frame_names(self.files.names(folder), self.layout.order)
             except ValueError as error:
-                raise DataError.at(self.files.place(folder), str(error), "rename or remove it") from None
+                self._refuse(folder, str(error), "rename or remove it")
             if len(names):
                 return folder, names
         return "", None
@@ -159,13 +164,11 @@ class SequenceFiles:
                 self._refuse_count(0, 1)
             return None
         names = self._consecutive(names)
-        evaluated = self._quirk("evaluate-first")
-        if evaluated is not None and rows == int(evaluated) < len(names):
-            return names.cut(0, rows)
-        if 0 < abs(rows - len(names)) <= self.layout.slack:
-            return names.cut(0, min(rows, len(names)))
-        if rows != len(names) and not (self.rules.server and rows == 1):
-            self._refuse_count(rows, len(names))
+        count = len(names)
+        if (rows < count and self._quirk("evaluate-first") == str(rows)) or 0 < abs(rows - count) <= self.layout.slack:
+            return names.cut(0, min(rows, count))
+        if rows != count and not (self.rules.server and rows == 1):
+            self._refuse_count(rows, count)
         return names
 
     def _consecutive(self, names: FrameNames) -> FrameNames:
@@ -176,14 +179,13 @@ class SequenceFiles:
         first = clip.first if clip.first is not None else self.layout.first
         if first is None:
             return names
-        place = self.files.place(next(filter(self.files.is_folder, self.folders)))
-        gap = names.gap(first)
+        folder, gap = next(filter(self.files.is_folder, self.folders)), names.gap(first)
         if gap is None and clip.span is not None and len(names) < clip.span:
             gap = first + len(names)
         if gap is not None:
-            raise DataError.at(place, f"frame number {gap} is missing", "restore it from the data set")
+            self._refuse(folder, f"frame number {gap} is missing", "restore it from the data set")
         if names.ranges[0].first < first:
-            raise DataError.at(place, f"frame {names[0]} comes before number {first}", "remove it")
+            self._refuse(folder, f"frame {names[0]} comes before number {first}", "remove it")
         return names
 
     def _refuse_count(self, rows: int, frames: int) -> None:
@@ -193,38 +195,35 @@ class SequenceFiles:
                 f"{self.rules.title}'s {shown(clip.name)} is frames {clip.first} to {clip.last}: restore the file from"
                 " the data set, or rename the sequence if it is one of your own"
             )
-        raise DataError.at(self.place, f"{rows} boxes for {frames} frames", remedy)
+        self._refuse(self.boxes_file, f"{rows} boxes for {frames} frames", remedy)
 
     def _attributes(self) -> frozenset[str]:
         declared = self.layout.attributes
-        if declared is None or not self.files.is_file(file := fill(declared.path, self.clip)):
+        if declared is None or not self._there(declared.path):
             return self.clip.attributes
-        return (self._attribute_flags if declared.as_flags else self._attribute_names)(declared, file)
-
-    def _attribute_flags(self, declared: AttributeFile, file: str) -> frozenset[str]:
-        flags = parse_rows(self._text(file), len(declared.known)).values
-        if len(flags) != 1 or not np.isin(flags, (0, 1)).all():
-            problem = f"one line of {len(declared.known)} flags wanted, 0 or 1 for each of {', '.join(declared.known)}"
-            raise DataError.at(self.files.place(file), problem, _RESTORE, line=1)
-        return frozenset(name for name, flag in zip(declared.known, flags[0], strict=True) if flag)
-
-    def _attribute_names(self, declared: AttributeFile, file: str) -> frozenset[str]:
-        words = self._text(file).decode("utf-8", errors="replace").replace(",", " ").split()
-        if unknown := [word for word in words if word not in declared.known]:
-            remedy = f"the attributes are {', '.join(declared.known)}: correct or remove the file"
-            problem = f"no attribute is called {shown(unknown[0])[:40]!r}"
-            raise DataError.at(self.files.place(file), problem, remedy, line=1)
+        file, known = fill(declared.path, self.clip), declared.known
+        content = self._text(file)
+        if declared.as_flags:
+            flags = parse_rows(content, len(known)).values
+            if len(flags) != 1 or not np.isin(flags, (0, 1)).all():
+                problem = f"one line of {len(known)} flags wanted, 0 or 1 for each of {', '.join(known)}"
+                self._refuse(file, problem, line=1)
+            return frozenset(name for name, flag in zip(known, flags[0], strict=True) if flag)
+        words = content.decode("utf-8", errors="replace").replace(",", " ").split()
+        if unknown := [word for word in words if word not in known]:
+            remedy = f"the attributes are {', '.join(known)}: correct or remove the file"
+            self._refuse(file, f"no attribute is called {shown(unknown[0])[:40]!r}", remedy, line=1)
         return frozenset(words)
 
     def _size(self, names: FrameNames | None) -> tuple[int, int] | None:
         if self._quirk("changes-size") is not None:
             return None
         layout = self.layout
-        if layout.meta and layout.size and self.files.is_file(file := fill(layout.meta, self.clip)):
-            return layout.size(self.files.read(file))
+        if layout.meta and layout.size and self._there(layout.meta):
+            return layout.size(self.files.read(fill(layout.meta, self.clip)))
         # Images, if there are any, are asked for their size: they may be resized, or other images of this name.
         return frame_sizes(self.rules.data).get(self.clip.name) if names is None else None
 
     def _quirk(self, rule: str) -> str | None:
         found = quirks(self.rules.data).get(self.clip.name, {}).get(rule)
-        return found.value if found else None
+        return found and found.value

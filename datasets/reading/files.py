@@ -10,11 +10,11 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NoReturn, Protocol
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from trackablate.datasets.errors import DataError, raise_all, shown
 
@@ -69,10 +69,6 @@ class Folder(Files):
     def __init__(self, root: Path) -> None:
         self.root = root
         self._real_places: dict[Path, Path] = {}
-
-    @cached_property
-    def _real(self) -> Path:
-        return self.root.resolve()
 
     def names(self, folder: str = "") -> tuple[str, ...]:
         """See Files."""
@@ -130,15 +126,15 @@ class Folder(Files):
         # Copying can set the time of the last writing back, but not the time of the last change.
         return about.st_size, max(about.st_mtime_ns, about.st_ctime_ns)
 
+    def _real(self, folder: Path) -> Path:
+        # A folder's real path is looked up once, because that takes longer than reading a small file.
+        return self._real_places.get(folder) or self._real_places.setdefault(folder, folder.resolve())
+
     def _inside(self, name: str) -> Path:
         path = self.root / name
         try:
-            # A folder's real path is looked up once, because that takes longer than reading a small file.
-            above = self._real_places.get(path.parent) or self._real_places.setdefault(
-                path.parent, path.parent.resolve()
-            )
-            real = path.resolve() if path.is_symlink() or ".." in path.parts else above / path.name
-            leads_out = not real.is_relative_to(self._real)
+            real = path.resolve() if path.is_symlink() or ".." in path.parts else self._real(path.parent) / path.name
+            leads_out = not real.is_relative_to(self._real(self.root))
         except (OSError, RuntimeError):  # links in a circle
             leads_out = True
         if leads_out:
@@ -146,55 +142,84 @@ class Folder(Files):
         return path
 
 
-class Archive(Files):
+class Listed(Files):
+    """Files that are known by their paths alone: a folder is what several paths begin with.
+
+    Attributes:
+        restore: What to do about a file that is missing or too large.
+    """
+
+    restore: str
+
+    def _seeking(self) -> AbstractContextManager[Callable[[str], str | None]]:
+        """Give a function that returns the first path, in their order, that is not before a text."""
+        raise NotImplementedError
+
+    def _size(self, name: str) -> int | None:
+        """Return the bytes of a file, None if there is none."""
+        raise NotImplementedError
+
+    def _content(self, name: str, size: int) -> bytes:
+        raise NotImplementedError
+
+    def names(self, folder: str = "") -> tuple[str, ...]:
+        """See Files."""
+        within, found = _within(folder), set()
+        with self._seeking() as first_from:
+            path = first_from(within)
+            while path is not None and path.startswith(within):
+                name, slash, _ = path[len(within) :].partition("/")
+                found.add(name)
+                # All that is in a folder comes before its name and "0", the character after "/".
+                path = first_from(f"{within}{name}0" if slash else f"{path}\0")
+        return tuple(sorted(name for name in found if name and not name.startswith((".", "__MACOSX"))))
+
+    def is_file(self, name: str) -> bool:
+        """See Files."""
+        return self._size(name) is not None
+
+    def is_folder(self, name: str) -> bool:
+        """See Files."""
+        within = _within(name)
+        with self._seeking() as first_from:
+            path = first_from(within)
+        return path is not None and path.startswith(within)
+
+    def read(self, name: str) -> bytes:
+        """See Files."""
+        size = self._size(name)
+        if size is None:
+            raise DataError.at(self.place(name), "is missing", self.restore)
+        if size > LARGEST:
+            raise DataError.at(self.place(name), f"has {size} bytes, more than any such file", self.restore)
+        return self._content(name, size)
+
+
+def _within(folder: str) -> str:
+    return f"{folder.strip('/')}/".removeprefix("/")
+
+
+class Archive(Listed):
     """A zip archive. A copy sent to another process opens the file again."""
+
+    restore = "restore it from the data set"
 
     def __init__(self, root: Path) -> None:
         self.root = root
         try:
             self._zip = zipfile.ZipFile(root)
         except (zipfile.BadZipFile, OSError, ValueError) as error:
-            self._refuse(f"is not a readable zip archive ({error})")
+            raise DataError.at(root, f"is not a readable zip archive ({error})", "get the archive again") from None
         infos = self._zip.infolist()
-        raise_all([str(DataError.at(root, fault, "get the archive again")) for fault in _faults(infos)])
         self._entries = {info.filename: info for info in infos if not info.is_dir()}
-        self._folders: dict[str, set[str]] = {"": set()}
-        for info in infos:
-            self._place_in_tree(PurePosixPath(info.filename), is_folder=info.is_dir())
-        if clash := sorted(self._entries.keys() & self._folders.keys()):
-            self._refuse(f"has {shown(clash[0])!r} as a file and as a folder")
+        self._paths = sorted(info.filename for info in infos)
+        faults = _faults(infos) or [
+            f"has {shown(name)!r} as a file and as a folder" for name in self._entries if self.is_folder(name)
+        ]
+        raise_all([str(DataError.at(root, fault, "get the archive again")) for fault in faults])
 
     def __reduce__(self) -> tuple[type["Archive"], tuple[Path]]:
         return Archive, (self.root,)
-
-    def names(self, folder: str = "") -> tuple[str, ...]:
-        """See Files."""
-        return tuple(sorted(n for n in self._folders.get(folder.strip("/"), ()) if not n.startswith((".", "__MACOSX"))))
-
-    def is_file(self, name: str) -> bool:
-        """See Files."""
-        return name in self._entries
-
-    def is_folder(self, name: str) -> bool:
-        """See Files."""
-        return name.strip("/") in self._folders
-
-    def read(self, name: str) -> bytes:
-        """See Files."""
-        info = self._entries.get(name)
-        if info is None:
-            raise DataError.at(self.place(name), "is missing", "restore it from the data set")
-        if info.file_size > LARGEST:
-            raise DataError.at(self.place(name), f"has {info.file_size} bytes, more than any such file", "get it again")
-        try:
-            with self._zip.open(info) as opened:
-                # The declared size may be wrong: never read beyond it.
-                content = opened.read(info.file_size + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, struct.error) as error:
-            raise DataError.at(self.place(name), f"cannot be unpacked ({error})", "get the archive again") from None
-        if len(content) != info.file_size:
-            raise DataError.at(self.place(name), "is not as long as the archive says", "get the archive again")
-        return content
 
     def stamp(self, name: str) -> tuple[int, int]:
         """See Files."""
@@ -204,19 +229,24 @@ class Archive(Files):
             return 0, zlib.crc32("/".join(self.names(name)).encode(errors="surrogateescape"))
         return -1, 0
 
-    def _refuse(self, problem: str) -> NoReturn:
-        raise DataError.at(self.root, problem, "get the archive again")
+    @contextmanager
+    def _seeking(self) -> Iterator[Callable[[str], str | None]]:
+        paths = self._paths
+        yield lambda text: paths[at] if (at := bisect_left(paths, text)) < len(paths) else None
 
-    def _place_in_tree(self, path: PurePosixPath, *, is_folder: bool) -> None:
-        if is_folder:
-            self._folders.setdefault(str(path), set())
-        while str(path) != ".":
-            above = "" if str(path.parent) == "." else str(path.parent)
-            seen = above in self._folders and path.name in self._folders[above]
-            self._folders.setdefault(above, set()).add(path.name)
-            if seen:
-                return
-            path = path.parent
+    def _size(self, name: str) -> int | None:
+        info = self._entries.get(name)
+        return info and info.file_size
+
+    def _content(self, name: str, size: int) -> bytes:
+        try:
+            with self._zip.open(self._entries[name]) as opened:
+                content = opened.read(size + 1)  # the declared size may be wrong: never read beyond it
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, struct.error) as error:
+            raise DataError.at(self.place(name), f"cannot be unpacked ({error})", "get the archive again") from None
+        if len(content) != size:
+            raise DataError.at(self.place(name), "is not as long as the archive says", "get the archive again")
+        return content
 
 
 def _faults(infos: Iterable[zipfile.ZipInfo]) -> list[str]:
@@ -233,10 +263,9 @@ def _faults(infos: Iterable[zipfile.ZipInfo]) -> list[str]:
             faults.append(f"has an encrypted entry, {shown(name)!r}")
         elif name in seen:
             faults.append(f"has two entries called {shown(name)!r}")
-        elif info.file_size > SMALL and info.file_size > HIGHEST_RATIO * max(1, info.compress_size):
-            faults.append(
-                f"has an entry of {info.compress_size} bytes that unpacks to {info.file_size}, {shown(name)!r}"
-            )
+        elif info.file_size > max(SMALL, HIGHEST_RATIO * max(1, info.compress_size)):
+            packed = f"{info.compress_size} bytes that unpacks to {info.file_size}"
+            faults.append(f"has an entry of {packed}, {shown(name)!r}")
         seen.add(name)
     return faults
 

@@ -2,6 +2,9 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 from trackablate.datasets.errors import shown
@@ -18,7 +21,6 @@ class FrameRange(NamedTuple):
     Attributes:
         prefix: What comes before the number; the whole name of a single frame without a number.
         digits: Width to which numbers are padded with zeros; 0 for a single frame without a number.
-        first: Number of the first frame.
         suffix: What comes after the number, such as ".jpg".
     """
 
@@ -39,17 +41,16 @@ class FrameRange(NamedTuple):
         pattern = f"{self.prefix.replace('%', '%%')}%0{self.digits}d{self.suffix.replace('%', '%%')}"
         return [pattern % number for number in range(self.first, self.first + self.length)]
 
-    def part(self, start: int, stop: int) -> "FrameRange":
-        """Return the frames from index `start` to before index `stop`."""
-        return self._replace(first=self.first + start, length=stop - start)
 
-
+@dataclass(frozen=True)
 class FrameNames:
     """Names in order, like a tuple, made when they are needed."""
 
-    def __init__(self, ranges: Iterable[FrameRange]) -> None:
-        self.ranges = tuple(ranges)
-        self._length = sum(group.length for group in self.ranges)
+    ranges: tuple[FrameRange, ...]
+
+    @cached_property
+    def _length(self) -> int:
+        return sum(group.length for group in self.ranges)
 
     def __len__(self) -> int:
         return self._length
@@ -65,67 +66,50 @@ class FrameNames:
     def __iter__(self) -> Iterator[str]:
         return (name for group in self.ranges for name in group.names())
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, FrameNames) and self.ranges == other.ranges
-
-    def __hash__(self) -> int:
-        return hash(self.ranges)
-
     def cut(self, start: int, stop: int) -> "FrameNames":
         """Return the frames from index `start` to before index `stop`."""
-        ranges, at = [], 0
-        for group in self.ranges:
-            low, high = max(start - at, 0), min(stop - at, group.length)
-            if low < high:
-                ranges.append(group.part(low, high))
-            at += group.length
-        return FrameNames(ranges)
+        return self._between(accumulate((group.length for group in self.ranges), initial=0), start, stop)
 
     def numbered(self, first: int, last: int) -> "FrameNames":
-        """Return the frames with numbers first..last, both included. The names must be in the order of their numbers."""
-        ranges = []
-        for group in self.ranges:
-            low, high = max(first - group.first, 0), min(last + 1 - group.first, group.length)
-            if group.digits and low < high:
-                ranges.append(group.part(low, high))
-        return FrameNames(ranges)
+        """Return the frames with numbers first..last, both included. Every name must have a number."""
+        return self._between((group.first for group in self.ranges), first, last + 1)
+
+    def _between(self, begins: Iterable[int], start: int, stop: int) -> "FrameNames":
+        """Return what lies in [start, stop) of ranges that begin at the given places."""
+        parts = []
+        for group, at in zip(self.ranges, begins, strict=False):
+            low, high = max(start - at, 0), min(stop - at, group.length)
+            if low < high:
+                parts.append(group._replace(first=group.first + low, length=high - low))
+        return FrameNames(tuple(parts))
 
     def gap(self, first: int) -> int | None:
         """Return the smallest missing number from `first` to the last frame, None if none is missing."""
-        expected = first
         for group in self.ranges:
-            if group.first > expected:
-                return expected
-            expected = max(expected, group.first + group.length)
+            if group.first > first:
+                return first
+            first = max(first, group.first + group.length)
         return None
 
 
 def frame_names(found: Iterable[str], order: Literal["number", "name"]) -> FrameNames:
     """Return the frames among a folder's files, sorted by the number that ends their name, or by name.
 
-    Raises:
-        ValueError: Order is "number" and a frame has no number, or the same number as another frame.
+    Raises ValueError if the order is "number" and a frame has no number, or the same number as another frame.
     """
     names = sorted(name for name in found if name.lower().endswith(SUFFIXES))
+    if order == "number":
+        names.sort(key=len)
     if not names:
         return FrameNames(())
-    if order == "name":
-        return FrameNames(_ranges(names))
-    if one := _one_range(sorted(names, key=len)):
-        return FrameNames((one,))
-    return FrameNames(_ranges(_by_number(names)))
-
-
-def _one_range(names: list[str]) -> FrameRange | None:
     begin = _split(names[0])
-    group = begin._replace(length=len(names)) if begin.digits else begin
-    return group if group.names() == names else None
+    whole = begin._replace(length=len(names)) if begin.digits else begin
+    if whole.names() == names:  # nearly always, and much faster than name by name
+        return FrameNames((whole,))
+    return FrameNames(tuple(_ranges(names if order == "name" else _by_number(sorted(names)))))
 
 
 def _ranges(names: list[str]) -> Iterator[FrameRange]:
-    if one := _one_range(names):
-        yield one
-        return
     group = _split(names[0])
     for name in names[1:]:
         if group.digits and name == group.name(group.length):

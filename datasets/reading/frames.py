@@ -15,7 +15,6 @@ from trackablate.datasets.sequence import Image
 _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _TAIL = 64
-_AGAIN = "copy it again from the source of the data set"
 
 
 class ImageFiles:
@@ -26,23 +25,28 @@ class ImageFiles:
     """
 
     def __init__(self, files: Files, folder: str, names: FrameNames) -> None:
-        self.files = files
-        self.folder = folder
-        self.names = names
+        self.files, self.folder, self.names = files, folder, names
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int, /) -> Image:
+        content = self.files.read(self.file(index))
+        self._refuse(index, _fault_of(content))
         try:
-            file = self.file(index)
-        except IndexError:
-            raise IndexError(f"frame {index} of {len(self)}") from None
-        return _decode(self.files, file)
+            # Decoded from memory: OpenCV cannot open archives, nor paths outside its character set.
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:
+            image = None
+        self._refuse(index, "cannot be decoded as an image" if image is None else None)
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
     def file(self, index: int) -> str:
         """Return a frame's file, relative to the root of `files`."""
-        name = self.names[index]
+        try:
+            name = self.names[index]
+        except IndexError:
+            raise IndexError(f"frame {index} of {len(self)}") from None
         return f"{self.folder}/{name}" if self.folder else name
 
     @cached_property
@@ -54,18 +58,24 @@ class ImageFiles:
     def problems(self, indices: Iterable[int] | None = None) -> list[str]:
         """Return one message for each file that is missing, empty, of another format, truncated or outside the root.
 
-        Reads the first and last bytes of each file, and the whole file only if it does not end as expected.
-
-        Args:
-            indices: The frames to look at, all by default.
+        Looks at all frames or at those with the given indices. Reads the first and last bytes of each file, and the whole
+        file only if it does not end as expected.
         """
         found: list[str] = []
         for index in range(len(self)) if indices is None else indices:
             try:
-                _check_ends(self.files, self.file(index))
+                head, tail = self.files.ends(self.file(index), _TAIL)
+                if not ((head.startswith(_JPEG) and _JPEG_END in tail) or (head.startswith(_PNG) and _PNG_END in tail)):
+                    self._refuse(index, _fault_of(self.files.read(self.file(index))))
             except DataError as error:
                 found.extend(error.problems)
         return found
+
+    def _refuse(self, index: int, fault: str | None) -> None:
+        if fault:
+            raise DataError.at(
+                self.files.place(self.file(index)), fault, "copy it again from the source of the data set"
+            )
 
 
 class NoFrames:
@@ -84,31 +94,6 @@ class NoFrames:
     def refuse(self) -> NoReturn:
         """Raise the DataError that says where the images are missing."""
         raise DataError(f"annotations only: no frames under {self._where}; add the images to track them")
-
-
-def _decode(files: Files, file: str) -> Image:
-    content = files.read(file)
-    _check_content(files, file, content)
-    try:
-        # Decoded from memory: OpenCV cannot open archives, nor paths outside its character set.
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise DataError.at(files.place(file), "cannot be decoded as an image", _AGAIN)
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-
-
-def _check_ends(files: Files, file: str) -> None:
-    """Check a file by its first and last bytes, and by its whole content only in doubt."""
-    head, tail = files.ends(file, _TAIL)
-    if not ((head.startswith(_JPEG) and _JPEG_END in tail) or (head.startswith(_PNG) and _PNG_END in tail)):
-        _check_content(files, file, files.read(file))
-
-
-def _check_content(files: Files, file: str, content: bytes) -> None:
-    if fault := _fault_of(content):
-        raise DataError.at(files.place(file), fault, _AGAIN)
 
 
 def _fault_of(content: bytes) -> str | None:

@@ -19,7 +19,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from trackablate.datasets.atomic import write_bytes, write_with
+from trackablate.datasets.atomic import write_text, write_with
 from trackablate.datasets.benchmark import OnProgress
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
@@ -67,7 +67,7 @@ class Index:
         return Annotation(
             boxes=np.array(self.boxes[rows]),
             visible=np.array(self.visible[rows]),
-            frames=None if facts["frames"] is None else FrameNames(FrameRange(*r) for r in facts["frames"]),
+            frames=None if facts["frames"] is None else FrameNames(tuple(FrameRange(*r) for r in facts["frames"])),
             folder=facts["folder"],
             attributes=frozenset(facts["attributes"]),
             size=tuple(facts["size"]) if facts["size"] else None,
@@ -76,7 +76,7 @@ class Index:
     def digest(self, number: int) -> str | None:
         """Return the digest of a sequence (`digest_of`), None if it could not be read."""
         facts = self.facts[number]
-        return None if facts is None else str(facts["digest"])
+        return facts and str(facts["digest"])
 
 
 def digest_of(name: str, found: Annotation) -> str:
@@ -90,10 +90,8 @@ def digest_of(name: str, found: Annotation) -> str:
 def open_index(folder: Path, entries: Sequence[SequenceFiles], progress: OnProgress) -> Index:
     """Return the index kept in a folder, after reading new and changed sequences in several threads.
 
-    Sequences that cannot be read stay out of it. They raise their error when they are needed.
-
-    Raises:
-        DataError: The folder cannot be written.
+    Sequences that cannot be read stay out of it, and raise their error when they are needed. Raises DataError if the folder
+    cannot be written.
     """
     began = time.time_ns()
     stamps = _stamps(entries)
@@ -105,7 +103,7 @@ def open_index(folder: Path, entries: Sequence[SequenceFiles], progress: OnProgr
     found = _read(entries, kept, fresh, progress)
     stamps[stamps[..., 1] > began - SETTLED] = _UNSETTLED
     try:
-        _write(folder, entries, found, stamps)
+        _write(folder, [entry.clip.name for entry in entries], clips, found, stamps)
     except OSError as error:
         problem = f"the index cannot be written ({error.strerror})"
         raise DataError.at(folder, problem, "free space, or make the folder writable") from None
@@ -118,7 +116,7 @@ def open_index(folder: Path, entries: Sequence[SequenceFiles], progress: OnProgr
 
 def _stamps(entries: Sequence[SequenceFiles]) -> Stamps:
     found = [entry.stamps() for entry in entries]
-    widest = max((len(each) for each in found), default=0)
+    widest = max(map(len, found), default=0)
     padded = [each + [(-3, -3)] * (widest - len(each)) for each in found]
     return np.array(padded, dtype=np.int64).reshape(len(found), widest, 2)
 
@@ -135,8 +133,7 @@ def _unchanged(kept: Index | None, clips: list[str], stamps: Stamps) -> NDArray[
         return np.full(len(clips), -1)
     at = {clip: number for number, clip in enumerate(kept.clips) if kept.facts[number] is not None}
     numbers = np.array([at.get(clip, -1) for clip in clips], dtype=np.int64)
-    same = (kept.stamps[numbers] == stamps).all(axis=(1, 2))
-    return np.where(same, numbers, -1)
+    return np.where((kept.stamps[numbers] == stamps).all(axis=(1, 2)), numbers, -1)
 
 
 def _read(
@@ -145,15 +142,14 @@ def _read(
     """All annotations: fresh ones from the kept index, the others from their files."""
     todo = np.flatnonzero(fresh < 0).tolist()
     found = [kept.annotation(int(number)) if kept and number >= 0 else None for number in fresh]
+    chunks, done = [todo[at : at + _CHUNK] for at in range(0, len(todo), _CHUNK)], 0
     progress(0, len(todo))
     # Threads, because reading mostly waits for disks, and a process would have to import the caller's script.
     with ThreadPoolExecutor() as pool:
-        chunks = [todo[at : at + _CHUNK] for at in range(0, len(todo), _CHUNK)]
-        done = 0
-        for chunk, read in zip(chunks, pool.map(lambda c: [_annotation(entries[i]) for i in c], chunks), strict=True):
-            for number, annotation in zip(chunk, read, strict=True):
+        for read in pool.map(lambda chunk: [(number, _annotation(entries[number])) for number in chunk], chunks):
+            for number, annotation in read:
                 found[number] = annotation
-            done += len(chunk)
+            done += len(read)
             progress(done, len(todo))
     return found
 
@@ -166,30 +162,16 @@ def _annotation(entry: SequenceFiles) -> Annotation | None:
         return None
 
 
-def _write(folder: Path, entries: Sequence[SequenceFiles], found: list[Annotation | None], stamps: Stamps) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _write(folder: Path, names: list[str], clips: list[str], found: list[Annotation | None], stamps: Stamps) -> None:
     tag = uuid4().hex[:16]
     readable = [each for each in found if each is not None]
     rows = [0 if each is None else len(each.boxes) for each in found]
     _save(folder / f"boxes-{tag}.npy", [each.boxes for each in readable], (sum(rows), 4), np.dtype("<f8"))
     _save(folder / f"visible-{tag}.npy", [each.visible for each in readable], (sum(rows),), np.dtype(np.bool_))
     _save(folder / f"stamps-{tag}.npy", [stamps], stamps.shape, np.dtype("<i8"))
-    clips = [_declared(entry.clip) for entry in entries]
-    facts = [each and _facts(entry.clip.name, each) for entry, each in zip(entries, found, strict=True)]
+    facts = [each and _facts(name, each) for name, each in zip(names, found, strict=True)]
     document = {"revision": REVISION, "tag": tag, "clips": clips, "rows": rows, "facts": facts}
-    write_bytes(folder / "index.json", json.dumps(document).encode())
-
-
-def _tidy(folder: Path, index: Index, replaced: Index | None) -> None:
-    """Remove the files of the replaced index and those that a stopped process left.
-
-    New files stay, because another process may be about to name them in its index.
-    """
-    for file in folder.glob("*.npy*"):
-        with suppress(OSError):  # another process may remove the same file
-            is_old = file.stat().st_mtime < time.time() - LEFTOVER
-            if index.tag not in file.name and (is_old or (replaced is not None and replaced.tag in file.name)):
-                file.unlink()
+    write_text(folder / "index.json", json.dumps(document))
 
 
 def _facts(name: str, found: Annotation) -> dict[str, Any]:
@@ -214,6 +196,18 @@ def _save(file: Path, parts: Sequence[NDArray[Any]], shape: tuple[int, ...], dty
     write_with(file, write)
 
 
+def _tidy(folder: Path, index: Index, replaced: Index | None) -> None:
+    """Remove the files of the replaced index and those that a stopped process left.
+
+    New files stay, because another process may be about to name them in its index.
+    """
+    for file in folder.glob("*.npy*"):
+        with suppress(OSError):  # another process may remove the same file
+            is_old = file.stat().st_mtime < time.time() - LEFTOVER
+            if index.tag not in file.name and (is_old or (replaced is not None and replaced.tag in file.name)):
+                file.unlink()
+
+
 def _load(folder: Path) -> Index | None:
     """Return the index in a folder; None unless it is complete and of this version."""
     try:
@@ -228,7 +222,6 @@ def _load(folder: Path) -> Index | None:
         starts = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
     except (OSError, EOFError, ValueError, TypeError, KeyError):
         return None
-    total = int(starts[-1])
     whole = len(clips) == len(facts) == len(rows) == len(stamps)
-    whole = whole and boxes.shape == (total, 4) and visible.shape == (total,)
+    whole = whole and boxes.shape == (starts[-1], 4) and visible.shape == (starts[-1],)
     return Index(tag, clips, facts, starts, stamps, boxes, visible) if whole else None

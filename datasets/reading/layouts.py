@@ -7,6 +7,7 @@ Everything here is data. `datasets.reading.annotation` reads one sequence by it,
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.numbers import BadLine, parse_rows
+from trackablate.datasets.reading.tables import rows
 
 _FIELD = re.compile(r"\{(\w+)\}")
 
@@ -43,6 +45,25 @@ class Clip:
         return None if self.first is None or self.last is None else self.last - self.first + 1
 
 
+@cache
+def official_clips(table: str, *fields: str) -> tuple[Clip, ...]:
+    """Return the sequences of a table in splits/, in its order.
+
+    Its columns are "name", where they are known "attributes" ("FM OV"), "first", "last" and "skip", and the given fields.
+    """
+    return tuple(
+        Clip(
+            name=row["name"],
+            fields={name: row[name] for name in fields},
+            attributes=frozenset(row.get("attributes", "").split()),
+            first=int(row["first"]) if "first" in row else None,
+            last=int(row["last"]) if "last" in row else None,
+            skip=int(row.get("skip", 0)),
+        )
+        for row in rows(table)
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class BoxRows:
     """The content of an annotation file; row n belongs to the n-th frame.
@@ -59,8 +80,8 @@ class BoxRows:
 
 def box_rows(content: bytes) -> BoxRows:
     """Parse the usual annotation: a box x, y, w, h in each line, separated by commas, tabs or spaces."""
-    rows = parse_rows(content, 4)
-    return BoxRows(rows.values, np.ones(len(rows.values), dtype=np.bool_), rows.bad)
+    found = parse_rows(content, 4)
+    return BoxRows(found.values, np.ones(len(found.values), dtype=np.bool_), found.bad)
 
 
 @dataclass(frozen=True)

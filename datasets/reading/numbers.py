@@ -7,7 +7,7 @@ only one of them: a change of separator means that two files were joined.
 
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,12 @@ from trackablate.datasets.errors import shown
 _SEPARATOR = re.compile(r"[ \t]*,[ \t]*|[ \t]+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NAN = re.compile(r"[+-]?nan", re.ASCII | re.IGNORECASE)
-_PLAIN = bytes(range(ord("0"), ord("9") + 1)) + b".-,\t\n\r eE+"
+_PLAIN = b"0123456789.-,\t\n\r eE+"
 _LONGEST_SHOWN = 60
 _MIXED = "more than one thing"
 
 
-@dataclass(frozen=True)
-class BadLine:
+class BadLine(NamedTuple):
     """A line that is not a row: its number from 1, what is wrong, and its text, shortened and safe for a terminal."""
 
     line: int
@@ -32,8 +31,7 @@ class BadLine:
     text: str
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
+class Rows(NamedTuple):
     """The rows of a text file.
 
     Attributes:
@@ -58,17 +56,13 @@ def _fast(text: bytes, columns: int) -> NDArray[np.float64] | None:
     """All rows at once, parsed as one JSON array; None for a file that needs `_line_by_line`."""
     if columns == 1 and (flags := _digits(text)) is not None:
         return flags
-    if text.translate(None, _PLAIN):
-        return None
-    if b"\t" in text and (b"," in text or b" " in text):
+    if text.translate(None, _PLAIN) or (b"\t" in text and (b"," in text or b" " in text)):
         return None
     plain = text.replace(b"\r\n", b"\n").replace(b"\t", b",")
     if b"\r" in plain:  # a line end in Python, white space in JSON
         return None
-    if b" " in plain and b"," in plain:
-        plain = plain.replace(b", ", b",")
-    elif b" " in plain:
-        plain = plain.replace(b" ", b",")
+    if b" " in plain:
+        plain = plain.replace(b", ", b",") if b"," in plain else plain.replace(b" ", b",")
     codes = np.frombuffer(plain, np.uint8)
     separators = np.flatnonzero((codes == ord(",")) | (codes == ord("\n")))
     ends = np.flatnonzero(codes[separators] == ord("\n"))
@@ -77,11 +71,8 @@ def _fast(text: bytes, columns: int) -> NDArray[np.float64] | None:
         return None
     try:
         numbers = from_json(b"[" + plain.replace(b"\n", b",") + b"]", allow_inf_nan=False)
-    except ValueError:
-        return None
-    try:
         values = np.fromiter(numbers, np.float64, len(numbers))
-    except OverflowError:
+    except (ValueError, OverflowError):
         return None
     return values.reshape(-1, columns) if np.isfinite(values.sum()) else None
 
@@ -99,15 +90,14 @@ def _line_by_line(text: bytes, columns: int) -> Rows:
     # Other characters than ASCII become a mark that is not a number.
     lines = text.decode("ascii", errors="replace").splitlines()
     values = np.full((len(lines), columns), np.nan)
-    bad = []
-    usual = _separator(lines[0])
+    bad, usual = [], _separator(lines[0])
     wide = "UTF-16 text, save it as UTF-8; " if text.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else ""
     for index, line in enumerate(lines):
         try:
-            values[index] = parse_row(line, columns)
+            row = parse_row(line, columns)
             if columns > 1 and (_separator(line) != usual or usual == _MIXED):
-                values[index] = np.nan
                 raise ValueError(f"numbers separated by {_separator(line)}, those of the first line by {usual}")
+            values[index] = row
         except ValueError as error:
             bad.append(BadLine(index + 1, f"{wide}{error}", shown(line.strip())[:_LONGEST_SHOWN]))
     return Rows(values, tuple(bad))
@@ -123,8 +113,7 @@ def _separator(line: str) -> str:
 def parse_row(line: str, columns: int) -> list[float]:
     """Return the numbers of one line, which may all be NaN.
 
-    Raises:
-        ValueError: Another count of fields, a field that is not a number, infinity, or NaN in some fields only.
+    Raises ValueError for another count of fields, a field that is not a number, infinity, or NaN in some fields only.
     """
     fields = _SEPARATOR.split(line.strip())
     if len(fields) != columns:

@@ -1,22 +1,133 @@
-"""Opens a root for reading, whatever it is: a folder, a zip archive, or LMDB databases."""
+"""Opens a root for reading, whatever it is: a folder, a zip archive, or LMDB copies of folders.
 
+OSTrack's and SUTrack's scripts make the LMDB copies. A database's keys are the paths of the files. Reading needs the
+package lmdb and writes nothing, not even a lock file.
+
+    <root>/data.mdb                     LaSOT (<class>/<sequence>/img/00000001.jpg), GOT-10k (train/<sequence>/...)
+    <root>/TRAIN_0_lmdb/data.mdb ...    TrackingNet, a database for each chunk: frames/<sequence>/0.jpg, anno/<sequence>.txt
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from trackablate.datasets.errors import DataError
-from trackablate.datasets.reading.databases import has_databases, open_databases
-from trackablate.datasets.reading.files import Archive, Files, Folder
+from trackablate.datasets.reading.files import Archive, Files, Folder, Listed, Redirected
+
+DATA = "data.mdb"
+SUFFIX = "_lmdb"
+LONGEST = 511
+"""Bytes of the longest key."""
+AGAIN = "make the database again from the data set"
 
 
 def open_files(path: Path) -> Files:
     """Return the files below a folder, in a zip archive or in LMDB databases.
 
-    Raises:
-        DataError: The path is something else, or a hostile archive.
+    Raises DataError if the path is something else, a hostile archive or a damaged database, or if lmdb is missing.
     """
-    if path.is_dir() and has_databases(path):
-        return open_databases(path)
-    if path.is_dir():
-        return Folder(path)
     if path.is_file():
         return Archive(path)
-    raise DataError.at(path, "is neither a folder nor a zip archive", "name one that exists")
+    if not path.is_dir():
+        raise DataError.at(path, "is neither a folder nor a zip archive", "name one that exists")
+    if (path / DATA).is_file():
+        return Database(path)
+    found = {f.name.removesuffix(SUFFIX): Database(f) for f in path.glob(f"*{SUFFIX}") if (f / DATA).is_file()}
+    return Databases(path, found) if found else Folder(path)
+
+
+class Database(Listed):
+    """The files in one database. A copy sent to another process opens the database again."""
+
+    restore = AGAIN
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._environment = _environment(root.resolve())
+
+    def __reduce__(self) -> tuple[type["Database"], tuple[Path]]:
+        return Database, (self.root,)
+
+    def stamp(self, name: str) -> tuple[int, int]:
+        """Return a file's size, 0 for a folder, and the time of the whole database: files have no times of their own."""
+        size = self._size(name)
+        if size is None and not self.is_folder(name):
+            return -1, 0
+        about = (self.root / DATA).stat()
+        return size or 0, max(about.st_mtime_ns, about.st_ctime_ns)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Any]:
+        """Open a transaction. Raises DataError for a page that cannot be read."""
+        import lmdb
+
+        try:
+            with self._environment.begin(buffers=True) as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            raise DataError.at(self.root / DATA, f"cannot be read ({error})", AGAIN) from None
+
+    @contextmanager
+    def _seeking(self) -> Iterator[Callable[[str], str | None]]:
+        with self._reading() as transaction, transaction.cursor() as cursor:
+
+            def first_from(text: str) -> str | None:
+                key = os.fsencode(text)
+                there = cursor.set_range(key[:LONGEST]) if key else cursor.first()
+                there = cursor.next() if there and bytes(cursor.key()) < key else there
+                return os.fsdecode(bytes(cursor.key())) if there else None
+
+            yield first_from
+
+    def _size(self, name: str) -> int | None:
+        with self._reading() as transaction:
+            content = transaction.get(_key(name))
+            return None if content is None else len(content)
+
+    def _content(self, name: str, size: int) -> bytes:
+        with self._reading() as transaction:
+            return bytes(transaction.get(_key(name)))
+
+
+class Databases(Redirected):
+    """The databases of a folder, each as a folder named like it without "_lmdb", and the other files beside them."""
+
+    def __init__(self, root: Path, databases: Mapping[str, Database]) -> None:
+        self.root, self._databases, self._beside = root, databases, Folder(root)
+
+    def names(self, folder: str = "") -> tuple[str, ...]:
+        """See Files."""
+        if folder.strip("/"):
+            return super().names(folder)
+        hidden = {f"{name}{SUFFIX}" for name in self._databases}
+        return tuple(sorted({*self._beside.names(), *self._databases} - hidden))
+
+    def _target(self, name: str) -> tuple[Files, str]:
+        first, _, rest = name.strip("/").partition("/")
+        database = self._databases.get(first)
+        return (self._beside, name) if database is None else (database, rest)
+
+
+@cache
+def _environment(root: Path) -> Any:
+    """Open a database once in each process, as lmdb demands.
+
+    A forked process keeps reading its parent's, which is safe: nothing is locked, and each transaction has its own position.
+    """
+    try:
+        import lmdb
+    except ImportError:
+        raise DataError.at(root, "is an LMDB database", "install the package lmdb to read it") from None
+    try:
+        return lmdb.open(str(root), readonly=True, create=False, lock=False, readahead=False, max_spare_txns=8)
+    except (lmdb.Error, OSError) as error:
+        raise DataError.at(root / DATA, f"cannot be opened ({error})", AGAIN) from None
+
+
+def _key(name: str) -> bytes:
+    # lmdb raises an error for an empty or a longer key; no file is called by a zero byte.
+    key = os.fsencode(name)
+    return key if 0 < len(key) <= LONGEST else b"\0"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from trackablate.datasets.benchmark import OnProgress, Protocol, SequenceList
 from trackablate.datasets.errors import LISTED, DataError, NothingThereError, raise_all, shown
@@ -29,7 +29,7 @@ from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.checking import frame_problems
 from trackablate.datasets.reading.files import Below, Files
 from trackablate.datasets.reading.frames import ImageFiles, NoFrames
-from trackablate.datasets.reading.index import Index, digest_of, open_index
+from trackablate.datasets.reading.index import digest_of, open_index
 from trackablate.datasets.reading.layouts import AnnotationRules, Clip, FileLayout, find_clips
 from trackablate.datasets.reading.opening import open_files
 from trackablate.datasets.reading.tables import quirks
@@ -82,21 +82,11 @@ class Part(AnnotationRules):
     ) -> Protocol:
         """Return the protocol that scores trackers on this part. See `Protocol`."""
         return Protocol(
-            name=self.name,
-            title=title,
-            description=description,
-            source=source,
-            data=self.data,
-            metrics=metrics,
-            attributes=attributes,
-            open=self,
-            origin=self.origin,
-            one_shot=one_shot,
+            self.name, title, description, source, self.data, metrics, attributes, self, self.origin, one_shot
         )
 
 
-@dataclass(frozen=True)
-class FoundSequences:
+class FoundSequences(NamedTuple):
     """The sequences of a part that a root has.
 
     Attributes:
@@ -122,9 +112,7 @@ class StoredSequences(SequenceList):
     def __init__(self, part: Part, found: FoundSequences, index: Path | None, progress: OnProgress) -> None:
         self.part, self.found = part, found
         self._read: dict[int, Annotation] = {}
-        self._index: Index | None = None
-        if index is not None:
-            self._index = open_index(index / self._key(), found.entries, progress)
+        self._index = open_index(index / self._key(), found.entries, progress) if index else None
 
     def __len__(self) -> int:
         return len(self.found.entries)
@@ -146,10 +134,11 @@ class StoredSequences(SequenceList):
     @property
     def coverage(self) -> str:
         """See SequenceList. Also counts sequences that were left out, and those outside the official list."""
-        present, own = len(self) - self.found.own, self.found.own
-        total = present + len(self.found.missing) + len(self.found.left_out)
-        left_out = f", {len(self.found.left_out)} left out as unfit for training" if self.found.left_out else ""
-        return f"{present} of {total} sequences{left_out}" + (f" and {own} of your own" if own else "")
+        left_out, own = len(self.found.left_out), self.found.own
+        present = len(self) - own
+        said = f"{present} of {present + len(self.found.missing) + left_out} sequences"
+        said += f", {left_out} left out as unfit for training" if left_out else ""
+        return said + (f" and {own} of your own" if own else "")
 
     def annotation(self, number: int) -> Annotation:
         """Return all that is known of a sequence without its images."""
@@ -163,7 +152,8 @@ class StoredSequences(SequenceList):
 
     def digest(self) -> str:
         """See SequenceList."""
-        digests = (self._digest(number) for number in range(len(self)))
+        kept = [self._index.digest(number) if self._index else None for number in range(len(self))]
+        digests = (one or digest_of(self.names[i], self.annotation(i)) for i, one in enumerate(kept))
         return sha256("".join(digests).encode()).hexdigest()
 
     def stamp(self, index: int) -> str:
@@ -178,7 +168,14 @@ class StoredSequences(SequenceList):
 
     def check_annotations(self) -> None:
         """See SequenceList."""
-        raise_all([problem for number in range(len(self)) for problem in self._annotation_problems(number)])
+        problems: list[str] = []
+        for number in range(len(self)):
+            if self._index is None or self._index.facts[number] is None:
+                try:
+                    self.annotation(number)
+                except DataError as error:
+                    problems += error.problems
+        raise_all(problems)
 
     def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
         """See SequenceList; `datasets.reading.checking` says what is checked."""
@@ -206,19 +203,6 @@ class StoredSequences(SequenceList):
         found = (clip.name for entry in used.values() for clip in find_clips(entry.files, entry.layout))
         return sorted(name for name in found if name not in known)
 
-    def _annotation_problems(self, number: int) -> list[str]:
-        if self._index and self._index.facts[number] is not None:
-            return []
-        try:
-            self.annotation(number)
-        except DataError as error:
-            return list(error.problems)
-        return []
-
-    def _digest(self, number: int) -> str:
-        kept = self._index.digest(number) if self._index else None
-        return kept or digest_of(self.names[number], self.annotation(number))
-
     def _key(self) -> str:
         """Return the name of the index's folder: one for each part, root, layout, and set of rules."""
         layouts = sorted({entry.layout.title for entry in self.found.entries})
@@ -237,12 +221,11 @@ def _find(part: Part, files: Files) -> FoundSequences:
     roots = [files, Below(files, inner[0])] if len(inner) == 1 and files.is_folder(inner[0]) else [files]
     for root in roots:
         if found := _official(part, root) or _own_alone(part, root):
-            _refuse_doubles(found)
+            _refuse_doubles(found.entries)
             return found
-    layouts = " or ".join(layout.title for layout in part.layouts)
-    raise NothingThereError.at(
-        files.root, f"holds no sequence of {part.title}", f"expected {layouts} in it{_hint(part, files)}"
-    )
+    expected = " or ".join(layout.title for layout in part.layouts)
+    remedy = f"expected {expected} in it{_hint(part, files)}"
+    raise NothingThereError.at(files.root, f"holds no sequence of {part.title}", remedy)
 
 
 def _official(part: Part, files: Files) -> FoundSequences | None:
@@ -254,10 +237,9 @@ def _official(part: Part, files: Files) -> FoundSequences | None:
     there = max(found, key=len)
     for other in found:
         if other and other is not there and other[0].layout.frames and there[0].layout.frames:
-            both = (
-                f"{shown(other[0].clip.name)} as in {other[0].layout.title}, but others as in {there[0].layout.title}"
-            )
-            raise DataError.at(files.root, f"mixes two layouts: {both}", "keep them in two folders")
+            one, rest = other[0], there[0].layout.title
+            problem = f"{shown(one.clip.name)} as in {one.layout.title}, but others as in {rest}"
+            raise DataError.at(files.root, f"mixes two layouts: {problem}", "keep them in two folders")
     if not there and not beside:
         return None
     unfit = {n for n, rules in quirks(part.data).items() if part.training and "not-for-training" in rules}
@@ -304,9 +286,9 @@ def _ordered(entries: list[SequenceFiles]) -> list[SequenceFiles]:
     return sorted(entries, key=lambda entry: order.get(entry.clip.name, len(order)))
 
 
-def _refuse_doubles(found: FoundSequences) -> None:
+def _refuse_doubles(entries: Iterable[SequenceFiles]) -> None:
     seen: set[str] = set()
-    for entry in found.entries:
+    for entry in entries:
         name = entry.clip.name
         if name in seen:
             raise DataError.at(entry.place, f"a second sequence called {shown(name)}", "rename or remove one of them")

@@ -5,12 +5,12 @@ This package and `__main__` are the composition root: they may import any packag
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from trackablate.harness.checkout import hide_checkout
-from trackablate.harness.cli.data import data_app
 from trackablate.harness.cli.options import (
     Data,
     Device,
@@ -24,10 +24,13 @@ from trackablate.harness.cli.options import (
     Seeds,
     StorePath,
     StudyName,
+    answers,
+    can_report,
     exit_status,
 )
 from trackablate.harness.cli.stores import export, returned, site, store_app, submit
-from trackablate.harness.errors import RunFailed
+from trackablate.harness.cli.without_study import cost, data_app, doctor, pretrain
+from trackablate.harness.errors import BadInput, RunFailed
 
 app = typer.Typer(
     name="harness",
@@ -36,25 +39,26 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
-for _command in (site, submit, returned, export):
-    app.command()(_command)
 
 
 @app.callback()
 def _with_plugins(
+    context: typer.Context,
     plugin: Annotated[
         list[Path] | None, typer.Option("--plugin", help="a Python file that adds trackers; anywhere, and repeat")
     ] = None,
 ) -> None:
     """Benchmark and ablation studies for single-object visual trackers."""
     with exit_status():
+        from trackablate.datasets.toml_files import configured_store
         from trackablate.trackers.plugins import load_plugins
 
         load_plugins(plugin or [])
+        if found := configured_store():
+            assert isinstance(context.command, TyperGroup)
+            context.default_map = {name: {"store": str(found)} for name in context.command.commands}
 
 
 @app.command("list")
@@ -77,19 +81,17 @@ def list_(
 
 
 @app.command()
+@answers
 def show(
     name: Annotated[str, typer.Argument(help="a study, tracker, protocol or dialect")], json: Json = False
-) -> None:
+) -> dict[str, Any]:
     """Show one study, tracker, protocol or dialect in full.
 
     Example: python -m harness show table3
     """
-    with exit_status():
-        from trackablate.harness.cli.listing import details
-        from trackablate.harness.cli.terminal import say_document, say_json
+    from trackablate.harness.cli.listing import details
 
-        found = details(name)
-        say_json(found) if json else say_document(found)
+    return details(name)
 
 
 @app.command()
@@ -115,13 +117,13 @@ def plan(
     Example: python -m harness plan table3 --calibrate
     """
     with exit_status():
-        from trackablate.harness.cli.plan import PlanOptions, plan_document, say_plan
+        from trackablate.harness.cli.plan import plan_document, say_plan
         from trackablate.harness.cli.session import StudyRequest, open_session
         from trackablate.harness.cli.terminal import say_json
 
         request = StudyRequest(study, profile, protocol or [], data or [], only or [], store, seeds, reads_only=True)
         session = open_session(request)
-        planned = plan_document(session, PlanOptions(calibrate, device, device_peak, gpus, budget))
+        planned = plan_document(session, calibrate, device, device_peak, gpus, budget)
         say_json(planned) if json else say_plan(planned)
         session.refuse_absent_data()
 
@@ -148,20 +150,26 @@ def run(
     with exit_status():
         from trackablate.harness.cli.plan import forecast
         from trackablate.harness.cli.session import StudyRequest, open_session
+        from trackablate.harness.cli.terminal import say_result
         from trackablate.harness.running.executors import LocalExecutor
         from trackablate.harness.running.runner import run as run_job
 
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
         request = StudyRequest(study, profile, *names, store, seeds, added)
+        can_report(out or Path("report"))
         session = open_session(request)
         session.store.set_study(session.study_record())
-        try:
-            with forecast(session.job, session.store, study=True) as observer:
+        failure = None
+        with forecast(session.job, session.store, study=True) as observer:
+            try:
                 run_job(session.job, session.store, LocalExecutor(session.store.logs), device, observer)
-        except RunFailed:
-            session.report(out, full=full, as_json=json)
-            raise
-        session.report(out, full=full, as_json=json)
+            except RunFailed as error:
+                failure = error
+            observer.drawing()
+            drawn = session.draw(out)
+        say_result(*drawn, full=full, as_json=json)
+        if failure:
+            raise failure
 
 
 @app.command()
@@ -174,7 +182,9 @@ def report(
     seeds: Seeds = None,
     results: Results = None,
     store: StorePath = Path("store"),
-    format: Annotated[str, typer.Option(help="comma-separated: html, latex, markdown, csv, json")] = "",
+    format: Annotated[
+        str, typer.Option(help="comma-separated: html, latex (one table for a paper, and all), markdown, csv, json")
+    ] = "",
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
     full: Full = False,
     json: Json = False,
@@ -187,12 +197,14 @@ def report(
         from trackablate.harness.cli.session import StudyRequest, chosen_formats, open_session
 
         chosen_formats(format)
+        can_report(out or Path("report"))
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
         request = StudyRequest(study, profile, *names, store, seeds, added, reads_only=True, must_exist=True)
         open_session(request).report(out, formats=format, full=full, as_json=json)
 
 
 @app.command()
+@answers
 def train(
     variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")],
     profile: ProfileName = "mini",
@@ -200,20 +212,18 @@ def train(
     device: Device = "auto",
     store: StorePath = Path("store"),
     json: Json = False,
-) -> None:
+) -> dict[str, Any]:
     """Train one variant at a profile's size.
 
     Example: python -m harness train ostrack-256-ce
     """
-    with exit_status():
-        from trackablate.harness.cli.pieces import train_variant
-        from trackablate.harness.cli.terminal import say_document, say_json
+    from trackablate.harness.cli.pieces import train_variant
 
-        found = train_variant(variant, profile, data or [], store, device)
-        say_json(found) if json else say_document(found)
+    return train_variant(variant, profile, data or [], store, device)
 
 
 @app.command()
+@answers
 def evaluate(
     run: RunName,
     protocol: Annotated[str, typer.Option("--protocol", help="as `list protocols` shows them")],
@@ -221,17 +231,14 @@ def evaluate(
     device: Device = "auto",
     store: StorePath = Path("store"),
     json: Json = False,
-) -> None:
+) -> dict[str, Any]:
     """Evaluate a stored run on one protocol.
 
     Example: python -m harness evaluate ncc --protocol synthetic
     """
-    with exit_status():
-        from trackablate.harness.cli.pieces import evaluate_run
-        from trackablate.harness.cli.terminal import say_document, say_json
+    from trackablate.harness.cli.pieces import evaluate_run
 
-        found = evaluate_run(run, protocol, data or [], store, device)
-        say_json(found) if json else say_document(found)
+    return evaluate_run(run, protocol, data or [], store, device)
 
 
 @app.command()
@@ -289,11 +296,10 @@ def score(
     Example: python -m harness score MyTracker=results/lasot --protocol lasot --annotations /data/LaSOT --dialect all
     """
     with exit_status():
-        from trackablate.harness.cli.scoring import ScoreOptions, incomplete, output_folder, say_scores, scored_results
-        from trackablate.harness.errors import BadInput
+        from trackablate.harness.cli.scoring import ScoreOptions, incomplete, say_scores, scored_results
 
         if out:
-            output_folder(out)
+            can_report(out)
         asked = ScoreOptions(
             entries=results,
             protocol=protocol,
@@ -316,69 +322,8 @@ def score(
             raise BadInput(refused)
 
 
-@app.command()
-def cost(
-    variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")],
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda: speed and memory there as well")] = "",
-    json: Json = False,
-) -> None:
-    """Count the parameters and MACs of a tracker at its own size, on any machine.
-
-    Example: python -m harness cost ostrack-256
-    """
-    with exit_status():
-        from trackablate.trackers.variants import VARIANTS
-
-        spec = VARIANTS[variant]
-        from trackablate.harness.cli.terminal import say_document, say_json
-        from trackablate.harness.costing.device_cost import cost_on
-        from trackablate.harness.costing.macs import cost_document
-
-        found = cost_on(spec, device) if device else cost_document(spec)
-        say_json(found) if json else say_document(found)
-
-
-@app.command()
-def pretrain(
-    name: Annotated[str, typer.Argument(help="the recipe, a TOML file in harness/training")] = "mini",
-    device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="the safetensors file to write; default: the shipped one")] = None,
-    store: StorePath = Path("store"),
-) -> None:
-    """Make the pretrained backbone of the embedded profiles.
-
-    Example: python -m harness pretrain mini --out mine.safetensors
-    """
-    with exit_status():
-        import os
-
-        from trackablate.harness.running.threads import quiet_threads
-
-        quiet_threads(os.cpu_count() or 1)
-        from trackablate.harness.cli.terminal import step_bar
-        from trackablate.harness.costing.devices import resolve_device
-        from trackablate.harness.training.pretraining import load_pretraining
-        from trackablate.harness.training.pretraining import pretrain as make
-        from trackablate.trackers.encoder.pretrained import FILES
-
-        asked = load_pretraining(name)
-        place, folder = out or FILES[asked.backbone], store / "pretraining" / name
-        with step_bar(f"pretraining {name}", asked.recipe.steps) as done:
-            make(asked, place, folder, resolve_device(device), done)
-
-
-@app.command()
-def doctor(store: StorePath = Path("store"), json: Json = False) -> None:
-    """Say what this machine can run, and how to mend what it cannot.
-
-    Example: python -m harness doctor
-    """
-    with exit_status():
-        from trackablate.harness.cli.doctor import examine
-        from trackablate.harness.cli.terminal import say_checks, say_json
-
-        checks = examine(store)
-        say_json([check.model_dump() for check in checks]) if json else say_checks(checks)
+for _command in (site, submit, returned, export, cost, pretrain, doctor):
+    app.command()(_command)
 
 
 def plugins_first(arguments: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from trackablate.harness.cli.options import FONTS, FONTS_REMEDY, lacking_fonts
 from trackablate.trackers.encoder.pretrained import FILES
 
 NEEDED = ("torch", "timm", "peft", "accelerate", "numpy", "cv2", "safetensors", "pydantic", "matplotlib", "jinja2")
@@ -29,7 +30,7 @@ class Check(BaseModel):
 
 def examine(store: Path) -> list[Check]:
     """Return all checks. Another process asks for the device, because this one does not import torch."""
-    return [_python(), *map(_package, NEEDED), _device(), *map(_weights, FILES), _disk(store), _latex()]
+    return [_python(), *map(_package, NEEDED), _device(), *map(_weights, FILES), _disk(store), _fonts(), _latex()]
 
 
 def _python() -> Check:
@@ -65,8 +66,14 @@ def _weights(backbone: str) -> Check:
 def _disk(store: Path) -> Check:
     place = next(p for p in [store.resolve(), *store.resolve().parents] if p.exists())
     free = shutil.disk_usage(place).free / 1e9
-    remedy = "" if free > 1 else "name another --store"
-    return Check(name="disk", ok=free > 1, found=f"{free:.1f} GB free", remedy=remedy)
+    remedy = "" if free > 1 else "make room on the disk of the store"
+    return Check(name="disk", ok=free > 1, found=f"{free:.1f} GB free for the store {store.resolve()}", remedy=remedy)
+
+
+def _fonts() -> Check:
+    lacking = lacking_fonts()
+    found = f"{', '.join(lacking)} missing" if lacking else ", ".join(FONTS)
+    return Check(name="fonts", ok=not lacking, found=found, remedy=FONTS_REMEDY if lacking else "")
 
 
 def _latex() -> Check:

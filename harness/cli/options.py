@@ -1,10 +1,13 @@
-"""What all commands share: arguments, options, and how a command ends."""
+"""What all commands share: arguments, options, what they check of their outputs, and how a command ends."""
 
+import shutil
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ParamSpec
 
 import typer
 
@@ -16,6 +19,10 @@ ProfileName = Annotated[
 ]
 Protocols = Annotated[list[str] | None, typer.Option("--protocol", help="protocols instead of the profile's; repeat")]
 Data = Annotated[list[str] | None, typer.Option("--data", help="NAME=PATH: where a data set lies; repeat")]
+Version = Annotated[
+    list[str] | None,
+    typer.Option("--data", help="NAME=PATH: which version of the data, if the store has results on several"),
+]
 Only = Annotated[list[str] | None, typer.Option("--only", help="these rows alone, and the baseline; repeat")]
 Seeds = Annotated[
     int | None,
@@ -28,11 +35,74 @@ Results = Annotated[
 StorePath = Annotated[Path, typer.Option("--store", envvar="TRACKABLATE_STORE", help="the folder that keeps all runs")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Full = Annotated[bool, typer.Option("--full", help="every column and every footnote in the terminal")]
-RunName = Annotated[str, typer.Argument(help="a run in the store, as `plan` names them, or the beginning of its name")]
+RunName = Annotated[
+    str, typer.Argument(help="a run in the store, as `plan` names them, the beginning of its name, or a study's row")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
 TestLayers = Annotated[
     int | None, typer.Option("--test-layers", min=1, help="the evaluation with so many of the decoder's layers alone")
 ]
+
+P = ParamSpec("P")
+REPORT_BYTES = 100_000_000
+"""Disk space that a report needs at most, about."""
+FONTS = ("STIXGeneral", "DejaVuSans")
+"""Fonts of the figures."""
+FONTS_REMEDY = "python -m pip install --force-reinstall matplotlib"
+
+
+def answers(command: Callable[P, dict[str, Any]]) -> Callable[P, None]:
+    """Make a command of a function that returns a document: it is printed, as JSON if the option says so."""
+
+    @wraps(command)
+    def run(*args: P.args, **options: P.kwargs) -> None:
+        with exit_status():
+            document = command(*args, **options)
+            from trackablate.harness.cli.terminal import say_document, say_json
+
+            say_json(document) if options.get("json") else say_document(document)
+
+    return run
+
+
+def writable(place: Path, option: str = "--out", *, file: bool = False, needed: float = REPORT_BYTES) -> None:
+    """Check, before any work, that an output can be written. Raises BadInput with the remedy.
+
+    Args:
+        place: The folder or file.
+        option: The option that names it.
+        file: Whether it is a file.
+        needed: Number of bytes that it takes, about.
+    """
+    place = place.expanduser().absolute()
+    there = next(path for path in (place.parent if file else place, *place.parents) if path.exists())
+    try:
+        if file and place.is_dir():
+            raise IsADirectoryError
+        with tempfile.TemporaryFile(dir=there):
+            free = shutil.disk_usage(there).free
+    except OSError:
+        kind = "file" if file else "folder"
+        raise BadInput(f"{option} {str(place)!r} is no {kind} that can be written: name another") from None
+    if free < needed:
+        raise BadInput(
+            f"{option} {str(place)!r}: {free / 1e6:.0f} MB are free there, and about {needed / 1e6:.0f} MB are needed: make"
+            " room, or name another disk"
+        )
+
+
+def can_report(out: Path) -> None:
+    """Check, before any work, that a report can be written and drawn. Raises BadInput with the remedy."""
+    writable(out)
+    if lacking := lacking_fonts():
+        raise BadInput(f"figures cannot be drawn: {', '.join(lacking)} missing; {FONTS_REMEDY}")
+
+
+def lacking_fonts() -> list[str]:
+    """Return the fonts of the figures that matplotlib does not have."""
+    from matplotlib import get_data_path
+
+    return [name for name in FONTS if not Path(get_data_path(), "fonts", "ttf", f"{name}.ttf").exists()]
 
 
 @contextmanager

@@ -19,8 +19,9 @@ from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.roots import data_root, parse_data_options
 from trackablate.datasets.sequence import Image
 from trackablate.datasets.synthetic.writing import LAYOUTS, videos, write
+from trackablate.harness.cli.options import writable
 from trackablate.harness.cli.plan import forecast
-from trackablate.harness.cli.study_data import opened, training_roots
+from trackablate.harness.cli.study_data import given_data, open_store, opened, training_roots
 from trackablate.harness.cli.terminal import step_bar
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
@@ -36,15 +37,18 @@ from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder, Store, read_protocol
 from trackablate.trackers.variants import VARIANTS
 
+PIXEL_BYTES = 0.5
+"""Disk space of a written frame, by pixel, about."""
+
 
 def train_variant(variant: str, profile: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
     """Train a named variant at a profile's size, unless it is trained, and return what is known of it."""
     loaded = load_profile(profile)
     run = run_of(VARIANTS[variant], loaded, seed=0)
     assert run.data is not None
-    roots = training_roots(run.data, parse_data_options(data))
+    roots = training_roots(run.data, given_data(data, [], [run.data]))
     task = RunTask(run=run, evaluations=(), roots=roots)
-    kept = Store(store)
+    kept = open_store(store)
     job = Job(tasks=[task], sizes=[VARIANTS[variant]], sequences={}, profile=loaded)
     with forecast(job, kept) as observer:
         run_job(job, kept, LocalExecutor(kept.logs), device, observer)
@@ -54,11 +58,11 @@ def train_variant(variant: str, profile: str, data: list[str], store: Path, devi
 
 def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
     """Track what is missing of a protocol with a stored run, and return its scores in percent."""
-    kept = Store(store, make=False)
-    folder = find_run(kept, name)
-    found = opened(protocol, parse_data_options(data))
+    folder = find_run(Store(store, make=False), name, protocol)
+    found = opened(protocol, given_data(data, [protocol]))
     evaluation = Evaluation(protocol=protocol, data=found.digest)
     roots = {PROTOCOLS[protocol].data or "": str(found.root)} if found.root else {}
+    kept = open_store(store)
     task = RunTask(run=folder.run, evaluations=(evaluation,), roots=roots)
     job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), {protocol: found.lengths})
     with forecast(job, kept) as observer:
@@ -76,28 +80,33 @@ def track_video(name: str, video: Path, init: str, store: Path, device: str) -> 
     folder = find_run(Store(store, make=False), name)
     box = _box(init)
     images = frames_of(video)
-    from trackablate.harness.costing.devices import resolve_device
-    from trackablate.harness.tracking.evaluation import online_tracker
-
     if not folder.trained:
         raise BadInput(f"the run {folder.run.name} is not trained yet: run its study, or `python -m harness train`")
-    try:
-        online = online_tracker(folder, resolve_device(device))
-    except ValueError as error:
-        raise BadInput(str(error)) from error
     first = next(images)
     height, width = first.shape[:2]
     if not clip(box, width, height)[2:].prod() > 0:
         raise BadInput(f"--init {init} lies outside the first frame of {width} x {height} pixels")
+    from trackablate.harness.costing.devices import resolve_device
+    from trackablate.harness.tracking.evaluation import online_tracker
+
+    try:
+        online = online_tracker(folder, resolve_device(device))
+    except ValueError as error:
+        raise BadInput(str(error)) from error
     online.initialise(first, box)
-    return [box.tolist(), *(online.update(image).tolist() for image in images)]
+    boxes = [box.tolist()]
+    with step_bar(f"tracking {shown(video.name)}", frame_count(video), after=1.0) as bar:
+        for image in images:
+            boxes.append(online.update(image).tolist())
+            bar(len(boxes))
+    return boxes
 
 
 def check_data(entry: str, *, deep: bool = False) -> dict[str, Any]:
     """Verify all parts of a data set without tracking.
 
     Args:
-        entry: NAME=PATH of the data set.
+        entry: NAME=PATH of the data set, or its NAME alone, for the place that is configured.
         deep: Whether to open every frame's file.
 
     Returns:
@@ -105,15 +114,17 @@ def check_data(entry: str, *, deep: bool = False) -> dict[str, Any]:
 
     Raises:
         DataError: Something is wrong, or nothing of the data set is there; the message has all of it.
+        UnknownName: There is no such data set.
     """
-    given = parse_data_options([entry])
-    (data,) = given
+    given = parse_data_options([entry]) if "=" in entry else {}
+    data = entry.partition("=")[0]
+    parts = DATA_SETS[data].parts
     root = data_root(data, given)
     found: dict[str, str] = {}
     problems: list[str] = []
     faults: list[str] = []
     absent: list[str] = []
-    for name, opener in DATA_SETS[data].parts.items():
+    for name, opener in parts.items():
         try:
             sequences = opener(root)
         except NothingThereError as error:
@@ -129,7 +140,8 @@ def check_data(entry: str, *, deep: bool = False) -> dict[str, Any]:
             faults.extend(error.problems)
     # A root that cannot be opened at all is refused by each part in the same words.
     raise_all(list(dict.fromkeys(faults)) or ([] if found else absent))
-    return {"data": data, "protocols": found, "problems": problems + absent}
+    place = {} if given else {"place": str(root)}
+    return {"data": data, **place, "protocols": found, "problems": problems + absent}
 
 
 def _checked(name: str, sequences: SequenceList, *, deep: bool) -> list[str]:
@@ -156,6 +168,8 @@ def make_data(
     if what != "synthetic":
         raise UnknownName(unknown("generator", what, ["synthetic"]))
     chosen = videos(layout, count=count, length=length, size=size, seed=seed, test_boxes=test_boxes)
+    pixels = sum(video.length for video in chosen) * size[0] * size[1]
+    writable(out, file=out.suffix == ".zip", needed=PIXEL_BYTES * pixels)
     with step_bar(f"writing {layout}", len(chosen), after=1.0) as bar:
         write(layout, chosen, out, lambda done, _total: bar(done))
     return {
@@ -167,21 +181,51 @@ def make_data(
     }
 
 
-def find_run(store: Store, name: str) -> RunFolder:
-    """Return the stored run of that name, or of that unique beginning.
+def find_run(store: Store, name: str, protocol: str = "") -> RunFolder:
+    """Return the stored run of that name or unique beginning, or the run of a study's row of that name.
+
+    Args:
+        store: The store.
+        name: Name of a run or of a row, or the beginning of a run's name. Of a row's runs it means the first seed's.
+        protocol: The protocol that a row's run has to serve, "" for its first one.
 
     Raises:
         UnknownName: No run, or more than one, has that name; the message has the nearest ones.
-        BadInput: The store holds no run at all.
+        BadInput: The store holds no run at all, or the row means several runs.
     """
     folders = {folder.path.name: folder for folder in store.runs()}
     if not folders:
         raise BadInput(f"{shown(store.root)} holds no run: `python -m harness run STUDY` or `train VARIANT` makes some")
-    fitting = [n for n in folders if n == name] or [n for n in folders if n.startswith(name)]
+    if name in folders:
+        return folders[name]
+    rows = _rows(store, protocol)
+    if name in rows:
+        of_row = {run: place for run, place in rows[name].items() if run in folders}
+        if not of_row:
+            raise BadInput(f"the row {name} of {', '.join(rows[name].values())} has no run yet: run the study first")
+        if len(of_row) > 1:
+            each = "; ".join(f"{run} ({place})" for run, place in of_row.items())
+            raise BadInput(f"{name} is a row of several studies or sizes: name one of its runs, {each}")
+        return folders[next(iter(of_row))]
+    fitting = [n for n in folders if n.startswith(name)]
     if len(fitting) != 1:
         several = f"; {', '.join(fitting)} begin so" if fitting else ""
-        raise UnknownName(unknown("run in the store", name, list(folders)) + several)
+        raise UnknownName(unknown("run in the store", name, [*folders, *rows]) + several)
     return folders[fitting[0]]
+
+
+def _rows(store: Store, protocol: str) -> dict[str, dict[str, str]]:
+    """Return, for each row of the store's studies, the name of its run and where it is a row."""
+    found: dict[str, dict[str, str]] = {}
+    for record in store.studies():
+        place = f"{record.study} at {record.profile.name}"
+        for row in record.rows:
+            serving = [planned for planned in row.runs if protocol in planned.protocols]
+            runs = [planned.run.name for planned in serving or row.runs]
+            # A control, and a row that runs some of its decoder's layers, are no runs of their own.
+            if row.control == "none" and row.test_layers is None:
+                found.setdefault(row.name, {}).setdefault(runs[0], place)
+    return found
 
 
 def frames_of(video: Path) -> Iterator[Image]:
@@ -195,6 +239,15 @@ def frames_of(video: Path) -> Iterator[Image]:
     if not video.exists():
         raise DataError(f"{shown(video)} is not there: name a folder of images or a video file")
     return _decoded(video)
+
+
+def frame_count(video: Path) -> int:
+    """Return the number of frames of a folder of images or, by its own word, of a video file."""
+    if video.is_dir():
+        return len(frame_names(Folder(video).names(), "name"))
+    import cv2
+
+    return int(cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT))
 
 
 def _decoded(video: Path) -> Iterator[Image]:

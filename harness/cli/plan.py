@@ -4,15 +4,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.ablations.plan import planned_rows
 from trackablate.harness.cli.session import Session
-from trackablate.harness.cli.terminal import progress_bars
-from trackablate.harness.costing.hardware import expected_device
+from trackablate.harness.cli.terminal import display
+from trackablate.harness.costing.hardware import expected_device, expected_gpus
 from trackablate.harness.errors import BadInput
 from trackablate.harness.planning.budget import RULE, Budget, Candidate, choose, parse_budget
 from trackablate.harness.planning.calibration import calibrate, count
@@ -31,44 +31,44 @@ REMEDY = (
 )
 
 
-@dataclass(frozen=True)
-class PlanOptions:
-    """What the user typed besides the study; device_peak and budget: "" for none."""
+def plan_document(
+    session: Session, calibrated: bool, device: str, device_peak: str, gpus: int, budget: str
+) -> dict[str, Any]:
+    """Return the whole plan, for JSON. The parameters after the session are the command's options, "" for none.
 
-    calibrate: bool = False
-    device: str = "auto"
-    device_peak: str = ""
-    gpus: int = 1
-    budget: str = ""
-
-
-def plan_document(session: Session, options: PlanOptions) -> dict[str, Any]:
-    """Return the whole plan, for JSON. Raises BadInput for a faulty budget, or if a budget meets a run without estimate."""
-    budget = parse_budget(options.budget) if options.budget else None
-    lacking = missing(session.job, session.store)
-    runs = [item.task.run for item in lacking if not item.nothing]
-    if options.calibrate and runs:
+    Raises:
+        BadInput: The budget is faulty, or a run has no estimate for it; or data that a calibration needs are not here.
+    """
+    limit, lacking = parse_budget(budget) if budget else None, missing(session.job, session.store)
+    if calibrated and any(item.training or item.sequences for item in lacking):
+        if session.problems:
+            raise BadInput(f"--calibrate trains and tracks on the study's own data: {session.problems[0]}")
         store = Store(session.store.root)
-        calibrate(runs, session.profile, store, LocalExecutor(store.logs), options.device)
-    with _counted(session.store, lacking, options) as store:
-        history = gather(store, expected_device(options.device), options.device_peak)
-        return _Plan(session, lacking, history, options.gpus).document(options.budget, budget)
+        calibrate(lacking, session.profile, store, LocalExecutor(store.logs), device)
+    with tempfile.TemporaryDirectory() as folder:
+        store = session.store
+        if device_peak:
+            store = store if store.exists else Store(Path(folder) / "store")  # planning makes no store
+            count((item.task.run.tracker for item in lacking if not item.nothing), store, LocalExecutor(store.logs))
+        history = gather(store, expected_device(device), device_peak)
+        found = _Plan(session, lacking, history, gpus if device_peak else len(expected_gpus(device)))
+        return found.document() | {"budget": found.chosen(budget, limit) if limit else None}
 
 
 class _Plan:
-    """A study's missing work with its estimates."""
+    """A study's missing work with its estimates; gpus: how many there are, 0 for work on the CPU."""
 
     def __init__(self, session: Session, lacking: list[Missing], history: History, gpus: int) -> None:
         self.session, self.lacking, self.history, self.gpus = session, lacking, history, gpus
         self.other = other_work(session.job, session.store)
         self.found = estimates(lacking, history, self.other.run_bytes)
-        self.needs = {row.name: _fingerprints([row]) for row in session.rows}
+        self.needs = {row.name: _runs([row]) for row in session.rows}
         others = {name: study for name, study in STUDIES.items() if name != session.study.name}
-        self.shared = {name: _fingerprints(planned_rows(study, session.profile)) for name, study in others.items()}
+        self.shared = {name: _runs(planned_rows(study, session.profile)) for name, study in others.items()}
 
-    def document(self, asked: str, budget: Budget | None) -> dict[str, Any]:
-        whole, peak = self.estimate(list(self.found)), self.history.peak
-        names = [item.task.run.name for item in self.lacking]
+    def document(self) -> dict[str, Any]:
+        whole, peak, store = self.estimate(list(self.found)), self.history.peak, self.session.store
+        outcome = compared(forecasts(store), [item.task.run.name for item in self.lacking])
         return {
             "study": self.session.study.name,
             "profile": self.session.profile.name,
@@ -77,17 +77,15 @@ class _Plan:
             "estimated_seconds": None if whole.unknown else whole.wall_seconds.expected,
             "estimate": _document(whole) | {"memory_limit_bytes": peak.gigabytes * 1e9 if peak else None},
             "disk_bytes": whole.disk_bytes,
-            "free_bytes": self.session.store.free_bytes(),
-            "budget": self.chosen(asked, budget) if budget else None,
-            "compared": compared(forecasts(self.session.store), names).model_dump(mode="json"),
+            "free_bytes": store.free_bytes(),
+            "compared": outcome.model_dump(mode="json"),
             "missing_here": list(self.session.problems),
         }
 
     def run(self, item: Missing) -> dict[str, Any]:
-        run = item.task.run
-        failure = self.session.store.run(run).failure()
-        rows = [name for name, needed in self.needs.items() if run.fingerprint in needed]
-        estimate, network = self.found.get(run.name), isinstance(run.tracker, TrackerSpec)
+        run, estimate = item.task.run, self.found.get(item.task.run.name)
+        failure, network = self.session.store.run(run).failure(), isinstance(run.tracker, TrackerSpec)
+        rows = [name for name, needed in self.needs.items() if run.name in needed]
         return {
             "row": rows[0],
             "rows": rows,
@@ -98,18 +96,14 @@ class _Plan:
             "sequences_missing": item.sequences,
             "speed": item.speed,
             "failed": failure.summary if failure else None,
-            "shared_with": [name for name, needed in self.shared.items() if network and run.fingerprint in needed],
+            "shared_with": [name for name, needed in self.shared.items() if network and run.name in needed],
             "estimate": _document(estimate, "training", "tracking", "online") if estimate else None,
         }
 
     def estimate(self, names: list[str]) -> StudyEstimate:
         """Return the estimate of some of the runs that lack something."""
-        measured, workers = self.history.calibration, self.gpus
-        if self.history.peak is None:
-            on_cpu = self.history.device.startswith("CPU")
-            workers = cpu_workers(self.session.profile, len(names)) if on_cpu else measured.workers if measured else 1
-        found = {name: self.found[name] for name in names}
-        return estimate_study(found, self.history, max(1, min(workers, len(names))), self.other)
+        workers = min(self.gpus or cpu_workers(self.session.profile, len(names)), len(names))
+        return estimate_study({name: self.found[name] for name in names}, self.history, max(1, workers), self.other)
 
     def chosen(self, asked: str, budget: Budget) -> dict[str, Any]:
         """Return which rows fit the budget. Raises BadInput if a run has no estimate."""
@@ -130,34 +124,21 @@ class _Plan:
 
     def candidate(self, row: PlannedRow) -> Candidate:
         shared = sum(bool(needed & self.needs[row.name]) for needed in self.shared.values())
-        seconds = sum(run.wall_seconds.expected for name in self.lacked([row.name]) if (run := self.found[name]))
+        seconds = sum(run.wall_seconds.expected for name in self.lacking_in([row.name]) if (run := self.found[name]))
         return Candidate(row.name, row.cells, row.baseline, shared, seconds)
 
     def of_rows(self, names: list[str]) -> StudyEstimate:
         """Return the estimate of a study of these variants, with the floors and the controls."""
-        return self.estimate(self.lacked([r.name for r in self.session.rows if r.role != "variant" or r.name in names]))
+        rows = [row.name for row in self.session.rows if row.role != "variant" or row.name in names]
+        return self.estimate(self.lacking_in(rows))
 
-    def lacked(self, rows: list[str]) -> list[str]:
+    def lacking_in(self, rows: list[str]) -> list[str]:
         """Return the runs of some rows that lack something."""
-        wanted = set[str]().union(*(self.needs[row] for row in rows))
-        return [i.task.run.name for i in self.lacking if i.task.run.fingerprint in wanted and not i.nothing]
+        return [name for name in self.found if any(name in self.needs[row] for row in rows)]
 
 
-@contextmanager
-def _counted(store: Store, lacking: list[Missing], options: PlanOptions) -> Iterator[Store]:
-    """Yield a store with the sizes that a peak needs: a temporary one if there is none, since planning makes no store."""
-    trackers = [item.task.run.tracker for item in lacking if not item.nothing and options.device_peak]
-    with tempfile.TemporaryDirectory() as folder:
-        needed = options.device_peak and not (store.root / "store.json").exists()
-        used = Store(Path(folder) / "store") if needed else store
-        sizes = [(tracker, used.paper_scale(tracker)) for tracker in trackers if isinstance(tracker, TrackerSpec)]
-        if rest := [tracker for tracker, size in sizes if size is None or size.activation_bytes is None]:
-            count(rest, used, LocalExecutor(used.logs))
-        yield used
-
-
-def _fingerprints(rows: list[PlannedRow]) -> set[str]:
-    return {planned.run.fingerprint for row in rows for planned in row.runs}
+def _runs(rows: list[PlannedRow]) -> set[str]:
+    return {planned.run.name for row in rows for planned in row.runs}
 
 
 def _document(estimate: RunEstimate | StudyEstimate, *left_out: str) -> dict[str, Any]:
@@ -184,17 +165,17 @@ def say_plan(plan: dict[str, Any]) -> None:
 
 @contextmanager
 def forecast(job: Job, store: Store, *, study: bool = False) -> Iterator[Forecaster]:
-    """Yield an observer that predicts a study and draws its bars.
+    """Yield an observer that predicts a study and shows how far it is.
 
     The predictions of a study are logged, and compared with the outcome on standard error, also if it ends early.
     """
-    bars = progress_bars()
-    observer = Forecaster(job, store, bars, logged=study)
+    shown = display()
+    observer = Forecaster(job, store, shown, logged=study)
     try:
         yield observer
+        observer.drawn()
     finally:
-        if bars.live.is_started:  # stopping others writes an empty line
-            bars.stop()
+        shown.close()
         if study:
             say_outcome(observer.outcome())
 

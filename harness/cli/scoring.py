@@ -9,7 +9,8 @@ from pathlib import Path
 from trackablate.datasets.benchmark import SequenceList
 from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.protocols import PROTOCOLS
-from trackablate.datasets.roots import data_root, parse_data_options
+from trackablate.datasets.roots import data_root
+from trackablate.harness.cli.study_data import given_data
 from trackablate.harness.cli.terminal import say_short, say_tables, step_bar
 from trackablate.harness.errors import BadInput
 from trackablate.harness.scoring.raw_reading import ScoreRequest
@@ -108,16 +109,6 @@ def _may_write(folder: Path) -> bool:
     return there.is_dir() and os.access(there, os.W_OK)
 
 
-def output_folder(out: Path) -> None:
-    """Check, before hours are spent, that a folder of outputs can be made.
-
-    Raises:
-        BadInput: It cannot.
-    """
-    if (out.exists() and not out.is_dir()) or not _may_write(out):
-        raise BadInput(f"--out {shown(out)} is no folder that can be written: name another")
-
-
 def incomplete(scored: Scored) -> str:
     """Return why an incomplete tracker has no score and what to do; empty if none is refused."""
     if not scored.incomplete or scored.protocol.allow_incomplete:
@@ -166,8 +157,11 @@ def _root(protocol: str, annotations: Path | None, data: list[str]) -> Path | No
     known = PROTOCOLS[protocol]
     if known.data is None:
         return None
+    given = given_data(data, [protocol])
     if annotations is None:
-        return data_root(known.data, parse_data_options(data))
+        return data_root(known.data, given)
+    if given:
+        raise BadInput("--data and --annotations both name the annotation: leave one of them out")
     if not annotations.exists():
         raise BadInput(f"--annotations {shown(annotations)} is not there: name the folder or archive of {known.title}")
     return annotations

@@ -5,15 +5,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
 from trackablate.ablations.catalogue import STUDIES, named_study
 from trackablate.ablations.plan import planned_protocols, planned_rows, tasks
 from trackablate.ablations.study import FaultyStudy, Study
-from trackablate.datasets.errors import DataError
+from trackablate.datasets.errors import DataError, raise_all
 from trackablate.datasets.pairs.training_sets import check_disjoint
 from trackablate.datasets.protocols import PROTOCOLS
-from trackablate.datasets.roots import parse_data_options
-from trackablate.harness.cli.study_data import data_of, recompute, training_roots
+from trackablate.harness.cli.study_data import (
+    given_data,
+    open_store,
+    planned_data,
+    recompute,
+    reported_data,
+    training_roots,
+)
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile, profile_names
 from trackablate.harness.record import PlannedRow, StudyRecord
@@ -22,6 +29,9 @@ from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import Evaluation, Profile, RunSpec, TrainingData, VideoData
 from trackablate.harness.store import Store
 from trackablate.trackers.plugins import load_plugins
+
+if TYPE_CHECKING:
+    from trackablate.reports.results import Result
 
 MOST_SEEDS = 16
 """Number of seeds of each row that are looked for in a store without records of studies."""
@@ -67,6 +77,7 @@ class Session:
     """A request, resolved and checked.
 
     Attributes:
+        rows: Rows of the report. A run of some rows reports all, with what the store has of the others.
         digests: Digest of each protocol's data.
         coverage: How much of each protocol's data is here, in words.
         recomputed: Scores of cited trackers' raw results, by protocol.
@@ -90,8 +101,13 @@ class Session:
             raise BadInput(f"it cannot run here, for want of data, as said above: {len(self.problems)} missing")
 
     def report(self, out: Path | None, *, formats: str = "", full: bool = False, as_json: bool = False) -> None:
-        """Write the report and print the table. A report that was made from the same files stays as it is."""
+        """Write the report and print the table."""
         from trackablate.harness.cli.terminal import say_result
+
+        say_result(*self.draw(out, formats), full=full, as_json=as_json)
+
+    def draw(self, out: Path | None, formats: str = "") -> "tuple[Result, list[Path]]":
+        """Return the result and the report's files, which stay as they are if they were made from the same files."""
         from trackablate.reports.assemble import assemble
         from trackablate.reports.pages.made_from import keep_source, unchanged
         from trackablate.reports.pages.write import write_report
@@ -99,12 +115,18 @@ class Session:
         chosen = chosen_formats(formats)
         source = self._source(chosen)  # before reading: what is written meanwhile must make the next report another one
         result = assemble(self.study, self.profile, self.rows, self.digests, self.store, self.command, self.recomputed)
-        folder = out or Path("report") / "-".join([self.study.name, self.profile.name, *self.request.protocols])
+        folder = out or self.folder
         written = [] if self.recomputed else unchanged(folder, source)
         if not written:
             written = write_report(result, folder, chosen)
             keep_source(folder, source, written)
-        say_result(result, written, full=full, as_json=as_json)
+        return result, written
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the report, unless the user names one. A report of some rows has a folder of its own."""
+        only = ["only", *self.request.only] if self.request.only else []
+        return Path("report") / "-".join([self.study.name, self.profile.name, *self.request.protocols, *only])
 
     def _source(self, formats: list[str]) -> str:
         # All that a report shows comes from the request, the code, and these files.
@@ -120,15 +142,17 @@ class Session:
     def study_record(self) -> StudyRecord:
         """Return what the study is asked to be, together with what earlier starts asked of it.
 
-        It has all rows, also with --only: the others are missing.
+        Of a protocol's data it has the version with the most
+        sequences, the newest one of equally large ones.
         """
         before = self.store.study(self.study.name, self.profile.name)
-        digests = (before.digests if before else {}) | self.digests
+        digests = dict(before.digests if before else {})
+        for name, digest in self.digests.items():
+            sizes = {record.digest: len(record.sequences) for record in self.store.protocols(name)}
+            if sizes.get(digests.get(name, ""), 0) <= len(self.job.sequences[name]):
+                digests[name] = digest
         seeds = max(self.request.seeds or self.study.seeds, before.seeds if before else 1)
-        try:
-            rows = planned_rows(self.study, self.profile, protocols=digests, seeds=seeds)
-        except FaultyStudy:  # two of the rows that --only leaves out are one run at this profile
-            rows = planned_rows(self.study, self.profile, protocols=digests, seeds=seeds, only=self.request.only)
+        rows = planned_rows(self.study, self.profile, protocols=digests, seeds=seeds, only=self.request.only)
         controls = {row.control for row in self.rows}
         asked = replace(
             self.request,
@@ -172,40 +196,49 @@ def open_session(request: StudyRequest) -> Session:
     That includes a tracker that would be trained or validated on what one of the protocols tests it on.
     """
     study, profile = named_study(request.study), load_profile(request.profile)
-    given = parse_data_options(request.data)
     names = [PROTOCOLS[name].name for name in request.protocols or planned_protocols(study, profile)]
     rows = planned_rows(study, profile, protocols=names, seeds=request.seeds, only=request.only)
+    training = _trained_on(rows)
+    given = given_data(request.data, names, training)
     recomputed = recompute(request.results, names, given, request.store, taken={row.name for row in rows})
     store = Store(request.store, make=False)
     if request.must_exist and not recomputed and not store.exists:
         raise BadInput(
-            f"there is no store at {request.store}: name it with --store, or `python -m harness run {study.name}` first"
+            f"there is no store at {store.root}: name it with --store, or `python -m harness run {study.name}` first"
         )
-    reading = {"reads_only": request.reads_only, "must_exist": request.must_exist}
-    found = {name: data_of(name, given, store, **reading) for name in names}
-    problems = [problem for data in found.values() for problem in data.problems]
-    if any(len(data.sequences) == 1 for data in found.values()):
-        rows = [row for row in rows if row.control == "none"]  # one sequence has no other one's template
-    digests = {name: data.digest for name, data in found.items()}
-    roots = {PROTOCOLS[name].data or "": str(data.root) for name, data in found.items() if data.root}
-    if not request.must_exist:
-        for data in _trained_on(rows):
+    roots: dict[str, str] = {}
+    problems: list[str] = []
+    if request.must_exist:
+        asked = store.study(study.name, profile.name) if store.exists else None
+        runs = [planned.run for row in rows for planned in row.runs]
+        digests = asked.digests if asked else {}
+        found = {name: reported_data(name, given, store, runs, digests.get(name, "")) for name in names}
+    else:
+        index = store.index if store.exists else None  # no store is made only to keep an index in it
+        found = {name: planned_data(name, given, index) for name in names}
+        problems += [problem for data in found.values() for problem in data.problems]
+        for data in training:
             if isinstance(data, VideoData):
                 check_disjoint(data.all_sets, names)
             try:
                 roots |= training_roots(data, given)
             except DataError as error:
-                if not request.reads_only:
-                    raise
-                problems.extend(error.problems)
+                problems += error.problems
+    if not request.reads_only:
+        raise_all(list(dict.fromkeys(problems)))
+    if any(len(data.sequences) == 1 for data in found.values()):
+        rows = [row for row in rows if row.control == "none"]  # one sequence has no other one's template
+    digests = {name: data.digest for name, data in found.items()}
+    request, reported = _reported(request, study, profile, names, rows)
+    roots |= {PROTOCOLS[name].data or "": str(data.root) for name, data in found.items() if data.root}
     return Session(
         request=request,
         study=study,
         profile=profile,
-        rows=rows,
+        rows=reported,
         digests=digests,
         coverage={name: data.coverage for name, data in found.items()},
-        store=store if request.reads_only else Store(request.store),
+        store=open_store(request.store, make=not request.reads_only),
         job=Job(
             tasks=tasks(rows, digests, roots),
             sizes=[row.tracker_at_paper_scale for row in rows if row.tracker_at_paper_scale],
@@ -216,6 +249,20 @@ def open_session(request: StudyRequest) -> Session:
         recomputed=recomputed,
         problems=tuple(dict.fromkeys(problems)),
     )
+
+
+def _reported(
+    request: StudyRequest, study: Study, profile: Profile, names: list[str], rows: list[PlannedRow]
+) -> tuple[StudyRequest, list[PlannedRow]]:
+    """Return the request and the rows of the report: all rows, unless the report alone is asked for."""
+    if not request.only or request.reads_only:
+        return request, rows
+    try:
+        whole = planned_rows(study, profile, protocols=names, seeds=request.seeds)
+    except FaultyStudy:  # two of the rows that --only leaves out are one run at this profile
+        return request, rows
+    controls = {row.control for row in rows}
+    return replace(request, only=[]), [row for row in whole if row.control in controls]
 
 
 def _trained_on(rows: list[PlannedRow]) -> list[TrainingData]:

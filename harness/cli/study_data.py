@@ -1,38 +1,80 @@
 """The data of a study: its protocols' sequences, the videos to train on, and raw results of cited trackers."""
 
-from collections.abc import Collection, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from trackablate.datasets.errors import DataError, raise_all
 from trackablate.datasets.extents import official_extent
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
-from trackablate.datasets.protocols import PROTOCOLS
-from trackablate.datasets.roots import data_root, open_protocol
+from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
+from trackablate.datasets.registry import unknown
+from trackablate.datasets.roots import data_root, open_protocol, parse_data_options
+from trackablate.harness.cli.options import writable
+from trackablate.harness.cli.terminal import step_bar
 from trackablate.harness.errors import BadInput
+from trackablate.harness.record import ProtocolRecord
 from trackablate.harness.scoring.raw_reading import ScoreRequest
 from trackablate.harness.scoring.raw_scoring import score
 from trackablate.harness.scoring.result_files import open_results
 from trackablate.harness.scoring.scored import Scored
-from trackablate.harness.spec import TrainingData, VideoData
+from trackablate.harness.spec import RunSpec, TrainingData, VideoData
 from trackablate.harness.store import Store
 
+Given = Mapping[str, str]
+"""Folder or archive of each data set that --data names."""
 
-def training_roots(data: TrainingData, given: Mapping[str, str]) -> dict[str, str]:
+
+def given_data(options: Iterable[str], protocols: Iterable[str], trained_on: Iterable[TrainingData] = ()) -> Given:
+    """Return the folder or archive of each data set that --data names.
+
+    Raises:
+        DataError: An option is not NAME=PATH, or a name is no data set.
+        BadInput: Neither the protocols nor the training read the data set.
+    """
+    given = parse_data_options(options)
+    sets = [name for data in trained_on if isinstance(data, VideoData) for name in data.all_sets]
+    used = {PROTOCOLS[name].data for name in protocols} | {TRAINING_SETS[name].data for name in sets}
+    for name in (name for name in given if name not in used):
+        ways = " or ".join(f"--protocol {protocol.name}" for protocol in DATA_SETS[name].protocols)
+        raise BadInput(f"--data {name} is not used: {f'add {ways}' if ways else 'train on it'}, or leave it out")
+    return given
+
+
+def open_store(root: Path, *, make: bool = True) -> Store:
+    """Open a store, and say on standard error which it is. Raises BadInput if it cannot be made or written to.
+
+    Args:
+        root: Its folder.
+        make: Whether it is written to, and made if it is not there.
+    """
+    store = Store(root, make=False)
+    state = "" if store.exists else " (new)" if make else " (not there yet)"
+    if make:
+        writable(root, "--store")
+        store = Store(root)
+    sys.stderr.write(f"store: {store.root}{state}\n")
+    return store
+
+
+def training_roots(data: TrainingData, given: Given) -> dict[str, str]:
     """Return where the videos to train on lie, by data set. Raises DataError if any are not there."""
     if not isinstance(data, VideoData):
         return {}
     roots: dict[str, str] = {}
-    problems: list[str] = []
+    uses: dict[str, list[str]] = {}
     for kind in (TRAINING_SETS[name] for name in data.all_sets):
         try:
             root = data_root(kind.data, given).resolve()
             kind.open(root)
         except DataError as error:
-            problems += error.problems
+            use = f"to {'train' if kind.name in data.sets else 'validate during training'} on {kind.name}"
+            for problem in error.problems:
+                uses.setdefault(problem, []).append(use)
         else:
             roots[kind.data] = str(root)
-    raise_all(problems)
+    raise_all([f"{', '.join(of)}: {problem}" for problem, of in uses.items()])
     return roots
 
 
@@ -56,7 +98,7 @@ class Data:
     problems: tuple[str, ...] = ()
 
 
-def opened(name: str, given: Mapping[str, str], index: Path | None = None, *, frames: bool = True) -> Data:
+def opened(name: str, given: Given, index: Path | None = None, *, frames: bool = True) -> Data:
     """Return a protocol's data, checked. Raises UnknownName or DataError.
 
     Args:
@@ -67,61 +109,76 @@ def opened(name: str, given: Mapping[str, str], index: Path | None = None, *, fr
     """
     data = PROTOCOLS[name].data
     sequences = open_protocol(name, given, index)
-    sequences.check() if frames else sequences.check_annotations()
+    if frames:
+        with step_bar(f"checking {name}", len(sequences), after=1.0) as bar:
+            sequences.check(progress=lambda done, _total: bar(done))
+    else:
+        sequences.check_annotations()
     root = data_root(data, given).resolve() if data else None
     lengths = dict(zip(sequences.names, sequences.lengths(), strict=True))
     return Data(list(sequences.names), sequences.digest(), sequences.coverage, root, lengths)
 
 
-def data_of(name: str, given: Mapping[str, str], store: Store, *, reads_only: bool, must_exist: bool) -> Data:
-    """Return a protocol's data for a study.
+def planned_data(name: str, given: Given, index: Path | None) -> Data:
+    """Return a protocol's data to track; those of its official list, with the problems, if they are not in order here."""
+    try:
+        return opened(name, given, index)
+    except DataError as error:
+        extent = official_extent(name)
+        count, frames = len(extent.lengths), extent.frames
+        coverage = f"0 of {count} sequences of {name} here; planned for all, {frames} frames by {extent.source}"
+        return Data(list(extent.lengths), "not here", coverage, None, extent.lengths, tuple(error.problems))
 
-    If the data are not here, a report, which needs no frames, takes what the store keeps or says so, and a plan goes by the
-    official list. Raises DataError if they are needed, or are not in order.
+
+def reported_data(name: str, given: Given, store: Store, runs: Iterable[RunSpec], asked: str = "") -> Data:
+    """Return a protocol's data for a report, which needs no frames.
+
+    It takes what `--data` names, else the version that the store has results of, else what is configured, if anything is.
 
     Args:
         name: Name of the protocol.
         given: Folder or archive of each data set, as the user gave them.
-        store: The study's store, made or not.
-        reads_only: Whether nothing is tracked.
-        must_exist: Whether only what the store has is reported.
+        store: The study's store.
+        runs: The study's runs.
+        asked: Digest of the version that the study was last started with; it decides between equally large ones.
     """
-    index = store.index if store.exists else None  # no store is made only to keep an index in it
-    if must_exist and (kept := _evaluated(name, given, store)):
-        return kept
-    if not reads_only:
-        return opened(name, given, index)
+    data = PROTOCOLS[name].data
+    if data and data not in given:
+        kept = store.protocols(name)
+        if len(kept) > 1:  # another study may have been evaluated on another version
+            seen = {e.data for run in runs for e in store.run(run).evaluations() if e.protocol == name}
+            kept = largest([record for record in kept if record.digest in seen])
+            kept = [record for record in kept if record.digest == asked] or kept
+        if len(kept) > 1:
+            raise BadInput(which_version(name, kept))
+        if kept:
+            return Data(kept[0].names, kept[0].digest, f"{len(kept[0].names)} sequences in the store", None)
     try:
-        return opened(name, given, index, frames=not must_exist)
-    except DataError as error:
-        if not must_exist:
-            return _official(name, error)
-        if PROTOCOLS[name].data in given:
+        return opened(name, given, store.index if store.exists else None, frames=False)
+    except DataError:
+        if data in given:
             raise
         return Data([], "", f"{name}: not here", None)
 
 
-def _official(name: str, error: DataError) -> Data:
-    extent = official_extent(name)
-    count, frames = len(extent.lengths), extent.frames
-    coverage = f"0 of {count} sequences of {name} here; planned for all, {frames} frames by {extent.source}"
-    return Data(list(extent.lengths), "not here", coverage, None, extent.lengths, tuple(error.problems))
+def largest(versions: Sequence[ProtocolRecord]) -> list[ProtocolRecord]:
+    """Return the versions of a protocol's data with the most sequences: the whole benchmark, if any is whole."""
+    most = max((len(record.sequences) for record in versions), default=0)
+    return [record for record in versions if len(record.sequences) == most]
 
 
-def _evaluated(name: str, given: Mapping[str, str], store: Store) -> Data | None:
-    # None if it was never evaluated, or on more than one version of its data, or if the user says where the data lie.
-    if PROTOCOLS[name].data is None or PROTOCOLS[name].data in given:
-        return None
-    kept = store.protocols(name)
-    if len(kept) != 1:
-        return None
-    return Data(kept[0].names, kept[0].digest, f"{len(kept[0].names)} sequences in the store", None)
+def which_version(name: str, versions: Sequence[ProtocolRecord]) -> str:
+    """Return the message for versions that only the user can choose from."""
+    return (
+        f"the store has results on {len(versions)} versions of the data of {name}, each of {len(versions[0].sequences)}"
+        f" sequences: choose one with --data {PROTOCOLS[name].data or name}=PATH"
+    )
 
 
 def recompute(
     entries: Sequence[str],
     protocols: Sequence[str],
-    given: Mapping[str, str],
+    given: Given,
     store: Path,
     taken: Collection[str] = (),
 ) -> dict[str, Scored]:
@@ -161,11 +218,11 @@ def _parsed(entry: str, protocols: Sequence[str]) -> tuple[str, str, Path]:
         )
     protocol = protocol or protocols[0]
     if protocol not in protocols:
-        raise BadInput(f"--results {entry!r}: {protocol!r} is none of the study's protocols ({', '.join(protocols)})")
+        raise BadInput(f"--results {entry!r}: {unknown('protocol of the study', protocol, protocols)}")
     return name, protocol, Path(path).expanduser()
 
 
-def _scored(protocol: str, paths: Mapping[str, Path], given: Mapping[str, str], store: Path) -> Scored:
+def _scored(protocol: str, paths: Mapping[str, Path], given: Given, store: Path) -> Scored:
     known = PROTOCOLS[protocol]
     root = data_root(known.data, given) if known.data else None
     sequences = known.open(root)

@@ -2,23 +2,19 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table as Grid
+
+from trackablate.harness.running.observer import Line
 
 if TYPE_CHECKING:
     from trackablate.harness.cli.doctor import Check
@@ -28,6 +24,12 @@ if TYPE_CHECKING:
 
 LONG = 40
 """Characters from which the items of a list get a line each."""
+NAME = 28
+"""Characters of a name that fit on one line beside a bar."""
+WIDE = 100
+"""Columns of a terminal from which bars show loss and rate too."""
+EVERY = 30.0
+"""Seconds between two looks at a run, where bars cannot be drawn."""
 
 
 def say_json(document: Any) -> None:
@@ -106,43 +108,93 @@ def _plain(value: Any) -> str:
     return "none" if value in (None, {}) else str(value)
 
 
-class _Left(TimeRemainingColumn):
-    # The task's field `left`, which are seconds from its field `at` on (None: not known yet). Without it, what the rate seen
-    # so far says.
+class Bars:
+    """Shows lines with bars on a terminal, and moves them on between two looks."""
 
-    max_refresh = 0.5
+    def __init__(self, console: Console) -> None:
+        self._console, self._began, self._at, self._lines = console, monotonic(), monotonic(), list[Line]()
+        self._live = Live(get_renderable=self._grid, console=console)
 
-    def render(self, task: Task) -> Text:
-        if "left" not in task.fields:
-            return super().render(task)
-        left: float | None = task.fields["left"]
-        if left is None:
-            return Text("-:--:--", style="progress.remaining")
-        minutes, seconds = divmod(round(max(0.0, left - (monotonic() - task.fields["at"]))), 60)
-        hours, minutes = divmod(minutes, 60)
-        return Text(f"{hours:d}:{minutes:02d}:{seconds:02d}", style="progress.remaining")
+    def show(self, lines: Sequence[Line]) -> None:
+        """Show these lines from now on."""
+        self._lines, self._at = list(lines), monotonic()
+        self._live.start()
+
+    def close(self) -> None:
+        """Leave the lines where they are, and draw no more."""
+        self._live.transient = not self._lines
+        self._live.stop()
+
+    def _grid(self) -> Grid:
+        wide, gone = self._console.width >= WIDE, clock(monotonic() - self._began)
+        names = [f"{line.name} after {gone}" if line.share else line.name for line in self._lines]
+        grid = Grid.grid(padding=(0, 1, 0, 0), expand=True)
+        grid.add_column(overflow="fold", max_width=NAME)
+        grid.add_column(no_wrap=True)
+        grid.add_column(ratio=1)
+        for _ in range(3 if wide else 2):
+            grid.add_column(no_wrap=True, justify="right")
+        for name, line in zip(names, [line.later(monotonic() - self._at) for line in self._lines], strict=True):
+            bar = ProgressBar(total=line.total or 1, completed=line.done if line.total else 0)
+            grid.add_row(name, line.phase, bar, *([line.numbers] if wide else []), _count(line), _left(line))
+        return grid
 
 
-class _Done(MofNCompleteColumn):
-    # Done of total, or a percentage if the task's field `share` is set.
+class PlainLines:
+    """Writes lines to standard error: all of them at regular times, and the first one when its phase changes."""
 
-    def render(self, task: Task) -> Text:
-        if task.fields.get("share"):
-            return Text(f"{task.percentage:.0f} %", style="progress.download")
-        return super().render(task)
+    def __init__(self, every: float = EVERY) -> None:
+        self._began, self._at, self._lines, self._every, self._ended = monotonic(), 0.0, list[Line](), every, Event()
+        self._thread = Thread(target=self._repeat, daemon=True)
+
+    def show(self, lines: Sequence[Line]) -> None:
+        """Show these lines from now on."""
+        before, self._lines, self._at = self._lines, list(lines), monotonic()
+        if not self._thread.ident:
+            self._thread.start()
+        elif before and lines and before[0].phase != lines[0].phase:
+            self._write(lines[:1])
+
+    def close(self) -> None:
+        """Write no more."""
+        self._ended.set()
+        if self._thread.ident:
+            self._thread.join()
+
+    def _repeat(self) -> None:
+        while not self._ended.wait(self._every):
+            self._write(self._lines)
+
+    def _write(self, lines: Sequence[Line]) -> None:
+        for line in [line.later(monotonic() - self._at) for line in lines]:
+            left = "" if line.left is None else _left(line)
+            said = ", ".join(filter(None, [f"{line.phase} {_count(line)}".strip(), line.numbers, left]))
+            sys.stderr.write(f"{clock(monotonic() - self._began)} {line.name}: {said}\n")
 
 
-def progress_bars() -> Progress:
-    """Return bars on standard error: description, done of total, time gone and time left."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        _Done(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        _Left(),
-        console=Console(stderr=True),
-    )
+def display() -> Bars | PlainLines:
+    """Return bars on standard error if that is a terminal, else lines of text."""
+    console = Console(stderr=True)
+    return Bars(console) if console.is_terminal else PlainLines()
+
+
+def _count(line: Line) -> str:
+    if not line.total:
+        return ""
+    if line.share:
+        return f"{int(100 * line.done / line.total)} %"
+    return "/".join(f"{n / 1000:.0f}k" if line.total >= 100_000 else f"{n:.0f}" for n in (line.done, line.total))
+
+
+def _left(line: Line) -> str:
+    return "-:-- left" if line.left is None else f"{clock(line.left)} left"
+
+
+def clock(seconds: float) -> str:
+    """Return a time as m:ss, or h:mm:ss from an hour on."""
+    minutes, second = divmod(round(max(0.0, seconds)), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 @contextmanager
@@ -154,18 +206,16 @@ def step_bar(description: str, total: int, *, after: float = 0.0) -> Iterator[Ca
         total: Number of steps.
         after: Seconds that the work must take before the bar is shown.
     """
-    bars, begun = progress_bars(), monotonic()
-    task = bars.add_task(description, total=total)
+    shown, began = display(), monotonic()
 
     def done(steps: int) -> None:
-        bars.update(task, completed=steps)
-        if not bars.live.is_started and monotonic() - begun >= after:
-            bars.start()
+        gone = monotonic() - began
+        if gone >= after:
+            left = gone / steps * (total - steps) if steps else None
+            shown.show([Line(description, "", steps, total, left)])
 
     try:
-        if not after:
-            bars.start()
+        done(0)
         yield done
     finally:
-        if bars.live.is_started:
-            bars.stop()
+        shown.close()

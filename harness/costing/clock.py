@@ -45,9 +45,14 @@ class PhaseClock:
         cost.device_seconds += self._device_time() - device
 
 
-def rss_bytes() -> int:
-    """Return the process's resident memory; its peak on a system that does not tell the present value."""
-    return _from_status("VmRSS") if STATUS.exists() else peak_rss_bytes()
+def own_bytes() -> int | None:
+    """Return the process's resident memory without mapped files; None on a system that does not tell it."""
+    return _from_status("RssAnon") if STATUS.exists() else None
+
+
+def mapped_bytes() -> int:
+    """Return the resident memory of mapped files: mostly libraries, whose pages become resident when they are first used."""
+    return _from_status("RssFile") if STATUS.exists() else 0
 
 
 def peak_rss_bytes() -> int:

@@ -12,15 +12,21 @@ def processor_label() -> str:
     return f"CPU ({_processor()})"
 
 
+def expected_gpus(name: str = "auto", gpus: Path = _GPUS) -> list[str]:
+    """Return the models of the GPUs that a --device option will most likely use, in the driver's order; none for a CPU."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    models = [] if name == "cpu" else list(filter(None, map(_model, sorted(gpus.glob("*/information")))))
+    usable = models if visible is None else models[: len(list(filter(None, visible.split(","))))]
+    return usable[:1] if ":" in name else usable
+
+
 def expected_device(name: str = "auto", gpus: Path = _GPUS) -> str:
     """Return the name that `harness.costing.devices.device_name` will most likely give for a --device option.
 
     This is the first GPU that NVIDIA's driver lists, or the processor. It is wrong for a torch without CUDA on a
     machine with a GPU: the run then uses the processor.
     """
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
-    models = [] if name == "cpu" or hidden else [_model(file) for file in sorted(gpus.glob("*/information"))]
-    return next(filter(None, models), processor_label())
+    return next(iter(expected_gpus(name, gpus)), processor_label())
 
 
 def _model(file: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
+from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.harness.errors import BadInput
 from trackablate.harness.exchange.server_scores import NOTHING, returned
 from trackablate.harness.protocol_store import ON_SERVER
@@ -16,11 +17,22 @@ from trackablate.harness.scoring.metrics import METRICS, values
 from trackablate.harness.scoring.stored_scores import ScoredResult, dialects_of, stored_scores
 from trackablate.harness.spec import TRACKING_REVISION, Evaluation, RunSpec
 from trackablate.harness.store import NOT_ASKED, RunFolder, Store, Unreadable
-from trackablate.trackers.spec import TrackerSpec, leaves
+from trackablate.trackers.spec import FloorSpec, TrackerSpec, leaves
 
 RUN = ("run", "fingerprint", "tracker", "seed", "trained_on", "steps", "batch_size")
 AXES = ("backbone", "head", "adaptation", "embedding", "attention", "sparsity", "labels", "denoising")
-SCORE = ("protocol", "control", "test_layers", "dialect", "metric", "value", "n_sequences", "of_sequences")
+SCORE = (
+    "protocol",
+    "data",
+    "role",
+    "control",
+    "test_layers",
+    "dialect",
+    "metric",
+    "value",
+    "n_sequences",
+    "of_sequences",
+)
 COST = (
     "params",
     "trainable_params",
@@ -35,6 +47,7 @@ COST = (
 WHERE = ("verdict", "reason", "commit", "device", "started")
 NUMBERS = ("value", *COST)
 COUNTS = ("seed", "steps", "batch_size", "test_layers", "n_sequences", "of_sequences")
+ROLES = ("variant", "floor", "control")
 
 OTHER = "tracked by another version, or on data that the store has no annotation of"
 
@@ -43,16 +56,25 @@ Protocols = Mapping[tuple[str, str], ProtocolRecord]
 """Records by name and digest of the data."""
 
 
-def frame(store: Path | str | Store) -> pd.DataFrame:
-    """Return everything that a store knows: one row for each run, evaluation and metric.
+def frame(store: Path | str | Store, protocol: str = "", role: str = "") -> pd.DataFrame:
+    """Return what a store knows: one row for each run, evaluation and metric.
 
     The columns are RUN, AXES, SCORE, COST and WHERE, then every single field of the trackers, dotted (`head.layers`,
     `crop.search_size`). `value` is in percent, NaN if a sequence is missing, with the reason beside it. `verdict` is the
-    run's, or "unfinished", or "unreadable". A run without any evaluation has one row without a metric.
+    run's, or "unfinished", or "unreadable". A run without any evaluation has one row without a metric. `data` is the
+    beginning of the digest of the protocol's data, which tells versions of them apart.
+
+    Args:
+        store: The store, or its folder.
+        protocol: Only this protocol, on the version of its data with the most sequences, and runs without any evaluation.
+        role: Only variants, floors or controls: one of ROLES.
 
     Raises:
         BadInput: There is no store, or it has another format.
+        UnknownName: There is no such role, or the store has nothing of the protocol.
     """
+    if role not in ("", *ROLES):
+        raise UnknownName(unknown("role", role, ROLES))
     opened = store if isinstance(store, Store) else Store(Path(store), make=False)
     if not opened.exists:
         raise BadInput(f"there is no store at {opened.root}: name the folder that `run` was given as --store")
@@ -62,7 +84,13 @@ def frame(store: Path | str | Store) -> pd.DataFrame:
     further = sorted({key for row in rows for key in row} - set(first))
     table = pd.DataFrame(rows, columns=[*first, *further])
     numbers = dict.fromkeys(NUMBERS, "float64") | dict.fromkeys(COUNTS, "Int64")
-    return table.astype(numbers)
+    table = table.astype(numbers)
+    if protocol:
+        if protocol not in {name for name, _ in protocols}:
+            raise UnknownName(unknown("protocol of the store", protocol, {name for name, _ in protocols}))
+        on = table["protocol"] == protocol
+        table = table[on & (table["of_sequences"] == table["of_sequences"][on].max()) | table["protocol"].isna()]
+    return (table[table["role"] == role] if role else table).reset_index(drop=True)
 
 
 def _rows(folder: RunFolder | Unreadable, protocols: Protocols) -> Iterator[Fields]:
@@ -86,6 +114,7 @@ def _asked(run: RunSpec) -> Fields:
     return {
         "fingerprint": run.fingerprint,
         "tracker": run.tracker.kind,
+        "role": "floor" if isinstance(run.tracker, FloorSpec) else "variant",
         "seed": run.seed,
         "trained_on": run.trained_on,
         "steps": recipe.steps if recipe else None,
@@ -120,7 +149,7 @@ def _happened(folder: RunFolder) -> Fields:
         "macs": cost.macs if cost else None,
         "train_seconds": cost.wall() if cost and cost.phases else None,
         "device_hours": cost.device() / 3600 if cost and cost.phases else None,
-        "peak_memory_bytes": cost.peak_memory_bytes if cost else None,
+        "peak_memory_bytes": cost.memory() if cost else None,
         "energy_joules": cost.energy() if cost else None,
         "fps": record.speed.fps if record.speed else None,
         "commit": where.commit if where else None,
@@ -144,12 +173,13 @@ def _scores(folder: RunFolder, protocols: Protocols) -> Iterator[Fields]:
     for evaluation in folder.evaluations():
         about = {
             "protocol": evaluation.protocol,
+            "data": evaluation.data[:12],
             "control": evaluation.control,
             "test_layers": evaluation.test_layers,
-        }
+        } | ({} if evaluation.control == "none" else {"role": "control"})
         record = protocols.get((evaluation.protocol, evaluation.data))
         if record is None or evaluation.revision != TRACKING_REVISION:
-            yield {"protocol": evaluation.protocol, "reason": OTHER}
+            yield about | {"reason": OTHER}
         elif record.on_server:
             yield from (about | score for score in _from_server(folder, evaluation, record))
         else:

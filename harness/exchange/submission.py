@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trackablate.datasets.atomic import write_bytes
 from trackablate.datasets.errors import DataError, raise_all, shown
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.registry import Registry
@@ -67,13 +68,12 @@ def build_submission(
     if out.exists():
         raise BadInput(f"{out} exists already: name another file")
     content = _packed(_entries(server, results, origin))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / out.name
         draft.write_bytes(content)
         # The problems name the draft, which the user does not see.
         raise_all([p.replace(f"{draft}", f"{out}") for p in check_submission(draft, protocol, asked)])
-        draft.replace(out)
+    write_bytes(out, content)
     return out
 
 
@@ -83,7 +83,7 @@ def check_submission(path: Path, protocol: str, asked: Mapping[str, Asked]) -> l
     problems = []
     if len(asked) != server.sequences:
         wanted = f"{server.sequences} sequences make up the test set of {protocol}"
-        problems.append(f"{wanted}, not {len(asked)}: open the whole test set")
+        problems.append(f"{wanted}, and there are results of {len(asked)}: evaluate the run on the whole test set")
     if path.is_dir():
         return [*problems, str(DataError.at(path, "is a folder", "the server takes a zip archive"))]
     try:
@@ -92,7 +92,8 @@ def check_submission(path: Path, protocol: str, asked: Mapping[str, Asked]) -> l
     except DataError as error:
         return [*problems, *error.problems]
     problems += [
-        str(DataError.at(path / file, "is not a sequence of the test set", "remove it")) for file in every[0].unknown()
+        str(DataError.at(path / file, "is not a sequence of the test set", "remove it"))
+        for file in every[0].found.unknown
     ]
     for repetition, results in enumerate(every, 1):
         for name, rows in asked.items():
@@ -130,7 +131,7 @@ def _packed(entries: Mapping[str, bytes]) -> bytes:
 def _problems_of(shape: Shape, results: ResultFiles, name: str, repetition: int, asked: Asked) -> list[str]:
     found = results.read(name, asked.frames)
     if found.faults:
-        return [fault.message for fault in found.faults]
+        return list(found.faults)
     (file,) = results.found.results[name]
     place, wanted = results.files.place(file), shape.boxes.format(name, repetition)
     problems = [*found.remarks, *_badly_separated(results.files, file)]

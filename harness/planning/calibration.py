@@ -1,123 +1,187 @@
-"""Measured unit times of a device, as `plan --calibrate` keeps them in the store. Imports no torch.
+"""Calibrates a device: a short form of each run of a study trains as runs do, and tracks the beginnings of a few sequences.
 
-    STORE/calibration/DEVICE-THREADS-WORKERS.json
+    STORE/calibration/DEVICE/    a store of its own: the record of each run says how many pairs it trained on
 
-There is one document for each number of workers, because workers that share a machine slow each other down.
+Predictions read these records as they read those of finished runs (`harness.planning.history`). Imports no torch, except in
+workers.
 """
 
-import re
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
-from trackablate.datasets.atomic import write_text
-from trackablate.harness.errors import BadInput
-from trackablate.harness.planning.reading import readable
-from trackablate.harness.planning.work import Unit
+from trackablate.datasets.benchmark import SequenceList
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.sequence import Sequence
+from trackablate.harness.costing.hardware import expected_gpus
+from trackablate.harness.errors import RunFailed
+from trackablate.harness.planning.history import shelf
+from trackablate.harness.planning.work import FRAMES_PER_CLIP, VALIDATION_CLIPS
 from trackablate.harness.provenance import command_line
+from trackablate.harness.record import PhaseCost, Spent, TrainingRecord
 from trackablate.harness.running.executors import Executor
-from trackablate.harness.running.queue import Slot, result_of
+from trackablate.harness.running.observer import Missing, Observer
+from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.runner import worker_settings
-from trackablate.harness.running.tasks import CalibrateTask, Device, PrepareTask, WorkerSettings
-from trackablate.harness.spec import Profile, RunSpec
-from trackablate.harness.store import Store, read_document
-from trackablate.trackers.spec import FloorSpec, TrackerSpec, fingerprint
+from trackablate.harness.running.tasks import CalibrateTask, PrepareTask, RunTask, WorkerSettings
+from trackablate.harness.spec import Profile, RunSpec, SyntheticData
+from trackablate.harness.store import Store
+from trackablate.trackers.spec import FloorSpec, TrackerSpec
 
-SECONDS = 30.0
-"""For the steps and frames of all trackers together. Starting, building and drawing come in addition."""
+SECONDS = 20.0
+"""For the steps of one worker, about. Starting, building and tracking come in addition."""
+MOST_NETWORKS = 10
+"""The most networks that are measured. The others are scaled by their MACs."""
+WARM_UP, FEWEST, MOST = 2, 4, 60
+"""Steps that tell the pace, and the bounds of how many steps are then timed."""
+SEQUENCES, FRAMES = 16, 32
+"""How many sequences are tracked, as many as runs track together, and the most frames of each."""
+CLIP_BYTES = 1.5
+"""Memory of a generated clip, as a multiple of its drawn frames."""
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+def calibrate(lacking: list[Missing], profile: Profile, store: Store, executor: Executor, device: str) -> None:
+    """Measure some of the runs that lack training or tracking, and keep the result in the store.
 
+    As many workers as a study would use work at the same time; on GPUs one, because workers do not share a GPU.
 
-class Sample(_Document):
-    """Unit times of one tracker.
-
-    Attributes:
-        batch: See `batch_of`.
-        macs: Multiply-accumulates of tracking one frame, with the adaptation merged.
-        seconds: Seconds of each unit. A unit that is absent is part of another one, or takes no time.
-        device_share: Device seconds per wall second.
-        memory_bytes: Peak memory of a training.
+    Raises:
+        BadInput: The device, the data or the weights are not here.
+        RunFailed: A worker failed.
     """
-
-    tracker: TrackerSpec | FloorSpec
-    batch: tuple[int, int]
-    macs: int | None = None
-    seconds: dict[Unit, float]
-    device_share: float = 1.0
-    memory_bytes: float = 0.0
-
-
-class Calibration(_Document):
-    """What was measured on a device, with so many workers at once; clip_bytes: memory of a clip with its drawn frames."""
-
-    device: str
-    threads: int
-    workers: int
-    clip_bytes: float = 0.0
-    samples: list[Sample]
-
-
-def calibrate(runs: list[RunSpec], profile: Profile, store: Store, executor: Executor, device: str) -> None:
-    """Measure the distinct trackers of some runs, and keep the result in the store.
-
-    As many workers measure at the same time as a study would use, and the slowest counts; on GPUs one measures, since
-    workers do not share a GPU. Trackers that are left out are counted, so that they can be scaled. Raises BadInput if no
-    run has a network, and RunFailed if a worker failed.
-    """
-    measured = to_measure(runs)
-    if not measured:
-        raise BadInput("there is nothing to calibrate: none of these runs has a network")
-    rest = [r.tracker for r in runs if r not in measured and isinstance(r.tracker, TrackerSpec)]
-    found = count(rest, store, executor, device)
-    settings = worker_settings(found.gpus, device, profile, len(runs), store)[: 1 if found.gpus else None]
+    asked = {item.task.run.model_copy(update={"seed": 0}): item for item in lacking if item.training or item.sequences}
+    networks = [run for run in asked if isinstance(run.tracker, TrackerSpec)]
+    measured = networks[:: max(1, -(-len(networks) // MOST_NETWORKS))]
+    chosen = measured + [run for run in asked if run not in networks]
+    if not chosen:
+        return
+    gpus = [device] * len(expected_gpus(device))
+    settings = worker_settings(gpus, device, profile, len(chosen), store)[: 1 if gpus else None]
     slots = [Slot(executor, each) for each in settings]
+    seconds = SECONDS * len(slots) / max(1, len(measured))
+    queue = [replace(asked[run], task=_task(run, asked[run].task, seconds)) for run in chosen]
     try:
-        for slot in slots:
-            slot.do(CalibrateTask(runs=tuple(measured), seconds=SECONDS))
-        measurements = [Calibration.model_validate_json(result_of(slot.wait())) for slot in slots]
-        keep(store, max(measurements, key=lambda one: sum(sample.seconds.get("step", 0.0) for sample in one.samples)))
+        failures = run_all(queue, slots, Observer(), lambda item, _, reason: f"{item.task.run.name}: {reason}")
     finally:
         for slot in slots:
             slot.stop()
+    if failures:
+        raise RunFailed("\n".join(failures))
+    count((run.tracker for run in networks if run not in measured), store, executor)
 
 
-def count(trackers: list[TrackerSpec], store: Store, executor: Executor, device: str = "cpu") -> Device:
-    """Count the sizes of trackers into the store, with what the backward pass keeps. Also returns the device."""
-    settings = WorkerSettings(store=str(store.root), device=device, threads=1, workers=1, command=command_line())
-    task = PrepareTask(sizes=tuple(trackers), activations=True, protocols=())
+def count(trackers: Iterable[TrackerSpec | FloorSpec], store: Store, executor: Executor) -> None:
+    """Count the networks' sizes, with what the backward pass keeps, unless the store has them."""
+    sizes = [(spec, store.paper_scale(spec)) for spec in trackers if isinstance(spec, TrackerSpec)]
+    rest = tuple(spec for spec, size in sizes if size is None or size.activation_bytes is None)
+    if not rest:
+        return
+    settings = WorkerSettings(store=str(store.root), device="cpu", threads=1, workers=1, command=command_line())
     slot = Slot(executor, settings)
     try:
-        return Device.model_validate_json(slot.ask(task))
+        slot.ask(PrepareTask(sizes=rest, activations=True, protocols=()))
     finally:
         slot.stop()
 
 
-def batch_of(run: RunSpec) -> tuple[int, int]:
-    """Return the pairs per step and the pairs at once of a run; (0, 0) for a floor."""
-    return (run.recipe.batch_size, run.recipe.pairs_at_once) if run.recipe else (0, 0)
+def measure(task: CalibrateTask, settings: WorkerSettings) -> Spent:
+    """Time a run's steps for about the task's seconds, and its tracking, in a worker; keep its record."""
+    from trackablate.harness.costing.devices import device_name, resolve_device
+    from trackablate.harness.tracking.evaluation import evaluate
+
+    device, store, run = resolve_device(settings.device), Store(Path(settings.store)), task.run
+    kept = Store(shelf(store, device_name(device))).run(task.run)
+    shutil.rmtree(kept.path, ignore_errors=True)
+    kept.claim()
+    store.index.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        short = Store(Path(place) / "store")
+        short.index.symlink_to(store.index)
+        if run.recipe:
+            pace = WARM_UP / _trained(short, short_form(run, WARM_UP), task, settings).cost.wall()
+            run = short_form(run, max(FEWEST, min(MOST, round(task.seconds * pace))))
+            record = _trained(short, run, task, settings)
+            kept.weights.touch()
+            kept.finish_training(_as_whole(record, task.run))
+        folder, evaluation = short.run(run), task.evaluations[0]
+        protocol = PROTOCOLS[evaluation.protocol]
+        whole = protocol.open(Path(task.roots[protocol.data]) if protocol.data else None, store.index)
+        whole[0].frames[0]  # generated textures are made once per process
+        beginnings = _Beginnings(whole)  # type: ignore[abstract]  # nothing asks for a digest
+        evaluate(folder, evaluation, beginnings, device, lambda *_: None)
+        for result in folder.results(evaluation):
+            kept.add_result(evaluation, result)
+    return Spent(device_seconds=0.0)
 
 
-def to_measure(runs: list[RunSpec], most: int = 10) -> list[RunSpec]:
-    """Return one run for each distinct tracker and batch; if there are more than `most`, every second, third, ..."""
-    networks = [run for run in runs if isinstance(run.tracker, TrackerSpec)]
-    distinct = list({(fingerprint(run.tracker), batch_of(run)): run for run in networks}.values())
-    return distinct[:: max(1, -(-len(distinct) // most))]
+def _task(run: RunSpec, task: RunTask, seconds: float) -> CalibrateTask:
+    return CalibrateTask(run=run, evaluations=task.evaluations, roots=task.roots, seconds=seconds)
 
 
-def keep(store: Store, new: Calibration) -> None:
-    """Write a calibration. Trackers that were measured before with the same threads and workers stay."""
-    file = (
-        store.calibration / f"{re.sub('[^A-Za-z0-9]+', '-', new.device).strip('-')}-{new.threads}t{new.workers}w.json"
-    )
-    old = read_document(file, Calibration)
-    every = [*(old.samples if old else []), *new.samples]
-    samples = {(fingerprint(sample.tracker), sample.batch): sample for sample in every}
-    write_text(file, new.model_copy(update={"samples": list(samples.values())}).model_dump_json(indent=1))
+def _trained(store: Store, run: RunSpec, task: CalibrateTask, settings: WorkerSettings) -> TrainingRecord:
+    from trackablate.harness.running.execute import execute_run
+    from trackablate.harness.running.fresh import start_afresh
+
+    start_afresh(settings.threads)  # what the run before held must not count in this one's peak
+    inside = settings.model_copy(update={"store": str(store.root)})
+    execute_run(RunTask(run=run, evaluations=(), roots=task.roots), inside)
+    record = store.run(run).training()
+    assert record is not None
+    return record
 
 
-def calibrations(store: Store) -> list[Calibration]:
-    """Return all calibrations in a store that can be read."""
-    files = sorted(store.calibration.glob("*.json"))
-    return [found for file in files if (found := readable(read_document, file, Calibration))]
+def short_form(run: RunSpec, steps: int) -> RunSpec:
+    """Return the run with so many steps, from random weights, which change no time."""
+    assert run.recipe is not None
+    whole, data = run.recipe, run.data
+    recipe = {"steps": steps, "checkpoint_every": steps, "warmup_steps": 1, "validation_pairs": 1}
+    if isinstance(data, SyntheticData):  # as many frames are drawn per pair as in the whole training
+        pairs = whole.steps * whole.batch_size
+        clips = round((data.clips + pairs / data.pairs_per_clip) * steps / whole.steps)
+        data = data.model_copy(update={"clips": max(1, clips), "pairs_per_clip": pairs})
+    tracker, short = run.tracker.model_copy(update={"pretrained": "none"}), whole.model_copy(update=recipe)
+    return run.model_copy(update={"tracker": tracker, "recipe": short, "data": data, "weights": None})
+
+
+def _as_whole(record: TrainingRecord, run: RunSpec) -> TrainingRecord:
+    """Return the record with the share of validation, and the memory for clips, that the whole training has."""
+    assert run.recipe is not None
+    cost, recipe, train = record.cost, run.recipe, record.cost.phases["train"]
+    share = recipe.validation_pairs / (3 * recipe.checkpoint_every * recipe.batch_size)  # a pair goes back in training
+    validate = PhaseCost(wall_seconds=share * train.wall_seconds, device_seconds=share * train.device_seconds)
+    peak = cost.peak_memory_bytes or 0
+    if isinstance(run.data, SyntheticData) and cost.resident_before_bytes:
+        frames = FRAMES_PER_CLIP * (run.data.clips + VALIDATION_CLIPS)
+        peak += round(CLIP_BYTES * frames * 3 * run.data.width * run.data.height)
+    update = {"phases": cost.phases | {"validate": validate}, "peak_memory_bytes": peak}
+    return record.model_copy(update={"cost": cost.model_copy(update=update)})
+
+
+class _Beginning(Sequence):
+    """A video of which the first frames are tracked."""
+
+    def __len__(self) -> int:
+        return min(FRAMES, len(self.frames))
+
+
+@dataclass(frozen=True)
+class _Beginnings(SequenceList):
+    """The beginnings of a protocol's first sequences."""
+
+    whole: SequenceList
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.whole.names[:SEQUENCES]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int, /) -> Sequence:
+        found = self.whole[index]
+        return _Beginning(found.name, found.frames, found.boxes, found.visible)
+
+    def lengths(self) -> tuple[int, ...]:
+        return tuple(min(FRAMES, length) for length in self.whole.lengths()[: len(self)])

@@ -6,26 +6,34 @@ STORE/forecasts/TIME-PROCESS.json
 import os
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from pydantic import BaseModel, computed_field
-from rich.progress import Progress, TaskID
 
 from trackablate.datasets.atomic import write_text
-from trackablate.harness.planning.estimate import estimate_study, estimates, makespan, other_work
+from trackablate.harness.planning.estimate import RunEstimate, estimate_study, estimates, makespan, other_work
 from trackablate.harness.planning.history import gather
+from trackablate.harness.planning.pace import Part, Rate, RunningTask, mean_setup, pace
 from trackablate.harness.planning.ranges import Range, total
 from trackablate.harness.planning.reading import readable
-from trackablate.harness.planning.work import seconds_of, speed_work
+from trackablate.harness.planning.work import SPEED_FRAMES, seconds_of, speed_work
 from trackablate.harness.provenance import command_line
 from trackablate.harness.record import PhaseProgress, Spent
-from trackablate.harness.running.observer import Missing, passes
+from trackablate.harness.running.observer import Line, Missing, Observer, passes, remaining
 from trackablate.harness.running.runner import Job
-from trackablate.harness.store import Store, read_document
+from trackablate.harness.spec import RunSpec
+from trackablate.harness.store import RunFolder, Store, read_document
 
-TRUSTED = 0.05
-"""Share of all work that must be done before the pace seen so far replaces the predicted one."""
+PREPARING, RUNNING, SPEED, DRAWING, DONE = PHASES = (
+    "imports, preparing",
+    "running",
+    "measuring FPS",
+    "drawing the page",
+    "done",
+)
+DRAWING_SECONDS, ROW_SECONDS = 4.0, 0.6
+"""Assumed seconds of drawing a report, and of each run in it."""
 
 
 class Compared(BaseModel):
@@ -101,118 +109,119 @@ def compared(found: Iterable[Forecast], names: Collection[str]) -> StudyCompared
     return last.model_copy(update={"runs": list(runs.values())})
 
 
-@dataclass
-class _Task:
-    """A task, and how far it is.
+class Display(Protocol):
+    """Shows lines: the whole study, then each running task."""
 
-    Attributes:
-        training, tracking: Its work in predicted seconds. If any run has no prediction, the work of all is in frames (see
-            `passes`).
-        before: The progress that its run had reported before the task began.
-        last: The progress that its run reported last.
-        earlier: Number of sequences in the evaluations that are done.
+    def show(self, lines: Sequence[Line]) -> None:
+        """Show these lines from now on."""
+
+
+class Forecaster(Observer):
+    """The observer of a study: predicts it, orders its tasks, shows how far it is, and keeps the forecast.
+
+    The work of a study is `logged`, and a report is drawn after it.
     """
 
-    item: Missing
-    training: float
-    tracking: float
-    before: PhaseProgress | None
-    last: PhaseProgress | None = None
-    earlier: int = 0
-    done: float = 0.0
-    started: float = 0.0
-    seconds: float = 0.0
-    bar: TaskID | None = None
-
-    def advance(self, now: PhaseProgress) -> None:
-        """Count what the run says of itself."""
-        if now.phase == "train":
-            share = max(0, now.done - self.item.steps_done) / max(1, now.total - self.item.steps_done)
-            done = self.training * share
-        else:
-            if self.last and self.last.phase != "train" and now.done < self.last.done:
-                self.earlier += self.last.done  # the next evaluation counts from its own beginning
-            done = self.training + self.tracking * min(1.0, (self.earlier + now.done) / max(1, self.item.sequences))
-        self.last, self.done = now, max(self.done, done)
-
-
-class Forecaster:
-    """The observer of a study: predicts it, orders its tasks, draws its bars, and keeps the forecast.
-
-    The bars are started if there is a run to do. Whoever made them stops them. The work of a study is `logged`.
-    """
-
-    def __init__(self, job: Job, store: Store, bars: Progress, *, logged: bool = True) -> None:
-        self._job, self._store, self._bars, self._logged, self._began = job, store, bars, logged, time.monotonic()
+    def __init__(self, job: Job, store: Store, display: Display, *, logged: bool = True) -> None:
+        self._job, self._store, self._display, self._logged, self._began = job, store, display, logged, time.monotonic()
         self._other, self._forecast = other_work(job, store), Forecast(command=command_line(), runs=[], wall=None)
         self._file = store.forecasts / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}.json"
-        self._tasks: dict[str, _Task] = {}
-        self._running: list[_Task] = []
+        self._tasks: dict[str, RunningTask] = {}
+        self._running: list[RunningTask] = []
+        self._measured: RunFolder | None = None
+        self._said: PhaseProgress | None = None
+        self._failed, self._workers, self._in_seconds = 0, 1, False
+        self._phase, self._since = PREPARING, self._began
+        self._seconds: dict[str, float | None] = {DONE: 0.0}
+
+    def preparing(self, device: str, workers: int, lacking: Sequence[Missing]) -> None:
+        """Predict the study by what is known of the expected device."""
+        self._predict(device, workers, lacking)
+        self._enter(PREPARING)
 
     def prepared(self, device: str, workers: int, lacking: Sequence[Missing]) -> Sequence[Missing]:
         """Predict the study. Returns its tasks, the longest first, so that no worker ends alone with a long one."""
+        self._predict(device, workers, lacking)
+        self._keep()
+        self._enter(RUNNING)
+        return sorted(lacking, key=lambda item: -self._tasks[item.task.run.name].work)
+
+    def _predict(self, device: str, workers: int, lacking: Sequence[Missing]) -> None:
         history, items = gather(self._store, device), {item.task.run.name: item for item in lacking}
         found = estimates(lacking, history, self._other.run_bytes)
         study = estimate_study(found, history, workers, self._other)
         self._device, self._workers, self._in_seconds = device, workers, not study.unknown
-        self._speed = study.speed_seconds.expected
+        self._forecast.runs, self._forecast.wall = [], None
         for name, run in found.items():
-            training, tracking = (
-                (run.training.expected, run.tracking.expected) if run and self._in_seconds else passes(items[name])
-            )
-            before = self._store.run(items[name].task.run).progress()
-            self._tasks[name] = _Task(items[name], training, tracking, before)
+            self._tasks[name] = self._task(items[name], run)
             if run and run.wall_seconds.expected:
                 wall, busy = Compared(predicted=run.wall_seconds), Compared(predicted=run.device_seconds)
                 assumed = "assumed" in run.sources
                 self._forecast.runs.append(RunCompared(run=name, wall=wall, device=busy, assumed=assumed))
         if self._in_seconds and not all(run.assumed for run in self._forecast.runs):
             self._forecast.wall = Compared(predicted=study.wall_seconds)
-        self._keep()
-        runs, work = sum(item.training or item.sequences > 0 for item in lacking), sum(map(_work, self._tasks.values()))
-        self._all = self._bars.add_task(f"all {runs} runs", total=max(work, 1e-9), share=True)
-        self._update()
-        if runs:
-            self._bars.start()
-        return sorted(lacking, key=lambda item: -_work(self._tasks[item.task.run.name]))
+        rows = len(self._job.tasks)
+        self._seconds[DRAWING] = DRAWING_SECONDS + rows * ROW_SECONDS if self._logged else 0.0
+        self._seconds[PREPARING] = study.prepare_seconds.expected
+        self._seconds[SPEED] = study.speed_seconds.expected if self._in_seconds else None
+
+    def _task(self, item: Missing, run: RunEstimate | None) -> RunningTask:
+        known = run if self._in_seconds else None
+        training, tracking = (known.training.expected, known.tracking.expected) if known else passes(item)
+        recipe = item.task.run.recipe
+        steps = recipe.steps - item.steps_done if recipe and item.training else 0
+        before = self._store.run(item.task.run).progress()
+        return RunningTask(item, Part(training, steps), Part(tracking, item.frames - item.sequences), before)
 
     def started(self, item: Missing) -> None:
         """Take note that a worker has begun a task."""
         task = self._tasks[item.task.run.name]
-        task.started = time.monotonic()
+        task.start(time.monotonic())
         self._running.append(task)
+        self._update()
 
     def watch(self) -> None:
-        """Show how far the running tasks are."""
+        """Show how far the work is."""
         for task in self._running:
-            task.seconds = time.monotonic() - task.started
-            progress = self._store.run(task.item.task.run).progress()
-            if progress is not None and progress != task.before:
-                task.before = None
-                task.advance(progress)
-                self._draw(task, progress)
+            task.advance(self._store.run(task.item.task.run).progress(), time.monotonic())
+        if self._measured:
+            said = self._measured.progress()
+            if said and said != self._said and said.done > 1:  # the first round comes after loading and warming up
+                self._said, self._seconds[SPEED] = said, self._gone() * said.total / said.done
         self._update()
 
     def finished(self, item: Missing, spent: Spent | None) -> None:
         """Book what a task took; spent: None if it failed."""
         task = self._tasks[item.task.run.name]
         self._running.remove(task)
-        task.done, task.seconds = _work(task), time.monotonic() - task.started
-        if task.bar is not None:
-            self._bars.remove_task(task.bar)
+        task.ended = True
         if spent:
             for run in (run for run in self._forecast.runs if run.run == item.task.run.name):
-                run.wall.actual, run.device.actual = task.seconds, spent.device_seconds
+                run.wall.actual, run.device.actual = time.monotonic() - task.started, spent.device_seconds
             self._keep()
-            self._speed = self._speed if self._in_seconds else self._speed_by_now()
+            self._seconds[SPEED] = self._seconds[SPEED] if self._in_seconds else self._speed_by_now()
+        self._failed += spent is None
         self._update()
+
+    def measuring(self, run: RunSpec) -> None:
+        """Take note that speeds are measured now."""
+        self._measured = self._store.run(run)
+        self._said = self._measured.progress()
+        self._enter(SPEED)
 
     def ended(self) -> None:
         """Book the time of the whole study, which has ended without a failure."""
-        self._bars.update(self._all, left=0.0)
         if self._forecast.wall:
             self._forecast.wall.actual = time.monotonic() - self._began
             self._keep()
+
+    def drawing(self) -> None:
+        """Take note that the report is made now."""
+        self._enter(DRAWING)
+
+    def drawn(self) -> None:
+        """Take note that everything is done."""
+        self._enter(DONE)
 
     def outcome(self) -> StudyCompared:
         """Return what came of the predictions of this start."""
@@ -222,35 +231,56 @@ class Forecaster:
         if self._forecast.runs and self._logged:
             write_text(self._file, self._forecast.model_dump_json())
 
-    def _draw(self, task: _Task, progress: PhaseProgress) -> None:
-        description = f"{task.item.task.run.slug}: {progress.phase}"
-        if task.bar is None:
-            task.bar = self._bars.add_task(description, total=progress.total)
-        elif self._bars.tasks[self._bars.task_ids.index(task.bar)].description != description:
-            self._bars.reset(task.bar, description=description, total=progress.total)
-        self._bars.update(task.bar, completed=progress.done)
+    def _gone(self) -> float:
+        return time.monotonic() - self._since
+
+    def _enter(self, phase: str) -> None:
+        self._phase, self._since = phase, time.monotonic()
+        self._update()
 
     def _update(self) -> None:
-        done = sum(task.done for task in self._tasks.values())
-        self._bars.update(self._all, completed=done, left=self._left(), at=time.monotonic())
+        runs = [task for task in self._tasks.values() if task.item.training or task.item.sequences]
+        if self._phase == DONE and not runs:
+            self._display.show([])
+            return
+        now = time.monotonic()
+        rates, gone = self._rates(), now - self._began
+        left = self._left(rates, now)
+        ended = sum(task.ended for task in runs) - self._failed
+        words = f"{ended} done" + (f", {self._failed} failed" if self._failed else "")
+        phase = words if self._phase in (RUNNING, DONE) else self._phase
+        name = f"all {len(runs)} runs" if len(runs) > 1 else "the run" if runs else "the study"
+        whole = Line(name, phase, gone, 0 if left is None else gone + left, left, share=True)
+        self._display.show([whole, *(task.line(task.left(*rates, now)) for task in self._running)])
 
-    def _speed_by_now(self) -> float:
-        """Return the seconds of measuring speed, by all that is known now that some runs have tracked."""
+    def _rates(self) -> tuple[Rate, Rate]:
+        """Return how long training and tracking take by now."""
+        tasks = self._tasks.values()
+        training, tracking = [task.training for task in tasks], [task.tracking for task in tasks]
+        both = pace([*training, *tracking], 1.0 if self._in_seconds else None)
+        if self._in_seconds:  # predictions contain the setup
+            return Rate(pace(training, both), 0.0), Rate(pace(tracking, both), 0.0)
+        return Rate(pace(training, both), mean_setup(training)), Rate(pace(tracking, both), mean_setup(tracking))
+
+    def _left(self, rates: tuple[Rate, Rate], now: float) -> float | None:
+        """Return the seconds until the report is drawn; None if nothing is known yet."""
+        lefts = [task.left(*rates, now) for task in self._tasks.values()]
+        speed = self._seconds.get(SPEED)
+        if speed is None and rates[1].pace is not None:
+            speed = rates[1].pace * SPEED_FRAMES * sum(task.item.speed for task in self._tasks.values())
+        seconds = self._seconds | {SPEED: speed}
+        seconds[RUNNING] = None if None in lefts else makespan(filter(None, lefts), self._workers)
+        phases = PHASES[PHASES.index(self._phase) :]
+        if self._phase != RUNNING and (first := seconds.get(self._phase)):
+            seconds[self._phase] = remaining(first, self._gone())
+        found = [seconds.get(phase) for phase in phases]
+        return None if None in found else sum(filter(None, found))
+
+    def _speed_by_now(self) -> float | None:
+        """Return the seconds of measuring speed, by all that is known now; None if that is not enough."""
         history, found = gather(self._store, self._device), [self._other.timed_again]
         for item in (task.item for task in self._tasks.values() if task.item.speed):
-            if times := history.tracking_times(item.task.run):
-                found.append(seconds_of(speed_work(item), times.seconds).expected)
+            if not (times := history.tracking_times(item.task.run)):
+                return None
+            found.append(seconds_of(speed_work(item), times.seconds).expected)
         return sum(found)
-
-    def _left(self) -> float | None:
-        """Return the seconds until runs and speed are done, at the pace seen so far; None if nothing is known yet."""
-        tasks = self._tasks.values()
-        done, pace = sum(task.done for task in tasks), 1.0 if self._in_seconds else None
-        if done and done >= TRUSTED * sum(map(_work, tasks)):
-            pace = sum(task.seconds for task in tasks) / done
-        rest = (_work(task) - task.done for task in tasks)
-        return None if pace is None else pace * makespan(rest, self._workers) + self._speed
-
-
-def _work(task: _Task) -> float:
-    return task.training + task.tracking

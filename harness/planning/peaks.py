@@ -8,6 +8,7 @@ from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.harness.planning.ranges import Range
 from trackablate.harness.planning.work import Unit
 from trackablate.harness.record import PaperScale
+from trackablate.harness.spec import Recipe
 from trackablate.trackers.spec import TrackerSpec
 
 UTILISATION = (0.20, 0.30, 0.45)
@@ -19,8 +20,6 @@ FLOOR_FRAME = {"static": Range(0.0, 0.00001, 0.001), "ncc": Range(0.0004, 0.0008
 """Assumed seconds of one frame of a floor, by its kind; expected at 160 x 120 pixels, and at most at 1280 x 720."""
 ASSUMED: dict[Unit, Range] = {
     "setup": Range(5.0, 20.0, 60.0),
-    "textures": Range(1.0, 2.0, 5.0),
-    "clip": Range(0.003, 0.006, 0.02),
     "frame": Range(0.001, 0.002, 0.008),
     "image": Range(0.004, 0.008, 0.016),
 }
@@ -36,15 +35,15 @@ class Peak:
     gigabytes: float
     source: str
 
-    def training(self, tracker: TrackerSpec, size: PaperScale, batch_size: int) -> dict[Unit, Range]:
+    def training(self, tracker: TrackerSpec, size: PaperScale, recipe: Recipe) -> dict[Unit, Range]:
         """Return the unit times of training."""
-        step = self._seconds(training_flops(tracker, size) * batch_size, UTILISATION)
-        return {**ASSUMED, "step": step, "validated": self._seconds(2 * size.macs, UTILISATION)}
+        flops = training_flops(tracker, size) * recipe.batch_size
+        flops += 2 * size.macs * recipe.validation_pairs / recipe.checkpoint_every
+        return {**ASSUMED, "step": self._seconds(flops, UTILISATION)}
 
     def tracking(self, size: PaperScale) -> dict[Unit, Range]:
         """Return the unit times of tracking."""
-        frame = self._seconds(2 * size.macs, TRACKING_UTILISATION)
-        return {**ASSUMED, "tracked": frame, "online": frame.times(3)}
+        return {**ASSUMED, "tracked": self._seconds(2 * size.macs, TRACKING_UTILISATION)}
 
     def note(self, utilisation: tuple[float, float, float]) -> str:
         """Return in words how the times were made."""

@@ -1,15 +1,18 @@
 """Profiles: the sizes at which studies run, one TOML file each."""
 
-import tomllib
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from trackablate.datasets.errors import DataError
 from trackablate.datasets.registry import UnknownName, unknown
-from trackablate.harness.errors import BadInput
-from trackablate.harness.spec import Profile
+from trackablate.datasets.toml_files import faults, read_toml
+from trackablate.harness.spec import Profile, Recipe, SyntheticData, VideoData
+from trackablate.trackers.scale import Scale
 
 FOLDER = Path(__file__).parent
+OWN = "Profile {} is one of your own, so that its figures are not comparable with the paper's."
+"""The caveat of a profile that says nothing of it."""
 
 
 def profile_names() -> list[str]:
@@ -18,16 +21,18 @@ def profile_names() -> list[str]:
 
 
 def load_profile(name: str) -> Profile:
-    """Return a profile by name, or from a TOML file by its path.
+    """Return a profile by name, or from a TOML file by its path. A file without `name` is called as the file is.
 
     Raises:
         UnknownName: There is no such profile; the message has the nearest names.
-        BadInput: The file is faulty; the message names file and field.
+        DataError: The file is faulty; the message names file, line, field and remedy.
     """
     file = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not file.is_file():
         raise UnknownName(unknown("profile", name, profile_names()) + "; or name a TOML file of your own")
+    text, document = read_toml(file)
     try:
-        return Profile.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise BadInput(f"{file} is no valid profile: {error}") from error
+        return Profile.model_validate({"name": file.stem, "caveat": OWN.format(file.stem)} | document)
+    except ValidationError as error:
+        fields = {field for model in (Profile, Scale, Recipe, SyntheticData, VideoData) for field in model.model_fields}
+        raise DataError("\n".join(faults(file, text, error, fields))) from error

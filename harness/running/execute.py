@@ -3,12 +3,14 @@
 import hashlib
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import save as save_safetensors
+from torch import Tensor
 
 from trackablate.datasets.atomic import write_bytes
 from trackablate.datasets.errors import DataError
@@ -16,7 +18,7 @@ from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.protocols import PROTOCOLS, SequenceList
 from trackablate.datasets.sequence import Sequence
 from trackablate.datasets.synthetic.videos import make_sequence
-from trackablate.harness.costing.clock import PhaseClock, rss_bytes
+from trackablate.harness.costing.clock import PhaseClock, mapped_bytes, own_bytes
 from trackablate.harness.costing.devices import (
     device_name,
     driver_version,
@@ -33,6 +35,7 @@ from trackablate.harness.spec import Evaluation, RunSpec, SyntheticData, VideoDa
 from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.tracking.evaluation import evaluate
 from trackablate.harness.tracking.speed import FRAMES, measure_speed
+from trackablate.harness.training.engine import loader_workers
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.loop import Fit, fit, trained_state
 from trackablate.trackers.adaptation.adapt import merge
@@ -54,12 +57,12 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
         folder.clean()
         folder.claim()
         if not folder.trained:
-            _train(folder, task.roots, device, settings)
-        for evaluation in task.evaluations:
+            _train(folder, task, device, settings)
+        for evaluation, row in zip(task.evaluations, task.rows or [task.row] * len(task.evaluations), strict=True):
             sequences = _open(evaluation, task.roots, Path(settings.store))
             if PROTOCOLS[evaluation.protocol].data is None:
                 _make_textures(sequences[0])
-            report = _reporter(folder, f"track {evaluation.protocol}", len(sequences))
+            report = partial(_Reporter(folder, row), f"track {evaluation.protocol}")
             evaluate(folder, evaluation, sequences, device, report)
     return Spent(device_seconds=clock.booked["task"].device_seconds)
 
@@ -98,10 +101,10 @@ def measure(task: SpeedTask, settings: WorkerSettings) -> None:
     store = Store(Path(settings.store))
     video = make_sequence("source", 0, length=FRAMES + 1, split="val")
     timed = [(store.run(one.run), one.test_layers) for one in task.timed]
-    measure_speed(timed, video, resolve_device(settings.device))
+    measure_speed(timed, video, resolve_device(settings.device), partial(_Reporter(timed[0][0]), "speed"))
 
 
-def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, settings: WorkerSettings) -> None:
+def _train(folder: RunFolder, task: RunTask, device: torch.device, settings: WorkerSettings) -> None:
     run = folder.run
     assert isinstance(run.tracker, TrackerSpec)
     assert run.recipe is not None
@@ -109,11 +112,12 @@ def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, setti
     if isinstance(run.data, SyntheticData):
         for split in ("train", "val"):
             _make_textures(make_sequence(run.data.domain, 0, length=1, split=split))
-    where, resident = _where(device, settings), rss_bytes()
+    where, held = _where(device, settings), own_bytes()
     torch.manual_seed(run.seed)
     model = build(run.tracker)
-    sets = _training_sets(run, roots, Path(settings.store))
+    sets = _training_sets(run, task.roots, Path(settings.store))
     geometry = pair_geometry(run.tracker.crop, run.recipe, model.encoder.template_side)
+    said, steps = _Reporter(folder, task.row), run.recipe.steps
     curve, cost = fit(
         Fit(
             model=model,
@@ -123,13 +127,15 @@ def _train(folder: RunFolder, roots: dict[str, str], device: torch.device, setti
             seed=run.seed,
             checkpoint=folder.checkpoint,
             device=device,
-            report=_reporter(folder, "train", run.recipe.steps),
+            report=lambda step, loss: said("validate" if loss is None else "train", step, steps, loss),
             divisor=model.loss_divisor,
+            parts_are_free=model.parts_are_free,
+            loader_workers=loader_workers(device, settings.workers),
         )
     )
     cost.trainable_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
     cost.params = sum(p.numel() for p in model.parameters())
-    cost.resident_before_bytes = None if device.type == "cuda" else resident
+    cost.resident_before_bytes = None if device.type == "cuda" or held is None else held + mapped_bytes()
     content = save_safetensors(trained_state(model))
     merged = merge(model)
     assert isinstance(merged, OneStreamTracker)
@@ -144,18 +150,22 @@ def _make_textures(sequence: Sequence) -> None:
     sequence.frames[0]
 
 
-def _reporter(folder: RunFolder, phase: str, total: int) -> Callable[[int], None]:
-    # At most twice a second: a file per step would cost more than a fast step.
-    said = 0.0
+class _Reporter:
+    """Writes how far a run is, and its loss.
 
-    def report(done: int) -> None:
-        nonlocal said
+    At most twice a second unless the phase changes: a file per step, and reading its loss from the device, would cost more
+    than a fast step.
+    """
+
+    def __init__(self, folder: RunFolder, row: str = "") -> None:
+        self._folder, self._row, self._phase, self._said = folder, row, "", 0.0
+
+    def __call__(self, phase: str, done: int, total: int, loss: Tensor | None = None) -> None:
         now = time.monotonic()
-        if done in (0, total) or now - said >= 0.5:
-            said = now
-            folder.set_progress(PhaseProgress(phase=phase, done=done, total=total))
-
-    return report
+        if phase != self._phase or done == total or now - self._said >= 0.5:
+            self._phase, self._said = phase, now
+            seen = None if loss is None else float(loss)
+            self._folder.set_progress(PhaseProgress(phase=phase, done=done, total=total, row=self._row, loss=seen))
 
 
 def _training_sets(run: RunSpec, roots: dict[str, str], store: Path) -> dict[str, SequenceList]:

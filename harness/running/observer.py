@@ -1,11 +1,11 @@
 """What the runner tells of its work, and to whom. Imports no torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 from trackablate.harness.record import Spent
 from trackablate.harness.running.tasks import RunTask
+from trackablate.harness.spec import RunSpec
 
 
 @dataclass(frozen=True)
@@ -35,49 +35,74 @@ class Missing:
         return not (self.training or self.sequences or self.speed)
 
 
-class Observer(Protocol):
-    """Is told how the work gets on, and chooses the order of the tasks."""
+@dataclass(frozen=True)
+class Line:
+    """One line that shows how far something is.
 
-    def prepared(self, device: str, workers: int, lacking: Sequence[Missing]) -> Sequence[Missing]:
-        """Return the tasks in the order in which they should start. Called once, before the first task starts.
+    Attributes:
+        name: The whole, or a row of the table.
+        phase: What is being done now.
+        total: How much there is to do; 0: not known yet.
+        left: Seconds until it is all done, None if that is not known yet.
+        numbers: Loss and rate, as text.
+        share: Whether to show a percentage instead of two numbers.
+    """
+
+    name: str
+    phase: str
+    done: float = 0
+    total: float = 0
+    left: float | None = None
+    numbers: str = ""
+    share: bool = False
+
+    def later(self, passed: float) -> "Line":
+        """Return the line as it is some seconds later. One that shows a share counts seconds."""
+        if not self.left:
+            return self
+        left = remaining(self.left, passed)
+        done = self.done + passed if self.share else self.done
+        return replace(self, left=left, done=done, total=done + left if self.share else self.total)
+
+
+def remaining(predicted: float, gone: float) -> float:
+    """Return the seconds that are left of something: at least a fifth of those gone, since it has not come to its end."""
+    return max(predicted - gone, gone / 5)
+
+
+class Observer:
+    """Is told how the work gets on, and chooses the order of the tasks.
+
+    This one keeps it to itself, and starts the longest tasks first, so that no worker is left alone with a long one.
+    """
+
+    def preparing(self, device: str, workers: int, lacking: Sequence[Missing]) -> None:
+        """Take note that workers start and the first one prepares.
 
         Args:
-            device: Name of the device.
-            workers: Number of workers.
+            device: Name of the device that is expected.
+            workers: Number of workers that are expected.
             lacking: The runs that lack anything.
         """
+
+    def prepared(self, device: str, workers: int, lacking: Sequence[Missing]) -> Sequence[Missing]:
+        """Return the tasks in the order in which they should start. Called once, before the first task starts."""
+        return sorted(lacking, key=lambda item: sum(passes(item)), reverse=True)
 
     def started(self, item: Missing) -> None:
         """Take note that a worker has been given a task."""
 
     def watch(self) -> None:
-        """Look at the work. Called about twice a second while workers run."""
+        """Look at the work. Called about twice a second while workers are at work."""
 
     def finished(self, item: Missing, spent: Spent | None) -> None:
         """Take note that a task has ended, and of what it took; None if it failed."""
 
+    def measuring(self, run: RunSpec) -> None:
+        """Take note that speeds are measured now. The folder of this run says how far that is."""
+
     def ended(self) -> None:
         """Take note that all work is done and nothing failed."""
-
-
-class Silent:
-    """Says nothing, and starts the longest tasks first, so that no worker is left alone with a long one at the end."""
-
-    def prepared(self, device: str, workers: int, lacking: Sequence[Missing]) -> Sequence[Missing]:
-        """Return the tasks by the number of frames that go through a network; a training step counts three times."""
-        return sorted(lacking, key=lambda item: sum(passes(item)), reverse=True)
-
-    def started(self, item: Missing) -> None:
-        """Do nothing."""
-
-    def watch(self) -> None:
-        """Do nothing."""
-
-    def finished(self, item: Missing, spent: Spent | None) -> None:
-        """Do nothing."""
-
-    def ended(self) -> None:
-        """Do nothing."""
 
 
 def passes(item: Missing) -> tuple[int, int]:

@@ -41,15 +41,22 @@ class Slot:
             self.stop()
         return reply
 
-    def ask(self, task: Task) -> str:
-        """Return the result of a task, as JSON. Raises BadInput, or RunFailed if the task failed or the worker died."""
-        self.do(task)
-        return result_of(self.wait())
+    def ask(self, task: Task, watch: Callable[[], None] = lambda: None) -> str:
+        """Return the result of a task, as JSON. Raises BadInput, or RunFailed if the task failed or the worker died.
 
-    def wait(self) -> Reply:
+        `watch` is called about twice a second meanwhile.
+        """
+        self.do(task)
+        return result_of(self.wait(watch))
+
+    def wait(self, watch: Callable[[], None] = lambda: None) -> Reply:
         """Wait for the reply to the task."""
+        watched = time.monotonic()
         while (reply := self.poll()) is None:
             time.sleep(POLL_SECONDS)
+            if time.monotonic() - watched > WATCH_SECONDS:
+                watched = time.monotonic()
+                watch()
         return reply
 
     def stop(self) -> None:
@@ -80,14 +87,11 @@ def run_all(
         queue: The tasks in the order in which they start.
         slots: Places for workers.
         observer: Is told of every task.
-        died: Called with the task, the worker's settings and the reason when a worker died; returns what to say, "" if the
-            run is whole.
+        died: Called with the task, the worker's settings and the reason when a worker died or refused its task, for
+            example because the data changed meanwhile; returns what to say, "" if the run is whole.
 
     Returns:
         One message for each failed run.
-
-    Raises:
-        BadInput: A worker refused its task.
     """
     failures: list[str] = []
     running: dict[Slot, Missing] = {}
@@ -114,7 +118,5 @@ def run_all(
 def _failure(
     item: Missing, settings: WorkerSettings, reply: Reply, died: Callable[[Missing, WorkerSettings, str], str]
 ) -> list[str]:
-    if reply.status == "bad input":
-        raise BadInput(reply.text)
-    message = died(item, settings, reply.text) if reply.status == "died" else reply.text
+    message = died(item, settings, reply.text) if reply.status in ("died", "bad input") else reply.text
     return [message] if reply.status != "done" and message else []

@@ -12,7 +12,7 @@ from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.provenance import command_line, provenance
 from trackablate.harness.record import Failure
 from trackablate.harness.running.executors import Executor
-from trackablate.harness.running.observer import Missing, Observer, Silent
+from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.tasks import Device, PrepareTask, RunTask, SpeedTask, Timed, WorkerSettings
 from trackablate.harness.spec import Evaluation, Profile
@@ -49,8 +49,8 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         observer: Is told how the work gets on; by default nobody is.
 
     Raises:
-        BadInput: The user can mend it: the device, the disk, or data that changed meanwhile. The store keeps what is done.
-        RunFailed: At least one run failed; everything else was done.
+        BadInput: The user can mend it: the device or the disk. Nothing was done.
+        RunFailed: At least one run failed, also because its data changed meanwhile; everything else was done.
     """
     lacking = [item for item in missing(job, store) if not item.nothing]  # some lack only their speed
     preparation = _preparation(job, store)
@@ -59,12 +59,13 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
     _refuse_little_disk(job, lacking, store)
     work = [item for item in lacking if item.training or item.sequences]
     with _workers(job, len(work), store, executor, device) as slots:
-        found = Device.model_validate_json(slots[0].ask(preparation))
+        observer = observer or Observer()
+        observer.preparing(expected_device(device), len(slots), lacking)
+        found = Device.model_validate_json(slots[0].ask(preparation, observer.watch))
         _spread(slots, found, job, len(work), store, executor)
-        observer = observer or Silent()
         queue = [item for item in observer.prepared(found.name, len(slots), lacking) if item in work]
         failures = run_all(queue, slots, observer, partial(_died, job, store, found.name))
-        failures += _measure_speed(job, store, slots)
+        failures += _measure_speed(job, store, slots, observer)
     if failures:
         raise RunFailed("\n".join(failures))
     observer.ended()
@@ -180,7 +181,7 @@ def _lacking(task: RunTask, job: Job, store: Store) -> Lacking:
 def _steps_done(folder: RunFolder) -> int:
     # The steps that the run's checkpoint has, by what the worker last said of itself.
     progress, recipe = folder.progress(), folder.run.recipe
-    if recipe is None or progress is None or progress.phase != "train" or not folder.checkpoint.exists():
+    if recipe is None or progress is None or not progress.trains or not folder.checkpoint.exists():
         return 0
     return progress.done // recipe.checkpoint_every * recipe.checkpoint_every
 
@@ -196,7 +197,7 @@ def _refuse_little_disk(job: Job, lacking: list[Missing], store: Store) -> None:
 
 
 def _died(job: Job, store: Store, device: str, item: Missing, settings: WorkerSettings, reason: str) -> str:
-    # A worker that was killed could not say why its run failed. It may have been whole by then.
+    # A worker that was killed, or that refused its task, has not written why its run failed. The run may be whole by then.
     if not _lacking(item.task, job, store).scores:
         store.run(item.task.run).set_failure(None)
         return ""
@@ -204,10 +205,10 @@ def _died(job: Job, store: Store, device: str, item: Missing, settings: WorkerSe
         device=device, driver=None, threads=settings.threads, workers=settings.workers, command=settings.command
     )
     store.run(item.task.run).set_failure(Failure(summary=reason, traceback="", where=where))
-    return f"{item.task.run.name}: {reason}"
+    return f"{item.task.row}, run {item.task.run.name}: {reason}"
 
 
-def _measure_speed(job: Job, store: Store, slots: list[Slot]) -> list[str]:
+def _measure_speed(job: Job, store: Store, slots: list[Slot], observer: Observer) -> list[str]:
     # All runs that can track are measured as soon as one of them lacks it, so that the figures of one table come from one
     # measurement, while nothing else of ours runs.
     every = [one for task in job.tasks if store.run(task.run).trained for one in timed(task)]
@@ -216,8 +217,9 @@ def _measure_speed(job: Job, store: Store, slots: list[Slot]) -> list[str]:
     first, *others = slots
     for slot in others:
         slot.stop()
+    observer.measuring(every[0].run)
     try:
-        first.ask(SpeedTask(timed=tuple(every)))
-    except RunFailed as error:
+        first.ask(SpeedTask(timed=tuple(every)), observer.watch)
+    except (RunFailed, BadInput) as error:
         return [f"measuring speed: {error}"]
     return []

@@ -26,12 +26,19 @@ class RunTask(Task):
 
     Attributes:
         roots: Folder or archive of each data set, by name.
+        rows: The table's row of each evaluation. The first one also names the training.
     """
 
     function: str = "trackablate.harness.running.execute:execute_run"
     run: RunSpec
     evaluations: tuple[Evaluation, ...]
     roots: dict[str, str] = {}
+    rows: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> str:
+        """The table's row that the run is trained for."""
+        return self.rows[0] if self.rows else self.run.slug
 
 
 class PrepareTask(Task):
@@ -66,15 +73,14 @@ class SpeedTask(Task):
     timed: tuple[Timed, ...]
 
 
-class CalibrateTask(Task):
-    """Measure a few steps of each of these runs.
+class CalibrateTask(RunTask):
+    """Measure a few steps and frames of a run.
 
     Attributes:
-        seconds: Time for all runs together, about.
+        seconds: Time for it, about.
     """
 
-    function: str = "trackablate.harness.planning.calibrator:calibrate"
-    runs: tuple[RunSpec, ...]
+    function: str = "trackablate.harness.planning.calibration:measure"
     seconds: float
 
 

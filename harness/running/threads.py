@@ -1,4 +1,4 @@
-"""Thread settings that must be made before torch is loaded."""
+"""Settings of threads and memory that must be made before torch is loaded."""
 
 import os
 from collections.abc import MutableMapping
@@ -14,5 +14,8 @@ def quiet_threads(threads: int, environment: MutableMapping[str, str] = os.envir
         "MKL_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",
         "GOMP_SPINCOUNT": "0",
+        # glibc would return the memory of each large tensor and ask for it again, a page at a time
+        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     }.items():
         environment.setdefault(name, value)

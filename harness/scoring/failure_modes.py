@@ -40,13 +40,7 @@ _LOST, _DRIFTED, _SIZE, _DISTRACTOR = range(4)
 
 @dataclass(frozen=True)
 class FailureCounts:
-    """Failures of one sequence, or of several in total.
-
-    Attributes:
-        frames: Failed frames of each kind, in the order of `KINDS`.
-        episodes: Episodes of each kind.
-        counted: The number of counted frames.
-    """
+    """Failed frames and episodes of each kind, in the order of `KINDS`, and the number of counted frames."""
 
     frames: tuple[int, ...]
     episodes: tuple[int, ...]
@@ -71,15 +65,10 @@ class FailureCounts:
 
 
 def failures(prediction: Floats, truth: Floats, counted: Flags) -> FailureCounts:
-    """Return the failures of one sequence.
+    """Return the failures of one sequence from its boxes (N, 4), x, y, w, h. A predicted box without area overlaps nothing.
 
-    Args:
-        prediction: (N, 4) boxes x, y, w, h in pixels. A box without area overlaps nothing.
-        truth: (N, 4) boxes.
-        counted: (N,) True for frames in which the target is present and its box valid.
-
-    Raises:
-        ValueError: The lengths differ, or a predicted number is not finite.
+    `counted` (N,) is True for frames in which the target is present and its box valid. Raises ValueError if the lengths
+    differ, or a predicted number is not finite.
     """
     if not len(prediction) == len(truth) == len(counted):
         raise ValueError(f"{len(prediction)} predicted boxes for {len(truth)} true ones and {len(counted)} flags")

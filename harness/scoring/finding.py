@@ -6,9 +6,8 @@ or two runs, and the user has to name one of them.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.reading.files import Files
@@ -38,14 +37,12 @@ def _pattern(path: str) -> re.Pattern[str]:
 _PATTERNS = [(_pattern(path), role) for path, role in _PATHS if path]
 
 
-@dataclass(frozen=True)
-class ResultFile:
+class ResultFile(NamedTuple):
     """A file, as its path describes it.
 
     Attributes:
         folder: The tracker's folder that the file would belong to.
         name: The sequence's name in the path, which may have a prefix or another spelling.
-        own_folder: Whether the sequence has a folder of its own.
     """
 
     file: str
@@ -53,11 +50,9 @@ class ResultFile:
     name: str
     role: Role
     repetition: int | None
-    own_folder: bool
 
 
-@dataclass(frozen=True)
-class FoundResults:
+class FoundResults(NamedTuple):
     """The result files of one tracker.
 
     Attributes:
@@ -66,7 +61,7 @@ class FoundResults:
         times: The file of each sequence's times.
         repetitions: The repetitions that exist; empty for a layout without any.
         column: The column of these results in the file of times.
-        unknown: Result files that belong to no sequence.
+        unknown: Result files that belong to no sequence, relative to the root.
     """
 
     layout: str
@@ -80,8 +75,7 @@ class FoundResults:
 def find_results(files: Files, folder: str, sequences: Sequence[str], repetition: int) -> FoundResults:
     """Find one tracker's results below a folder.
 
-    Raises:
-        DataError: There are no results, those of more than one tracker, or none of that repetition.
+    Raises DataError if there are no results, those of more than one tracker, or none of that repetition.
     """
     every = [_described(file) for file in _text_files(files, folder)]
     base, prefix = _one_tracker(files, folder, every, sequences)
@@ -132,9 +126,8 @@ def _described(file: str) -> ResultFile:
     """Describe a file by the first pattern that its path matches; the last pattern matches every path."""
     match, role = next((match, role) for pattern, role in _PATTERNS if (match := pattern.fullmatch(file)))
     groups = match.groupdict()
-    number, base = groups.get("repetition"), groups["folder"] or ""
-    own_folder = PurePosixPath(file).parent.name == groups["name"]
-    return ResultFile(file, base, groups["name"], role, int(number) if number else None, own_folder)
+    number = groups.get("repetition")
+    return ResultFile(file, groups["folder"] or "", groups["name"], role, int(number) if number else None)
 
 
 def _names(prefix: str, sequences: Iterable[str]) -> dict[str, str]:
@@ -175,20 +168,17 @@ def _one_tracker(files: Files, folder: str, every: list[ResultFile], sequences: 
 
 def _layout(files: Files, base: str, own: list[ResultFile], prefix: str, repetition: str) -> str:
     """Return the layout in words for the user."""
-    folder = files.place(base)
+    folder = files.place(base).name
     times = {PurePosixPath(file.file).parent.name for file in own if file.role == "times"}
-    if repetition:
-        layout = f"GOT-10k, {repetition}"
-    elif any(file.own_folder for file in own if file.role == "result"):
-        layout = "TrackingNet, a folder for each sequence"
-    elif folder.name.endswith("_tracking_result"):
-        layout = "LaSOT toolkit"
-    elif "times" in times:
-        layout = "got10k toolkit"
-    elif folder.name in OSTRACK_FOLDERS:
-        layout = "OSTrack, a folder for each benchmark"
-    elif times:
-        layout = "pytracking"
-    else:
-        layout = "one file for each sequence"
+    nested = any(PurePosixPath(file.file).parent.name == file.name for file in own if file.role == "result")
+    layouts = {
+        f"GOT-10k, {repetition}": bool(repetition),
+        "TrackingNet, a folder for each sequence": nested,
+        "LaSOT toolkit": folder.endswith("_tracking_result"),
+        "got10k toolkit": "times" in times,
+        "OSTrack, a folder for each benchmark": folder in OSTRACK_FOLDERS,
+        "pytracking": bool(times),
+        "one file for each sequence": True,
+    }
+    layout = next(layout for layout, holds in layouts.items() if holds)
     return f"{layout}, names with {prefix}" if prefix else layout

@@ -4,7 +4,7 @@ All values are shares in 0..1; tables and JSON multiply them by 100. A score is 
 its interval can be computed by resampling sequences.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,7 +75,8 @@ def values(tallies: Sequence[Tally], metric: str, dialect: Dialect) -> tuple[Flo
     """
     reading = dialect.readings[metric]
     if reading.how == "mean overlap":
-        return _pooled(*_overlaps(tallies, dialect), dialect)
+        sums, frames = _counted(tallies, "success", dialect, lambda one: one.overlap[:, None], np.ones(1), hit=0)
+        return _pooled(sums[:, 0], frames, dialect)
     points, frames = _points(tallies, reading.curve, dialect)
     numerators, weights = _pooled(_read(points, reading, dialect), frames, dialect)
     return numerators, _kept(weights, points, dialect)
@@ -125,49 +126,41 @@ def _read(points: Floats, reading: Reading, dialect: Dialect) -> Floats:
 
 def _points(tallies: Sequence[Tally], kind: Curve, dialect: Dialect) -> tuple[Floats, Floats]:
     """Return the numbers of frames that pass each threshold (S, T), and of frames that count (S,)."""
-    grid = _on_grid(kind, dialect)
-    fates, frames, owners = _fates(tallies, kind, dialect)
-    tables = [_table(_measured(one, dialect), kind, dialect)[:, grid] for one in tallies]
-    points = np.concatenate(tables).astype(np.float64) if tables else np.zeros((0, len(range(*grid.indices(GRID)))))
-    points *= (fates == "measure")[:, None]
-    points += np.where(fates == "hit", frames, 0.0)[:, None]
-    perfect = _PERFECT[dialect.overlap_test][grid] if kind == "success" else np.ones(points.shape[1])
-    points += np.where(fates == "perfect", frames, 0.0)[:, None] * perfect
-    counted = np.where(fates == "drop", 0.0, frames)
-    return _by_owner(points, owners, len(tallies)), _by_owner(counted, owners, len(tallies))
+    grid, perfect = _on_grid(kind, dialect), np.ones(GRID)
+    if kind == "success" and dialect.overlap_test == ">":
+        perfect[-1] = 0  # an IoU of 1 is not above 1
+    return _counted(tallies, kind, dialect, lambda one: _table(one, kind, dialect)[:, grid], perfect[grid])
 
 
-_PERFECT = {">": np.r_[np.ones(GRID - 1), 0.0], ">=": np.ones(GRID)}
-"""The IoU thresholds that an IoU of 1 passes."""
+def _counted(
+    tallies: Sequence[Tally],
+    kind: Curve,
+    dialect: Dialect,
+    measured: Callable[[Measured], NDArray[np.generic]],
+    perfect: Floats,
+    hit: int = 1,
+) -> tuple[Floats, Floats]:
+    """Sum what was measured of each class (C, T) by the classes' fates.
 
-
-def _overlaps(tallies: Sequence[Tally], dialect: Dialect) -> tuple[Floats, Floats]:
-    """Return for each sequence the sum of IoU over the frames that count, and their number."""
-    fates, frames, owners = _fates(tallies, "success", dialect)
-    sums = np.concatenate([_measured(one, dialect).overlap for one in tallies]) if tallies else np.zeros(0)
-    sums = np.where(fates == "measure", sums, np.where(fates == "perfect", frames, 0.0))
-    counted = np.where(fates == "drop", 0.0, frames)
-    return _by_owner(sums, owners, len(tallies)), _by_owner(counted, owners, len(tallies))
-
-
-def _by_owner(rows: Floats, owners: NDArray[np.int64], number: int) -> Floats:
-    """Sum the rows of each sequence."""
-    out = np.zeros((number, *rows.shape[1:]))
-    np.add.at(out, owners, rows)
-    return out
-
-
-def _fates(
-    tallies: Sequence[Tally], kind: Curve, dialect: Dialect
-) -> tuple[NDArray[np.str_], Floats, NDArray[np.int64]]:
-    """Return the fate, the number of frames and the sequence's index of every class of every sequence."""
-    codes = np.concatenate([one.classes for one in tallies]) if tallies else np.zeros(0, dtype=np.uint8)
-    frames = np.concatenate([one.frames for one in tallies]) if tallies else np.zeros(0)
+    `perfect` (T,) is what a frame adds in which the truth counts as predicted, `hit` what one adds that counts as a hit.
+    Returns the sums (S, T) of the sequences, and the numbers of frames that count (S,).
+    """
+    sums, counts = np.zeros((len(tallies), len(perfect))), np.zeros(len(tallies))
+    if not tallies:
+        return sums, counts
+    codes, frames = (np.concatenate([getattr(one, of) for one in tallies]) for of in ("classes", "frames"))
     owners = np.repeat(np.arange(len(tallies)), [len(one.classes) for one in tallies])
-    fates = np.full(256, "", dtype="<U7")
+    by_code = np.full(256, "", dtype="<U7")
     for code in np.unique(codes):
-        fates[code] = _fate(int(code), kind, dialect)
-    return fates[codes], frames.astype(np.float64), owners
+        by_code[code] = _fate(int(code), kind, dialect)
+    fates = by_code[codes][:, None]
+    points = np.concatenate([measured(_measured(one, dialect)) for one in tallies]).astype(np.float64)
+    points = np.where(fates == "measure", points, 0.0)
+    points += np.where(fates == "hit", frames[:, None], 0.0) * hit
+    points += np.where(fates == "perfect", frames[:, None], 0.0) * perfect
+    np.add.at(sums, owners, points)
+    np.add.at(counts, owners, np.where(fates[:, 0] == "drop", 0.0, frames))
+    return sums, counts
 
 
 def _measured(one: Tally, dialect: Dialect) -> Measured:

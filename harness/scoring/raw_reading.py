@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trackablate.datasets.benchmark import SequenceList
-from trackablate.datasets.boxes import Boxes, valid
+from trackablate.datasets.boxes import valid
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.reading.frames import NoFrames
@@ -21,8 +21,8 @@ from trackablate.datasets.reading.tables import quirks
 from trackablate.datasets.sequence import Sequence
 from trackablate.harness.scoring.failure_modes import FailureCounts, failures
 from trackablate.harness.scoring.raw_cache import FAILURES, ScoredSequence
-from trackablate.harness.scoring.result_files import Fault, ResultFiles
-from trackablate.harness.scoring.threshold_counts import TREATMENTS, Tally, tally
+from trackablate.harness.scoring.result_files import ResultFiles
+from trackablate.harness.scoring.threshold_counts import TREATMENTS, tally
 
 WORTH_A_POOL = 40
 """Sequences times trackers below which starting processes costs more than it saves."""
@@ -63,11 +63,10 @@ Report = Callable[[int, int], None]
 """Called with the numbers of sequences done and of all."""
 
 
-SequenceOutcome = list[tuple[int, ScoredSequence | tuple[Fault, ...]]]
+SequenceOutcome = list[tuple[int, ScoredSequence | tuple[str, ...]]]
 
 
-@dataclass(frozen=True)
-class Broken:
+class Broken(NamedTuple):
     """A sequence whose annotation cannot be used, and why."""
 
     problems: tuple[str, ...]
@@ -76,13 +75,10 @@ class Broken:
 def read_all(
     request: ScoreRequest, sequences: SequenceList, todo: Mapping[int, list[int]], asked: frozenset[str], report: Report
 ) -> Iterator[tuple[int, SequenceOutcome | Broken]]:
-    """Read and tally what is not kept yet.
+    """Read and tally what is not kept: yield each sequence's index, and each result's tally (without a stamp) or faults.
 
     `todo` has the indices of the results to read for the index of each sequence, `asked` the treatments of boxes to
     tally, and FAILURES. `report` is called after each sequence.
-
-    Yields:
-        The index of each sequence with the tally (without a stamp) or the faults of each result.
     """
     jobs, cores = list(todo.items()), request.cores or usable_cores()
     if cores < 2 or sum(map(len, todo.values())) < WORTH_A_POOL:
@@ -122,25 +118,20 @@ class _Reader:
             size = self._size(sequence)
         except DataError as error:
             return Broken(error.problems)
-        truth = sequence.boxes + self.origin
-        found: SequenceOutcome = []
-        for number in numbers:
-            raw = self.results[number].read(sequence.name, len(truth), may_be_longer=sequence.name in self.cut)
-            if raw.faults:
-                found.append((number, raw.faults))
-                continue
-            counts, failed = self._made(raw.boxes, truth, sequence.visible, size)
-            found.append((number, ScoredSequence("", len(truth), sequence.attributes, self.asked, counts, failed)))
-        return found
+        return [(number, self._scored(sequence, size, self.results[number])) for number in numbers]
 
-    def _made(
-        self, raw: Boxes, truth: Boxes, visible: NDArray[np.bool_], size: tuple[int, int] | None
-    ) -> tuple[Tally, FailureCounts]:
-        boxes = np.trunc(raw) if self.truncate else raw
+    def _scored(
+        self, sequence: Sequence, size: tuple[int, int] | None, results: ResultFiles
+    ) -> ScoredSequence | tuple[str, ...]:
+        truth, visible = sequence.boxes + self.origin, sequence.visible
+        raw = results.read(sequence.name, len(truth), may_be_longer=sequence.name in self.cut)
+        if raw.faults:
+            return raw.faults
+        boxes = np.trunc(raw.boxes) if self.truncate else raw.boxes
         counts = tally(boxes, truth, visible, size=size, treatments=self.treatments)
-        if FAILURES not in self.asked:
-            return counts, FailureCounts.total(())
-        return counts, failures(boxes, truth, valid(truth) & visible)
+        wanted = FAILURES in self.asked
+        failed = failures(boxes, truth, valid(truth) & visible) if wanted else FailureCounts.total(())
+        return ScoredSequence("", len(truth), sequence.attributes, self.asked, counts, failed)
 
     def _size(self, sequence: Sequence) -> tuple[int, int] | None:
         """Return the image's (width, height), from its first frame if clipping needs it and no list has it."""

@@ -28,11 +28,7 @@ Kept = list[dict[str, ScoredSequence]]
 
 
 def chosen_dialects(protocol: str, names: Collection[str]) -> tuple[str, ...]:
-    """Return the dialects of a request: as named, all for "all", or the protocol's default for none.
-
-    Raises:
-        UnknownName: A name is no dialect.
-    """
+    """Return the dialects of a request: as named (or UnknownName), all for "all", or the protocol's default for none."""
     default = PROTOCOLS[protocol].metrics[0][1]
     if "all" in names:
         return (default, *(name for name in DIALECTS if name != default))
@@ -40,17 +36,16 @@ def chosen_dialects(protocol: str, names: Collection[str]) -> tuple[str, ...]:
 
 
 def score(request: ScoreRequest, sequences: SequenceList, report: Report = lambda done, total: None) -> Scored:
-    """Score all trackers; several repetitions of a tracker are its seeds.
+    """Score all trackers; several repetitions of a tracker are its seeds. Faulty results are named in the answer.
 
     Raises:
-        DataError: The annotation is bad. Faulty results are named in the answer instead.
+        DataError: The annotation is bad.
         BadInput: A dialect was named that the sequences cannot be scored by.
     """
     dialects = tuple(DIALECTS[name].on(request.protocol) for name in request.dialects)
     asked = frozenset(treatments(dialects)) | ({FAILURES} if request.with_failures else set())
-    single = tuple(replace(one, others=()) for results in request.results for one in (results, *results.others))
-    kept, faults = _read(replace(request, results=single), sequences, asked, report)
-    infos = tuple(_info(sequences, i, kept) for i in range(len(sequences)))
+    single = [replace(one, others=()) for results in request.results for one in (results, *results.others)]
+    kept, faults = _read(replace(request, results=tuple(single)), sequences, asked, report)
     trackers, first = [], 0
     for results in request.results:
         last = first + 1 + len(results.others)
@@ -58,33 +53,22 @@ def score(request: ScoreRequest, sequences: SequenceList, report: Report = lambd
         first = last
     possible = _possible(dialects, kept, request)
     lost = [f"dialect {dialect.name}: left out, {NO_SIZES}" for dialect in dialects if dialect not in possible]
-    return Scored(
-        protocol=replace(
-            scored_protocol(request.protocol, infos, possible),
-            coverage=sequences.coverage,
-            truncated=request.truncate,
-            allow_incomplete=request.allow_incomplete,
-        ),
-        trackers=tuple(trackers),
-        problems=(*_problems(request, sequences, trackers), *lost),
-        command=request.command,
-    )
-
-
-def scored_protocol(name: str, infos: tuple[SequenceInfo, ...], rules: tuple[Dialect, ...]) -> ScoredProtocol:
-    """Return a protocol with these sequences and the columns of the first of these dialects."""
-    protocol = PROTOCOLS[name]
-    return ScoredProtocol(
+    protocol = PROTOCOLS[request.protocol]
+    scored = ScoredProtocol(
         name=protocol.name,
         title=protocol.title,
         description=protocol.description,
         source=protocol.source,
-        sequences=infos,
-        dialects=dict.fromkeys(distinct_metrics(rules[0]), rules[0]),
-        rules=rules,
+        sequences=tuple(_info(sequences, i, kept) for i in range(len(sequences))),
+        dialects=dict.fromkeys(distinct_metrics(possible[0]), possible[0]),
+        rules=possible,
         attributes=protocol.attributes,
         one_shot=protocol.one_shot,
+        coverage=sequences.coverage,
+        truncated=request.truncate,
+        allow_incomplete=request.allow_incomplete,
     )
+    return Scored(scored, tuple(trackers), (*_problems(request, sequences, trackers), *lost), request.command)
 
 
 def distinct_metrics(dialect: Dialect) -> list[str]:
@@ -100,33 +84,28 @@ def _read(
     files = [_cache_file(request, results) for results in request.results]
     kept: Kept = [read_cache(file) if file else {} for file in files]
     where = request.annotations.resolve() if request.annotations else ""
-    todo: dict[int, list[int]] = {}
-    before: dict[tuple[int, int], str] = {}
+    before: dict[int, dict[int, str]] = {}
     for index, name in enumerate(sequences.names):
         annotation = f"{where}|{sequences.stamp(index)}|"
         for number, results in enumerate(request.results):
             old, stamp = kept[number].get(name), annotation + results.stamp(name)
             if old is None or old.stamp != stamp or not old.made >= asked:
-                todo.setdefault(index, []).append(number)
-                before[index, number] = stamp
+                before.setdefault(index, {})[number] = stamp
     faults: list[list[str]] = [[] for _ in request.results]
-    changed: set[int] = set()
     broken: list[str] = []
-    for index, found in read_all(request, sequences, todo, asked, report):
+    for index, found in read_all(request, sequences, {index: list(of) for index, of in before.items()}, asked, report):
         if isinstance(found, Broken):
             broken += found.problems
             continue
         for number, one in found:
-            name = sequences.names[index]
-            changed.add(number)
             if isinstance(one, ScoredSequence):
                 # The stamp from before reading: a file that changed meanwhile is read again the next time.
-                kept[number][name] = replace(one, stamp=before[index, number])
+                kept[number][sequences.names[index]] = replace(one, stamp=before[index][number])
             else:
-                kept[number].pop(name, None)
-                faults[number] += [fault.message for fault in one]
+                kept[number].pop(sequences.names[index], None)
+                faults[number] += one
     raise_all(broken)
-    for number in changed:
+    for number in {number for of in before.values() for number in of}:
         if (file := files[number]) and kept[number]:
             write_cache(file, kept[number])
     return [{name: found[name] for name in sequences.names if name in found} for found in kept], faults
@@ -135,20 +114,14 @@ def _read(
 def _tracker(
     request: ScoreRequest, results: ResultFiles, names: tuple[str, ...], kept: Kept, faults: list[list[str]]
 ) -> ScoredTracker:
+    counted = [{name: one.failures for name, one in seed.items()} for seed in kept]
     scores = TrackerScores(
         sequences=names,
         seeds=tuple({name: one.tally for name, one in seed.items()} for seed in kept),
-        failures=tuple({name: one.failures for name, one in seed.items()} for seed in kept)
-        if request.with_failures
-        else (),
+        failures=tuple(counted) if request.with_failures else (),
     )
-    return ScoredTracker(
-        name=results.name,
-        role="variant",
-        protocols={request.protocol: scores},
-        layout=results.layout,
-        faults=tuple(fault for seed in faults for fault in seed),
-    )
+    told = tuple(fault for seed in faults for fault in seed)
+    return ScoredTracker(results.name, "variant", {request.protocol: scores}, layout=results.layout, faults=told)
 
 
 def _info(sequences: SequenceList, index: int, kept: Kept) -> SequenceInfo:
@@ -164,8 +137,7 @@ def _info(sequences: SequenceList, index: int, kept: Kept) -> SequenceInfo:
 def _possible(dialects: tuple[Dialect, ...], kept: Kept, request: ScoreRequest) -> tuple[Dialect, ...]:
     """Return the dialects that every sequence can be scored by: clipping needs to know the image's size.
 
-    Raises:
-        BadInput: A dialect that was asked for by name is not among them.
+    Raises BadInput if a dialect that was asked for by name is not among them.
     """
     clips = all("clipped" in one.tally.measured for found in kept for one in found.values())
     left = tuple(d for d in dialects if d.boxes != "clipped" or clips)
@@ -186,12 +158,10 @@ def _problems(request: ScoreRequest, sequences: SequenceList, trackers: list[Sco
         if not scores.complete:
             yield f"{tracker.name}: incomplete, {len(scores.names)} of {len(sequences)} sequences are whole"
         yield from (f"{tracker.name}: {fault}" for fault in tracker.faults)
-        if unknown := results.unknown():
+        if unknown := results.found.unknown:
             more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-            yield (
-                f"{tracker.name}: {len(unknown)} result files without annotation of {request.protocol}:"
-                f" {', '.join(unknown[:3])}{more}"
-            )
+            of = f"{len(unknown)} result files without annotation of {request.protocol}"
+            yield f"{tracker.name}: {of}: {', '.join(unknown[:3])}{more}"
 
 
 def _cache_file(request: ScoreRequest, results: ResultFiles) -> Path | None:

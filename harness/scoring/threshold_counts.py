@@ -8,12 +8,12 @@ union of all dialects': IoU k/100, pixels k/2, and shares of the target's size k
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trackablate.datasets.boxes import Boxes
+from trackablate.datasets.boxes import Boxes, shared_length
 
 GRID = 101
 OVERLAPS = np.arange(GRID) / 100
@@ -52,8 +52,7 @@ class Fact(IntFlag):
     DEGENERATE = 128
 
 
-@dataclass(frozen=True, eq=False)
-class Measured:
+class Measured(NamedTuple):
     """Frame counts (C, GRID) by class and threshold t under one treatment of the boxes.
 
     Attributes:
@@ -85,26 +84,19 @@ class Tally:
 
 
 def tally(
-    prediction: NDArray[np.float64],
-    truth: NDArray[np.float64],
+    prediction: Boxes,
+    truth: Boxes,
     visible: NDArray[np.bool_],
     *,
     origin: int = 0,
     size: tuple[int, int] | None = None,
     treatments: tuple[Treated, ...] = TREATMENTS,
 ) -> Tally:
-    """Return the tally of one sequence.
+    """Return the tally of one sequence from its boxes (N, 4), x, y, w, h, and flags (N,), False for absent.
 
-    Args:
-        prediction: (N, 4) boxes x, y, w, h.
-        truth: (N, 4) boxes.
-        visible: (N,) False for frames flagged absent.
-        origin: Added to x and y to get the data set's own pixel numbers.
-        size: Width and height of the image. Without it, "clipped" is left out.
-        treatments: The treatments to measure besides "plain".
-
-    Raises:
-        ValueError: The lengths differ, or a predicted number is not finite.
+    `origin` is added to x and y to get the data set's own pixel numbers. Without the `size` (width, height) of the image,
+    "clipped" is left out of the treatments; "plain" is always measured. Raises ValueError if the lengths differ, or a
+    predicted number is not finite.
     """
     if prediction.shape != truth.shape or len(visible) != len(truth):
         raise ValueError(f"{len(prediction)} predicted boxes for {len(truth)} true ones and {len(visible)} flags")
@@ -116,19 +108,19 @@ def tally(
     codes = _codes(prediction, truth, visible)
     classes = np.flatnonzero(np.bincount(codes, minlength=256)).astype(np.uint8)
     groups = [np.flatnonzero(codes == code) for code in classes]
-    measured: dict[Treated, Measured] = {"plain": _measure(prediction, truth, classes, groups)}
+    measured: dict[Treated, Measured] = {"plain": _measure(prediction, truth, groups)}
     for treatment in treatments:
         boxes = _treated(treatment, prediction, truth, size)
         if boxes is not None:
-            measured[treatment] = _measure(*boxes, classes, groups, -np.inf if treatment == "rounded" else 1.0)
+            measured[treatment] = _measure(*boxes, groups, -np.inf if treatment == "rounded" else 1.0)
     return Tally(classes, np.array([len(g) for g in groups], dtype=np.int32), measured)
 
 
 def _codes(prediction: Boxes, truth: Boxes, visible: NDArray[np.bool_]) -> NDArray[np.uint8]:
     x, y, w, h = np.ascontiguousarray(truth.T)
-    codes = np.zeros(len(truth), dtype=np.uint8)
     with np.errstate(invalid="ignore"):
         facts = {
+            Fact.FIRST: np.arange(len(truth)) == 0,
             Fact.VISIBLE: visible,
             Fact.SIZED: (w > 0) & (h > 0),
             Fact.BROAD: (w >= 1) & (h >= 1),
@@ -137,9 +129,9 @@ def _codes(prediction: Boxes, truth: Boxes, visible: NDArray[np.bool_]) -> NDArr
             Fact.NUMERIC: ~np.isnan(x + y + w + h),
             Fact.DEGENERATE: (prediction[:, 2] <= 0) | (prediction[:, 3] <= 0),
         }
+    codes = np.zeros(len(truth), dtype=np.uint8)
     for fact, holds in facts.items():
         codes |= holds.astype(np.uint8) * np.uint8(fact)
-    codes[:1] |= np.uint8(Fact.FIRST)
     return codes
 
 
@@ -179,29 +171,21 @@ def _clipped(boxes: Boxes, size: tuple[int, int]) -> Boxes:
     return np.concatenate([corner, boxes[:, 2:].clip(0, np.asarray(size) - corner)], axis=1)
 
 
-def _measure(
-    prediction: Boxes,
-    truth: Boxes,
-    classes: NDArray[np.uint8],
-    groups: list[NDArray[np.int64]],
-    smallest_side: float = 1.0,
-) -> Measured:
+def _measure(prediction: Boxes, truth: Boxes, groups: list[NDArray[np.int64]], smallest_side: float = 1.0) -> Measured:
     overlap, error, norm, norm_broad = _distances(prediction, truth, smallest_side)
-    shape = (len(classes), GRID)
-    above, from_, within, within_rounded, norm_within, norm_broad_within = np.zeros((6, *shape), dtype=np.int32)
-    sums = np.zeros(len(classes))
+    found = Measured(*np.zeros((6, len(groups), GRID), dtype=np.int32), np.zeros(len(groups)))
     for row, group in enumerate(groups):
         o, e = np.sort(overlap[group]), np.sort(error[group])
         n, broad = np.sort(norm[group]), np.sort(norm_broad[group])  # NaN sorts last, beyond every threshold
-        sums[row] = o.sum()
-        above[row] = len(o) - o.searchsorted(OVERLAPS, "right")
-        from_[row] = len(o) - o.searchsorted(OVERLAPS, "left")
-        from_[row, 0] = above[row, 0]
-        within[row] = e.searchsorted(ERRORS, "right")
-        within_rounded[row] = e.searchsorted(ERRORS + _OTB_ROUNDING, "right")
-        norm_within[row] = n.searchsorted(NORM_ERRORS, "right")
-        norm_broad_within[row] = broad.searchsorted(NORM_ERRORS, "right")
-    return Measured(above, from_, within, within_rounded, norm_within, norm_broad_within, sums)
+        found.overlap[row] = o.sum()
+        found.above[row] = len(o) - o.searchsorted(OVERLAPS, "right")
+        found.from_[row] = len(o) - o.searchsorted(OVERLAPS, "left")
+        found.from_[row, 0] = found.above[row, 0]
+        found.within[row] = e.searchsorted(ERRORS, "right")
+        found.within_rounded[row] = e.searchsorted(ERRORS + _OTB_ROUNDING, "right")
+        found.norm_within[row] = n.searchsorted(NORM_ERRORS, "right")
+        found.norm_broad_within[row] = broad.searchsorted(NORM_ERRORS, "right")
+    return found
 
 
 def _distances(prediction: Boxes, truth: Boxes, smallest_side: float) -> tuple[Floats, Floats, Floats, Floats]:
@@ -215,16 +199,10 @@ def _distances(prediction: Boxes, truth: Boxes, smallest_side: float) -> tuple[F
     cx, cy, pcx, pcy = x + (w - 1) / 2, y + (h - 1) / 2, px + (pw - 1) / 2, py + (ph - 1) / 2
     dx, dy = pcx - cx, pcy - cy
     with np.errstate(divide="ignore", invalid="ignore"):
-        inner = _shared(x, w, px, pw) * _shared(y, h, py, ph)
+        inner = shared_length(x, w, px, pw) * shared_length(y, h, py, ph)
         union = np.maximum(w, 0) * np.maximum(h, 0) + np.maximum(pw, 0) * np.maximum(ph, 0) - inner
         overlap = np.where(union > 0, inner / union, 0.0)
         broad = np.sqrt(np.square(dx / np.maximum(w, smallest_side)) + np.square(dy / np.maximum(h, smallest_side)))
         w, h = np.where(w == 0, 1e-16, w), np.where(h == 0, 1e-16, h)
         norm = np.sqrt(np.square(pcx / w - cx / w) + np.square(pcy / h - cy / h))
     return overlap, np.sqrt(dx * dx + dy * dy), norm, broad
-
-
-def _shared(a: Floats, length: Floats, b: Floats, other: Floats) -> Floats:
-    """Return the common length of the intervals [a, a + length] and [b, b + other]."""
-    overlap: Floats = np.maximum(np.minimum(a + length, b + other) - np.maximum(a, b), 0)
-    return overlap

@@ -46,7 +46,7 @@ def trained_model(folder: RunFolder, test_layers: int | None = None) -> OneStrea
     try:
         load_trained(model, load_file(folder.weights))
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{folder.weights} is damaged ({error}): delete it to train the run again") from error
+        raise ValueError(f"{folder.weights} is damaged ({error}): move it away to train the run again") from error
     merge(model)
     if test_layers is not None:
         assert isinstance(model.head, DeformableDecoder)
@@ -67,29 +67,41 @@ def evaluate(
     evaluation: Evaluation,
     sequences: SequenceList,
     device: torch.device,
-    report: Callable[[int], None],
+    report: Callable[[int, int], None],
 ) -> None:
-    """Track every sequence without a result. `report` is called with the number of sequences that have one."""
+    """Track every sequence without a result. `report` is called with the numbers of frames that are tracked and to track."""
     missing = set(folder.missing(evaluation, sequences.names))
-    done = len(sequences) - len(missing)
-    report(done)
-    for trajectory in _trajectories(folder, evaluation, sequences, missing, device):
+    done = 0
+    total = sum(n - 1 for name, n in zip(sequences.names, sequences.lengths(), strict=True) if name in missing)
+
+    def tracked(frames: int) -> None:
+        nonlocal done
+        done += frames
+        report(done, total)
+
+    tracked(0)
+    for trajectory in _trajectories(folder, evaluation, sequences, missing, device, tracked):
         if trajectory.name in missing:
             boxes = [(float(x), float(y), float(w), float(h)) for x, y, w, h in trajectory.boxes]
             folder.add_result(evaluation, SequenceResult(name=trajectory.name, boxes=boxes, seconds=trajectory.seconds))
-            done += 1
-            report(done)
 
 
 def _trajectories(
-    folder: RunFolder, evaluation: Evaluation, sequences: SequenceList, missing: set[str], device: torch.device
+    folder: RunFolder,
+    evaluation: Evaluation,
+    sequences: SequenceList,
+    missing: set[str],
+    device: torch.device,
+    tracked: Callable[[int], None],
 ) -> Iterator[Trajectory]:
     tracker = folder.run.tracker
     if not missing:
         return
     if isinstance(tracker, FloorSpec):
         todo = (sequences[i] for i, name in enumerate(sequences.names) if name in missing)
-        yield from track_one_by_one(FLOORS[tracker.kind](), todo)
+        for trajectory in track_one_by_one(FLOORS[tracker.kind](), todo):
+            tracked(len(trajectory.boxes) - 1)
+            yield trajectory
         return
     opened = dict(enumerate(sequences))
     batch = TrackingBatch(
@@ -98,6 +110,7 @@ def _trajectories(
         lengths=[len(sequence) for sequence in opened.values()],
         wanted=frozenset(i for i, name in enumerate(sequences.names) if name in missing),
         slots=SLOTS,
+        report=tracked,
     )
     yield from track_together(NetworkTracker(trained_model(folder, evaluation.test_layers), device), batch)
 

@@ -4,6 +4,7 @@ A machine that slows down therefore slows all of them alike, and no other work o
 """
 
 import statistics
+from collections.abc import Callable
 
 import torch
 
@@ -21,17 +22,26 @@ FRAMES = 24
 WARM_UP_FRAMES = 10
 
 
-def measure_speed(timed: list[tuple[RunFolder, int | None]], sequence: Sequence, device: torch.device) -> None:
+def measure_speed(
+    timed: list[tuple[RunFolder, int | None]],
+    sequence: Sequence,
+    device: torch.device,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
     """Measure the frames per second of every run, and write them into the store.
 
-    Each run comes with the number of decoder layers to use (None: all). All runs track the same decoded frames.
+    Each run comes with the number of decoder layers to use (None: all). All runs track the same decoded frames. `report` is
+    called with the numbers of rounds that are done and to do; warming up counts as one.
     """
     images = [sequence.frames[i] for i in range(min(len(sequence), FRAMES + 1))]
     clip = TimedClip(images, sequence.boxes[0], synchroniser(device))
     trackers = [online_tracker(folder, device, test_layers) for folder, test_layers in timed]
     for tracker in trackers:
         clip.seconds(tracker, WARM_UP_FRAMES)
-    rounds = [[FRAMES / clip.seconds(tracker, FRAMES) for tracker in trackers] for _ in range(ROUNDS)]
+    rounds = []
+    for done in range(ROUNDS):
+        report(1 + done, 1 + ROUNDS)
+        rounds.append([FRAMES / clip.seconds(tracker, FRAMES) for tracker in trackers])
     together = [folder.run.name for folder, _ in timed]
     for (folder, test_layers), tracker, *rates in zip(timed, trackers, *rounds, strict=True):
         folder.set_speed(_speed(rates, device, together, _macs(tracker)), test_layers)

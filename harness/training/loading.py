@@ -80,9 +80,13 @@ class ClipWindow:
         """Return a clip for pair `number`, and the numbers of its frames that may be used."""
         first = number // self.data.pairs_per_clip
         self._clips = {index: clip for index, clip in self._clips.items() if index >= first}
-        clip = self._clip(first + int(rng.integers(self.data.clips)))
+        index = first + int(rng.integers(self.data.clips))
         count = min(self.FRAMES_PER_CLIP, self.data.length)
-        return clip, np.linspace(0, self.data.length - 1, count).round().astype(np.int64)
+        frames = np.linspace(0, self.data.length - 1, count).round().astype(np.int64)
+        if index in self._clips:  # painting the scene costs more than a frame: a clip that comes again is drawn at once
+            for frame in frames:
+                self._clips[index].frames[frame]
+        return self._clip(index), frames
 
     def _clip(self, index: int) -> Sequence:
         if index not in self._clips:

@@ -11,7 +11,6 @@ generator states, because nothing random outlives a step: pairs are numbered, an
 
 import io
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from trackablate.harness.costing.clock import PhaseClock
 from trackablate.harness.costing.devices import energy_meter, peak_memory_bytes, synchroniser
 from trackablate.harness.record import CurvePoint, TrainingCost
 from trackablate.harness.spec import Recipe
+from trackablate.harness.training.engine import MEASURED_STEPS, frozen_weights_in, make_accelerator, pairs_that_fit
 from trackablate.harness.training.loading import Batch, PairDataset
 from trackablate.trackers.adaptation.adapt import from_scratch
 from trackablate.trackers.decoding import best_boxes
@@ -44,9 +44,12 @@ class Fit:
             returns a Prediction. `mask`: the template tokens inside the target's box. `progress`: the share of the
             training that is done, 0..1, by which candidate elimination warms up.
         checkpoint: The checkpoint file.
-        report: Called after every step with the number of steps done.
+        report: Called after every step with the number of steps done and its loss, and before a validation with the loss
+            None.
         divisor: Returns the normaliser of the loss of pairs with these true boxes. Parts of a batch are weighted by it, so
             that they sum to the loss of the whole batch.
+        parts_are_free: Whether that sum is the same for any division into parts, so that larger parts may be computed.
+        loader_workers: Number of processes that make the pairs; 0 for none. Pairs are numbered, so it changes nothing.
     """
 
     model: nn.Module
@@ -56,8 +59,10 @@ class Fit:
     seed: int
     checkpoint: Path
     device: torch.device
-    report: Callable[[int], None]
+    report: Callable[[int, Tensor | None], None]
     divisor: Callable[[Tensor], Tensor] = lambda truth: truth.new_tensor(float(len(truth)))
+    parts_are_free: bool = False
+    loader_workers: int = 0
 
 
 @dataclass
@@ -79,20 +84,40 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
         FloatingPointError: The loss is not finite.
         ValueError: The checkpoint cannot be resumed.
     """
-    accelerator = _accelerator(job.device)
-    optimizer = torch.optim.AdamW(parameter_groups(job.model, job.recipe))
+    accelerator = make_accelerator(job.device, job.recipe.precision)
+    optimizer = torch.optim.AdamW(parameter_groups(job.model, job.recipe), fused=True)
     state = _resume(job, optimizer)
     clock = _clock(job.device, state.cost)
-    model, optimizer, batches = accelerator.prepare(job.model, optimizer, _loader(job, state.step))
-    if job.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(job.device)
+    with frozen_weights_in(job.model, job.recipe.precision):
+        model, optimizer, batches = accelerator.prepare(job.model, optimizer, _loader(job, state.step))
+        if job.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(job.device)
+        _train(job, accelerator, model, optimizer, _timed(batches, clock), (state, clock))
+    return state.curve, state.cost
+
+
+def _train(
+    job: Fit,
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: Any,
+    batches: Iterable[Batch],
+    progress: tuple[_State, PhaseClock],
+) -> None:
+    state, clock = progress
     means = _LossMeans()
-    for batch in _timed(batches, clock):
+    for batch in batches:
         with clock.phase("train"):
-            means.add(_step(job, accelerator, model, optimizer, batch, state.step))
+            losses = _step(job, accelerator, model, optimizer, batch, state)
+        _refuse_infinite(losses, state.step)
+        means.add(losses)
         state.step += 1
         state.cost.samples += len(batch["truth"]) * accelerator.num_processes
+        if job.parts_are_free and state.step == MEASURED_STEPS and job.device.type == "cuda":
+            _book(state.cost, clock, job.device)
+            state.cost.pairs_at_once = pairs_that_fit(job.device, job.recipe.pairs_at_once, len(batch["truth"]))
         if state.step == job.recipe.steps or state.step % job.recipe.checkpoint_every == 0:
+            job.report(state.step, None)
             with clock.phase("validate"):
                 overlap = validation_iou(model, job.validation, job.recipe, accelerator.device)
             _book(state.cost, clock, job.device)
@@ -100,35 +125,38 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
             state.curve.append(CurvePoint(step=state.step, seconds=wall, losses=means.take(), validation_iou=overlap))
             if accelerator.is_main_process:
                 _save(job, optimizer, state)
-        job.report(state.step)
-    return state.curve, state.cost
+        job.report(state.step, losses["total"])
 
 
 def _step(
-    job: Fit, accelerator: Accelerator, model: nn.Module, optimizer: Any, batch: Batch, step: int
+    job: Fit, accelerator: Accelerator, model: nn.Module, optimizer: Any, batch: Batch, state: _State
 ) -> dict[str, Tensor]:
-    """Update the weights once with 0-based step `step`, and return the batch's loss terms and their "total"."""
+    """Update the weights once, and return the batch's loss terms and their "total"."""
+    step = state.step
     torch.manual_seed(job.seed * 1_000_003 + step + 1)
     share = schedule(job.recipe, step)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
     optimizer.zero_grad()
     sums: dict[str, Tensor] = {}
-    for weight, part in _parts(batch, job.recipe.pairs_at_once, job.divisor):
+    for weight, part in _parts(batch, state.cost.pairs_at_once or job.recipe.pairs_at_once, job.divisor):
         with accelerator.autocast():
             losses: dict[str, Tensor] = model(
                 part["template"].float(), part["search"].float(), part["mask"], part["truth"], step / job.recipe.steps
             )
             total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
-            terms = {name: float(value.detach()) for name, value in losses.items()}
-            raise FloatingPointError(f"the loss is not finite at step {step}: {terms}")
         accelerator.backward(total * weight)
         for name, value in (losses | {"total": total}).items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * weight
     accelerator.clip_grad_norm_(model.parameters(), job.recipe.clip_norm)
     optimizer.step()
     return sums
+
+
+def _refuse_infinite(losses: dict[str, Tensor], step: int) -> None:
+    if not torch.isfinite(losses["total"]):
+        terms = {name: float(value) for name, value in losses.items() if name != "total"}
+        raise FloatingPointError(f"the loss is not finite at step {step}: {terms}")
 
 
 def _parts(batch: Batch, pairs: int, divisor: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Batch]]:
@@ -238,8 +266,8 @@ def _resume(job: Fit, optimizer: torch.optim.Optimizer) -> _State:
         step = int(content["step"])
     except Exception as error:
         raise ValueError(
-            f"the checkpoint {job.checkpoint} cannot be resumed ({type(error).__name__}): delete it to start the "
-            "training anew"
+            f"the checkpoint {job.checkpoint} cannot be resumed ({type(error).__name__}): move it away to start "
+            "the training anew"
         ) from error
     cost.resumed += 1
     return _State(step, curve, cost)
@@ -267,17 +295,14 @@ def load_trained(model: nn.Module, state: dict[str, Tensor]) -> None:
     model.load_state_dict(state, strict=False)
 
 
-def _accelerator(device: torch.device) -> Accelerator:
-    # This is the only way to make accelerate use another GPU than the first.
-    os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
-    gpu = device.type == "cuda"
-    return Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu else "no")
-
-
 def _loader(job: Fit, step: int) -> DataLoader[Batch]:
     """Return the batches from step `step` to the end of the training."""
     size = job.recipe.batch_size
-    return DataLoader(PairDataset(job.training, step * size, job.recipe.steps * size), size, shuffle=False)
+    pairs = PairDataset(job.training, step * size, job.recipe.steps * size)
+    if job.loader_workers == 0:
+        return DataLoader(pairs, size, shuffle=False)
+    pinned = job.device.type == "cuda"
+    return DataLoader(pairs, size, shuffle=False, num_workers=job.loader_workers, prefetch_factor=2, pin_memory=pinned)
 
 
 def _clock(device: torch.device, cost: TrainingCost) -> PhaseClock:
@@ -299,4 +324,5 @@ def _timed(batches: Iterable[Batch], clock: PhaseClock) -> Iterator[Batch]:
 def _book(cost: TrainingCost, clock: PhaseClock, device: torch.device) -> None:
     cost.phases = clock.booked
     cost.memory_kind = "device peak allocated" if device.type == "cuda" else "process peak RSS"
-    cost.peak_memory_bytes = max(peak_memory_bytes(device), cost.peak_memory_bytes or 0)
+    if cost.pairs_at_once is None:
+        cost.peak_memory_bytes = max(peak_memory_bytes(device), cost.peak_memory_bytes or 0)

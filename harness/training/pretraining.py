@@ -140,7 +140,7 @@ def pretrain(
         seed=asked.seed,
         checkpoint=folder / "checkpoint.pt",
         device=device,
-        report=report,
+        report=lambda step, _: report(step),
     )
     curve, cost = fit(job)
     content = save_safetensors(model.backbone_state())

@@ -1,6 +1,7 @@
 """The primary metric by attribute: a radar of every row, and a heat map of the differences to the baseline."""
 
 from dataclasses import replace
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from trackablate.reports.figures.drawing import Drawing, Look, canvas, legend, panels, short
 from trackablate.reports.figures.values import Readings
 from trackablate.reports.results import Result
-from trackablate.reports.table import Column, Table
+from trackablate.reports.table import FEW_SEQUENCES, Column, Table
 from trackablate.reports.tables.sequences import attribute_table
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ FEWEST = 3
 """Attributes from which a radar encloses an area."""
 MOST = 8
 """Rows up to which a radar can be read."""
+GREYED = ["#eeeeee"]
+FAINT = "#8a8a8a"
 TWO_SIDED = "PuOr"
 """Orange for less, purple for more: told apart with every kind of colour vision."""
 
@@ -43,7 +46,10 @@ def radar(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | Non
         _radar(each, looks, ax, readings.of(each.title) if len(shown) > 1 else readings)
     legend(axes[-1], {column.symbol: looks[column.symbol] for column in shown[0].columns[1:]}, "right")
     titles = "; ".join(each.title for each in shown)
-    caption = f"{titles}. Beside each attribute the number of its sequences; intervals are in the table below."
+    caption = (
+        f"{titles}. Beside each attribute the number of its sequences, grey if fewer than {FEW_SEQUENCES}; intervals are in"
+        " the table below."
+    )
     alt = f"Radar of {titles}; the table below has the same figures."
     return Drawing("attribute-radar", figure, alt, caption, readings)
 
@@ -59,12 +65,15 @@ def _radar(each: Table, looks: dict[str, Look], ax: "Axes", readings: Readings) 
             if value is not None:
                 readings.add(ax, row.name, column.symbol, (float(angle), value), f"{value:.{column.decimals}f}")
     counts = [row.cells[":n"].value or 0 for row in each.rows]
-    ax.set_xticks(
-        angles, [f"{_abbreviation(row.name)} ({count:.0f})" for row, count in zip(each.rows, counts, strict=True)]
-    )
+    ax.set_xticks(angles, [f"{_in_lines(row.name)} ({n:.0f})" for row, n in zip(each.rows, counts, strict=True)])
+    for text, angle, count in zip(ax.get_xticklabels(), angles, counts, strict=True):
+        side = round(float(np.sin(angle)), 1)  # words left and right of the circle grow away from it
+        text.set(color=FAINT if count < FEW_SEQUENCES else "#000000", fontsize=8)
+        text.set_horizontalalignment("left" if side > 0 else "right" if side < 0 else "center")
     ax.set_ylim(bottom=0)
-    ax.tick_params(axis="x", pad=10)
-    ax.set(theta_offset=np.pi / 2, theta_direction=-1)
+    ax.tick_params(axis="x", pad=4)
+    ax.tick_params(axis="y", labelsize=7, labelcolor=FAINT)
+    ax.set(theta_offset=np.pi / 2, theta_direction=-1, rlabel_position=180 / len(each.rows))
     ax.set_title(each.title, pad=14)
 
 
@@ -88,10 +97,13 @@ def _heat_map(each: Table, variants: list[Column], baseline: Column) -> Drawing:
     finite = np.abs(values[np.isfinite(values)])
     limit = float(finite.max()) if finite.size else 1.0
     figure, (ax,) = canvas(1, height=0.9 + 0.3 * len(each.rows), width=3.2 + 0.75 * len(variants))
-    seaborn.heatmap(
-        values, ax=ax, cmap=TWO_SIDED, center=0, vmin=-limit, vmax=limit, annot=True, fmt="+.1f", linewidths=1,
-        xticklabels=[short(c.symbol) for c in variants], yticklabels=[short(row.name) for row in each.rows], cbar=False,
-    )  # fmt: skip
+    few = np.array([[(row.cells[":n"].value or 0) < FEW_SEQUENCES] * len(variants) for row in each.rows])
+    for mask, colours, ink in ((few, TWO_SIDED, {}), (~few, GREYED, {"color": FAINT})):
+        seaborn.heatmap(
+            values, ax=ax, mask=mask, cmap=colours, center=0, vmin=-limit, vmax=limit, annot=True, fmt="+.1f", linewidths=1,
+            annot_kws=ink, cbar=False,
+            xticklabels=[short(c.symbol) for c in variants], yticklabels=[short(row.name) for row in each.rows],
+        )  # fmt: skip
     ax.tick_params(length=0)
     ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
     readings = Readings("attribute")
@@ -100,7 +112,8 @@ def _heat_map(each: Table, variants: list[Column], baseline: Column) -> Drawing:
             place, text = (column + 0.5, at + 0.5), f"{value:+.1f} points against {baseline.symbol}"
             readings.add(ax, each.rows[at].name, variants[column].symbol, place, text)
     caption = (
-        f"{each.title}: variant minus {baseline.symbol}, in points. Few sequences make large differences by chance."
+        f"{each.title}: variant minus {baseline.symbol}, in points. Grey: fewer than {FEW_SEQUENCES}"
+        " sequences, whose differences are mostly chance."
     )
     alt = f"{each.title}, differences to {baseline.symbol}; the values are in the table below the figure."
     return Drawing("attribute-differences", figure, alt, caption, readings)
@@ -111,6 +124,6 @@ def _difference(each: Table, at: int, column: Column, baseline: Column) -> float
     return np.nan if own is None or other is None else own - other
 
 
-def _abbreviation(attribute: str) -> str:
-    # "fast motion (FM)" would reach into the plot; the table below spells it out.
-    return attribute.rpartition("(")[2].rstrip(")")
+def _in_lines(attribute: str) -> str:
+    """Return "full occlusion (FOC)" without the abbreviation, in lines that do not reach into the plot."""
+    return "\n".join(wrap(attribute.partition(" (")[0], 14))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trackablate.harness.scoring.metrics import METRICS, Metric
-from trackablate.reports.figures.drawing import GREY, Drawing, Look, legend, listed, panels
+from trackablate.reports.figures.drawing import GREY, Drawing, Look, legend, listed, panels, telling
 from trackablate.reports.figures.values import Readings
 from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.table import Cell, Table
@@ -36,37 +36,47 @@ PANELS = (
 
 
 @dataclass(frozen=True)
-class _Scores:
-    """The primary metric of every row on the first protocol, as the table has it."""
+class Scores:
+    """The primary metric on the first protocol, as the table has it, of every row that has one."""
 
     metric: Metric
     protocol: str
     cells: dict[str, Cell]
 
-    def of(self, name: str) -> float | None:
-        """Return a row's figure, None if it has none."""
-        return self.cells[name].value if name in self.cells else None
+    def of(self, name: str) -> float:
+        """Return the figure of a row that has one."""
+        return self.cells[name].value or 0.0
+
+
+def scores_of(result: Result, table: Table) -> Scores | None:
+    """Return the primary metric on the first protocol, None for a result without protocols."""
+    if not result.protocols:
+        return None
+    facts = result.protocols[0]
+    metric = METRICS[primary_metric(result, facts)]
+    key = metric_key(facts, metric.key)
+    cells = {row.name: row.cells[key] for row in table.rows if key in row.cells and row.cells[key].value is not None}
+    return Scores(metric, facts.name, cells)
 
 
 def against_cost(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
-    """Draw the primary metric on the first protocol against each cost that is known."""
+    """Draw the primary metric on the first protocol against each cost in which the variants differ."""
     scores = scores_of(result, table)
     if scores is None:
         return None
-    costs = {row.name: cost_of(row) for row in result.variants}
-    scored = {name: cost for name, cost in costs.items() if scores.of(name) is not None}
-    known = [panel for panel in PANELS if any(panel.of(cost) is not None for cost in scored.values())]
+    costs = {row.name: cost_of(row) for row in result.variants if row.name in scores.cells}
+    places = {panel: {n: x for n, cost in costs.items() if (x := panel.of(cost)) is not None} for panel in PANELS}
+    known = {panel: xs for panel, xs in places.items() if telling([(x, scores.of(name)) for name, x in xs.items()])}
     if not known:
         return None
     figure, axes = panels(len(known), height=2.7, most=2)
     readings, fronts = Readings("against"), {}
-    for panel, ax in zip(known, axes, strict=True):
-        points = {name: x for name, cost in scored.items() if (x := panel.of(cost)) is not None}
+    levels = {row.name: looks[row.name] for row in result.of_role("floor", "control") if row.name in scores.cells}
+    for (panel, points), ax in zip(known.items(), axes, strict=True):
         fronts[panel.label] = _draw(points, panel, scores, looks, ax, readings)
-        _levels(result, scores, looks, ax)
-    rows = result.of_role("variant", "floor", "control")
-    shown = {row.name: looks[row.name] for row in rows if scores.of(row.name) is not None}
-    legend(axes[min(1, len(axes) - 1)], shown, "right")
+        for name, look in levels.items():  # their cost is negligible
+            ax.axhline(scores.of(name), color=GREY, linestyle=look.dash, linewidth=1)
+    legend(axes[min(1, len(axes) - 1)], {name: looks[name] for name in costs} | levels, "right")
     symbol = scores.metric.symbol
     words = "; ".join(f"{label}: {', '.join(names)}" for label, names in fronts.items())
     spread = " with its 95 % interval" if any(cell.low is not None for cell in scores.cells.values()) else ""
@@ -74,20 +84,8 @@ def against_cost(result: Result, table: Table, looks: dict[str, Look]) -> Drawin
         f"{symbol} on {scores.protocol}{spread} against measured cost, profile {result.profile_name}. Line:"
         " the Pareto front, the variants that none beats in both. Grey dashes: floors and controls."
     )
-    numbers = listed({name: scores.of(name) or 0.0 for name in scored})
-    return Drawing(
-        "accuracy-cost", figure, f"{symbol} against cost: {numbers}. Pareto front: {words}.", caption, readings
-    )
-
-
-def scores_of(result: Result, table: Table) -> _Scores | None:
-    """Return the primary metric on the first protocol, None for a result without protocols."""
-    if not result.protocols:
-        return None
-    facts = result.protocols[0]
-    metric = METRICS[primary_metric(result, facts)]
-    cells = {row.name: row.cells.get(metric_key(facts, metric.key), Cell()) for row in table.rows}
-    return _Scores(metric, facts.name, cells)
+    alt = f"{symbol} against cost: {listed({name: scores.of(name) for name in costs})}. Pareto front: {words}."
+    return Drawing("accuracy-cost", figure, alt, caption, readings)
 
 
 def front(points: Iterable[tuple[str, float, float]]) -> list[str]:
@@ -106,25 +104,22 @@ def front(points: Iterable[tuple[str, float, float]]) -> list[str]:
 
 
 def _draw(
-    points: dict[str, float],
-    panel: _Panel,
-    scores: _Scores,
-    looks: dict[str, Look],
-    ax: "Axes",
-    readings: Readings,
+    points: dict[str, float], panel: _Panel, scores: Scores, looks: dict[str, Look], ax: "Axes", readings: Readings
 ) -> list[str]:
+    """Draw the variants at their costs, and return the names on the Pareto front, by cost."""
     divisor, unit = _unit(panel, max(points.values()))
     for name, cost in points.items():
-        cell, look, x = scores.cells[name], looks[name], cost / divisor
-        value = cell.value or 0.0
-        spread = None if cell.low is None or cell.high is None else [[value - cell.low], [cell.high - value]]
+        cell, look, x, value = scores.cells[name], looks[name], cost / divisor, scores.of(name)
+        spread, interval = None, ""
+        if cell.low is not None and cell.high is not None:
+            spread, interval = [[value - cell.low], [cell.high - value]], f" [{cell.low:.1f}, {cell.high:.1f}]"
         ax.errorbar(x, value, yerr=spread, color=look.colour, marker=look.marker, markersize=6, linewidth=1.2)
-        interval = "" if cell.low is None or cell.high is None else f" [{cell.low:.1f}, {cell.high:.1f}]"
-        text = f"{scores.metric.symbol} {value:.1f}{interval} at {x:.3g} {unit}"
-        readings.add(ax, panel.label, name, (x, value), text)
+        readings.add(
+            ax, panel.label, name, (x, value), f"{scores.metric.symbol} {value:.1f}{interval} at {x:.3g} {unit}"
+        )
     way, up = 1 if panel.dearer else -1, scores.metric.sign
-    best = front((name, way * cost, up * (scores.of(name) or 0.0)) for name, cost in points.items())
-    corners = [(points[name] / divisor, scores.of(name) or 0.0) for name in best]
+    best = front((name, way * cost, up * scores.of(name)) for name, cost in points.items())
+    corners = [(points[name] / divisor, scores.of(name)) for name in best]
     ax.plot(*zip(*corners, strict=True), color="#000000", linewidth=0.9, alpha=0.6, zorder=1, drawstyle="steps-post")
     ax.set(xlabel=f"{panel.label} ({unit})", ylabel=f"{scores.metric.symbol} ({scores.metric.unit})")
     ax.margins(x=0.15)
@@ -139,10 +134,3 @@ def _unit(panel: _Panel, largest: float) -> tuple[float, str]:
         return 1.0, panel.unit
     divisor, prefix = si(largest)
     return divisor, f"{prefix}{panel.unit}" if panel.unit == "B" else f"{prefix} {panel.unit}".strip()
-
-
-def _levels(result: Result, scores: _Scores, looks: dict[str, Look], ax: "Axes") -> None:
-    """Draw floors and controls, whose cost is negligible, as lines."""
-    for row in result.of_role("floor", "control"):
-        if (value := scores.of(row.name)) is not None:
-            ax.axhline(value, color=GREY, linestyle=looks[row.name].dash, linewidth=1)

@@ -1,6 +1,6 @@
 """Distributions over sequences: the primary metric of every row, and its differences to the baseline."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +10,8 @@ from trackablate.reports.figures.drawing import Drawing, Look, canvas, listed, s
 from trackablate.reports.figures.values import Readings
 from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.statistics.bootstrap import Floats, quotient
-from trackablate.reports.table import Table
+from trackablate.reports.table import Cell, Table
+from trackablate.reports.tables.accuracy import metric_key
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +20,8 @@ FEWEST = 3
 """Sequences below which a distribution has no shape."""
 TICK = 0.07
 """Half the height of a sequence's tick; rows are 1 apart."""
+MEAN = 0.22
+"""Distance of the mean below the middle of its row."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Spread:
         sequences: names of the n sequences.
         rows: values (S, n) of each row, a line per training seed; NaN if no frame of a sequence counts.
         baseline: the row that the others are compared with, or None.
+        means: the table's cells of each row, of its mean and of its difference to the baseline.
     """
 
     metric: Metric
@@ -38,66 +42,69 @@ class Spread:
     sequences: tuple[str, ...]
     rows: dict[str, Floats]
     baseline: str | None
+    means: dict[str, tuple[Cell, Cell]] = field(default_factory=dict)
 
     def differences(self) -> dict[str, Floats]:
-        """Return row minus baseline of each sequence (n,), after the mean over seeds, for all rows but the baseline."""
+        """Return row minus baseline of each sequence (1, n), after the mean over seeds, for all rows but the baseline."""
         if self.baseline is None:
             return {}
-        reference = self.rows[self.baseline].mean(axis=0)
-        others = {name: values.mean(axis=0) - reference for name, values in self.rows.items() if name != self.baseline}
+        reference = self.rows[self.baseline].mean(axis=0, keepdims=True)
+        others = {n: v.mean(axis=0, keepdims=True) - reference for n, v in self.rows.items() if n != self.baseline}
         return {name: values for name, values in others.items() if np.isfinite(values).any()}
 
 
 def distributions(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
     """Draw the distributions of the primary metric, or return None if no protocol has enough sequences."""
-    spread = spread_of(result)
+    spread = spread_of(result, table)
     return drawing_of(spread, looks) if spread and spread.rows else None
 
 
-def spread_of(result: Result) -> Spread | None:
+def spread_of(result: Result, table: Table) -> Spread | None:
     """Return the primary metric of the complete rows on the first protocol where the baseline, or any row, is complete."""
     for facts in result.scored_here:
-        found = {row.name: done for row in result.rows if (done := row.usable(facts))}
+        complete = {row.name: done for row in result.rows if (done := row.usable(facts))}
+        found = {row.name: complete[row.name] for row in table.rows if row.name in complete}
         baseline = next((row.name for row in result.rows if row.baseline and row.name in found), None)
         first = found.get(baseline or "", next(iter(found.values()), None))
         if first is None or len(first.names) < FEWEST:
             continue
         metric = METRICS[primary_metric(result, facts)]
         same = {name: done for name, done in found.items() if done.names == first.names}
-        dialect = facts.dialects[metric.key]
+        dialect, key = facts.dialects[metric.key], metric_key(facts, metric.key)
         values = {name: metric.scale * quotient(*done.samples(metric.key, dialect)) for name, done in same.items()}
         rows = {name: each for name, each in values.items() if np.isfinite(each).any()}
-        return Spread(metric, facts.name, tuple(first.names), rows, baseline if baseline in rows else None)
+        means = {r.name: (r.cells.get(key, Cell()), r.cells.get(f"{key}:delta", Cell())) for r in table.rows}
+        return Spread(metric, facts.name, tuple(first.names), rows, baseline if baseline in rows else None, means)
     return None
 
 
 def drawing_of(spread: Spread, looks: dict[str, Look]) -> Drawing:
     """Draw a violin per row: its values on the left and, if there is a baseline, its differences on the right."""
-    changes, symbol = spread.differences(), spread.metric.symbol
-    figure, axes = canvas(1 + bool(changes), height=0.9 + 0.42 * len(spread.rows), sharey=True)
-    readings, places = Readings("row"), {name: at for at, name in enumerate(spread.rows)}
-    medians = {name: float(np.nanmedian(values)) for name, values in spread.rows.items()}
-    for name, values in spread.rows.items():
-        _violin(axes[0], places[name], values, looks[name])
-        _read(readings, axes[0], (name, places[name]), symbol, values, spread)
-    axes[0].set(xlabel=f"{symbol} ({spread.metric.unit})", ylabel="", ylim=(len(places) - 0.5, -0.5))
-    axes[0].set_yticks(list(places.values()), [short(name) for name in places])
-    for name, values in changes.items():
-        _violin(axes[1], places[name], values[None], looks[name])
-        _read(readings, axes[1], (name, places[name]), f"Δ{symbol}", values[None], spread)
+    changes, symbol, names = spread.differences(), spread.metric.symbol, list(spread.rows)
+    figure, axes = canvas(1 + bool(changes), height=0.9 + 0.42 * len(names), sharey=True)
+    readings, unit = Readings("row"), "points" if spread.metric.unit == "%" else spread.metric.unit
+    for side, (ax, shown) in enumerate(zip(axes, (spread.rows, changes), strict=False)):
+        for name, values in shown.items():
+            _violin(ax, names.index(name), values, looks[name])
+            mean = spread.means.get(name, (Cell(), Cell()))[side]
+            _read(readings, ax, (name, names.index(name)), "Δ" * side + symbol, values, spread, mean)
+    axes[0].set(xlabel=f"{symbol} ({spread.metric.unit})", ylabel="", ylim=(len(names) - 0.5, -0.5))
+    axes[0].set_yticks(range(len(names)), [short(name) for name in names])
     if changes and spread.baseline is not None:
         axes[1].axvline(0, color="#000000", linewidth=0.8)
-        axes[1].text(0, places[spread.baseline], " baseline", va="center", fontsize="small")
-        axes[1].set(xlabel=f"Δ{symbol} to {short(spread.baseline)} ({_unit(spread.metric)})", ylabel="")
+        axes[1].text(0, names.index(spread.baseline), " baseline", va="center", fontsize="small")
+        axes[1].set(xlabel=f"Δ{symbol} to {short(spread.baseline)} ({unit})", ylabel="")
+    aside = f" (left), and its difference to {spread.baseline} on the same sequence (right)" if changes else ""
     caption = (
-        f"{symbol} of the {len(spread.sequences)} sequences of {spread.protocol}, all seeds together"
-        + (f" (left), and its difference to {spread.baseline} on the same sequence (right)" if changes else "")
-        + ". Each tick inside a shape is a sequence; the thick line is the median, of each seed on the left. The table of"
-        " values names the sequences at the extremes."
+        f"{symbol} of the {len(spread.sequences)} sequences of {spread.protocol}, all seeds together{aside}. A tick is a"
+        " sequence, a thick line the median, of each seed on the left. The diamond is the table's mean with its 95 %"
+        " interval. The table of values names the sequences at the extremes."
     )
-    median_changes = listed({name: float(np.nanmedian(values)) for name, values in changes.items()})
+    medians, median_changes = (
+        listed({name: float(np.nanmedian(values)) for name, values in of.items()}) for of in (spread.rows, changes)
+    )
     words = f" Median differences to {spread.baseline}: {median_changes}." if changes else ""
-    alt = f"Distributions of {symbol} over sequences. Medians: {listed(medians)}.{words}"
+    alt = f"Distributions of {symbol} over sequences. Medians: {medians}.{words}"
     return Drawing("distributions", figure, alt, caption, readings)
 
 
@@ -116,17 +123,22 @@ def _violin(ax: "Axes", at: int, values: Floats, look: Look) -> None:
     ax.plot(medians, np.full(len(medians), at), "|", color="#000000", markersize=11, markeredgewidth=1.6)
 
 
-def _read(readings: Readings, ax: "Axes", row: tuple[str, int], symbol: str, values: Floats, spread: Spread) -> None:
-    """Note the median and quartiles of a shape, and the sequences at both ends of it."""
+def _read(
+    readings: Readings, ax: "Axes", row: tuple[str, int], symbol: str, values: Floats, spread: Spread, mean: Cell
+) -> None:
+    """Draw the mean below the ticks. Note it, the median with the quartiles, and the sequences at both ends."""
     name, at = row
     number = f"{{:{'+' if symbol.startswith('Δ') else ''}.{spread.metric.decimals}f}}"
+    if mean.value is not None:
+        interval = ""
+        if mean.low is not None and mean.high is not None:
+            ax.plot([mean.low, mean.high], [at + MEAN] * 2, color="#000000", linewidth=1.2)
+            interval = f" [{number.format(mean.low)}, {number.format(mean.high)}]"
+        ax.plot(mean.value, at + MEAN, "D", color="#ffffff", markeredgecolor="#000000", markersize=4)
+        readings.add(ax, name, f"mean {symbol}", (mean.value, at + MEAN), f"{number.format(mean.value)}{interval}")
     low, median, high = (float(v) for v in np.nanquantile(values, (0.25, 0.5, 0.75)))
     quartiles = f"{number.format(median)} (quartiles {number.format(low)}, {number.format(high)})"
     readings.add(ax, name, f"median {symbol}", (median, at), quartiles)
     for word, place in (("lowest", np.nanargmin(values)), ("highest", np.nanargmax(values))):
         value, sequence = float(values.flat[place]), spread.sequences[int(place) % len(spread.sequences)]
         readings.add(ax, name, f"{word} {symbol}", (value, at), f"{number.format(value)} on {sequence}")
-
-
-def _unit(metric: Metric) -> str:
-    return "points" if metric.unit == "%" else metric.unit

@@ -6,7 +6,7 @@ bytes: no dates, fixed ids.
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -139,6 +139,12 @@ def panels(number: int, height: float, most: int = 3, polar: bool = False) -> tu
     return figure, axes[:number]
 
 
+def telling(points: Collection[tuple[float, float]]) -> bool:
+    """Return whether points differ on both axes. A panel of others shows nothing, and is left out."""
+    xs, ys = {x for x, _ in points}, {y for _, y in points}
+    return len(xs) > 1 and len(ys) > 1
+
+
 def legend(ax: "Axes", rows: dict[str, Look], place: str) -> None:
     """Draw a legend. Its texts are set afterwards, since matplotlib drops labels that start with an underscore."""
     from matplotlib.lines import Line2D
@@ -147,7 +153,7 @@ def legend(ax: "Axes", rows: dict[str, Look], place: str) -> None:
         Line2D([], [], color=look.colour, linestyle=look.dash, marker=look.marker, linewidth=1.5, markersize=5)
         for look in rows.values()
     ]
-    beside = {"loc": "center left", "bbox_to_anchor": (1.25 if ax.name == "polar" else 1.02, 0.5)}
+    beside = {"loc": "center left", "bbox_to_anchor": (1.5 if ax.name == "polar" else 1.02, 0.5)}
     drawn = ax.legend(
         handles, [str(index) for index in range(len(rows))], **(beside if place == "right" else {"loc": place})
     )

@@ -9,15 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trackablate.harness.scoring.metrics import METRICS
-from trackablate.harness.scoring.scored import ScoredTracker
+from trackablate.harness.scoring.metrics import METRICS, Metric
 from trackablate.reports.figures.cost import scores_of
-from trackablate.reports.figures.drawing import Drawing, Look, distinct_looks, listed, panels, short
+from trackablate.reports.figures.drawing import Drawing, Look, distinct_looks, listed, panels, short, telling
 from trackablate.reports.figures.values import Readings
 from trackablate.reports.results import Result
 from trackablate.reports.table import Table
 from trackablate.reports.tables.costs import cost_of
-from trackablate.reports.tables.printed import Printed, printed
+from trackablate.reports.tables.printed import printed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,15 +42,15 @@ class _Bubble:
 @dataclass(frozen=True)
 class _Panel:
     title: str
-    axis: str
-    symbol: str
+    metric: Metric
     bubbles: tuple[_Bubble, ...]
     hollow: bool
 
 
 def against_epochs(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
-    """Draw a panel of what was measured and one of what is printed, each with at least two bubbles."""
-    shown = [panel for panel in (_measured(result, table), _printed(result)) if panel and len(panel.bubbles) > 1]
+    """Draw a panel of what was measured and one of what is printed, if trackers differ in length and accuracy."""
+    both = [panel for panel in (_measured(result, table), _printed(result)) if panel]
+    shown = [panel for panel in both if telling([(bubble.epochs, bubble.score) for bubble in panel.bubbles])]
     if not shown:
         return None
     names = list(dict.fromkeys(bubble.name for panel in shown for bubble in panel.bubbles))
@@ -73,49 +72,42 @@ def _measured(result: Result, table: Table) -> _Panel | None:
     scores = scores_of(result, table)
     if scores is None:
         return None
-    found = [_bubble(row, scores.of(row.name)) for row in result.variants]
-    bubbles = tuple(bubble for bubble in found if bubble is not None)
-    metric = scores.metric
+    bubbles = []
+    for row in result.variants:
+        if row.record and row.record.asked.recipe and row.name in scores.cells:
+            recipe = row.record.asked.recipe
+            epochs = recipe.steps * recipe.batch_size / PAIRS_PER_EPOCH
+            bubbles.append(_Bubble(row.name, epochs, scores.of(row.name), cost_of(row).macs))
     title = f"measured, profile {result.profile_name}\n{scores.protocol}"
-    return _Panel(title, f"{metric.symbol} ({metric.unit})", metric.symbol, bubbles, hollow=False)
-
-
-def _bubble(row: ScoredTracker, score: float | None) -> _Bubble | None:
-    recipe, macs = row.record.asked.recipe if row.record else None, cost_of(row).macs
-    if score is None or recipe is None:
-        return None
-    return _Bubble(row.name, recipe.steps * recipe.batch_size / PAIRS_PER_EPOCH, score, macs)
-
-
-def _of_known_length(key: str, figures: Mapping[str, Printed]) -> bool:
-    """Return whether a metric is printed of a training whose length is printed too."""
-    protocol, _, metric = key.rpartition(":")
-    return metric in METRICS and f"{protocol}:epochs" in figures
+    return _Panel(title, scores.metric, tuple(bubbles), hollow=False)
 
 
 def _printed(result: Result) -> _Panel | None:
     """Return what papers print of the study's rows and of cited trackers, by the metric that most of them print."""
     names = [row.name for row in (*result.variants, *result.of_role("cited"))]
     found = {name: printed(result, name) for name in dict.fromkeys(names)}
-    keys = Counter(key for figures in found.values() for key in figures if _of_known_length(key, figures))
+    keys = Counter(
+        (protocol, metric)
+        for figures in found.values()
+        for protocol, metric in (key.split(":") for key in figures if ":" in key)
+        if metric in METRICS and f"{protocol}:epochs" in figures
+    )
     if not keys:
         return None
-    key = keys.most_common(1)[0][0]
-    protocol, metric = key.split(":")
-    epochs = f"{protocol}:epochs"
+    protocol, metric = keys.most_common(1)[0][0]
+    key, epochs = f"{protocol}:{metric}", f"{protocol}:epochs"
     bubbles = tuple(
         _Bubble(name, of[epochs].value, of[key].value, of["flops"].value if "flops" in of else None)
         for name, of in found.items()
         if key in of and epochs in of
     )
     comparable = "" if result.comparable_with_paper else ", not comparable"
-    symbol = METRICS[metric].symbol
-    return _Panel(f"printed in papers{comparable}\n{protocol}", f"{symbol} (%)", symbol, bubbles, hollow=True)
+    return _Panel(f"printed in papers{comparable}\n{protocol}", METRICS[metric], bubbles, hollow=True)
 
 
 def _draw(panel: _Panel, looks: dict[str, Look], ax: "Axes", readings: Readings) -> None:
     largest = max((bubble.macs for bubble in panel.bubbles if bubble.macs), default=1.0)
-    for bubble in _largest_first(panel.bubbles):
+    for bubble in sorted(panel.bubbles, key=lambda bubble: -(bubble.macs or 0.0)):  # so that none hides another
         colour = looks[bubble.name].colour
         place = (bubble.epochs, bubble.score)
         if bubble.macs:
@@ -128,8 +120,12 @@ def _draw(panel: _Panel, looks: dict[str, Look], ax: "Axes", readings: Readings)
             ax.plot(*place, marker="x", color=colour, markersize=6)
         size = f", {bubble.macs / 1e9:.3g} GMACs" if bubble.macs else ""
         at = f"{bubble.epochs:.3g} epochs, {'printed' if panel.hollow else 'measured'}"
-        readings.add(ax, at, bubble.name, place, f"{panel.symbol} {bubble.score:.1f}{size}")
-    ax.set(title=panel.title, xlabel=f"epochs of {PAIRS_PER_EPOCH // 1000}k training pairs", ylabel=panel.axis)
+        readings.add(ax, at, bubble.name, place, f"{panel.metric.symbol} {bubble.score:.1f}{size}")
+    ax.set(
+        title=panel.title,
+        xlabel=f"epochs of {PAIRS_PER_EPOCH // 1000}k training pairs",
+        ylabel=f"{panel.metric.symbol} (%)",
+    )
     ax.margins(y=0.25)
     longest = max(bubble.epochs for bubble in panel.bubbles)
     ax.set_xlim(-0.08 * longest, 1.5 * longest)
@@ -154,8 +150,3 @@ def _labels(
         taken.append((left, right, base))
         found.append((bubble.name, place, (left - x, base - y)))
     return found
-
-
-def _largest_first(bubbles: Sequence[_Bubble]) -> list[_Bubble]:
-    """Return the bubbles so that no bubble hides behind another."""
-    return sorted(bubbles, key=lambda bubble: -(bubble.macs or 0.0))

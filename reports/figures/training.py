@@ -1,11 +1,10 @@
 """Convergence: validation IoU against steps, wall time and device time, and the loss."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trackablate.harness.record import CurvePoint, TrainingRecord
-from trackablate.reports.figures.drawing import Drawing, Look, legend, listed, panels
+from trackablate.reports.figures.drawing import Drawing, Look, legend, listed, panels, telling
 from trackablate.reports.figures.values import Readings
 from trackablate.reports.results import Result
 from trackablate.reports.table import Table
@@ -14,53 +13,46 @@ from trackablate.reports.tables.block import time_unit
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
-@dataclass(frozen=True)
-class _Axis:
-    """An axis of convergence: its label, the place of a point on it, and how a place is written."""
-
-    label: str
-    of: Callable[[CurvePoint, TrainingRecord], float]
-    written: str
+Lines = dict[str, list[tuple[float, float]]]
+"""The points of each row's line."""
 
 
 def training(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
-    """Draw the convergence of every variant's first run."""
+    """Draw the convergence of every variant's first run, each against what differs along a line."""
     found = {row.name: row.record.training for row in result.variants if row.record and row.record.training}
-    found = {name: record for name, record in found.items() if record.curve}
-    if not found:
+    longest = max((p.seconds for record in found.values() for p in record.curve), default=0.0)
+    divisor, unit = time_unit(longest)
+    against: dict[str, Callable[[CurvePoint, TrainingRecord], float]] = {
+        "step": lambda p, _: p.step,
+        f"wall time ({unit})": lambda p, _: p.seconds / divisor,
+        f"device time ({unit})": lambda p, record: p.seconds * _device_share(record) / divisor,
+    }
+    shown = [(label, "validation IoU (%)", _validations(found, place)) for label, place in against.items()]
+    shown.append(
+        ("step", "total loss", {n: [(p.step, total_loss(p)) for p in r.curve if p.losses] for n, r in found.items()})
+    )
+    shown = [panel for panel in shown if any(map(telling, panel[2].values()))]
+    if not shown:
         return None
-    figure, (*convergence, loss) = panels(4, height=2.5, most=2)
+    figure, axes = panels(len(shown), height=2.5, most=2)
     readings = Readings("at")
-    for ax, axis in zip(convergence, _axes(found), strict=True):
-        _convergence(ax, axis, found, looks, readings)
-    for name, record in found.items():
-        points = [(p.step, total_loss(p)) for p in record.curve if p.losses]
-        loss.plot(*zip(*points, strict=True), color=looks[name].colour, linestyle=looks[name].dash, linewidth=1.4)
-        for step, total in points:
-            readings.add(loss, f"loss at step {step}", name, (step, total), f"{total:.3g}")
-    loss.set(xlabel="step", ylabel="total loss")
-    legend(convergence[0], {name: looks[name] for name in found}, "lower right")
+    for (label, value, lines), ax in zip(shown, axes, strict=True):
+        _panel(ax, label, value, lines, looks, readings)
+    legend(axes[0], {name: looks[name] for name in found}, "best")
     caption = (
         "Convergence: mean IoU on held-out pairs against steps, wall time and device time of the training (the run's device"
         " time, spread evenly over its wall time), and the sum of the losses; losses of different heads do not compare."
     )
-    alt = f"Training curves. Last validation IoU in percent: {listed(_last(found))}."
+    last = {name: points[-1][1] for name, points in _validations(found, against["step"]).items() if points}
+    alt = f"Training curves. Last validation IoU in percent: {listed(last)}."
     return Drawing("training", figure, alt, caption, readings)
 
 
-def _axes(found: dict[str, TrainingRecord]) -> tuple[_Axis, ...]:
-    longest = max(max(p.seconds for p in record.curve) for record in found.values())
-    divisor, unit = time_unit(longest)
-    return (
-        _Axis("step", lambda p, _: p.step, "step {:g}"),
-        _Axis(f"wall time ({unit})", lambda p, _: p.seconds / divisor, "{:.4g} " + f"{unit} of wall time"),
-        _Axis(
-            f"device time ({unit})",
-            lambda p, record: p.seconds * _device_share(record) / divisor,
-            "{:.4g} " + f"{unit} of device time",
-        ),
-    )
+def _validations(found: dict[str, TrainingRecord], place: Callable[[CurvePoint, TrainingRecord], float]) -> Lines:
+    return {
+        name: [(place(p, r), 100 * p.validation_iou) for p in r.curve if p.validation_iou is not None]
+        for name, r in found.items()
+    }
 
 
 def _device_share(record: TrainingRecord) -> float:
@@ -69,21 +61,14 @@ def _device_share(record: TrainingRecord) -> float:
     return record.cost.device() / wall if wall else 1.0
 
 
-def _convergence(
-    ax: "Axes", axis: _Axis, found: dict[str, TrainingRecord], looks: dict[str, Look], readings: Readings
-) -> None:
-    for name, record in found.items():
-        points = [(axis.of(p, record), 100 * p.validation_iou) for p in record.curve if p.validation_iou is not None]
-        xs, ys, look = [p[0] for p in points], [p[1] for p in points], looks[name]
+def _panel(ax: "Axes", label: str, value: str, lines: Lines, looks: dict[str, Look], readings: Readings) -> None:
+    for name, points in lines.items():
+        look = looks[name]
+        xs, ys = [x for x, _ in points], [y for _, y in points]
         ax.plot(xs, ys, color=look.colour, linestyle=look.dash, marker=look.marker, markersize=4, linewidth=1.4)
         for x, y in points:
-            readings.add(ax, axis.written.format(x), name, (x, y), f"{y:.1f} % IoU")
-    ax.set(xlabel=axis.label, ylabel="validation IoU (%)")
-
-
-def _last(found: dict[str, TrainingRecord]) -> dict[str, float]:
-    measured = {n: [p.validation_iou for p in r.curve if p.validation_iou is not None] for n, r in found.items()}
-    return {name: 100 * ious[-1] for name, ious in measured.items() if ious}
+            readings.add(ax, f"{value} at {label} {x:.4g}", name, (x, y), f"{y:.3g}")
+    ax.set(xlabel=label, ylabel=value)
 
 
 def total_loss(point: CurvePoint) -> float:

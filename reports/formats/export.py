@@ -4,7 +4,7 @@ import csv
 import io
 import re
 
-from trackablate.reports.formats.panels import figure, heading, interval, references
+from trackablate.reports.formats.panels import figure, heading, interval, mark, references
 from trackablate.reports.table import Cell, Column, Table, TableRow
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]()#|~!$])")
@@ -19,7 +19,7 @@ def markdown(table: Table) -> str:
     lines += [_line(head), _line(["---", *(":---" if _words(c, table) else "---:" for c in table.columns)])]
     lines += [_line([_markdown_name(row), *(_markdown_cell(row, c) for c in table.columns)]) for row in table.rows]
     lines += ["", f"**Bold**: best {table.subject}. *Italics*: second. –: missing.", ""]
-    lines += [f"{number}. {_md(text)}" for number, text in enumerate(table.footnotes, 1)]
+    lines += [f"- ({mark(index)}) {_md(text)}" for index, text in enumerate(table.footnotes)]
     if table.missing:
         lines += ["", "Missing:", "", *(f"- {_md(text)}" for text in table.missing)]
     return "\n".join(lines) + "\n"
@@ -41,11 +41,11 @@ def _words(column: Column, table: Table) -> bool:
 
 def _markdown_heading(column: Column) -> str:
     group = f"{_md(column.group)}: " if column.group else ""
-    return f"{group}{_md(heading(column))}{_sup(column.footnotes)}"
+    return f"{group}{_md(heading(column))}{_refs(column.footnotes)}"
 
 
 def _markdown_name(row: TableRow) -> str:
-    return f"{_md(row.name)}{' (baseline)' if row.baseline else ''}{_sup(row.footnotes)}"
+    return f"{_md(row.name)}{' (baseline)' if row.baseline else ''}{_refs(row.footnotes)}"
 
 
 def _markdown_cell(row: TableRow, column: Column) -> str:
@@ -55,11 +55,11 @@ def _markdown_cell(row: TableRow, column: Column) -> str:
         return text
     text = {"best": f"**{text}**", "second": f"*{text}*"}.get(cell.mark or "", text)
     bounds = interval(cell, column)
-    return f"{text}{f' {_md(bounds)}' if bounds else ''}{_sup(cell.footnotes)}"
+    return f"{text}{f' {_md(bounds)}' if bounds else ''}{_refs(cell.footnotes)}"
 
 
-def _sup(footnotes: tuple[int, ...]) -> str:
-    return f"<sup>{references(footnotes)}</sup>" if footnotes else ""
+def _refs(footnotes: tuple[int, ...]) -> str:
+    return f" ({references(footnotes)})" if footnotes else ""
 
 
 def comma_separated(table: Table) -> str:

@@ -1,6 +1,6 @@
 """How every renderer writes a figure, and how a wide table is cut into panels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -57,34 +57,17 @@ class Panel:
     rows: tuple[TableRow, ...]
 
 
-def panels(table: Table, fits: Callable[[tuple[Column, ...]], bool] = lambda columns: True) -> tuple[Panel, ...]:
-    """Return the table cut where the columns' panel changes, and before a group with which the columns no longer fit.
-
-    A group is split only if it does not fit alone, or beside the factors, which never stand alone.
-    """
-    packed: list[tuple[Column, ...]] = []
-    for group in groups(table.columns):
-        last = packed[-1] if packed else ()
-        joins = bool(last) and (not last[-1].group or last[-1].panel == group.columns[0].panel)
-        if joins and fits((*last, *group.columns)):
-            packed[-1] = (*last, *group.columns)
-        elif joins and not (last[-1].group and fits(group.columns)):
-            packed[-1:] = _filled((*last, *group.columns), fits)
+def panels(table: Table, most: int = 1000) -> tuple[Panel, ...]:
+    """Return the table cut where the columns' panel changes, and after `most` columns. The factors never stand alone."""
+    runs: list[list[Column]] = []
+    for column in table.columns:
+        last = runs[-1] if runs else []
+        follows = not last or not last[-1].group or last[-1].panel == column.panel
+        if last and follows and len(last) < most:
+            last.append(column)
         else:
-            packed += _filled(group.columns, fits)
-    return tuple(panel_of(table, columns) for columns in packed)
-
-
-def _filled(columns: tuple[Column, ...], fits: Callable[[tuple[Column, ...]], bool]) -> list[tuple[Column, ...]]:
-    """Return the columns in runs that fit, each as long as possible; the last column does not stand alone."""
-    runs: list[tuple[Column, ...]] = [()]
-    for column in columns:
-        if runs[-1] and not fits((*runs[-1], column)):
-            runs.append(())
-        runs[-1] += (column,)
-    if len(runs) > 1 and len(runs[-1]) == 1 < len(runs[-2]):
-        runs[-2:] = [runs[-2][:-1], (runs[-2][-1], *runs[-1])]
-    return runs
+            runs.append([column])
+    return tuple(panel_of(table, tuple(columns)) for columns in runs)
 
 
 def panel_of(table: Table, columns: tuple[Column, ...]) -> Panel:
@@ -98,13 +81,12 @@ def _says_something(cell: Cell | None) -> bool:
     return cell is None or cell.text != ""
 
 
-def used_notes(panel: Panel) -> tuple[int, ...]:
-    """Return the footnotes that a panel refers to, in order."""
-    cells = [cell for row in panel.rows for c in panel.columns if (cell := row.cells.get(c.key)) is not None]
-    carriers: tuple[Column | TableRow | Cell, ...] = (*panel.rows, *panel.columns, *cells)
-    return tuple(sorted({index for carrier in carriers for index in carrier.footnotes}))
+def mark(index: int) -> str:
+    """Return the mark of a footnote in every format, counted from 0: a, b, ... z, aa, ab. A number would read as a power."""
+    letter = chr(ord("a") + index % 26)
+    return letter if index < 26 else mark(index // 26 - 1) + letter
 
 
 def references(footnotes: tuple[int, ...]) -> str:
-    """Return the printed numbers of footnotes, counted from 1."""
-    return ",".join(str(index + 1) for index in footnotes)
+    """Return the marks of some footnotes."""
+    return ",".join(map(mark, footnotes))

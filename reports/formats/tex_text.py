@@ -48,11 +48,6 @@ def escape(text: str) -> str:
     return " ".join(_word(word) for word in unicodedata.normalize("NFC", text).split())
 
 
-def printed_length(tex: str) -> int:
-    """Return about how many characters an escaped text prints: a command counts as one."""
-    return len(re.sub(r"\$?\\([A-Za-z]+(\{\})?|.)\$?", "x", tex))
-
-
 def _word(word: str) -> str:
     pieces = ["".join(map(_character, word[at : at + LIMIT])) for at in range(0, len(word), LIMIT)]
     tex = r"\allowbreak{}".join(re.sub("-(?=-)", "-{}", piece) for piece in pieces)

@@ -7,6 +7,7 @@ values at the pointer and the sequence viewer.
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from trackablate.reports.figures.drawing import Picture
-from trackablate.reports.formats import panels as layout
+from trackablate.reports.formats import panels
 from trackablate.reports.pages import filmstrips, provenance
 from trackablate.reports.pages.sections import Section
 from trackablate.reports.pages.viewer import viewer
@@ -25,11 +26,15 @@ from trackablate.reports.tables.answers import answers
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SCRIPTS = ("tables.js", "plots.js", "viewer.js")
+FIRST = "distributions"
+"""The figure that stands beside the answers; all others have a section of their own."""
 
 
-def page(result: Result, table: Table, pictures: list[Picture], sections: list[Section]) -> str:
-    """Return index.html, which needs no network and forbids it."""
-    return render("page.html", _view(result, table, pictures, sections))
+def page(
+    result: Result, table: Table, pictures: list[Picture], sections: list[Section], files: Sequence[str] = ()
+) -> str:
+    """Return index.html, which needs no network and forbids it. It links `files`, which lie beside it."""
+    return render("page.html", _view(result, table, pictures, sections, files))
 
 
 def render(template: str, view: dict[str, Any]) -> str:
@@ -42,28 +47,35 @@ def render(template: str, view: dict[str, Any]) -> str:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    found = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    found.globals["layout"] = panels
+    return found
 
 
-def _view(result: Result, table: Table, pictures: list[Picture], sections: list[Section]) -> dict[str, Any]:
+def _view(
+    result: Result, table: Table, pictures: list[Picture], sections: list[Section], files: Sequence[str]
+) -> dict[str, Any]:
     runs = provenance.runs(result)
+    first = [picture for picture in pictures if picture.name == FIRST]
     view = {
         "result": result,
         "table": table,
         "answers": answers(result, table),
-        "layout": layout,
-        "pictures": [(picture, Markup(picture.inline)) for picture in pictures],
+        "first": first,
+        "pictures": [picture for picture in pictures if picture not in first],
         "sections": sections,
+        "files": files,
+        "documents": [name for name in files if "/" not in name],
         "viewer": viewer(result),
-        "seeds": result.seeds,
         "strips": filmstrips.strips(result),
         "runs": runs,
+        "commands": provenance.commands(result, runs),
         "versions": provenance.versions(runs),
         "profile_facts": provenance.profile_facts(result.profile) if result.profile else {},
         "failed": [row.name for row in result.rows if row.verdict == "failed"],
@@ -74,14 +86,13 @@ def _view(result: Result, table: Table, pictures: list[Picture], sections: list[
 
 def _contents(view: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the sections that the page has, for its navigation."""
-    tables = {section.anchor: (section.title, True) for section in view["sections"]}
-    parts = {
-        "table": ("Results", True),
-        "figures": ("Figures", view["pictures"]),
-        **tables,
-        "viewer": ("Sequence viewer", view["viewer"]),
-        "filmstrips": ("Easy and failed sequences", view["strips"]),
-        "problems": ("Problems", view["result"].problems),
-        "provenance": ("Provenance", True),
-    }
-    return [(anchor, title) for anchor, (title, there) in parts.items() if there]
+    parts = [
+        ("table", "Results", True),
+        ("figures", "Figures", view["pictures"]),
+        *((section.anchor, section.title, True) for section in view["sections"]),
+        ("viewer", "Sequence viewer", view["viewer"]),
+        ("filmstrips", "Easy and failed sequences", view["strips"]),
+        ("problems", "Problems", view["result"].problems),
+        ("provenance", "Provenance", True),
+    ]
+    return [(anchor, title) for anchor, title, there in parts if there]

@@ -1,105 +1,88 @@
-"""The origin of every number, as plain rows for the page."""
+"""The origin of every number: the runs, and a profile in words."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from trackablate.harness.record import Provenance, RunRecord
 from trackablate.harness.spec import Profile
 from trackablate.reports.results import Result
 
-UNKNOWN = "–"
-
 
 @dataclass(frozen=True)
-class RunFacts:
-    """One run as the provenance section prints it, with the table rows that use it."""
+class Run:
+    """One run, with the table rows that use it."""
 
+    record: RunRecord
     rows: tuple[str, ...]
-    run: str
-    fingerprint: str
-    verdict: str
-    seed: int
-    weights: str
-    commit: str
-    machine: str
-    driver: str
-    threads: str
-    workers: str
-    started: str
-    versions: str
-    command: str
-    failure: str
-    traceback: str
+
+    @property
+    def where(self) -> Provenance | None:
+        """Where it was trained or failed, None for a run that was not."""
+        last = self.record.failure or self.record.training
+        return last.where if last else None
+
+    @property
+    def verdict(self) -> str:
+        """The verdict; a run without any has nothing to train or is not finished."""
+        if self.where:
+            return self.record.verdict
+        return "needs no training" if self.record.asked.data is None else "not finished"
+
+    @property
+    def commit(self) -> str:
+        """The commit, and whether the code was changed after it."""
+        if self.where is None:
+            return "–"
+        state = {True: " + uncommitted changes", False: "", None: " (unknown whether changed)"}[self.where.dirty]
+        return f"{self.where.commit[:10] if self.where.commit else 'no commit known'}{state}"
 
 
-def runs(result: Result) -> list[RunFacts]:
+def runs(result: Result) -> list[Run]:
     """Return every distinct run of the study, in the table's order."""
-    by_run: dict[str, list[int]] = {}
-    records = {record.asked.fingerprint: record for row in result.rows for record in row.records}
-    for index, row in enumerate(result.rows):
-        for record in row.records:
-            by_run.setdefault(record.asked.fingerprint, []).append(index)
-    return [
-        _facts(records[run], tuple(result.rows[i].name for i in dict.fromkeys(indices)))
-        for run, indices in by_run.items()
-    ]
+    pairs = [(record, row.name) for row in result.rows for record in row.records]
+    records = {record.asked.fingerprint: record for record, _ in pairs}
+    names = {key: dict.fromkeys(name for record, name in pairs if record.asked.fingerprint == key) for key in records}
+    return [Run(record, tuple(names[key])) for key, record in records.items()]
 
 
-def _facts(record: RunRecord, rows: tuple[str, ...]) -> RunFacts:
-    where = _where(record)
-    return RunFacts(
-        rows=rows,
-        run=record.asked.name,
-        fingerprint=record.asked.fingerprint,
-        verdict=record.verdict if where else "needs no training",
-        seed=record.asked.seed,
-        weights=record.training.weights_digest[:12] if record.training else UNKNOWN,
-        commit=_commit(where),
-        machine=f"{where.device}; {where.platform}" if where else UNKNOWN,
-        driver=(where.driver or UNKNOWN) if where else UNKNOWN,
-        threads=str(where.threads) if where else UNKNOWN,
-        workers=str(where.concurrent_workers) if where else UNKNOWN,
-        started=where.started if where else UNKNOWN,
-        versions=_versions(where),
-        command=where.command if where else "",
-        failure=record.failure.summary if record.failure else "",
-        traceback=record.failure.traceback if record.failure else "",
-    )
+def commands(result: Result, found: list[Run]) -> dict[str, list[str]]:
+    """Return the commands of single runs that are not the page's own, each with its rows."""
+    known = ((run.where.command, run) for run in found if run.where)
+    return _rows_by((text, run) for text, run in known if text not in ("", result.command))
 
 
-def _where(record: RunRecord) -> Provenance | None:
-    if record.failure is not None:
-        return record.failure.where
-    return record.training.where if record.training else None
-
-
-def _commit(where: Provenance | None) -> str:
-    if where is None:
-        return UNKNOWN
-    state = {True: " + uncommitted changes", False: "", None: " (unknown whether changed)"}[where.dirty]
-    return f"{where.commit[:10] if where.commit else 'no commit known'}{state}"
-
-
-def _versions(where: Provenance | None) -> str:
-    if where is None:
-        return ""
-    packages = ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
-    return f"Python {where.python}, {packages}"
-
-
-def versions(found: list[RunFacts]) -> dict[str, list[str]]:
+def versions(found: list[Run]) -> dict[str, list[str]]:
     """Return the distinct sets of versions, each with the rows that ran with it."""
-    sets: dict[str, list[str]] = {}
-    for run in found:
-        if run.versions:
-            sets.setdefault(run.versions, []).extend(run.rows)
-    return sets
+    return _rows_by((_versions(run.where), run) for run in found if run.where)
+
+
+def _versions(where: Provenance) -> str:
+    return ", ".join([f"Python {where.python}", *(f"{name} {of}" for name, of in sorted(where.packages.items()))])
+
+
+def _rows_by(texts: Iterable[tuple[str, Run]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for text, run in texts:
+        found.setdefault(text, []).extend(run.rows)
+    return found
 
 
 def profile_facts(profile: Profile) -> dict[str, str]:
     """Return the profile in words: what was trained, on what, how long."""
-    facts = {"profile": f"{profile.name}: {profile.description}"}
     parts = {"recipe": profile.recipe, "training data": profile.data, "scale": profile.scale}
-    for title, part in parts.items():
-        if part is not None:
-            facts[title] = ", ".join(f"{name} {value}" for name, value in part.model_dump().items())
-    return facts
+    found = {title: in_words(part.model_dump()) for title, part in parts.items() if part is not None}
+    return {"profile": f"{profile.name}: {profile.description}"} | found
+
+
+def in_words(value: object, sign: str = " ") -> str:
+    """Return a setting as words: "batch size 32, layers 1 2 3, backbones (dinov2-s: vit-mini-1)", without what is unset."""
+    if isinstance(value, Mapping):
+        known = {str(name).replace("_", " "): of for name, of in value.items() if of not in (None, (), {})}
+        return ", ".join(f"{name}{sign}{_nested(of)}" for name, of in known.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(map(_nested, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _nested(value: object) -> str:
+    return f"({in_words(value, ': ')})" if isinstance(value, Mapping) else in_words(value)

@@ -11,7 +11,7 @@ from trackablate.reports.tables.cost_report import cost_table
 from trackablate.reports.tables.dialects import dialect_tables, flattering
 from trackablate.reports.tables.effects import rank_table
 from trackablate.reports.tables.failures import failure_table
-from trackablate.reports.tables.sequences import attribute_table, hardest_table, sequence_table
+from trackablate.reports.tables.sequences import ATTRIBUTE_NAMES, attribute_table, hardest_table, sequence_table
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,14 @@ class Section:
     Attributes:
         anchor: Its id in the page.
         folded: Whether the tables are long and shown only on demand.
+        legend: The abbreviations in the tables, in words.
     """
 
     anchor: str
     title: str
     tables: tuple[Table, ...]
     folded: bool = False
+    legend: str = ""
 
 
 def sections(result: Result) -> list[Section]:
@@ -36,6 +38,8 @@ def sections(result: Result) -> list[Section]:
         BadInput: The result names two trackers that cannot be compared.
     """
     several = [sequence_table(result, facts) for facts in result.scored_here if _any_scores(result, facts)]
+    used = {name for facts in result.scored_here for name in facts.members}
+    words = "; ".join(f"{short}: {name}" for short, name in ATTRIBUTE_NAMES.items() if short in used)
     found = [
         Section("comparison", "Comparison", tuple(_comparison(result))),
         Section("every-pair", "Every pair", _of_each(result, pair_table)),
@@ -44,17 +48,15 @@ def sections(result: Result) -> list[Section]:
         Section("phases", "Cost by phase", tuple(table for table in [cost_table(result)] if table.columns)),
         Section("attributes", "Attributes", _of_each(result, attribute_table)),
         Section("failures", "Failures", _of_each(result, failure_table)),
-        Section("hardest", "Hardest sequences", tuple(map(hardest_table, several))),
-        Section("sequences", "All sequences", tuple(several), folded=True),
+        Section("hardest", "Hardest sequences", tuple(map(hardest_table, several)), legend=words),
+        Section("sequences", "All sequences", tuple(several), folded=True, legend=words),
     ]
     return [section for section in found if section.tables]
 
 
-def for_paper(result: Result, table: Table, found: list[Section]) -> list[Table]:
-    """Return the tables for Markdown and LaTeX: a study's main table; of raw results all but that of all sequences."""
-    if result.study:
-        return [table]
-    return [table, *(each for section in found if not section.folded for each in section.tables)]
+def unfolded(found: list[Section]) -> list[Table]:
+    """Return the tables that are printed: all but those that the page shows only on demand."""
+    return [table for section in found if not section.folded for table in section.tables]
 
 
 def _of_each(result: Result, make: Callable[[Result, ScoredProtocol], Table | None]) -> tuple[Table, ...]:

@@ -1,20 +1,21 @@
 """A site over a store: a page for every study that was started in it, and an index of studies and runs."""
 
-from collections.abc import Collection, Iterable
+import logging
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from trackablate.ablations.study import Study
 from trackablate.datasets.atomic import write_text
-from trackablate.harness.record import RunRecord
+from trackablate.harness.errors import BadInput
 from trackablate.harness.scoring.metrics import METRICS
-from trackablate.harness.store import Store
+from trackablate.harness.store import NOT_ASKED, RunFolder, Store, Unreadable
 from trackablate.reports.assemble import assemble
 from trackablate.reports.figures import pictures
 from trackablate.reports.formats import panels as layout
 from trackablate.reports.pages.html import page, render
 from trackablate.reports.pages.sections import sections
-from trackablate.reports.pages.site_studies import StoredStudy, StudyProgress, progress, stored_studies
+from trackablate.reports.pages.site_studies import StoredStudy, progress, stored_studies
 from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.table import Table
 from trackablate.reports.tables.accuracy import metric_key
@@ -22,27 +23,12 @@ from trackablate.reports.tables.pivot import pivot
 
 
 @dataclass(frozen=True)
-class SiteEntry:
-    """A line of the index.
+class _Best:
+    """The best variant on the first protocol that has one, and its figure with its interval; empty without any."""
 
-    Attributes:
-        comparable: Whether its figures compare with the paper's.
-        failures: Run and reason.
-        best: The best variant of the first protocol that has one, empty without any.
-        figure: The best variant's figure with its interval.
-    """
-
-    title: str
-    study: str
-    profile: str
-    comparable: bool
-    state: str
-    failures: tuple[tuple[str, str], ...]
-    best: str
-    figure: str
-    value: float | None
-    started: str
-    href: str
+    name: str = ""
+    figure: str = ""
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,40 +51,22 @@ def write_site(store: Store, out: Path, studies: Iterable[Study], profiles: Coll
     """
     entries, written = [], []
     used: dict[str, list[tuple[str, str]]] = {}
-    for found in stored_studies(store, studies, profiles):
-        record = found.record
+    folders = [folder for folder in store.folders() if isinstance(folder, RunFolder) or folder.reason != NOT_ASKED]
+    for found in _whole(stored_studies(store, studies, profiles), store):
+        record, href = found.record, f"{found.folder}/index.html"
         result = assemble(found.study, record.profile, record.rows, record.digests, store, record.command)
         table = pivot(result)
-        entry = _entry(found, result, table, progress(record, store))
-        written.append(out / found.folder / "index.html")
+        written.append(out / href)
         write_text(written[-1], page(result, table, pictures(result, table, pdf=False), sections(result)))
-        entries.append(entry)
+        entries.append((found, progress(record, store), _best(result, table), href))
         for run, _ in record.evaluations().values():
-            used.setdefault(run.name, []).append((f"{entry.study}, {entry.profile}", entry.href))
-    runs = [_run(folder.run.name, folder.record(), used.get(folder.run.name, [])) for folder in store.runs()]
+            used.setdefault(run.name, []).append((f"{found.study.name}, {record.profile.name}", href))
+    runs = [_run(folder, used) for folder in folders]
     write_text(out / "index.html", render("site.html", {"entries": entries, "runs": runs}))
     return [out / "index.html", *written]
 
 
-def _entry(found: StoredStudy, result: Result, table: Table, done: StudyProgress) -> SiteEntry:
-    best, figure, value = _best(result, table)
-    return SiteEntry(
-        title=found.study.title,
-        study=found.study.name,
-        profile=result.profile_name,
-        comparable=result.comparable_with_paper,
-        state=done.state,
-        failures=done.failed,
-        best=best,
-        figure=figure,
-        value=value,
-        started=done.started,
-        href=f"{found.folder}/index.html",
-    )
-
-
-def _best(result: Result, table: Table) -> tuple[str, str, float | None]:
-    """Return name, figure with interval and protocol, and value of the best variant on the first protocol with one."""
+def _best(result: Result, table: Table) -> _Best:
     for facts in result.protocols:
         metric = METRICS[primary_metric(result, facts)]
         key = metric_key(facts, metric.key)
@@ -110,11 +78,32 @@ def _best(result: Result, table: Table) -> tuple[str, str, float | None]:
             best = max(scored, key=lambda row: metric.sign * (row.cells[key].value or 0.0))
             cell = best.cells[key]
             text = f"{layout.figure(cell, column)} {layout.interval(cell, column)}".strip()
-            return best.name, f"{metric.symbol} {text}, {facts.name}", cell.value
-    return "", "", None
+            return _Best(best.name, f"{metric.symbol} {text}, {facts.name}", cell.value)
+    return _Best()
 
 
-def _run(name: str, record: RunRecord, studies: list[tuple[str, str]]) -> RunEntry:
+def _whole(found: Iterable[StoredStudy], store: Store) -> list[StoredStudy]:
+    """Return the studies of which every run can be read. A warning, before anything is drawn, names each other one."""
+    whole = []
+    for one in found:
+        try:
+            for run, _ in one.record.evaluations().values():
+                store.run(run).record()
+        except BadInput as error:
+            logging.getLogger(__name__).warning("no page for %s: %s", one.folder, error)
+        else:
+            whole.append(one)
+    return whole
+
+
+def _run(folder: RunFolder | Unreadable, used: Mapping[str, list[tuple[str, str]]]) -> RunEntry:
+    try:
+        if isinstance(folder, Unreadable):
+            raise BadInput(folder.reason)
+        record, name = folder.record(), folder.run.name
+    except BadInput as error:
+        name = folder.name if isinstance(folder, Unreadable) else folder.path.name
+        return RunEntry(name, "cannot be read", str(error), seed=0, started="", device="", studies=())
     where = record.failure.where if record.failure else record.training.where if record.training else None
     floor = record.asked.data is None
     return RunEntry(
@@ -124,5 +113,5 @@ def _run(name: str, record: RunRecord, studies: list[tuple[str, str]]) -> RunEnt
         seed=record.asked.seed,
         started=where.started if where else "",
         device=where.device if where else "",
-        studies=tuple(studies),
+        studies=tuple(used.get(name, ())),
     )

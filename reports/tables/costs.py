@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
-from trackablate.harness.record import RunRecord, Speed
+from trackablate.harness.record import RunRecord, Speed, TrainingCost
 from trackablate.harness.scoring.scored import ScoredTracker
 from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column
@@ -63,7 +63,7 @@ def cost_of(row: ScoredTracker) -> Cost:
         macs=speed.macs if speed and speed.macs else first.macs,
         train_seconds=fmean(cost.wall() for cost in booked) if booked else None,
         device_hours=fmean(cost.device() for cost in booked) / 3600 if booked else None,
-        peak_memory_bytes=max((c.peak_memory_bytes for c in costs if c.peak_memory_bytes is not None), default=None),
+        peak_memory_bytes=max((held for c in costs if (held := c.memory()) is not None), default=None),
         fps=fps,
     )
 
@@ -151,11 +151,23 @@ def shared_machine(result: Result) -> str:
 
 def _memory_kinds(result: Result) -> dict[str, str]:
     trained = {row.name: row.record.training.cost for row in result.variants if row.record and row.record.training}
+    before = [cost.resident_before_bytes / 1e6 for cost in trained.values() if cost.resident_before_bytes is not None]
+    least, most = (f"{end(before, default=0.0):.0f}" for end in (min, max))
+    held = least if least == most else f"{least} to {most}"
     return {
-        name: f"Peak memory of the training: {cost.memory_kind or 'kind not recorded'}."
+        name: "Peak memory of the training: " + _memory_kind(cost, held)
         for name, cost in trained.items()
         if cost.peak_memory_bytes is not None
     }
+
+
+def _memory_kind(cost: TrainingCost, held: str) -> str:
+    """Return what the figure counts; held: megabytes that the processes held before their trainings."""
+    if cost.memory_kind != "process peak RSS":
+        return "the most that was allocated on the GPU." if cost.memory_kind else "kind not recorded."
+    if cost.resident_before_bytes is None:
+        return "the process's peak, with Python and its libraries, which an older record does not tell apart."
+    return f"the process's peak, less the {held} MB of Python, its libraries and what it held before."
 
 
 def _add_fps(result: Result, block: Block, footnotes: Footnotes) -> None:

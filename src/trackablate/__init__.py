@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from trackablate.harness.store import Store
 
 
-def results(store: "Path | str | Store") -> "DataFrame":
-    """Return everything that a store knows as a DataFrame, one row for each run, evaluation and metric.
+def results(store: "Path | str | Store", *, protocol: str = "", role: str = "") -> "DataFrame":
+    """Return what a store knows as a DataFrame, one row for each run, evaluation and metric.
 
+    `protocol` and `role` ("variant", "floor" or "control") leave out all others.
     See `trackablate.harness.exchange.dataframe`. pandas is imported only here.
     """
     from trackablate.harness.exchange.dataframe import frame
 
-    return frame(store)
+    return frame(store, protocol, role)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from trackablate.ablations.catalogue import STUDIES
-from trackablate.ablations.plan import planned_rows
+from trackablate.ablations.plan import planned_rows, tasks
 from trackablate.ablations.study import RECIPE, ConfoundedStudy, Coupled, FaultyStudy, Row, Study
 from trackablate.harness.profiles import load_profile
 from trackablate.trackers.scale import at_scale
@@ -200,3 +200,18 @@ def test_every_row_builds_at_scale(study: Study, row: Row) -> None:
     model = build(at_scale(study.spec(row), MINI), pretrained=False)
     assert model.spec.name == row.name
     assert any(p.requires_grad for p in model.parameters())
+
+
+def test_a_task_knows_the_rows_of_the_table_that_it_works_for() -> None:
+    """The control's tracking is a part of the baseline's task, and has a row of its own."""
+    rows = planned_rows(STUDIES["table3"], load_profile("smoke"), seeds=2)
+    found = [task.rows for task in tasks(rows, {"synthetic-smoke": "digest"}, {})]
+    assert found == [
+        ("conv", "shuffled-template"),
+        ("conv seed 1", "shuffled-template seed 1"),
+        *[(f"{name}{seed}",) for name in ("decoder", "ce-conv", "ce-decoder") for seed in ("", " seed 1")],
+        ("static",),
+        ("ncc",),
+    ]
+    layers = tasks(planned_rows(STUDIES["table6"], load_profile("smoke")), {"synthetic-smoke": "digest"}, {})
+    assert all(len(task.rows) == len(task.evaluations) == len(set(task.rows)) for task in layers)

@@ -75,18 +75,18 @@ def test_the_confound_guard_holds_for_files_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("baseline =", "base =", (":5", "base", "Extra inputs")),
-        ('"lorat-b-224"', '"lorat-b-242"', (":5", "did you mean lorat-b-224")),
-        ('"lasot"', '"lassot"', (":6", "did you mean lasot")),
-        ("seeds = 2", "seeds = 0", (":7", "seeds")),
+        ("baseline =", "base =", (", line 5: ", "base: is no field of this file; did you mean baseline")),
+        ('"lorat-b-224"', '"lorat-b-242"', (", line 5: ", "did you mean lorat-b-224")),
+        ('"lasot"', '"lassot"', (", line 6: ", "did you mean lasot")),
+        ("seeds = 2", "seeds = 0", (", line 7: ", "seeds")),
         (
             '[grid]\n"adaptation.rank"',
             '[grid]\n"adaptation.ranks"',
-            (":12", "adaptation.lora.ranks", "Extra inputs"),
+            (", line 12: ", "adaptation.lora.ranks: is no field of this file; did you mean rank"),
         ),
         ("[16, 64]", '[16, "many"]', ("adaptation.lora.rank",)),
         ("[grid]", "[grid", ("line 11",)),
-        ('name = "my-ranks"', 'name = "../ranks"', (":2", "name")),
+        ('name = "my-ranks"', 'name = "../ranks"', (", line 2: ", "name")),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, old: str, new: str, words: tuple[str, ...]) -> None:

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from trackablate.datasets.benchmarks.trackingnet import TRAIN, train_clips
+from trackablate.datasets.benchmarks.trackingnet import TRAIN
 
 FRAMES = (465, 480, 450)
 """Lengths of the real folders; TrackingNet has 14,205,677 frames in 30,132 training sequences, 471 on average."""
@@ -33,7 +33,7 @@ def make_skeleton(root: Path) -> None:
     rows = [
         "".join(f"{100 + n * 0.25:.2f},{80 + n * 0.5:.2f},64.00,48.50\n" for n in range(length)) for length in FRAMES
     ]
-    for number, clip in enumerate(train_clips()):
+    for number, clip in enumerate(TRAIN.clips()):
         chunk = root / clip.fields["chunk"]
         for part in ("anno", "frames"):
             (chunk / part).mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,13 @@
 """How peft's layers get into the encoder's blocks, and how they are folded into the plain layers again."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
 from trackablate.trackers.encoder.blocks import SplitQKV
+from trackablate.trackers.encoder.low_rank import LowRankLinear
 
 
 def layer_names(targets: tuple[str, ...]) -> list[str]:
@@ -25,14 +27,24 @@ def inject(config: Any, encoder: Any) -> None:
 
 @torch.no_grad()
 def fold(model: nn.Module) -> None:
-    """Replace every layer that peft wrapped by the plain layer that computes the same, in place."""
+    """Replace every adapted layer by the plain layer that computes the same, in place."""
+    _replace(model, LowRankLinear, LowRankLinear.merged)
     if not any(".base_layer." in name for name, _ in model.named_parameters()):  # peft's name for a wrapped layer
         return
     from peft.tuners.tuners_utils import BaseTunerLayer
 
+    _replace(model, BaseTunerLayer, _merged)
+
+
+def _replace(model: nn.Module, kind: type[nn.Module], plain: Callable[[Any], nn.Module]) -> None:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, BaseTunerLayer):
-                # a safe merge refuses NaN, for which it needs values: meta tensors have none
-                child.merge(safe_merge=not child.get_base_layer().weight.is_meta)
-                setattr(parent, name, child.get_base_layer())
+            if isinstance(child, kind):
+                setattr(parent, name, plain(child))
+
+
+def _merged(layer: Any) -> nn.Module:
+    # a safe merge refuses NaN, for which it needs values: meta tensors have none
+    layer.merge(safe_merge=not layer.get_base_layer().weight.is_meta)
+    base: nn.Module = layer.get_base_layer()
+    return base

@@ -8,7 +8,8 @@ There are three forms, told apart by their entries (numbers for B-224):
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from functools import reduce
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,6 @@ SIZES = {384: "s", 768: "b", 1024: "l", 1536: "g"}
 PIXELS = {256: 224, 729: 378}
 """Number of search tokens to the side of the search crop."""
 SCALARS = ("lora_alpha", "use_rslora")
-TARGETS: tuple[LoRATarget, ...] = ("q", "k", "v", "proj", "fc1", "fc2")
 FIRST_NAMES = {
     "encoder.embedding.search_positions": "pos_embed",
     "encoder.embedding.token_types": "token_type_embed",
@@ -98,13 +98,12 @@ def from_lorat(
         search_size: Side of that search crop in pixels (224 or 378).
 
     Raises:
-        DataError: Entries are missing, unknown, of another shape or not 32-bit floats, or options are missing or
-            contradict the state dict. The message names them all.
+        DataError: Entries or options are missing, wrong or of another kind. The message names them all.
     """
     adapted = any(name.endswith(".lora.A") for name in state)
     partial = adapted and not any(n.endswith(".linear.weight") or n.startswith("patch_embed.") for n in state)
-    _check_options(state, alpha=alpha, rslora=rslora, backbone=backbone, adapted=adapted, partial=partial)
-    whole = dict(state) if backbone is None else _with_backbone(state, backbone, search_size)
+    _check_options(state, alpha, rslora, adapted=adapted, partial=partial, completed=backbone is not None)
+    whole = dict(state) if backbone is None else {**_base_entries(state, backbone, search_size), **state}
     spec = _variant(whole)
     if search_size is not None and search_size != spec.crop.search_size:
         raise DataError(f"search_size is {search_size}, but the positions are those of {spec.crop.search_size} pixels")
@@ -154,56 +153,52 @@ def official_name(name: str, spec: TrackerSpec) -> str:
 
 def _check_options(
     state: Mapping[str, Tensor],
-    *,
     alpha: int | None,
     rslora: bool | None,
-    backbone: Mapping[str, Tensor] | None,
+    *,
     adapted: bool,
     partial: bool,
+    completed: bool,
 ) -> None:
+    stored = {name: state[name] for name in SCALARS if name in state}
     raise_all(
         [
-            f"{name} is {state[name].tolist()} in the checkpoint, not one whole number"
-            for name in SCALARS
-            if name in state and (state[name].numel() != 1 or state[name].item() != int(state[name].item()))
+            f"{name} is {value.tolist()} in the checkpoint, not one whole number"
+            for name, value in stored.items()
+            if value.numel() != 1 or value.item() != int(value.item())
         ]
     )
     if alpha is not None and (type(alpha) is not int or alpha < 1):
         raise DataError(f"alpha is {alpha!r}: give a whole number above 0, the one it was trained with")
-    stored = {name: state[name].item() if name in state else None for name in SCALARS}
-    given = {"lora_alpha": alpha, "use_rslora": rslora}
     problems = [
-        f"{name} is {stored[name]} in the checkpoint, but {given[name]} was given: leave it to the checkpoint"
-        for name in SCALARS
-        if None not in (stored[name], given[name]) and stored[name] != given[name]
+        f"{name} is {stored[name].item()} in the checkpoint, but {given} was given: leave it to the checkpoint"
+        for name, given in zip(SCALARS, (alpha, rslora), strict=True)
+        if name in stored and given is not None and stored[name].item() != given
     ]
-    if adapted and stored["lora_alpha"] is None and alpha is None:
-        problems.append(
-            "the checkpoint does not say lora_alpha, which scales its factors: give alpha=, the one it was trained with"
-        )
+    if adapted and "lora_alpha" not in stored and alpha is None:
+        unknown = "the checkpoint does not say lora_alpha, which scales its factors"
+        problems.append(f"{unknown}: give alpha=, the one it was trained with")
     if not adapted and (alpha is not None or rslora is not None):
         problems.append("alpha and rslora are given, but the checkpoint has no factors of LoRA: it is merged")
-    if partial and backbone is None:
-        problems.append(
-            f"the checkpoint holds only the {len(state)} trained entries: give backbone=, the state dict of the rest"
-        )
-    if not partial and backbone is not None:
+    if partial and not completed:
+        held = f"the checkpoint holds only the {len(state)} trained entries"
+        problems.append(f"{held}: give backbone=, the state dict of the rest")
+    if completed and not partial:
         problems.append("backbone= is given, but the checkpoint holds its own")
     raise_all(problems)
 
 
 def _lora(state: Mapping[str, Tensor], alpha: int | None, rslora: bool | None) -> LoRA:
     factors = {name: value for name, value in state.items() if name.endswith(".lora.A")}
-    raise_all(
-        [f"entry {n!r} has shape {tuple(v.shape)}, not (rank, inputs)" for n, v in factors.items() if v.dim() != 2]
-    )
+    wrong = {name: tuple(value.shape) for name, value in factors.items() if value.dim() != 2}
+    raise_all([f"entry {name!r} has shape {shape}, not (rank, inputs)" for name, shape in wrong.items()])
     plain = {official.strip("."): ours.strip(".") for ours, official in GATED_NAMES.items()}
     layers = {name.split(".")[-3] for name in factors}
     layers = {plain.get(f"mlp.{layer}", layer).removeprefix("mlp.") for layer in layers}
     return LoRA(
         rank=next(iter(factors.values())).shape[0],
         alpha=int(state["lora_alpha"]) if alpha is None else alpha,
-        targets=tuple(target for target in TARGETS if target in layers),
+        targets=tuple(target for target in get_args(LoRATarget) if target in layers),
         rslora=bool(state["use_rslora"]) if "use_rslora" in state else bool(rslora),
     )
 
@@ -217,55 +212,43 @@ def _variant(state: Mapping[str, Tensor]) -> TrackerSpec:
         return VARIANTS[f"full-{SIZES.get(norm.shape[0] if norm is not None and norm.dim() else 0, 'b')}-224"]
     _, tokens, width = positions.shape
     if tokens not in PIXELS or width not in SIZES:
-        raise DataError(
-            f"lorat: 'pos_embed' has {tokens} tokens of width {width}; LoRAT has one of {[*PIXELS]} of {[*SIZES]}"
-        )
+        found = f"{tokens} tokens of width {width}"
+        raise DataError(f"lorat: 'pos_embed' has {found}; LoRAT has one of {[*PIXELS]} of {[*SIZES]}")
     return VARIANTS[f"full-{SIZES[width]}-{PIXELS[tokens]}"]
 
 
-def _with_backbone(
+def _base_entries(
     state: Mapping[str, Tensor], backbone: Mapping[str, Tensor], search_size: int | None
 ) -> dict[str, Tensor]:
-    """Complete trained entries with those of the backbone, in whichever form it has them."""
-    whole = {**_base_entries(state, backbone), **state}
-    if "pos_embed" not in state:  # otherwise positions were trained
-        whole["pos_embed"] = _positions(backbone, search_size)
-    return whole
-
-
-def _base_entries(state: Mapping[str, Tensor], backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the entries of the backbone that complete trained ones, in whichever form it has them."""
     adapted = {name.removesuffix(".lora.A") for name in state if name.endswith(".lora.A")}
-    official = _officially_named(backbone)
     entries = {}
-    for name, value in official.items():
+    for name, value in _officially_named(backbone).items():
         layer, _, kind = name.rpartition(".")
         parts = [f"{layer}.{part}" for part in "qkv"]
         if layer.endswith(".attn.qkv") and adapted & set(parts):
             if value.dim() == 0 or value.shape[0] % 3:
-                raise DataError(
-                    f"backbone=: entry {name!r} of shape {tuple(value.shape)} cannot be split into q, k and v"
-                )
+                problem = f"entry {name!r} of shape {tuple(value.shape)} cannot be split into q, k and v"
+                raise DataError(f"backbone=: {problem}")
             for part, rows in zip(parts, value.chunk(3), strict=True):
                 entries[f"{part}.linear.{kind}" if part in adapted else f"{part}.{kind}"] = rows
         elif layer in adapted:
             entries[f"{layer}.linear.{kind}"] = value
-        elif name not in PREFIX_TOKENS and not name.startswith("head.") and ".lora." not in name:
+        elif name not in NOT_TAKEN and not name.startswith("head.") and ".lora." not in name:
             entries[name] = value
-    return {name: value for name, value in entries.items() if name not in (*SCALARS, "token_type_embed")}
+    if "pos_embed" not in state:  # otherwise positions were trained
+        entries["pos_embed"] = _positions(backbone, search_size)
+    return entries
 
 
-PREFIX_TOKENS = ("cls_token", "mask_token", "register_tokens")
-"""Entries of a backbone that LoRAT drops."""
+NOT_TAKEN = ("cls_token", "mask_token", "register_tokens", "token_type_embed", *SCALARS)
+"""Entries of a backbone that LoRAT drops, or that come with the trained ones."""
 
 
 def _officially_named(backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
     gated = any(".mlp.w12." in name for name in backbone) or backbone.get("pos_embed", torch.empty(0)).shape[-1] == 1536
-    renamed = {}
-    for name, value in backbone.items():
-        for plain, official in GATED_NAMES.items() if gated else ():
-            name = name.replace(plain, official)
-        renamed[name] = value
-    return renamed
+    names = GATED_NAMES.items() if gated else ()
+    return {reduce(lambda n, pair: n.replace(*pair), names, name): value for name, value in backbone.items()}
 
 
 def _positions(backbone: Mapping[str, Tensor], search_size: int | None) -> Tensor:
@@ -278,10 +261,8 @@ def _positions(backbone: Mapping[str, Tensor], search_size: int | None) -> Tenso
     if table.shape[1] in PIXELS:
         return table
     if search_size is None or search_size not in PIXELS.values():
-        raise DataError(
-            f"backbone=: its {table.shape[1]} positions are to be resized to the search crop: "
-            f"give search_size=, one of {[*PIXELS.values()]}"
-        )
+        problem = f"its {table.shape[1]} positions are to be resized to the search crop"
+        raise DataError(f"backbone=: {problem}: give search_size=, one of {[*PIXELS.values()]}")
     side = int((table.shape[1] - 1) ** 0.5)
     if side**2 + 1 != table.shape[1]:
         raise DataError(f"backbone=: {table.shape[1]} positions are not a class token and a square grid")

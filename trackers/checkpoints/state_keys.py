@@ -16,15 +16,12 @@ def check_entries(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int,
     """
     unknown = [name for name in state if name not in expected]
     missing = [name for name in expected if name not in state]
-    misshapen = [name for name in expected if name in state and tuple(state[name].shape) != expected[name]]
+    shapes = {name: (tuple(state[name].shape), shape) for name, shape in expected.items() if name in state}
     raise_all(
         [
             *(f"{source}: entry {name!r} is missing{_nearest(name, unknown)}" for name in missing),
             *(f"{source}: entry {name!r} is unknown{_nearest(name, missing)}" for name in unknown),
-            *(
-                f"{source}: entry {name!r} has shape {tuple(state[name].shape)}, not {expected[name]}"
-                for name in misshapen
-            ),
+            *(f"{source}: entry {n!r} has shape {has}, not {want}" for n, (has, want) in shapes.items() if has != want),
         ]
     )
 

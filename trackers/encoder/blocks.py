@@ -10,8 +10,10 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, LayerScale, apply_rot_embed_cat
+from timm.layers import DropPath, LayerScale, Mlp, apply_rot_embed_cat
 from torch import Tensor, nn
+
+from trackablate.trackers.encoder.low_rank import LowRankLinear, together
 
 SUBSET_ABOVE = 0.1
 """Above this rate, drop path does not compute the dropped examples at all (DINOv2, LoRAT)."""
@@ -47,23 +49,31 @@ class SplitQKV(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, N, D) to (B, N, 3 D), in the order q, k, v."""
+        low_rank = [part for part in (self.q, self.k, self.v) if isinstance(part, LowRankLinear)]
+        if len(low_rank) == 3 and self.fusible:
+            return together(low_rank, x)
         return torch.cat([self.q(x), self.k(x), self.v(x)], dim=-1)
 
     @property
     def fusible(self) -> bool:
         """Tell whether one linear layer can hold the three: all have a bias or none has (EVA's keys have none)."""
-        return len({part.bias is None for part in (self.q, self.k, self.v)}) == 1
+        return len({_plain(part).bias is None for part in (self.q, self.k, self.v)}) == 1
 
     def fuse(self) -> nn.Linear:
         """Return one linear layer that computes the same."""
         parts: list[nn.Linear] = [self.q, self.k, self.v]
         first = parts[0]
-        fused = nn.Linear(first.in_features, 3 * first.out_features, first.bias is not None, first.weight.device)
+        kind = {"device": first.weight.device, "dtype": first.weight.dtype}
+        fused = nn.Linear(first.in_features, 3 * first.out_features, first.bias is not None, **kind)
         with torch.no_grad():
             fused.weight.copy_(torch.cat([p.weight for p in parts]))
             if first.bias is not None:
                 fused.bias.copy_(torch.cat([p.bias for p in parts]))
         return fused
+
+
+def _plain(layer: nn.Module) -> nn.Module:
+    return layer.base_layer if isinstance(layer, LowRankLinear) else layer
 
 
 def _rows(fused: nn.Linear, part: int) -> nn.Linear:
@@ -131,7 +141,15 @@ def run_block(block: Any, tokens: Tensor, layout: TokenLayout, first: int = 0) -
 
 def feed_forward(block: Any, tokens: Tensor) -> Tensor:
     """Return the second half of a block, which works token by token."""
-    return _add(tokens, tokens, lambda x: block.mlp(block.norm2(x)), block.ls2, block.drop_path2)
+    return _add(tokens, tokens, lambda x: _mlp(block.mlp, block.norm2(x)), block.ls2, block.drop_path2)
+
+
+def _mlp(mlp: Any, x: Tensor) -> Tensor:
+    plain = type(mlp) is Mlp and type(mlp.act) is nn.GELU and isinstance(mlp.norm, nn.Identity)
+    if plain and mlp.act.approximate == "none" and mlp.drop1.p == 0 and isinstance(mlp.fc2, LowRankLinear):
+        return together([mlp.fc2], mlp.fc1(x), gelu=True)
+    result: Tensor = mlp(x)
+    return result
 
 
 def _add(base: Tensor, x: Tensor, branch: Callable[[Tensor], Tensor], scale: nn.Module, path: nn.Module) -> Tensor:
@@ -186,11 +204,11 @@ def queries_keys_values(
 
 
 def _projected(qkv: Any, x: Tensor, first: int) -> tuple[Tensor, ...]:
-    if isinstance(qkv, SplitQKV):
-        return qkv.q(x[:, first:]), qkv.k(x), qkv.v(x)
     if first == 0:
         fused: Tensor = qkv(x)
         return fused.chunk(3, dim=-1)
+    if isinstance(qkv, SplitQKV):
+        return qkv.q(x[:, first:]), qkv.k(x), qkv.v(x)
     width = qkv.out_features // 3
     weight, bias = qkv.weight.split([width, 2 * width]), (None, None)
     if qkv.bias is not None:

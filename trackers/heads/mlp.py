@@ -50,7 +50,7 @@ class TokenMLPHead(nn.Module):
 
     def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> MLPOutput:
         """Return score and box of every kept token."""
-        distance = self.box(tokens.features).sigmoid()
+        distance = self.box(tokens.features).float().sigmoid()  # as published, also under autocast
         reference = self.centres[tokens.index]
         boxes = torch.cat([reference - distance[..., :2], reference + distance[..., 2:]], dim=-1)
         return MLPOutput(self.score(tokens.features).squeeze(-1).float(), boxes.float(), tokens)

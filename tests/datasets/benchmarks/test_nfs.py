@@ -122,9 +122,9 @@ def test_the_layouts_have_different_digests_for_different_boxes(tmp_path: Path) 
 
 
 def test_the_list() -> None:
-    assert len(nfs.clips()) == 100
-    assert nfs.clips()[0].name == "Gymnastics"
-    assert not any(clip.name.startswith("nfs_") for clip in nfs.clips())
+    assert len(nfs.PART.clips()) == 100
+    assert nfs.PART.clips()[0].name == "Gymnastics"
+    assert not any(clip.name.startswith("nfs_") for clip in nfs.PART.clips())
     assert (PROTOCOLS["nfs"].origin, PROTOCOLS["nfs"].metrics[0]) == (0, ("auc", "ostrack"))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from places import SHARED
 from trackablate.datasets.benchmarks import otb
-from trackablate.datasets.benchmarks.otb import PART, clips
+from trackablate.datasets.benchmarks.otb import PART
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.reading.frames import ImageFiles
 from trackablate.datasets.reading.reader import StoredSequences
@@ -15,7 +15,7 @@ from trackablate.datasets.reading.tables import rows
 from video_factory import HEIGHT, JPEG, WIDTH, zipped
 
 REAL = SHARED / "real/otb"
-CLIPS = {clip.name: clip for clip in clips()}
+CLIPS = {clip.name: clip for clip in PART.clips()}
 IMAGES = {row["name"]: row["images"].split() for row in rows("otb100.csv")}
 
 
@@ -201,9 +201,9 @@ def test_what_is_there_is_counted(tmp_path: Path) -> None:
 
 def test_the_table_holds_otb100() -> None:
     assert len(CLIPS) == 100
-    assert len({clip.fields["folder"] for clip in clips()}) == 98
-    assert sum((clip.span or 0) - clip.skip for clip in clips()) == 59_035
-    assert all(clip.attributes and clip.attributes <= set(otb.ATTRIBUTES) for clip in clips())
+    assert len({clip.fields["folder"] for clip in PART.clips()}) == 98
+    assert sum((clip.span or 0) - clip.skip for clip in PART.clips()) == 59_035
+    assert all(clip.attributes and clip.attributes <= set(otb.ATTRIBUTES) for clip in PART.clips())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from trackablate.datasets.reading.tables import names, rows
 REAL = SHARED / "real/tnl2k/annotations_test.zip"
 JPEG = bytes(cv2.imencode(".jpg", np.full((30, 40, 3), 90, np.uint8))[1])
 PNG = bytes(cv2.imencode(".png", np.full((30, 40, 3), 90, np.uint8))[1])
-FIRST, SECOND = (clip.name for clip in tnl2k.test_clips()[:2])
+FIRST, SECOND = (clip.name for clip in tnl2k.TEST.clips()[:2])
 BOXES = "2,3,10,12\n0,0,0,0\n-4,3,10,12\n"
 
 
@@ -125,16 +125,16 @@ def test_the_damaged_frame_is_known() -> None:
 
 def test_the_lists() -> None:
     facts = rows("tnl2k_test.csv")
-    assert len(tnl2k.test_clips()) == 700
+    assert len(tnl2k.TEST.clips()) == 700
     assert sum(int(row["frames"]) for row in facts) == 516_038
     assert sum(int(row["absent"]) for row in facts) == 65_253
     assert len(names("tnl2k_train.txt")) == 1300
-    train, test = ({clip.name for clip in clips} for clips in (tnl2k.train_clips(), tnl2k.test_clips()))
+    train, test = ({clip.name for clip in clips} for clips in (tnl2k.TRAIN.clips(), tnl2k.TEST.clips()))
     assert len(train) == 1299
     assert not train & test
     assert set(names("tnl2k_train.txt")) & test == {"monitor_manypeople"}
     assert sum(" " in name for name in train) == 18
-    assert set().union(*(clip.attributes for clip in tnl2k.test_clips())) == set(tnl2k.ATTRIBUTES)
+    assert set().union(*(clip.attributes for clip in tnl2k.TEST.clips())) == set(tnl2k.ATTRIBUTES)
 
 
 def test_it_is_registered() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trackablate.datasets.benchmarks.trackingnet import TEST, TRAIN, train_clips
+from trackablate.datasets.benchmarks.trackingnet import TEST, TRAIN
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.reading.reader import Part
 from video_factory import boxes, images, write, zipped
@@ -22,7 +22,7 @@ def _clip(chunk: str, name: str, rows: int = COUNT) -> dict[str, str | bytes]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    train = train_clips()
+    train = TRAIN.clips()
     return write(
         tmp_path / "root",
         _clip("TEST", NAMES[1], 1)
@@ -63,22 +63,22 @@ def test_a_full_annotation_of_the_test_is_read_too(root: Path) -> None:
 def test_training_is_all_chunks(root: Path) -> None:
     sequences = TRAIN(root)
     sequences.check()
-    assert sequences.names == (train_clips()[0].name, train_clips()[-1].name)
+    assert sequences.names == (TRAIN.clips()[0].name, TRAIN.clips()[-1].name)
     assert sequences.coverage == "2 of 30132 sequences"
-    write(root, _clip("TRAIN_0", train_clips()[0].name, 1))
+    write(root, _clip("TRAIN_0", TRAIN.clips()[0].name, 1))
     assert "1 boxes for 11 frames" in _message(TRAIN, root)
 
 
 def test_a_box_without_area_is_not_visible(root: Path) -> None:
-    name = train_clips()[0].name
+    name = TRAIN.clips()[0].name
     write(root, {f"TRAIN_0/anno/{name}.txt": boxes(COUNT - 1) + "0,0,0,0\n"})
     assert TRAIN(root)[0].visible.tolist() == [True] * (COUNT - 1) + [False]
 
 
 def test_the_official_lists() -> None:
     assert len(TEST.clips()) == 511
-    assert len({clip.name for clip in TEST.clips()} | {clip.name for clip in train_clips()}) == 511 + 30_132
-    assert {clip.fields["chunk"] for clip in train_clips()} == {f"TRAIN_{number}" for number in range(12)}
+    assert len({clip.name for clip in TEST.clips()} | {clip.name for clip in TRAIN.clips()}) == 511 + 30_132
+    assert {clip.fields["chunk"] for clip in TRAIN.clips()} == {f"TRAIN_{number}" for number in range(12)}
 
 
 def test_ones_own_training_videos_are_not_those_of_the_test(tmp_path: Path) -> None:

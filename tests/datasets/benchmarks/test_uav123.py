@@ -11,7 +11,7 @@ from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.reading.frames import ImageFiles
 
-CLIPS = {clip.name: clip for clip in uav123.clips()}
+CLIPS = {clip.name: clip for clip in uav123.PART.clips()}
 
 
 def _jpeg(grey: int) -> bytes:

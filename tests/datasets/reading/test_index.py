@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trackablate.datasets.benchmarks.trackingnet import TRAIN, train_clips
+from trackablate.datasets.benchmarks.trackingnet import TRAIN
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.reading import index as index_module
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.reader import StoredSequences
 from video_factory import JPEG, boxes, images, write, zipped
 
-PART = replace(TRAIN, clips=lambda: train_clips()[:8])
-NAMES = [clip.name for clip in train_clips()[:4]]
+PART = replace(TRAIN, clips=lambda: TRAIN.clips()[:8])
+NAMES = [clip.name for clip in TRAIN.clips()[:4]]
 Open = Callable[[], tuple[StoredSequences, list[str]]]
 """Opens the root and says which sequences were read from their files meanwhile."""
 
@@ -110,7 +110,7 @@ def test_a_frame_that_comes_later_is_seen(root: Path, reopen: Open) -> None:
 
 def test_sequences_that_come_and_go(root: Path, reopen: Open) -> None:
     reopen()
-    new = train_clips()[5].name
+    new = TRAIN.clips()[5].name
     write(root, _clip(new))
     sequences, read = reopen()
     assert read == [new]

@@ -247,7 +247,7 @@ def test_the_original_nfs_has_corners_for_240_frames_per_second_in_both_files() 
 
 
 def test_uav123_has_nan_while_hidden_and_the_folders_numbers() -> None:
-    clip = next(clip for clip in uav123.clips() if clip.name == "car1_2")
+    clip = next(clip for clip in uav123.PART.clips() if clip.name == "car1_2")
     assert clip.first == 751
     slot = clip, uav123.PART.layouts[0], "test"
     files, sequence = _entries(layout_files.uav, slot, COVERED), _original(COVERED)

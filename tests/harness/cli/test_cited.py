@@ -38,7 +38,7 @@ def test_a_tracker_of_ones_own_may_be_added(tmp_path: Path) -> None:
     ("entry", "words"),
     [
         ("ATOM", "is not NAME=PATH"),
-        ("ATOM@otb=x", "none of the study's protocols"),
+        ("ATOM@otb=x", "no protocol of the study is called 'otb': did you mean lasot?"),
         (f"ATOM={MINI / 'nothing'}", "nothing"),
     ],
 )

@@ -26,7 +26,7 @@ def commands_of(group: typer.Typer, prefix: str = "") -> list[str]:
     return own + [name for instance, start in inner for name in commands_of(instance, start)]
 
 
-REPORT = {"index.html", "table.tex", "table.md", "table.csv", "results.json", ".made-from.json"}
+REPORT = {"index.html", "table.tex", "tables.tex", "table.md", "table.csv", "results.json", ".made-from.json"}
 COMMANDS = [path.split() for path in sorted(commands_of(app))]
 NAMES = ["conv", "decoder", "ce-conv", "ce-decoder", "static", "ncc", "shuffled-template"]
 
@@ -168,7 +168,9 @@ def test_report_alone_renders_from_the_store(study: Done, tmp_path: Path) -> Non
     before = contents(study.store)
     words = ("report", "table3", "--profile", "smoke", "--store", study.store, "--out", tmp_path / "r")
     assert invoke(*words, "--format", "latex, csv").exit_code == 0
-    assert {p.name for p in (tmp_path / "r").iterdir()} == {"table.tex", "table.csv", "figures", ".made-from.json"}
+    assert {p.name for p in (tmp_path / "r").iterdir()} == {
+        *("table.tex", "tables.tex", "table.csv", "figures", ".made-from.json")
+    }
     assert (tmp_path / "r" / "table.csv").read_text() == (study.out / "table.csv").read_text()
     assert contents(study.store) == before
 

@@ -13,6 +13,7 @@ import report_factory as factory
 import trackablate
 from places import ROOT
 from trackablate.datasets.atomic import write_text
+from trackablate.datasets.registry import UnknownName
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import (
     Failure,
@@ -206,8 +207,42 @@ def test_floors_have_scores_and_no_costs(table: pd.DataFrame) -> None:
 def test_what_cannot_be_read_is_named(table: pd.DataFrame) -> None:
     damaged = table[table["run"] == "damaged"].iloc[0]
     assert damaged["verdict"] == "unreadable"
-    assert "spec.json cannot be read" in damaged["reason"]
+    assert "spec.json is damaged" in damaged["reason"]
     assert table[table["run"] == "claimed"].iloc[0]["verdict"] == "unfinished"
+
+
+def test_a_protocol_and_a_role_leave_out_all_others(tmp_path: Path) -> None:
+    """What is averaged is then of one protocol, on the whole of its data, and of trackers that learn."""
+    store = Store(tmp_path / "store")
+    whole = keep_protocol(store)
+    for other in (
+        whole.model_copy(update={"digest": "a" * 16, "sequences": whole.sequences[:2]}),
+        whole.model_copy(update={"name": "other"}),
+    ):
+        place = store.protocol(Evaluation(protocol=other.name, data=other.digest))
+        write_text(place / "protocol.json", other.model_dump_json())
+    for run in (asked(CONV), asked(FloorSpec(kind="ncc"))):
+        folder = store.run(run)
+        folder.claim()
+        train(folder)
+        track(folder, NAMES)
+        track(folder, NAMES[:2], data="a" * 16)
+        track(folder, NAMES, protocol="other")
+    store.run(asked(CONV, 1)).claim()
+    track(store.run(asked(CONV)), NAMES, control="shuffled-template")
+    everything = trackablate.results(store)
+    assert set(everything["role"]) == {"variant", "floor", "control"}
+    assert set(everything["data"].dropna()) == {DIGEST[:12], "a" * 12}
+    found = trackablate.results(store, protocol=PROTOCOL, role="variant")
+    ao = found[found["metric"] == "ao"]
+    assert ao[["run", "protocol", "data", "n_sequences"]].to_numpy().tolist() == [
+        [asked(CONV).name, PROTOCOL, DIGEST[:12], 3]
+    ]
+    assert set(found["run"]) == {asked(CONV).name, asked(CONV, 1).name}, "the run without an evaluation is still named"
+    with pytest.raises(UnknownName, match="did you mean variant"):
+        trackablate.results(store, role="Variants")
+    with pytest.raises(UnknownName, match="did you mean synthetic"):
+        trackablate.results(store, protocol="Synthetik")
 
 
 def test_it_can_be_grouped_and_pivoted(table: pd.DataFrame) -> None:

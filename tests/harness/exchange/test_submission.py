@@ -3,16 +3,19 @@ stored run's boxes on their way out."""
 
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.registry import UnknownName
-from trackablate.harness.cli.results import export_run, submit_run
+from trackablate.datasets.roots import open_protocol
+from trackablate.harness.cli import app
+from trackablate.harness.cli.results import Wanted, export_run, submit_run
 from trackablate.harness.errors import BadInput
 from trackablate.harness.exchange.submission import Asked, build_submission, check_submission
 from trackablate.harness.exchange.writing import Tracked
@@ -265,7 +268,7 @@ def test_a_bad_result_leaves_no_archive_and_names_the_one_that_would_be(tmp_path
         build_submission("got10k", spoilt, out, asked("got10k"), origin=0)
     name = NAMES["got10k"][3]
     assert str(raised.value).startswith(f"{out}/{name}/{name}_001.txt, line 2: ")
-    assert list(out.parent.iterdir()) == []
+    assert not out.parent.exists(), "nothing is left behind"
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
@@ -339,14 +342,16 @@ class Annotated:
 # From a store
 
 
-def stored(root: Path, protocol: str, names: list[str], *, origin: int = 0, digest: str = "d" * 64) -> str:
-    """A floor's run that was evaluated on the names given; its name."""
+def stored(
+    root: Path, protocol: str, names: list[str], *, origin: int = 0, digest: str = "d" * 64, known: int | None = None
+) -> str:
+    """A floor's run that was evaluated on the names given, of the first `known` of the data; its name."""
     store, run = Store(root), RunSpec(tracker=FloorSpec(kind="ncc"))
     folder = store.run(run)
     folder.claim()
     evaluation = Evaluation(protocol=protocol, data=digest)
     facts = []
-    for name, boxes, seconds in results(protocol):
+    for name, boxes, seconds in results(protocol if protocol in NAMES else "got10k")[:known]:
         rows = [(float(x), float(y), float(w), float(h)) for x, y, w, h in np.asarray(boxes)]
         facts.append(
             SequenceFacts(
@@ -385,7 +390,7 @@ def stored(root: Path, protocol: str, names: list[str], *, origin: int = 0, dige
 def test_a_stored_run_is_submitted(tmp_path: Path, protocol: str, origin: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     name = stored(tmp_path / "store", protocol, NAMES[protocol], origin=origin)
-    document = submit_run("ncc", protocol, tmp_path / "store", None)
+    document = submit_run(Wanted("ncc", protocol, tmp_path / "store"), None)
     assert document["what the server says is kept by"].endswith(f"--protocol {protocol} --store {tmp_path / 'store'}")
     assert document["archive"] == f"submission/{protocol}-{name}.zip" and document["sequences"] == len(NAMES[protocol])
     assert ("mean" in document.get("note", "")) == (protocol == "got10k")
@@ -395,21 +400,56 @@ def test_a_stored_run_is_submitted(tmp_path: Path, protocol: str, origin: int, m
 def test_a_run_that_was_not_evaluated_names_the_command(tmp_path: Path) -> None:
     name = stored(tmp_path / "store", "got10k", NAMES["got10k"][1:])
     with pytest.raises(BadInput, match=f"only partly evaluated on got10k.*evaluate {name} --protocol got10k"):
-        submit_run(name, "got10k", tmp_path / "store", tmp_path / "out.zip")
+        submit_run(Wanted(name, "got10k", tmp_path / "store"), tmp_path / "out.zip")
     with pytest.raises(BadInput, match=f"not evaluated on trackingnet.*evaluate {name} --protocol trackingnet"):
-        submit_run(name, "trackingnet", tmp_path / "store", tmp_path / "out.zip")
+        submit_run(Wanted(name, "trackingnet", tmp_path / "store"), tmp_path / "out.zip")
     with pytest.raises(UnknownName, match="evaluation server"):
-        submit_run(name, "lasot", tmp_path / "store", tmp_path / "out.zip")
+        submit_run(Wanted(name, "lasot", tmp_path / "store"), tmp_path / "out.zip")
     with pytest.raises(UnknownName, match="run in the store"):
-        submit_run("static", "got10k", tmp_path / "store", tmp_path / "out.zip")
+        submit_run(Wanted("static", "got10k", tmp_path / "store"), tmp_path / "out.zip")
     assert not (tmp_path / "out.zip").exists()
 
 
-def test_a_run_evaluated_on_two_versions_of_the_data_is_not_chosen_from(tmp_path: Path) -> None:
+def test_the_whole_version_of_the_data_is_taken(tmp_path: Path) -> None:
+    """A run that was once evaluated on a part of the benchmark is submitted with what it has of all of it."""
     stored(tmp_path / "store", "got10k", NAMES["got10k"])
-    stored(tmp_path / "store", "got10k", NAMES["got10k"], digest="e" * 64)
-    with pytest.raises(BadInput, match="2 versions of got10k"):
-        submit_run("ncc", "got10k", tmp_path / "store", tmp_path / "out.zip")
+    stored(tmp_path / "store", "got10k", NAMES["got10k"][:3], digest="a" * 64, known=3)
+    stored(tmp_path / "store", "got10k", NAMES["got10k"][:3], digest="e" * 64)  # another whole one, tracked in part
+    assert submit_run(Wanted("ncc", "got10k", tmp_path / "store"), tmp_path / "out.zip")["sequences"] == 180
+
+
+def test_a_part_alone_is_refused_in_plain_words_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stored(tmp_path / "store", "got10k", NAMES["got10k"][:3], known=3)
+    told = "180 sequences make up the test set of got10k, and there are results of 3: evaluate the run on the whole"
+    with pytest.raises(DataError, match=told):
+        submit_run(Wanted("ncc", "got10k", tmp_path / "store"), None)
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_of_two_equally_large_versions_data_chooses(tmp_path: Path) -> None:
+    data = tmp_path / "got10k"
+    done = CliRunner().invoke(
+        app, ["data", "make", "synthetic", "--layout", "got10k", "--out", str(data), "--count", "2"]
+    )
+    assert done.exit_code == 0, done.output
+    given = (f"got10k={data}",)
+    digest = open_protocol("got10k-val", {"got10k": str(data)}).digest()
+    names = NAMES["got10k"][:3]
+    for version in ("e" * 64, digest):
+        stored(tmp_path / "store", "got10k-val", names, digest=version, known=3)
+    wanted = Wanted("ncc", "got10k-val", tmp_path / "store")
+    with pytest.raises(
+        BadInput, match=r"2 versions of the data of got10k-val, each of 3.*choose one with --data got10k="
+    ):
+        export_run(wanted, "ostrack", tmp_path / "out")
+    assert export_run(replace(wanted, data=given), "ostrack", tmp_path / "out")["sequences"] == 3
+    (file,) = (tmp_path / "store" / "protocols").glob(f"got10k-val-{digest[:12]}/protocol.json")
+    file.unlink()
+    with pytest.raises(BadInput, match="not evaluated on got10k-val as --data names it"):
+        export_run(replace(wanted, data=given), "ostrack", tmp_path / "other")
 
 
 def test_a_protocol_whose_name_begins_alike_is_another(tmp_path: Path) -> None:
@@ -419,14 +459,14 @@ def test_a_protocol_whose_name_begins_alike_is_another(tmp_path: Path) -> None:
     other.mkdir()
     text = (place / "protocol.json").read_text()
     (other / "protocol.json").write_text(text.replace('"name":"got10k"', '"name":"got10k-val"'))
-    assert submit_run("ncc", "got10k", tmp_path / "store", tmp_path / "out.zip")["sequences"] == 180
+    assert submit_run(Wanted("ncc", "got10k", tmp_path / "store"), tmp_path / "out.zip")["sequences"] == 180
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_stored_run_is_exported(tmp_path: Path, layout: str) -> None:
     name = stored(tmp_path / "store", "got10k", NAMES["got10k"], origin=1)
     out = tmp_path / "out"
-    document = export_run("ncc", "got10k", layout, tmp_path / "store", out)
+    document = export_run(Wanted("ncc", "got10k", tmp_path / "store"), layout, out)
     assert document["run"] == name and document["sequences"] == 180 and document["folder"] == str(out)
     assert ("mean" in " ".join(document["notes"])) == (LAYOUTS[layout].shape.times is not None)
     exported = open_results(name, out, NAMES["got10k"])
@@ -436,7 +476,7 @@ def test_a_stored_run_is_exported(tmp_path: Path, layout: str) -> None:
 
 def test_an_export_says_that_it_is_truncated(tmp_path: Path) -> None:
     stored(tmp_path / "store", "got10k", NAMES["got10k"], origin=1)
-    document = export_run("ncc", "got10k", "ostrack", tmp_path / "store", tmp_path / "out", truncate=True)
+    document = export_run(Wanted("ncc", "got10k", tmp_path / "store"), "ostrack", tmp_path / "out", truncate=True)
     assert "cut to integers" in document["notes"][0] and "truncates" in document["notes"][0]
     name, boxes, _ = results("got10k")[0]
     found = open_results("ncc", tmp_path / "out", [name]).read(name, FRAMES).boxes

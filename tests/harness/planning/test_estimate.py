@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from examples import DATA, PLAIN, RECIPE, WHERE
-from planning_examples import FLOOR, HERE, MEASURED, OTHER, RUN, SAMPLE, SIZE, item
+from examples import PLAIN, RECIPE
+from planning_examples import ELIMINATING, NCC, OTHER, RUN, SIZE, STATIC, calibrate, item, track, train
 from trackablate.harness.costing.macs import paper_scale
-from trackablate.harness.planning import work
-from trackablate.harness.planning.calibration import calibrations, keep, to_measure
+from trackablate.harness.planning import calibration, work
+from trackablate.harness.planning.calibration import short_form
 from trackablate.harness.planning.estimate import (
     COUNTING,
     KEEPING,
@@ -22,19 +22,18 @@ from trackablate.harness.planning.estimate import (
     makespan,
 )
 from trackablate.harness.planning.forecast import forecasts
-from trackablate.harness.planning.history import FEWEST_FRAMES, History, gather
+from trackablate.harness.planning.history import FEWEST_FRAMES, SETUP, History, gather, shelf
 from trackablate.harness.planning.peaks import peak_of, peaks, training_flops, training_memory
 from trackablate.harness.planning.ranges import Range, about, total
-from trackablate.harness.planning.work import drawn, speed_work, tracking_work, training_work
-from trackablate.harness.record import PhaseCost, SequenceResult, TrainingCost, TrainingRecord
+from trackablate.harness.planning.work import speed_work, tracking_work, training_work
 from trackablate.harness.running.observer import Missing, passes
 from trackablate.harness.spec import Recipe, RunSpec, SyntheticData
 from trackablate.harness.store import Store
-from trackablate.harness.tracking import speed
+from trackablate.harness.tracking import evaluation, speed
 from trackablate.harness.training import loading as pairs
 from trackablate.harness.training.loading import ClipWindow
 from trackablate.trackers.lorat_variants import LORAT
-from trackablate.trackers.spec import FloorSpec, LoRA, replace
+from trackablate.trackers.spec import LoRA, replace
 
 
 @pytest.fixture
@@ -42,13 +41,11 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def finish(store: Store, run: RunSpec, wall: float, device: str = "CPU (x)") -> None:
-    folder = store.run(run)
-    folder.claim()
-    folder.weights.write_bytes(b"weights")
-    cost = TrainingCost(phases={"train": PhaseCost(wall_seconds=wall, device_seconds=wall / 2)}, macs=2000)
-    where = WHERE.model_copy(update={"device": device})
-    folder.finish_training(TrainingRecord(curve=[], cost=cost, weights_digest="d", where=where))
+@pytest.fixture
+def known(store: Store) -> History:
+    """A device on which RUN and the static box were measured."""
+    calibrate(store)
+    return gather(store, "CPU (x)")
 
 
 def test_ranges_add_end_by_end() -> None:
@@ -68,36 +65,41 @@ def test_tasks_longest_first_on_the_first_free_worker() -> None:
 def test_what_is_left_of_a_training() -> None:
     recipe = RECIPE.model_copy(update={"checkpoint_every": 4, "validation_pairs": 8})
     run = RUN.model_copy(update={"recipe": recipe})
-    whole = training_work(item(run))
-    assert (whole["step"], whole["validated"]) == (10, 24), "validated at 4, 8 and 10"
-    rest = training_work(item(run, steps_done=8))
-    assert (rest["step"], rest["validated"]) == (2, 8)
+    whole, rest = training_work(item(run)), training_work(item(run, steps_done=8))
+    assert (whole["setup"], whole["step"]) == (1, 10)
+    assert (rest["setup"], rest["step"]) == (1, 2)
     assert "image" not in whole
     assert whole["frame"] > rest["frame"] > 0
     assert passes(item(run)) == (3 * 20, 32)
 
 
-def test_generated_frames_are_counted_as_they_are_drawn() -> None:
-    data = SyntheticData(domain="source", clips=20, pairs_per_clip=64, length=30, version=1)
-    recipe = Recipe(**RECIPE.model_dump() | {"batch_size": 16, "steps": 100})
-    window = ClipWindow(data)
-    seen: set[tuple[str, int]] = set()
-    for number in range(1600):
+def drawn_per_pair(run: RunSpec) -> float:
+    """Return how many frames the window of a run draws for each of its pairs."""
+    assert isinstance(run.data, SyntheticData)
+    assert run.recipe is not None
+    seen: set[tuple[int, int]] = set()
+    count = run.recipe.steps * run.recipe.batch_size
+    for number in range(count):
         rng = np.random.Generator(np.random.Philox(key=[0, number]))
-        first = number // data.pairs_per_clip
-        clip = first + int(rng.integers(data.clips))
-        frames = rng.choice(window.FRAMES_PER_CLIP, size=2, replace=False)
-        chosen = frames[1:] if rng.random() < recipe.image_pairs else frames
-        seen |= {(str(clip), int(frame)) for frame in chosen}
-    clips, frames_ = drawn(data, recipe, 1600)
-    assert clips == pytest.approx(len({clip for clip, _ in seen}), rel=0.05)
-    assert frames_ == pytest.approx(len(seen), rel=0.05)
+        clip = number // run.data.pairs_per_clip + int(rng.integers(run.data.clips))
+        frames = rng.choice(ClipWindow.FRAMES_PER_CLIP, size=2, replace=False)
+        seen |= {(clip, int(frame)) for frame in (frames[1:] if rng.random() < run.recipe.image_pairs else frames)}
+    return len(seen) / count
+
+
+def test_the_short_form_of_a_training_draws_as_many_frames_for_each_pair() -> None:
+    recipe = Recipe(**RECIPE.model_dump() | {"batch_size": 32, "steps": 500})
+    data = SyntheticData(domain="source", clips=300, pairs_per_clip=64, length=60, version=1)
+    run = RUN.model_copy(update={"recipe": recipe, "data": data})
+    for steps in (10, 50):
+        assert drawn_per_pair(short_form(run, steps)) == pytest.approx(drawn_per_pair(run), rel=0.2)
 
 
 def test_constants_are_those_of_what_they_describe() -> None:
     assert work.FRAMES_PER_CLIP == ClipWindow.FRAMES_PER_CLIP
     assert work.VALIDATION_CLIPS == pairs.VALIDATION_CLIPS
     assert work.SPEED_FRAMES == speed.ROUNDS * speed.FRAMES + speed.WARM_UP_FRAMES + speed.FRAMES + 1
+    assert calibration.SEQUENCES == evaluation.SLOTS
 
 
 def study_of(lacking: list[Missing], history: History, workers: int, other: OtherWork) -> StudyEstimate:
@@ -112,84 +114,87 @@ def test_nothing_known_nothing_said(store: Store) -> None:
     assert study.disk_bytes == 5
 
 
-def test_measured_steps_times_their_number(store: Store) -> None:
-    found = estimate_run(item(), History("CPU (x)", store, MEASURED), 5)
+def test_measured_steps_times_their_number(known: History) -> None:
+    found = estimate_run(item(), known, 5)
     assert found is not None
     assert found.sources == ("measured",)
-    left = training_work(item())
-    expected = 3 + 2 * 2.0 + 0.1 * 10 + 0.01 * left["validated"] + 0.5 * left["clip"] + 0.25 * left["frame"]
-    assert found.training.expected == pytest.approx(expected)
-    assert found.tracking.expected == pytest.approx(3 + 2.0 + 32 * 0.02 + 4 * 0.5 + 32 * 0.25)
+    assert found.training.expected == pytest.approx(SETUP.expected + 10 * 0.1)
+    assert found.tracking.expected == pytest.approx(SETUP.expected + 32 * 0.02)
     assert found.wall_seconds.expected == pytest.approx(found.training.expected + found.tracking.expected)
-    assert found.wall_seconds.high == pytest.approx(1.2 * found.wall_seconds.expected)
-    busy = (found.training.expected + found.tracking.expected) * 0.5
-    assert found.device_seconds.expected == pytest.approx(busy)
+    assert found.wall_seconds.high == pytest.approx(2 * SETUP.high + 1.2 * (10 * 0.1 + 32 * 0.02))
+    assert found.device_seconds.expected == pytest.approx(0.5 * found.wall_seconds.expected)
+    assert found.memory_bytes == about(1000, 0.2), "what the process held before is not the training's"
     assert any("20 %" in note for note in found.notes)
 
 
-def test_memory_of_a_measured_step_grows_by_the_clips_that_a_training_keeps(store: Store) -> None:
-    for clip_bytes in (1e6, 0.0):
-        measured = MEASURED.model_copy(update={"clip_bytes": clip_bytes})
-        found = estimate_run(item(), History("CPU (x)", store, measured), 5)
-        assert found is not None
-        assert found.memory_bytes is not None
-        assert found.memory_bytes.expected == pytest.approx(1000 + (DATA.clips + work.VALIDATION_CLIPS) * clip_bytes)
+def test_a_floor_is_measured_too(known: History) -> None:
+    found = estimate_run(item(STATIC), known, 5)
+    assert found is not None
+    assert found.sources == ("measured",)
+    assert found.tracking == about(32 * 0.01, 0.2)
 
 
-def test_the_same_run_finished_is_the_best_source(store: Store) -> None:
-    finish(store, RUN.model_copy(update={"seed": 1}), wall=30.0)
-    store.run(RUN).add_result(
-        HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * FEWEST_FRAMES, seconds=0.5 * FEWEST_FRAMES)
-    )
-    found = estimate_run(item(), History("CPU (x)", store, MEASURED), 5)
+def test_the_same_run_finished_is_the_best_source(store: Store, known: History) -> None:
+    again = RUN.model_copy(update={"seed": 1})
+    train(store, again, wall=30.0)
+    track(store, again, 0.5, FEWEST_FRAMES)
+    found = estimate_run(item(), known, 5)
     assert found is not None
     assert found.sources == ("finished",)
-    assert found.training.expected == pytest.approx(30)
-    assert found.tracking.expected == pytest.approx(32 * 0.5)
+    assert found.training.expected == pytest.approx(SETUP.expected + 30)
+    assert found.tracking.expected == pytest.approx(SETUP.expected + 32 * 0.5)
     elsewhere = estimate_run(item(), History("CPU (y)", store), 5)
     assert elsewhere is None, "another device's runs say nothing"
 
 
-def test_so_few_frames_that_the_first_one_counts_are_no_rate(store: Store) -> None:
-    finish(store, RUN.model_copy(update={"seed": 1}), wall=30.0)
-    few = [(0.0, 0.0, 1.0, 1.0)] * (FEWEST_FRAMES - 1)
-    store.run(RUN).add_result(HERE, SequenceResult(name="a", boxes=few, seconds=900.0))
-    found = estimate_run(item(), History("CPU (x)", store, MEASURED), 5)
+def test_so_few_frames_that_the_first_one_counts_are_no_rate(store: Store, known: History) -> None:
+    again = RUN.model_copy(update={"seed": 1})
+    train(store, again, wall=30.0)
+    track(store, again, 2.0, FEWEST_FRAMES - 1)
+    found = estimate_run(item(), known, 5)
     assert found is not None
-    assert found.tracking.expected == pytest.approx(3 + 2.0 + 32 * 0.02 + 4 * 0.5 + 32 * 0.25), "as measured"
+    assert found.tracking.expected == pytest.approx(SETUP.expected + 32 * 0.02), "as measured"
 
 
 def test_a_floor_that_was_tracked_a_little_is_better_known_than_not_at_all(store: Store) -> None:
-    floor = RunSpec(tracker=FloorSpec(kind="ncc"))
-    store.run(floor).add_result(HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * 40, seconds=4.0))
-    found = estimate_run(item(floor), History("CPU (x)", store), 5)
+    track(store, NCC, 0.1, 40)
+    found = estimate_run(item(NCC), History("CPU (x)", store), 5)
     assert found is not None
     assert found.tracking.high == pytest.approx(32 * 0.1)
     assert any("mostly its start" in note for note in found.notes)
 
 
 def test_another_tracker_of_the_size_counts_by_its_macs(store: Store) -> None:
-    finish(store, OTHER, wall=30.0)
-    store.run(OTHER).add_result(
-        HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * FEWEST_FRAMES, seconds=0.5 * FEWEST_FRAMES)
-    )
+    train(store, OTHER, wall=30.0)
+    track(store, OTHER, 0.5, FEWEST_FRAMES)
     uncounted = estimate_run(item(), History("CPU (x)", store), 5)
     assert uncounted is not None
-    assert (uncounted.training.expected, uncounted.training.high) == pytest.approx((30, 48))
+    assert uncounted.training.expected == pytest.approx(SETUP.expected + 30)
+    assert uncounted.training.high == pytest.approx(SETUP.high + 48)
     store.set_paper_scale(PLAIN, SIZE)
     found = estimate_run(item(), History("CPU (x)", store), 5)
     assert found is not None
     assert found.sources == ("scaled",)
-    assert (found.training.expected, found.training.high) == pytest.approx((15, 21)), "1000 of 2000 MACs"
-    assert found.tracking.expected == pytest.approx(8)
+    assert found.training.expected == pytest.approx(SETUP.expected + 15), "1000 of 2000 MACs"
+    assert found.training.high == pytest.approx(SETUP.high + 21)
+    assert found.tracking.expected == pytest.approx(SETUP.expected + 8)
 
 
-def test_a_calibration_of_another_tracker_counts_by_its_macs(store: Store) -> None:
-    store.set_paper_scale(OTHER.tracker, SIZE.model_copy(update={"macs": 3000}))
-    found = estimate_run(item(OTHER), History("CPU (x)", store, MEASURED), 5)
+def test_a_calibration_of_another_tracker_counts_by_its_macs(store: Store, known: History) -> None:
+    store.set_paper_scale(ELIMINATING, SIZE.model_copy(update={"macs": 3000}))
+    found = estimate_run(item(OTHER), known, 5)
     assert found is not None
     assert found.sources == ("scaled",)
-    assert found.training.high == pytest.approx(found.training.expected * 1.4)
+    assert found.training.high == pytest.approx(SETUP.high + 1.4 * 3 * 10 * 0.1)
+
+
+def test_the_nearest_of_several_trackers_is_scaled(store: Store, known: History) -> None:
+    near = RUN.model_copy(update={"tracker": replace(PLAIN, adaptation=LoRA(init="lora"))})
+    train(store, near, wall=30.0, macs=2800)
+    store.set_paper_scale(ELIMINATING, SIZE.model_copy(update={"macs": 3000}))
+    found = estimate_run(item(OTHER), known, 5)
+    assert found is not None
+    assert found.training.expected == pytest.approx(SETUP.expected + 30 * 3000 / 2800)
 
 
 def test_a_published_peak_is_the_last_source(store: Store) -> None:
@@ -242,23 +247,21 @@ def test_peaks_are_found_by_any_case_and_sourced() -> None:
     assert (peak.name, peak.tflops, peak.gigabytes) == ("RTX 3090", 71.0, 24)
     assert all(entry.source for entry in peaks())
     size = SIZE.model_copy(update={"macs": 71e12 / 6})
-    assert peak.training(PLAIN, size, 4)["step"].expected == pytest.approx(4 / 0.30), (
-        "three passes of two FLOPs per MAC"
-    )
+    recipe = RECIPE.model_copy(update={"batch_size": 4, "validation_pairs": 60, "checkpoint_every": 10})
+    step = peak.training(PLAIN, size, recipe)["step"].expected
+    assert step == pytest.approx((4 + 6 / 3) / 0.30), "three passes of two FLOPs per MAC, and one for validation"
 
 
-def test_a_study_adds_preparation_and_the_speed_of_all(store: Store) -> None:
-    history = History("CPU (x)", store, MEASURED)
-    floor = RunSpec(tracker=FloorSpec(kind="static"))
-    lacking = [item(), item(floor)]
-    other = OtherWork(sizes=2, thumbnails=4, timed_again=3 + 0.04 * work.SPEED_FRAMES)
-    study = study_of(lacking, history, 2, other)
-    runs = [run.wall_seconds.expected for run in estimates(lacking, history, 5).values() if run]
+def test_a_study_adds_preparation_and_the_speed_of_all(known: History) -> None:
+    lacking = [item(frames=3200), item(STATIC, frames=1600)]
+    other = OtherWork(sizes=2, thumbnails=4, timed_again=3.0)
+    study = study_of(lacking, known, 2, other)
+    runs = [run.wall_seconds.expected for run in estimates(lacking, known, 5).values() if run]
     assert len(runs) == 2
     assert study.prepare_seconds.expected == pytest.approx(
         START.expected + 2 * COUNTING.expected + 4 * KEEPING.expected
     )
-    assert study.speed_seconds.expected == pytest.approx(2 * (3 + 0.04 * work.SPEED_FRAMES)), (
+    assert study.speed_seconds.expected == pytest.approx(SETUP.expected + (0.02 + 0.01) * work.SPEED_FRAMES + 3.0), (
         "again for those that have it"
     )
     longest = max(runs[0], START.expected + runs[1])
@@ -266,7 +269,7 @@ def test_a_study_adds_preparation_and_the_speed_of_all(store: Store) -> None:
     assert study.wall_seconds.expected == pytest.approx(around + longest), (
         "the second worker starts beside the first run"
     )
-    alone = study_of(lacking, history, 1, other)
+    alone = study_of(lacking, known, 1, other)
     assert alone.wall_seconds.expected == pytest.approx(around + sum(runs))
 
 
@@ -276,49 +279,30 @@ def test_nothing_missing_takes_nothing(store: Store) -> None:
     assert (study.wall_seconds.high, study.disk_bytes, study.unknown) == (0, 0, ())
 
 
-def test_what_has_unknown_lengths_has_no_estimate(store: Store) -> None:
-    assert estimate_run(item(frames=0, generated=0), History("CPU (x)", store, MEASURED), 5) is None
+def test_what_has_unknown_lengths_has_no_estimate(known: History) -> None:
+    assert estimate_run(item(frames=0, generated=0), known, 5) is None
 
 
 def test_frames_on_disk_are_decoded_and_generated_ones_drawn() -> None:
     left = tracking_work(item(frames=100, generated=32))
-    assert (left["tracked"], left["frame"], left["image"], left["clip"]) == (100, 32, 68, 4)
-    assert speed_work(item()) == {"setup": 1, "online": work.SPEED_FRAMES}
-
-
-def test_calibrations_are_kept_by_device_and_grow(store: Store) -> None:
-    keep(store, MEASURED)
-    other = SAMPLE.model_copy(update={"tracker": OTHER.tracker})
-    again = FLOOR.model_copy(update={"device_share": 0.7})
-    keep(store, MEASURED.model_copy(update={"samples": [other, again]}))
-    (found,) = calibrations(store)
-    assert [(s.device_share, s.seconds) for s in found.samples] == [
-        (s.device_share, s.seconds) for s in (SAMPLE, again, other)
-    ]
-    assert gather(store, "CPU (x)").calibration == found
-    assert gather(store, "CPU (y)").calibration is None
-
-
-def test_each_tracker_is_measured_once_and_of_many_only_some() -> None:
-    again = RUN.model_copy(update={"seed": 3})
-    assert to_measure([RUN, again, RunSpec(tracker=FloorSpec(kind="ncc"))]) == [again]
-    many = [RUN.model_copy(update={"recipe": RECIPE.model_copy(update={"batch_size": b})}) for b in range(1, 25)]
-    assert len(to_measure(many)) == 8
+    assert left == {"setup": 1, "tracked": 100, "frame": 32, "image": 68}
+    assert speed_work(item()) == {"setup": 1, "tracked": work.SPEED_FRAMES}
+    assert speed_work(item(STATIC)) == {"setup": 0, "tracked": work.SPEED_FRAMES}, "a floor has no model to set up"
 
 
 @pytest.mark.parametrize("damaged", ["result", "training", "calibration", "evaluation"])
 def test_what_cannot_be_read_is_no_history(store: Store, caplog: pytest.LogCaptureFixture, damaged: str) -> None:
     """A study does not stop because of a file of another run; a warning names the file."""
-    keep(store, MEASURED)
-    other = store.run(OTHER)
-    finish(store, OTHER, wall=30.0)
-    other.add_result(HERE, SequenceResult(name="a", boxes=[(0, 0, 1, 1)] * FEWEST_FRAMES, seconds=5.0))
-    (evaluation,) = (other.path / "evaluations").glob("*")
+    calibrate(store)
+    train(store, OTHER, wall=30.0)
+    track(store, OTHER, 0.01, FEWEST_FRAMES)
+    other, measured = store.run(OTHER).path, Store(shelf(store, "CPU (x)")).run(RUN).path
+    (evaluated,) = (other / "evaluations").glob("*")
     file = {
-        "result": evaluation / "a.json",
-        "training": other.path / "training.json",
-        "calibration": next(iter(store.calibration.glob("*.json"))),
-        "evaluation": evaluation / "evaluation.json",
+        "result": evaluated / "a.json",
+        "training": other / "training.json",
+        "calibration": measured / "training.json",
+        "evaluation": evaluated / "evaluation.json",
     }[damaged]
     before = estimate_run(item(), gather(store, "CPU (x)"), 5)
     if damaged == "evaluation":
@@ -343,8 +327,7 @@ def test_an_unreadable_forecast_is_left_out(store: Store, caplog: pytest.LogCapt
 
 def test_a_floor_takes_little_more_than_drawing(store: Store) -> None:
     """The static box took 8 s on the 80 sequences of 50 frames of profile mini, and the correlation 11 s."""
-    floors = RunSpec(tracker=FloorSpec(kind="static")), RunSpec(tracker=FloorSpec(kind="ncc"))
-    lacking = [item(floor, sequences=80, frames=4000, generated=4000) for floor in floors]
+    lacking = [item(floor, sequences=80, frames=4000, generated=4000) for floor in (STATIC, NCC)]
     found = [one for one in estimates(lacking, History("CPU (x)", store), 5).values() if one]
     assert [one.sources for one in found] == [("assumed",), ("assumed",)]
     static, ncc = (one.tracking for one in found)

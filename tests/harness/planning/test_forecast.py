@@ -1,15 +1,12 @@
-"""Predicted against actual, and the bar that counts predicted seconds."""
+"""Predicted against actual, and how far a running study is."""
 
-import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from rich.console import Console
-from rich.progress import Progress, TimeRemainingColumn
 
-from planning_examples import HERE, MEASURED, OTHER, RUN, item
-from trackablate.harness.cli.terminal import progress_bars
-from trackablate.harness.planning.calibration import keep
+from planning_examples import OTHER, RUN, STATIC, calibrate, item, track
 from trackablate.harness.planning.estimate import (
     OtherWork,
     RunEstimate,
@@ -18,44 +15,52 @@ from trackablate.harness.planning.estimate import (
     estimate_study,
     other_work,
 )
-from trackablate.harness.planning.forecast import Forecaster, compared, forecasts
+from trackablate.harness.planning.forecast import DRAWING_SECONDS, ROW_SECONDS, Forecaster, compared, forecasts
 from trackablate.harness.planning.history import FEWEST_FRAMES, gather
 from trackablate.harness.planning.work import SPEED_FRAMES
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.record import PhaseProgress, SequenceResult, Speed, Spent
-from trackablate.harness.running.observer import Missing
+from trackablate.harness.record import PhaseProgress, Speed, Spent
+from trackablate.harness.running.observer import Line, Missing
 from trackablate.harness.running.runner import Job
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import Store
 from trackablate.trackers.spec import FloorSpec
 
 SPENT = Spent(device_seconds=6)
-STATIC = RunSpec(tracker=FloorSpec(kind="static"))
 
 
 class Started:
     """A study of some items that was prepared, with a clock that only the test moves."""
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch, *items: Missing, workers: int = 1) -> None:
-        self.clock, self.store, self.bars = 1000.0, store, Progress(console=Console(quiet=True))
+        self.clock, self.store, self.lines = 1000.0, store, list[Line]()
         monkeypatch.setattr("trackablate.harness.planning.forecast.time.monotonic", lambda: self.clock)
         job = Job([one.task for one in items], [], {"synthetic-smoke": ["a"] * 4}, load_profile("smoke"))
-        self.observer = Forecaster(job, store, self.bars)
+        self.drawing = DRAWING_SECONDS + len(items) * ROW_SECONDS
+        self.observer = Forecaster(job, store, self)
+        self.observer.preparing("CPU (x)", workers, items)
+        self.prepares = self.lines[0]
         self.order = list(self.observer.prepared("CPU (x)", workers, items))
-        self.bars.stop()
 
-    def says(self, phase: str, done: int, total: int) -> None:
-        self.store.run(RUN).set_progress(PhaseProgress(phase=phase, done=done, total=total))
+    def show(self, lines: Sequence[Line]) -> None:
+        self.lines = list(lines)
+
+    def says(self, phase: str, done: int, total: int, run: RunSpec = RUN, **more: float | str) -> None:
+        said = PhaseProgress.model_validate({"phase": phase, "done": done, "total": total, **more})
+        self.store.run(run).set_progress(said)
         self.observer.watch()
 
     @property
-    def done(self) -> float:
-        return self.bars.tasks[0].completed
-
-    @property
     def left(self) -> float | None:
-        left: float | None = self.bars.tasks[0].fields["left"]
-        return left
+        """What is left until the report is drawn."""
+        return self.lines[0].left
+
+
+class Nowhere:
+    """A display that nobody sees."""
+
+    def show(self, lines: Sequence[Line]) -> None:
+        """Do nothing."""
 
 
 @pytest.fixture
@@ -66,7 +71,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def known(store: Store) -> Store:
     """A store that can predict RUN."""
-    keep(store, MEASURED)
+    calibrate(store)
     return store
 
 
@@ -131,9 +136,7 @@ def test_an_assumed_prediction_is_not_compared(known: Store, monkeypatch: pytest
 def test_what_is_no_study_is_not_logged(known: Store) -> None:
     """`evaluate` and `train` do other work on a run than the study that shows its predictions."""
     job = Job([item().task], [], {"synthetic-smoke": ["a"] * 4}, load_profile("smoke"))
-    bars = Progress(console=Console(quiet=True))
-    Forecaster(job, known, bars, logged=False).prepared("CPU (x)", 1, [item()])
-    bars.stop()
+    Forecaster(job, known, Nowhere(), logged=False).prepared("CPU (x)", 1, [item()])
     assert forecasts(known) == []
 
 
@@ -142,7 +145,7 @@ def test_a_failed_run_is_not_compared(known: Store, monkeypatch: pytest.MonkeyPa
     study.observer.started(item())
     study.observer.finished(item(), None)
     assert study.observer.outcome().runs == []
-    assert study.bars.tasks[0].percentage == pytest.approx(100)
+    assert study.lines[0].phase == "0 done, 1 failed"
 
 
 def test_the_longest_task_starts_first(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,58 +153,164 @@ def test_the_longest_task_starts_first(known: Store, monkeypatch: pytest.MonkeyP
     assert [one.task.run.name for one in study.order] == [RUN.name, STATIC.name]
 
 
-def test_the_bar_counts_predicted_seconds(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_whole_counts_every_phase(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     study, (run, whole) = Started(known, monkeypatch, item()), predicted(known)
-    assert study.bars.tasks[0].total == pytest.approx(run.wall_seconds.expected)
-    assert study.left == pytest.approx(run.wall_seconds.expected + whole.speed_seconds.expected)
+    work, speed = run.wall_seconds.expected, whole.speed_seconds.expected
+    assert (study.prepares.name, study.prepares.phase) == ("the run", "imports, preparing")
+    assert study.prepares.left == pytest.approx(whole.prepare_seconds.expected + work + speed + study.drawing)
+    assert study.left == pytest.approx(work + speed + study.drawing)
     study.observer.started(item())
+    assert study.lines[1] == Line(RUN.slug, "starting", left=pytest.approx(work))
     study.says("train", 5, 10)
-    assert study.done == pytest.approx(run.training.expected / 2)
-    study.says("track synthetic-smoke", 2, 4)
-    assert study.done == pytest.approx(run.wall_seconds.expected - run.tracking.expected / 2)
+    left = work - run.training.expected / 2
+    assert study.lines[1] == Line(RUN.slug, "training", 5, 10, pytest.approx(left))
+    assert study.left == pytest.approx(left + speed + study.drawing)
+    study.says("track synthetic-smoke", 14, 28)
+    assert study.left == pytest.approx(run.tracking.expected / 2 + speed + study.drawing)
     study.observer.finished(item(), SPENT)
-    assert study.bars.tasks[0].percentage == pytest.approx(100)
+    assert (study.lines[0].phase, study.left) == ("1 done", pytest.approx(speed + study.drawing))
+    study.observer.measuring(RUN)
+    study.clock += 1
+    study.observer.watch()
+    assert (study.lines[0].phase, study.left) == ("measuring FPS", pytest.approx(speed - 1 + study.drawing))
+    study.clock += 9
+    study.says("speed", 5, 10)
+    assert study.left == pytest.approx(10 + study.drawing), "as the rounds come"
+    study.observer.ended()
+    study.observer.drawing()
+    assert (study.lines[0].phase, study.left) == ("drawing the page", study.drawing)
+    study.clock += 3
+    study.observer.drawn()
+    assert study.lines == [Line("the run", "1 done", 13, 13, 0, share=True)], "100 %, and nothing left"
     assert [one.run for one in forecasts(known)[0].runs] == [RUN.name]
+
+
+def test_a_line_has_the_name_of_the_row_and_of_the_phase(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Started(known, monkeypatch, item())
+    study.observer.started(item())
+    study.says("train", 1, 10, row="conv", loss=1.23456)
+    assert (study.lines[1].name, study.lines[1].numbers) == ("conv", "loss 1.235")
+    study.clock += 2
+    study.says("train", 5, 10, row="conv", loss=1.2)
+    assert study.lines[1].numbers == "loss 1.2, 2 steps/s"
+    study.says("validate", 5, 10, row="conv")
+    assert study.lines[1].phase == "validation"
+    study.says("track synthetic-smoke", 0, 28, row="conv")
+    assert (study.lines[1].name, study.lines[1].phase) == ("conv", "tracking synthetic-smoke")
+    study.says("track synthetic-smoke", 3, 28, row="shuffled-template")
+    assert (study.lines[1].name, study.lines[1].phase) == ("shuffled-template", "tracking synthetic-smoke")
 
 
 def test_what_a_run_said_before_it_began_counts_nothing(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     known.run(RUN).set_progress(PhaseProgress(phase="train", done=9, total=10))
     study = Started(known, monkeypatch, item())
+    before = study.left
     study.observer.started(item())
     study.observer.watch()
-    assert study.done == 0
+    assert study.left == before
     study.says("train", 1, 10)
-    assert study.done > 0
+    assert study.left is not None
+    assert before is not None
+    assert study.left < before
 
 
 def test_the_time_left_follows_the_pace_seen(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     study, (run, whole) = Started(known, monkeypatch, item()), predicted(known)
     study.observer.started(item())
+    study.says("train", 1, 10)
     study.clock += 100.0
     study.says("train", 5, 10)
-    done = run.training.expected / 2
-    expected = 100.0 / done * (run.wall_seconds.expected - done) + whole.speed_seconds.expected
+    pace = 100.0 / (run.training.expected * 4 / 10)
+    expected = pace * (run.training.expected / 2 + run.tracking.expected)
+    assert study.left == pytest.approx(expected + whole.speed_seconds.expected + study.drawing)
+
+
+def test_the_recent_pace_counts_most(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's job beside the first steps does not spoil the rest."""
+    study = Started(known, monkeypatch, item())
+    study.observer.started(item())
+    for done, passed in ((1, 10), (2, 100), (3, 100), *((step, 10) for step in range(4, 9))):
+        study.clock += passed
+        study.says("train", done, 10)
+    assert study.lines[1].numbers.endswith(" steps/s")
+    assert float(study.lines[1].numbers.split()[0]) > 1.3 * 7 / 250
+
+
+def test_without_predictions_the_first_pace_tells(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Network passes are counted; what comes before the first step is counted for each run that has not begun."""
+    study = Started(store, monkeypatch, item(), item(OTHER), workers=1)
+    assert study.left is None, "nobody knows yet"
+    assert study.lines[0].total == 0
+    study.observer.started(item())
+    study.clock += 7
+    study.says("train", 1, 10)
+    assert study.left is None
+    study.clock += 12
+    study.says("train", 3, 10)
+    second = 12 / (2 * 3 * 2)  # of a pass: two pairs a step, and three passes for each
+    speed = second * SPEED_FRAMES * 2
+    expected = second * (7 * 6 + 32) + 7 + second * (60 + 32) + speed + study.drawing
     assert study.left == pytest.approx(expected)
 
 
-def test_without_predictions_network_passes_are_counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = Started(store, monkeypatch, item(), item(OTHER), workers=2)
-    assert study.bars.tasks[0].total == pytest.approx(2 * (3 * 20 + 32))
-    assert study.left is None, "nobody knows yet"
+def story(slow: float) -> Iterator[tuple[float, PhaseProgress]]:
+    """What a run of 500 steps reports, and the seconds before each report: it starts slowly, and validates."""
+    for step in range(1, 501):
+        seconds = slow * (0.3 if step < 100 else 0.2) + 4.0 * (step == 1) + 1.0 * (step % 50 == 1)
+        yield seconds, PhaseProgress(phase="train", done=step, total=500)
+    for row in ("conv", "shuffled-template"):
+        for done in range(0, 2401, 16):
+            yield (4.0 if done == 16 else 0.08), PhaseProgress(phase="track x", done=done, total=2400, row=row)
+
+
+def test_the_time_left_is_within_30_percent_from_a_third_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four runs of unlike trackers on two workers, of which nothing is known before."""
+    recipe = RUN.recipe.model_copy(update={"steps": 500, "batch_size": 32})
+    runs = [run.model_copy(update={"recipe": recipe, "seed": seed}) for seed in (0, 1) for run in (RUN, OTHER)]
+    study = Started(store, monkeypatch, *(item(run, frames=4880, sequences=80) for run in runs), workers=2)
+    waiting, told, working = list(study.order), list[tuple[float, float]](), list[list[Any]]()
+    while waiting or working:
+        while waiting and len(working) < 2:
+            one = waiting.pop(0)
+            study.observer.started(one)
+            reports = story(1.3 if one.task.run.tracker == OTHER.tracker else 1.0)
+            seconds, progress = next(reports)
+            working.append([study.clock + seconds, one, progress, reports])
+        now = min(working, key=lambda each: each[0])
+        study.clock, one, progress, reports = now
+        store.run(one.task.run).set_progress(progress)
+        study.observer.watch()
+        told.append((study.clock, study.left or 0.0))
+        if (following := next(reports, None)) is None:
+            working.remove(now)
+            study.observer.finished(one, SPENT)
+        else:
+            now[0], now[2] = study.clock + following[0], following[1]
+    end = study.clock + SPEED_FRAMES * 4 * 0.006 + study.drawing
+    first = next(t for t, left in told if left)
+    assert first - 1000 < 10
+    third = 1000 + (end - 1000) / 3
+    wrong = [(t, left, end - t) for t, left in told if t >= third and abs(left - (end - t)) > 0.3 * (end - t)]
+    assert not wrong
 
 
 def test_the_time_left_ends_with_measuring_speed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without predictions, the speed is predicted by what was tracked meanwhile. After the end nothing is left."""
+    """Without predictions, the speed is predicted by what was tracked meanwhile."""
     study = Started(store, monkeypatch, item())
     study.observer.started(item())
     study.clock += 100.0
-    frames = [(0.0, 0.0, 1.0, 1.0)] * FEWEST_FRAMES
-    store.run(RUN).add_result(HERE, SequenceResult(name="a", boxes=frames, seconds=0.1 * FEWEST_FRAMES))
+    track(store, RUN, 0.1, FEWEST_FRAMES)
     study.observer.finished(item(), SPENT)
-    assert study.left == pytest.approx(SPEED_FRAMES * 0.1 * 1.2)
-    assert study.bars.tasks[0].fields["at"] == study.clock
-    study.observer.ended()
-    assert study.left == 0
+    assert study.left == pytest.approx(SPEED_FRAMES * 0.1 + study.drawing)
+
+
+def test_a_start_without_runs_leaves_no_lines(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Started(store, monkeypatch)
+    study.observer = Forecaster(Job([], [], {}, load_profile("smoke")), store, study)
+    study.observer.drawing()
+    assert study.lines == [Line("the study", "drawing the page", 0, share=True)], "it may stay as it is"
+    study.observer.drawn()
+    assert study.lines == []
 
 
 def test_speeds_that_are_known_take_as_long_again(store: Store) -> None:
@@ -210,12 +319,3 @@ def test_speeds_that_are_known_take_as_long_again(store: Store) -> None:
     store.run(RUN).set_speed(speed)
     job = Job([item().task, item(STATIC).task], [], {"synthetic-smoke": ["a"] * 4}, load_profile("smoke"))
     assert other_work(job, store).timed_again == pytest.approx(5.0)
-
-
-def test_the_bar_counts_down_between_two_looks() -> None:
-    """Nobody looks while speed is measured."""
-    bars = progress_bars()
-    for left, passed, text in ((70.4, 10.0, "0:01:00"), (5.0, 60.0, "0:00:00")):
-        task = bars.add_task("all 2 runs", total=1, share=True, left=left, at=time.monotonic() - passed)
-        (column,) = (column for column in bars.columns if isinstance(column, TimeRemainingColumn))
-        assert column.render(bars.tasks[task]).plain == text

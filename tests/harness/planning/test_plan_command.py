@@ -9,8 +9,7 @@ import pytest
 
 from command_line import harness, invoke, said
 from trackablate.harness.cli.plan import duration
-from trackablate.harness.costing.hardware import expected_device
-from trackablate.harness.planning.calibration import Calibration
+from trackablate.harness.costing.hardware import expected_device, expected_gpus
 from trackablate.harness.planning.forecast import forecasts
 from trackablate.harness.planning.history import gather
 from trackablate.harness.store import Store
@@ -39,20 +38,19 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Planned:
 
 
 def test_a_calibration_is_kept_and_measures_each_tracker(planned: Planned) -> None:
-    (file,) = (planned.store / "calibration").glob("*.json")
-    found = Calibration.model_validate_json(file.read_text())
-    networks, floors = ([s for s in found.samples if (s.macs is None) == floor] for floor in (False, True))
-    assert len(networks) == len(floors) == 2
-    for sample in networks:
-        times = sample.seconds
-        assert 0 < times["validated"] < times["step"] < 60
-        assert times["tracked"] > 0
-        assert times["online"] > 0
-        assert times["frame"] > 0
-        assert 0 < sample.device_share <= 1.2
-        assert sample.macs is not None
-        assert sample.macs > 1e6
-        assert sample.memory_bytes > 1e8
+    (place,) = (planned.store / "calibration").iterdir()
+    runs = list(Store(place).runs())
+    networks = [record for run in runs if (record := run.training())]
+    assert len(runs) == 4
+    assert len(networks) == 2
+    for record in networks:
+        assert 0 < record.cost.phases["validate"].wall_seconds < record.cost.phases["train"].wall_seconds
+        assert 0 < record.cost.device() / record.cost.wall() <= 1.2
+        assert (record.cost.macs or 0) > 1e6
+        assert 1e7 < (record.cost.memory() or 0) < 5e8
+    for run in runs:
+        (evaluation,) = run.evaluations()
+        assert [len(result.boxes) for result in run.results(evaluation)] == [8] * 4
 
 
 def test_the_plan_says_what_every_run_takes(planned: Planned) -> None:
@@ -68,7 +66,7 @@ def test_the_plan_says_what_every_run_takes(planned: Planned) -> None:
     whole = planned.before["estimate"]
     assert whole["unknown"] == []
     assert planned.before["estimated_seconds"] == whole["wall_seconds"]["expected"]
-    assert whole["memory_bytes"]["expected"] > 1e8
+    assert 1e7 < whole["memory_bytes"]["expected"] < 5e8
 
 
 def test_the_run_says_how_that_compares(planned: Planned) -> None:
@@ -87,11 +85,19 @@ def test_the_run_says_how_that_compares(planned: Planned) -> None:
     assert "->" in shown
 
 
+def test_a_start_is_not_compared_with_another_study(planned: Planned) -> None:
+    """The head study shares one network and the floors with the start of table3, which did more."""
+    plan = said("plan", "head", "--profile", "smoke", "--store", planned.store)
+    assert len(plan["compared"]["runs"]) == 3
+    assert plan["compared"]["wall"] is None
+    assert plan["compared"]["started"] == 0
+
+
 def test_a_finished_study_is_not_calibrated(planned: Planned) -> None:
-    (file,) = (planned.store / "calibration").glob("*.json")
-    before = file.stat().st_mtime_ns
-    said("plan", *STUDY, "--store", planned.store, "--only", "decoder", "--calibrate")
-    assert file.stat().st_mtime_ns == before
+    before = {file: file.stat().st_mtime_ns for file in planned.store.rglob("*")}
+    plan = said("plan", *STUDY, "--store", planned.store, "--only", "decoder", "--calibrate")
+    assert {file: file.stat().st_mtime_ns for file in planned.store.rglob("*")} == before
+    assert plan["estimated_seconds"] == 0
 
 
 def test_what_is_done_predicts_the_rest_and_a_budget_chooses(planned: Planned) -> None:
@@ -143,6 +149,10 @@ def test_data_that_are_not_here_are_planned_by_the_official_list(tmp_path: Path)
     assert "track 380 sequences" in done.stdout
     assert "give --data lasot=PATH" in done.stdout
     assert "2 missing" in done.stderr
+    calibrated = invoke(*words, "--calibrate")
+    assert calibrated.exit_code == 2, "it trains on the data of the study"
+    assert "--calibrate" in calibrated.stderr
+    assert "give --data lasot=PATH" in calibrated.stderr
     run = invoke("run", *words[1:])
     assert run.exit_code == 2, "and run refuses as before"
     assert "give --data lasot=PATH" in run.stderr
@@ -155,6 +165,21 @@ def test_the_device_is_known_without_torch(tmp_path: Path) -> None:
     (tmp_path / "0000:01" / "information").write_text("Model: \t\t NVIDIA H100 80GB HBM3\nIRQ: 1\n")
     assert expected_device("auto", tmp_path) == "NVIDIA H100 80GB HBM3"
     assert gather(Store(tmp_path / "s"), "CPU (x)").device == "CPU (x)"
+
+
+@pytest.mark.parametrize(("visible", "count"), [(None, 3), ("", 0), ("1,2", 2)])
+def test_the_gpus_are_counted_without_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, count: int
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    for number in range(3):
+        (tmp_path / f"0000:0{number}").mkdir()
+        (tmp_path / f"0000:0{number}" / "information").write_text("Model: \t NVIDIA H100 80GB HBM3\n")
+    assert len(expected_gpus("auto", tmp_path)) == count
+    assert len(expected_gpus("cuda:1", tmp_path)) == min(count, 1)
+    assert expected_gpus("cpu", tmp_path) == []
 
 
 def test_cost_on_a_device_measures_speed_and_memory() -> None:

@@ -13,21 +13,24 @@ import torch
 from command_line import invoke
 from examples import WHERE
 from places import ROOT
+from trackablate.ablations.plan import run_of
+from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.costing.clock import peak_rss_bytes, reset_peak_rss
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.record import Failure, Spent
+from trackablate.harness.record import Failure, PhaseProgress, Spent
 from trackablate.harness.running import execute, runner
 from trackablate.harness.running.executors import LocalExecutor, LocalWorker, WorkerProcess
 from trackablate.harness.running.fresh import start_afresh
-from trackablate.harness.running.observer import Missing, Silent
+from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, result_of
 from trackablate.harness.running.tasks import PrepareTask, Reply, RunTask, SpeedTask, Task, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import Store
 from trackablate.harness.training import loop
 from trackablate.trackers.spec import FloorSpec
+from trackablate.trackers.variants import ostrack_mlp
 
 PATIENCE = 120.0
 STATIC, NCC = (RunSpec(tracker=FloorSpec(kind="static")), RunSpec(tracker=FloorSpec(kind="ncc")))
@@ -121,7 +124,11 @@ class InProcess:
         fate = self.deadly.get(number, "lives")
         text = ""
         if fate != "half way":
-            text = self._work(task)
+            try:
+                text = self._work(task)
+            except (BadInput, DataError) as error:
+                self.reply = Reply(status="bad input", text=str(error), last=True)
+                return
         if fate == "with an old failure left":
             assert isinstance(task, RunTask)
             left = Failure(summary="an earlier attempt", traceback="", where=WHERE)
@@ -170,11 +177,17 @@ def job(monkeypatch: pytest.MonkeyPatch) -> runner.Job:
     return runner.Job(tasks, [], {name: list(sequences.names)}, load_profile("smoke"))
 
 
-class Told(Silent):
+class Told(Observer):
     """Writes down what it is told."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
+
+    def preparing(self, device: str, workers: int, lacking: Sequence[Missing]) -> None:
+        self.events.append("preparing")
+
+    def measuring(self, run: RunSpec) -> None:
+        self.events.append(f"measuring {run.slug}")
 
     def prepared(self, device: str, workers: int, lacking: Sequence[Missing]) -> Sequence[Missing]:
         self.events.append(f"prepared {workers} {len(lacking)}")
@@ -195,7 +208,11 @@ def test_one_worker_prepares_runs_and_measures_in_the_observers_order(job: runne
     runner.run(job, store, executor, "cpu", told)
     assert executor.started == 1
     assert [type(task) for task in executor.tasks] == [PrepareTask, RunTask, RunTask, SpeedTask]
-    assert told.events == ["prepared 1 2", "started static", "finished static", "started ncc", "finished ncc", "ended"]
+    ran = [f"{event} {name}" for name in ("static", "ncc") for event in ("started", "finished")]
+    assert told.events == ["preparing", "prepared 1 2", *ran, "measuring ncc", "ended"]
+    said = store.run(NCC).progress()
+    assert said is not None
+    assert (said.phase, said.total) == ("speed", 10)
     runner.run(job, store, executor, "cpu", told)
     assert executor.started == 1, "nothing is left to do"
 
@@ -214,7 +231,7 @@ def test_each_gpu_that_the_first_worker_finds_gets_a_worker(
 
     runner.run(job, store, Executor(), "auto", told)
     assert [(s.device, s.workers) for s in started] == [("auto", 1), ("cpu:0", 2), ("cpu:1", 2)]
-    assert told.events[0] == "prepared 2 2"
+    assert told.events[1] == "prepared 2 2"
     assert all(item.nothing for item in runner.missing(job, store))
 
 
@@ -232,6 +249,26 @@ def test_a_run_whose_worker_died_is_marked_and_the_others_go_on(job: runner.Job,
     runner.run(job, store, InProcessExecutor(), "cpu")
     assert store.run(STATIC).failure() is None
     assert all(item.nothing for item in runner.missing(job, store))
+
+
+def test_a_run_whose_data_changed_fails_alone_and_says_why(job: runner.Job, tmp_path: Path) -> None:
+    """What is wrong from the start is refused by the preparation, before any run, and the study with it."""
+    store, told, (good, other) = Store(tmp_path / "store"), Told(), job.tasks
+    (evaluation,) = other.evaluations
+    changed = evaluation.model_copy(update={"data": "of yesterday"})
+    job.tasks[:] = [other.model_copy(update={"evaluations": (changed,), "rows": ("standing",)}), good]
+    with pytest.raises(RunFailed) as failed:
+        runner.run(job, store, InProcessExecutor(), "cpu", told)
+    reason = "the data of protocol 'synthetic-smoke' changed while the study ran: start it again"
+    assert str(failed.value) == f"standing, run {STATIC.name}: {reason}"
+    failure = store.run(STATIC).failure()
+    assert failure is not None
+    assert failure.summary == reason
+    assert {"failed static", "finished ncc"} <= set(told.events)
+    assert store.run(NCC).speed() is not None, "the others are measured too"
+    job.tasks[:] = [good, other.model_copy(update={"evaluations": (changed,)})]
+    with pytest.raises(BadInput, match="start it again"):
+        runner.run(job, Store(tmp_path / "another"), InProcessExecutor(), "cpu")
 
 
 def test_a_run_that_is_whole_when_its_worker_dies_has_not_failed(job: runner.Job, tmp_path: Path) -> None:
@@ -271,6 +308,19 @@ def test_a_worker_that_dies_while_it_prepares_ends_the_study(job: runner.Job, tm
 def test_a_device_that_is_not_here_is_refused_by_the_worker(job: runner.Job, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="--device gpuuu is not usable here"):
         runner.run(job, Store(tmp_path / "store"), InProcessExecutor(), "gpuuu")
+
+
+@pytest.mark.parametrize("phase", ["train", "validate"])
+def test_the_steps_of_a_checkpoint_count_wherever_the_run_was_killed(phase: str, tmp_path: Path) -> None:
+    store, profile = Store(tmp_path / "store"), load_profile("smoke")
+    run = run_of(ostrack_mlp, profile, 0)
+    folder = store.run(run)
+    folder.path.mkdir(parents=True)
+    folder.checkpoint.touch()
+    folder.set_progress(PhaseProgress(phase=phase, done=5, total=6))
+    (lacking,) = runner.missing(runner.Job([RunTask(run=run, evaluations=())], [], {}, profile), store)
+    assert run.recipe is not None
+    assert lacking.steps_done == 5 // run.recipe.checkpoint_every * run.recipe.checkpoint_every > 0
 
 
 def test_eight_calls_lead_from_the_command_to_the_training_step(

@@ -271,7 +271,7 @@ def test_an_origin_is_a_shift_of_both_boxes(found: Rows, origin: int) -> None:
     assert told.frames.tolist() == shifted.frames.tolist()
     assert told.measured.keys() == shifted.measured.keys()
     for kind, measured in told.measured.items():
-        for table in Measured.__dataclass_fields__:
+        for table in Measured._fields:
             assert (getattr(measured, table) == getattr(shifted.measured[kind], table)).all()
 
 

@@ -47,10 +47,14 @@ def boxes(folder: RunFolder, asked: Evaluation) -> dict[str, list[tuple[float, f
 
 @pytest.mark.parametrize("control", ["none", "shuffled-template"])
 def test_only_what_is_missing_is_tracked_and_comes_out_the_same(control: Control, tmp_path: Path) -> None:
-    asked, counts = evaluation(control), list[int]()
+    asked, counts = evaluation(control), list[tuple[int, int]]()
+
+    def count(done: int, total: int) -> None:
+        counts.append((done, total))
+
     whole, rest = untrained(tmp_path / "whole"), untrained(tmp_path / "rest")
-    evaluate(whole, asked, SEQUENCES, CPU, counts.append)
-    assert counts == [0, 1, 2, 3, 4, 5]
+    evaluate(whole, asked, SEQUENCES, CPU, count)
+    assert counts == [(done, 20) for done in (0, 5, 10, 15, 20)], "four frames of each, all sequences together"
     assert list(boxes(whole, asked)) == list(SEQUENCES.names)
     assert len({str(found) for found in boxes(whole, asked).values()}) == 5
     for name in (SEQUENCES.names[0], SEQUENCES.names[3]):
@@ -58,20 +62,20 @@ def test_only_what_is_missing_is_tracked_and_comes_out_the_same(control: Control
         assert result is not None
         rest.add_result(asked, result.model_copy(update={"seconds": -1.0}))
     counts.clear()
-    evaluate(rest, asked, SEQUENCES, CPU, counts.append)
-    assert counts == [2, 3, 4, 5]
+    evaluate(rest, asked, SEQUENCES, CPU, count)
+    assert counts == [(done, 12) for done in (0, 3, 6, 9, 12)], "what is missing"
     assert boxes(rest, asked) == boxes(whole, asked), "bit for bit"
     kept = [rest.result(asked, name) for name in SEQUENCES.names]
     assert [k is not None and k.seconds == -1.0 for k in kept] == [True, False, False, True, False]
     counts.clear()
-    evaluate(rest, asked, SEQUENCES, CPU, counts.append)
-    assert counts == [5], "nothing is left to do"
+    evaluate(rest, asked, SEQUENCES, CPU, count)
+    assert counts == [(0, 0)], "nothing is left to do"
 
 
 def test_the_control_starts_where_the_plain_run_does_and_goes_elsewhere(tmp_path: Path) -> None:
     folder = untrained(tmp_path)
     for control in ("none", "shuffled-template"):
-        evaluate(folder, evaluation(control), SEQUENCES, CPU, lambda done: None)
+        evaluate(folder, evaluation(control), SEQUENCES, CPU, lambda *_: None)
     plain, shuffled = boxes(folder, evaluation()), boxes(folder, evaluation("shuffled-template"))
     for name in SEQUENCES.names:
         assert plain[name][0] == shuffled[name][0]

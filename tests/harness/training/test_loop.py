@@ -32,7 +32,7 @@ from trackablate.trackers.variants import detrack, ostrack, ostrack_ce, ostrack_
 SMOKE = load_profile("smoke")
 RECIPE = SMOKE.recipe.model_copy(update={"steps": 4, "batch_size": 2, "checkpoint_every": 2, "validation_pairs": 2})
 CPU = torch.device("cpu")
-Hook = Callable[[int], None]
+Hook = Callable[[int, Tensor | None], None]
 
 
 @cache
@@ -41,7 +41,7 @@ def small() -> TrackerSpec:
 
 
 def job(
-    folder: Path, model: nn.Module, recipe: Recipe = RECIPE, *, seed: int = 0, report: Hook = lambda _: None
+    folder: Path, model: nn.Module, recipe: Recipe = RECIPE, *, seed: int = 0, report: Hook = lambda *_: None
 ) -> Fit:
     geometry = pair_geometry(small().crop, recipe, 4)
     training, validation = training_pairs(SMOKE.data, geometry, seed), validation_pairs(SMOKE.data, geometry)
@@ -121,9 +121,15 @@ class Straight(nn.Module):
 
 def test_loss_falls_to_its_goal_and_the_curve_says_so(tmp_path: Path) -> None:
     recipe = RECIPE.model_copy(update={"steps": 12, "lr_backbone": 0.5, "checkpoint_every": 5, "weight_decay": 0.0})
-    model, steps = Straight(), list[int]()
-    curve, cost = fit(job(tmp_path, model, recipe, report=steps.append))
-    assert steps == list(range(1, 13))
+    model, told = Straight(), list[tuple[int, float | None]]()
+
+    def tell(step: int, loss: Tensor | None) -> None:
+        told.append((step, None if loss is None else float(loss)))
+
+    curve, cost = fit(job(tmp_path, model, recipe, report=tell))
+    assert [step for step, loss in told if loss is not None] == list(range(1, 13))
+    assert [step for step, loss in told if loss is None] == [5, 10, 12], "before each validation"
+    assert sum(loss for _, loss in told[:6] if loss) / 5 == pytest.approx(curve[0].losses["total"])
     assert [point.step for point in curve] == [5, 10, 12], "the last step is always on the curve"
     squares = [point.losses["square"] for point in curve]
     assert squares == sorted(squares, reverse=True)
@@ -262,8 +268,8 @@ def test_a_training_stopped_at_any_step_goes_on_as_if_unbroken(tmp_path: Path) -
     for stop, resumed in ((1, 0), (2, 1), (5, 1)):
         folder = tmp_path / str(stop)
 
-        def halt(step: int, stop: int = stop) -> None:
-            if step == stop:
+        def halt(step: int, loss: Tensor | None, stop: int = stop) -> None:
+            if step == stop and loss is not None:
                 raise InterruptedError
 
         with pytest.raises(InterruptedError):
@@ -360,7 +366,7 @@ def test_an_unusable_checkpoint_runs_no_code_and_is_named_with_the_remedy(tmp_pa
         with pytest.raises(ValueError) as caught:
             fit(job(tmp_path, Straight()))
         assert f"the checkpoint {file} cannot be resumed" in str(caught.value)
-        assert "delete it" in str(caught.value)
+        assert "move it away" in str(caught.value)
         assert "\n" not in str(caught.value)
         assert file.read_bytes() == content
     assert not trap.exists(), "the checkpoint's code ran"

@@ -28,10 +28,11 @@ def _style() -> Iterator[None]:
 
 
 def spread(rows: Mapping[str, Sequence[Sequence[float]]], baseline: str | None = "a") -> Spread:
-    found = spread_of(factory.study_result(4))
+    small = factory.study_result(4)
+    found = spread_of(small, pivot(small))
     assert found is not None
     values = {name: np.array(each, dtype=float) for name, each in rows.items()}
-    return replace(found, sequences=("one", "two", "three"), rows=values, baseline=baseline)
+    return replace(found, sequences=("one", "two", "three"), rows=values, baseline=baseline, means={})
 
 
 def values_of(drawing: Drawing) -> dict[str, dict[str, str]]:
@@ -48,18 +49,20 @@ def test_every_complete_row_is_drawn_and_compared_with_the_baseline(result: Resu
     assert drawing is not None
     found = values_of(drawing)
     assert list(found) == [row.name for row in result.rows]
-    assert set(found["decoder"]) == {f"{word} {s}" for word in ("lowest", "median", "highest") for s in ("AO", "ΔAO")}
-    assert set(found["conv"]) == {"lowest AO", "median AO", "highest AO"}
+    words = ("mean", "lowest", "median", "highest")
+    assert set(found["decoder"]) == {f"{word} {s}" for word in words for s in ("AO", "ΔAO")}
+    assert set(found["conv"]) == {f"{word} AO" for word in words}
+    assert found["decoder"]["mean AO"] == "83.7 [79.6, 86.8]", "the table's mean"
     assert found["decoder"]["highest ΔAO"].startswith("+")
     assert "thermal-" in found["decoder"]["lowest AO"]
 
 
 def test_values_are_the_metrics_of_the_sequences(result: Result) -> None:
-    found = spread_of(result)
+    found = spread_of(result, pivot(result))
     assert found is not None
     assert found.rows["conv"].shape == (1, factory.SEQUENCES)
     assert found.rows["conv"].mean() == pytest.approx(_printed(result, "conv"), abs=0.05)
-    assert found.differences()["decoder"] == pytest.approx(found.rows["decoder"][0] - found.rows["conv"][0])
+    assert found.differences()["decoder"][0] == pytest.approx(found.rows["decoder"][0] - found.rows["conv"][0])
 
 
 def _printed(result: Result, name: str) -> float:

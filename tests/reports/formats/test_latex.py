@@ -1,4 +1,4 @@
-"""The LaTeX table: what it prints, that nothing in a name is TeX, and that a real TeX sets it without overfull boxes."""
+"""LaTeX: what the paper's table and the full set print, that nothing in a name is TeX, and that a real TeX sets them."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ import pytest
 
 import report_factory as factory
 from trackablate.reports.formats import panels as layout
-from trackablate.reports.formats.latex import latex
+from trackablate.reports.formats.latex import all_tables, paper_table
 from trackablate.reports.formats.tex_text import escape
 from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column, Table, TableRow
@@ -54,8 +54,13 @@ ATTACKS = (
 
 
 @pytest.fixture(scope="module")
-def table() -> Table:
-    return pivot(factory.study_result())
+def result() -> Result:
+    return factory.study_result()
+
+
+@pytest.fixture(scope="module")
+def table(result: Result) -> Table:
+    return pivot(result)
 
 
 def attacked(result: Result) -> Table:
@@ -96,54 +101,108 @@ def expected_figures(table: Table) -> set[str]:
 # What the file says
 
 
-def test_it_prints_the_table(table: Table) -> None:
-    tex = latex(table)
+def test_the_full_set_prints_the_whole_table(table: Table) -> None:
+    tex = all_tables([table])
     for value in expected_figures(table):
-        assert value.replace("−", "-") in tex
-    assert r"& \bfseries 83.7 &" in tex
-    assert r"{\underline{79.1}}" in tex
-    assert r"\cmidrule(lr){4-7}" in tex
+        assert value.replace("−", "$-$") in tex
+    for index, note in enumerate(table.footnotes):
+        assert rf"\textsuperscript{{{layout.mark(index)}}}\,{escape(note)}" in tex
     assert tex.index("Not comparable with the paper") < tex.index(r"\toprule")
 
 
-def test_it_says_what_it_needs_before_anything_else(table: Table) -> None:
-    head = latex(table).split(r"\providecommand")[0].splitlines()
-    assert all(line.startswith("%") for line in head)
-    assert {"booktabs", "graphicx", "siunitx"} <= set(re.findall(r"usepackage\{(\w+)\}", "".join(head)))
+def test_the_papers_table_is_one_with_a_label_and_says_its_caveat_once(result: Result, table: Table) -> None:
+    tex = paper_table(result, table)
+    assert tex.count(r"\begin{table*}") == tex.count("Not comparable with the paper") == tex.count(r"\label{") == 1
+    assert r"\label{tab:table3-mini}" in tex
+    assert r"\textbf{83.7}" in tex
+    assert r"\underline{79.1}" in tex
+    for words in ("dialect got10k", "Brackets: 95 \\% interval over 48 sequences", "Also differs in labels"):
+        assert words in tex, words
 
 
-def test_rows_have_daggers_and_everything_else_numbers(table: Table) -> None:
-    tex = latex(table)
-    assert r"decoder\textsuperscript{$\dagger$,$\ddagger$} &" in tex
-    assert re.search(r"\\textsuperscript\{\$\\dagger\$\} Also differs in labels", tex)
-    assert re.search(r"\+0\.6\{\\textsuperscript\{(\d)\}\}", tex)
-    for part in tex.split(r"\begin{table*}")[1:]:
-        notes = re.findall(r"^\\textsuperscript\{(\d+)\} ", part, flags=re.MULTILINE)
-        notes += re.findall(r"\\raggedright\n\\textsuperscript\{(\d+)\}", part)
-        assert sorted(set(map(int, notes))) == list(range(1, len(set(notes)) + 1)), "numbered from 1 in each table"
+def test_the_papers_table_has_what_a_paper_prints(result: Result, table: Table) -> None:
+    head = paper_table(result, table).split(r"\toprule")[1].split(r"\midrule")[0].splitlines()[3]
+    plain = re.sub(
+        r"\\multicolumn\{1\}\{r\}|\\(begin|end)\{tabular\}(\[t\]\{@\{\}r@\{\}\})?|\\\\.*?\{\}|\{\}", "", head
+    )
+    symbols = [cell.partition(r"\,")[0].strip("{} ") for cell in plain.rpartition(r" \\")[0].split(" & ")]
+    measured = ["Train device", "FPS", "Params", "MACs"]
+    assert symbols == ["Row", "Sparsity", "Head", "AO", r"$\Delta$AO", *measured, "AO"]
 
 
-def test_a_wide_table_is_cut_and_a_small_one_is_not(table: Table) -> None:
-    assert latex(table).count(r"\begin{table*}") > 3
-    assert latex(replace(table, columns=table.columns[:4])).count(r"\begin{table*}") == 1
+def test_its_footnotes_are_few_and_marked_by_letters(result: Result, table: Table) -> None:
+    tex = paper_table(result, table)
+    notes = re.findall(r"^(?:\{.*\n)?\\textsuperscript\{(\w+)\}\\,", tex, flags=re.MULTILINE)
+    assert notes == [layout.mark(index) for index in range(len(notes))]
+    assert len(notes) < len(table.footnotes) / 2
+    used = {mark for marks in re.findall(r"\\,\\textsuperscript\{([\w,]+)\}", tex) for mark in marks.split(",")}
+    assert used == set(notes)
 
 
-def test_a_long_table_is_cut_into_pages(table: Table) -> None:
+def test_a_difference_has_a_star_where_it_is_told_from_chance(result: Result, table: Table) -> None:
+    lines = {line.split(" & ")[0].split(r"\,")[0]: line for line in paper_table(result, table).splitlines()}
+    for row in table.rows:
+        starred = r"\textsuperscript{*}" in lines[escape(row.name)].replace(r"\hphantom{\textsuperscript{*}}", "")
+        assert starred == bool(row.cells[f"{factory.PROTOCOL}:ao"].resolved), row.name
+
+
+def test_a_missing_run_is_named_once(result: Result) -> None:
+    failed = factory.failed(result, "decoder", "out of memory")
+    tex = paper_table(failed, pivot(failed))
+    assert "Missing: decoder on" in tex
+    assert tex.count("out of memory") == 2, "in the list, and at the row's name"
+
+
+def test_it_says_what_it_needs_before_anything_else(result: Result, table: Table) -> None:
+    for tex in (paper_table(result, table), all_tables([table])):
+        head = tex.split(r"\providecommand")[0].splitlines()
+        assert all(line.startswith("%") for line in head)
+        assert set(re.findall(r"usepackage\{(\w+)\}", "".join(head))) == {"booktabs", "graphicx"}
+
+
+def test_a_wide_table_of_the_full_set_is_cut_and_a_small_one_is_not(table: Table) -> None:
+    assert all_tables([table]).count(r"\begin{table*}") > 3
+    assert all_tables([replace(table, columns=table.columns[:4])]).count(r"\begin{table*}") == 1
+
+
+def test_a_long_table_of_the_full_set_is_cut_into_pages(table: Table) -> None:
     rows = tuple(replace(table.rows[0], name=f"row {at}", baseline=False) for at in range(90))
-    tex = latex(replace(table, rows=rows, columns=table.columns[:4]))
+    tex = all_tables([replace(table, rows=rows, columns=table.columns[:4])])
     assert tex.count(r"\begin{table*}") > 2
     assert all(f"row {at} &" in tex for at in range(90))
 
 
-def test_what_is_no_figure_keeps_out_of_the_alignment() -> None:
+def test_a_long_table_of_a_paper_has_no_intervals(result: Result, table: Table) -> None:
+    rows = tuple(replace(table.rows[1], name=f"row {at}") for at in range(31))
+    assert "[" not in paper_table(result, replace(table, rows=rows)).split(r"\midrule", 1)[1].replace("[1pt]", "")
+    assert r"[$-$" in paper_table(result, table)
+
+
+def test_what_is_no_figure_is_printed_too() -> None:
     column = Column("a:x", "X", group="g", better="higher")
     cells = (Cell(float("nan")), Cell(text="40 of 48"), None, Cell(1234.5, rank=2), Cell(-3.0, rank=1))
     rows = tuple(TableRow(f"r{at}", "variant", {} if c is None else {"a:x": c}) for at, c in enumerate(cells))
-    tex = latex(Table("t", "q", "", (column,), rows))
-    assert "S[table-format=+4.1]" in tex
-    for line in ("r0 & {nan}", "r1 & {40 of 48}", r"r2 & {\textendash{}}", r"r3 & {\hphantom{$-$}\underline{1234.5}}"):
+    tex = all_tables([Table("t", "q", "", (column,), rows)])
+    assert r"\begin{tabular}{@{}lr@{}}" in tex
+    for line in ("r0 & nan", "r1 & 40 of 48", r"r2 & \textendash{}", r"r3 & \underline{1234.5}"):
         assert line in tex, line
-    assert r"r4 & \bfseries -3.0" in tex
+    assert r"r4 & \textbf{$-$3.0}" in tex
+
+
+def test_marks_hang_beside_their_figures_so_that_decimal_points_stay_in_line() -> None:
+    column = Column("a:x", "X", group="g")
+    noted = {"r0": Cell(1.0, footnotes=(0, 1)), "r1": Cell(2.0, footnotes=(1,)), "r2": Cell(3.0)}
+    rows = tuple(TableRow(name, "variant", {"a:x": cell}) for name, cell in noted.items())
+    tex = all_tables([Table("t", "q", "", (column,), rows, footnotes=("one", "two"))])
+    widest = r"\,\textsuperscript{a,b}"
+    assert f"r0 & 1.0{widest}" in tex
+    assert rf"r1 & 2.0\rlap{{\,\textsuperscript{{b}}}}\hphantom{{{widest}}}" in tex
+    assert rf"r2 & 3.0\hphantom{{{widest}}}" in tex
+
+
+@pytest.mark.parametrize(("index", "mark"), [(0, "a"), (25, "z"), (26, "aa"), (27, "ab"), (52, "ba"), (702, "aaa")])
+def test_marks_of_footnotes_are_letters(index: int, mark: str) -> None:
+    assert layout.mark(index) == mark
 
 
 # Text
@@ -188,12 +247,15 @@ def test_a_long_word_may_break() -> None:
 
 @needs_tex
 @pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
-def test_a_real_tex_sets_it_without_overfull_boxes(table: Table, tmp_path: Path, document: str) -> None:
-    log, shown = compiled(latex(table), tmp_path, document)
-    for fault in ("Overfull", "Float too large", "Missing character", "Warning: Font", "siunitx Warning"):
+@pytest.mark.parametrize("full", [False, True], ids=["paper", "full set"])
+def test_a_real_tex_sets_it_without_overfull_boxes(
+    result: Result, table: Table, tmp_path: Path, document: str, full: bool
+) -> None:
+    log, shown = compiled(all_tables([table]) if full else paper_table(result, table), tmp_path, document)
+    for fault in ("Overfull", "Float too large", "Missing character", "Warning: Font"):
         assert fault not in log, fault
     printed = set(shown.replace("\N{MINUS SIGN}", "−").split())
-    for value in expected_figures(table):
+    for value in expected_figures(table if full else replace(table, columns=table.columns[:4])):
         assert any(value in word for word in printed), value
     for row in table.rows:
         assert row.name in shown
@@ -201,8 +263,12 @@ def test_a_real_tex_sets_it_without_overfull_boxes(table: Table, tmp_path: Path,
 
 @needs_tex
 @pytest.mark.parametrize("document", [TWO_COLUMNS, ONE_COLUMN], ids=["two columns", "one column"])
-def test_a_real_tex_prints_what_names_say_and_runs_nothing(tmp_path: Path, document: str) -> None:
-    log, shown = compiled(latex(attacked(factory.study_result())), tmp_path, document)
+@pytest.mark.parametrize("full", [False, True], ids=["paper", "full set"])
+def test_a_real_tex_prints_what_names_say_and_runs_nothing(
+    result: Result, tmp_path: Path, document: str, full: bool
+) -> None:
+    nasty = attacked(result)
+    log, shown = compiled(all_tables([nasty]) if full else paper_table(result, nasty), tmp_path, document)
     assert "Missing character" not in log
     assert "Overfull" not in log
     assert "reached the end" in shown
@@ -213,21 +279,28 @@ def test_a_real_tex_prints_what_names_say_and_runs_nothing(tmp_path: Path, docum
 
 
 @needs_tex
-def test_a_real_tex_sets_many_rows_on_pages_that_they_fit(table: Table, tmp_path: Path) -> None:
+@pytest.mark.parametrize("full", [False, True], ids=["paper", "full set"])
+def test_a_real_tex_sets_many_rows_on_pages_that_they_fit(
+    result: Result, table: Table, tmp_path: Path, full: bool
+) -> None:
     rows = tuple(replace(table.rows[at % 7], name=f"row-{at}", baseline=False) for at in range(60))
-    log, shown = compiled(latex(replace(table, rows=rows)), tmp_path, ONE_COLUMN)
+    many = replace(table, rows=rows)
+    log, shown = compiled(all_tables([many]) if full else paper_table(result, many), tmp_path, ONE_COLUMN)
     assert "Float too large" not in log
     assert "row-59" in shown
 
 
 @needs_tex
-def test_a_real_tex_hardly_scales_a_study_and_scales_what_is_too_wide(table: Table, tmp_path: Path) -> None:
-    reporting = ONE_COLUMN + r"\newcommand{\trackablatefit}[1]{\sbox0{#1}\typeout{natural width \the\wd0}\usebox0}"
-    log, _ = compiled(latex(table), tmp_path, reporting)
-    natural = [float(width) for width in re.findall(r"natural width ([\d.]+)pt", log)]
-    assert 250 < max(natural) < TEXT_WIDTH / 0.85
+def test_a_real_tex_hardly_scales_a_study_and_scales_what_is_too_wide(
+    result: Result, table: Table, tmp_path: Path
+) -> None:
+    reporting = ONE_COLUMN + r"\newcommand{\trackablatefit}[2]{\sbox0{#2}\typeout{natural width \the\wd0}\usebox0}"
+    for tex in (paper_table(result, table), all_tables([table])):
+        log, _ = compiled(tex, tmp_path, reporting)
+        natural = [float(width) for width in re.findall(r"natural width ([\d.]+)pt", log)]
+        assert 250 < max(natural) < TEXT_WIDTH / 0.72
     columns = tuple(Column(f"g:{at}", f"a symbol of many words, {at}", group="g") for at in range(9))
     row = TableRow("row", "variant", {column.key: Cell(text="WWWW " * 4) for column in columns})
-    log, shown = compiled(latex(Table("t", "q", "", columns, (row,))), tmp_path, ONE_COLUMN)
+    log, shown = compiled(all_tables([Table("t", "q", "", columns, (row,))]), tmp_path, ONE_COLUMN)
     assert "Overfull" not in log
     assert shown.count("WWWW") == 4 * 9

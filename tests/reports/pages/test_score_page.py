@@ -29,9 +29,9 @@ from trackablate.harness.scoring.scored import Scored, ScoredTracker, TrackerSco
 from trackablate.reports.figures import pictures
 from trackablate.reports.figures.drawing import Picture
 from trackablate.reports.formats import panels as layout
-from trackablate.reports.formats.latex import latex
+from trackablate.reports.formats.latex import all_tables, paper_table
 from trackablate.reports.formats.text import TerminalTable
-from trackablate.reports.pages.sections import for_paper, sections
+from trackablate.reports.pages.sections import sections, unfolded
 from trackablate.reports.pages.write import report_files, write_report
 from trackablate.reports.results import result_of, standing
 from trackablate.reports.table import Cell, Table, TableRow
@@ -62,7 +62,7 @@ def score_pictures(scored: Scored, compare: tuple[str, str] | None) -> list[Pict
 
 def printed_tables(scored: Scored, compare: tuple[str, str] | None = None) -> list[Table]:
     result = result_of(scored, compare)
-    return for_paper(result, pivot(result), sections(result))
+    return [pivot(result), *unfolded(sections(result))]
 
 
 def comparisons(scored: Scored, a: str, b: str) -> list[Comparison]:
@@ -221,7 +221,7 @@ def test_a_mean_of_a_part_is_over_that_part(scored: Scored) -> None:
 
 def test_every_output_says_incomplete(part: Scored) -> None:
     files = score_page(part)
-    for name in ("index.html", "table.tex", "table.md", "table.csv", "results.json"):
+    for name in ("index.html", "table.tex", "tables.tex", "table.md", "table.csv", "results.json"):
         assert PART in " ".join(files[name].decode().split()), name
     assert PART in " ".join(shown_in_terminal(score_table(part)).split())
     assert (PART in files["figures/success.svg"].decode()) == part.protocol.allow_incomplete
@@ -464,7 +464,7 @@ def test_everything_is_left_behind(written: Path) -> None:
     names = {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
     curves = ("success", "precision", "norm_precision", "distributions", "differences", "attribute-radar")
     figures = {f"figures/{n}.{kind}" for n in curves for kind in ("svg", "pdf")}
-    documents = {"index.html", "table.tex", "table.md", "table.csv", "sequences.csv", "results.json"}
+    documents = {"index.html", "table.tex", "tables.tex", "table.md", "table.csv", "sequences.csv", "results.json"}
     assert names == documents | figures
 
 
@@ -483,7 +483,8 @@ def test_the_page_needs_no_network_and_runs_our_script_alone(written: Path) -> N
     page = (written / "index.html").read_text()
     found = read(page)
     assert found.references
-    assert [r for r in found.references if not r.startswith("#")] == []
+    files = {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
+    assert {r for r in found.references if not r.startswith("#")} == files - {"index.html"}
     assert not {"link", "iframe"} & set(found.tags)
     assert found.tags.count("script") == 1
     assert "script-src 'sha256-" in page
@@ -512,6 +513,7 @@ def test_the_page_shows_every_part(scored: Scored, written: Path) -> None:
     expected = [figure for table in in_order for figure in figures(table)]
     assert [unescape(text) for text in re.findall(r'<span class="value">(.*?)</span>', page)] == expected
     assert scored.command in page
+    assert page.count("POC: partial occlusion") == 2, "below the hardest and below all sequences"
     assert "results in the layout of pytracking, 30 of 30 sequences whole" in page
 
 
@@ -573,9 +575,10 @@ def test_markup_in_names_stays_text(scored: Scored) -> None:
     page = files["index.html"].decode()
     assert read(page).tags.count("script") == 1
     assert "&lt;script&gt;" in page
-    tex = files["table.tex"].decode().replace(r"\allowbreak{}", "")
-    assert r"\input{" not in tex.split("\\begin{table*}", 1)[1]
-    assert r"\textbackslash{}input\{" in tex
+    for name in ("table.tex", "tables.tex"):
+        tex = files[name].decode().replace(r"\allowbreak{}", "")
+        assert r"\input{" not in tex.split("\\begin{table*}", 1)[1]
+        assert r"\textbackslash{}input\{" in tex
     assert "<script" not in files["table.md"].decode()
     for name, content in files.items():
         if name.endswith(".svg"):
@@ -595,15 +598,18 @@ def test_a_formula_in_a_name_is_no_formula(scored: Scored) -> None:
     shutil.which("pdflatex") is None, reason="NOT TESTED: pdflatex is not installed, table.tex unchecked"
 )
 @pytest.mark.parametrize("margin", ["2cm", "43mm"], ids=["wide text", "narrow text"])
+@pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("nasty", [False, True])
-def test_latex_compiles(scored: Scored, tmp_path: Path, nasty: bool, margin: str) -> None:
+def test_latex_compiles(scored: Scored, tmp_path: Path, nasty: bool, full: bool, margin: str) -> None:
     rules = tuple(factory.dialect(name) for name in DIALECTS)
     scored = factory.partial(with_protocol(scored, rules=rules), C, 12, True)
     first = NASTY + '"é – − Δ 漢 «»' if nasty else A
     scored = factory.renamed(with_protocol(scored, title=first if nasty else scored.protocol.title), A, first)
-    (tmp_path / "table.tex").write_text(latex(*printed_tables(scored, (first, B))))
+    tables = printed_tables(scored, (first, B))
+    tex = all_tables(tables) if full else paper_table(result_of(scored), tables[0])
+    (tmp_path / "table.tex").write_text(tex, encoding="ascii")
     document = (
-        rf"\documentclass[a4paper]{{article}}\usepackage[margin={margin}]{{geometry}}\usepackage{{booktabs,graphicx,siunitx}}"
+        rf"\documentclass[a4paper]{{article}}\usepackage[margin={margin}]{{geometry}}\usepackage{{booktabs,graphicx}}"
         "\n\\begin{document}\n\\input{table.tex}\n\\end{document}\n"
     )
     (tmp_path / "document.tex").write_text(document)

@@ -1,5 +1,6 @@
 """The site over a store: what is in it has a page, what is absent or failed is named, and a thousand runs are quick."""
 
+import html
 import re
 import time
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import store_factory
+import trackablate
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.harness.cli import app
 from trackablate.harness.profiles import load_profile
@@ -51,6 +53,25 @@ def test_a_finished_study_is_done_and_the_same_store_gives_the_same_bytes(tmp_pa
     again = write_site(store, tmp_path / "b", [STUDIES["head"]])
     assert [page.read_bytes() for page in first] == [page.read_bytes() for page in again]
     assert '<td class="words">done</td>' in text(first[0])
+
+
+def test_a_run_of_a_plugin_is_listed_and_the_rest_is_rendered(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its head is not known here: no plugin is loaded. Neither page nor message says that the run is damaged."""
+    store = Store(tmp_path / "store")
+    store_factory.fill(store, STUDIES["head"], SMOKE)
+    store_factory.fill(store, STUDIES["table3"], SMOKE)
+    (own,) = (store.root / "runs").glob("*-mlp-*")
+    text_of = (own / "spec.json").read_text()
+    (own / "spec.json").write_text(text_of.replace('"mlp"', '"two-linear"'))
+    pages = write_site(store, tmp_path / "out", [STUDIES["head"], STUDIES["table3"]])
+    assert [page.parent.name for page in pages] == ["out", "table3-smoke"]
+    told = "has the head 'two-linear' of a plugin: name the plugin's file with --plugin FILE"
+    assert told in html.unescape(text(pages[0]))
+    assert "no page for head-smoke" in caplog.text
+    assert told in caplog.text
+    table = trackablate.results(store)
+    assert told in table.loc[table["run"] == own.name, "reason"].item()
+    assert table["value"].notna().any()
 
 
 def test_an_empty_store_has_an_index_that_says_so(tmp_path: Path) -> None:

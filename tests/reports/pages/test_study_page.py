@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,8 +21,9 @@ from rich.console import Console
 
 import report_factory as factory
 from places import ROOT
+from trackablate.harness.profiles import load_profile
 from trackablate.harness.scoring.metrics import DIALECTS, values
-from trackablate.reports.figures import drawing, epochs
+from trackablate.reports.figures import drawing, epochs, pictures
 from trackablate.reports.formats import documents, export, text
 from trackablate.reports.formats import panels as layout
 from trackablate.reports.pages.filmstrips import jpeg_size, strips
@@ -35,7 +37,7 @@ from trackablate.reports.tables.sequences import attribute_table, sequence_table
 
 AO = f"{factory.PROTOCOL}:ao"
 FIGURES = (
-    *("success", "precision", "norm_precision", "accuracy-cost", "epochs", "training", "distributions", "pairs"),
+    *("success", "precision", "norm_precision", "accuracy-cost", "training", "distributions", "pairs"),
     *("attribute-radar", "attribute-differences"),
 )
 NASTY = "<script>alert('x')</script>$\\input{/etc/passwd}$ & 50% #_^~{}|[red]*`"
@@ -495,7 +497,9 @@ def test_the_page_needs_no_network_and_runs_our_script_alone(written: Path) -> N
     assert "unsafe-inline'; script-src" in page  # which is of the styles: no other script runs
     found = read(page)
     assert found.references
-    assert [r for r in found.references if not r.startswith(("#", "data:image/jpeg;base64,"))] == []
+    links = [r for r in found.references if not r.startswith(("#", "data:image/jpeg;base64,"))]
+    files = {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
+    assert set(links) == files - {"index.html"}, "it links its own files, and nothing else"
     assert found.tags.count("script") == 1
     assert "link" not in found.tags
     assert not re.search(r"url\((?!#)|@import", page)
@@ -609,7 +613,7 @@ def test_jpeg_size_reads_the_header() -> None:
 def test_everything_is_left_behind(written: Path) -> None:
     names = {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
     figures = {f"figures/{n}.{kind}" for n in FIGURES for kind in ("svg", "pdf")}
-    assert names == {"index.html", "table.tex", "table.md", "table.csv", "results.json"} | figures
+    assert names == {"index.html", "table.tex", "tables.tex", "table.md", "table.csv", "results.json"} | figures
 
 
 def test_the_same_input_gives_the_same_bytes(result: Result, written: Path, tmp_path: Path) -> None:
@@ -622,6 +626,73 @@ def test_only_what_was_asked_for_is_written(result: Result, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="no report format is called pdf"):
         write_report(result, tmp_path / "none", ("pdf",))
     assert not (tmp_path / "none").exists()
+
+
+def test_the_page_links_only_what_is_written(result: Result, tmp_path: Path) -> None:
+    write_report(result, tmp_path, ("html", "csv"))
+    links = {r for r in read((tmp_path / "index.html").read_text()).references if not r.startswith(("#", "data:"))}
+    assert links == {"table.csv"} | {f"figures/{name}.svg" for name in FIGURES}
+
+
+def test_a_figure_that_shows_nothing_is_left_out(result: Result, table: Table) -> None:
+    """All were trained as long; one that was trained longer makes a figure of it. One variant alone has no front."""
+    longer = factory.record_of(result.rows[1])
+    recipe = longer.asked.recipe.model_copy(update={"steps": 9 * longer.asked.recipe.steps})
+    asked = longer.asked.model_copy(update={"recipe": recipe})
+    changed = factory.with_row(result, "decoder", records=(longer.model_copy(update={"asked": asked}),))
+    assert "epochs" not in drawn(result)
+    assert "epochs" in drawn(changed)
+    alone = replace(result, rows=(result.rows[0], *result.rows[4:]))
+    assert drawn(result) - drawn(alone) == {"accuracy-cost", "pairs", "attribute-differences"}
+
+
+def drawn(result: Result) -> set[str]:
+    return {picture.name for picture in pictures(result, pivot(result), pdf=False)}
+
+
+def test_distributions_stand_beside_the_means(written: Path) -> None:
+    page = (written / "index.html").read_text()
+    assert 'id="distributions"' in main_table(page)
+    assert page.count('id="distributions"') == 1
+
+
+def test_figures_over_few_sequences_are_grey(result: Result, written: Path) -> None:
+    page = (written / "index.html").read_text()
+    assert "few" not in {
+        word for words in re.findall(r'<td class="([^"]*)"', main_table(page)) for word in words.split()
+    }
+    attributes = page.split('<section id="attributes">')[1].split("</section>")[0]
+    greyed = {
+        row: " few" in cells for row, cells in re.findall(r'class="name">(\w+)</th>(.*?)</tr>', attributes, re.DOTALL)
+    }
+    counts = {row.name: row.cells[":n"].value for row in given(attribute_table(result, result.protocols[0])).rows}
+    assert greyed == {name: (count or 0) < 10 for name, count in counts.items()}
+    assert set(greyed.values()) == {True, False}
+    assert "fewer than ten sequences" in attributes
+
+
+def given(table: Table | None) -> Table:
+    assert table is not None
+    return table
+
+
+def test_a_configuration_is_in_words_and_the_command_is_said_once(result: Result, tmp_path: Path) -> None:
+    profile = load_profile("mini")
+    write_report(replace(result, profile=profile), tmp_path, ("html",))
+    page = unescape((tmp_path / "index.html").read_text())
+    assert "batch size 32" in page
+    assert "backbones (dinov2-s: vit-mini-1, " in page
+    assert not re.search(r"\{'|\(\d, \d|None\b", page.split('id="provenance"')[1].split("</section>")[0])
+    assert page.count(result.command) == 1
+
+
+def test_footnotes_are_marked_by_letters(table: Table, written: Path) -> None:
+    marks = re.findall(r'<li id="note-(\w+)"><b>(\w+)</b>', (written / "index.html").read_text())
+    assert marks == [(layout.mark(at),) * 2 for at in range(len(table.footnotes))]
+    printed = re.findall(r"<sup>(.*?)</sup>", main_table((written / "index.html").read_text()))
+    assert printed
+    assert all(re.fullmatch(r"\u202f[a-z]+(,[a-z]+)*", unescape(re.sub(r"<.*?>", "", one))) for one in printed)
+    assert f"- ({layout.mark(3)}) " in (written / "table.md").read_text()
 
 
 def test_a_report_of_nothing_is_a_page_that_says_so(result: Result, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import report_factory as factory
 from trackablate.harness.record import PhaseCost, RunRecord
 from trackablate.harness.scoring.scored import ScoredTracker
 from trackablate.reports.formats.documents import results_json
-from trackablate.reports.formats.latex import latex
+from trackablate.reports.formats.latex import all_tables
 from trackablate.reports.results import Result
 from trackablate.reports.table import Table
 from trackablate.reports.tables.cost_report import cost_table, phase_costs
@@ -104,11 +104,43 @@ def test_as_a_document_and_in_latex(result: Result) -> None:
     assert document["conv"]["evaluation_seconds"] == {factory.PROTOCOL: 10.0}
     assert document["shuffled-template"]["training"] == {}
     assert math.isclose(document["conv"]["fps"], 190.0)
-    assert r"\multicolumn{4}{c}{training}" in latex(cost_table(result))
+    assert r"\multicolumn{4}{c}{training}" in all_tables([cost_table(result)])
 
 
 def test_a_study_of_nothing_has_an_empty_table(result: Result) -> None:
     assert cost_table(replace(result, rows=())).columns == ()
+
+
+def memory_note(result: Result, **costs: dict[str, object]) -> tuple[dict[str, float | str | None], list[str]]:
+    """Return the memory column, and its footnotes, of rows with other records of it."""
+    for name, change in costs.items():
+        row = next(row for row in result.rows if row.name == name)
+        found = factory.record_of(row)
+        assert found.training is not None
+        training = found.training.model_copy(update={"cost": found.training.cost.model_copy(update=change)})
+        result = factory.with_row(result, name, records=(found.model_copy(update={"training": training}),))
+    table = pivot(result)
+    column = {row.name: value(table, row.name, "memory") for row in result.rows[:4]}
+    return column, [note for note in table.footnotes if "Peak memory" in note]
+
+
+def test_a_processs_memory_is_that_of_the_training(result: Result) -> None:
+    """Workers stay: what a process held before belongs to no training. An older record cannot tell it."""
+    before, _ = memory_note(result)
+    told = {name: {"resident_before_bytes": 960_000_000 + at} for at, name in enumerate(before)}
+    column, (note,) = memory_note(result, **told)
+    assert column["conv"] == pytest.approx(300)
+    assert column["decoder"] == pytest.approx(390)
+    assert "less the 960 MB of Python" in note
+    told["conv"] = {"resident_before_bytes": None}
+    column, notes = memory_note(result, **told)
+    assert column["conv"] == pytest.approx(1.26)
+    assert any("older record" in note for note in notes)
+    assert len(notes) == 2
+    told["conv"] = {"memory_kind": "device peak allocated", "peak_memory_bytes": 5_000_000_000}
+    column, notes = memory_note(result, **told)
+    assert column["conv"] == pytest.approx(5)
+    assert any("allocated on the GPU" in note for note in notes)
 
 
 def test_measured_columns_name_profile_device_and_who_shared_the_machine(result: Result) -> None:

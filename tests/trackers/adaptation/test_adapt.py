@@ -6,7 +6,6 @@ from typing import Any, Literal
 import pytest
 import torch
 from peft import LoHaConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from timm.layers.attention import Attention
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from trackablate.trackers.adaptation.adapt import METHODS, adapt, from_scratch, 
 from trackablate.trackers.adaptation.adapter import Bottleneck
 from trackablate.trackers.adaptation.method import Method
 from trackablate.trackers.encoder.blocks import SplitQKV
+from trackablate.trackers.encoder.low_rank import LowRankLinear
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.scale import at_scale
 from trackablate.trackers.spec import (
@@ -92,7 +92,7 @@ def test_lora_adds_what_the_paper_counts(lora: LoRA, expected: int) -> None:
 def test_only_the_asked_layers_are_adapted() -> None:
     targets: tuple[LoRATarget, ...] = ("q", "fc2")
     model = seeded(MINI, adaptation=LoRA(rank=4, targets=targets))
-    adapted = [name for name, module in model.named_modules() if isinstance(module, LoraLayer)]
+    adapted = [name for name, module in model.named_modules() if isinstance(module, LowRankLinear)]
     assert adapted == [f"encoder.blocks.{i}.{place}" for i in range(4) for place in ("attn.qkv.q", "mlp.fc2")]
 
 
@@ -131,7 +131,7 @@ def test_factors_start_as_published() -> None:
 def test_the_factors_are_scaled_by_alpha_over_rank() -> None:
     model = trained(seeded(MINI, adaptation=LoRA(rank=4, alpha=12)))
     layer: Any = model.get_submodule("encoder.blocks.1.mlp.fc1")
-    a, b, base = layer.lora_A["default"].weight, layer.lora_B["default"].weight, layer.get_base_layer()
+    a, b, base = layer.lora_A["default"].weight, layer.lora_B["default"].weight, layer.base_layer
     x = torch.randn(3, 128)
     torch.testing.assert_close(layer(x), base(x) + 3 * (x @ a.T @ b.T), atol=1e-5, rtol=1e-5)
 
@@ -155,7 +155,7 @@ def test_merging_computes_the_same_without_the_method(adaptation: Adaptation) ->
     merged = merge(model)
     torch.testing.assert_close(predicted(model), before, atol=1e-5, rtol=1e-5)
     assert merged is model
-    assert not any(isinstance(m, (BaseTunerLayer, SplitQKV)) for m in model.modules())
+    assert not any(isinstance(m, (BaseTunerLayer, LowRankLinear, SplitQKV)) for m in model.modules())
     assert all(isinstance(m.qkv, nn.Linear) for m in model.modules() if isinstance(m, Attention))
     plain = seeded(MINI)
     assert {n: p.shape for n, p in model.state_dict().items()} == {n: p.shape for n, p in plain.state_dict().items()}
@@ -303,7 +303,7 @@ def test_gaussian_init_is_one_over_the_rank() -> None:
 def test_rslora_scales_by_alpha_over_the_root_of_the_rank() -> None:
     model = trained(seeded(MINI, adaptation=LoRA(rank=4, alpha=12, rslora=True)))
     layer: Any = model.get_submodule("encoder.blocks.1.mlp.fc1")
-    a, b, base = layer.lora_A["default"].weight, layer.lora_B["default"].weight, layer.get_base_layer()
+    a, b, base = layer.lora_A["default"].weight, layer.lora_B["default"].weight, layer.base_layer
     x = torch.randn(3, 128)
     torch.testing.assert_close(layer(x), base(x) + 6 * (x @ a.T @ b.T), atol=1e-5, rtol=1e-5)
 

@@ -12,7 +12,7 @@ import pytest
 
 from trackablate.datasets.benchmarks import got10k, lasot, trackingnet
 from trackablate.datasets.errors import DataError
-from trackablate.datasets.reading import databases
+from trackablate.datasets.reading import opening
 from trackablate.datasets.reading.files import Folder
 from trackablate.datasets.reading.opening import open_files
 from trackablate.datasets.reading.reader import Part
@@ -125,6 +125,6 @@ def test_a_damaged_database_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_without_the_package_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data.mdb").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "lmdb", None)
-    databases._environment.cache_clear()
+    opening._environment.cache_clear()
     with pytest.raises(DataError, match="is an LMDB database; install the package lmdb"):
         open_files(tmp_path)

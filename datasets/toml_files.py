@@ -1,0 +1,103 @@
+"""TOML files that a user wrote, and what is wrong with them: the file, the line, the field, and the remedy."""
+
+import re
+import tomllib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trackablate.datasets.errors import DataError
+from trackablate.datasets.registry import near
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+REMEDIES = {
+    "missing": ("is missing", "write it"),
+    "extra_forbidden": ("is no field of this file", "correct its name, or remove it"),
+    "union_tag_not_found": ("has no `kind`", "write one"),
+    "union_tag_invalid": ("is of no known kind", "write one of {expected_tags}"),
+}
+"""Problem and remedy by pydantic's name of a fault, where its own words are not plain."""
+
+
+SETTINGS = (Path("trackablate.toml"), Path("~/.config/trackablate/data.toml"))
+"""Files in which a user says where the data sets and the store lie. The first one that names a thing wins."""
+
+
+def read_toml(file: Path) -> tuple[str, dict[str, Any]]:
+    """Return a file's text and content; a byte order mark is no part of it. Raises DataError with file and line."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        return text, tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r" \(at line (\d+).*\)$", str(error))
+        line, problem = (int(found[1]), str(error)[: found.start()]) if found else (None, str(error))
+        raise DataError.at(file, f"is no TOML ({problem})", "correct it", line=line) from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError.at(file, f"cannot be read as TOML ({error})", "write a text file in UTF-8") from None
+
+
+def settings() -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield each settings file that is there, with its content: trackablate.toml here, then the one of the user."""
+    for file in SETTINGS:
+        if file.expanduser().is_file():
+            yield file, read_toml(file.expanduser())[1]
+
+
+def named_by(file: Path, path: str) -> Path:
+    """Return the place that a settings file names: relative to the file, wherever the program is started."""
+    return file.expanduser().parent / Path(path).expanduser()
+
+
+def configured_store() -> Path | None:
+    """Return the store that `store = "PATH"` of a settings file names, None if none does. Raises DataError."""
+    for file, found in settings():
+        if (path := found.get("store")) is not None:
+            if not isinstance(path, str):
+                raise DataError.at(
+                    file, f"`store` is {path!r}, which is no folder", 'write store = "PATH" above [data]'
+                )
+            return named_by(file, path)
+    return None
+
+
+def faults(file: Path, text: str, error: "ValidationError", fields: Collection[str]) -> Iterator[str]:
+    """Yield every fault that validation found, as "FILE, line N: field: problem; remedy".
+
+    Args:
+        file: The file.
+        text: Its text.
+        error: What pydantic says of its content.
+        fields: Names of fields, which are suggested for an unknown one.
+    """
+    for fault in error.errors():
+        where = [str(part) for part in fault["loc"] if part not in ("synthetic", "videos")]
+        problem, remedy = REMEDIES.get(fault["type"], (f"{_plain(fault['msg'])}, got {fault['input']!r}", "correct it"))
+        remedy = remedy.format(**fault.get("ctx", {}))
+        if fault["type"] == "extra_forbidden" and (likely := near(where[-1], fields)):
+            remedy = f"did you mean {' or '.join(likely)}?"
+        if fault["type"] == "value_error":  # a message of our own, with its remedy
+            problem, remedy = _plain(fault["msg"]), ""
+        field = f"{'.'.join(where)}: " if where else ""
+        yield f"{file}{line_of(text, *where[::-1])}: {field}{problem}" + (f"; {remedy}" if remedy else "")
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ").replace("Input should", "should")
+
+
+def line_of(text: str, *words: str) -> str:
+    """Return ", line N" of the line to blame, "" if there is none.
+
+    It is the first line that sets one of the words or has it as a value; failing that, a word quoted in one of them.
+    """
+    quoted = [part for word in words for part in word.split("'")[1::2]]
+    for word in filter(None, (*words, *quoted)):
+        key = re.compile(rf"""(^|[\s".{{,\[]){re.escape(word)}["\s]*[=\]]""")
+        value = re.compile(rf"""=.*(?<![\w-]){re.escape(word)}(?![\w-])""")
+        for pattern in (key, value):
+            for number, line in enumerate(text.splitlines(), 1):
+                if pattern.search(line):
+                    return f", line {number}"
+    return ""

@@ -1,0 +1,85 @@
+"""How a step is computed on a device: in which precision, with which workers for its data, in how many parts.
+
+None of this changes what a step means. A recipe's precision does change its numbers, so it is part of the recipe.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from trackablate.harness.spec import Precision
+
+HALVES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Precisions whose products are computed in 16 bits. Trained weights and the optimizer's state stay in float32."""
+
+MEASURED_STEPS = 2
+"""Steps that are computed in the published parts, the last of them with all of the optimizer's state."""
+
+FILLED = 0.8
+"""Share of the free memory that larger parts may take."""
+
+
+def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:
+    """Return accelerate's helper for one device.
+
+    Raises:
+        ValueError: The device cannot compute in that precision.
+    """
+    gpu = device.type == "cuda"
+    if precision in ("fp16", "tf32") and not gpu:
+        raise ValueError(f"precision {precision} needs a GPU: train on one, or set precision = 'fp32' in the recipe")
+    if precision == "bf16" and gpu and not torch.cuda.is_bf16_supported():
+        raise ValueError(f"{torch.cuda.get_device_name(device)} has no bf16: set precision = 'fp16' in the recipe")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    # This is the only way to make accelerate use another GPU than the first.
+    os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
+    return Accelerator(cpu=not gpu, mixed_precision=precision if precision in HALVES else "no")
+
+
+@contextmanager
+def frozen_weights_in(model: nn.Module, precision: Precision) -> Iterator[None]:
+    """Hold the frozen linear layers in the type of their products, so that autocast need not cast them in every part.
+
+    Afterwards they are float32 again, rounded; nobody saves frozen weights.
+    """
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Linear | nn.Conv2d) and not any(p.requires_grad for p in module.parameters())
+    ]
+    if precision in HALVES:
+        for layer in layers:
+            layer.to(HALVES[precision])
+    try:
+        yield
+    finally:
+        if precision in HALVES:
+            for layer in layers:
+                layer.float()
+
+
+def pairs_that_fit(device: torch.device, published: int, batch: int) -> int:
+    """Return how many pairs the device can hold at a time: a multiple of the published number, at most the batch.
+
+    Called after MEASURED_STEPS in published parts: what these held at their peak tells what a pair takes.
+    """
+    if device.type != "cuda":
+        return published
+    held = torch.cuda.memory_allocated(device)
+    part = max(1, torch.cuda.max_memory_allocated(device) - held)
+    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - held
+    return min(batch, published * max(1, int(FILLED * free / part)))
+
+
+def loader_workers(device: torch.device, workers: int) -> int:
+    """Return how many processes make a training's pairs; 0 for none.
+
+    On a CPU the training itself keeps the cores busy. workers: the number of trainings on this machine.
+    """
+    if device.type != "cuda":
+        return 0
+    return max(0, min(8, len(os.sched_getaffinity(0)) // workers - 1))

@@ -1,0 +1,102 @@
+"""How far a command is: bars on a terminal of 80 columns, plain lines everywhere else."""
+
+import re
+import time
+from collections.abc import Iterator
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from trackablate.harness.cli import terminal
+from trackablate.harness.cli.terminal import Bars, PlainLines, clock, display, step_bar
+from trackablate.harness.running.observer import Line
+
+WHOLE = Line("all 12 runs", "3 done, 1 failed", 4000, 10_000, 6000, share=True)
+LONG = Line("shuffled-template seed 2", "tracking synthetic-smoke", 12_345, 685_360, 7000, "loss 1.234, 12.2 steps/s")
+NAMED = Line("a-row-with-a-name-that-a-user-gave-it", "validation", 12, 500, None)
+
+
+def drawn(*lines: Line, width: int = 80, passed: float = 0.0, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What stands on a terminal some seconds after lines were shown."""
+    text, now = StringIO(), [1000.0]
+    monkeypatch.setattr(terminal, "monotonic", lambda: now[0])
+    bars = Bars(Console(file=text, width=width, force_terminal=True, color_system=None))
+    bars.show(lines)
+    text.truncate(text.seek(0))
+    now[0] += passed
+    bars.close()
+    last = re.split(r"\x1b\[2K", text.getvalue())[-1]
+    return [line.rstrip() for line in last.splitlines() if line.strip("\x1b[?25h ")]
+
+
+def test_nothing_is_cut_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = drawn(WHOLE, LONG, NAMED, monkeypatch=monkeypatch)
+    assert max(map(len, found)) <= 80
+    assert re.fullmatch(r"all 12 runs after 0:00 +3 done, 1 failed +[━╸╺]* +40 % +1:40:00 left", found[0])
+    assert re.fullmatch(r"shuffled-template seed 2 +tracking synthetic-smoke [━╸╺ ]+ 12k/685k +1:56:40 left", found[1])
+    assert re.fullmatch(r"a-row-with-a-name-that-a-use +validation +[━╸╺ ]+ 12/500 +-:-- left", found[2])
+    assert found[3] == "r-gave-it"
+    assert "…" not in "".join(found)
+
+
+def test_a_wide_terminal_shows_loss_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    (found,) = drawn(LONG, width=120, monkeypatch=monkeypatch)
+    assert "loss 1.234, 12.2 steps/s" in found
+
+
+def test_bars_count_down_between_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks while the page is drawn."""
+    whole, row = drawn(WHOLE, LONG, passed=1000, monkeypatch=monkeypatch)
+    assert "after 16:40" in whole
+    assert "50 %" in whole
+    assert "1:23:20 left" in whole
+    assert "1:40:00 left" in row
+    late = drawn(WHOLE, passed=9000, monkeypatch=monkeypatch)[0]
+    assert "87 %" in late, "what takes longer than predicted is not at its end"
+    assert "30:00 left" in late
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (-3, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3600, "1:00:00"), (90_000, "25:00:00")],
+)
+def test_a_time_in_words(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+@pytest.fixture
+def plain() -> Iterator[PlainLines]:
+    """Lines every 50 ms."""
+    lines = PlainLines(0.05)
+    yield lines
+    lines.close()
+
+
+def test_a_file_gets_every_line_at_regular_times(plain: PlainLines, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(100):
+        plain.show([WHOLE, Line("conv", "training", 231, 500, 90, "loss 1.234, 8.1 steps/s")])
+    assert capsys.readouterr().err == "", "looking is no event"
+    time.sleep(0.3)
+    found = capsys.readouterr().err.splitlines()
+    assert 4 <= len(found) <= 12
+    assert re.fullmatch(r"0:0\d all 12 runs: 3 done, 1 failed 40 %, 1:40:00 left", found[0])
+    assert re.fullmatch(r"0:0\d conv: training 231/500, loss 1.234, 8.1 steps/s, 1:30 left", found[1])
+
+
+def test_a_file_gets_one_line_for_each_event(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = PlainLines()
+    for phase in ("imports, preparing", "0 done", "1 done", "1 done", "measuring FPS"):
+        lines.show([Line("all 2 runs", phase, 1, 2, 1, share=True), NAMED])
+    lines.show([])
+    lines.close()
+    said = [re.sub(r"^0:0\d ", "", line) for line in capsys.readouterr().err.splitlines()]
+    assert said == [f"all 2 runs: {phase} 50 %, 0:01 left" for phase in ("0 done", "1 done", "measuring FPS")]
+
+
+def test_no_terminal_no_bars(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = display()
+    assert isinstance(shown, PlainLines)
+    with step_bar("scoring lasot", 10) as done:
+        done(5)
+    assert capsys.readouterr().err == "", "it was over before there was anything to say"

@@ -1,0 +1,216 @@
+"""What a study's commands share: rows, data, and the version of the data that a report is made of."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import store_factory
+from command_line import invoke, said
+from trackablate.ablations.catalogue import STUDIES
+from trackablate.datasets.atomic import write_text
+from trackablate.datasets.errors import DataError
+from trackablate.harness.cli import app
+from trackablate.harness.cli.options import writable
+from trackablate.harness.cli.pieces import find_run
+from trackablate.harness.cli.session import StudyRequest, open_session
+from trackablate.harness.cli.study_data import reported_data
+from trackablate.harness.errors import BadInput
+from trackablate.harness.profiles import load_profile
+from trackablate.harness.record import SequenceResult
+from trackablate.harness.spec import Evaluation
+from trackablate.harness.store import Store, read_protocol
+
+SMOKE = load_profile("smoke")
+ROWS = ["conv", "decoder", "ce-conv", "ce-decoder", "static", "ncc", "shuffled-template"]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("TRACKABLATE_STORE", raising=False)
+    return tmp_path
+
+
+def request(place: Path, **fields: object) -> StudyRequest:
+    return replace(StudyRequest("table3", "smoke", [], [], [], place / "store"), **fields)  # type: ignore[arg-type]
+
+
+def test_a_run_of_some_rows_is_reported_with_all(place: Path) -> None:
+    """The page of the whole study is not written over by a part of it."""
+    session = open_session(request(place, only=["decoder"]))
+    assert {row.name for row in session.rows} == set(ROWS)
+    assert len(session.job.tasks) == 4, "decoder, its baseline and two floors"
+    assert "--only" not in session.command
+    assert session.folder == Path("report", "table3-smoke")
+    part = open_session(request(place, only=["decoder"], reads_only=True, must_exist=True))
+    assert {row.name for row in part.rows} == {"conv", "decoder", "static", "ncc", "shuffled-template"}
+    assert part.folder == Path("report", "table3-smoke-only-decoder"), "a report of a part has a folder of its own"
+
+
+def test_data_that_nothing_reads_are_refused(place: Path) -> None:
+    told = r"--data lasot is not used: add --protocol lasot, or leave it out"
+    with pytest.raises(BadInput, match=told):
+        open_session(request(place, data=["lasot=x"]))
+    with pytest.raises(BadInput, match="--data coco is not used: train on it, or leave it out"):
+        open_session(request(place, data=["coco=x"], reads_only=True))
+    for words in (["train", "ostrack-256"], ["evaluate", "ncc", "--protocol", "synthetic"]):
+        store_factory.fill(Store(place / "store"), STUDIES["table3"], SMOKE)
+        assert told.replace("\\", "") in invoke(*words, "--data", "lasot=x", "--store", place / "store").stderr
+    words = ["score", "A=x", "--protocol", "otb", "--data", "lasot=x"]
+    assert "--data lasot is not used" in invoke(*words).stderr
+
+
+def test_what_lacks_of_every_protocol_and_training_set_is_said_at_once(place: Path) -> None:
+    Path("mine.toml").write_text('[data]\nkind = "videos"\nsets = ["trackingnet-train", "got10k-train"]\n')
+    with pytest.raises(DataError) as refusal:
+        open_session(request(place, profile="mine.toml", protocols=["otb", "lasot"]))
+    for told in ("--data otb=PATH", "--data lasot=PATH", "to train on trackingnet-train: the folder of"):
+        assert told in str(refusal.value)
+    told = "to train on got10k-train, to validate during training on got10k-val: the folder of the data set 'got10k'"
+    assert told in str(refusal.value)
+    assert not (place / "store").exists()
+
+
+def test_a_report_takes_the_whole_version_of_the_data_of_its_own_runs(place: Path) -> None:
+    store = Store(place / "store")
+    otb = SMOKE.model_copy(update={"protocols": ("otb",)})
+    store_factory.fill(store, STUDIES["table3"], otb)
+    runs = [folder.run for folder in store.runs()]
+    whole = read_protocol(store.protocol(Evaluation(protocol="otb", data=store_factory.DIGEST)))
+    assert whole is not None
+    part = whole.model_copy(update={"digest": "a" * 64, "sequences": whole.sequences[:1]})
+    foreign = whole.model_copy(update={"digest": "f" * 64, "sequences": whole.sequences * 2})
+    for record in (part, foreign):
+        evaluation = Evaluation(protocol="otb", data=record.digest)
+        write_text(store.protocol(evaluation) / "protocol.json", record.model_dump_json())
+    boxes = SequenceResult(name=part.names[0], boxes=[(0.0, 0.0, 1.0, 1.0)], seconds=1.0)
+    store.run(runs[0]).add_result(Evaluation(protocol="otb", data=part.digest), boxes)
+    found = reported_data("otb", {}, store, runs)
+    assert (found.digest, len(found.sequences)) == (store_factory.DIGEST, 4)
+    twin = whole.model_copy(update={"digest": "b" * 64})
+    evaluation = Evaluation(protocol="otb", data=twin.digest)
+    write_text(store.protocol(evaluation) / "protocol.json", twin.model_dump_json())
+    store.run(runs[0]).add_result(evaluation, boxes)
+    with pytest.raises(
+        BadInput, match="2 versions of the data of otb, each of 4 sequences: choose one with --data otb="
+    ):
+        reported_data("otb", {}, store, runs)
+    assert reported_data("otb", {}, store, runs, asked=twin.digest).digest == twin.digest
+
+
+def test_a_study_stays_recorded_with_the_whole_of_its_data(place: Path) -> None:
+    """A later start on a part does not make the site forget the whole."""
+    session = open_session(request(place))
+    session.store.set_study(session.study_record())
+    (name, digest) = next(iter(session.digests.items()))
+    store_factory._keep_protocol(session.store, name, on_server=False)
+    known = session.study_record().model_copy(update={"digests": {name: store_factory.DIGEST}})
+    session.store.set_study(known)
+    assert session.study_record().digests == {name: digest}, "as large, and newer"
+    job = replace(session.job, sequences={name: session.job.sequences[name][:1]})
+    assert replace(session, job=job).study_record().digests == {name: store_factory.DIGEST}
+
+
+def test_a_row_names_its_run(place: Path) -> None:
+    store = Store(place / "store")
+    store_factory.fill(store, STUDIES["table3"], SMOKE)
+    record = store.study("table3", "smoke")
+    assert record is not None
+    for row in record.rows:
+        if row.control == "none":
+            assert find_run(store, row.name).run == row.run
+    assert find_run(store, "decoder", "got10k").run == find_run(store, "decoder").run, "whether it is evaluated or not"
+    shutil.rmtree(find_run(store, "ce-conv").path)
+    with pytest.raises(BadInput, match="the row ce-conv of table3 at smoke has no run yet: run the study first"):
+        find_run(store, "ce-conv")
+    mini = load_profile("mini").model_copy(update={"protocols": ("synthetic-smoke",)})
+    store_factory.fill(store, STUDIES["table3"], mini)
+    with pytest.raises(
+        BadInput, match=r"decoder is a row of several studies or sizes.*table3 at mini.*table3 at smoke"
+    ):
+        find_run(store, "decoder")
+    with pytest.raises(KeyError, match="did you mean decoder"):
+        find_run(store, "Decodr")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "table3", "--profile", "smoke"],
+        ["report", "table3", "--profile", "smoke"],
+        ["site"],
+        ["score", "A=x", "--protocol", "otb"],
+        ["submit", "ncc", "--protocol", "got10k"],
+        ["export", "ncc", "--protocol", "otb", "--layout", "otb"],
+        ["pretrain"],
+        ["data", "make", "synthetic", "--layout", "lasot"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_outputs_that_cannot_be_written_are_refused_before_any_work(place: Path, words: list[str]) -> None:
+    (place / "file").write_text("")
+    Store(place / "store")
+    store = [] if words[0] == "data" else ["--store", place / "store"]
+    done = invoke(*words, "--out", place / "file" / "out", *store)
+    assert done.exit_code == 2
+    assert f"error: --out '{place / 'file' / 'out'}' is no f" in done.stderr
+    assert "that can be written: name another" in done.stderr
+    assert {path.name for path in place.iterdir()} == {"file", "store"}
+    assert [path.name for path in (place / "store").iterdir()] == ["store.json"]
+
+
+def test_a_full_disk_is_said_before_any_work(place: Path) -> None:
+    with pytest.raises(BadInput, match="MB are free there, and about 1000000000000 MB are needed: make room"):
+        writable(place / "out", needed=1e18)
+    writable(place / "new" / "out.zip", file=True)
+    assert list(place.iterdir()) == []
+
+
+def test_a_font_that_is_not_there_is_said_before_any_work(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trackablate.harness.cli.options.FONTS", ("DejaVuSans", "NoSuchFont"))
+    done = invoke("run", "table3", "--profile", "smoke", "--store", "S")
+    assert done.exit_code == 2
+    assert "figures cannot be drawn: NoSuchFont missing; python -m pip install" in done.stderr
+    assert not (place / "S").exists()
+
+
+def test_a_store_is_named_by_the_settings_and_said(place: Path) -> None:
+    Path("trackablate.toml").write_text('store = "big/runs"\n')
+    done = CliRunner().invoke(app, ["plan", "table3", "--profile", "smoke"])
+    assert f"store: {place / 'big' / 'runs'} (not there yet)" in done.stderr
+    assert f"no store at {place / 'big' / 'runs'}" in invoke("report", "table3", "--profile", "smoke").stderr
+    assert f"no store at {place / 'typed'}" in invoke("site", "--store", place / "typed").stderr
+    done = CliRunner().invoke(app, ["plan", "table3", "--profile", "smoke"], env={"TRACKABLATE_STORE": "other"})
+    assert f"store: {place / 'other'} (not there yet)" in done.stderr, "the environment wins over the file"
+    Path("trackablate.toml").write_text("store = 3\n")
+    refused = invoke("list")
+    assert refused.exit_code == 2
+    assert "trackablate.toml: `store` is 3" in refused.stderr
+
+
+def test_a_box_outside_the_frame_is_refused_without_torch(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    import cv2
+    import numpy as np
+
+    store_factory.fill(Store(place / "store"), STUDIES["table3"], SMOKE)
+    for number in (1, 2):
+        cv2.imwrite(str(place / f"{number}.png"), np.zeros((48, 64, 3), dtype=np.uint8))
+    monkeypatch.setitem(sys.modules, "trackablate.harness.tracking.evaluation", None)
+    done = invoke("track", "conv", place, "--init", "100,5,20,20", "--store", place / "store")
+    assert done.exit_code == 2
+    assert "--init 100,5,20,20 lies outside the first frame of 64 x 48 pixels" in done.stderr
+
+
+def test_data_are_checked_where_they_are_configured(place: Path) -> None:
+    made = ["data", "make", "synthetic", "--layout", "lasot", "--out", place / "LaSOT", "--count", "1", "--length", "3"]
+    assert invoke(*made).exit_code == 0
+    Path("trackablate.toml").write_text('[data]\nlasot = "LaSOT"\n')
+    assert said("data", "check", "lasot")["place"] == "LaSOT"
+    assert "did you mean lasot" in invoke("data", "check", "LaSOT").stderr
+    assert "the folder of the data set 'nfs' is not known; give" in invoke("data", "check", "nfs").stderr
