@@ -46,7 +46,7 @@ class Summary:
 
 def summary(result: Result, table: Table) -> Summary:
     """Return the short form of a result; `table` is its main table."""
-    found = standings(result, table)
+    found = [one for one in standings(result, table) if one.variants or one.floors]
     parts = [_part(result, table, one, costs=one is found[0]) for one in found]
     chosen = list(dict.fromkeys(index for index in _by_importance(table, parts) if _untold(table.footnotes[index])))
     chosen = chosen[:MOST_FOOTNOTES]

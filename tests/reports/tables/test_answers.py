@@ -112,6 +112,7 @@ def test_everything_is_missing(result: Result) -> None:
     assert answers(result, told(result, FLOORS)) == (expected,)
     nothing = replace(result, rows=())
     assert answers(nothing, pivot(nothing)) == (expected,)
+    assert "Row" not in shown(nothing)
 
 
 @pytest.mark.parametrize(
