@@ -59,7 +59,7 @@ MOVED: dict[str, dict[str, str]] = {
     "reports": {
         "statistics": "statistics=bootstrap significance variance resolving=sample_size stability=rank_stability",
         "tables": (
-            "accuracy attributes=sequences costs cost_report discrepancies effects pivot printed ranking=block "
+            "accuracy attributes=sequences costs cost_report discrepancies=printed effects pivot printed ranking=block "
             "ranks=effects server=accuracy block notes=block score_table=dialects score_failures=failures "
             "score_sequences=sequences comparison"
         ),

@@ -154,9 +154,8 @@ def run(
         from trackablate.harness.running.executors import LocalExecutor
         from trackablate.harness.running.runner import run as run_job
 
-        request = StudyRequest(
-            study, profile, protocol or [], data or [], only or [], store, seeds, tuple(results or ())
-        )
+        names, added = (protocol or [], data or [], only or []), tuple(results or ())
+        request = StudyRequest(study, profile, *names, store, seeds, added)
         can_report(out or Path("report"))
         session = open_session(request)
         session.store.set_study(session.study_record())

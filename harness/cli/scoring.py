@@ -126,13 +126,13 @@ def say_scores(scored: Scored, asked: ScoreOptions) -> None:
         BadInput: The pair cannot be compared. Then, or if a tracker is refused, no page is written.
     """
     from trackablate.reports.formats.documents import as_text, results_json, score_document
+    from trackablate.reports.formats.summary import without_footnotes
     from trackablate.reports.pages.write import write_report
     from trackablate.reports.results import result_of
     from trackablate.reports.tables.comparison import comparison_table, comparisons
     from trackablate.reports.tables.dialects import dialect_tables, flattering
     from trackablate.reports.tables.pivot import pivot
     from trackablate.reports.tables.sequences import attribute_table
-    from trackablate.reports.tables.summary import without_footnotes
 
     result, facts = result_of(scored, asked.compare), scored.protocol
     compared = comparisons(result)

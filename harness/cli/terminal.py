@@ -88,8 +88,8 @@ def say_result(result: "Result", written: list[Path], *, full: bool, as_json: bo
 
 def say_short(result: "Result", table: "Table", *, full: bool) -> None:
     """Write a result's sentences with a short table, or its whole main table."""
+    from trackablate.reports.formats.summary import summary
     from trackablate.reports.formats.text import TerminalSummary, TerminalTable
-    from trackablate.reports.tables.summary import summary
 
     Console().print(TerminalTable(table) if full else TerminalSummary(summary(result, table)))
 

@@ -14,7 +14,7 @@ from trackablate.reports.figures.values import Readings
 from trackablate.reports.results import Result
 from trackablate.reports.table import Table
 from trackablate.reports.tables.costs import cost_of
-from trackablate.reports.tables.discrepancies import printed
+from trackablate.reports.tables.printed import printed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,8 +18,8 @@ from trackablate.reports.tables.comparison import Comparison, comparisons
 from trackablate.reports.tables.cost_report import phase_costs
 from trackablate.reports.tables.costs import cost_of
 from trackablate.reports.tables.dialects import flattering
-from trackablate.reports.tables.discrepancies import printed
 from trackablate.reports.tables.effects import stability
+from trackablate.reports.tables.printed import printed
 from trackablate.reports.tables.sequences import attribute_cells, columns_of
 
 

@@ -10,8 +10,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from trackablate.reports.formats.panels import Panel, direction, figure, interval, panel_of, references
+from trackablate.reports.formats.summary import Summary
 from trackablate.reports.table import Cell, Column, Table, TableRow
-from trackablate.reports.tables.summary import Summary
 
 STYLES = {"best": "bold", "second": "underline", "better": "green", "worse": "red"}
 GAP = 2

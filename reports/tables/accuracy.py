@@ -35,6 +35,7 @@ UNRESOLVED = "Not resolved: the difference is not told from chance (corrected p 
 TO_RESOLVE = f"{UNRESOLVED} To resolve one of this size it takes: {{}}."
 NO_PAIRS = "No difference: this row was not evaluated on the baseline's sequences."
 RANKING = "Share of the resamples in which the best row stays best, and the row that is most often first: {}."
+UNBEATEN = "The best variant, {best}, is not shown to beat {{}}."
 FEW = (
     "With fewer than 20 sequences an interval covers a little less than it says (docs/statistics.md); with fewer than 4"
     " none is given, and no difference counts as resolved."
@@ -174,7 +175,7 @@ def _note_floors(result: Result, facts: ScoredProtocol, block: Block, footnotes:
         if not below:
             what, by = f"{floor.role} {floor.name}", f"{floor.name} minus {best}: {_in_words(difference, metric)}"
             beats = f"The {what} beats the best variant, {best}, on {facts.name} ({by})."
-            text, about = f"The best variant, {best}, is not shown to beat {{}}.", f"the {what} on {facts.name} ({by})"
+            text, about = UNBEATEN.format(best=best), f"the {what} on {facts.name} ({by})"
             note = footnotes.add(beats) if above else footnotes.add(text, about)
             cell = replace(cell, footnotes=(*cell.footnotes, note))
         block.put(floor.name, key, cell)

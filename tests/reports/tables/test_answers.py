@@ -10,14 +10,15 @@ from rich.console import Console
 import report_factory as factory
 import score_factory
 from trackablate.harness.scoring.metrics import METRICS
+from trackablate.harness.scoring.scored import Returned, ScoredTracker
 from trackablate.reports.formats.documents import results_json
+from trackablate.reports.formats.summary import MOST_FOOTNOTES, summary, without_footnotes
 from trackablate.reports.formats.text import TerminalSummary
 from trackablate.reports.results import Result, result_of
 from trackablate.reports.statistics.sample_size import Needed
 from trackablate.reports.table import Cell, Table
 from trackablate.reports.tables.answers import answers
 from trackablate.reports.tables.pivot import pivot
-from trackablate.reports.tables.summary import MOST_FOOTNOTES, summary, without_footnotes
 
 P = factory.PROTOCOL
 CHANCE = Needed(2900, None)
@@ -111,6 +112,7 @@ def test_everything_is_missing(result: Result) -> None:
     assert answers(result, told(result, FLOORS)) == (expected,)
     nothing = replace(result, rows=())
     assert answers(nothing, pivot(nothing)) == (expected,)
+    assert "Row" not in shown(nothing)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +224,8 @@ def test_at_most_five_footnotes_the_most_important_first(result: Result) -> None
     assert len(table.footnotes) == MOST_FOOTNOTES
     assert table.footnotes[0].startswith("With fewer than 20 sequences")
     assert any(note.startswith("Trial: ") for note in table.footnotes)
+    assert not any(note.startswith(("Brackets", "Share of", "The best variant")) for note in table.footnotes)
+    assert {row.cells["verdict"].text for row in table.rows if row.role == "floor"} == {"not beaten"}
     assert found.left_out == len(pivot(changed).footnotes) - MOST_FOOTNOTES
     carriers = [*table.columns, *table.rows, *(cell for row in table.rows for cell in row.cells.values())]
     assert {index for carrier in carriers for index in carrier.footnotes} <= set(range(MOST_FOOTNOTES))
@@ -243,6 +247,25 @@ def test_raw_results_show_two_more_metrics_and_no_verdict_alone() -> None:
     alone = shown(result_of(replace(scored, trackers=scored.trackers[:1])))
     assert "Verdict" not in alone
     assert "there is nothing to compare it with" in " ".join(alone.split())
+
+
+def test_a_server_tests_nothing_and_a_cited_tracker_is_not_missing(result: Result) -> None:
+    served = replace(result.protocols[0], on_server=True)
+    scores = {
+        row.name: replace(
+            row.protocols[P], records=row.records, returned=(Returned({"ao": 0.5 + at / 100}, "2026-05-09"),)
+        )
+        for at, row in enumerate(result.variants)
+    }
+    rows = (*(replace(r, protocols={P: scores[r.name]}) for r in result.variants), ScoredTracker("ATOM", "cited", {}))
+    found = replace(result, protocols=(served,), rows=rows)
+    assert answers(found, pivot(found))[0].endswith(
+        f"ce-decoder has the highest average overlap (AO) on {P} by the evaluation server, 53.0 %: 3.0 points above the"
+        " baseline conv (50.0 %), which may be chance (not tested); against conv, ce-conv and decoder are not tested."
+    )
+    text = shown(found)
+    assert "ATOM" not in text
+    assert "Holm" not in text
 
 
 def test_a_further_table_goes_without_footnotes() -> None:

@@ -10,7 +10,15 @@ from trackablate.reports.tables.answers import Standing, answers, standings
 from trackablate.reports.tables.pivot import absences
 
 MOST_FOOTNOTES = 5
-TOLD = (accuracy.METHOD, accuracy.METHOD_OF_SEEDS, accuracy.PAIRED, accuracy.HOLM, accuracy.UNRESOLVED)
+TOLD = (
+    accuracy.RANKING,
+    accuracy.METHOD,
+    accuracy.METHOD_OF_SEEDS,
+    accuracy.PAIRED,
+    accuracy.HOLM,
+    accuracy.UNRESOLVED,
+    accuracy.UNBEATEN,
+)
 """Beginnings of footnotes that the legend and the sentences say."""
 TRAINING, SPEED, DIFFERENCE, VERDICT = "train_device", "fps", "difference", "verdict"
 
@@ -38,7 +46,7 @@ class Summary:
 
 def summary(result: Result, table: Table) -> Summary:
     """Return the short form of a result; `table` is its main table."""
-    found = standings(result, table)
+    found = [one for one in standings(result, table) if one.variants or one.floors]
     parts = [_part(result, table, one, costs=one is found[0]) for one in found]
     chosen = list(dict.fromkeys(index for index in _by_importance(table, parts) if _untold(table.footnotes[index])))
     chosen = chosen[:MOST_FOOTNOTES]
@@ -57,7 +65,8 @@ def _part(result: Result, table: Table, one: Standing, *, costs: bool) -> Table:
     """Return the rows with anything to say on a protocol: figure, difference, verdict, and a cost or two more metrics."""
     known = {column.key: column for column in table.columns}
     more = list(known)[1:3] if not result.study else [k for k in (TRAINING, SPEED) if k in known][:1] if costs else []
-    rows = [_row(row, one, more) for row in table.rows if row.role != "cited" or one.column.key in row.cells]
+    shown = [r for r in table.rows if r.role != "cited" or r.cells.get(one.column.key, Cell()).value is not None]
+    rows = [_row(row, one, more) for row in shown]
     unit = "points" if one.column.unit == "%" else one.column.unit
     compared = (
         replace(one.column, key=DIFFERENCE, symbol="Difference", unit=unit, signed=True, footnotes=()),
@@ -85,7 +94,7 @@ def _verdict(row: TableRow, cell: Cell, one: Standing) -> str:
     if cell.value is None:
         return "missing"
     if row.role in ("floor", "control"):
-        return f"{row.role}, not beaten" if cell.beaten is False else row.role
+        return "not beaten" if cell.beaten is False else row.role
     return "" if one.first is None or row.name == one.first.name or row.role == "cited" else one.verdict(row)
 
 
@@ -100,7 +109,7 @@ def _by_importance(table: Table, parts: list[Table]) -> Iterator[int]:
 
 
 def _untold(footnote: str) -> bool:
-    return not footnote.startswith((*TOLD, accuracy.RANKING.partition(":")[0]))
+    return not footnote.startswith(tuple(text.partition("{")[0] for text in TOLD))
 
 
 def without_footnotes(table: Table) -> Table:
@@ -141,5 +150,5 @@ def _legend(found: list[Standing]) -> str:
     first = next((one.first for one in found if one.first), None)
     if first and any(cell.delta is not None for cell in cells):
         texts.append(f"Difference: to {first.name if len(found) == 1 else 'the baseline'}, on the same sequences.")
-        texts.append("Better or worse: Holm-corrected p below 0.05.")
+    texts += ["Better or worse: Holm-corrected p below 0.05."] if any(cell.p is not None for cell in cells) else []
     return " ".join(texts)
