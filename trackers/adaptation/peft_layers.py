@@ -36,7 +36,7 @@ def fold(model: nn.Module) -> None:
     _replace(model, BaseTunerLayer, _merged)
 
 
-def _replace(model: nn.Module, kind: type[nn.Module], plain: Callable[[Any], nn.Module]) -> None:
+def _replace(model: nn.Module, kind: type[Any], plain: Callable[[Any], nn.Module]) -> None:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, kind):
