@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -229,10 +229,12 @@ class Archive(Listed):
             return 0, zlib.crc32("/".join(self.names(name)).encode(errors="surrogateescape"))
         return -1, 0
 
-    @contextmanager
-    def _seeking(self) -> Iterator[Callable[[str], str | None]]:
-        paths = self._paths
-        yield lambda text: paths[at] if (at := bisect_left(paths, text)) < len(paths) else None
+    def _seeking(self) -> AbstractContextManager[Callable[[str], str | None]]:
+        return nullcontext(self._first_from)
+
+    def _first_from(self, text: str) -> str | None:
+        at = bisect_left(self._paths, text)
+        return self._paths[at] if at < len(self._paths) else None
 
     def _size(self, name: str) -> int | None:
         info = self._entries.get(name)
