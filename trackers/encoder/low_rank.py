@@ -58,7 +58,7 @@ def together(layers: Sequence[LowRankLinear], x: Tensor, *, gelu: bool = False) 
     weights = [layer.base_layer.weight for layer in layers]
     biases = [layer.base_layer.bias for layer in layers if layer.base_layer.bias is not None]
     tensors = [x.reshape(-1, x.shape[-1]), a, b, *weights, *biases]
-    if torch.is_autocast_enabled(x.device.type):
+    if not x.is_meta and torch.is_autocast_enabled(x.device.type):  # sizes are counted on meta, which has no autocast
         kind = torch.get_autocast_dtype(x.device.type)
         tensors = [tensor.to(kind) for tensor in tensors]
     result: Tensor = _LowRank.apply(layers[0].scale, gelu, *tensors)

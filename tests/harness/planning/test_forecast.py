@@ -16,7 +16,7 @@ from trackablate.harness.planning.estimate import (
     other_work,
 )
 from trackablate.harness.planning.forecast import DRAWING_SECONDS, ROW_SECONDS, Forecaster, compared, forecasts
-from trackablate.harness.planning.history import FEWEST_FRAMES, gather
+from trackablate.harness.planning.history import FEWEST_FRAMES, SETUP, gather
 from trackablate.harness.planning.work import SPEED_FRAMES
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import PhaseProgress, Speed, Spent
@@ -301,7 +301,7 @@ def test_the_time_left_ends_with_measuring_speed(store: Store, monkeypatch: pyte
     study.clock += 100.0
     track(store, RUN, 0.1, FEWEST_FRAMES)
     study.observer.finished(item(), SPENT)
-    assert study.left == pytest.approx(SPEED_FRAMES * 0.1 + study.drawing)
+    assert study.left == pytest.approx(SETUP.expected + SPEED_FRAMES * 0.1 + study.drawing)
 
 
 def test_a_start_without_runs_leaves_no_lines(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
