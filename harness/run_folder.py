@@ -120,7 +120,7 @@ class RunFolder:
         for folder in sorted(self.path.glob("evaluations/*")):
             if any(folder.glob("[!.]*.json")):  # others were killed at their start
                 if (evaluation := read_document(folder / EVALUATION, Evaluation)) is None:
-                    remedy = "delete it, and its sequences are tracked again"
+                    remedy = "move it away, and its sequences are tracked again"
                     raise BadInput(f"{folder} does not say which evaluation it holds: {remedy}")
                 found.append(evaluation)
         return found

@@ -51,7 +51,10 @@ PRINTERS = ("trackablate.reports.formats.text", "trackablate.harness.cli")
 WITH_TORCH = (
     *("trackers.training", "trackers.heads", "trackers.adaptation", "trackers.model", "trackers.tokens"),
     *("trackers.checkpoints", "trackers.decoding", "trackers.inference"),
-    *(f"trackers.encoder.{name}" for name in ("backbones", "timm_vits", "blocks", "embeddings", "low_rank", "sparsity")),
+    *(
+        f"trackers.encoder.{name}"
+        for name in ("backbones", "timm_vits", "blocks", "embeddings", "low_rank", "sparsity")
+    ),
     *("harness.training", "harness.tracking", "harness.running.execute", "harness.running.fresh"),
     *(f"harness.costing.{name}" for name in ("clock", "devices", "macs", "device_cost")),
 )

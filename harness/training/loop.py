@@ -92,40 +92,34 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
         model, optimizer, batches = accelerator.prepare(job.model, optimizer, _loader(job, state.step))
         if job.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(job.device)
-        _train(job, accelerator, model, optimizer, _timed(batches, clock), (state, clock))
+        means = _LossMeans()
+        for batch in _timed(batches, clock):
+            with clock.phase("train"):
+                losses = _step(job, accelerator, model, optimizer, batch, state)
+            _refuse_infinite(losses, state.step)
+            means.add(losses)
+            state.step += 1
+            state.cost.samples += len(batch["truth"]) * accelerator.num_processes
+            if state.step == MEASURED_STEPS:
+                _enlarge_parts(job, state, clock)
+            if state.step == job.recipe.steps or state.step % job.recipe.checkpoint_every == 0:
+                job.report(state.step, None)
+                with clock.phase("validate"):
+                    overlap = validation_iou(model, job.validation, job.recipe, accelerator.device)
+                _book(state.cost, clock, job.device)
+                point = {"step": state.step, "seconds": state.cost.wall(), "losses": means.take()}
+                state.curve.append(CurvePoint.model_validate(point | {"validation_iou": overlap}))
+                if accelerator.is_main_process:
+                    _save(job, optimizer, state)
+            job.report(state.step, losses["total"])
     return state.curve, state.cost
 
 
-def _train(
-    job: Fit,
-    accelerator: Accelerator,
-    model: nn.Module,
-    optimizer: Any,
-    batches: Iterable[Batch],
-    progress: tuple[_State, PhaseClock],
-) -> None:
-    state, clock = progress
-    means = _LossMeans()
-    for batch in batches:
-        with clock.phase("train"):
-            losses = _step(job, accelerator, model, optimizer, batch, state)
-        _refuse_infinite(losses, state.step)
-        means.add(losses)
-        state.step += 1
-        state.cost.samples += len(batch["truth"]) * accelerator.num_processes
-        if job.parts_are_free and state.step == MEASURED_STEPS and job.device.type == "cuda":
-            _book(state.cost, clock, job.device)
-            state.cost.pairs_at_once = pairs_that_fit(job.device, job.recipe.pairs_at_once, len(batch["truth"]))
-        if state.step == job.recipe.steps or state.step % job.recipe.checkpoint_every == 0:
-            job.report(state.step, None)
-            with clock.phase("validate"):
-                overlap = validation_iou(model, job.validation, job.recipe, accelerator.device)
-            _book(state.cost, clock, job.device)
-            wall = state.cost.wall()
-            state.curve.append(CurvePoint(step=state.step, seconds=wall, losses=means.take(), validation_iou=overlap))
-            if accelerator.is_main_process:
-                _save(job, optimizer, state)
-        job.report(state.step, losses["total"])
+def _enlarge_parts(job: Fit, state: _State, clock: PhaseClock) -> None:
+    """Let a GPU take as many pairs at a time as fit, once the memory of the published number is booked."""
+    if job.parts_are_free and job.device.type == "cuda":
+        _book(state.cost, clock, job.device)
+        state.cost.pairs_at_once = pairs_that_fit(job.device, job.recipe.pairs_at_once, job.recipe.batch_size)
 
 
 def _step(

@@ -106,7 +106,7 @@ def test_got10ks_experiment_runs_our_trackers_and_agrees_with_our_metrics(
     experiment.run(toolkit_tracker(kind, TRACKERS[kind]()))
     overall = experiment.report([kind])[kind]["overall"]
     results = open_results(kind, tmp_path / "results", NAMES)
-    assert results.layout == "GOT-10k, repetition 1 of 1" and results.unknown() == ()
+    assert results.layout == "GOT-10k, repetition 1 of 1" and results.found.unknown == ()
     tallies = []
     for name in NAMES:
         folder = validation / "val" / name

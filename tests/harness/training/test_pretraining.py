@@ -63,7 +63,7 @@ def test_pretraining_goes_on_after_a_stop_with_the_same_weights(
     tmp_path: Path, made: tuple[Path, PretrainingRecord]
 ) -> None:
     def halt(step: int) -> None:
-        if step == 2:
+        if step == 3:
             raise InterruptedError
 
     out = tmp_path / "vit.safetensors"

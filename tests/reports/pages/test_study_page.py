@@ -154,7 +154,7 @@ def test_a_partial_protocol_is_a_dash_ranks_last_and_is_named(result: Result) ->
 def test_one_undefined_sequence_poisons_the_mean(result: Result) -> None:
     found = result.rows[1].protocols[factory.PROTOCOL]
     name, counts = next(iter(found.tallies.items()))
-    unknown = {key: replace(m, overlap=m.overlap * np.nan) for key, m in counts.measured.items()}
+    unknown = {key: m._replace(overlap=m.overlap * np.nan) for key, m in counts.measured.items()}
     broken = replace(counts, measured=unknown)
     part = replace(found, seeds=({**found.tallies, name: broken},))
     table = pivot(factory.with_row(result, "decoder", protocols={factory.PROTOCOL: part}))
