@@ -341,5 +341,9 @@ def plugins_first(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line."""
+    from trackablate.harness.running.threads import drop_launchers
+
     hide_checkout()
+    if ignored := drop_launchers():
+        sys.stderr.write(f"ignored: {', '.join(ignored)} of the environment; what a run computes is in its recipe\n")
     app(plugins_first(sys.argv[1:]))

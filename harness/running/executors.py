@@ -13,7 +13,7 @@ from typing import Protocol
 
 import trackablate
 from trackablate.harness.running.tasks import Reply, Task, WorkerSettings
-from trackablate.harness.running.threads import quiet_threads
+from trackablate.harness.running.threads import drop_launchers, quiet_threads
 
 LOG_TAIL = 4000
 """Characters of a worker's log that a message shows."""
@@ -120,4 +120,5 @@ def _environment(threads: int) -> dict[str, str]:
     found = dict(os.environ)
     found["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [found.get("PYTHONPATH")])])
     quiet_threads(threads, found)
+    drop_launchers(found)
     return found

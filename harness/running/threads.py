@@ -1,4 +1,4 @@
-"""Settings of threads and memory that must be made before torch is loaded."""
+"""Settings of the environment that must be made before torch is loaded."""
 
 import os
 from collections.abc import MutableMapping
@@ -19,3 +19,28 @@ def quiet_threads(threads: int, environment: MutableMapping[str, str] = os.envir
         "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     }.items():
         environment.setdefault(name, value)
+
+
+LAUNCHERS = ("ACCELERATE_", "FSDP_", "TORCHELASTIC_", "OMPI_COMM_WORLD_", "PMI_", "MV2_COMM_WORLD_")
+RANKS = (
+    "WORLD_SIZE",
+    "RANK",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",
+    "NODE_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
+
+
+def drop_launchers(environment: MutableMapping[str, str] = os.environ) -> list[str]:
+    """Remove the settings of accelerate, torchrun and MPI, and return their names.
+
+    What a run computes is in its specification. A left-over ACCELERATE_GRADIENT_ACCUMULATION_STEPS would change its
+    weights, and a left-over WORLD_SIZE would let it wait for other processes for ever.
+    """
+    found = sorted(name for name in environment if name in RANKS or name.startswith(LAUNCHERS))
+    for name in found:
+        del environment[name]
+    return found

@@ -20,12 +20,13 @@ from trackablate.harness.costing.clock import peak_rss_bytes, reset_peak_rss
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import Failure, PhaseProgress, Spent
-from trackablate.harness.running import execute, runner
+from trackablate.harness.running import execute, executors, runner
 from trackablate.harness.running.executors import LocalExecutor, LocalWorker, WorkerProcess
 from trackablate.harness.running.fresh import start_afresh
 from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, result_of
 from trackablate.harness.running.tasks import PrepareTask, Reply, RunTask, SpeedTask, Task, WorkerSettings
+from trackablate.harness.running.threads import drop_launchers
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import Store
 from trackablate.harness.training import loop
@@ -68,6 +69,20 @@ def test_one_process_takes_task_after_task_whatever_plugins_print(worker: LocalW
         assert reply.status == "done", reply
         assert Spent.model_validate_json(reply.text).device_seconds > 0
         assert worker.process.poll() is None, "it stays"
+
+
+def test_settings_of_launchers_reach_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A left-over WORLD_SIZE would let a training wait for ever, and accumulation would change its weights."""
+    left = {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "2", "WORLD_SIZE": "2", "RANK": "0", "TRACKABLATE_PLUGINS": ""}
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    started: list[dict[str, str]] = []
+    monkeypatch.setattr(executors.subprocess, "Popen", lambda *_, env, **__: started.append(env) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        LocalExecutor(tmp_path).start(settings(tmp_path))
+    assert {name for name in left if name in started[0]} == {"TRACKABLATE_PLUGINS"}
+    assert drop_launchers() == ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "RANK", "WORLD_SIZE"]
+    assert "WORLD_SIZE" not in os.environ
 
 
 def test_a_worker_runs_functions_of_ours_only(worker: LocalWorker, tmp_path: Path) -> None:
