@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from trackablate.harness.spec import Precision
@@ -37,6 +38,7 @@ def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     # This is the only way to make accelerate use another GPU than the first.
     os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
+    AcceleratorState._reset_state(reset_partial_state=True)  # the worker's last run may have had another precision
     return Accelerator(cpu=not gpu, mixed_precision=precision if precision in HALVES else "no")
 
 

@@ -27,7 +27,7 @@ from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.scale import at_scale
 from trackablate.trackers.spec import FrozenBackbone, InputEmbedding, LoRA, TrackerSpec, replace
 from trackablate.trackers.tokens import Prediction
-from trackablate.trackers.variants import detrack, ostrack, ostrack_ce, ostrack_mlp
+from trackablate.trackers.variants import VARIANTS, detrack, ostrack, ostrack_ce, ostrack_mlp
 
 SMOKE = load_profile("smoke")
 RECIPE = SMOKE.recipe.model_copy(update={"steps": 4, "batch_size": 2, "checkpoint_every": 2, "validation_pairs": 2})
@@ -256,6 +256,35 @@ def test_equal_seeds_give_equal_weights_to_the_last_bit(tmp_path: Path, spec: Tr
     assert same(states[0], states[1])
     assert curves[0] == curves[1]
     assert not same(states[0], states[2]), "another seed trains another model"
+
+
+def test_processes_that_load_pairs_change_nothing(tmp_path: Path) -> None:
+    """Pairs are numbered, and each batch is made by one process: weights and curve are equal to the last bit."""
+    found = []
+    for workers in (0, 2):
+        work = job(tmp_path / str(workers), fresh())
+        curve, _ = fit(dataclasses.replace(work, loader_workers=workers))
+        found.append((trained_state(work.model), [(point.losses, point.validation_iou) for point in curve]))
+    assert same(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "tf32"])
+def test_a_precision_that_a_cpu_lacks_is_refused(tmp_path: Path, precision: str) -> None:
+    recipe = RECIPE.model_copy(update={"precision": precision})
+    with pytest.raises(ValueError, match=f"precision {precision} needs a GPU: train on one, or set precision = 'fp32'"):
+        fit(job(tmp_path, fresh(), recipe))
+
+
+def test_half_precision_trains_lora_and_gives_frozen_weights_back_in_float32(tmp_path: Path) -> None:
+    model = fresh(at_scale(replace(VARIANTS["lorat-b-224"], adaptation=LoRA(rank=4)), SCALE))
+    before = trained_state(model)
+    fit(job(tmp_path, model, RECIPE.model_copy(update={"precision": "bf16"})))
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    after = trained_state(model)
+    moved = [name for name in before if not torch.equal(before[name], after[name])]
+    assert any(".lora_A." in name for name in moved)
+    assert any(name.startswith("head.") for name in moved)
 
 
 def test_a_training_stopped_at_any_step_goes_on_as_if_unbroken(tmp_path: Path) -> None:
