@@ -278,7 +278,7 @@ def test_a_precision_that_a_cpu_lacks_is_refused(tmp_path: Path, precision: str)
 
 def test_half_precision_trains_lora_and_gives_frozen_weights_back_in_float32(tmp_path: Path) -> None:
     model = fresh(at_scale(replace(VARIANTS["lorat-b-224"], adaptation=LoRA(rank=4)), SCALE))
-    before = trained_state(model)
+    before = {name: value.clone() for name, value in trained_state(model).items()}
     fit(job(tmp_path, model, RECIPE.model_copy(update={"precision": "bf16"})))
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     after = trained_state(model)
