@@ -45,8 +45,8 @@ class TrainingCost(_Block):
         peak_memory_bytes: The most that was held at a time. A process's peak includes `resident_before_bytes`.
         resident_before_bytes: What of a process's peak is not the training's: what Python held when the training began, and
             the libraries, of which more becomes resident as they are used. None on a GPU, whose memory is all given back.
-        pairs_at_once: Number of pairs that were computed at a time after the first steps, if more than published fitted.
-            The peak memory is that of the published number.
+        pairs_at_once: Number of pairs that were computed at a time after the first steps, if more than published fitted;
+            the peak memory is that of the published number. None if all were computed as published.
     """
 
     phases: dict[str, PhaseCost] = {}

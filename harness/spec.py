@@ -20,6 +20,9 @@ TRACKING_REVISION = 2
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
+GPU_ONLY: tuple[Precision, ...] = ("tf32", "fp16")
+"""Precisions that no CPU trains in."""
+
 
 class Recipe(Frozen):
     """How every variant of a study is trained.

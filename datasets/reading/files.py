@@ -200,14 +200,14 @@ def _within(folder: str) -> str:
 
 
 class Archive(Listed):
-    """A zip archive. A copy sent to another process opens the file again."""
+    """A zip archive. Each process opens the file for itself, because open files of a forked one share their position."""
 
     restore = "restore it from the data set"
 
     def __init__(self, root: Path) -> None:
         self.root = root
         try:
-            self._zip = zipfile.ZipFile(root)
+            self._process, self._zip = os.getpid(), zipfile.ZipFile(root)
         except (zipfile.BadZipFile, OSError, ValueError) as error:
             raise DataError.at(root, f"is not a readable zip archive ({error})", "get the archive again") from None
         infos = self._zip.infolist()
@@ -242,6 +242,8 @@ class Archive(Listed):
 
     def _content(self, name: str, size: int) -> bytes:
         try:
+            if self._process != os.getpid():
+                self._process, self._zip = os.getpid(), zipfile.ZipFile(self.root)
             with self._zip.open(self._entries[name]) as opened:
                 content = opened.read(size + 1)  # the declared size may be wrong: never read beyond it
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, struct.error) as error:

@@ -121,4 +121,7 @@ def _environment(threads: int) -> dict[str, str]:
     found["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [found.get("PYTHONPATH")])])
     quiet_threads(threads, found)
     drop_launchers(found)
+    # glibc reads these when a process starts. Else it returns the memory of each large tensor, and asks for it again.
+    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+        found.setdefault(name, str(1 << 30))
     return found

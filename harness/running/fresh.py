@@ -9,6 +9,7 @@ import peft  # noqa: F401 now, so that no run's memory depends on whether one be
 import torch
 
 from trackablate.harness.costing.clock import reset_peak_rss
+from trackablate.harness.training.engine import allow_tf32
 
 _INITIAL = torch.get_rng_state()
 
@@ -23,6 +24,7 @@ def start_afresh(threads: int) -> bool:
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
     torch.set_rng_state(_INITIAL)
+    allow_tf32(False)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
         for device in range(torch.cuda.device_count()):

@@ -15,7 +15,7 @@ from trackablate.harness.running.executors import Executor
 from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.tasks import Device, PrepareTask, RunTask, SpeedTask, Timed, WorkerSettings
-from trackablate.harness.spec import Evaluation, Profile
+from trackablate.harness.spec import GPU_ONLY, Evaluation, Profile
 from trackablate.harness.store import Lacking, RunFolder, Store, timed_layers
 from trackablate.trackers.spec import TrackerSpec
 
@@ -62,6 +62,7 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         observer = observer or Observer()
         observer.preparing(expected_device(device), len(slots), lacking)
         found = Device.model_validate_json(slots[0].ask(preparation, observer.watch))
+        _refuse_precision(work, found)
         _spread(slots, found, job, len(work), store, executor)
         queue = [item for item in observer.prepared(found.name, len(slots), lacking) if item in work]
         failures = run_all(queue, slots, observer, partial(_died, job, store, found.name))
@@ -69,6 +70,15 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
     if failures:
         raise RunFailed("\n".join(failures))
     observer.ended()
+
+
+def _refuse_precision(work: list[Missing], device: Device) -> None:
+    asked = {item.task.run.recipe.precision for item in work if item.training and item.task.run.recipe}
+    if (lacking := asked.intersection(GPU_ONLY)) and not device.gpus:
+        raise BadInput(
+            f"precision {', '.join(sorted(lacking))} needs a GPU, and {device.name} is none: use --device, or a profile with"
+            " precision = 'fp32' in its [recipe]"
+        )
 
 
 def missing(job: Job, store: Store) -> list[Missing]:

@@ -14,9 +14,6 @@ def quiet_threads(threads: int, environment: MutableMapping[str, str] = os.envir
         "MKL_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",
         "GOMP_SPINCOUNT": "0",
-        # glibc would return the memory of each large tensor and ask for it again, a page at a time
-        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     }.items():
         environment.setdefault(name, value)
 

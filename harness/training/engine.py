@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from trackablate.harness.spec import Precision
+from trackablate.harness.spec import GPU_ONLY, Precision
 
 HALVES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """Precisions whose products are computed in 16 bits. Trained weights and the optimizer's state stay in float32."""
@@ -31,11 +31,10 @@ def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:
         ValueError: The device cannot compute in that precision.
     """
     gpu = device.type == "cuda"
-    if precision in ("fp16", "tf32") and not gpu:
+    if precision in GPU_ONLY and not gpu:
         raise ValueError(f"precision {precision} needs a GPU: train on one, or set precision = 'fp32' in the recipe")
     if precision == "bf16" and gpu and not torch.cuda.is_bf16_supported():
         raise ValueError(f"{torch.cuda.get_device_name(device)} has no bf16: set precision = 'fp16' in the recipe")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     # This is the only way to make accelerate use another GPU than the first.
     os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
     AcceleratorState._reset_state(reset_partial_state=True)  # the worker's last run may have had another precision
@@ -43,11 +42,13 @@ def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:
 
 
 @contextmanager
-def frozen_weights_in(model: nn.Module, precision: Precision) -> Iterator[None]:
-    """Hold the frozen linear layers in the type of their products, so that autocast need not cast them in every part.
+def computing_in(model: nn.Module, precision: Precision) -> Iterator[None]:
+    """Compute the products of float32 matrices as the precision says, and hold frozen layers in the type of their products.
 
-    Afterwards they are float32 again, rounded; nobody saves frozen weights.
+    Autocast would cast the frozen layers anew in every part. Afterwards they are float32 again, rounded; nobody saves
+    frozen weights.
     """
+    allow_tf32(precision == "tf32")
     layers = [
         module
         for module in model.modules()
@@ -62,6 +63,12 @@ def frozen_weights_in(model: nn.Module, precision: Precision) -> Iterator[None]:
         if precision in HALVES:
             for layer in layers:
                 layer.float()
+        allow_tf32(False)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let a GPU round the factors of float32 products to TF32, or not."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
 def pairs_that_fit(device: torch.device, published: int, batch: int) -> int:

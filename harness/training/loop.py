@@ -27,7 +27,7 @@ from trackablate.harness.costing.clock import PhaseClock
 from trackablate.harness.costing.devices import energy_meter, peak_memory_bytes, synchroniser
 from trackablate.harness.record import CurvePoint, TrainingCost
 from trackablate.harness.spec import Recipe
-from trackablate.harness.training.engine import MEASURED_STEPS, frozen_weights_in, make_accelerator, pairs_that_fit
+from trackablate.harness.training.engine import MEASURED_STEPS, computing_in, make_accelerator, pairs_that_fit
 from trackablate.harness.training.loading import Batch, PairDataset
 from trackablate.trackers.adaptation.adapt import from_scratch
 from trackablate.trackers.decoding import best_boxes
@@ -86,16 +86,20 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
     """
     accelerator = make_accelerator(job.device, job.recipe.precision)
     optimizer = torch.optim.AdamW(parameter_groups(job.model, job.recipe), fused=True)
-    state = _resume(job, optimizer)
+    state = _resume(job, optimizer, accelerator)
     clock = _clock(job.device, state.cost)
-    with frozen_weights_in(job.model, job.recipe.precision):
+    with computing_in(job.model, job.recipe.precision):
         model, optimizer, batches = accelerator.prepare(job.model, optimizer, _loader(job, state.step))
         if job.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(job.device)
         means = _LossMeans()
         for batch in _timed(batches, clock):
             with clock.phase("train"):
-                losses = _step(job, accelerator, model, optimizer, batch, state)
+                try:
+                    losses = _step(job, accelerator, model, optimizer, batch, state)
+                except torch.OutOfMemoryError as error:
+                    _return_to_published(job, state, error)
+                    losses = _step(job, accelerator, model, optimizer, batch, state)
             _refuse_infinite(losses, state.step)
             means.add(losses)
             state.step += 1
@@ -110,7 +114,7 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
                 point = {"step": state.step, "seconds": state.cost.wall(), "losses": means.take()}
                 state.curve.append(CurvePoint.model_validate(point | {"validation_iou": overlap}))
                 if accelerator.is_main_process:
-                    _save(job, optimizer, state)
+                    _save(job, optimizer, accelerator, state)
             job.report(state.step, losses["total"])
     return state.curve, state.cost
 
@@ -119,7 +123,21 @@ def _enlarge_parts(job: Fit, state: _State, clock: PhaseClock) -> None:
     """Let a GPU take as many pairs at a time as fit, once the memory of the published number is booked."""
     if job.parts_are_free and job.device.type == "cuda":
         _book(state.cost, clock, job.device)
-        state.cost.pairs_at_once = pairs_that_fit(job.device, job.recipe.pairs_at_once, job.recipe.batch_size)
+        published = job.recipe.pairs_at_once
+        pairs = pairs_that_fit(job.device, published, job.recipe.batch_size)
+        state.cost.pairs_at_once = pairs if pairs > published else None
+
+
+def _return_to_published(job: Fit, state: _State, error: torch.OutOfMemoryError) -> None:
+    """Compute in the published parts from now on, since larger ones do not fit any more.
+
+    Raises:
+        OutOfMemoryError: The parts are the published ones already.
+    """
+    if state.cost.pairs_at_once in (None, job.recipe.pairs_at_once):
+        raise error
+    state.cost.pairs_at_once = job.recipe.pairs_at_once
+    torch.cuda.empty_cache()
 
 
 def _step(
@@ -234,11 +252,12 @@ def validation_iou(model: nn.Module, pairs: PairSampler, recipe: Recipe, device:
     return float(torch.cat(overlaps).mean())
 
 
-def _save(job: Fit, optimizer: Any, state: _State) -> None:
+def _save(job: Fit, optimizer: Any, accelerator: Accelerator, state: _State) -> None:
     content = {
         "step": state.step,
         "model": trained_state(job.model),
         "optimizer": optimizer.state_dict(),
+        "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
         "curve": [point.model_dump() for point in state.curve],
         "cost": state.cost.model_dump(),
     }
@@ -247,14 +266,16 @@ def _save(job: Fit, optimizer: Any, state: _State) -> None:
     write_bytes(job.checkpoint, buffer.getvalue())
 
 
-def _resume(job: Fit, optimizer: torch.optim.Optimizer) -> _State:
-    """Load the checkpoint into the model and the optimizer, and return the state; a new state if there is none."""
+def _resume(job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> _State:
+    """Load the checkpoint into model, optimizer and loss scaler, and return the state; a new state if there is none."""
     if not job.checkpoint.exists():
         return _State(0, [], TrainingCost())
     try:
         content = torch.load(job.checkpoint, map_location="cpu", weights_only=True)
         load_trained(job.model, content["model"])
         optimizer.load_state_dict(content["optimizer"])
+        if accelerator.scaler:
+            accelerator.scaler.load_state_dict(content["scaler"])
         cost = TrainingCost.model_validate(content["cost"])
         curve = [CurvePoint.model_validate(point) for point in content["curve"]]
         step = int(content["step"])

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from trackablate.harness.spec import Precision, Recipe
 from trackablate.harness.training import loop
-from trackablate.harness.training.engine import frozen_weights_in, make_accelerator
+from trackablate.harness.training.engine import computing_in, make_accelerator
 from trackablate.trackers import model as models
 from trackablate.trackers.adaptation import lora
 from trackablate.trackers.adaptation.adapt import merge
@@ -58,7 +58,7 @@ def measure(model: OneStreamTracker, how: Recipe, device: torch.device, seconds:
     optimizer: Any = torch.optim.AdamW(loop.parameter_groups(model, how), fused=True)
     state = loop._State(0, [], loop.TrainingCost())
     taken: list[float] = []
-    with frozen_weights_in(model, how.precision):
+    with computing_in(model, how.precision):
         prepared, optimizer = accelerator.prepare(model, optimizer)
         until = time.perf_counter() + seconds
         while len(taken) < 3 or time.perf_counter() < until:

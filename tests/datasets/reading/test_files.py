@@ -1,5 +1,6 @@
 """Files below a root: the same from a folder and an archive, nothing from outside, and no hostile archive."""
 
+import multiprocessing
 import os
 import pickle
 import struct
@@ -106,6 +107,25 @@ def test_what_is_no_ordinary_file_is_not_opened(tmp_path: Path) -> None:
         Folder(tmp_path).read("pipe")
     with pytest.raises(DataError, match="not an ordinary file"):
         Folder(tmp_path).ends("", 4)
+
+
+def _reads(archive: Files, name: str, text: bytes, times: int) -> bool:
+    return all(archive.read(name) == text for _ in range(times))
+
+
+def test_forked_processes_read_an_archive_at_the_same_time(tmp_path: Path) -> None:
+    """They would share the position of a file that the parent opened: loaders of training pairs are forked."""
+    content = {f"{number}.txt": f"{number:06d}" * 20_000 for number in range(4)}
+    archive = open_files(zipped(write(tmp_path / "r", content), tmp_path / "r.zip"))
+    assert _reads(archive, "0.txt", content["0.txt"].encode(), 1)
+    context = multiprocessing.get_context("fork")
+    asked = [(archive, name, text.encode(), 60) for name, text in content.items()]
+    children = [context.Process(target=lambda one: os._exit(0 if _reads(*one) else 1), args=(one,)) for one in asked]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0] * 4
 
 
 def test_a_file_beyond_all_measure_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

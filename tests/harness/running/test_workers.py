@@ -25,7 +25,7 @@ from trackablate.harness.running.executors import LocalExecutor, LocalWorker, Wo
 from trackablate.harness.running.fresh import start_afresh
 from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, result_of
-from trackablate.harness.running.tasks import PrepareTask, Reply, RunTask, SpeedTask, Task, WorkerSettings
+from trackablate.harness.running.tasks import Device, PrepareTask, Reply, RunTask, SpeedTask, Task, WorkerSettings
 from trackablate.harness.running.threads import drop_launchers
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import Store
@@ -69,6 +69,19 @@ def test_one_process_takes_task_after_task_whatever_plugins_print(worker: LocalW
         assert reply.status == "done", reply
         assert Spent.model_validate_json(reply.text).device_seconds > 0
         assert worker.process.poll() is None, "it stays"
+
+
+def test_a_precision_that_the_device_lacks_is_refused_before_any_run(tmp_path: Path) -> None:
+    profile = load_profile("smoke")
+    assert profile.recipe is not None
+    run = run_of(ostrack_mlp, profile, 0)
+    half = run.model_copy(update={"recipe": profile.recipe.model_copy(update={"precision": "fp16"})})
+    work = [
+        Missing(task=RunTask(run=half, evaluations=()), training=True, speed=False, sequences=0, frames=0, generated=0)
+    ]
+    with pytest.raises(BadInput, match=r"precision fp16 needs a GPU, and CPU \(x\) is none"):
+        runner._refuse_precision(work, Device(name="CPU (x)", gpus=()))
+    runner._refuse_precision(work, Device(name="NVIDIA X", gpus=("cuda:0",)))
 
 
 def test_settings_of_launchers_reach_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

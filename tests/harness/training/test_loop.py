@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile, profile_names
 from trackablate.harness.record import CurvePoint, PhaseCost, TrainingCost
 from trackablate.harness.spec import Recipe
+from trackablate.harness.training import loop
 from trackablate.harness.training.loading import PairDataset, pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.loop import Fit, fit, load_trained, parameter_groups, schedule, trained_state
 from trackablate.trackers.model import OneStreamTracker, build
@@ -267,6 +269,31 @@ def test_processes_that_load_pairs_change_nothing(tmp_path: Path) -> None:
         found.append((trained_state(work.model), [(point.losses, point.validation_iou) for point in curve]))
     assert same(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]
+
+
+def test_larger_parts_that_no_longer_fit_give_way_to_the_published_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may take memory meanwhile, or a training may go on with a smaller GPU."""
+    taken: list[int | None] = []
+    real = loop._step
+
+    def step(*arguments: Any) -> dict[str, Tensor]:
+        state = arguments[-1]
+        taken.append(state.cost.pairs_at_once)
+        if state.step == 1 and state.cost.pairs_at_once is None:
+            state.cost.pairs_at_once = 2
+        if state.cost.pairs_at_once == 2:
+            raise torch.OutOfMemoryError
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "_step", step)
+    _, cost = fit(job(tmp_path, fresh(), RECIPE.model_copy(update={"micro_batch": 1})))
+    assert taken == [None, None, 1, 1, 1]
+    assert cost.pairs_at_once == 1
+    monkeypatch.setattr(loop, "_step", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
+    with pytest.raises(torch.OutOfMemoryError):
+        fit(job(tmp_path / "published", fresh()))
 
 
 @pytest.mark.parametrize("precision", ["fp16", "tf32"])
