@@ -86,7 +86,7 @@ class _LowRank(torch.autograd.Function):
                 torch.addmm(biases[i], x, weights[i].t(), out=part)
             else:
                 torch.mm(x, weights[i].t(), out=part)
-            part.addmm_(rows, b[i].t(), alpha=scale)
+            torch.addmm(part, rows, b[i].t(), alpha=scale, out=part)
         ctx.save_for_backward(given, low, a, b, *weights)
         ctx.scale, ctx.gelu, ctx.biases = scale, gelu, len(biases)
         return result
