@@ -120,7 +120,8 @@ def _scope(result: Result, table: Table, scored: set[str]) -> str:
 
 def _leader(one: Standing) -> str:
     best, metric = one.variants[0], one.metric
-    name = _and([f"{row.name}, the baseline," if row.baseline else row.name for row in one.leaders])
+    baseline = ", the baseline," if len(one.leaders) == 1 else " (the baseline)"
+    name = _and([f"{row.name}{baseline}" if row.baseline else row.name for row in one.leaders])
     rules = " by the evaluation server" if one.facts.on_server else ""
     meaning, on = f"{metric.description.split(':')[0]} ({metric.symbol})", f"on {one.facts.name}{rules}"
     if len(one.variants) == 1:

@@ -104,7 +104,7 @@ def test_the_best_by_the_written_figure_are_named_together(result: Result) -> No
     cells = {"conv": Cell(50.0, n=80), "decoder": against(50.02, 0.02, 0.9), "ce-conv": against(44.0, -6.0, 0.01)}
     first, tracking, cost = answers(result, told(result, cells | FLOORS))
     assert first.endswith(
-        f"decoder and conv, the baseline, have the highest average overlap (AO) on {P}, 50.0 %; against conv, ce-conv is"
+        f"decoder and conv (the baseline) have the highest average overlap (AO) on {P}, 50.0 %; against conv, ce-conv is"
         " worse."
     )
     assert tracking.startswith("decoder tracks what it is shown: ")
