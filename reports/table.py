@@ -6,7 +6,7 @@ from typing import Literal
 from trackablate.reports.statistics.sample_size import Needed
 from trackablate.reports.statistics.significance import SIGNIFICANT
 
-FEW_SEQUENCES = 10
+GREYED_BELOW = 10
 """Sequences below which pages and figures grey a value."""
 
 
@@ -85,7 +85,7 @@ class Cell:
     @property
     def few(self) -> bool:
         """Whether it is over so few sequences that it says hardly anything."""
-        return self.value is not None and self.n is not None and self.n < FEW_SEQUENCES
+        return self.value is not None and self.n is not None and self.n < GREYED_BELOW
 
     @property
     def mark(self) -> Literal["best", "second"] | None:

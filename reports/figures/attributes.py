@@ -9,7 +9,7 @@ import numpy as np
 from trackablate.reports.figures.drawing import Drawing, Look, canvas, legend, panels, short
 from trackablate.reports.figures.values import Readings
 from trackablate.reports.results import Result
-from trackablate.reports.table import FEW_SEQUENCES, Column, Table
+from trackablate.reports.table import GREYED_BELOW, Column, Table
 from trackablate.reports.tables.sequences import attribute_table
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def radar(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | Non
     legend(axes[-1], {column.symbol: looks[column.symbol] for column in shown[0].columns[1:]}, "right")
     titles = "; ".join(each.title for each in shown)
     caption = (
-        f"{titles}. Beside each attribute the number of its sequences, grey if fewer than {FEW_SEQUENCES}; intervals are in"
+        f"{titles}. Beside each attribute the number of its sequences, grey if fewer than {GREYED_BELOW}; intervals are in"
         " the table below."
     )
     alt = f"Radar of {titles}; the table below has the same figures."
@@ -68,7 +68,7 @@ def _radar(each: Table, looks: dict[str, Look], ax: "Axes", readings: Readings) 
     ax.set_xticks(angles, [f"{_in_lines(row.name)} ({n:.0f})" for row, n in zip(each.rows, counts, strict=True)])
     for text, angle, count in zip(ax.get_xticklabels(), angles, counts, strict=True):
         side = round(float(np.sin(angle)), 1)  # words left and right of the circle grow away from it
-        text.set(color=FAINT if count < FEW_SEQUENCES else "#000000", fontsize=8)
+        text.set(color=FAINT if count < GREYED_BELOW else "#000000", fontsize=8)
         text.set_horizontalalignment("left" if side > 0 else "right" if side < 0 else "center")
     ax.set_ylim(bottom=0)
     ax.tick_params(axis="x", pad=4)
@@ -97,7 +97,7 @@ def _heat_map(each: Table, variants: list[Column], baseline: Column) -> Drawing:
     finite = np.abs(values[np.isfinite(values)])
     limit = float(finite.max()) if finite.size else 1.0
     figure, (ax,) = canvas(1, height=0.9 + 0.3 * len(each.rows), width=3.2 + 0.75 * len(variants))
-    few = np.array([[(row.cells[":n"].value or 0) < FEW_SEQUENCES] * len(variants) for row in each.rows])
+    few = np.array([[(row.cells[":n"].value or 0) < GREYED_BELOW] * len(variants) for row in each.rows])
     for mask, colours, ink in ((few, TWO_SIDED, {}), (~few, GREYED, {"color": FAINT})):
         seaborn.heatmap(
             values, ax=ax, mask=mask, cmap=colours, center=0, vmin=-limit, vmax=limit, annot=True, fmt="+.1f", linewidths=1,
@@ -112,7 +112,7 @@ def _heat_map(each: Table, variants: list[Column], baseline: Column) -> Drawing:
             place, text = (column + 0.5, at + 0.5), f"{value:+.1f} points against {baseline.symbol}"
             readings.add(ax, each.rows[at].name, variants[column].symbol, place, text)
     caption = (
-        f"{each.title}: variant minus {baseline.symbol}, in points. Grey: fewer than {FEW_SEQUENCES}"
+        f"{each.title}: variant minus {baseline.symbol}, in points. Grey: fewer than {GREYED_BELOW}"
         " sequences, whose differences are mostly chance."
     )
     alt = f"{each.title}, differences to {baseline.symbol}; the values are in the table below the figure."

@@ -1,7 +1,8 @@
 """The short form of a result for the terminal: its sentences, one table for each protocol, and the footnotes that matter."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column, Table, TableRow
@@ -29,35 +30,52 @@ class Summary:
 
     Attributes:
         sentences: The answer to the result's question.
-        tables: One for each protocol, the costs in the first. All have the same footnotes.
+        parts: A table for each protocol, the costs in the first, with all footnotes of the full table.
         legend: What stands in brackets, in the difference and in the verdict.
         missing: What is missing, one line for each reason.
-        left_out: Number of footnotes that the full table has besides.
+        footnotes: Number of footnotes of the full table.
     """
 
     title: str
     caveat: str
     sentences: tuple[str, ...]
-    tables: tuple[Table, ...]
+    parts: tuple[Table, ...]
     legend: str
     missing: tuple[str, ...]
-    left_out: int
+    footnotes: int
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """The parts with the most important footnotes of what they show, the same for all."""
+        untold = (index for index in _by_importance(self.parts) if _untold(self.parts[0].footnotes[index]))
+        chosen = list(dict.fromkeys(untold))[:MOST_FOOTNOTES]
+        return tuple(_with_footnotes(part, chosen) for part in self.parts)
+
+    @property
+    def left_out(self) -> int:
+        """Number of footnotes that the full table has besides."""
+        return self.footnotes - (len(self.tables[0].footnotes) if self.tables else 0)
+
+    def with_columns(self, keys: Sequence[Sequence[str]]) -> "Summary":
+        """Return the summary with these columns alone, given for each part, and the footnotes of these."""
+        parts = [
+            replace(part, columns=tuple(column for column in part.columns if column.key in kept))
+            for part, kept in zip(self.parts, keys, strict=True)
+        ]
+        return replace(self, parts=tuple(parts))
 
 
 def summary(result: Result, table: Table) -> Summary:
     """Return the short form of a result; `table` is its main table."""
     found = [one for one in standings(result, table) if one.variants or one.floors]
-    parts = [_part(result, table, one, costs=one is found[0]) for one in found]
-    chosen = list(dict.fromkeys(index for index in _by_importance(table, parts) if _untold(table.footnotes[index])))
-    chosen = chosen[:MOST_FOOTNOTES]
     return Summary(
         title=f"{table.title}: {table.question}",
         caveat="" if result.study else table.caveat,
         sentences=answers(result, table),
-        tables=tuple(_with_footnotes(part, chosen) for part in parts),
+        parts=tuple(_part(result, table, one, costs=one is found[0]) for one in found),
         legend=_legend(found),
         missing=tuple(absences(result)),
-        left_out=len(table.footnotes) - len(chosen),
+        footnotes=len(table.footnotes),
     )
 
 
@@ -98,13 +116,13 @@ def _verdict(row: TableRow, cell: Cell, one: Standing) -> str:
     return "" if one.first is None or row.name == one.first.name or row.role == "cited" else one.verdict(row)
 
 
-def _by_importance(table: Table, parts: list[Table]) -> Iterator[int]:
+def _by_importance(parts: Sequence[Table]) -> Iterator[int]:
     """Yield footnotes: of single figures, of variants, of whole columns. The sentences say what floors are."""
     for part in parts:
         for row in part.rows:
             figures = [row.cells[c.key] for c in part.columns if c.key in row.cells]
             yield from (index for cell in figures if cell.value is not None for index in cell.footnotes)
-    yield from (index for row in table.rows if row.role == "variant" for index in row.footnotes)
+    yield from (index for part in parts for row in part.rows if row.role == "variant" for index in row.footnotes)
     yield from (index for part in parts for column in reversed(part.columns) for index in column.footnotes)
 
 

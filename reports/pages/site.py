@@ -8,27 +8,14 @@ from pathlib import Path
 from trackablate.ablations.study import Study
 from trackablate.datasets.atomic import write_text
 from trackablate.harness.errors import BadInput
-from trackablate.harness.scoring.metrics import METRICS
 from trackablate.harness.store import NOT_ASKED, RunFolder, Store, Unreadable
 from trackablate.reports.assemble import assemble
 from trackablate.reports.figures import pictures
-from trackablate.reports.formats import panels as layout
 from trackablate.reports.pages.html import page, render
 from trackablate.reports.pages.sections import sections
 from trackablate.reports.pages.site_studies import StoredStudy, progress, stored_studies
-from trackablate.reports.results import Result, primary_metric
-from trackablate.reports.table import Table
-from trackablate.reports.tables.accuracy import metric_key
+from trackablate.reports.tables.answers import standings
 from trackablate.reports.tables.pivot import pivot
-
-
-@dataclass(frozen=True)
-class _Best:
-    """The best variant on the first protocol that has one, and its figure with its interval; empty without any."""
-
-    name: str = ""
-    figure: str = ""
-    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,28 +45,13 @@ def write_site(store: Store, out: Path, studies: Iterable[Study], profiles: Coll
         table = pivot(result)
         written.append(out / href)
         write_text(written[-1], page(result, table, pictures(result, table, pdf=False), sections(result)))
-        entries.append((found, progress(record, store), _best(result, table), href))
+        standing = next((one for one in standings(result, table) if one.variants), None)
+        entries.append((found, progress(record, store), standing, href))
         for run, _ in record.evaluations().values():
             used.setdefault(run.name, []).append((f"{found.study.name}, {record.profile.name}", href))
     runs = [_run(folder, used) for folder in folders]
     write_text(out / "index.html", render("site.html", {"entries": entries, "runs": runs}))
     return [out / "index.html", *written]
-
-
-def _best(result: Result, table: Table) -> _Best:
-    for facts in result.protocols:
-        metric = METRICS[primary_metric(result, facts)]
-        key = metric_key(facts, metric.key)
-        column = next((column for column in table.columns if column.key == key), None)
-        if column is None:  # an evaluation server has returned nothing yet
-            continue
-        scored = [r for r in table.rows if r.role == "variant" and key in r.cells and r.cells[key].value is not None]
-        if scored:
-            best = max(scored, key=lambda row: metric.sign * (row.cells[key].value or 0.0))
-            cell = best.cells[key]
-            text = f"{layout.figure(cell, column)} {layout.interval(cell, column)}".strip()
-            return _Best(best.name, f"{metric.symbol} {text}, {facts.name}", cell.value)
-    return _Best()
 
 
 def _whole(found: Iterable[StoredStudy], store: Store) -> list[StoredStudy]:

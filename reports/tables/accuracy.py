@@ -10,12 +10,12 @@ from trackablate.harness.record import RunRecord
 from trackablate.harness.scoring.metrics import METRICS, Dialect, Metric
 from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker
 from trackablate.reports.results import Result, primary_metric
-from trackablate.reports.statistics.bootstrap import RESAMPLES, Estimate
+from trackablate.reports.statistics.bootstrap import FEWEST_SEQUENCES, RESAMPLES
 from trackablate.reports.statistics.sample_size import MOST_SEQUENCES, Needed
 from trackablate.reports.statistics.variance import row_estimate
 from trackablate.reports.table import Cell, Column
 from trackablate.reports.tables.block import NOT_APPLICABLE, Block, Footnotes, cell_of
-from trackablate.reports.tables.effects import Effect, Effects, paired, reference, stability
+from trackablate.reports.tables.effects import Effect, Effects, best_variant, reference, stability
 
 METHOD = (
     f"Brackets: 95 % interval, BCa bootstrap over sequences, {RESAMPLES} resamples, fixed seed, stretched for small samples."
@@ -36,11 +36,12 @@ TO_RESOLVE = f"{UNRESOLVED} To resolve one of this size it takes: {{}}."
 NO_PAIRS = "No difference: this row was not evaluated on the baseline's sequences."
 RANKING = "Share of the resamples in which the best row stays best, and the row that is most often first: {}."
 UNBEATEN = "The best variant, {best}, is not shown to beat {{}}."
+FOOTNOTED_BELOW = 20
+"""Sequences below which figures and differences have the footnote `FEW`."""
 FEW = (
-    "With fewer than 20 sequences an interval covers a little less than it says (docs/statistics.md); with fewer than 4"
-    " none is given, and no difference counts as resolved."
+    f"With fewer than {FOOTNOTED_BELOW} sequences an interval covers a little less than it says (docs/statistics.md); with"
+    f" fewer than {FEWEST_SEQUENCES} none is given, and no difference counts as resolved."
 )
-FEW_SEQUENCES = 20
 RECOMPUTED = "Recomputed from the tracker's published raw results, by the rules of this column."
 
 
@@ -49,10 +50,12 @@ def metric_key(facts: ScoredProtocol, metric: str) -> str:
     return metric if facts.rules else f"{facts.name}:{metric}"
 
 
-def add_protocol(result: Result, facts: ScoredProtocol, found: Effects, block: Block, footnotes: Footnotes) -> None:
+def add_protocol(
+    result: Result, facts: ScoredProtocol, found: Effects, floors: Effects, block: Block, footnotes: Footnotes
+) -> None:
     """Add all columns of one protocol, none for a server that has returned nothing.
 
-    `found` are the differences to the study's baseline or to the best of raw results.
+    `found` are the differences to the study's baseline or to the best of raw results, `floors` those to the best variant.
     """
     on = [row.protocols[facts.name] for row in result.rows if facts.name in row.protocols]
     if facts.on_server and not any(returned.scores for scores in on for returned in scores.returned):
@@ -65,7 +68,7 @@ def add_protocol(result: Result, facts: ScoredProtocol, found: Effects, block: B
             _add_differences(result, facts, found, block, footnotes)
     if not facts.on_server:
         _add_sequences(result, facts, block)
-        _note_floors(result, facts, block, footnotes)
+        _note_floors(result, facts, floors, block, footnotes)
 
 
 def value_of(row: ScoredTracker, facts: ScoredProtocol, metric: Metric) -> float | None:
@@ -93,7 +96,7 @@ def _cell(row: ScoredTracker, facts: ScoredProtocol, metric: Metric, footnotes: 
     if row.usable(facts) is None:
         return Cell(footnotes=note_incomplete(row, facts, footnotes))
     cited = row.role == "cited"
-    remarks = [FEW] if len(scores.names) < FEW_SEQUENCES and not cited else []
+    remarks = [FEW] if len(scores.names) < FOOTNOTED_BELOW and not cited else []
     remarks += _not_one_shot(scores.records or row.records[:1], facts) + ([RECOMPUTED] if cited else [])
     notes = tuple(map(footnotes.add, remarks)) + (() if cited else note_incomplete(row, facts, footnotes))
     sample = scores.samples(metric.key, facts.dialects[metric.key])
@@ -155,28 +158,21 @@ def _add_sequences(result: Result, facts: ScoredProtocol, block: Block) -> None:
     block.add(column, cells, [row.name for row in result.of_role("cited")])
 
 
-def _note_floors(result: Result, facts: ScoredProtocol, block: Block, footnotes: Footnotes) -> None:
-    """Name every floor or control that no variant is shown to beat, by the interval of its difference to the best."""
-    metric = METRICS[primary_metric(result, facts)]
-    variants = {row.name: scores for row in result.variants if (scores := row.usable(facts))}
-    if not variants:
-        return
+def _note_floors(result: Result, facts: ScoredProtocol, found: Effects, block: Block, footnotes: Footnotes) -> None:
+    """Name every floor or control that no variant is shown to beat, by its tested difference to the best."""
+    metric, best = METRICS[primary_metric(result, facts)], best_variant(result, facts)
     key = metric_key(facts, metric.key)
-    values = {name: block.cells[name][key].value for name in variants}
-    best = max(variants, key=lambda name: float("-inf") if (v := values[name]) is None else metric.sign * v)
     for floor in result.of_role("floor", "control"):
-        found = floor.usable(facts)
-        difference = paired(found, variants[best], facts, result) if found else None
-        if difference is None or difference.low is None or difference.high is None:
+        effect = found.get((facts.name, floor.name))
+        if best is None or effect is None or effect.verdict is None:
             continue
-        above, below = difference.low > 0, difference.high < 0
-        above, below = (above, below) if metric.better == "higher" else (below, above)
-        cell = replace(block.cells[floor.name][key], beaten=below)
-        if not below:
-            what, by = f"{floor.role} {floor.name}", f"{floor.name} minus {best}: {_in_words(difference, metric)}"
-            beats = f"The {what} beats the best variant, {best}, on {facts.name} ({by})."
-            text, about = UNBEATEN.format(best=best), f"the {what} on {facts.name} ({by})"
-            note = footnotes.add(beats) if above else footnotes.add(text, about)
+        above = metric.sign * effect.estimate.value > 0
+        cell = replace(block.cells[floor.name][key], beaten=effect.verdict.resolved and not above)
+        if not cell.beaten:
+            what, by = f"{floor.role} {floor.name}", f"{floor.name} minus {best.name}: {_in_words(effect, metric)}"
+            beats = f"The {what} beats the best variant, {best.name}, on {facts.name} ({by})."
+            text, about = UNBEATEN.format(best=best.name), f"the {what} on {facts.name} ({by})"
+            note = footnotes.add(beats) if effect.verdict.resolved else footnotes.add(text, about)
             cell = replace(cell, footnotes=(*cell.footnotes, note))
         block.put(floor.name, key, cell)
 
@@ -276,7 +272,13 @@ def _rounded(count: int) -> int:
     return -(-count // step) * step
 
 
-def _in_words(difference: Estimate, metric: Metric) -> str:
+def p_in_words(adjusted: float) -> str:
+    """Return a p value that was corrected for the number of differences."""
+    return f"Holm-corrected p {f'= {adjusted:.3f}' if adjusted >= 0.001 else '< 0.001'}"
+
+
+def _in_words(effect: Effect, metric: Metric) -> str:
+    difference = effect.estimate
     low, high = (metric.scale * (bound or 0.0) for bound in (difference.low, difference.high))
-    shown = f"{metric.scale * difference.value:+.1f} {metric.symbol} [{low:+.1f}, {high:+.1f}]"
-    return shown.replace("-", "−")
+    shown = f"{metric.scale * difference.value:+.1f} {metric.symbol} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
+    return f"{shown}, {p_in_words(effect.verdict.adjusted)}" if effect.verdict else shown

@@ -7,8 +7,8 @@ from trackablate.harness.scoring.metrics import METRICS, Metric
 from trackablate.harness.scoring.scored import ScoredProtocol
 from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.table import Cell, Column, Table, TableRow
-from trackablate.reports.tables.accuracy import in_words, metric_key
-from trackablate.reports.tables.costs import trained_on
+from trackablate.reports.tables.accuracy import in_words, metric_key, p_in_words
+from trackablate.reports.tables.costs import tracked_on, trained_on
 
 FLOORS = {
     "static": "a box that stands still",
@@ -43,6 +43,11 @@ class Standing:
     floors: tuple[TableRow, ...]
 
     @property
+    def leaders(self) -> tuple[TableRow, ...]:
+        """The best and those whose figure is written alike."""
+        return tuple(row for row in self.variants if self.figure(row) == self.figure(self.variants[0]))
+
+    @property
     def rival(self) -> TableRow | None:
         """The row that the best is held against: the first, or the second best if the best is itself the first."""
         return (self.variants[1:2] or (None,))[0] if self.first is self.variants[0] else self.first
@@ -59,7 +64,7 @@ class Standing:
 
     def figure(self, row: TableRow) -> str:
         """Return a row's figure with its unit."""
-        return _figure(row, self.column)
+        return f"{self.column.written(self.cell(row).value or 0.0)} {self.column.unit}".strip()
 
     def verdict(self, row: TableRow) -> str:
         """Return whether a row is "better" or "worse" than the first, "not told apart" from it, or "not tested"."""
@@ -115,12 +120,14 @@ def _scope(result: Result, table: Table, scored: set[str]) -> str:
 
 def _leader(one: Standing) -> str:
     best, metric = one.variants[0], one.metric
-    name = f"{best.name}, the baseline," if best.baseline else best.name
+    baseline = ", the baseline," if len(one.leaders) == 1 else " (the baseline)"
+    name = _and([f"{row.name}{baseline}" if row.baseline else row.name for row in one.leaders])
     rules = " by the evaluation server" if one.facts.on_server else ""
     meaning, on = f"{metric.description.split(':')[0]} ({metric.symbol})", f"on {one.facts.name}{rules}"
     if len(one.variants) == 1:
         return f"{name} has {one.figure(best)} {meaning} {on}"
-    return f"{name} has the {'highest' if metric.better == 'higher' else 'lowest'} {meaning} {on}, {one.figure(best)}"
+    verb, extreme = "has" if len(one.leaders) == 1 else "have", "highest" if metric.better == "higher" else "lowest"
+    return f"{name} {verb} the {extreme} {meaning} {on}, {one.figure(best)}"
 
 
 def _rest(one: Standing) -> str:
@@ -137,7 +144,10 @@ def _rest(one: Standing) -> str:
     others = ", ".join(f"{_named(names)} {'is' if len(names) == 1 else 'are'} {word}" for word, names in groups.items())
     role = "the baseline " if rival.baseline else ""
     against = f"; against {one.first.name}, {others}" if others and one.first else ""
-    return f": {_apart(one, f'{role}{rival.name} ({one.figure(rival)})')}{against}"
+    if rival in one.leaders:
+        return against
+    subject = f"{best.name} is " if len(one.leaders) > 1 else ""
+    return f": {subject}{_apart(one, f'{role}{rival.name} ({one.figure(rival)})')}{against}"
 
 
 def _apart(one: Standing, rival: str) -> str:
@@ -147,7 +157,7 @@ def _apart(one: Standing, rival: str) -> str:
         return f"not compared with {rival} on the same sequences"
     side = "above" if one.metric.better == "higher" else "below"
     size = f"{one.column.written(abs(cell.delta))} {unit} {side} {rival}"
-    corrected = "" if cell.p is None else f"Holm-corrected p {f'= {cell.p:.3f}' if cell.p >= 0.001 else '< 0.001'}"
+    corrected = "" if cell.p is None else p_in_words(cell.p)
     if cell.resolved is None:
         return f"{size}, which may be chance (not tested)"
     if cell.resolved:
@@ -161,18 +171,22 @@ def _leaders(found: Sequence[Standing]) -> str:
     """Return who leads on which of several protocols."""
     by_name: dict[str, list[Standing]] = {}
     for one in found:
-        by_name.setdefault(one.variants[0].name, []).append(one)
+        verb = "leads" if len(one.leaders) == 1 else "lead"
+        by_name.setdefault(f"{_and([row.name for row in one.leaders])} {verb}", []).append(one)
     clauses = []
     for name, led in by_name.items():
         on = [
             f"on {one.facts.name} with {one.figure(one.variants[0])} {one.metric.symbol}{_margin(one)}" for one in led
         ]
-        clauses.append(f"{name} leads {', and '.join(on)}")
+        clauses.append(f"{name} {', and '.join(on)}")
     return "; ".join(clauses)
 
 
 def _margin(one: Standing) -> str:
-    return f", {_apart(one, one.rival.name)}" if one.rival else ""
+    if one.rival is None or one.rival in one.leaders:
+        return ""
+    subject = f"{one.variants[0].name} " if len(one.leaders) > 1 else ""
+    return f", {subject}{_apart(one, one.rival.name)}"
 
 
 def _tracking(found: Sequence[Standing]) -> str:
@@ -183,41 +197,49 @@ def _tracking(found: Sequence[Standing]) -> str:
             beaten = one.cell(row).beaten
             where = f", {one.figure(row)}" if len(found) == 1 else "" if beaten else f", on {one.facts.name}"
             groups[beaten][f"{row.name} ({FLOORS.get(row.name, row.role)}{where})"] = None
-    subject = "It" if len(found) == 1 else "The best variant"
+    subject = _subject(found, "It", "The best variant")
     if groups[False]:
         return f"{subject} is not shown to beat {_and(list(groups[False]))}."
     if groups[None]:
-        return f"Whether it beats {_and(list(groups[None]))} is not tested."
+        return f"Whether {_subject(found, 'it', 'the best variant')} beats {_and(list(groups[None]))} is not tested."
     controlled = any(row.role == "control" for one in found for row in one.floors)
     verb = "tracks what it is shown:" if controlled else "is"
     return f"{subject} {verb} more than chance above {_and(list(groups[True]))}." if groups[True] else ""
 
 
+def _subject(found: Sequence[Standing], pronoun: str, of_several: str) -> str:
+    """Return how a sentence names the best: a pronoun is clear after a single leader."""
+    return of_several if len(found) > 1 else pronoun if len(found[0].leaders) == 1 else found[0].variants[0].name
+
+
 def _cost(result: Result, table: Table, found: Sequence[Standing]) -> str:
     """Return what the best costs, against the baseline, and where that was measured."""
     best, base = found[0].variants[0], found[0].first
-    columns = {column.key: column for column in table.columns}
-    parts: list[str] = []
-    for key, words in COSTS.items():
-        if key in columns and best.cells.get(key, Cell()).value is not None:
-            known = base is not None and base is not best and base.cells.get(key, Cell()).value is not None
-            name = f"{base.name}: " if base and not parts else ""
-            against = f" ({name}{_figure(base, columns[key])})" if known and base else ""
-            parts.append(words.format(_figure(best, columns[key])) + against)
-    if not parts:
-        return ""
-    subject = "It" if len(found) == 1 else best.name
-    return f"{subject} {_and(parts)}, on {trained_on(result.rows)}{_beside(result, best)}."
+    name = f"{base.name}: " if base else ""
+    parts: dict[str, str] = {}
+    for column in (column for column in table.columns if column.key in COSTS):
+        value, other = (row.cells.get(column.key, Cell()).value if row else None for row in (best, base))
+        if value is None:
+            continue
+        against = f" ({name}{_rounded(other)} {column.unit})" if other is not None and base is not best else ""
+        name = "" if against else name
+        parts[column.key] = COSTS[column.key].format(f"{_rounded(value)} {column.unit}") + against
+    trained, tracked = f", on {trained_on(result.rows)}{_beside(result, best)}", f", on {tracked_on(result.variants)}"
+    speed = parts.pop("fps", "") if tracked_on(result.variants) != trained_on(result.rows) else ""
+    clauses = [f"{_and(list(parts.values()))}{trained}"] if parts else []
+    clauses += [f"{'it ' if parts else ''}{speed}{tracked}"] if speed else []
+    return f"{_subject(found, 'It', best.name)} {'; '.join(clauses)}." if clauses else ""
+
+
+def _rounded(value: float) -> str:
+    """Return three significant figures without zeros at the end."""
+    return f"{float(f'{value:.3g}'):,.10g}"
 
 
 def _beside(result: Result, best: TableRow) -> str:
     record = next((row.record for row in result.rows if row.name == best.name), None)
     workers = record.training.where.concurrent_workers if record and record.training else 1
     return f", trained while {workers} runs shared the machine" if workers > 1 else ""
-
-
-def _figure(row: TableRow, column: Column) -> str:
-    return f"{column.written(row.cells[column.key].value or 0.0)} {column.unit}".strip()
 
 
 def _named(names: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from trackablate.reports.results import Result, coverage, primary_metric, standi
 from trackablate.reports.statistics.bootstrap import Estimate, paired_difference, signed_rank
 from trackablate.reports.statistics.variance import row_difference, row_estimate
 from trackablate.reports.table import Cell, Column, Table, TableRow
-from trackablate.reports.tables.accuracy import FEW, FEW_SEQUENCES
+from trackablate.reports.tables.accuracy import FEW, FOOTNOTED_BELOW
 from trackablate.reports.tables.block import Footnotes, cell_of
 from trackablate.reports.tables.pivot import protocol_table
 
@@ -207,7 +207,7 @@ def _table(
 def _cells(found: Comparison, footnotes: Footnotes) -> dict[str, Cell]:
     scale = METRICS[found.metric].scale
     shown = cell_of(found.difference, scale)
-    few = (footnotes.add(FEW),) if found.difference.n < FEW_SEQUENCES else ()
+    few = (footnotes.add(FEW),) if found.difference.n < FOOTNOTED_BELOW else ()
     difference = replace(shown, delta=shown.value, delta_low=shown.low, delta_high=shown.high)
     unresolved = (footnotes.add(UNRESOLVED),) if difference.resolved is False else ()
     cells = {

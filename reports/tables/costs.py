@@ -132,6 +132,11 @@ def trained_on(rows: Iterable[ScoredTracker]) -> str:
     return one_device(training.where.device for training in trained if training)
 
 
+def tracked_on(rows: Iterable[ScoredTracker]) -> str:
+    """Return the name of the device on which the speeds of the rows were measured."""
+    return one_device(row.record.speed.device for row in rows if row.record and row.record.speed)
+
+
 def one_device(devices: Iterable[str]) -> str:
     """Return the device, or that there are several."""
     found = set(devices)

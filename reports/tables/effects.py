@@ -79,10 +79,28 @@ def samples(found: TrackerScores, facts: ScoredProtocol, result: Result) -> Samp
     return found.samples(metric, facts.dialects[metric])
 
 
-def paired(row: TrackerScores, other: TrackerScores, facts: ScoredProtocol, result: Result) -> Estimate | None:
-    """Return row minus other in the primary metric, None if they were not evaluated on the same sequences."""
-    same = row.names == other.names
-    return row_difference(samples(row, facts, result), samples(other, facts, result)) if same else None
+def best_variant(result: Result, facts: ScoredProtocol) -> ScoredTracker | None:
+    """Return the variant with the best figure in a protocol's primary metric, None if no variant has one."""
+    metric = METRICS[primary_metric(result, facts)]
+    scored = [
+        (metric.sign * value, row) for row in result.variants if (value := row.percent(facts, metric.key)) is not None
+    ]
+    return max(scored, key=lambda one: one[0], default=(0.0, None))[1]
+
+
+def floor_effects(result: Result) -> Effects:
+    """Return every floor and control minus the best variant, with its verdict after Holm's correction over all of them."""
+    differences: dict[tuple[str, str], Estimate] = {}
+    for facts in result.scored_here:
+        best = best_variant(result, facts)
+        variant = best.usable(facts) if best else None
+        for floor in result.of_role("floor", "control") if variant else ():
+            found = floor.usable(facts)
+            if variant and found and found.names == variant.names:
+                pair = samples(found, facts, result), samples(variant, facts, result)
+                differences[facts.name, floor.name] = row_difference(*pair)
+    judged = verdicts(list(differences.values()))
+    return {key: Effect(differences[key], verdict, None) for key, verdict in zip(differences, judged, strict=True)}
 
 
 def stability(result: Result, facts: ScoredProtocol) -> tuple[list[str], Stability] | None:

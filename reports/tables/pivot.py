@@ -18,7 +18,7 @@ from trackablate.reports.table import Cell, Column, Table, TableRow
 from trackablate.reports.tables.accuracy import add_protocol, value_of
 from trackablate.reports.tables.block import NOT_APPLICABLE, Block, Footnotes, ranked
 from trackablate.reports.tables.costs import add_measured
-from trackablate.reports.tables.effects import effects
+from trackablate.reports.tables.effects import effects, floor_effects
 from trackablate.reports.tables.printed import add_paper_scale, add_published
 
 ROLES = ("variant", "floor", "control")
@@ -28,12 +28,13 @@ GENERAL = (NOT_SUBMITTED, NOTHING)
 
 def pivot(result: Result) -> Table:
     """Return the main table: factors, each protocol, measured cost, size at paper scale, published figures."""
-    footnotes, found, block = Footnotes(), effects(result), Block()
+    footnotes, block = Footnotes(), Block()
+    found, floors = effects(result), floor_effects(result)
     at_row = {row.name: _row_notes(result, row, footnotes) for row in result.rows}
     if result.study:
         _add_factors(result, result.study, block, footnotes)
     for facts in result.protocols:
-        add_protocol(result, facts, found, block, footnotes)
+        add_protocol(result, facts, found, floors, block, footnotes)
     if result.study:
         add_measured(result, block, footnotes)
         add_paper_scale(result, block, footnotes)

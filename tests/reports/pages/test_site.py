@@ -55,6 +55,16 @@ def test_a_finished_study_is_done_and_the_same_store_gives_the_same_bytes(tmp_pa
     assert '<td class="words">done</td>' in text(first[0])
 
 
+def test_the_best_variants_are_those_of_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = store_factory.factory.predicted
+    monkeypatch.setattr(store_factory.factory, "predicted", lambda row, name, noise: boxes("the same", name, noise))
+    store = Store(tmp_path / "store")
+    store_factory.fill(store, STUDIES["table3"], SMOKE, unfinished=("ce-conv",))
+    index, page = write_site(store, tmp_path, [STUDIES["table3"]])
+    assert '<td class="words">conv, decoder, ce-decoder</td>' in text(index)
+    assert "conv (the baseline), decoder and ce-decoder have the highest" in text(page)
+
+
 def test_a_run_of_a_plugin_is_listed_and_the_rest_is_rendered(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Its head is not known here: no plugin is loaded. Neither page nor message says that the run is damaged."""
     store = Store(tmp_path / "store")

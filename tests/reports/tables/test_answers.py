@@ -9,14 +9,17 @@ from rich.console import Console
 
 import report_factory as factory
 import score_factory
+from trackablate.harness.record import Speed
 from trackablate.harness.scoring.metrics import METRICS
 from trackablate.harness.scoring.scored import Returned, ScoredTracker
 from trackablate.reports.formats.documents import results_json
 from trackablate.reports.formats.summary import MOST_FOOTNOTES, summary, without_footnotes
 from trackablate.reports.formats.text import TerminalSummary
 from trackablate.reports.results import Result, result_of
+from trackablate.reports.statistics.bootstrap import Estimate
 from trackablate.reports.statistics.sample_size import Needed
 from trackablate.reports.table import Cell, Table
+from trackablate.reports.tables import effects
 from trackablate.reports.tables.answers import answers
 from trackablate.reports.tables.pivot import pivot
 
@@ -28,7 +31,7 @@ TRACKS = (
     " learning, 40.2 %) and shuffled-template (the baseline with a wrong template, 24.2 %)."
 )
 COST = (
-    "It took 67.0 s of device time to train (conv: 51.0 s), held 1.35 GB of memory at most (1.26 GB) and tracks 135 frames/s"
+    "It took 67 s of device time to train (conv: 51 s), held 1.35 GB of memory at most (1.26 GB) and tracks 135 frames/s"
     " (190 frames/s), on Intel Xeon 2.1 GHz, 2 cores, trained while 2 runs shared the machine."
 )
 FLOORS = {
@@ -93,7 +96,52 @@ def test_the_baseline_leads_and_seeds_would_tell(result: Result) -> None:
         " may be chance (Holm-corrected p = 0.300; to tell takes about 7 seeds per row)."
     )
     assert cost.startswith(
-        "It took 51.0 s of device time to train, held 1.26 GB of memory at most and tracks 190 frames/s,"
+        "It took 51 s of device time to train, held 1.26 GB of memory at most and tracks 190 frames/s,"
+    )
+
+
+def test_the_best_by_the_written_figure_are_named_together(result: Result) -> None:
+    cells = {"conv": Cell(50.0, n=80), "decoder": against(50.02, 0.02, 0.9), "ce-conv": against(44.0, -6.0, 0.01)}
+    first, tracking, cost = answers(result, told(result, cells | FLOORS))
+    assert first.endswith(
+        f"decoder and conv (the baseline) have the highest average overlap (AO) on {P}, 50.0 %; against conv, ce-conv is"
+        " worse."
+    )
+    assert tracking.startswith("decoder tracks what it is shown: ")
+    assert cost.startswith("decoder took 67 s ")
+    two = {"conv": Cell(47.8, n=80), "decoder": against(53.1, 5.3, 0.003), "ce-conv": against(53.1, 5.3, 0.01)}
+    assert answers(result, told(result, two))[0].endswith(
+        f"decoder and ce-conv have the highest average overlap (AO) on {P}, 53.1 %: decoder is 5.3 points above the baseline"
+        " conv (47.8 %), more than chance explains (Holm-corrected p = 0.003); against conv, ce-conv is better."
+    )
+
+
+def test_speeds_of_another_device_name_it(result: Result) -> None:
+    elsewhere = result
+    for row in result.variants:
+        speed = factory.record_of(row).speed
+        assert speed is not None
+        record = factory.record_of(row).model_copy(update={"speed": replace_device(speed, "NVIDIA H200")})
+        elsewhere = factory.with_row(elsewhere, row.name, records=(record,))
+    cells = {"conv": Cell(47.8, n=80), "decoder": against(53.1, 5.3, 0.003)}
+    assert answers(elsewhere, told(elsewhere, cells))[-1] == (
+        "It took 67 s of device time to train (conv: 51 s) and held 1.35 GB of memory at most (1.26 GB), on Intel Xeon 2.1"
+        " GHz, 2 cores, trained while 2 runs shared the machine; it tracks 135 frames/s (190 frames/s), on NVIDIA H200."
+    )
+
+
+def replace_device(speed: Speed, device: str) -> Speed:
+    return speed.model_copy(update={"device": device})
+
+
+def test_costs_are_rounded_and_the_first_that_is_known_names_the_baseline(result: Result) -> None:
+    table = told(result, {"conv": Cell(47.8, n=80), "decoder": against(53.1, 5.3, 0.003)})
+    for key, own, other in (("train_device", 156.27, None), ("memory", 451.8, 1260.0), ("fps", 90123.0, 0.51284)):
+        cells = {"decoder": Cell(own), "conv": Cell(other)}
+        table = with_figures(table, key, cells)
+    assert answers(result, table)[-1].startswith(
+        "It took 156 s of device time to train, held 452 GB of memory at most (conv: 1,260 GB) and tracks 90,100 frames/s"
+        " (0.513 frames/s), on "
     )
 
 
@@ -127,6 +175,25 @@ def test_a_floor_that_is_not_beaten(result: Result, beaten: bool | None, sentenc
     assert answers(result, told(result, cells))[1] == sentence
 
 
+def test_floors_are_not_tested_on_fewer_than_four_sequences() -> None:
+    few = factory.study_result(2)
+    floors = [row for row in pivot(few).rows if row.role != "variant"]
+    assert {row.cells[f"{P}:ao"].beaten for row in floors} == {None}
+    assert answers(few, pivot(few))[1].startswith("Whether it beats static (")
+    assert not any("not shown to beat" in note for note in pivot(few).footnotes)
+
+
+def test_floors_and_controls_are_tested_together(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A p of 0.02 is 0.06 among three, whatever the interval of the difference says."""
+    monkeypatch.setattr(effects, "row_difference", lambda *_: Estimate(-0.2, -0.3, -0.1, 80, p=0.02))
+    assert {found.verdict.adjusted for found in effects.floor_effects(result).values() if found.verdict} == {0.06}
+    table = pivot(result)
+    assert {row.cells[f"{P}:ao"].beaten for row in table.rows if row.role != "variant"} == {False}
+    assert any("−20.0 AO [−30.0, −10.0], Holm-corrected p = 0.060" in note for note in table.footnotes)
+    monkeypatch.setattr(effects, "row_difference", lambda *_: Estimate(-0.2, -0.3, -0.1, 80, p=0.01))
+    assert {row.cells[f"{P}:ao"].beaten for row in pivot(result).rows if row.role != "variant"} == {True}
+
+
 def test_several_protocols(result: Result) -> None:
     second = replace(result.protocols[0], name="other", dialects=factory.dialects("auc"))
     rows = tuple(replace(r, protocols=r.protocols | {"other": r.protocols[P]}) for r in result.rows)
@@ -140,6 +207,10 @@ def test_several_protocols(result: Result) -> None:
         " may be chance (Holm-corrected p = 0.200; to tell takes about 2900 sequences, there are 80).",
         "The best variant tracks what it is shown: more than chance above static (a box that stands still), ncc (correlation"
         " without learning) and shuffled-template (the baseline with a wrong template).",
+    )
+    tied = other | {"decoder": against(50.0, 0.0, 1.0)}
+    assert (
+        "; conv and decoder lead on other with 50.0 % AUC." in answers(both, with_figures(table, "other:auc", tied))[0]
     )
     unbeaten = answers(both, with_figures(table, "other:auc", other | floors))[1]
     assert unbeaten == "The best variant is not shown to beat ncc (correlation without learning, on other)."
@@ -214,6 +285,52 @@ def test_the_terminal_shows_one_line_for_each_row(width: int) -> None:
     assert text.count("Brackets: ") == 1
     assert f"missing: ce-conv on {P}: failed: CUDA out of memory" in " ".join(text.split())
     assert f"{P} | measured, profile mini, Intel Xeon 2.1 GHz, 2 cores" in text
+
+
+LONG = {
+    "conv": "centre-head-of-the-published-baseline",
+    "decoder": "deformable-decoder-with-denoising-abc",
+}
+
+
+@pytest.fixture(scope="module")
+def long_names(result: Result) -> Result:
+    assert result.study is not None
+    study = replace(
+        result.study, rows=tuple(replace(row, name=LONG.get(row.name, row.name)) for row in result.study.rows)
+    )
+    return replace(result, study=study, rows=tuple(replace(r, name=LONG.get(r.name, r.name)) for r in result.rows))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_long_names_are_folded_and_no_verdict_is_lost(long_names: Result, width: int) -> None:
+    text = shown(long_names, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert any(
+        line.split()[-3:] == ["not", "told", "apart"] for line in lines if line.startswith("deformable-decoder-")
+    )
+    assert "  denoising-abc (b,c)" in " ".join(lines) or width < 80
+    told = " ".join(text.split())
+    assert "Too wide for this terminal: Training. --full prints every column and" in told
+    assert "Device time: on a CPU" not in told
+    assert "Difference" in text and "Verdict" in text
+
+
+def test_footnotes_are_those_of_the_columns_that_are_shown(long_names: Result) -> None:
+    found = summary(long_names, pivot(long_names))
+    narrow = found.with_columns([("difference", "verdict")])
+    assert any(note.startswith("Device time") for note in found.tables[0].footnotes)
+    (table,) = narrow.tables
+    assert [column.key for column in table.columns] == ["difference", "verdict"]
+    carriers = [
+        *table.columns,
+        *table.rows,
+        *(row.cells[c.key] for row in table.rows for c in table.columns if c.key in row.cells),
+    ]
+    assert {index for carrier in carriers for index in carrier.footnotes} == set(range(len(table.footnotes)))
+    assert narrow.left_out == len(pivot(long_names).footnotes) - len(table.footnotes)
 
 
 def test_at_most_five_footnotes_the_most_important_first(result: Result) -> None:
