@@ -52,11 +52,18 @@ def _with_plugins(
 ) -> None:
     """Benchmark and ablation studies for single-object visual trackers."""
     with exit_status():
+        from trackablate.datasets.errors import DataError
         from trackablate.datasets.toml_files import configured_store
         from trackablate.trackers.plugins import load_plugins
 
         load_plugins(plugin or [])
-        if found := configured_store():
+        try:
+            found = configured_store()
+        except DataError:
+            if "--help" not in sys.argv:  # help needs no store
+                raise
+            found = None
+        if found:
             assert isinstance(context.command, TyperGroup)
             context.default_map = {name: {"store": str(found)} for name in context.command.commands}
 
