@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import store_factory
-from command_line import invoke, said
+from command_line import harness, invoke, said
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.datasets.atomic import write_text
 from trackablate.datasets.errors import DataError
@@ -191,6 +191,9 @@ def test_a_store_is_named_by_the_settings_and_said(place: Path) -> None:
     refused = invoke("list")
     assert refused.exit_code == 2
     assert "trackablate.toml: `store` is 3" in refused.stderr
+    helped = harness("run", "--help", cwd=place)
+    assert helped.returncode == 0, helped.stderr
+    assert "Train and evaluate what is missing of a study" in helped.stdout
 
 
 def test_a_box_outside_the_frame_is_refused_without_torch(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
