@@ -88,7 +88,7 @@ def frame(store: Path | str | Store, protocol: str = "", role: str = "") -> pd.D
     table = table.astype(numbers)
     if protocol:
         data = _version(opened, protocol, protocols)[:12]
-        chosen = (table["data"] == data) | table["of_sequences"].isna()  # what has no score is on no version's whole
+        chosen = (table["data"] == data) | table["of_sequences"].isna()  # a row without a score has a reason
         table = table[(table["protocol"] == protocol) & chosen | table["protocol"].isna()]
     return (table[table["role"] == role] if role else table).reset_index(drop=True)
 
