@@ -72,7 +72,7 @@ def load_study(file: Path) -> Study:
     try:
         return _study(_File.model_validate(document))
     except ValidationError as error:
-        raise FaultyStudy("\n".join(faults(file, text, error, _words()))) from error
+        raise FaultyStudy("\n".join(faults(file, text, error, _File, TrackerSpec, Recipe))) from error
     except FaultyStudy as error:
         raise type(error)(f"{file}: {error}") from error
     except (UnknownName, ValueError) as error:
@@ -142,9 +142,3 @@ def _word(value: Any) -> str:
     if isinstance(value, dict):
         return str(value.get("kind", "own"))
     return "none" if value is None else str(value)
-
-
-def _words() -> list[str]:
-    """Return every field that a study's file, a tracker or a recipe has."""
-    fields = {part for spec in VARIANTS.values() for path in leaves(spec) for part in path.split(".")}
-    return sorted(fields | {*_File.model_fields, *_Row.model_fields, *Recipe.model_fields})

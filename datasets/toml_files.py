@@ -4,13 +4,13 @@ import re
 import tomllib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.registry import near
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
 
 REMEDIES = {
     "missing": ("is missing", "write it"),
@@ -54,7 +54,7 @@ def configured_store() -> Path | None:
     """Return the store that `store = "PATH"` of a settings file names, None if none does. Raises DataError."""
     for file, found in settings():
         if (path := found.get("store")) is not None:
-            if not isinstance(path, str):
+            if not isinstance(path, str) or not path.strip():
                 raise DataError.at(
                     file, f"`store` is {path!r}, which is no folder", 'write store = "PATH" above [data]'
                 )
@@ -62,25 +62,54 @@ def configured_store() -> Path | None:
     return None
 
 
-def faults(file: Path, text: str, error: "ValidationError", fields: Collection[str]) -> Iterator[str]:
+def faults(file: Path, text: str, error: "ValidationError", *models: "type[BaseModel]") -> Iterator[str]:
     """Yield every fault that validation found, as "FILE, line N: field: problem; remedy".
 
     Args:
         file: The file.
         text: Its text.
         error: What pydantic says of its content.
-        fields: Names of fields, which are suggested for an unknown one.
+        models: The file's model, then models of parts that are validated on their own. Their fields are suggested for an
+            unknown one.
     """
+    tables = [table for model in models if model.__name__ == error.title for table in _tables(model)]
     for fault in error.errors():
         where = [str(part) for part in fault["loc"] if part not in ("synthetic", "videos")]
         problem, remedy = REMEDIES.get(fault["type"], (f"{_plain(fault['msg'])}, got {fault['input']!r}", "correct it"))
         remedy = remedy.format(**fault.get("ctx", {}))
-        if fault["type"] == "extra_forbidden" and (likely := near(where[-1], fields)):
-            remedy = f"did you mean {' or '.join(likely)}?"
+        if fault["type"] == "extra_forbidden":
+            place = tuple(part for part in fault["loc"][:-1] if isinstance(part, str))
+            here = {name for loc, name, _ in tables if loc == place}  # a table of another kind has other fields
+            others = dict.fromkeys(name for _, name, fields in tables if where[-1] in fields and name not in here)
+            if others and error.title == models[0].__name__:
+                named = " or ".join(f"[{name}]" if name else "the top of the file" for name in others)
+                problem, remedy = f"belongs in another table ({named})", "move it there"
+            elif likely := near(where[-1], [name for loc, _, fields in tables if loc == place for name in fields]):
+                remedy = f"did you mean {' or '.join(likely)}?"
         if fault["type"] == "value_error":  # a message of our own, with its remedy
             problem, remedy = _plain(fault["msg"]), ""
         field = f"{'.'.join(where)}: " if where else ""
         yield f"{file}{line_of(text, *where[::-1])}: {field}{problem}" + (f"; {remedy}" if remedy else "")
+
+
+def _tables(
+    model: "type[BaseModel]", loc: tuple[str, ...] = (), table: str = ""
+) -> Iterator[tuple[tuple[str, ...], str, Collection[str]]]:
+    """Yield each table of a model's file: its place in pydantic's words, its name, and its fields."""
+    yield loc, table, model.model_fields.keys()
+    for name, field in model.model_fields.items():
+        inner = list(_models(field.annotation))
+        for each in inner:
+            tag = [each.model_fields["kind"].default] if len(inner) > 1 else []
+            for kind in (each, *each.__subclasses__()):  # a head is read into the class of its kind
+                yield from _tables(kind, (*loc, name, *tag), f"{table}.{name}".lstrip("."))
+
+
+def _models(annotation: Any) -> "Iterator[type[BaseModel]]":
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
 
 
 def _plain(message: str) -> str:

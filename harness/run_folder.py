@@ -34,8 +34,9 @@ def read_document(path: Path, model: type[M]) -> M | None:
 
 def _unreadable(error: ValidationError) -> str:
     first = error.errors()[0]
-    if "--plugin" in first["msg"]:
-        return f"has the head {first['input'].get('kind')!r} of a plugin: name the plugin's file with --plugin FILE"
+    kind = first["input"].get("kind") if isinstance(first["input"], dict) else None
+    if "--plugin" in first["msg"] and isinstance(kind, str):
+        return f"has the head {kind!r} of a plugin: name the plugin's file with --plugin FILE"
     if first["type"] == "json_invalid":
         return "is damaged: restore it from a copy, or move it away"
     place = ".".join(map(str, first["loc"]))
@@ -220,12 +221,3 @@ def timed_layers(run: RunSpec, evaluations: Iterable[Evaluation]) -> tuple[int |
 def _key(evaluation: Evaluation) -> str:
     # Hashed once, not again for every sequence.
     return evaluation.key
-
-
-def _evaluation_of(folder: Path) -> Evaluation:
-    found = read_document(folder / EVALUATION, Evaluation)
-    if found is None:
-        raise BadInput(
-            f"{folder} does not say which evaluation it holds: move it away, and its sequences are tracked again"
-        )
-    return found

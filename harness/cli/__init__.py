@@ -52,11 +52,18 @@ def _with_plugins(
 ) -> None:
     """Benchmark and ablation studies for single-object visual trackers."""
     with exit_status():
+        from trackablate.datasets.errors import DataError
         from trackablate.datasets.toml_files import configured_store
         from trackablate.trackers.plugins import load_plugins
 
         load_plugins(plugin or [])
-        if found := configured_store():
+        try:
+            found = configured_store()
+        except DataError:
+            if "--help" not in sys.argv:  # help needs no store
+                raise
+            found = None
+        if found:
             assert isinstance(context.command, TyperGroup)
             context.default_map = {name: {"store": str(found)} for name in context.command.commands}
 
@@ -121,7 +128,7 @@ def plan(
         from trackablate.harness.cli.session import StudyRequest, open_session
         from trackablate.harness.cli.terminal import say_json
 
-        request = StudyRequest(study, profile, protocol or [], data or [], only or [], store, seeds, reads_only=True)
+        request = StudyRequest(study, profile, protocol or [], data or [], only or [], store, seeds, purpose="plan")
         session = open_session(request)
         planned = plan_document(session, calibrate, device, device_peak, gpus, budget)
         say_json(planned) if json else say_plan(planned)
@@ -195,12 +202,13 @@ def report(
     """
     with exit_status():
         from trackablate.harness.cli.session import StudyRequest, chosen_formats, open_session
+        from trackablate.harness.cli.terminal import say_result
 
         chosen_formats(format)
         can_report(out or Path("report"))
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
-        request = StudyRequest(study, profile, *names, store, seeds, added, reads_only=True, must_exist=True)
-        open_session(request).report(out, formats=format, full=full, as_json=json)
+        request = StudyRequest(study, profile, *names, store, seeds, added, purpose="report")
+        say_result(*open_session(request).draw(out, format), full=full, as_json=json)
 
 
 @app.command()

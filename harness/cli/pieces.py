@@ -242,12 +242,12 @@ def frames_of(video: Path) -> Iterator[Image]:
 
 
 def frame_count(video: Path) -> int:
-    """Return the number of frames of a folder of images or, by its own word, of a video file."""
+    """Return the number of frames of a folder of images or, by its own word, of a video file; 0 if it does not say."""
     if video.is_dir():
         return len(frame_names(Folder(video).names(), "name"))
     import cv2
 
-    return int(cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT))
+    return max(0, int(cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT)))
 
 
 def _decoded(video: Path) -> Iterator[Image]:

@@ -4,7 +4,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.planning.budget import RULE, Budget, Candidate, choose, parse_budget
 from trackablate.harness.planning.calibration import calibrate, count
 from trackablate.harness.planning.estimate import RunEstimate, StudyEstimate, estimate_study, estimates, other_work
-from trackablate.harness.planning.forecast import Forecaster, StudyCompared, compared, forecasts
+from trackablate.harness.planning.forecast import Forecaster, compared, forecasts
 from trackablate.harness.planning.history import History, gather
 from trackablate.harness.record import PlannedRow
 from trackablate.harness.running.executors import LocalExecutor
@@ -119,7 +119,7 @@ class _Plan:
             "chosen": chosen,
             "left_out": [c.name for c in candidates if c.name not in chosen],
             "estimate": _document(self.of_rows(chosen)) if chosen else None,
-            "command": self.session.command_for(only) if chosen else None,
+            "command": replace(self.session.request, only=only).command if chosen else None,
         }
 
     def candidate(self, row: PlannedRow) -> Candidate:
@@ -167,7 +167,8 @@ def say_plan(plan: dict[str, Any]) -> None:
 def forecast(job: Job, store: Store, *, study: bool = False) -> Iterator[Forecaster]:
     """Yield an observer that predicts a study and shows how far it is.
 
-    The predictions of a study are logged, and compared with the outcome on standard error, also if it ends early.
+    The predictions of a study are logged, and compared with the outcome, also if it ends early: on standard error, because
+    the report goes to standard output.
     """
     shown = display()
     observer = Forecaster(job, store, shown, logged=study)
@@ -177,12 +178,7 @@ def forecast(job: Job, store: Store, *, study: bool = False) -> Iterator[Forecas
     finally:
         shown.close()
         if study:
-            say_outcome(observer.outcome())
-
-
-def say_outcome(outcome: StudyCompared) -> None:
-    """Write predicted against actual on standard error, because the report goes to standard output."""
-    sys.stderr.writelines(f"{line}\n" for line in _outcome(outcome.model_dump(mode="json")))
+            sys.stderr.writelines(f"{line}\n" for line in _outcome(observer.outcome().model_dump(mode="json")))
 
 
 def duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from trackablate.ablations.catalogue import STUDIES, named_study
 from trackablate.ablations.plan import planned_protocols, planned_rows, tasks
@@ -26,7 +26,7 @@ from trackablate.harness.profiles import load_profile, profile_names
 from trackablate.harness.record import PlannedRow, StudyRecord
 from trackablate.harness.running.runner import Job
 from trackablate.harness.scoring.scored import Scored
-from trackablate.harness.spec import Evaluation, Profile, RunSpec, TrainingData, VideoData
+from trackablate.harness.spec import Evaluation, Profile, TrainingData, VideoData
 from trackablate.harness.store import Store
 from trackablate.trackers.plugins import load_plugins
 
@@ -44,8 +44,7 @@ class StudyRequest:
     Attributes:
         seeds: Number of seeds; None for the study's own number.
         results: NAME=PATH of cited trackers' raw results.
-        reads_only: Whether the store is left as it is, and not made.
-        must_exist: Whether the store has to be there already.
+        purpose: Only `run` writes to the store, or makes it; `report` needs one, but no data.
     """
 
     study: str
@@ -56,8 +55,7 @@ class StudyRequest:
     store: Path
     seeds: int | None = None
     results: tuple[str, ...] = ()
-    reads_only: bool = False
-    must_exist: bool = False
+    purpose: Literal["run", "plan", "report"] = "run"
 
     @property
     def command(self) -> str:
@@ -100,21 +98,15 @@ class Session:
         if self.problems:
             raise BadInput(f"it cannot run here, for want of data, as said above: {len(self.problems)} missing")
 
-    def report(self, out: Path | None, *, formats: str = "", full: bool = False, as_json: bool = False) -> None:
-        """Write the report and print the table."""
-        from trackablate.harness.cli.terminal import say_result
-
-        say_result(*self.draw(out, formats), full=full, as_json=as_json)
-
     def draw(self, out: Path | None, formats: str = "") -> "tuple[Result, list[Path]]":
         """Return the result and the report's files, which stay as they are if they were made from the same files."""
         from trackablate.reports.assemble import assemble
         from trackablate.reports.pages.made_from import keep_source, unchanged
         from trackablate.reports.pages.write import write_report
 
-        chosen = chosen_formats(formats)
+        chosen, command = chosen_formats(formats), self.request.command
         source = self._source(chosen)  # before reading: what is written meanwhile must make the next report another one
-        result = assemble(self.study, self.profile, self.rows, self.digests, self.store, self.command, self.recomputed)
+        result = assemble(self.study, self.profile, self.rows, self.digests, self.store, command, self.recomputed)
         folder = out or self.folder
         written = [] if self.recomputed else unchanged(folder, source)
         if not written:
@@ -136,7 +128,7 @@ class Session:
         paths += [self.store.protocol(Evaluation(protocol=name, data=digest)) for name, digest in self.digests.items()]
         rows = [row for row in self.rows if row.tracker_at_paper_scale]
         sizes = [self.store.paper_scale(row.tracker_at_paper_scale) for row in rows if row.tracker_at_paper_scale]
-        asked = (self.command, formats, self.study, self.profile, self.digests, sizes, load_plugins())
+        asked = (self.request.command, formats, self.study, self.profile, self.digests, sizes, load_plugins())
         return source_digest(repr(asked), paths)
 
     def study_record(self) -> StudyRecord:
@@ -170,15 +162,6 @@ class Session:
             rows=tuple(row for row in rows if row.control in controls),
         )
 
-    @property
-    def command(self) -> str:
-        """The command that reproduces this, without paths of this machine."""
-        return self.request.command
-
-    def command_for(self, only: list[str]) -> str:
-        """Return the command that runs these rows as they were asked for, without paths of this machine."""
-        return replace(self.request, only=only).command
-
 
 def chosen_formats(text: str) -> list[str]:
     """Return the formats of a comma-separated option, all of them for "". Raises BadInput for one that does not exist."""
@@ -202,13 +185,13 @@ def open_session(request: StudyRequest) -> Session:
     given = given_data(request.data, names, training)
     recomputed = recompute(request.results, names, given, request.store, taken={row.name for row in rows})
     store = Store(request.store, make=False)
-    if request.must_exist and not recomputed and not store.exists:
+    if request.purpose == "report" and not recomputed and not store.exists:
         raise BadInput(
             f"there is no store at {store.root}: name it with --store, or `python -m harness run {study.name}` first"
         )
     roots: dict[str, str] = {}
     problems: list[str] = []
-    if request.must_exist:
+    if request.purpose == "report":
         asked = store.study(study.name, profile.name) if store.exists else None
         runs = [planned.run for row in rows for planned in row.runs]
         digests = asked.digests if asked else {}
@@ -224,7 +207,7 @@ def open_session(request: StudyRequest) -> Session:
                 roots |= training_roots(data, given)
             except DataError as error:
                 problems += error.problems
-    if not request.reads_only:
+    if request.purpose == "run":
         raise_all(list(dict.fromkeys(problems)))
     if any(len(data.sequences) == 1 for data in found.values()):
         rows = [row for row in rows if row.control == "none"]  # one sequence has no other one's template
@@ -238,7 +221,7 @@ def open_session(request: StudyRequest) -> Session:
         rows=reported,
         digests=digests,
         coverage={name: data.coverage for name, data in found.items()},
-        store=open_store(request.store, make=not request.reads_only),
+        store=open_store(request.store, make=request.purpose == "run"),
         job=Job(
             tasks=tasks(rows, digests, roots),
             sizes=[row.tracker_at_paper_scale for row in rows if row.tracker_at_paper_scale],
@@ -255,7 +238,7 @@ def _reported(
     request: StudyRequest, study: Study, profile: Profile, names: list[str], rows: list[PlannedRow]
 ) -> tuple[StudyRequest, list[PlannedRow]]:
     """Return the request and the rows of the report: all rows, unless the report alone is asked for."""
-    if not request.only or request.reads_only:
+    if not request.only or request.purpose != "run":
         return request, rows
     try:
         whole = planned_rows(study, profile, protocols=names, seeds=request.seeds)
@@ -278,7 +261,8 @@ def studies_of_old_store(store: Store) -> Iterator[StudyRecord]:
     present = {folder.path.name: folder for folder in store.runs()}
     for study in STUDIES.values():
         for profile in map(load_profile, profile_names()):
-            runs = [run for run in _variant_runs(study, profile, MOST_SEEDS) if run.name in present]
+            rows = [row for row in planned_rows(study, profile, seeds=MOST_SEEDS) if row.role == "variant"]
+            runs = [planned.run for row in rows for planned in row.runs if planned.run.name in present]
             if runs:
                 seeds = max(study.seeds, *(run.seed + 1 for run in runs))
                 asked = None if seeds == study.seeds else seeds
@@ -294,8 +278,3 @@ def studies_of_old_store(store: Store) -> Iterator[StudyRecord]:
                     command=StudyRequest(study.name, profile.name, [], [], [], store.root, asked).command,
                     rows=tuple(planned_rows(study, profile, protocols=digests, seeds=seeds)),
                 )
-
-
-def _variant_runs(study: Study, profile: Profile, seeds: int) -> list[RunSpec]:
-    rows = [row for row in planned_rows(study, profile, seeds=seeds) if row.role == "variant"]
-    return [planned.run for row in rows for planned in row.runs]

@@ -203,7 +203,7 @@ def step_bar(description: str, total: int, *, after: float = 0.0) -> Iterator[Ca
 
     Args:
         description: Words before the bar.
-        total: Number of steps.
+        total: Number of steps, 0 if it is not known.
         after: Seconds that the work must take before the bar is shown.
     """
     shown, began = display(), monotonic()
@@ -211,7 +211,7 @@ def step_bar(description: str, total: int, *, after: float = 0.0) -> Iterator[Ca
     def done(steps: int) -> None:
         gone = monotonic() - began
         if gone >= after:
-            left = gone / steps * (total - steps) if steps else None
+            left = gone / steps * (total - steps) if steps and total else None
             shown.show([Line(description, "", steps, total, left)])
 
     try:

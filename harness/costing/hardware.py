@@ -13,25 +13,42 @@ def processor_label() -> str:
 
 
 def expected_gpus(name: str = "auto", gpus: Path = _GPUS) -> list[str]:
-    """Return the models of the GPUs that a --device option will most likely use, in the driver's order; none for a CPU."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    models = [] if name == "cpu" else list(filter(None, map(_model, sorted(gpus.glob("*/information")))))
-    usable = models if visible is None else models[: len(list(filter(None, visible.split(","))))]
-    return usable[:1] if ":" in name else usable
+    """Return the models of the GPUs that a --device option will most likely use, in CUDA's order; none for a CPU."""
+    found = [] if name == "cpu" else [_information(file) for file in sorted(gpus.glob("*/information"))]
+    usable = _visible([about for about in found if about.get("Model")])
+    number = name.partition(":")[2]
+    return usable[int(number) :][:1] if number.isdecimal() else usable
 
 
 def expected_device(name: str = "auto", gpus: Path = _GPUS) -> str:
     """Return the name that `harness.costing.devices.device_name` will most likely give for a --device option.
 
-    This is the first GPU that NVIDIA's driver lists, or the processor. It is wrong for a torch without CUDA on a
-    machine with a GPU: the run then uses the processor.
+    This is the named GPU or the first one, or the processor. It is wrong for a torch without CUDA on a machine with a
+    GPU: the run then uses the processor.
     """
     return next(iter(expected_gpus(name, gpus)), processor_label())
 
 
-def _model(file: Path) -> str:
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("Model:")), "")
+def _visible(found: list[dict[str, str]]) -> list[str]:
+    """Return the models that CUDA_VISIBLE_DEVICES leaves, in its order. As in CUDA, an entry without a GPU ends the list."""
+    models, entries = [about["Model"] for about in found], os.environ.get("CUDA_VISIBLE_DEVICES")
+    usable: list[str] = []
+    for entry in map(str.strip, entries.split(",")) if entries is not None else map(str, range(len(models))):
+        if entry.isdecimal():
+            named = models[int(entry) :][:1]
+        elif entry.startswith(("GPU-", "MIG-")):  # the driver does not always tell UUIDs: any model is the best guess
+            named = [about["Model"] for about in found if about.get("GPU UUID", "").startswith(entry)] or models[:1]
+        else:
+            named = []
+        if not named:
+            break
+        usable.append(named[0])
+    return usable
+
+
+def _information(file: Path) -> dict[str, str]:
+    pairs = (line.partition(":") for line in file.read_text(encoding="utf-8").splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _processor() -> str:

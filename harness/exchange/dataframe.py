@@ -16,7 +16,7 @@ from trackablate.harness.record import ProtocolRecord, RunRecord
 from trackablate.harness.scoring.metrics import METRICS, values
 from trackablate.harness.scoring.stored_scores import ScoredResult, dialects_of, stored_scores
 from trackablate.harness.spec import TRACKING_REVISION, Evaluation, RunSpec
-from trackablate.harness.store import NOT_ASKED, RunFolder, Store, Unreadable
+from trackablate.harness.store import NOT_ASKED, PROTOCOL, RunFolder, Store, Unreadable
 from trackablate.trackers.spec import FloorSpec, TrackerSpec, leaves
 
 RUN = ("run", "fingerprint", "tracker", "seed", "trained_on", "steps", "batch_size")
@@ -66,7 +66,8 @@ def frame(store: Path | str | Store, protocol: str = "", role: str = "") -> pd.D
 
     Args:
         store: The store, or its folder.
-        protocol: Only this protocol, on the version of its data with the most sequences, and runs without any evaluation.
+        protocol: Only this protocol, and runs without any evaluation. Values are of the version of its data with the most
+            sequences; of equally large ones, of the one that a study was last started with, else of the newest.
         role: Only variants, floors or controls: one of ROLES.
 
     Raises:
@@ -86,11 +87,23 @@ def frame(store: Path | str | Store, protocol: str = "", role: str = "") -> pd.D
     numbers = dict.fromkeys(NUMBERS, "float64") | dict.fromkeys(COUNTS, "Int64")
     table = table.astype(numbers)
     if protocol:
-        if protocol not in {name for name, _ in protocols}:
-            raise UnknownName(unknown("protocol of the store", protocol, {name for name, _ in protocols}))
-        on = table["protocol"] == protocol
-        table = table[on & (table["of_sequences"] == table["of_sequences"][on].max()) | table["protocol"].isna()]
+        data = _version(opened, protocol, protocols)[:12]
+        chosen = (table["data"] == data) | table["of_sequences"].isna()  # a row without a score has a reason
+        table = table[(table["protocol"] == protocol) & chosen | table["protocol"].isna()]
     return (table[table["role"] == role] if role else table).reset_index(drop=True)
+
+
+def _version(store: Store, protocol: str, protocols: Protocols) -> str:
+    """Return the digest of the data that a protocol's values are of."""
+    if protocol not in (names := {name for name, _ in protocols}):
+        raise UnknownName(unknown("protocol of the store", protocol, names))
+    asked = {study.digests.get(protocol) for study in store.studies()}
+
+    def rank(digest: str) -> tuple[int, bool, int]:
+        file = store.protocol(Evaluation(protocol=protocol, data=digest)) / PROTOCOL
+        return len(protocols[protocol, digest].sequences), digest in asked, file.stat().st_mtime_ns
+
+    return max((digest for name, digest in protocols if name == protocol), key=rank)
 
 
 def _rows(folder: RunFolder | Unreadable, protocols: Protocols) -> Iterator[Fields]:

@@ -7,8 +7,7 @@ from pydantic import ValidationError
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.toml_files import faults, read_toml
-from trackablate.harness.spec import Profile, Recipe, SyntheticData, VideoData
-from trackablate.trackers.scale import Scale
+from trackablate.harness.spec import Profile
 
 FOLDER = Path(__file__).parent
 OWN = "Profile {} is one of your own, so that its figures are not comparable with the paper's."
@@ -34,5 +33,4 @@ def load_profile(name: str) -> Profile:
     try:
         return Profile.model_validate({"name": file.stem, "caveat": OWN.format(file.stem)} | document)
     except ValidationError as error:
-        fields = {field for model in (Profile, Scale, Recipe, SyntheticData, VideoData) for field in model.model_fields}
-        raise DataError("\n".join(faults(file, text, error, fields))) from error
+        raise DataError("\n".join(faults(file, text, error, Profile))) from error

@@ -84,6 +84,11 @@ def test_the_confound_guard_holds_for_files_too(tmp_path: Path) -> None:
             '[grid]\n"adaptation.ranks"',
             (", line 12: ", "adaptation.lora.ranks: is no field of this file; did you mean rank"),
         ),
+        (
+            '[grid]\n"adaptation.rank"',
+            '[grid]\n"head.layer"',
+            ("head.layer: is no field of this file; did you mean layers",),
+        ),
         ("[16, 64]", '[16, "many"]', ("adaptation.lora.rank",)),
         ("[grid]", "[grid", ("line 11",)),
         ('name = "my-ranks"', 'name = "../ranks"', (", line 2: ", "name")),

@@ -50,6 +50,16 @@ def test_a_profile_of_ones_own_may_be_short() -> None:
             "[recipe]\nsteps = -1\n",
             ("line 2: recipe.steps: should be greater than 0, got -1", "batch_size: is missing"),
         ),
+        ("steps = 3\n" + SHORT, ("mine.toml, line 1: steps: belongs in another table ([recipe]); move it there",)),
+        (
+            SHORT + 'caveat = ""\n',
+            ("line 4: data.caveat: belongs in another table (the top of the file); move it there",),
+        ),
+        (SHORT + "clips = 4\n", ("line 4: data.clips: is no field of this file; correct its name, or remove it",)),
+        (
+            SHORT + "batch_siz = 4\n",
+            ("line 4: data.batch_siz: is no field of this file; correct its name, or remove it",),
+        ),
         ("[data\n", ("mine.toml, line 1: is no TOML (",)),
     ],
 )
@@ -71,6 +81,10 @@ def test_the_store_is_named_beside_the_data(tmp_path: Path) -> None:
     Path("trackablate.toml").write_text("store = 3\n")
     with pytest.raises(DataError, match=r'trackablate.toml: `store` is 3.*write store = "PATH"'):
         configured_store()
+    for empty in ("", " "):
+        Path("trackablate.toml").write_text(f'store = "{empty}"\n')
+        with pytest.raises(DataError, match=r"`store` is '.*which is no folder; write store ="):
+            configured_store()
 
 
 @pytest.mark.parametrize("name", ["LASOT", "LaSOT", "lassot"])

@@ -20,7 +20,7 @@ from trackablate.harness.record import (
     TrainingRecord,
 )
 from trackablate.harness.spec import TRACKING_REVISION, Evaluation, RunSpec
-from trackablate.harness.store import FORMAT, RunFolder, Store, read_protocol
+from trackablate.harness.store import FORMAT, RunFolder, Store, Unreadable, read_protocol
 from trackablate.trackers.spec import CandidateElimination, DeformableHead, FloorSpec, replace
 
 RUN = RunSpec(tracker=PLAIN, recipe=RECIPE, data=DATA, weights="abc")
@@ -322,6 +322,17 @@ def test_a_study_record_that_cannot_be_read_is_left_out(store: Store, caplog: py
     file.write_text("{")
     assert store.studies() == []
     assert str(file) in caplog.text
+
+
+@pytest.mark.parametrize("head", [3, "x", None, [], {}, {"kind": 3}], ids=repr)
+def test_a_head_that_is_none_stops_no_listing(store: Store, folder: RunFolder, head: object) -> None:
+    folder.claim()
+    document = json.loads((folder.path / "spec.json").read_text())
+    document["tracker"]["head"] = head
+    (folder.path / "spec.json").write_text(json.dumps(document))
+    (found,) = store.folders()
+    assert isinstance(found, Unreadable)
+    assert found.reason.endswith("use the version of trackablate that wrote it")
 
 
 def test_what_score_and_pretrain_keep_is_no_reason_to_refuse_a_folder(tmp_path: Path) -> None:

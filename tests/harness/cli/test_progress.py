@@ -4,11 +4,15 @@ import re
 import time
 from collections.abc import Iterator
 from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
 import pytest
 from rich.console import Console
 
 from trackablate.harness.cli import terminal
+from trackablate.harness.cli.pieces import frame_count
 from trackablate.harness.cli.terminal import Bars, PlainLines, clock, display, step_bar
 from trackablate.harness.running.observer import Line
 
@@ -92,6 +96,23 @@ def test_a_file_gets_one_line_for_each_event(capsys: pytest.CaptureFixture[str])
     lines.close()
     said = [re.sub(r"^0:0\d ", "", line) for line in capsys.readouterr().err.splitlines()]
     assert said == [f"all 2 runs: {phase} 50 %, 0:01 left" for phase in ("0 done", "1 done", "measuring FPS")]
+
+
+@pytest.mark.parametrize(("told", "frames", "end"), [(-1.0, 0, "video"), (0.0, 0, "video"), (8.0, 8, "5/8, 0:03 left")])
+def test_a_video_that_does_not_tell_its_length(
+    told: float, frames: int, end: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: SimpleNamespace(get=lambda _: told))
+    total = frame_count(Path("clip.mp4"))
+    assert total == frames
+    now = [1000.0]
+    monkeypatch.setattr(terminal, "monotonic", lambda: now[0])
+    monkeypatch.setattr(terminal, "display", lambda: PlainLines(0.05))
+    with step_bar("video", total) as done:
+        now[0] += 5
+        done(5)
+        time.sleep(0.15)
+    assert capsys.readouterr().err.splitlines()[-1].rstrip(": ").endswith(end)
 
 
 def test_no_terminal_no_bars(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import store_factory
-from command_line import invoke, said
+from command_line import harness, invoke, said
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.datasets.atomic import write_text
 from trackablate.datasets.errors import DataError
@@ -45,9 +45,9 @@ def test_a_run_of_some_rows_is_reported_with_all(place: Path) -> None:
     session = open_session(request(place, only=["decoder"]))
     assert {row.name for row in session.rows} == set(ROWS)
     assert len(session.job.tasks) == 4, "decoder, its baseline and two floors"
-    assert "--only" not in session.command
+    assert "--only" not in session.request.command
     assert session.folder == Path("report", "table3-smoke")
-    part = open_session(request(place, only=["decoder"], reads_only=True, must_exist=True))
+    part = open_session(request(place, only=["decoder"], purpose="report"))
     assert {row.name for row in part.rows} == {"conv", "decoder", "static", "ncc", "shuffled-template"}
     assert part.folder == Path("report", "table3-smoke-only-decoder"), "a report of a part has a folder of its own"
 
@@ -57,7 +57,7 @@ def test_data_that_nothing_reads_are_refused(place: Path) -> None:
     with pytest.raises(BadInput, match=told):
         open_session(request(place, data=["lasot=x"]))
     with pytest.raises(BadInput, match="--data coco is not used: train on it, or leave it out"):
-        open_session(request(place, data=["coco=x"], reads_only=True))
+        open_session(request(place, data=["coco=x"], purpose="plan"))
     for words in (["train", "ostrack-256"], ["evaluate", "ncc", "--protocol", "synthetic"]):
         store_factory.fill(Store(place / "store"), STUDIES["table3"], SMOKE)
         assert told.replace("\\", "") in invoke(*words, "--data", "lasot=x", "--store", place / "store").stderr
@@ -191,6 +191,9 @@ def test_a_store_is_named_by_the_settings_and_said(place: Path) -> None:
     refused = invoke("list")
     assert refused.exit_code == 2
     assert "trackablate.toml: `store` is 3" in refused.stderr
+    helped = harness("run", "--help", cwd=place)
+    assert helped.returncode == 0, helped.stderr
+    assert "Train and evaluate what is missing of a study" in helped.stdout
 
 
 def test_a_box_outside_the_frame_is_refused_without_torch(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

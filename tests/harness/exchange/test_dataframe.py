@@ -1,5 +1,6 @@
 """`trackablate.results`: a store as a DataFrame, with a row and a reason for whatever is missing."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from places import ROOT
 from trackablate.datasets.atomic import write_text
 from trackablate.datasets.registry import UnknownName
 from trackablate.harness.errors import BadInput
+from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import (
     Failure,
     PhaseCost,
@@ -23,6 +25,7 @@ from trackablate.harness.record import (
     SequenceFacts,
     SequenceResult,
     Speed,
+    StudyRecord,
     TrainingCost,
     TrainingRecord,
 )
@@ -243,6 +246,35 @@ def test_a_protocol_and_a_role_leave_out_all_others(tmp_path: Path) -> None:
         trackablate.results(store, role="Variants")
     with pytest.raises(UnknownName, match="did you mean synthetic"):
         trackablate.results(store, protocol="Synthetik")
+
+
+def test_a_protocol_keeps_rows_without_a_score_and_one_of_equally_large_versions(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    whole = keep_protocol(store)
+    for age, digest in ((50, "b" * 16), (10, "a" * 16)):
+        file = store.protocol(Evaluation(protocol=PROTOCOL, data=digest)) / "protocol.json"
+        write_text(file, whole.model_copy(update={"digest": digest}).model_dump_json())
+        os.utime(file, (file.stat().st_mtime + age,) * 2)
+    keep_protocol(store, "server", on_server=True)
+    folder = store.run(asked(CONV))
+    folder.claim()
+    train(folder)
+    for data in (DIGEST, "a" * 16, "b" * 16):
+        track(folder, NAMES, data=data)
+    track(folder, NAMES, revision=1)
+    track(folder, NAMES, data="gone")
+    track(folder, NAMES, protocol="server")
+    found = trackablate.results(store, protocol=PROTOCOL)
+    assert found[found["metric"] == "ao"]["data"].tolist() == ["b" * 12], "the newest one"
+    assert sorted(found[found["metric"].isna()]["data"]) == [DIGEST[:12], "gone"], "both have a reason"
+    assert found[found["metric"].isna()]["reason"].str.startswith("tracked by another version").all()
+    (row,) = trackablate.results(store, protocol="server").to_dict("records")
+    assert "evaluation server" in row["reason"]
+    store.set_study(
+        StudyRecord(study="s", profile=load_profile("mini"), digests={PROTOCOL: "a" * 16}, seeds=1, command="", rows=())
+    )
+    found = trackablate.results(store, protocol=PROTOCOL)
+    assert set(found["data"][found["value"].notna()]) == {"a" * 12}, "the one that a study was last started with"
 
 
 def test_it_can_be_grouped_and_pivoted(table: pd.DataFrame) -> None:
