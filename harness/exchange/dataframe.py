@@ -66,8 +66,8 @@ def frame(store: Path | str | Store, protocol: str = "", role: str = "") -> pd.D
 
     Args:
         store: The store, or its folder.
-        protocol: Only this protocol, and runs without any evaluation. Values are of the version of its data with the most
-            sequences; of equally large ones, of the one that a study was last started with, else of the newest.
+        protocol: Only this protocol, and runs without any evaluation. Values are of the tracked version of its data with
+            the most sequences; of equally large ones, of the one that a study was last started with, else of the newest.
         role: Only variants, floors or controls: one of ROLES.
 
     Raises:
@@ -87,21 +87,23 @@ def frame(store: Path | str | Store, protocol: str = "", role: str = "") -> pd.D
     numbers = dict.fromkeys(NUMBERS, "float64") | dict.fromkeys(COUNTS, "Int64")
     table = table.astype(numbers)
     if protocol:
-        data = _version(opened, protocol, protocols)[:12]
+        on = table["protocol"] == protocol
+        data = _version(opened, protocol, protocols, set(table["data"][on]))[:12]
         chosen = (table["data"] == data) | table["of_sequences"].isna()  # a row without a score has a reason
-        table = table[(table["protocol"] == protocol) & chosen | table["protocol"].isna()]
+        table = table[on & chosen | table["protocol"].isna()]
     return (table[table["role"] == role] if role else table).reset_index(drop=True)
 
 
-def _version(store: Store, protocol: str, protocols: Protocols) -> str:
-    """Return the digest of the data that a protocol's values are of."""
+def _version(store: Store, protocol: str, protocols: Protocols, tracked: set[str]) -> str:
+    """Return the digest of the data that a protocol's values are of; tracked: beginnings of the digests in question."""
     if protocol not in (names := {name for name, _ in protocols}):
         raise UnknownName(unknown("protocol of the store", protocol, names))
     asked = {study.digests.get(protocol) for study in store.studies()}
 
-    def rank(digest: str) -> tuple[int, bool, int]:
+    def rank(digest: str) -> tuple[bool, int, bool, int]:
         file = store.protocol(Evaluation(protocol=protocol, data=digest)) / PROTOCOL
-        return len(protocols[protocol, digest].sequences), digest in asked, file.stat().st_mtime_ns
+        size = len(protocols[protocol, digest].sequences)
+        return digest[:12] in tracked, size, digest in asked, file.stat().st_mtime_ns
 
     return max((digest for name, digest in protocols if name == protocol), key=rank)
 

@@ -255,6 +255,9 @@ def test_a_protocol_keeps_rows_without_a_score_and_one_of_equally_large_versions
         file = store.protocol(Evaluation(protocol=PROTOCOL, data=digest)) / "protocol.json"
         write_text(file, whole.model_copy(update={"digest": digest}).model_dump_json())
         os.utime(file, (file.stat().st_mtime + age,) * 2)
+    file = store.protocol(Evaluation(protocol=PROTOCOL, data="c" * 16)) / "protocol.json"
+    larger = [*whole.sequences, whole.sequences[0].model_copy(update={"name": "another"})]
+    write_text(file, whole.model_copy(update={"digest": "c" * 16, "sequences": larger}).model_dump_json())
     keep_protocol(store, "server", on_server=True)
     folder = store.run(asked(CONV))
     folder.claim()
@@ -265,7 +268,7 @@ def test_a_protocol_keeps_rows_without_a_score_and_one_of_equally_large_versions
     track(folder, NAMES, data="gone")
     track(folder, NAMES, protocol="server")
     found = trackablate.results(store, protocol=PROTOCOL)
-    assert found[found["metric"] == "ao"]["data"].tolist() == ["b" * 12], "the newest one"
+    assert found[found["metric"] == "ao"]["data"].tolist() == ["b" * 12], "the newest one that is tracked"
     assert sorted(found[found["metric"].isna()]["data"]) == [DIGEST[:12], "gone"], "both have a reason"
     assert found[found["metric"].isna()]["reason"].str.startswith("tracked by another version").all()
     (row,) = trackablate.results(store, protocol="server").to_dict("records")
