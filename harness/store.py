@@ -23,6 +23,7 @@ import logging
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,7 +85,7 @@ class Store:
             if isinstance(found, RunFolder):
                 yield found
             elif found.reason != NOT_ASKED:
-                logging.getLogger(__name__).warning("left out: %s", found.reason)
+                _left_out(found.reason)
 
     def folders(self) -> Iterator[RunFolder | Unreadable]:
         """Yield every run folder by name, also those that cannot be read, with the reason."""
@@ -103,7 +104,7 @@ class Store:
             try:
                 record = read_document(file, StudyRecord)
             except BadInput as error:
-                logging.getLogger(__name__).warning("left out: %s", error)
+                _left_out(str(error))
             else:
                 found += [record] if record else []
         return found
@@ -191,3 +192,9 @@ def stored_format(marker: Path) -> int:
 def read_protocol(folder: Path) -> ProtocolRecord | None:
     """Return the record in a protocol's folder, None if nothing was evaluated on it. Raises BadInput for a damaged one."""
     return read_document(folder / PROTOCOL, ProtocolRecord)
+
+
+@cache
+def _left_out(reason: str) -> None:
+    # Said once: history, plans and progress list the runs of a store again and again.
+    logging.getLogger(__name__).warning("left out: %s", reason)

@@ -16,8 +16,12 @@ NEEDED = ("torch", "timm", "peft", "accelerate", "numpy", "cv2", "safetensors", 
 FONTS = ("STIXGeneral", "DejaVuSans")
 """Fonts of the figures."""
 PROBE = (
-    "import torch; print(torch.__version__, torch.cuda.get_device_name(0) if torch.cuda.is_available() else 'no GPU')"
+    "import torch, timm, peft; cuda = torch.cuda.is_available(); "
+    "print(torch.__version__, torch.cuda.get_device_name(0) if cuda else 'no GPU')"
 )
+
+
+AGAIN = "install torch and torchvision of one release from one index"
 
 
 class Check(BaseModel):
@@ -53,7 +57,9 @@ def _device() -> Check:
     done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=120)
     cores = f"{os.cpu_count()} CPU cores"
     if done.returncode != 0:
-        return Check(name="device", ok=False, found=done.stderr.strip()[-200:], remedy="install torch again")
+        return Check(
+            name="device", ok=False, found=(done.stderr.strip().splitlines() or ["it said nothing"])[-1], remedy=AGAIN
+        )
     return Check(name="device", ok=True, found=f"torch {done.stdout.strip()}, {cores}")
 
 

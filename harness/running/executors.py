@@ -15,8 +15,8 @@ import trackablate
 from trackablate.harness.running.tasks import Reply, Task, WorkerSettings
 from trackablate.harness.running.threads import drop_launchers, quiet_threads
 
-LOG_TAIL = 4000
-"""Characters of a worker's log that a message shows."""
+LOG_TAIL = 12
+"""Lines of a worker's log that a message shows."""
 
 
 class WorkerProcess(Protocol):
@@ -97,8 +97,8 @@ class LocalWorker:
             self.process.stdin.flush()
 
     def _said(self) -> str:
-        text = self._log.read_bytes()[self._seen :].decode("utf-8", errors="replace").strip()
-        return text[-LOG_TAIL:] or "it said nothing"
+        lines = self._log.read_bytes()[self._seen :].decode("utf-8", errors="replace").strip().splitlines()
+        return "\n".join(lines[-LOG_TAIL:]) or "it said nothing"
 
 
 class LocalExecutor:

@@ -116,7 +116,7 @@ def _tracker(
 ) -> ScoredTracker:
     counted = [{name: one.failures for name, one in seed.items()} for seed in kept]
     scores = TrackerScores(
-        sequences=names,
+        sequences=tuple(sorted(names)),  # as those of stored runs: resampling depends on the order
         seeds=tuple({name: one.tally for name, one in seed.items()} for seed in kept),
         failures=tuple(counted) if request.with_failures else (),
     )

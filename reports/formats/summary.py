@@ -73,7 +73,7 @@ def summary(result: Result, table: Table) -> Summary:
         caveat="" if result.study else table.caveat,
         sentences=answers(result, table),
         parts=tuple(_part(result, table, one, costs=one is found[0]) for one in found),
-        legend=_legend(found),
+        legend=_legend(found, result.seeds),
         missing=tuple(absences(result)),
         footnotes=len(table.footnotes),
     )
@@ -162,9 +162,10 @@ def _with_footnotes(table: Table, chosen: list[int]) -> Table:
     )
 
 
-def _legend(found: list[Standing]) -> str:
+def _legend(found: list[Standing], seeds: int) -> str:
     cells = [one.cell(row) for one in found for row in (*one.variants, *one.floors)]
-    texts = ["Brackets: 95 % interval over sequences."] if any(cell.low is not None for cell in cells) else []
+    over = f"over sequences and up to {seeds} seeds or repetitions" if seeds > 1 else "over sequences"
+    texts = [f"Brackets: 95 % interval {over}."] if any(cell.low is not None for cell in cells) else []
     first = next((one.first for one in found if one.first), None)
     if first and any(cell.delta is not None for cell in cells):
         texts.append(f"Difference: to {first.name if len(found) == 1 else 'the baseline'}, on the same sequences.")

@@ -66,6 +66,11 @@ class Standing:
         """Return a row's figure with its unit."""
         return f"{self.column.written(self.cell(row).value or 0.0)} {self.column.unit}".strip()
 
+    def ahead(self, row: TableRow, other: TableRow) -> bool:
+        """Return whether a row's figure is better than another's."""
+        one, two = self.cell(row).value, self.cell(other).value
+        return one is not None and two is not None and self.metric.sign * (one - two) > 0
+
     def verdict(self, row: TableRow) -> str:
         """Return whether a row is "better" or "worse" than the first, "not told apart" from it, or "not tested"."""
         cell = self.cell(row)
@@ -196,6 +201,7 @@ def _tracking(found: Sequence[Standing]) -> str:
         for row in one.floors:
             beaten = one.cell(row).beaten
             where = f", {one.figure(row)}" if len(found) == 1 else "" if beaten else f", on {one.facts.name}"
+            where += ", which is better" if one.ahead(row, one.variants[0]) else ""
             groups[beaten][f"{row.name} ({FLOORS.get(row.name, row.role)}{where})"] = None
     subject = _subject(found, "It", "The best variant")
     if groups[False]:

@@ -12,7 +12,7 @@ from command_line import harness, invoke, said
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.datasets.atomic import write_text
 from trackablate.datasets.errors import DataError
-from trackablate.harness.cli import app
+from trackablate.harness.cli import app, doctor
 from trackablate.harness.cli.doctor import fonts
 from trackablate.harness.cli.options import writable
 from trackablate.harness.cli.pieces import find_run
@@ -218,3 +218,12 @@ def test_data_are_checked_where_they_are_configured(place: Path) -> None:
     assert said("data", "check", "lasot")["place"] == "LaSOT"
     assert "did you mean lasot" in invoke("data", "check", "LaSOT").stderr
     assert "the folder of the data set 'nfs' is not known; give" in invoke("data", "check", "nfs").stderr
+
+
+def test_doctor_imports_what_runs_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages that are there may not fit together, torch and torchvision for one."""
+    monkeypatch.setattr(doctor, "PROBE", "import json\nraise RuntimeError('operator torchvision::nms does not exist')")
+    check = doctor._device()
+    assert not check.ok
+    assert check.found == "RuntimeError: operator torchvision::nms does not exist"
+    assert "torch and torchvision of one release" in check.remedy

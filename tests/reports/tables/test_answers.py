@@ -164,14 +164,15 @@ def test_everything_is_missing(result: Result) -> None:
 
 
 @pytest.mark.parametrize(
-    ("beaten", "sentence"),
+    ("beaten", "floor", "sentence"),
     [
-        (False, "It is not shown to beat ncc (correlation without learning, 40.2 %)."),
-        (None, "Whether it beats ncc (correlation without learning, 40.2 %) is not tested."),
+        (False, 40.2, "It is not shown to beat ncc (correlation without learning, 40.2 %)."),
+        (False, 52.5, "It is not shown to beat ncc (correlation without learning, 52.5 %, which is better)."),
+        (None, 40.2, "Whether it beats ncc (correlation without learning, 40.2 %) is not tested."),
     ],
 )
-def test_a_floor_that_is_not_beaten(result: Result, beaten: bool | None, sentence: str) -> None:
-    cells = FLOORS | {"ncc": Cell(40.2, beaten=beaten), "conv": Cell(47.8, n=80)}
+def test_a_floor_that_is_not_beaten(result: Result, beaten: bool | None, floor: float, sentence: str) -> None:
+    cells = FLOORS | {"ncc": Cell(floor, beaten=beaten), "conv": Cell(47.8, n=80)}
     assert answers(result, told(result, cells))[1] == sentence
 
 
