@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from command_line import harness, invoke, said
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.datasets.atomic import write_text
 from trackablate.datasets.errors import DataError
-from trackablate.harness.cli import app, doctor
+from trackablate.harness.cli import app
 from trackablate.harness.cli.doctor import fonts
 from trackablate.harness.cli.options import writable
 from trackablate.harness.cli.pieces import find_run
@@ -222,6 +223,7 @@ def test_data_are_checked_where_they_are_configured(place: Path) -> None:
 
 def test_doctor_imports_what_runs_import(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packages that are there may not fit together, torch and torchvision for one."""
+    doctor = import_module("trackablate.harness.cli.doctor")  # the package has the command under this name
     monkeypatch.setattr(doctor, "PROBE", "import json\nraise RuntimeError('operator torchvision::nms does not exist')")
     check = doctor._device()
     assert not check.ok
