@@ -91,4 +91,4 @@ def loader_workers(device: torch.device, workers: int) -> int:
     """
     if device.type != "cuda":
         return 0
-    return max(0, min(8, len(os.sched_getaffinity(0)) // workers - 1))
+    return max(0, min(8, (os.cpu_count() or 1) // workers - 1))

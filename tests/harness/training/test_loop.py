@@ -25,9 +25,10 @@ from trackablate.harness.spec import Recipe
 from trackablate.harness.training import loop
 from trackablate.harness.training.loading import PairDataset, pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.loop import Fit, fit, load_trained, parameter_groups, schedule, trained_state
+from trackablate.trackers.adaptation.adapt import is_added
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.scale import at_scale
-from trackablate.trackers.spec import FrozenBackbone, InputEmbedding, LoRA, TrackerSpec, replace
+from trackablate.trackers.spec import IA3, FrozenBackbone, InputEmbedding, LoRA, TrackerSpec, replace
 from trackablate.trackers.tokens import Prediction
 from trackablate.trackers.variants import VARIANTS, detrack, ostrack, ostrack_ce, ostrack_mlp
 
@@ -303,14 +304,19 @@ def test_a_precision_that_a_cpu_lacks_is_refused(tmp_path: Path, precision: str)
         fit(job(tmp_path, fresh(), recipe))
 
 
-def test_half_precision_trains_lora_and_gives_frozen_weights_back_in_float32(tmp_path: Path) -> None:
-    model = fresh(at_scale(replace(VARIANTS["lorat-b-224"], adaptation=LoRA(rank=4)), SCALE))
+@pytest.mark.parametrize(
+    "adaptation", [LoRA(rank=4), LoRA(rank=4, init="lora", dora=True), IA3()], ids=["lora", "dora", "ia3"]
+)
+def test_half_precision_trains_adapters_and_gives_frozen_weights_back_in_float32(
+    tmp_path: Path, adaptation: LoRA | IA3
+) -> None:
+    model = fresh(at_scale(replace(VARIANTS["lorat-b-224"], adaptation=adaptation), SCALE))
     before = {name: value.clone() for name, value in trained_state(model).items()}
     fit(job(tmp_path, model, RECIPE.model_copy(update={"precision": "bf16"})))
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     after = trained_state(model)
     moved = [name for name in before if not torch.equal(before[name], after[name])]
-    assert any(".lora_A." in name for name in moved)
+    assert any(is_added(name) for name in moved)
     assert any(name.startswith("head.") for name in moved)
 
 
