@@ -83,7 +83,9 @@ def drawn_per_pair(run: RunSpec) -> float:
         rng = np.random.Generator(np.random.Philox(key=[0, number]))
         clip = number // run.data.pairs_per_clip + int(rng.integers(run.data.clips))
         frames = rng.choice(ClipWindow.FRAMES_PER_CLIP, size=2, replace=False)
-        seen |= {(clip, int(frame)) for frame in (frames[1:] if rng.random() < run.recipe.image_pairs else frames)}
+        frames = frames[1:] if rng.random() < run.recipe.image_pairs else frames
+        known = any((clip, frame) in seen for frame in range(ClipWindow.FRAMES_PER_CLIP))
+        seen |= {(clip, int(frame)) for frame in (range(ClipWindow.FRAMES_PER_CLIP) if known else frames)}
     return len(seen) / count
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from examples import SCALE, Evil
 from trackablate.ablations.plan import run_of
 from trackablate.datasets.registry import UnknownName
+from trackablate.datasets.synthetic import videos
 from trackablate.harness.costing.clock import PhaseClock, peak_rss_bytes
 from trackablate.harness.costing.devices import resolve_device
 from trackablate.harness.errors import BadInput
@@ -23,7 +24,13 @@ from trackablate.harness.profiles import load_profile, profile_names
 from trackablate.harness.record import CurvePoint, PhaseCost, TrainingCost
 from trackablate.harness.spec import Recipe
 from trackablate.harness.training import loop
-from trackablate.harness.training.loading import PairDataset, pair_geometry, training_pairs, validation_pairs
+from trackablate.harness.training.loading import (
+    ClipWindow,
+    PairDataset,
+    pair_geometry,
+    training_pairs,
+    validation_pairs,
+)
 from trackablate.harness.training.loop import Fit, fit, load_trained, parameter_groups, schedule, trained_state
 from trackablate.trackers.adaptation.adapt import is_added
 from trackablate.trackers.model import OneStreamTracker, build
@@ -259,6 +266,23 @@ def test_equal_seeds_give_equal_weights_to_the_last_bit(tmp_path: Path, spec: Tr
     assert same(states[0], states[1])
     assert curves[0] == curves[1]
     assert not same(states[0], states[2]), "another seed trains another model"
+
+
+def test_a_clip_that_comes_again_is_drawn_whole_while_its_scene_is_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Painting a scene costs more than a frame, and clips come in random order: each is painted twice at most."""
+    drawn: list[int] = []
+    monkeypatch.setattr(
+        videos, "render_frame", lambda scene, frame: drawn.append(frame) or np.zeros((2, 2, 3), np.uint8)
+    )
+    monkeypatch.setattr(videos, "paint_scene", lambda plan: None)
+    window = ClipWindow(SMOKE.data.model_copy(update={"clips": 1, "pairs_per_clip": 10}))
+    clip, frames = window(0, np.random.default_rng(0))
+    assert drawn == []
+    assert clip.frames[int(frames[1])] is not None
+    assert window(1, np.random.default_rng(0))[0] is clip
+    assert sorted(drawn) == sorted(frames.tolist())
+    window(2, np.random.default_rng(0))
+    assert len(drawn) == len(frames)
 
 
 def test_processes_that_load_pairs_change_nothing(tmp_path: Path) -> None:
