@@ -39,10 +39,12 @@ class Run:
 
 def runs(result: Result) -> list[Run]:
     """Return every distinct run of the study, in the table's order."""
-    pairs = [(record, row.name) for row in result.rows for record in row.records]
-    records = {record.asked.fingerprint: record for record, _ in pairs}
-    names = {key: dict.fromkeys(name for record, name in pairs if record.asked.fingerprint == key) for key in records}
-    return [Run(record, tuple(names[key])) for key, record in records.items()]
+    found: dict[str, tuple[RunRecord, dict[str, None]]] = {}
+    for row in result.rows:
+        for record in row.records:
+            _, names = found.setdefault(record.asked.fingerprint, (record, {}))
+            names[row.name] = None
+    return [Run(record, tuple(names)) for record, names in found.values()]
 
 
 def commands(result: Result, found: list[Run]) -> dict[str, list[str]]:
