@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from trackablate.ablations.recipes import Training, published_training
 from trackablate.ablations.study import FaultyStudy, Row, Study
 from trackablate.datasets.registry import UnknownName, unknown
@@ -11,7 +13,7 @@ from trackablate.harness.running.tasks import RunTask
 from trackablate.harness.spec import Profile, Recipe, RunSpec
 from trackablate.trackers.encoder.pretrained import weights_digest
 from trackablate.trackers.scale import at_scale
-from trackablate.trackers.spec import DeformableHead, FloorSpec, TrackerSpec, replace
+from trackablate.trackers.spec import DeformableHead, FloorSpec, TrackerSpec, leaves, replace, with_fields
 
 FLOOR_ROWS: dict[Literal["static", "ncc"], str] = {
     "static": "repeats the first frame's box: the score of standing still",
@@ -57,6 +59,7 @@ def planned_rows(
         for row in study.rows
         if not only or row.name in only or row is study.baseline_row
     ]
+    _refuse_unknown_changes(profile, rows)
     _refuse_one_run_for_two(study, profile, rows)
     baseline = next(row for row in rows if row.baseline)
     floors = [
@@ -160,13 +163,40 @@ def run_of(tracker: TrackerSpec, profile: Profile, seed: int, training: Training
     scaled = at_scale(tracker, profile.scale) if profile.scale else _at_paper_scale(tracker, profile)
     if isinstance(scaled.head, DeformableHead):
         scaled = replace(scaled, head=scaled.head.model_copy(update={"test_layers": None}))
-    return RunSpec(
+    run = RunSpec(
         tracker=scaled,
         recipe=training.recipe if training else profile.recipe or asked.recipe,
         data=profile.data or asked.data,
-        weights=weights_digest(scaled.backbone, scaled.pretrained),
         seed=seed,
     )
+    run = _changed(run, profile.changes)
+    assert isinstance(run.tracker, TrackerSpec)
+    return run.model_copy(update={"weights": weights_digest(run.tracker.backbone, run.tracker.pretrained)})
+
+
+def _changed(run: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
+    """Return the run with those of the dotted fields changed that it has."""
+    parts: dict[str, Any] = {}
+    for part, known in (("tracker", leaves(run.tracker)), ("recipe", leaves(run.recipe) if run.recipe else {})):
+        asked = {path.removeprefix(f"{part}."): value for path, value in changes.items() if path.startswith(f"{part}.")}
+        parts[part] = {path: value for path, value in asked.items() if path in known}
+    try:
+        assert isinstance(run.tracker, TrackerSpec)
+        tracker = with_fields(run.tracker, parts["tracker"]) if parts["tracker"] else run.tracker
+        recipe = Recipe.model_validate(run.recipe.model_dump() | parts["recipe"]) if run.recipe else None
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, fault['loc']))}={fault['input']}: {fault['msg']}" for fault in error.errors()]
+        raise FaultyStudy(f"--set {'; '.join(told)}") from error
+    return run.model_copy(update={"tracker": tracker, "recipe": recipe})
+
+
+def _refuse_unknown_changes(profile: Profile, rows: list[PlannedRow]) -> None:
+    runs = [planned.run for row in rows for planned in row.runs]
+    known = [f"tracker.{path}" for run in runs for path in leaves(run.tracker)]
+    known += [f"recipe.{path}" for path in Recipe.model_fields]
+    for path in profile.changes:
+        if path not in known:
+            raise UnknownName(unknown("field of any run", path, list(dict.fromkeys(known))))
 
 
 def _at_paper_scale(tracker: TrackerSpec, profile: Profile) -> TrackerSpec:

@@ -1,6 +1,6 @@
 """A run, its evaluations, and the profile that sizes them, as they are asked for. Imports no torch."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -210,6 +210,7 @@ class Profile(Frozen):
         scale: How trackers are made smaller; None for the published size.
         recipe: Training of every row; None for each study's published ones. `data` and `protocols` likewise.
         pretrained: Source of a backbone's weights by backbone (as `TrackerSpec.pretrained`), if not the variant's own.
+        changes: Fields of every run that has them, dotted from `recipe` or `tracker`, with their values. They come last.
     """
 
     name: str
@@ -221,6 +222,7 @@ class Profile(Frozen):
     data: TrainingData | None = None
     protocols: tuple[str, ...] = ()
     pretrained: dict[str, str] = Field(default_factory=dict)
+    changes: dict[str, Any] = Field(default_factory=dict)
     worker_gigabytes: PositiveFloat = Field(description="memory that one worker needs, for planning", default=2.0)
     disk_gigabytes: PositiveFloat = Field(description="disk that one run needs, for refusing too little", default=0.05)
 

@@ -12,9 +12,11 @@ from typer.core import TyperGroup
 
 from trackablate.harness.checkout import hide_checkout
 from trackablate.harness.cli.options import (
+    Changes,
     Data,
     Device,
     Full,
+    GpusPerRun,
     Json,
     Only,
     ProfileName,
@@ -116,6 +118,7 @@ def plan(
     gpus: Annotated[int, typer.Option(help="how many of the device of --device-peak", min=1)] = 1,
     budget: Annotated[str, typer.Option(help="what may be spent: 20gpuh, 90min, 2h; says which rows fit")] = "",
     seeds: Seeds = None,
+    set_: Changes = None,
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
@@ -128,7 +131,17 @@ def plan(
         from trackablate.harness.cli.session import StudyRequest, open_session
         from trackablate.harness.cli.terminal import say_json
 
-        request = StudyRequest(study, profile, protocol or [], data or [], only or [], store, seeds, purpose="plan")
+        request = StudyRequest(
+            study,
+            profile,
+            protocol or [],
+            data or [],
+            only or [],
+            store,
+            seeds,
+            purpose="plan",
+            changes=tuple(set_ or ()),
+        )
         session = open_session(request)
         planned = plan_document(session, calibrate, device, device_peak, gpus, budget)
         say_json(planned) if json else say_plan(planned)
@@ -145,6 +158,8 @@ def run(
     seeds: Seeds = None,
     results: Results = None,
     device: Device = "auto",
+    gpus_per_run: GpusPerRun = 1,
+    set_: Changes = None,
     store: StorePath = Path("store"),
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
     full: Full = False,
@@ -162,7 +177,8 @@ def run(
         from trackablate.harness.running.runner import run as run_job
 
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
-        request = StudyRequest(study, profile, *names, store, seeds, added)
+        changes = tuple(set_ or ())
+        request = StudyRequest(study, profile, *names, store, seeds, added, gpus_per_run=gpus_per_run, changes=changes)
         can_report(out or Path("report"))
         session = open_session(request)
         session.store.set_study(session.study_record())
@@ -188,6 +204,7 @@ def report(
     only: Only = None,
     seeds: Seeds = None,
     results: Results = None,
+    set_: Changes = None,
     store: StorePath = Path("store"),
     format: Annotated[
         str, typer.Option(help="comma-separated: html, latex (one table for a paper, and all), markdown, csv, json")
@@ -207,7 +224,7 @@ def report(
         chosen_formats(format)
         can_report(out or Path("report"))
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
-        request = StudyRequest(study, profile, *names, store, seeds, added, purpose="report")
+        request = StudyRequest(study, profile, *names, store, seeds, added, purpose="report", changes=tuple(set_ or ()))
         say_result(*open_session(request).draw(out, format), full=full, as_json=json)
 
 
@@ -218,6 +235,8 @@ def train(
     profile: ProfileName = "mini",
     data: Data = None,
     device: Device = "auto",
+    gpus_per_run: GpusPerRun = 1,
+    set_: Changes = None,
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> dict[str, Any]:
@@ -226,8 +245,10 @@ def train(
     Example: python -m harness train ostrack-256-ce
     """
     from trackablate.harness.cli.pieces import train_variant
+    from trackablate.harness.profiles import load_profile, with_changes
 
-    return train_variant(variant, profile, data or [], store, device)
+    asked = with_changes(load_profile(profile), set_ or [])
+    return train_variant(variant, asked, data or [], store, device, gpus_per_run)
 
 
 @app.command()
@@ -237,6 +258,7 @@ def evaluate(
     protocol: Annotated[str, typer.Option("--protocol", help="as `list protocols` shows them")],
     data: Data = None,
     device: Device = "auto",
+    gpus_per_run: GpusPerRun = 1,
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> dict[str, Any]:
@@ -246,7 +268,7 @@ def evaluate(
     """
     from trackablate.harness.cli.pieces import evaluate_run
 
-    return evaluate_run(run, protocol, data or [], store, device)
+    return evaluate_run(run, protocol, data or [], store, device, gpus_per_run)
 
 
 @app.command()

@@ -39,6 +39,13 @@ RunName = Annotated[
     str, typer.Argument(help="a run in the store, as `plan` names them, the beginning of its name, or a study's row")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="change a field of every run, as recipe.steps=2000; repeat"),
+]
+GpusPerRun = Annotated[
+    int, typer.Option("--gpus-per-run", min=1, max=64, help="GPUs that share each run; without a GPU, processes")
+]
 TestLayers = Annotated[
     int | None, typer.Option("--test-layers", min=1, help="the evaluation with so many of the decoder's layers alone")
 ]

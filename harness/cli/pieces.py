@@ -33,7 +33,7 @@ from trackablate.harness.running.runner import run as run_job
 from trackablate.harness.running.tasks import RunTask
 from trackablate.harness.scoring.metrics import METRICS, values
 from trackablate.harness.scoring.stored_scores import dialects_of, stored_scores
-from trackablate.harness.spec import Evaluation
+from trackablate.harness.spec import Evaluation, Profile
 from trackablate.harness.store import RunFolder, Store, read_protocol
 from trackablate.trackers.variants import VARIANTS
 
@@ -41,22 +41,25 @@ PIXEL_BYTES = 0.5
 """Disk space of a written frame, by pixel, about."""
 
 
-def train_variant(variant: str, profile: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
+def train_variant(
+    variant: str, profile: Profile, data: list[str], store: Path, device: str, gpus_per_run: int = 1
+) -> dict[str, Any]:
     """Train a named variant at a profile's size, unless it is trained, and return what is known of it."""
-    loaded = load_profile(profile)
-    run = run_of(VARIANTS[variant], loaded, seed=0)
+    run = run_of(VARIANTS[variant], profile, seed=0)
     assert run.data is not None
     roots = training_roots(run.data, given_data(data, [], [run.data]))
     task = RunTask(run=run, evaluations=(), roots=roots)
     kept = open_store(store)
-    job = Job(tasks=[task], sizes=[VARIANTS[variant]], sequences={}, profile=loaded)
+    job = Job([task], [VARIANTS[variant]], {}, profile, gpus_per_run=gpus_per_run)
     with forecast(job, kept) as observer:
         run_job(job, kept, LocalExecutor(kept.logs), device, observer)
     record = kept.run(task.run).record()
     return {"run": task.run.name, "verdict": record.verdict, **_training(record.training)}
 
 
-def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
+def evaluate_run(
+    name: str, protocol: str, data: list[str], store: Path, device: str, gpus_per_run: int = 1
+) -> dict[str, Any]:
     """Track what is missing of a protocol with a stored run, and return its scores in percent."""
     folder = find_run(Store(store, make=False), name, protocol)
     found = opened(protocol, given_data(data, [protocol]))
@@ -64,7 +67,8 @@ def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device:
     roots = {PROTOCOLS[protocol].data or "": str(found.root)} if found.root else {}
     kept = open_store(store)
     task = RunTask(run=folder.run, evaluations=(evaluation,), roots=roots)
-    job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), {protocol: found.lengths})
+    lengths = {protocol: found.lengths}
+    job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), lengths, gpus_per_run)
     with forecast(job, kept) as observer:
         run_job(job, kept, LocalExecutor(kept.logs), device, observer)
     document = {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage}

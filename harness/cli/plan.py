@@ -10,6 +10,8 @@ from typing import Any
 
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.ablations.plan import planned_rows
+from trackablate.ablations.study import FaultyStudy, Study
+from trackablate.datasets.registry import UnknownName
 from trackablate.harness.cli.session import Session
 from trackablate.harness.cli.terminal import display
 from trackablate.harness.costing.hardware import expected_device, expected_gpus
@@ -23,6 +25,7 @@ from trackablate.harness.record import PlannedRow
 from trackablate.harness.running.executors import LocalExecutor
 from trackablate.harness.running.observer import Missing
 from trackablate.harness.running.runner import Job, cpu_workers, missing
+from trackablate.harness.spec import Profile
 from trackablate.harness.store import Store
 from trackablate.trackers.spec import TrackerSpec
 
@@ -64,7 +67,7 @@ class _Plan:
         self.found = estimates(lacking, history, self.other.run_bytes)
         self.needs = {row.name: _runs([row]) for row in session.rows}
         others = {name: study for name, study in STUDIES.items() if name != session.study.name}
-        self.shared = {name: _runs(planned_rows(study, session.profile)) for name, study in others.items()}
+        self.shared = {name: _runs_of(study, session.profile) for name, study in others.items()}
 
     def document(self) -> dict[str, Any]:
         whole, peak, store = self.estimate(list(self.found)), self.history.peak, self.session.store
@@ -135,6 +138,13 @@ class _Plan:
     def lacking_in(self, rows: list[str]) -> list[str]:
         """Return the runs of some rows that lack something."""
         return [name for name in self.found if any(name in self.needs[row] for row in rows)]
+
+
+def _runs_of(study: Study, profile: Profile) -> set[str]:
+    try:
+        return _runs(planned_rows(study, profile))
+    except (FaultyStudy, UnknownName):  # what --set changes is what this study varies, or none of its rows has it
+        return set()
 
 
 def _runs(rows: list[PlannedRow]) -> set[str]:

@@ -22,7 +22,7 @@ from trackablate.harness.cli.study_data import (
     training_roots,
 )
 from trackablate.harness.errors import BadInput
-from trackablate.harness.profiles import load_profile, profile_names
+from trackablate.harness.profiles import load_profile, profile_names, with_changes
 from trackablate.harness.record import PlannedRow, StudyRecord
 from trackablate.harness.running.runner import Job
 from trackablate.harness.scoring.scored import Scored
@@ -56,6 +56,8 @@ class StudyRequest:
     seeds: int | None = None
     results: tuple[str, ...] = ()
     purpose: Literal["run", "plan", "report"] = "run"
+    gpus_per_run: int = 1
+    changes: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -67,6 +69,8 @@ class StudyRequest:
         words += [f"--only {quote(name)}" for name in self.only]
         words += [f"--seeds {self.seeds}"] if self.seeds is not None else []
         words += [f"--results {quote(entry.split('=')[0])}=PATH" for entry in self.results]
+        words += [f"--set {quote(text)}" for text in self.changes]
+        words += [f"--gpus-per-run {self.gpus_per_run}"] if self.gpus_per_run > 1 else []
         return " ".join(words)
 
 
@@ -178,7 +182,7 @@ def open_session(request: StudyRequest) -> Session:
 
     That includes a tracker that would be trained or validated on what one of the protocols tests it on.
     """
-    study, profile = named_study(request.study), load_profile(request.profile)
+    study, profile = named_study(request.study), with_changes(load_profile(request.profile), request.changes)
     names = [PROTOCOLS[name].name for name in request.protocols or planned_protocols(study, profile)]
     rows = planned_rows(study, profile, protocols=names, seeds=request.seeds, only=request.only)
     training = _trained_on(rows)
@@ -223,6 +227,7 @@ def open_session(request: StudyRequest) -> Session:
         coverage={name: data.coverage for name, data in found.items()},
         store=open_store(request.store, make=request.purpose == "run"),
         job=Job(
+            gpus_per_run=request.gpus_per_run,
             tasks=tasks(rows, digests, roots),
             sizes=[row.tracker_at_paper_scale for row in rows if row.tracker_at_paper_scale],
             sequences={name: data.sequences for name, data in found.items()},

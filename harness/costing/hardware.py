@@ -29,6 +29,11 @@ def expected_device(name: str = "auto", gpus: Path = _GPUS) -> str:
     return next(iter(expected_gpus(name, gpus)), processor_label())
 
 
+def several(device: str, count: int) -> str:
+    """Return the name of several devices of a kind that share one run."""
+    return device if count == 1 else f"{count} x {device}"
+
+
 def _visible(found: list[dict[str, str]]) -> list[str]:
     """Return the models that CUDA_VISIBLE_DEVICES leaves, in its order. As in CUDA, an entry without a GPU ends the list."""
     models, entries = [about["Model"] for about in found], os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -184,5 +184,6 @@ def shelf(store: Store, device: str) -> Path:
 
 
 def _same(recorded: str, asked: str) -> bool:
-    """Whether a recorded name is the device's name, or contains its short name as a word."""
-    return recorded == asked or f" {asked.lower()} " in f" {recorded.lower()} "
+    """Whether a recorded name is the device's name, or contains its short name as a word, and as many devices."""
+    alike = re.match(r"\d+ x ", recorded) is None or recorded.split()[0] == asked.split()[0]
+    return recorded == asked or (alike and f" {asked.lower()} " in f" {recorded.lower()} ")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from trackablate.datasets.protocols import PROTOCOLS
-from trackablate.harness.costing.hardware import expected_device
+from trackablate.harness.costing.hardware import expected_device, several
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.provenance import command_line, provenance
 from trackablate.harness.record import Failure
@@ -29,6 +29,7 @@ class Job:
         sizes: Trackers whose size at paper scale is counted.
         sequences: Names of each protocol's sequences, by protocol name.
         lengths: Number of frames of each protocol's sequences, where that is known.
+        gpus_per_run: Number of GPUs that share each run; without a GPU, number of processes.
     """
 
     tasks: list[RunTask]
@@ -36,6 +37,7 @@ class Job:
     sequences: dict[str, list[str]]
     profile: Profile
     lengths: dict[str, dict[str, int]] = field(default_factory=dict)
+    gpus_per_run: int = 1
 
 
 def run(job: Job, store: Store, executor: Executor, device: str, observer: Observer | None = None) -> None:
@@ -58,14 +60,16 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         return
     _refuse_little_disk(job, lacking, store)
     work = [item for item in lacking if item.training or item.sequences]
+    _refuse_division(work, job.gpus_per_run)
     with _workers(job, len(work), store, executor, device) as slots:
         observer = observer or Observer()
-        observer.preparing(expected_device(device), len(slots), lacking)
+        observer.preparing(several(expected_device(device), job.gpus_per_run), len(slots), lacking)
         found = Device.model_validate_json(slots[0].ask(preparation, observer.watch))
         _refuse_precision(work, found)
         _spread(slots, found, job, len(work), store, executor)
-        queue = [item for item in observer.prepared(found.name, len(slots), lacking) if item in work]
-        failures = run_all(queue, slots, observer, partial(_died, job, store, found.name))
+        place = several(found.name, job.gpus_per_run)
+        queue = [item for item in observer.prepared(place, len(slots), lacking) if item in work]
+        failures = run_all(queue, slots, observer, partial(_died, job, store, place))
         failures += _measure_speed(job, store, slots, observer)
     if failures:
         raise RunFailed("\n".join(failures))
@@ -79,6 +83,18 @@ def _refuse_precision(work: list[Missing], device: Device) -> None:
             f"precision {', '.join(sorted(lacking))} needs a GPU, and {device.name} is none: use --device, or a profile with"
             " precision = 'fp32' in its [recipe]"
         )
+
+
+def _refuse_division(work: list[Missing], each: int) -> None:
+    for item in work:
+        tracker, recipe = item.task.run.tracker, item.task.run.recipe
+        if item.training and recipe and isinstance(tracker, TrackerSpec) and not tracker.loss_adds_up:
+            parts = -(-recipe.batch_size // recipe.pairs_at_once)
+            if parts < each:
+                raise BadInput(
+                    f"--gpus-per-run {each}: {item.task.row} computes its batch in {parts} parts, and its loss depends on"
+                    f" them: ask for {parts} at most"
+                )
 
 
 def missing(job: Job, store: Store) -> list[Missing]:
@@ -98,9 +114,9 @@ def cpu_workers(profile: Profile, tasks: int) -> int:
 
 
 def worker_settings(
-    gpus: Sequence[str], device: str, profile: Profile, tasks: int, store: Store
+    gpus: Sequence[str], device: str, profile: Profile, tasks: int, store: Store, each: int = 1
 ) -> list[WorkerSettings]:
-    """Return the settings of each worker: one worker per GPU, or several on the CPU.
+    """Return the settings of each worker: one worker per GPU or group of GPUs, or several on the CPU.
 
     On a CPU each worker has one thread, whatever their number: the last bit of a result depends on the number of threads,
     and must not depend on how much is left to do.
@@ -111,14 +127,20 @@ def worker_settings(
         profile: Says how much memory a worker needs.
         tasks: Number of tasks.
         store: The store that the workers write to.
+        each: Number of devices that share a run.
+
+    Raises:
+        BadInput: There are fewer devices than shall share a run.
     """
-    places = tuple(gpus) or (device,) * cpu_workers(profile, tasks)
+    places = tuple(gpus) or (device,) * cpu_workers(profile, max(1, tasks) * each)
     threads = max(1, (os.cpu_count() or 1) // len(places)) if gpus else 1
     root, command = str(store.root), command_line()
-    return [
-        WorkerSettings(store=root, device=place, threads=threads, workers=len(places), command=command)
-        for place in places
-    ]
+    if each > len(places):
+        there = f"{len(gpus)} GPUs are here" if gpus else f"no GPU is here, and {len(places)} processes fit the CPU"
+        raise BadInput(f"--gpus-per-run {each}: {there}; ask for fewer")
+    groups = [places[first : first + each] for first in range(0, len(places) - each + 1, each)]
+    settings = WorkerSettings(store=root, device="", threads=threads, workers=len(groups), command=command)
+    return [settings.model_copy(update={"device": first, "others": tuple(others)}) for first, *others in groups]
 
 
 def unknown_protocols(job: Job, store: Store) -> list[Evaluation]:
@@ -136,8 +158,8 @@ def timed(task: RunTask) -> list[Timed]:
 @contextmanager
 def _workers(job: Job, tasks: int, store: Store, executor: Executor, device: str) -> Iterator[list[Slot]]:
     # Workers take seconds to import torch. Unless there seems to be a GPU, all start now, while one prepares the study.
-    settings = worker_settings((), device, job.profile, tasks, store)
     on_cpu = expected_device(device).startswith("CPU")
+    settings = worker_settings((), device, job.profile, tasks, store, job.gpus_per_run if on_cpu else 1)
     slots = [Slot(executor, each) for each in settings[: None if on_cpu else 1]]
     try:
         for slot in slots:
@@ -150,7 +172,7 @@ def _workers(job: Job, tasks: int, store: Store, executor: Executor, device: str
 
 def _spread(slots: list[Slot], found: Device, job: Job, tasks: int, store: Store, executor: Executor) -> None:
     # Keep the workers that fit the device that was found.
-    settings = worker_settings(found.gpus, slots[0].settings.device, job.profile, tasks, store)
+    settings = worker_settings(found.gpus, slots[0].settings.device, job.profile, tasks, store, job.gpus_per_run)
     spare = [slot for slot in slots if slot.settings not in settings]
     for slot in spare:
         slot.stop()

@@ -41,6 +41,22 @@ class RunTask(Task):
         return self.rows[0] if self.rows else self.run.slug
 
 
+class RankTask(Task):
+    """Share a run with the worker that has it.
+
+    Attributes:
+        rank: Number of this process, from 1; the worker itself has 0.
+        size: Number of processes.
+        port: Port of this machine where they meet.
+    """
+
+    function: str = "trackablate.harness.running.execute:follow"
+    run: RunTask
+    rank: int
+    size: int
+    port: int
+
+
 class PrepareTask(Task):
     """Work before any run: name the device, count sizes, and keep what reports show of the protocols.
 
@@ -93,6 +109,8 @@ class WorkerSettings(BaseModel):
         threads: Number of CPU threads.
         workers: Number of workers on this machine, this one included.
         command: The command that needs the work, for the records.
+        others: Further devices for each of the worker's runs.
+        patience: Seconds without a sign of life after which one of the processes of a run is said to hang.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -102,6 +120,8 @@ class WorkerSettings(BaseModel):
     threads: int
     workers: int
     command: str
+    others: tuple[str, ...] = ()
+    patience: float = 600.0
 
 
 class Device(BaseModel):

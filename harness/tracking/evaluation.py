@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -11,6 +12,7 @@ from trackablate.datasets.sequence import Sequence
 from trackablate.harness.record import SequenceResult
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder
+from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loop import load_trained
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.floors import FLOORS
@@ -68,9 +70,15 @@ def evaluate(
     sequences: SequenceList,
     device: torch.device,
     report: Callable[[int, int], None],
+    group: Group = ALONE,
 ) -> None:
-    """Track every sequence without a result. `report` is called with the numbers of frames that are tracked and to track."""
+    """Track every sequence without a result. `report` is called with the numbers of frames that are tracked and to track.
+
+    Several processes share the frames; each tracks whole sequences that are neighbours, since these are tracked together.
+    """
     missing = set(folder.missing(evaluation, sequences.names))
+    if group.size > 1:
+        missing &= _share(sequences, group)
     done = 0
     total = sum(n - 1 for name, n in zip(sequences.names, sequences.lengths(), strict=True) if name in missing)
 
@@ -84,6 +92,14 @@ def evaluate(
         if trajectory.name in missing:
             boxes = [(float(x), float(y), float(w), float(h)) for x, y, w, h in trajectory.boxes]
             folder.add_result(evaluation, SequenceResult(name=trajectory.name, boxes=boxes, seconds=trajectory.seconds))
+
+
+def _share(sequences: SequenceList, group: Group) -> set[str]:
+    lengths = np.array(list(sequences.lengths()), dtype=np.float64)
+    middles = (np.cumsum(lengths) - lengths / 2) / lengths.sum()
+    return {
+        name for name, middle in zip(sequences.names, middles, strict=True) if int(middle * group.size) == group.rank
+    }
 
 
 def _trajectories(

@@ -24,6 +24,7 @@ from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import SequenceResult
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import Store, read_protocol
+from trackablate.trackers.spec import TrackerSpec
 
 SMOKE = load_profile("smoke")
 ROWS = ["conv", "decoder", "ce-conv", "ce-decoder", "static", "ncc", "shuffled-template"]
@@ -51,6 +52,47 @@ def test_a_run_of_some_rows_is_reported_with_all(place: Path) -> None:
     part = open_session(request(place, only=["decoder"], purpose="report"))
     assert {row.name for row in part.rows} == {"conv", "decoder", "static", "ncc", "shuffled-template"}
     assert part.folder == Path("report", "table3-smoke-only-decoder"), "a report of a part has a folder of its own"
+
+
+def test_fields_of_every_run_can_be_set(place: Path) -> None:
+    """The runs are others, the profile says it in its name and caveat, and so does the command."""
+    changes = ("recipe.steps=7", "tracker.head.layers=1", "tracker.adaptation.kind=bitfit")
+    plain, changed = open_session(request(place)), open_session(request(place, changes=changes))
+    runs = {row.name: row.run for row in changed.rows if row.role == "variant"}
+    for row in plain.rows:
+        if row.role == "variant":
+            run = runs[row.name]
+            assert run.fingerprint != row.run.fingerprint
+            assert isinstance(run.tracker, TrackerSpec)
+            assert run.recipe == row.run.recipe.model_copy(update={"steps": 7})  # type: ignore[union-attr]
+            assert run.tracker.adaptation.kind == "bitfit"
+            assert run.data == row.run.data
+    assert {name: getattr(run.tracker.head, "layers", None) for name, run in runs.items()} == {  # type: ignore[union-attr]
+        **{"conv": None, "ce-conv": None, "decoder": 1, "ce-decoder": 1}
+    }
+    assert changed.profile.name == "smoke-recipe.steps-7-tracker.head.layers-1-tracker.adaptation.kind-bitfit"
+    assert "recipe.steps = 7, tracker.head.layers = 1" in changed.profile.caveat
+    assert "--set recipe.steps=7" in changed.request.command
+    assert changed.folder != plain.folder
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("steps=7", "write recipe.FIELD=VALUE or tracker.FIELD=VALUE"),
+        ("recipe.steps", "write recipe.FIELD=VALUE or tracker.FIELD=VALUE"),
+        ("recipe.stps=7", "did you mean recipe.steps"),
+        ("tracker.head.layrs=2", "did you mean tracker.head.layers"),
+        ("recipe.steps=-3", "--set steps=-3: Input should be greater than 0"),
+        ("tracker.adaptation.kind=x", "does not match any of the expected tags"),
+        ("tracker.sparsity.keep_ratio=2.0", "keep_ratio=2.0"),
+    ],
+)
+def test_what_cannot_be_set_is_refused(place: Path, change: str, told: str) -> None:
+    refused = invoke("plan", "table3", "--profile", "smoke", "--store", place / "store", "--set", change)
+    assert refused.exit_code == 2
+    assert told in refused.stderr
+    assert refused.stderr.count("\n") <= 2
 
 
 def test_data_that_nothing_reads_are_refused(place: Path) -> None:

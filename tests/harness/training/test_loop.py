@@ -301,10 +301,10 @@ def test_larger_parts_that_no_longer_fit_give_way_to_the_published_ones(
 ) -> None:
     """Another process may take memory meanwhile, or a training may go on with a smaller GPU."""
     taken: list[int | None] = []
-    real = loop._step
+    real = loop._gradients
 
-    def step(*arguments: Any) -> dict[str, Tensor]:
-        state = arguments[-1]
+    def gradients(*arguments: Any) -> dict[str, Tensor]:
+        state = arguments[-2]
         taken.append(state.cost.pairs_at_once)
         if state.step == 1 and state.cost.pairs_at_once is None:
             state.cost.pairs_at_once = 2
@@ -312,11 +312,11 @@ def test_larger_parts_that_no_longer_fit_give_way_to_the_published_ones(
             raise torch.OutOfMemoryError
         return real(*arguments)
 
-    monkeypatch.setattr(loop, "_step", step)
+    monkeypatch.setattr(loop, "_gradients", gradients)
     _, cost = fit(job(tmp_path, fresh(), RECIPE.model_copy(update={"micro_batch": 1})))
     assert taken == [None, None, 1, 1, 1]
     assert cost.pairs_at_once == 1
-    monkeypatch.setattr(loop, "_step", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
+    monkeypatch.setattr(loop, "_gradients", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
     with pytest.raises(torch.OutOfMemoryError):
         fit(job(tmp_path / "published", fresh()))
 
