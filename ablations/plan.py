@@ -1,6 +1,7 @@
 """From a study and a profile to the runs that it needs: its rows, the floors and the control."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace as replace_in
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -126,7 +127,14 @@ def _training(study: Study, row: Row, profile: Profile, index: int) -> Training:
     if profile.recipe is not None:
         longest = max(study.recipes(other)[index].steps for other in study.rows)
         own = scaled_recipe(profile.recipe, own, training.recipe, longest)
+    else:
+        own = _shortened(own, profile.length)
     return Training(own, training.data, training.protocols)
+
+
+def _shortened(recipe: Recipe, share: float) -> Recipe:
+    steps, warmup = max(1, round(share * recipe.steps)), round(share * recipe.warmup_steps)
+    return recipe.model_copy(update={"steps": steps, "warmup_steps": warmup}) if share < 1 else recipe
 
 
 RATES = ("lr_backbone", "lr_new", "weight_decay")
@@ -159,7 +167,8 @@ def run_of(tracker: TrackerSpec, profile: Profile, seed: int, training: Training
 
     training replaces the profile's own or, for a profile without a recipe, the paper's.
     """
-    asked = training or published_training(tracker)
+    published = published_training(tracker)
+    asked = training or replace_in(published, recipe=_shortened(published.recipe, profile.length))
     scaled = at_scale(tracker, profile.scale) if profile.scale else _at_paper_scale(tracker, profile)
     if isinstance(scaled.head, DeformableHead):
         scaled = replace(scaled, head=scaled.head.model_copy(update={"test_layers": None}))

@@ -209,6 +209,7 @@ class Profile(Frozen):
         caveat: What page, tables and terminal say first of a profile that is not comparable.
         scale: How trackers are made smaller; None for the published size.
         recipe: Training of every row; None for each study's published ones. `data` and `protocols` likewise.
+        length: Share of the published length of trainings, if the profile has no recipe of its own.
         pretrained: Source of a backbone's weights by backbone (as `TrackerSpec.pretrained`), if not the variant's own.
         changes: Fields of every run that has them, dotted from `recipe` or `tracker`, with their values. They come last.
     """
@@ -221,6 +222,7 @@ class Profile(Frozen):
     recipe: Recipe | None = None
     data: TrainingData | None = None
     protocols: tuple[str, ...] = ()
+    length: Annotated[float, Field(gt=0, le=1)] = 1.0
     pretrained: dict[str, str] = Field(default_factory=dict)
     changes: dict[str, Any] = Field(default_factory=dict)
     worker_gigabytes: PositiveFloat = Field(description="memory that one worker needs, for planning", default=2.0)

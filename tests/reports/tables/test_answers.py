@@ -3,6 +3,7 @@
 import io
 import json
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 from rich.console import Console
@@ -22,6 +23,7 @@ from trackablate.reports.table import Cell, Table
 from trackablate.reports.tables import effects
 from trackablate.reports.tables.answers import answers
 from trackablate.reports.tables.pivot import pivot
+from trackablate.reports.tables.printed import printed, printed_order
 
 P = factory.PROTOCOL
 CHANCE = Needed(2900, None)
@@ -392,3 +394,18 @@ def test_a_further_table_goes_without_footnotes() -> None:
     assert not plain.footnotes and not plain.missing and not plain.caveat
     assert not any(column.footnotes for column in plain.columns)
     assert [row.name for row in plain.rows] == [row.name for row in pivot(result).rows]
+
+
+def test_the_order_of_published_sizes_is_held_against_the_printed_one(result: Result) -> None:
+    """Table 3 prints 71.2, 72.0, 71.0 and 72.9 for its rows; of other sizes nobody expects that order."""
+    found = {"conv": 50.0, "decoder": 51.0, "ce-conv": 52.0, "ce-decoder": 53.0}
+    printed_ = {name: printed(result, name)["got10k:ao"].value for name in found}
+    alike = sum((found[a] - found[b]) * (printed_[a] - printed_[b]) > 0 for a, b in combinations(found, 2))
+    said = f"Of 6 pairs of variants, {alike} stand in the order that the paper prints, by AO on got10k."
+    assert printed_order(result, found) == said
+    assert printed_order(result, {"conv": 50.0, "static": 20.0}) == ""
+    table = told(result, {name: Cell(value, n=80) for name, value in found.items()})
+    assert result.profile is not None
+    short = replace(result, profile=result.profile.model_copy(update={"name": "short", "length": 0.1}))
+    assert said in answers(short, table)
+    assert said not in answers(result, table)
