@@ -1,5 +1,7 @@
 """One run's folder in the store: what it holds, what it lacks, and what is done."""
 
+import math
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -169,6 +171,11 @@ class RunFolder:
     def progress(self) -> PhaseProgress | None:
         """Return how far the work is, as the process that last worked on the run said."""
         return read_document(self.path / "progress.json", PhaseProgress)
+
+    def silent(self) -> float:
+        """Return the seconds since the process that works on the run gave its last sign of life."""
+        file = self.path / "progress.json"
+        return max(0.0, time.time() - file.stat().st_mtime) if file.exists() else math.inf
 
     def set_progress(self, progress: PhaseProgress) -> None:
         """Write how far the work is."""

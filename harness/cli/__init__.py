@@ -196,6 +196,22 @@ def run(
 
 
 @app.command()
+def watch(
+    store: StorePath = Path("store"),
+    once: Annotated[bool, typer.Option("--once", help="say it once, as it does where there is no terminal")] = False,
+    json: Json = False,
+) -> None:
+    """Show what is at work in a store, from any terminal; Ctrl-C ends the looking, not the work.
+
+    Example: python -m harness watch --store /data/runs
+    """
+    with exit_status():
+        from trackablate.harness.cli.terminal import say_watch
+
+        say_watch(store, once=once, as_json=json)
+
+
+@app.command()
 def report(
     study: StudyName,
     profile: ProfileName = "mini",
