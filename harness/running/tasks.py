@@ -109,6 +109,7 @@ class WorkerSettings(BaseModel):
         threads: Number of CPU threads.
         workers: Number of workers on this machine, this one included.
         command: The command that needs the work, for the records.
+        log: The logger that trainings are handed to; "" for none.
         others: Further devices for each of the worker's runs.
         patience: Seconds without a sign of life after which one of the processes of a run is said to hang.
     """
@@ -120,6 +121,7 @@ class WorkerSettings(BaseModel):
     threads: int
     workers: int
     command: str
+    log: str = ""
     others: tuple[str, ...] = ()
     patience: float = 600.0
 

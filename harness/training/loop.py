@@ -30,6 +30,7 @@ from trackablate.harness.spec import Recipe
 from trackablate.harness.training.engine import MEASURED_STEPS, computing_in, make_accelerator, pairs_that_fit
 from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loading import Batch, PairDataset
+from trackablate.harness.training.logs import TrainingLog
 from trackablate.trackers.adaptation.adapt import from_scratch
 from trackablate.trackers.decoding import best_boxes
 from trackablate.trackers.encoder.backbones import learning_rate_scale
@@ -51,6 +52,7 @@ class Fit:
             that they sum to the loss of the whole batch.
         parts_are_free: Whether that sum is the same for any division into parts, so that larger parts may be computed.
         loader_workers: Number of processes that make the pairs; 0 for none. Pairs are numbered, so it changes nothing.
+        log: Is told the figures of steps and validations, for whoever watches.
         group: The processes that share the training. Each calls `fit`, with its own `device`, `report` and `group`.
     """
 
@@ -65,6 +67,7 @@ class Fit:
     divisor: Callable[[Tensor], Tensor] = lambda truth: truth.new_tensor(float(len(truth)))
     parts_are_free: bool = False
     loader_workers: int = 0
+    log: TrainingLog | None = None
     group: Group = ALONE
 
     @property
@@ -121,10 +124,22 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
                 _book(job, state.cost, clock)
                 point = {"step": state.step, "seconds": state.cost.wall(), "losses": means.take()}
                 state.curve.append(CurvePoint.model_validate(point | {"validation_iou": overlap}))
+                if job.log:
+                    job.log.point(state.step, {"validation_iou": overlap, **_figures(job, state, losses)})
                 if job.group.first:
                     _save(job, optimizer, accelerator, state)
             job.report(state.step, losses["total"])
+            if job.log:
+                job.log.step(state.step, lambda: _figures(job, state, losses))
     return state.curve, state.cost
+
+
+def _figures(job: Fit, state: _State, losses: dict[str, Tensor]) -> dict[str, float]:
+    named = {f"loss/{name}": float(value) for name, value in losses.items()}
+    rate = job.recipe.lr_new * schedule(job.recipe, state.step - 1)
+    seconds = state.cost.wall()
+    speed = {"pairs_per_second": state.cost.samples / seconds} if seconds else {}
+    return {**named, "learning_rate": rate, "peak_memory_bytes": peak_memory_bytes(job.device), **speed}
 
 
 def _enlarge_parts(job: Fit, state: _State, clock: PhaseClock) -> None:
