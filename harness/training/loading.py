@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypedDict
 
+import cv2
 import numpy as np
 import torch
 from numpy.random import Generator
@@ -60,7 +61,9 @@ class PairDataset(Dataset[Batch]):
 
 
 def _channels_first(image: Crop) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    planes = np.empty((3, *image.shape[:2]), dtype=image.dtype)
+    cv2.split(image, tuple(planes))
+    return torch.from_numpy(planes)
 
 
 class ClipWindow:
