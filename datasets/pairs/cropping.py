@@ -85,7 +85,8 @@ class Window:
         patch: NDArray[np.uint8] = image[y1:y2, x1:x2]
         if patch.shape[0] != self.side or patch.shape[1] != self.side:
             edges = y1 - self.top, self.top + self.side - y2, x1 - self.left, self.left + self.side - x2
-            patch = cv2.copyMakeBorder(patch, *edges, cv2.BORDER_CONSTANT, value=[int(value) for value in outside])
+            colour = [int(value) for value in outside]
+            patch = np.asarray(cv2.copyMakeBorder(patch, *edges, cv2.BORDER_CONSTANT, value=colour), dtype=np.uint8)
         return np.asarray(cv2.resize(patch, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 

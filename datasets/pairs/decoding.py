@@ -7,7 +7,7 @@ otherwise OpenCV decodes whole images. Pixels are equal either way.
 
 from collections.abc import Callable
 from functools import cache, cached_property
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -23,6 +23,9 @@ MOST_PIXELS = 2**26
 """Larger images are left to OpenCV, which has a limit."""
 SAMPLINGS = (0x111111, 0x211111, 0x221111, 0x121111, 0x411111)
 """OpenCV's names of the JPEG samplings of colour on which simplejpeg is compared with OpenCV."""
+
+_TABLES = (0xC4, 0xCC)
+"""Markers of tables; the others from 0xC0 to 0xCF begin an image, those after 0xC1 a progressive or arithmetic one."""
 
 
 class Header(NamedTuple):
@@ -70,12 +73,12 @@ def header_of(content: bytes) -> Header | None:
     while content[:2] == b"\xff\xd8" and at + 9 < len(content) and content[at] == 0xFF:
         marker = content[at + 1]
         if marker == 0xDA:
-            return found
-        if marker in (0xC0, 0xC1) and found is None and content[at + 4] == 8 and content[at + 9] == 3:
+            return found if found and 0 < found.width * found.height <= MOST_PIXELS else None
+        if 0xC0 <= marker <= 0xCF and marker not in _TABLES:
+            if marker > 0xC1 or found or content[at + 4] != 8 or content[at + 9] != 3:
+                return None
             height, width = (int.from_bytes(content[at + place : at + place + 2]) for place in (5, 7))
-            found = Header(width, height, at + 5) if 0 < width * height <= MOST_PIXELS else None
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xCC):  # another frame than above; 0xC4 and 0xCC are tables
-            return None
+            found = Header(width, height, at + 5)
         elif marker == 0xE1 and content[at + 4 : at + 8] == b"Exif":
             return None
         at += 1 if marker == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4])
@@ -107,6 +110,6 @@ def _simplejpeg() -> Callable[..., Image] | None:
     picture = np.random.default_rng(0).integers(0, 256, (45, 67, 3), dtype=np.uint8)
     for sampling in SAMPLINGS:
         content = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling])[1]
-        if not np.array_equal(decode_jpeg(content.tobytes(), "BGR"), cv2.imdecode(content, cv2.IMREAD_COLOR)):
+        if not np.array_equal(decode_jpeg(content, "BGR"), np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR))):
             return None
-    return decode_jpeg  # type: ignore[no-any-return]
+    return cast(Callable[..., Image], decode_jpeg)

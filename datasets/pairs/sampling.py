@@ -79,7 +79,11 @@ class PairSampler:
             first, second = FRAME_PAIRS[self.geometry.frame_pairs](usable, rng)
             if rng.random() < self.geometry.image_pairs:
                 first = second
-            pair = self._pair(sequence, first, second, rng)
+            try:
+                pair = self._pair(sequence, first, second, rng)
+            except Exception as error:
+                error.add_note(f"{sequence.name}, frames {first} and {second}")
+                raise
             if pair is not None:
                 return augmented(pair, self.geometry.augmentation, rng) if self.augment else pair
         raise ValueError("no pair with a visible target in 100 sequences: check the training data")

@@ -16,6 +16,7 @@ from trackablate.harness.cli.options import (
     Device,
     Full,
     Json,
+    LoaderWorkers,
     Only,
     ProfileName,
     Protocols,
@@ -116,6 +117,7 @@ def plan(
     gpus: Annotated[int, typer.Option(help="how many of the device of --device-peak", min=1)] = 1,
     budget: Annotated[str, typer.Option(help="what may be spent: 20gpuh, 90min, 2h; says which rows fit")] = "",
     seeds: Seeds = None,
+    loader_workers: LoaderWorkers = None,
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
@@ -128,7 +130,8 @@ def plan(
         from trackablate.harness.cli.session import StudyRequest, open_session
         from trackablate.harness.cli.terminal import say_json
 
-        request = StudyRequest(study, profile, protocol or [], data or [], only or [], store, seeds, purpose="plan")
+        names = (protocol or [], data or [], only or [])
+        request = StudyRequest(study, profile, *names, store, seeds, purpose="plan", loader_workers=loader_workers)
         session = open_session(request)
         planned = plan_document(session, calibrate, device, device_peak, gpus, budget)
         say_json(planned) if json else say_plan(planned)
@@ -145,6 +148,7 @@ def run(
     seeds: Seeds = None,
     results: Results = None,
     device: Device = "auto",
+    loader_workers: LoaderWorkers = None,
     store: StorePath = Path("store"),
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
     full: Full = False,
@@ -162,7 +166,7 @@ def run(
         from trackablate.harness.running.runner import run as run_job
 
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
-        request = StudyRequest(study, profile, *names, store, seeds, added)
+        request = StudyRequest(study, profile, *names, store, seeds, added, loader_workers=loader_workers)
         can_report(out or Path("report"))
         session = open_session(request)
         session.store.set_study(session.study_record())
@@ -218,6 +222,7 @@ def train(
     profile: ProfileName = "mini",
     data: Data = None,
     device: Device = "auto",
+    loader_workers: LoaderWorkers = None,
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> dict[str, Any]:
@@ -227,7 +232,7 @@ def train(
     """
     from trackablate.harness.cli.pieces import train_variant
 
-    return train_variant(variant, profile, data or [], store, device)
+    return train_variant(variant, profile, data or [], store, device, loader_workers)
 
 
 @app.command()

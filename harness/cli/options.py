@@ -39,6 +39,16 @@ RunName = Annotated[
     str, typer.Argument(help="a run in the store, as `plan` names them, the beginning of its name, or a study's row")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
+LoaderWorkers = Annotated[
+    int | None,
+    typer.Option(
+        "--loader-workers",
+        min=0,
+        max=256,
+        help="processes that make the training pairs of each run; they change no result. Default: on GPUs up to 8, as"
+        " cores allow; on a CPU none",
+    ),
+]
 TestLayers = Annotated[
     int | None, typer.Option("--test-layers", min=1, help="the evaluation with so many of the decoder's layers alone")
 ]

@@ -41,7 +41,9 @@ PIXEL_BYTES = 0.5
 """Disk space of a written frame, by pixel, about."""
 
 
-def train_variant(variant: str, profile: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
+def train_variant(
+    variant: str, profile: str, data: list[str], store: Path, device: str, loader_workers: int | None = None
+) -> dict[str, Any]:
     """Train a named variant at a profile's size, unless it is trained, and return what is known of it."""
     loaded = load_profile(profile)
     run = run_of(VARIANTS[variant], loaded, seed=0)
@@ -49,7 +51,7 @@ def train_variant(variant: str, profile: str, data: list[str], store: Path, devi
     roots = training_roots(run.data, given_data(data, [], [run.data]))
     task = RunTask(run=run, evaluations=(), roots=roots)
     kept = open_store(store)
-    job = Job(tasks=[task], sizes=[VARIANTS[variant]], sequences={}, profile=loaded)
+    job = Job([task], [VARIANTS[variant]], sequences={}, profile=loaded, loader_workers=loader_workers)
     with forecast(job, kept) as observer:
         run_job(job, kept, LocalExecutor(kept.logs), device, observer)
     record = kept.run(task.run).record()

@@ -45,6 +45,7 @@ class StudyRequest:
         seeds: Number of seeds; None for the study's own number.
         results: NAME=PATH of cited trackers' raw results.
         purpose: Only `run` writes to the store, or makes it; `report` needs one, but no data.
+        loader_workers: Processes that make the pairs of each training; None for the default.
     """
 
     study: str
@@ -56,6 +57,7 @@ class StudyRequest:
     seeds: int | None = None
     results: tuple[str, ...] = ()
     purpose: Literal["run", "plan", "report"] = "run"
+    loader_workers: int | None = None
 
     @property
     def command(self) -> str:
@@ -228,6 +230,7 @@ def open_session(request: StudyRequest) -> Session:
             sequences={name: data.sequences for name, data in found.items()},
             profile=profile,
             lengths={name: data.lengths for name, data in found.items()},
+            loader_workers=request.loader_workers,
         ),
         recomputed=recomputed,
         problems=tuple(dict.fromkeys(problems)),

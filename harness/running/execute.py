@@ -35,7 +35,6 @@ from trackablate.harness.spec import Evaluation, RunSpec, SyntheticData, VideoDa
 from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.tracking.evaluation import evaluate
 from trackablate.harness.tracking.speed import FRAMES, measure_speed
-from trackablate.harness.training.engine import loader_workers
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.loop import Fit, fit, trained_state
 from trackablate.trackers.adaptation.adapt import merge
@@ -130,7 +129,7 @@ def _train(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
             report=lambda step, loss: said("validate" if loss is None else "train", step, steps, loss),
             divisor=model.loss_divisor,
             parts_are_free=model.parts_are_free,
-            loader_workers=loader_workers(device, settings.workers),
+            loader_workers=settings.loader_workers,
         )
     )
     cost.trainable_params = sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -8,6 +8,7 @@ from functools import partial
 
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.costing.hardware import expected_device
+from trackablate.harness.costing.loaders import default_loader_workers
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.provenance import command_line, provenance
 from trackablate.harness.record import Failure
@@ -29,6 +30,7 @@ class Job:
         sizes: Trackers whose size at paper scale is counted.
         sequences: Names of each protocol's sequences, by protocol name.
         lengths: Number of frames of each protocol's sequences, where that is known.
+        loader_workers: Processes that make the pairs of each training; None for `default_loader_workers`.
     """
 
     tasks: list[RunTask]
@@ -36,6 +38,7 @@ class Job:
     sequences: dict[str, list[str]]
     profile: Profile
     lengths: dict[str, dict[str, int]] = field(default_factory=dict)
+    loader_workers: int | None = None
 
 
 def run(job: Job, store: Store, executor: Executor, device: str, observer: Observer | None = None) -> None:
@@ -98,7 +101,7 @@ def cpu_workers(profile: Profile, tasks: int) -> int:
 
 
 def worker_settings(
-    gpus: Sequence[str], device: str, profile: Profile, tasks: int, store: Store
+    gpus: Sequence[str], device: str, profile: Profile, tasks: int, store: Store, loading: int | None = None
 ) -> list[WorkerSettings]:
     """Return the settings of each worker: one worker per GPU, or several on the CPU.
 
@@ -111,14 +114,13 @@ def worker_settings(
         profile: Says how much memory a worker needs.
         tasks: Number of tasks.
         store: The store that the workers write to.
+        loading: Processes that make a training's pairs; None for the default.
     """
     places = tuple(gpus) or (device,) * cpu_workers(profile, tasks)
     threads = max(1, (os.cpu_count() or 1) // len(places)) if gpus else 1
-    root, command = str(store.root), command_line()
-    return [
-        WorkerSettings(store=root, device=place, threads=threads, workers=len(places), command=command)
-        for place in places
-    ]
+    loading = default_loader_workers(len(gpus), len(places)) if loading is None else loading
+    same = {"store": str(store.root), "threads": threads, "workers": len(places), "command": command_line()}
+    return [WorkerSettings.model_validate(same | {"device": place, "loader_workers": loading}) for place in places]
 
 
 def unknown_protocols(job: Job, store: Store) -> list[Evaluation]:
@@ -136,7 +138,7 @@ def timed(task: RunTask) -> list[Timed]:
 @contextmanager
 def _workers(job: Job, tasks: int, store: Store, executor: Executor, device: str) -> Iterator[list[Slot]]:
     # Workers take seconds to import torch. Unless there seems to be a GPU, all start now, while one prepares the study.
-    settings = worker_settings((), device, job.profile, tasks, store)
+    settings = worker_settings((), device, job.profile, tasks, store, job.loader_workers)
     on_cpu = expected_device(device).startswith("CPU")
     slots = [Slot(executor, each) for each in settings[: None if on_cpu else 1]]
     try:
@@ -150,7 +152,8 @@ def _workers(job: Job, tasks: int, store: Store, executor: Executor, device: str
 
 def _spread(slots: list[Slot], found: Device, job: Job, tasks: int, store: Store, executor: Executor) -> None:
     # Keep the workers that fit the device that was found.
-    settings = worker_settings(found.gpus, slots[0].settings.device, job.profile, tasks, store)
+    device = slots[0].settings.device
+    settings = worker_settings(found.gpus, device, job.profile, tasks, store, job.loader_workers)
     spare = [slot for slot in slots if slot.settings not in settings]
     for slot in spare:
         slot.stop()

@@ -93,6 +93,7 @@ class WorkerSettings(BaseModel):
         threads: Number of CPU threads.
         workers: Number of workers on this machine, this one included.
         command: The command that needs the work, for the records.
+        loader_workers: Number of processes that make a training's pairs; 0 for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -102,6 +103,7 @@ class WorkerSettings(BaseModel):
     threads: int
     workers: int
     command: str
+    loader_workers: int = 0
 
 
 class Device(BaseModel):

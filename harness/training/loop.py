@@ -28,7 +28,7 @@ from trackablate.harness.costing.devices import energy_meter, peak_memory_bytes,
 from trackablate.harness.record import CurvePoint, TrainingCost
 from trackablate.harness.spec import Recipe
 from trackablate.harness.training.engine import MEASURED_STEPS, computing_in, make_accelerator, pairs_that_fit
-from trackablate.harness.training.loading import Batch, PairDataset
+from trackablate.harness.training.loading import Batch, PairDataset, loader_deaths_named, made, pair_loader
 from trackablate.trackers.adaptation.adapt import from_scratch
 from trackablate.trackers.decoding import best_boxes
 from trackablate.trackers.encoder.backbones import learning_rate_scale
@@ -74,6 +74,7 @@ class _State:
     cost: TrainingCost
 
 
+@loader_deaths_named()
 def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
     """Train `job.model` in place, starting from the checkpoint if there is one.
 
@@ -109,7 +110,7 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
             if state.step == job.recipe.steps or state.step % job.recipe.checkpoint_every == 0:
                 job.report(state.step, None)
                 with clock.phase("validate"):
-                    overlap = validation_iou(model, job.validation, job.recipe, accelerator.device)
+                    overlap = validation_iou(model, job.validation, job.recipe, accelerator.device, job.loader_workers)
                 _book(state.cost, clock, job.device)
                 point = {"step": state.step, "seconds": state.cost.wall(), "losses": means.take()}
                 state.curve.append(CurvePoint.model_validate(point | {"validation_iou": overlap}))
@@ -239,12 +240,13 @@ class _LossMeans:
 
 
 @torch.no_grad()
-def validation_iou(model: nn.Module, pairs: PairSampler, recipe: Recipe, device: torch.device) -> float:
+def validation_iou(
+    model: nn.Module, pairs: PairSampler, recipe: Recipe, device: torch.device, workers: int = 0
+) -> float:
     """Return the mean IoU (0..1) of the best-scored box, without the tracking window, over the validation pairs."""
     model.eval()
     overlaps = []
-    loader: Iterable[Batch] = DataLoader(PairDataset(pairs, 0, recipe.validation_pairs), recipe.pairs_at_once)
-    for batch in loader:
+    for batch in made(pair_loader(PairDataset(pairs, 0, recipe.validation_pairs), recipe.pairs_at_once, workers)):
         inputs = [batch[name].to(device) for name in ("template", "search", "mask")]
         boxes, _ = best_boxes(model(inputs[0].float(), inputs[1].float(), inputs[2]))
         overlaps.append(box_iou(boxes.float(), batch["truth"].to(device)))
@@ -314,10 +316,7 @@ def _loader(job: Fit, step: int) -> DataLoader[Batch]:
     """Return the batches from step `step` to the end of the training."""
     size = job.recipe.batch_size
     pairs = PairDataset(job.training, step * size, job.recipe.steps * size)
-    if job.loader_workers == 0:
-        return DataLoader(pairs, size, shuffle=False)
-    pinned = job.device.type == "cuda"
-    return DataLoader(pairs, size, shuffle=False, num_workers=job.loader_workers, prefetch_factor=2, pin_memory=pinned)
+    return pair_loader(pairs, size, job.loader_workers, pinned=job.device.type == "cuda")
 
 
 def _clock(device: torch.device, cost: TrainingCost) -> PhaseClock:
@@ -327,7 +326,7 @@ def _clock(device: torch.device, cost: TrainingCost) -> PhaseClock:
 
 def _timed(batches: Iterable[Batch], clock: PhaseClock) -> Iterator[Batch]:
     """Yield the batches, and book the time of making each one as "data"."""
-    iterator = iter(batches)
+    iterator = made(batches)
     while True:
         with clock.phase("data"):
             batch = next(iterator, None)
