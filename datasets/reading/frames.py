@@ -30,10 +30,15 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int, /) -> Image:
+    def content(self, index: int) -> bytes:
+        """Return a frame's file, which is whole as far as its ends tell."""
         content = self.files.read(self.file(index))
         if fault := _fault_of(content):
             self._refuse(index, fault)
+        return content
+
+    def __getitem__(self, index: int, /) -> Image:
+        content = self.content(index)
         try:
             # Decoded from memory: OpenCV cannot open archives, nor paths outside its character set.
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
@@ -116,7 +121,7 @@ def _jpeg_ends(content: bytes) -> bool:
     while 0 <= at < len(content) - 3:
         marker = content[at + 1]
         if marker == 0xDA:
-            return content.find(_JPEG_END, at) >= 0
+            return content.rfind(_JPEG_END, at) >= 0  # near the end: searched from there
         is_fill = marker in (0x00, 0xFF)
         at = content.find(b"\xff", at + 1 if is_fill else at + 2 + int.from_bytes(content[at + 2 : at + 4]))
     return False

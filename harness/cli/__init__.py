@@ -18,6 +18,8 @@ from trackablate.harness.cli.options import (
     Full,
     GpusPerRun,
     Json,
+    LoaderWorkers,
+    Log,
     Only,
     ProfileName,
     Protocols,
@@ -27,6 +29,7 @@ from trackablate.harness.cli.options import (
     StorePath,
     StudyName,
     answers,
+    can_log,
     can_report,
     exit_status,
 )
@@ -119,6 +122,7 @@ def plan(
     budget: Annotated[str, typer.Option(help="what may be spent: 20gpuh, 90min, 2h; says which rows fit")] = "",
     seeds: Seeds = None,
     set_: Changes = None,
+    loader_workers: LoaderWorkers = None,
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
@@ -130,18 +134,11 @@ def plan(
         from trackablate.harness.cli.plan import plan_document, say_plan
         from trackablate.harness.cli.session import StudyRequest, open_session
         from trackablate.harness.cli.terminal import say_json
+        from trackablate.harness.running.tasks import Execution
 
-        request = StudyRequest(
-            study,
-            profile,
-            protocol or [],
-            data or [],
-            only or [],
-            store,
-            seeds,
-            purpose="plan",
-            changes=tuple(set_ or ()),
-        )
+        names, changes = (protocol or [], data or [], only or []), tuple(set_ or ())
+        how = Execution(loader_workers=loader_workers)
+        request = StudyRequest(study, profile, *names, store, seeds, purpose="plan", changes=changes, how=how)
         session = open_session(request)
         planned = plan_document(session, calibrate, device, device_peak, gpus, budget)
         say_json(planned) if json else say_plan(planned)
@@ -159,6 +156,8 @@ def run(
     results: Results = None,
     device: Device = "auto",
     gpus_per_run: GpusPerRun = 1,
+    loader_workers: LoaderWorkers = None,
+    log: Log = "",
     set_: Changes = None,
     store: StorePath = Path("store"),
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
@@ -175,10 +174,13 @@ def run(
         from trackablate.harness.cli.terminal import say_result
         from trackablate.harness.running.executors import LocalExecutor
         from trackablate.harness.running.runner import run as run_job
+        from trackablate.harness.running.tasks import Execution
 
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
         changes = tuple(set_ or ())
-        request = StudyRequest(study, profile, *names, store, seeds, added, gpus_per_run=gpus_per_run, changes=changes)
+        how = Execution(gpus_per_run=gpus_per_run, loader_workers=loader_workers, log=log)
+        request = StudyRequest(study, profile, *names, store, seeds, added, changes=changes, how=how)
+        can_log(log)
         can_report(out or Path("report"))
         session = open_session(request)
         session.store.set_study(session.study_record())
@@ -252,6 +254,8 @@ def train(
     data: Data = None,
     device: Device = "auto",
     gpus_per_run: GpusPerRun = 1,
+    loader_workers: LoaderWorkers = None,
+    log: Log = "",
     set_: Changes = None,
     store: StorePath = Path("store"),
     json: Json = False,
@@ -262,9 +266,12 @@ def train(
     """
     from trackablate.harness.cli.pieces import train_variant
     from trackablate.harness.profiles import load_profile, with_changes
+    from trackablate.harness.running.tasks import Execution
 
+    can_log(log)
     asked = with_changes(load_profile(profile), set_ or [])
-    return train_variant(variant, asked, data or [], store, device, gpus_per_run)
+    how = Execution(gpus_per_run=gpus_per_run, loader_workers=loader_workers, log=log)
+    return train_variant(variant, asked, data or [], store, device, how)
 
 
 @app.command()
@@ -283,8 +290,9 @@ def evaluate(
     Example: python -m harness evaluate ncc --protocol synthetic
     """
     from trackablate.harness.cli.pieces import evaluate_run
+    from trackablate.harness.running.tasks import Execution
 
-    return evaluate_run(run, protocol, data or [], store, device, gpus_per_run)
+    return evaluate_run(run, protocol, data or [], store, device, Execution(gpus_per_run=gpus_per_run))
 
 
 @app.command()

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
@@ -46,11 +47,23 @@ Changes = Annotated[
 GpusPerRun = Annotated[
     int, typer.Option("--gpus-per-run", min=1, max=64, help="GPUs that share each run; without a GPU, processes")
 ]
+Log = Annotated[str, typer.Option("--log", help="also log trainings: tensorboard, wandb, trackio or mlflow")]
+LoaderWorkers = Annotated[
+    int | None,
+    typer.Option(
+        "--loader-workers",
+        min=0,
+        max=256,
+        help="processes that make the training pairs of each run; they change no result. Default: on GPUs up to 8, as"
+        " cores allow; on a CPU none",
+    ),
+]
 TestLayers = Annotated[
     int | None, typer.Option("--test-layers", min=1, help="the evaluation with so many of the decoder's layers alone")
 ]
 
 P = ParamSpec("P")
+LOGGERS = ("tensorboard", "wandb", "trackio", "mlflow")
 REPORT_BYTES = 100_000_000
 """Disk space that a report needs at most, about."""
 
@@ -93,6 +106,14 @@ def writable(place: Path, option: str = "--out", *, file: bool = False, needed: 
             f"{option} {str(place)!r}: {free / 1e6:.0f} MB are free there, and about {needed / 1e6:.0f} MB are needed: make"
             " room, or name another disk"
         )
+
+
+def can_log(kind: str) -> None:
+    """Check, before any work, that there is such a logger. Raises BadInput with the remedy."""
+    if kind and kind not in LOGGERS:
+        raise BadInput(f"--log {kind}: there are {', '.join(LOGGERS)}")
+    if kind and find_spec(kind) is None:
+        raise BadInput(f"--log {kind} needs a package: python -m pip install {kind}")
 
 
 def can_report(out: Path) -> None:

@@ -30,7 +30,7 @@ from trackablate.harness.record import ProtocolRecord
 from trackablate.harness.running.executors import LocalExecutor
 from trackablate.harness.running.runner import Job
 from trackablate.harness.running.runner import run as run_job
-from trackablate.harness.running.tasks import RunTask
+from trackablate.harness.running.tasks import AS_USUAL, Execution, RunTask
 from trackablate.harness.scoring.metrics import METRICS, values
 from trackablate.harness.scoring.stored_scores import dialects_of, stored_scores
 from trackablate.harness.spec import Evaluation, Profile
@@ -42,7 +42,7 @@ PIXEL_BYTES = 0.5
 
 
 def train_variant(
-    variant: str, profile: Profile, data: list[str], store: Path, device: str, gpus_per_run: int = 1
+    variant: str, profile: Profile, data: list[str], store: Path, device: str, how: Execution = AS_USUAL
 ) -> dict[str, Any]:
     """Train a named variant at a profile's size, unless it is trained, and return what is known of it."""
     run = run_of(VARIANTS[variant], profile, seed=0)
@@ -50,7 +50,7 @@ def train_variant(
     roots = training_roots(run.data, given_data(data, [], [run.data]))
     task = RunTask(run=run, evaluations=(), roots=roots)
     kept = open_store(store)
-    job = Job([task], [VARIANTS[variant]], {}, profile, gpus_per_run=gpus_per_run)
+    job = Job([task], [VARIANTS[variant]], {}, profile, how=how)
     with forecast(job, kept) as observer:
         run_job(job, kept, LocalExecutor(kept.logs), device, observer)
     record = kept.run(task.run).record()
@@ -58,7 +58,7 @@ def train_variant(
 
 
 def evaluate_run(
-    name: str, protocol: str, data: list[str], store: Path, device: str, gpus_per_run: int = 1
+    name: str, protocol: str, data: list[str], store: Path, device: str, how: Execution = AS_USUAL
 ) -> dict[str, Any]:
     """Track what is missing of a protocol with a stored run, and return its scores in percent."""
     folder = find_run(Store(store, make=False), name, protocol)
@@ -68,7 +68,7 @@ def evaluate_run(
     kept = open_store(store)
     task = RunTask(run=folder.run, evaluations=(evaluation,), roots=roots)
     lengths = {protocol: found.lengths}
-    job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), lengths, gpus_per_run)
+    job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), lengths, how)
     with forecast(job, kept) as observer:
         run_job(job, kept, LocalExecutor(kept.logs), device, observer)
     document = {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage}

@@ -15,6 +15,7 @@ from trackablate.datasets.registry import UnknownName
 from trackablate.harness.cli.session import Session
 from trackablate.harness.cli.terminal import display
 from trackablate.harness.costing.hardware import expected_device, expected_gpus
+from trackablate.harness.costing.loaders import default_loader_workers, loader_bytes
 from trackablate.harness.errors import BadInput
 from trackablate.harness.planning.budget import RULE, Budget, Candidate, choose, parse_budget
 from trackablate.harness.planning.calibration import calibrate, count
@@ -81,9 +82,22 @@ class _Plan:
             "estimate": _document(whole) | {"memory_limit_bytes": peak.gigabytes * 1e9 if peak else None},
             "disk_bytes": whole.disk_bytes,
             "free_bytes": store.free_bytes(),
+            "loader": self.loader(whole.workers),
             "compared": outcome.model_dump(mode="json"),
             "missing_here": list(self.session.problems),
         }
+
+    def loader(self, trainings: int) -> dict[str, int]:
+        """Return how many processes make the pairs of each training that is left, and the memory of the largest one."""
+        asked = self.session.job.how.loader_workers
+        runs = [item.task.run for item in self.lacking if item.training]
+        sizes = [
+            loader_bytes(run.tracker.crop, run.recipe)
+            for run in runs
+            if run.recipe and isinstance(run.tracker, TrackerSpec)
+        ]
+        count = default_loader_workers(self.gpus, trainings) if asked is None else asked
+        return {"workers": count if sizes else 0, "bytes_each": max(sizes, default=0)}
 
     def run(self, item: Missing) -> dict[str, Any]:
         run, estimate = item.task.run, self.found.get(item.task.run.name)
@@ -224,6 +238,9 @@ def _remains(plan: dict[str, Any]) -> list[str]:
     memory = f"; peak memory of a run {_range(needed, _bytes)}" if needed else ""
     lines = [f"{runs}; what remains takes {_range(estimate['wall_seconds'], duration)} on {place},"]
     lines.append(f"  {_range(estimate['device_hours'], '{:.3g}'.format)} device-hours{memory}; {disk}")
+    if loader := plan["loader"]["workers"]:
+        each = _bytes(plan["loader"]["bytes_each"])
+        lines.append(f"  each training's pairs: made by {loader} processes of about {each} (--loader-workers)")
     if limit and needed and needed["expected"] > limit:
         lines.append(f"  that is more than the {_bytes(limit)} of {device}: it will most likely not fit")
     return lines

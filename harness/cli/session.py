@@ -25,6 +25,7 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile, profile_names, with_changes
 from trackablate.harness.record import PlannedRow, StudyRecord
 from trackablate.harness.running.runner import Job
+from trackablate.harness.running.tasks import AS_USUAL, Execution
 from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import Evaluation, Profile, TrainingData, VideoData
 from trackablate.harness.store import Store
@@ -45,6 +46,7 @@ class StudyRequest:
         seeds: Number of seeds; None for the study's own number.
         results: NAME=PATH of cited trackers' raw results.
         purpose: Only `run` writes to the store, or makes it; `report` needs one, but no data.
+        changes: Fields of every run as FIELD=VALUE.
     """
 
     study: str
@@ -56,8 +58,8 @@ class StudyRequest:
     seeds: int | None = None
     results: tuple[str, ...] = ()
     purpose: Literal["run", "plan", "report"] = "run"
-    gpus_per_run: int = 1
     changes: tuple[str, ...] = ()
+    how: Execution = AS_USUAL
 
     @property
     def command(self) -> str:
@@ -70,7 +72,7 @@ class StudyRequest:
         words += [f"--seeds {self.seeds}"] if self.seeds is not None else []
         words += [f"--results {quote(entry.split('=')[0])}=PATH" for entry in self.results]
         words += [f"--set {quote(text)}" for text in self.changes]
-        words += [f"--gpus-per-run {self.gpus_per_run}"] if self.gpus_per_run > 1 else []
+        words += [f"--gpus-per-run {self.how.gpus_per_run}"] if self.how.gpus_per_run > 1 else []
         return " ".join(words)
 
 
@@ -227,12 +229,12 @@ def open_session(request: StudyRequest) -> Session:
         coverage={name: data.coverage for name, data in found.items()},
         store=open_store(request.store, make=request.purpose == "run"),
         job=Job(
-            gpus_per_run=request.gpus_per_run,
             tasks=tasks(rows, digests, roots),
             sizes=[row.tracker_at_paper_scale for row in rows if row.tracker_at_paper_scale],
             sequences={name: data.sequences for name, data in found.items()},
             profile=profile,
             lengths={name: data.lengths for name, data in found.items()},
+            how=request.how,
         ),
         recomputed=recomputed,
         problems=tuple(dict.fromkeys(problems)),

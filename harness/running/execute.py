@@ -4,7 +4,7 @@ import hashlib
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -43,9 +43,9 @@ from trackablate.harness.spec import Evaluation, RunSpec, SyntheticData, VideoDa
 from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.tracking.evaluation import evaluate
 from trackablate.harness.tracking.speed import FRAMES, measure_speed
-from trackablate.harness.training.engine import loader_workers
 from trackablate.harness.training.group import Group, joined
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
+from trackablate.harness.training.logs import TrainingLog
 from trackablate.harness.training.loop import Fit, fit, trained_state
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.model import OneStreamTracker, build
@@ -141,7 +141,8 @@ def _train(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
     where, held = _where(device, settings), own_bytes()
     with ranks.group(device) as group:
         job = _asked(folder, task, device, settings, group)
-        curve, cost = fit(job)
+        with closing(job.log):
+            curve, cost = fit(job)
     model = job.model
     cost.trainable_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
     cost.params = sum(p.numel() for p in model.parameters())
@@ -164,6 +165,7 @@ def _asked(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
     model = build(run.tracker)
     sets = _training_sets(run, task.roots, Path(settings.store))
     geometry = pair_geometry(run.tracker.crop, run.recipe, model.encoder.template_side)
+    kind = settings.log if group.first else ""
     said, steps = _Reporter(folder, task.row, quiet=not group.first), run.recipe.steps
     return Fit(
         model=model,
@@ -176,7 +178,8 @@ def _asked(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
         report=lambda step, loss: said("validate" if loss is None else "train", step, steps, loss),
         divisor=model.loss_divisor,
         parts_are_free=model.parts_are_free,
-        loader_workers=loader_workers(device, settings.workers * group.size),
+        loader_workers=settings.loader_workers,
+        log=TrainingLog(kind, Path(settings.store, "logs", kind), run.name, run.model_dump(mode="json")),
         group=group,
     )
 

@@ -8,13 +8,23 @@ from functools import partial
 
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.costing.hardware import expected_device, several
+from trackablate.harness.costing.loaders import default_loader_workers
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.provenance import command_line, provenance
 from trackablate.harness.record import Failure
 from trackablate.harness.running.executors import Executor
 from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, run_all
-from trackablate.harness.running.tasks import Device, PrepareTask, RunTask, SpeedTask, Timed, WorkerSettings
+from trackablate.harness.running.tasks import (
+    AS_USUAL,
+    Device,
+    Execution,
+    PrepareTask,
+    RunTask,
+    SpeedTask,
+    Timed,
+    WorkerSettings,
+)
 from trackablate.harness.spec import GPU_ONLY, Evaluation, Profile
 from trackablate.harness.store import Lacking, RunFolder, Store, timed_layers
 from trackablate.trackers.spec import TrackerSpec
@@ -29,7 +39,7 @@ class Job:
         sizes: Trackers whose size at paper scale is counted.
         sequences: Names of each protocol's sequences, by protocol name.
         lengths: Number of frames of each protocol's sequences, where that is known.
-        gpus_per_run: Number of GPUs that share each run; without a GPU, number of processes.
+        how: How the runs are done.
     """
 
     tasks: list[RunTask]
@@ -37,7 +47,7 @@ class Job:
     sequences: dict[str, list[str]]
     profile: Profile
     lengths: dict[str, dict[str, int]] = field(default_factory=dict)
-    gpus_per_run: int = 1
+    how: Execution = AS_USUAL
 
 
 def run(job: Job, store: Store, executor: Executor, device: str, observer: Observer | None = None) -> None:
@@ -60,14 +70,14 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         return
     _refuse_little_disk(job, lacking, store)
     work = [item for item in lacking if item.training or item.sequences]
-    _refuse_division(work, job.gpus_per_run)
+    _refuse_division(work, job.how.gpus_per_run)
     with _workers(job, len(work), store, executor, device) as slots:
         observer = observer or Observer()
-        observer.preparing(several(expected_device(device), job.gpus_per_run), len(slots), lacking)
+        observer.preparing(several(expected_device(device), job.how.gpus_per_run), len(slots), lacking)
         found = Device.model_validate_json(slots[0].ask(preparation, observer.watch))
         _refuse_precision(work, found)
         _spread(slots, found, job, len(work), store, executor)
-        place = several(found.name, job.gpus_per_run)
+        place = several(found.name, job.how.gpus_per_run)
         queue = [item for item in observer.prepared(place, len(slots), lacking) if item in work]
         failures = run_all(queue, slots, observer, partial(_died, job, store, place))
         failures += _measure_speed(job, store, slots, observer)
@@ -114,7 +124,7 @@ def cpu_workers(profile: Profile, tasks: int) -> int:
 
 
 def worker_settings(
-    gpus: Sequence[str], device: str, profile: Profile, tasks: int, store: Store, each: int = 1
+    gpus: Sequence[str], device: str, profile: Profile, tasks: int, store: Store, how: Execution = AS_USUAL
 ) -> list[WorkerSettings]:
     """Return the settings of each worker: one worker per GPU or group of GPUs, or several on the CPU.
 
@@ -127,19 +137,28 @@ def worker_settings(
         profile: Says how much memory a worker needs.
         tasks: Number of tasks.
         store: The store that the workers write to.
-        each: Number of devices that share a run.
+        how: How the runs are done.
 
     Raises:
         BadInput: There are fewer devices than shall share a run.
     """
+    each = how.gpus_per_run
     places = tuple(gpus) or (device,) * cpu_workers(profile, max(1, tasks) * each)
     threads = max(1, (os.cpu_count() or 1) // len(places)) if gpus else 1
-    root, command = str(store.root), command_line()
     if each > len(places):
         there = f"{len(gpus)} GPUs are here" if gpus else f"no GPU is here, and {len(places)} processes fit the CPU"
         raise BadInput(f"--gpus-per-run {each}: {there}; ask for fewer")
     groups = [places[first : first + each] for first in range(0, len(places) - each + 1, each)]
-    settings = WorkerSettings(store=root, device="", threads=threads, workers=len(groups), command=command)
+    loading = default_loader_workers(len(gpus), len(places)) if how.loader_workers is None else how.loader_workers
+    settings = WorkerSettings(
+        store=str(store.root),
+        device="",
+        threads=threads,
+        workers=len(groups),
+        command=command_line(),
+        loader_workers=loading,
+        log=how.log,
+    )
     return [settings.model_copy(update={"device": first, "others": tuple(others)}) for first, *others in groups]
 
 
@@ -159,7 +178,7 @@ def timed(task: RunTask) -> list[Timed]:
 def _workers(job: Job, tasks: int, store: Store, executor: Executor, device: str) -> Iterator[list[Slot]]:
     # Workers take seconds to import torch. Unless there seems to be a GPU, all start now, while one prepares the study.
     on_cpu = expected_device(device).startswith("CPU")
-    settings = worker_settings((), device, job.profile, tasks, store, job.gpus_per_run if on_cpu else 1)
+    settings = worker_settings((), device, job.profile, tasks, store, job.how if on_cpu else AS_USUAL)
     slots = [Slot(executor, each) for each in settings[: None if on_cpu else 1]]
     try:
         for slot in slots:
@@ -172,7 +191,7 @@ def _workers(job: Job, tasks: int, store: Store, executor: Executor, device: str
 
 def _spread(slots: list[Slot], found: Device, job: Job, tasks: int, store: Store, executor: Executor) -> None:
     # Keep the workers that fit the device that was found.
-    settings = worker_settings(found.gpus, slots[0].settings.device, job.profile, tasks, store, job.gpus_per_run)
+    settings = worker_settings(found.gpus, slots[0].settings.device, job.profile, tasks, store, job.how)
     spare = [slot for slot in slots if slot.settings not in settings]
     for slot in spare:
         slot.stop()

@@ -100,6 +100,25 @@ class CalibrateTask(RunTask):
     seconds: float
 
 
+class Execution(BaseModel):
+    """How runs are done, which changes no result beyond rounding.
+
+    Attributes:
+        gpus_per_run: Number of GPUs that share each run; without a GPU, number of processes.
+        loader_workers: Processes that make the pairs of each training; None for `default_loader_workers`.
+        log: The logger that trainings are handed to; "" for none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gpus_per_run: int = 1
+    loader_workers: int | None = None
+    log: str = ""
+
+
+AS_USUAL = Execution()
+
+
 class WorkerSettings(BaseModel):
     """How a worker works.
 
@@ -109,6 +128,7 @@ class WorkerSettings(BaseModel):
         threads: Number of CPU threads.
         workers: Number of workers on this machine, this one included.
         command: The command that needs the work, for the records.
+        loader_workers: Number of processes that make a training's pairs; 0 for none.
         log: The logger that trainings are handed to; "" for none.
         others: Further devices for each of the worker's runs.
         patience: Seconds without a sign of life after which one of the processes of a run is said to hang.
@@ -121,6 +141,7 @@ class WorkerSettings(BaseModel):
     threads: int
     workers: int
     command: str
+    loader_workers: int = 0
     log: str = ""
     others: tuple[str, ...] = ()
     patience: float = 600.0

@@ -24,9 +24,15 @@ class TrainingLog:
     """
 
     def __init__(self, kind: str, folder: Path, run: str, settings: Mapping[str, Any]) -> None:
-        self._kind, self._tracker, self._last = kind, None, 0.0
+        self._kind, self._last = kind, 0.0
+        self._tracker: Any = None
         if kind:
             self._try(lambda: self._start(folder, run, settings))
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody listens."""
+        return self._tracker is not None
 
     def step(self, number: int, figures: Callable[[], Mapping[str, float]]) -> None:
         """Log the figures of a step, unless others were logged just now."""
@@ -58,9 +64,12 @@ class TrainingLog:
     def _try(self, act: Callable[[], None]) -> None:
         try:
             act()
-        except Exception as error:  # whatever it is, the training is worth more
+        except Exception as error:  # noqa: BLE001 whatever it is, the training is worth more
             self._tracker = None
             sys.stderr.write(f"--log {self._kind}: {type(error).__name__}: {error}; this run is not logged any more\n")
+
+
+NO_LOG = TrainingLog("", Path(), "", {})
 
 
 def _flat(document: Mapping[str, Any], before: str = "") -> list[tuple[str, str | float | int | bool]]:

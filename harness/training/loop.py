@@ -10,9 +10,9 @@ generator states, because nothing random outlives a step: pairs are numbered, an
 """
 
 import io
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,10 @@ from trackablate.harness.record import CurvePoint, TrainingCost
 from trackablate.harness.spec import Recipe
 from trackablate.harness.training.engine import MEASURED_STEPS, computing_in, make_accelerator, pairs_that_fit
 from trackablate.harness.training.group import ALONE, Group
-from trackablate.harness.training.loading import Batch, PairDataset
-from trackablate.harness.training.logs import TrainingLog
-from trackablate.trackers.adaptation.adapt import from_scratch
+from trackablate.harness.training.loading import Batch, PairDataset, loader_deaths_named, made, pair_loader
+from trackablate.harness.training.logs import NO_LOG, TrainingLog
+from trackablate.harness.training.rates import parameter_groups, schedule
 from trackablate.trackers.decoding import best_boxes
-from trackablate.trackers.encoder.backbones import learning_rate_scale
 from trackablate.trackers.training.losses import box_iou
 
 
@@ -67,7 +66,7 @@ class Fit:
     divisor: Callable[[Tensor], Tensor] = lambda truth: truth.new_tensor(float(len(truth)))
     parts_are_free: bool = False
     loader_workers: int = 0
-    log: TrainingLog | None = None
+    log: TrainingLog = NO_LOG
     group: Group = ALONE
 
     @property
@@ -85,6 +84,7 @@ class _State:
     cost: TrainingCost
 
 
+@loader_deaths_named()
 def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
     """Train `job.model` in place, starting from the checkpoint if there is one.
 
@@ -120,17 +120,17 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
                 job.report(state.step, None)
                 with clock.phase("validate"):
                     job.group.average_statistics(job.model)
-                    overlap = validation_iou(model, job.validation, job.recipe, accelerator.device, job.group)
+                    workers, device = job.loader_workers, accelerator.device
+                    overlap = validation_iou(model, job.validation, job.recipe, device, workers, job.group)
                 _book(job, state.cost, clock)
                 point = {"step": state.step, "seconds": state.cost.wall(), "losses": means.take()}
                 state.curve.append(CurvePoint.model_validate(point | {"validation_iou": overlap}))
-                if job.log:
+                if job.log.wanted:
                     job.log.point(state.step, {"validation_iou": overlap, **_figures(job, state, losses)})
                 if job.group.first:
                     _save(job, optimizer, accelerator, state)
             job.report(state.step, losses["total"])
-            if job.log:
-                job.log.step(state.step, lambda: _figures(job, state, losses))
+            job.log.step(state.step, partial(_figures, job, state, losses))
     return state.curve, state.cost
 
 
@@ -235,41 +235,6 @@ def _divisors(job: Fit, parts: list[Batch]) -> Tensor:
     return torch.stack([job.divisor(part["truth"]) for part in parts])
 
 
-def schedule(recipe: Recipe, step: int) -> float:
-    """Return the learning rate of 0-based step `step` as a share of its peak: linear warm-up, then the schedule."""
-    if step < recipe.warmup_steps:
-        return (step + 1) / recipe.warmup_steps
-    if recipe.schedule == "step":
-        return 1.0 if step < recipe.step_at * recipe.steps else recipe.final_share
-    phase = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return recipe.final_share + (1 - recipe.final_share) * 0.5 * (1 + math.cos(math.pi * phase))
-
-
-def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return AdamW's parameter groups, each with its peak learning rate as `peak`.
-
-    New and pretrained parameters, told apart by name, have separate learning rates. Biases, norms and embeddings are
-    not decayed, unless the recipe decays everything.
-    """
-    groups: dict[tuple[bool, bool, float], list[Tensor]] = {}
-    depth = len({name.split(".")[2] for name, _ in model.named_parameters() if name.startswith("encoder.blocks.")})
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            new = from_scratch(name)
-            decayed = recipe.decayed == "all" or (parameter.dim() > 1 and "embedding" not in name)
-            share = learning_rate_scale(name, depth, recipe.layer_decay)
-            groups.setdefault((new, decayed, share), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "peak": share * (recipe.lr_new if new else recipe.lr_backbone),
-            "lr": 0.0,
-            "weight_decay": recipe.weight_decay if decayed else 0.0,
-        }
-        for (new, decayed, share), parameters in groups.items()
-    ]
-
-
 class _LossMeans:
     """Means of the loss terms since the last `take`. They stay on the device, so that no step waits for them."""
 
@@ -289,15 +254,19 @@ class _LossMeans:
 
 @torch.no_grad()
 def validation_iou(
-    model: nn.Module, pairs: PairSampler, recipe: Recipe, device: torch.device, group: Group = ALONE
+    model: nn.Module,
+    pairs: PairSampler,
+    recipe: Recipe,
+    device: torch.device,
+    workers: int = 0,
+    group: Group = ALONE,
 ) -> float:
     """Return the mean IoU (0..1) of the best-scored box, without the tracking window, over the validation pairs."""
     model.eval()
     overlaps = [torch.empty(0, device=device)]
     count = recipe.validation_pairs
     first, end = (count * rank // group.size for rank in (group.rank, group.rank + 1))
-    loader: Iterable[Batch] = DataLoader(PairDataset(pairs, first, end), recipe.pairs_at_once)
-    for batch in loader:
+    for batch in made(pair_loader(PairDataset(pairs, first, end), recipe.pairs_at_once, workers)):
         inputs = [batch[name].to(device) for name in ("template", "search", "mask")]
         boxes, _ = best_boxes(model(inputs[0].float(), inputs[1].float(), inputs[2]))
         overlaps.append(box_iou(boxes.float(), batch["truth"].to(device)))
@@ -365,13 +334,9 @@ def load_trained(model: nn.Module, state: dict[str, Tensor]) -> None:
 
 def _loader(job: Fit, step: int) -> DataLoader[Batch]:
     """Return the batches from step `step` to the end of the training."""
-    size, steps = job.recipe.batch_size, range(step, job.recipe.steps)
-    batches: Any = [range(size * i + job.share.start, size * i + job.share.stop) for i in steps]
-    pairs, workers = PairDataset(job.training, 0, size * job.recipe.steps), job.loader_workers
-    if workers == 0:
-        return DataLoader(pairs, batch_sampler=batches)
-    pinned = job.device.type == "cuda"
-    return DataLoader(pairs, batch_sampler=batches, num_workers=workers, prefetch_factor=2, pin_memory=pinned)
+    size = job.recipe.batch_size
+    pairs = PairDataset(job.training, step * size, job.recipe.steps * size)
+    return pair_loader(pairs, size, job.loader_workers, pinned=job.device.type == "cuda", share=job.share)
 
 
 def _clock(job: Fit, cost: TrainingCost) -> PhaseClock:
@@ -383,7 +348,7 @@ def _clock(job: Fit, cost: TrainingCost) -> PhaseClock:
 
 def _timed(batches: Iterable[Batch], clock: PhaseClock) -> Iterator[Batch]:
     """Yield the batches, and book the time of making each one as "data"."""
-    iterator = iter(batches)
+    iterator = made(batches)
     while True:
         with clock.phase("data"):
             batch = next(iterator, None)

@@ -7,7 +7,7 @@ from trackablate.ablations.plan import planned_rows, run_of, scaled_recipe
 from trackablate.ablations.recipes import epochs, lorat, lorat_full, ostrack, published_training
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.spec import VideoData
-from trackablate.harness.training.loop import schedule
+from trackablate.harness.training.rates import schedule
 from trackablate.trackers.variants import VARIANTS
 
 MINI, PAPER = load_profile("mini"), load_profile("paper")

@@ -55,7 +55,7 @@ def measure(model: OneStreamTracker, how: Recipe, device: torch.device, seconds:
     unused: Any = None
     job = loop.Fit(model, how, unused, unused, 0, Path("none"), device, lambda _: None, model.loss_divisor)
     accelerator = make_accelerator(device, how.precision)
-    optimizer: Any = torch.optim.AdamW(loop.parameter_groups(model, how), fused=True)
+    optimizer: Any = torch.optim.AdamW(parameter_groups(model, how), fused=True)
     state = loop._State(0, [], loop.TrainingCost())
     taken: list[float] = []
     with computing_in(model, how.precision):

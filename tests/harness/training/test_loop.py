@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from examples import SCALE, Evil
 from trackablate.ablations.plan import run_of
+from trackablate.datasets.errors import DataError
 from trackablate.datasets.registry import UnknownName
 from trackablate.datasets.synthetic import videos
 from trackablate.harness.costing.clock import PhaseClock, peak_rss_bytes
@@ -31,7 +32,8 @@ from trackablate.harness.training.loading import (
     training_pairs,
     validation_pairs,
 )
-from trackablate.harness.training.loop import Fit, fit, load_trained, parameter_groups, schedule, trained_state
+from trackablate.harness.training.loop import Fit, fit, load_trained, trained_state
+from trackablate.harness.training.rates import parameter_groups, schedule
 from trackablate.trackers.adaptation.adapt import is_added
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.scale import at_scale
@@ -294,6 +296,22 @@ def test_processes_that_load_pairs_change_nothing(tmp_path: Path) -> None:
         found.append((trained_state(work.model), [(point.losses, point.validation_iou) for point in curve]))
     assert same(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_pair_that_cannot_be_made_ends_the_training_with_its_number(tmp_path: Path, workers: int) -> None:
+    work = job(tmp_path, fresh())
+    drawn = work.training
+
+    def broken(number: int) -> object:
+        if number == RECIPE.batch_size + 1:
+            raise DataError("/data/00000007.jpg: is empty; copy it again")
+        return drawn(number)
+
+    object.__setattr__(work, "training", broken)
+    with pytest.raises(DataError) as caught:
+        fit(dataclasses.replace(work, loader_workers=workers))
+    assert str(caught.value) == f"pair {RECIPE.batch_size + 1}: /data/00000007.jpg: is empty; copy it again"
 
 
 def test_larger_parts_that_no_longer_fit_give_way_to_the_published_ones(
