@@ -21,6 +21,7 @@ from torch import Tensor
 from trackablate.harness.spec import Precision, Recipe
 from trackablate.harness.training import loop
 from trackablate.harness.training.engine import computing_in, make_accelerator
+from trackablate.harness.training.rates import parameter_groups
 from trackablate.trackers import model as models
 from trackablate.trackers.adaptation import lora
 from trackablate.trackers.adaptation.adapt import merge
