@@ -120,11 +120,20 @@ class VideoData(Frozen):
 TrainingData = Annotated[SyntheticData | VideoData, Field(discriminator="kind")]
 
 
+class Imported(Frozen):
+    """Where the weights of a run come from that was not trained here: the user's name for them, and their file's digest."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    sha256: str
+
+
 class RunSpec(Frozen):
-    """One training, or one floor that needs none. Protocols are not part of it: one training serves any evaluation.
+    """One training, or one tracker that needs none. Protocols are not part of it: one training serves any evaluation.
 
     Attributes:
         weights: Digest of the pretrained backbone's file; None if the backbone starts from scratch.
+        imported: Where the weights come from instead of a training; `weights` is then the digest of the file that
+            completed them.
         revision: Version of the code that decides which weights come out.
     """
 
@@ -133,6 +142,7 @@ class RunSpec(Frozen):
     data: TrainingData | None = None
     weights: str | None = None
     seed: int = 0
+    imported: Imported | None = None
     revision: int = TRAINING_REVISION
 
     @property
@@ -149,6 +159,8 @@ class RunSpec(Frozen):
     def slug(self) -> str:
         """What the run is in short, derived from its content, since names that people choose collide."""
         t = self.tracker
+        if self.imported:
+            return self.imported.name
         if isinstance(t, FloorSpec):
             return t.kind
         parts = [t.backbone.replace("/", "-"), t.head.kind, t.adaptation.kind]
@@ -166,12 +178,14 @@ class RunSpec(Frozen):
         """The training data in words."""
         if isinstance(self.data, VideoData):
             return ", ".join(self.data.sets)
+        if self.imported:
+            return f"what its published weights were (SHA-256 {self.imported.sha256[:12]})"
         return f"generated clips of the domain {self.data.domain}" if self.data else "nothing"
 
     @property
     def one_shot(self) -> bool:
-        """Whether it keeps to GOT-10k's rule: it is trained on GOT-10k's training videos only, or not at all."""
-        return self.data is None or one_shot(self.training_sets)
+        """Whether it is known to keep to GOT-10k's rule: it is trained on its training videos only, or not at all."""
+        return self.imported is None and (self.data is None or one_shot(self.training_sets))
 
 
 Control = Literal["none", "shuffled-template"]

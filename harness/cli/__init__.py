@@ -28,7 +28,7 @@ from trackablate.harness.cli.options import (
     can_report,
     exit_status,
 )
-from trackablate.harness.cli.stores import export, returned, site, store_app, submit
+from trackablate.harness.cli.stores import export, export_weights, import_, returned, site, store_app, submit
 from trackablate.harness.cli.without_study import cost, data_app, doctor, pretrain
 from trackablate.harness.errors import BadInput, RunFailed
 
@@ -330,7 +330,8 @@ def score(
             raise BadInput(refused)
 
 
-for _command in (site, submit, returned, export, cost, pretrain, doctor):
+app.command("import")(import_)
+for _command in (site, submit, returned, export, export_weights, cost, pretrain, doctor):
     app.command()(_command)
 
 

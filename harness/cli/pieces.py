@@ -198,6 +198,8 @@ def find_run(store: Store, name: str, protocol: str = "") -> RunFolder:
         raise BadInput(f"{shown(store.root)} holds no run: `python -m harness run STUDY` or `train VARIANT` makes some")
     if name in folders:
         return folders[name]
+    if imported := [folder for folder in folders.values() if folder.run.imported and folder.run.slug == name]:
+        return imported[0]
     rows = _rows(store, protocol)
     if name in rows:
         of_row = {run: place for run, place in rows[name].items() if run in folders}

@@ -13,6 +13,7 @@ from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder
 from trackablate.harness.training.loop import load_trained
 from trackablate.trackers.adaptation.adapt import merge
+from trackablate.trackers.checkpoints.whole_trackers import tracker_with
 from trackablate.trackers.floors import FLOORS
 from trackablate.trackers.heads.deformable import DeformableDecoder
 from trackablate.trackers.inference import (
@@ -31,23 +32,29 @@ SLOTS = 16
 """The most sequences tracked together. Results depend on it: raise TRACKING_REVISION when it changes."""
 
 
-def trained_model(folder: RunFolder, test_layers: int | None = None) -> OneStreamTracker:
-    """Return the run's trained tracker, merged for inference.
+def trained_model(folder: RunFolder, test_layers: int | None = None, *, merged: bool = True) -> OneStreamTracker:
+    """Return the run's trained tracker.
 
     Args:
         folder: The run's folder, which holds the weights.
         test_layers: How many decoder layers to use, see `harness.spec.Evaluation`. None: all.
+        merged: Whether to merge its adaptation, for inference.
 
     Raises:
         ValueError: The weights are damaged or do not fit the model.
     """
     assert isinstance(folder.run.tracker, TrackerSpec)
-    model = build(folder.run.tracker)
     try:
-        load_trained(model, load_file(folder.weights))
+        state = load_file(folder.weights)
+        if folder.run.imported:
+            model = tracker_with(folder.run.tracker, state, folder.run.name)
+        else:
+            model = build(folder.run.tracker)
+            load_trained(model, state)
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{folder.weights} is damaged ({error}): move it away to train the run again") from error
-    merge(model)
+    if merged and not getattr(model, "merged", False):
+        merge(model)
     if test_layers is not None:
         assert isinstance(model.head, DeformableDecoder)
         model.head.test_layers = test_layers
