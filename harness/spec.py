@@ -9,7 +9,7 @@ from trackablate.datasets.pairs.sampling import FramePairs
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS, one_shot
 from trackablate.datasets.registry import unknown
 from trackablate.trackers.scale import Scale
-from trackablate.trackers.spec import AnyTracker, FloorSpec, Frozen, TrackerSpec, fingerprint
+from trackablate.trackers.spec import AnyTracker, FloorSpec, Frozen, OutsideSpec, TrackerSpec, fingerprint
 
 TRAINING_REVISION = 3
 """Raised whenever the same specification would train to other weights, so that older runs are not taken for it."""
@@ -163,6 +163,8 @@ class RunSpec(Frozen):
             return self.imported.name
         if isinstance(t, FloorSpec):
             return t.kind
+        if isinstance(t, OutsideSpec):
+            return t.slug
         parts = [t.backbone.replace("/", "-"), t.head.kind, t.adaptation.kind]
         parts += ["ce"] if t.sparsity else []
         parts += ["dn"] if t.denoising else []
@@ -180,12 +182,16 @@ class RunSpec(Frozen):
             return ", ".join(self.data.sets)
         if self.imported:
             return f"what its published weights were (SHA-256 {self.imported.sha256[:12]})"
+        if isinstance(self.tracker, OutsideSpec):
+            return "what is not known here, outside this project"
         return f"generated clips of the domain {self.data.domain}" if self.data else "nothing"
 
     @property
     def one_shot(self) -> bool:
         """Whether it is known to keep to GOT-10k's rule: it is trained on its training videos only, or not at all."""
-        return self.imported is None and (self.data is None or one_shot(self.training_sets))
+        if self.imported or isinstance(self.tracker, OutsideSpec):
+            return False
+        return self.data is None or one_shot(self.training_sets)
 
 
 Control = Literal["none", "shuffled-template"]

@@ -20,6 +20,7 @@ ROOMS = {
     "trackers": (
         *("old_names", "plugins", "axes", "spec", "scale", "lorat_variants", "variants", "tokens"),
         *("training", "heads", "checkpoints.state_keys", "encoder", "adaptation", "model", "checkpoints", "decoding"),
+        "outside",
         *("floors", "inference", "toolkit"),
     ),
     "harness": (

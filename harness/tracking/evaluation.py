@@ -1,11 +1,13 @@
 """Evaluation of a run: the sequences without a result are tracked, one by one, into the store."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from trackablate.datasets.errors import LISTED
 from trackablate.datasets.protocols import SequenceList
 from trackablate.datasets.sequence import Sequence
 from trackablate.harness.record import SequenceResult
@@ -26,7 +28,8 @@ from trackablate.trackers.inference import (
     track_together,
 )
 from trackablate.trackers.model import OneStreamTracker, build
-from trackablate.trackers.spec import FloorSpec, TrackerSpec
+from trackablate.trackers.outside.processes import OutsideTracker, TrackerFailed, TrackerUnusable
+from trackablate.trackers.spec import FloorSpec, OutsideSpec, TrackerSpec
 
 SLOTS = 16
 """The most sequences tracked together. Results depend on it: raise TRACKING_REVISION when it changes."""
@@ -62,10 +65,12 @@ def trained_model(folder: RunFolder, test_layers: int | None = None, *, merged: 
 
 
 def online_tracker(folder: RunFolder, device: torch.device, test_layers: int | None = None) -> FrameTracker:
-    """Return the run's tracker for one target: a floor, or its trained network."""
+    """Return the run's tracker for one target: a floor, an outside tracker, or its trained network."""
     tracker = folder.run.tracker
     if isinstance(tracker, FloorSpec):
         return FLOORS[tracker.kind]()
+    if isinstance(tracker, OutsideSpec):
+        return OutsideTracker(tracker, _environment(device))
     return NetworkTracker(trained_model(folder, test_layers), device)
 
 
@@ -104,9 +109,9 @@ def _trajectories(
     tracker = folder.run.tracker
     if not missing:
         return
-    if isinstance(tracker, FloorSpec):
+    if not isinstance(tracker, TrackerSpec):
         todo = (sequences[i] for i, name in enumerate(sequences.names) if name in missing)
-        for trajectory in track_one_by_one(FLOORS[tracker.kind](), todo):
+        for trajectory in _one_by_one(online_tracker(folder, device), todo):
             tracked(len(trajectory.boxes) - 1)
             yield trajectory
         return
@@ -120,6 +125,32 @@ def _trajectories(
         report=tracked,
     )
     yield from track_together(NetworkTracker(trained_model(folder, evaluation.test_layers), device), batch)
+
+
+def _one_by_one(tracker: FrameTracker, sequences: Iterable[Sequence]) -> Iterator[Trajectory]:
+    """Track sequences one after the other; those on which an outside tracker fails are named at the end.
+
+    Raises TrackerFailed, at once if the tracker cannot be started.
+    """
+    failed = []
+    for sequence in sequences:
+        try:
+            yield from track_one_by_one(tracker, [sequence])
+        except TrackerUnusable:
+            raise
+        except TrackerFailed as error:
+            failed.append(f"{sequence.name}: {error}")
+    if failed:
+        more = [f"and {len(failed) - LISTED} more"] if len(failed) > LISTED else []
+        raise TrackerFailed(f"it failed on {len(failed)} sequences: " + "; ".join(failed[:LISTED] + more))
+
+
+def _environment(device: torch.device) -> dict[str, str]:
+    """Return the variables that let a process see the one device."""
+    if device.type != "cuda":
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    seen = [number for number in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if number]
+    return {} if device.index is None else {"CUDA_VISIBLE_DEVICES": (seen or list(map(str, range(64))))[device.index]}
 
 
 def _template_source(evaluation: Evaluation, sequences: SequenceList) -> Callable[[int, Sequence], Template]:
