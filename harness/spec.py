@@ -171,6 +171,11 @@ class RunSpec(Frozen):
         return "-".join([*parts, f"s{self.seed}"])
 
     @property
+    def trained_here(self) -> bool:
+        """Whether its weights come out of a training of ours."""
+        return isinstance(self.tracker, TrackerSpec) and self.imported is None
+
+    @property
     def training_sets(self) -> tuple[str, ...]:
         """Names in `datasets.pairs.training_sets.TRAINING_SETS`; none for generated clips."""
         return self.data.sets if isinstance(self.data, VideoData) else ()

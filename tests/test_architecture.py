@@ -54,7 +54,7 @@ WITH_TORCH = (
     *("trackers.checkpoints", "trackers.decoding", "trackers.inference"),
     *(
         f"trackers.encoder.{name}"
-        for name in ("backbones", "timm_vits", "blocks", "embeddings", "low_rank", "sparsity")
+        for name in ("backbones", "weight_files", "timm_vits", "blocks", "embeddings", "low_rank", "sparsity")
     ),
     *("harness.training", "harness.tracking", "harness.running.execute", "harness.running.fresh"),
     *(f"harness.costing.{name}" for name in ("clock", "devices", "macs", "device_cost")),

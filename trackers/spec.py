@@ -165,6 +165,9 @@ class OutsideSpec(Frozen):
     timeout: PositiveFloat = 120.0
     version: str = ""
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
     @property
     def name(self) -> str:
         """Return the class with its arguments, in words."""

@@ -12,6 +12,8 @@ from typer.core import TyperGroup
 
 from trackablate.harness.checkout import hide_checkout
 from trackablate.harness.cli.options import (
+    AnyRun,
+    Beside,
     Data,
     Device,
     Full,
@@ -20,7 +22,6 @@ from trackablate.harness.cli.options import (
     ProfileName,
     Protocols,
     Results,
-    RunName,
     Seeds,
     StorePath,
     StudyName,
@@ -116,6 +117,7 @@ def plan(
     gpus: Annotated[int, typer.Option(help="how many of the device of --device-peak", min=1)] = 1,
     budget: Annotated[str, typer.Option(help="what may be spent: 20gpuh, 90min, 2h; says which rows fit")] = "",
     seeds: Seeds = None,
+    with_: Beside = None,
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
@@ -128,7 +130,8 @@ def plan(
         from trackablate.harness.cli.session import StudyRequest, open_session
         from trackablate.harness.cli.terminal import say_json
 
-        request = StudyRequest(study, profile, protocol or [], data or [], only or [], store, seeds, purpose="plan")
+        names, beside = (protocol or [], data or [], only or []), tuple(with_ or ())
+        request = StudyRequest(study, profile, *names, store, seeds, beside=beside, purpose="plan")
         session = open_session(request)
         planned = plan_document(session, calibrate, device, device_peak, gpus, budget)
         say_json(planned) if json else say_plan(planned)
@@ -144,6 +147,7 @@ def run(
     only: Only = None,
     seeds: Seeds = None,
     results: Results = None,
+    with_: Beside = None,
     device: Device = "auto",
     store: StorePath = Path("store"),
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
@@ -162,7 +166,7 @@ def run(
         from trackablate.harness.running.runner import run as run_job
 
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
-        request = StudyRequest(study, profile, *names, store, seeds, added)
+        request = StudyRequest(study, profile, *names, store, seeds, added, tuple(with_ or ()))
         can_report(out or Path("report"))
         session = open_session(request)
         session.store.set_study(session.study_record())
@@ -188,6 +192,7 @@ def report(
     only: Only = None,
     seeds: Seeds = None,
     results: Results = None,
+    with_: Beside = None,
     store: StorePath = Path("store"),
     format: Annotated[
         str, typer.Option(help="comma-separated: html, latex (one table for a paper, and all), markdown, csv, json")
@@ -207,7 +212,7 @@ def report(
         chosen_formats(format)
         can_report(out or Path("report"))
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
-        request = StudyRequest(study, profile, *names, store, seeds, added, purpose="report")
+        request = StudyRequest(study, profile, *names, store, seeds, added, tuple(with_ or ()), "report")
         say_result(*open_session(request).draw(out, format), full=full, as_json=json)
 
 
@@ -233,7 +238,7 @@ def train(
 @app.command()
 @answers
 def evaluate(
-    run: RunName,
+    run: AnyRun,
     protocol: Annotated[str, typer.Option("--protocol", help="as `list protocols` shows them")],
     data: Data = None,
     device: Device = "auto",
@@ -251,7 +256,7 @@ def evaluate(
 
 @app.command()
 def track(
-    run: RunName,
+    run: AnyRun,
     video: Annotated[Path, typer.Argument(help="a folder of images, or a video file")],
     init: Annotated[str, typer.Option("--init", help="the target in the first frame: x,y,w,h in pixels")],
     device: Device = "auto",

@@ -110,7 +110,7 @@ def export_weights(
 
     Example: python -m harness export-weights my-ostrack --out OSTrack.pth
     """
-    from trackablate.harness.cli.pieces import find_run
+    from trackablate.harness.cli.study_data import find_run
     from trackablate.harness.store import Store
 
     writable(out, file=True)

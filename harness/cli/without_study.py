@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trackablate.harness.cli.options import Device, Json, StorePath, answers, exit_status, writable
+from trackablate.harness.errors import BadInput
 
 if TYPE_CHECKING:
     from trackablate.trackers.spec import TrackerSpec
@@ -17,7 +18,9 @@ data_app = typer.Typer(help="Verify data sets, or make synthetic ones.", no_args
 
 @answers
 def cost(
-    variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them, or an imported run")],
+    variant: Annotated[
+        str, typer.Argument(help="a tracker of `list trackers`, an imported run, or an outside tracker")
+    ],
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda: speed and memory there as well")] = "",
     store: StorePath = Path("store"),
     json: Json = False,
@@ -26,8 +29,15 @@ def cost(
 
     Example: python -m harness cost ostrack-256
     """
+    from trackablate.trackers.outside.named import outside_tracker
     from trackablate.trackers.variants import VARIANTS
 
+    if outside := outside_tracker(variant):
+        if not device:
+            raise BadInput(f"the cost of {variant} can only be measured: give --device cpu or cuda")
+        from trackablate.harness.costing.device_cost import cost_of_outside
+
+        return cost_of_outside(outside, device)
     spec = _imported(variant, store) or VARIANTS[variant]
     from trackablate.harness.costing.device_cost import cost_on
     from trackablate.harness.costing.macs import cost_document

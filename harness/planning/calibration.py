@@ -106,6 +106,11 @@ def measure(task: CalibrateTask, settings: WorkerSettings) -> Spent:
             kept.weights.touch()
             kept.finish_training(_as_whole(record, task.run))
         folder, evaluation = short.run(run), task.evaluations[0]
+        if run.imported and (imported := store.run(run).training()):
+            folder.claim()
+            folder.weights.symlink_to(store.run(run).weights)
+            kept.weights.touch()
+            kept.finish_training(imported)
         protocol = PROTOCOLS[evaluation.protocol]
         whole = protocol.open(Path(task.roots[protocol.data]) if protocol.data else None, store.index)
         whole[0].frames[0]  # generated textures are made once per process

@@ -161,7 +161,7 @@ class History:
             source=source,
             note=f"{note}; " + ("few frames, mostly its start" if few else f"+-{100 * error:.0f} %"),
             seconds={"setup": SETUP, unit: spread},
-            device_share=cost.device() / max(cost.wall(), 1e-9) if cost else 1.0,
+            device_share=cost.device() / cost.wall() if cost and cost.wall() else 1.0,
             memory=about(memory, error) if memory else None,
         )
 

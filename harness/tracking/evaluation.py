@@ -1,6 +1,5 @@
 """Evaluation of a run: the sequences without a result are tracked, one by one, into the store."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -10,6 +9,7 @@ from safetensors.torch import load_file
 from trackablate.datasets.errors import LISTED
 from trackablate.datasets.protocols import SequenceList
 from trackablate.datasets.sequence import Sequence
+from trackablate.harness.costing.devices import for_child
 from trackablate.harness.record import SequenceResult
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder
@@ -70,7 +70,7 @@ def online_tracker(folder: RunFolder, device: torch.device, test_layers: int | N
     if isinstance(tracker, FloorSpec):
         return FLOORS[tracker.kind]()
     if isinstance(tracker, OutsideSpec):
-        return OutsideTracker(tracker, _environment(device))
+        return OutsideTracker(tracker, for_child(device))
     return NetworkTracker(trained_model(folder, test_layers), device)
 
 
@@ -143,14 +143,6 @@ def _one_by_one(tracker: FrameTracker, sequences: Iterable[Sequence]) -> Iterato
     if failed:
         more = [f"and {len(failed) - LISTED} more"] if len(failed) > LISTED else []
         raise TrackerFailed(f"it failed on {len(failed)} sequences: " + "; ".join(failed[:LISTED] + more))
-
-
-def _environment(device: torch.device) -> dict[str, str]:
-    """Return the variables that let a process see the one device."""
-    if device.type != "cuda":
-        return {"CUDA_VISIBLE_DEVICES": ""}
-    seen = [number for number in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if number]
-    return {} if device.index is None else {"CUDA_VISIBLE_DEVICES": (seen or list(map(str, range(64))))[device.index]}
 
 
 def _template_source(evaluation: Evaluation, sequences: SequenceList) -> Callable[[int, Sequence], Template]:

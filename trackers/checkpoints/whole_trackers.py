@@ -46,7 +46,8 @@ def tracker_from(
     if layout != LORAT and (alpha is not None or backbone is not None):
         raise DataError(f"alpha and a backbone belong to LoRAT's weights, and these have {layout}: leave them out")
     if layout == OSTRACK:
-        _refuse_another(ostrack.ostrack_variant(state, "ostrack"), spec)
+        if spec.backbone == "vit-b16":
+            _refuse_another(ostrack.ostrack_variant(state, "ostrack"), spec)
         model = build(spec, pretrained=False)
         load_exactly(model, state, ostrack.official_name, "ostrack")
         return model

@@ -23,14 +23,14 @@ class OpenCV:
                 f"OpenCV {cv2.__version__} has no tracker {kind}, only {', '.join(kinds())}: others are in the package"
                 " opencv-contrib-python"
             )
-        self.create, self.settings = getattr(place, f"Tracker{kind}_create"), ()
+        self.create, self.settings = getattr(place, f"Tracker{kind}_create"), list[Any]()
         if parameters:
             settings = getattr(place, f"Tracker{kind}_Params")()
             for name, value in parameters.items():
                 if not hasattr(settings, name):
                     raise TypeError(f"Tracker{kind} has no parameter {name}")
                 setattr(settings, name, value)
-            self.settings = (settings,)
+            self.settings = [settings]
 
     def initialise(self, image: NDArray[np.uint8], box: NDArray[np.float64]) -> None:
         """Start on the first frame, RGB, with box xywh, rounded to the whole pixels that OpenCV takes."""

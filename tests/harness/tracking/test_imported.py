@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from command_line import invoke, said
+from examples import SCALE
 from trackablate.datasets.errors import DataError
 from trackablate.harness.store import Store
 from trackablate.harness.tracking.evaluation import online_tracker, trained_model
@@ -21,6 +22,7 @@ from trackablate.trackers.checkpoints.ostrack import to_ostrack
 from trackablate.trackers.checkpoints.whole_trackers import tracker_from
 from trackablate.trackers.inference import NetworkTracker
 from trackablate.trackers.model import OneStreamTracker, build
+from trackablate.trackers.scale import at_scale
 from trackablate.trackers.spec import LoRA, replace
 from trackablate.trackers.variants import VARIANTS
 
@@ -83,15 +85,18 @@ def test_lorats_weights_are_a_run_that_tracks_and_goes_out_again(tmp_path: Path)
     assert said("cost", "mine", "--store", store)["params"] == record.training.cost.params
 
 
-def test_an_imported_run_is_evaluated_under_its_name(tmp_path: Path) -> None:
-    save_file(lorat(), tmp_path / "weights.pth")
-    at = ("--store", tmp_path / "store")
-    said("import", "mine", "--weights", tmp_path / "weights.pth", "--as", "lorat-s-224", *at)
-    found = said("evaluate", "mine", "--protocol", "synthetic-smoke", "--device", "cpu", *at)
+def test_an_imported_run_is_evaluated_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = replace(at_scale(VARIANTS["ostrack-256"], SCALE), name="tiny")
+    monkeypatch.setitem(VARIANTS._entries, "tiny", tiny)
+    weights = to_ostrack(build(tiny, pretrained=False))
+    save_file(weights, tmp_path / "weights.pth")
+    words = ("import", "mine", "--weights", tmp_path / "weights.pth", "--as", "tiny", "--store", tmp_path / "store")
+    said(*words)
+    found = said("evaluate", "mine", "--protocol", "synthetic-smoke", "--device", "cpu", *words[-2:])
     assert found["run"].startswith("mine-")
     assert 0 <= found["metrics"]["ao"] <= 100
-    save_file(lorat() | {"norm.bias": torch.zeros(384)}, tmp_path / "weights.pth")
-    refused = invoke("import", "mine", "--weights", tmp_path / "weights.pth", "--as", "lorat-s-224", *at)
+    save_file(weights | {"backbone.norm.bias": torch.ones(128)}, tmp_path / "weights.pth")
+    refused = invoke(*words)
     assert refused.exit_code == 2
     assert "mine is the import of other weights" in refused.stderr
     assert "choose another name" in refused.stderr
