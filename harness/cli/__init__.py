@@ -72,7 +72,8 @@ def _with_plugins(
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="studies, trackers, protocols, dialects, datasets or profiles; all of them if omitted")
+        str,
+        typer.Argument(help="studies, trackers, outside (trackers), protocols, dialects, datasets or profiles"),
     ] = "",
     json: Json = False,
 ) -> None:
@@ -336,7 +337,8 @@ def score(
 
 
 app.command("import")(import_)
-for _command in (site, submit, returned, export, export_weights, cost, pretrain, doctor):
+app.command("export-weights")(export_weights)
+for _command in (site, submit, returned, export, cost, pretrain, doctor):
     app.command()(_command)
 
 
