@@ -32,7 +32,7 @@ def planned_rows(
     seeds: int | None = None,
     only: Collection[str] = (),
 ) -> list[PlannedRow]:
-    """Return the study's rows at the profile's size, then the floors and the control.
+    """Return the study's rows at the profile's size and what stands beside them, then the floors and the control.
 
     protocols and seeds replace those of profile and study. `only` keeps the variants of these names and the baseline,
     to which differences are taken.
@@ -61,6 +61,17 @@ def planned_rows(
         if not only or row.name in only or row is study.baseline_row
     ]
     _refuse_unknown_changes(profile, rows)
+    rows += [
+        PlannedRow(
+            name=other.name,
+            role="variant",
+            cells=(),
+            description=f"beside the study: {other.run.name}",
+            runs=(PlannedRun(run=other.run, protocols=wanted),),
+            tracker_at_paper_scale=other.run.tracker if isinstance(other.run.tracker, TrackerSpec) else None,
+        )
+        for other in study.others
+    ]
     _refuse_one_run_for_two(study, profile, rows)
     baseline = next(row for row in rows if row.baseline)
     floors = [

@@ -7,7 +7,7 @@ from typing import Any
 from trackablate.ablations.recipes import DETRACK_ONE_SHOT, Training
 from trackablate.datasets.registry import Registry, unknown
 from trackablate.harness.scoring.metrics import METRICS
-from trackablate.harness.spec import Recipe
+from trackablate.harness.spec import Recipe, RunSpec
 from trackablate.trackers.spec import TrackerSpec, differences, fingerprint, leaves, replace
 
 RECIPE = "recipe"
@@ -51,6 +51,14 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Other:
+    """A run that stands beside a study's rows without being one: published weights, or a tracker from outside."""
+
+    name: str
+    run: RunSpec
+
+
+@dataclass(frozen=True)
 class Study:
     """A question, the fields that are varied, and the rows that answer it.
 
@@ -61,6 +69,8 @@ class Study:
         cited: Trackers that the paper's table only cites, by their names in `published.toml`.
         remarks: Differences between rows here and in the paper, printed as footnotes.
         seeds: Number of runs of each row, unless the user asks for another.
+        beside: Further rows as the user names them, `[NAME=]RUN`, which the store finds.
+        others: Further rows.
 
     Raises:
         ConfoundedStudy: A row changes an undeclared field, or coupled fields without a factor.
@@ -81,9 +91,11 @@ class Study:
     cited: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     seeds: int = 1
+    beside: tuple[str, ...] = ()
+    others: tuple[Other, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [row.name for row in self.rows]
+        names = [*(row.name for row in self.rows), *(other.name for other in self.others)]
         if len(set(names)) < len(names):
             raise FaultyStudy(f"study {self.name!r}: two rows share a name: {names}")
         if taken := sorted({*names, *self.cited} & RESERVED):

@@ -16,6 +16,12 @@ Rank = "adaptation.rank"
 [[rows]]                            # ... rows by hand; one of them, without `set`, is the baseline
 name = "with-dora"
 set = { "adaptation.dora" = true, "adaptation.init" = "lora" }    # "recipe.layer_decay" = 0.7 changes the training
+
+beside = ["mine", "csrt=opencv-csrt"]     # further rows: runs of the store, outside trackers; at the top of the file
+
+[outside.siam]                      # an outside tracker with all its fields
+target = "siam:Siam"
+python = "/envs/siamese/bin/python"
 """
 
 import itertools
@@ -26,13 +32,13 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveInt, ValidationError
 
 from trackablate.ablations.recipes import Training, published_training
-from trackablate.ablations.study import RECIPE, Coupled, FaultyStudy, Row, Study
+from trackablate.ablations.study import RECIPE, Coupled, FaultyStudy, Other, Row, Study
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.registry import UnknownName
 from trackablate.datasets.toml_files import faults, line_of, read_toml
-from trackablate.harness.spec import Recipe
-from trackablate.trackers.spec import Frozen, TrackerSpec, leaves, with_fields
+from trackablate.harness.spec import Recipe, RunSpec
+from trackablate.trackers.spec import Frozen, OutsideSpec, TrackerSpec, leaves, with_fields
 from trackablate.trackers.variants import VARIANTS
 
 PREFIX = f"{RECIPE}."
@@ -59,6 +65,8 @@ class _File(Frozen):
     primary_metric: str = "ao"
     seeds: PositiveInt = 1
     remarks: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    outside: dict[str, OutsideSpec] = Field(default_factory=dict)
 
 
 def load_study(file: Path) -> Study:
@@ -98,6 +106,8 @@ def _study(asked: _File) -> Study:
         primary_metric=asked.primary_metric,
         remarks=asked.remarks,
         seeds=asked.seeds,
+        beside=asked.beside,
+        others=tuple(Other(name, RunSpec(tracker=tracker)) for name, tracker in asked.outside.items()),
     )
 
 

@@ -14,7 +14,7 @@ from trackablate.datasets.atomic import write_text
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import Failure, PhaseProgress, RunRecord, SequenceResult, Speed, TrainingRecord
 from trackablate.harness.spec import Evaluation, RunSpec
-from trackablate.trackers.spec import FloorSpec, leaves
+from trackablate.trackers.spec import TrackerSpec, leaves
 
 EVALUATION = "evaluation.json"
 """The document in an evaluation's folder that says which evaluation it is."""
@@ -95,8 +95,8 @@ class RunFolder:
 
     @property
     def trained(self) -> bool:
-        """Whether the run can track: it is trained, or a floor, which needs no training."""
-        return isinstance(self.run.tracker, FloorSpec) or self.training() is not None
+        """Whether the run can track: it is trained, or a floor or outside tracker, which needs no training here."""
+        return not isinstance(self.run.tracker, TrackerSpec) or self.training() is not None
 
     def training(self) -> TrainingRecord | None:
         """Return the record of the finished training, None while it is not finished."""

@@ -9,7 +9,7 @@ from trackablate.datasets.pairs.sampling import FramePairs
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS, one_shot
 from trackablate.datasets.registry import unknown
 from trackablate.trackers.scale import Scale
-from trackablate.trackers.spec import AnyTracker, FloorSpec, Frozen, TrackerSpec, fingerprint
+from trackablate.trackers.spec import AnyTracker, FloorSpec, Frozen, OutsideSpec, TrackerSpec, fingerprint
 
 TRAINING_REVISION = 3
 """Raised whenever the same specification would train to other weights, so that older runs are not taken for it."""
@@ -120,11 +120,20 @@ class VideoData(Frozen):
 TrainingData = Annotated[SyntheticData | VideoData, Field(discriminator="kind")]
 
 
+class Imported(Frozen):
+    """Where the weights of a run come from that was not trained here: the user's name for them, and their file's digest."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    sha256: str
+
+
 class RunSpec(Frozen):
-    """One training, or one floor that needs none. Protocols are not part of it: one training serves any evaluation.
+    """One training, or one tracker that needs none. Protocols are not part of it: one training serves any evaluation.
 
     Attributes:
         weights: Digest of the pretrained backbone's file; None if the backbone starts from scratch.
+        imported: Where the weights come from instead of a training; `weights` is then the digest of the file that
+            completed them.
         revision: Version of the code that decides which weights come out.
     """
 
@@ -133,6 +142,7 @@ class RunSpec(Frozen):
     data: TrainingData | None = None
     weights: str | None = None
     seed: int = 0
+    imported: Imported | None = None
     revision: int = TRAINING_REVISION
 
     @property
@@ -149,12 +159,21 @@ class RunSpec(Frozen):
     def slug(self) -> str:
         """What the run is in short, derived from its content, since names that people choose collide."""
         t = self.tracker
+        if self.imported:
+            return self.imported.name
         if isinstance(t, FloorSpec):
             return t.kind
+        if isinstance(t, OutsideSpec):
+            return t.slug
         parts = [t.backbone.replace("/", "-"), t.head.kind, t.adaptation.kind]
         parts += ["ce"] if t.sparsity else []
         parts += ["dn"] if t.denoising else []
         return "-".join([*parts, f"s{self.seed}"])
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether its weights come out of a training of ours."""
+        return isinstance(self.tracker, TrackerSpec) and self.imported is None
 
     @property
     def training_sets(self) -> tuple[str, ...]:
@@ -166,11 +185,17 @@ class RunSpec(Frozen):
         """The training data in words."""
         if isinstance(self.data, VideoData):
             return ", ".join(self.data.sets)
+        if self.imported:
+            return f"what its published weights were (SHA-256 {self.imported.sha256[:12]})"
+        if isinstance(self.tracker, OutsideSpec):
+            return "what is not known here, outside this project"
         return f"generated clips of the domain {self.data.domain}" if self.data else "nothing"
 
     @property
     def one_shot(self) -> bool:
-        """Whether it keeps to GOT-10k's rule: it is trained on GOT-10k's training videos only, or not at all."""
+        """Whether it is known to keep to GOT-10k's rule: it is trained on its training videos only, or not at all."""
+        if self.imported or isinstance(self.tracker, OutsideSpec):
+            return False
         return self.data is None or one_shot(self.training_sets)
 
 

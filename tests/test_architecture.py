@@ -20,6 +20,7 @@ ROOMS = {
     "trackers": (
         *("old_names", "plugins", "axes", "spec", "scale", "lorat_variants", "variants", "tokens"),
         *("training", "heads", "checkpoints.state_keys", "encoder", "adaptation", "model", "checkpoints", "decoding"),
+        "outside",
         *("floors", "inference", "toolkit"),
     ),
     "harness": (
@@ -53,7 +54,7 @@ WITH_TORCH = (
     *("trackers.checkpoints", "trackers.decoding", "trackers.inference"),
     *(
         f"trackers.encoder.{name}"
-        for name in ("backbones", "timm_vits", "blocks", "embeddings", "low_rank", "sparsity")
+        for name in ("backbones", "weight_files", "timm_vits", "blocks", "embeddings", "low_rank", "sparsity")
     ),
     *(
         "harness.training",

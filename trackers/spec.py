@@ -7,10 +7,11 @@ A named variant is one `TrackerSpec` (`trackers/variants.py`). A row of a study 
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, JsonValue, PositiveFloat, model_validator
 from pydantic_core import to_jsonable_python
 
 from trackablate.trackers.axes.adaptations import (
@@ -40,7 +41,7 @@ from trackablate.trackers.axes.inputs import CandidateElimination, CropInput, In
 from trackablate.trackers.plugins import HEADS
 
 # Plugins and the other packages import the values of the axes from here, too.
-__all__ = ["ILLEGAL", "AnyTracker", "FloorSpec", "Frozen", "TrackerSpec"]
+__all__ = ["ILLEGAL", "AnyTracker", "FloorSpec", "Frozen", "OutsideSpec", "TrackerSpec"]
 __all__ += ["differences", "fingerprint", "leaves", "replace", "with_fields"]
 __all__ += ["CandidateElimination", "CropInput", "Denoising", "InputEmbedding", "Labels"]
 __all__ += ["Adaptation", "BitFit", "FrozenBackbone", "FullFineTuning", "LoRA", "LoRATarget"]
@@ -151,7 +152,43 @@ class FloorSpec(Frozen):
         return self.kind
 
 
-AnyTracker = Annotated[TrackerSpec | FloorSpec, Field(discriminator="kind")]
+class OutsideSpec(Frozen):
+    """A tracker that is not trained here: a class with `initialise(image, box)` and `update(image)`, in its own process.
+
+    Attributes:
+        target: The class, as `module:Class`.
+        arguments: Its keyword arguments, part of what the tracker is.
+        python: The Python of its own environment; empty for this one.
+        timeout: Seconds that a frame may take; its start may take ten times as long.
+        version: Any text; change it when the class's code changes, so that older results are not taken for the new ones.
+    """
+
+    kind: Literal["outside"] = "outside"
+    target: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    python: str = ""
+    timeout: PositiveFloat = 120.0
+    version: str = ""
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+    @property
+    def name(self) -> str:
+        """Return the class with its arguments, in words."""
+        words = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
+        return self.target + (f"({words})" if words else "")
+
+    @property
+    def slug(self) -> str:
+        """Return the class and its short arguments as part of a file name."""
+        values = [str(value) for value in self.arguments.values() if isinstance(value, str | int | float)]
+        return (
+            re.sub(r"[^A-Za-z0-9.]+", "-", "-".join([self.target.rpartition(":")[2], *values])).strip("-")[:48].lower()
+        )
+
+
+AnyTracker = Annotated[TrackerSpec | FloorSpec | OutsideSpec, Field(discriminator="kind")]
 
 ILLEGAL: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (

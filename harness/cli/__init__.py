@@ -12,6 +12,8 @@ from typer.core import TyperGroup
 
 from trackablate.harness.checkout import hide_checkout
 from trackablate.harness.cli.options import (
+    AnyRun,
+    Beside,
     Changes,
     Data,
     Device,
@@ -24,7 +26,6 @@ from trackablate.harness.cli.options import (
     ProfileName,
     Protocols,
     Results,
-    RunName,
     Seeds,
     StorePath,
     StudyName,
@@ -33,7 +34,7 @@ from trackablate.harness.cli.options import (
     can_report,
     exit_status,
 )
-from trackablate.harness.cli.stores import export, returned, site, store_app, submit
+from trackablate.harness.cli.stores import export, export_weights, import_, returned, site, store_app, submit
 from trackablate.harness.cli.without_study import cost, data_app, doctor, pretrain
 from trackablate.harness.errors import BadInput, RunFailed
 
@@ -76,7 +77,8 @@ def _with_plugins(
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="studies, trackers, protocols, dialects, datasets or profiles; all of them if omitted")
+        str,
+        typer.Argument(help="studies, trackers, outside (trackers), protocols, dialects, datasets or profiles"),
     ] = "",
     json: Json = False,
 ) -> None:
@@ -123,6 +125,7 @@ def plan(
     seeds: Seeds = None,
     set_: Changes = None,
     loader_workers: LoaderWorkers = None,
+    with_: Beside = None,
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
@@ -136,9 +139,11 @@ def plan(
         from trackablate.harness.cli.terminal import say_json
         from trackablate.harness.running.tasks import Execution
 
-        names, changes = (protocol or [], data or [], only or []), tuple(set_ or ())
-        how = Execution(loader_workers=loader_workers)
-        request = StudyRequest(study, profile, *names, store, seeds, purpose="plan", changes=changes, how=how)
+        names, beside = (protocol or [], data or [], only or []), tuple(with_ or ())
+        how, changes = Execution(loader_workers=loader_workers), tuple(set_ or ())
+        request = StudyRequest(
+            study, profile, *names, store, seeds, beside=beside, purpose="plan", changes=changes, how=how
+        )
         session = open_session(request)
         planned = plan_document(session, calibrate, device, device_peak, gpus, budget)
         say_json(planned) if json else say_plan(planned)
@@ -154,6 +159,7 @@ def run(
     only: Only = None,
     seeds: Seeds = None,
     results: Results = None,
+    with_: Beside = None,
     device: Device = "auto",
     gpus_per_run: GpusPerRun = 1,
     loader_workers: LoaderWorkers = None,
@@ -177,9 +183,9 @@ def run(
         from trackablate.harness.running.tasks import Execution
 
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
-        changes = tuple(set_ or ())
+        beside, changes = tuple(with_ or ()), tuple(set_ or ())
         how = Execution(gpus_per_run=gpus_per_run, loader_workers=loader_workers, log=log)
-        request = StudyRequest(study, profile, *names, store, seeds, added, changes=changes, how=how)
+        request = StudyRequest(study, profile, *names, store, seeds, added, beside, changes=changes, how=how)
         can_log(log)
         can_report(out or Path("report"))
         session = open_session(request)
@@ -223,6 +229,7 @@ def report(
     seeds: Seeds = None,
     results: Results = None,
     set_: Changes = None,
+    with_: Beside = None,
     store: StorePath = Path("store"),
     format: Annotated[
         str, typer.Option(help="comma-separated: html, latex (one table for a paper, and all), markdown, csv, json")
@@ -242,7 +249,8 @@ def report(
         chosen_formats(format)
         can_report(out or Path("report"))
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
-        request = StudyRequest(study, profile, *names, store, seeds, added, purpose="report", changes=tuple(set_ or ()))
+        beside, changes = tuple(with_ or ()), tuple(set_ or ())
+        request = StudyRequest(study, profile, *names, store, seeds, added, beside, "report", changes)
         say_result(*open_session(request).draw(out, format), full=full, as_json=json)
 
 
@@ -277,7 +285,7 @@ def train(
 @app.command()
 @answers
 def evaluate(
-    run: RunName,
+    run: AnyRun,
     protocol: Annotated[str, typer.Option("--protocol", help="as `list protocols` shows them")],
     data: Data = None,
     device: Device = "auto",
@@ -297,7 +305,7 @@ def evaluate(
 
 @app.command()
 def track(
-    run: RunName,
+    run: AnyRun,
     video: Annotated[Path, typer.Argument(help="a folder of images, or a video file")],
     init: Annotated[str, typer.Option("--init", help="the target in the first frame: x,y,w,h in pixels")],
     device: Device = "auto",
@@ -376,6 +384,8 @@ def score(
             raise BadInput(refused)
 
 
+app.command("import")(import_)
+app.command("export-weights")(export_weights)
 for _command in (site, submit, returned, export, cost, pretrain, doctor):
     app.command()(_command)
 

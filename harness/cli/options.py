@@ -33,11 +33,22 @@ Results = Annotated[
     list[str] | None,
     typer.Option("--results", help="NAME=PATH (or NAME@PROTOCOL=PATH): raw results of a cited tracker; repeat"),
 ]
+Beside = Annotated[
+    list[str] | None,
+    typer.Option("--with", help="[NAME=]RUN: one more row, a run in the store or an outside tracker; repeat"),
+]
 StorePath = Annotated[Path, typer.Option("--store", envvar="TRACKABLATE_STORE", help="the folder that keeps all runs")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Full = Annotated[bool, typer.Option("--full", help="every column and every footnote in the terminal")]
 RunName = Annotated[
     str, typer.Argument(help="a run in the store, as `plan` names them, the beginning of its name, or a study's row")
+]
+AnyRun = Annotated[
+    str,
+    typer.Argument(
+        help="a run in the store, by name, its beginning or a study's row; or an outside tracker: opencv-mil,"
+        " module:Class(key=1), '/envs/x/bin/python module:Class', 'trax: COMMAND'"
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
 Changes = Annotated[

@@ -21,9 +21,9 @@ from trackablate.datasets.sequence import Image
 from trackablate.datasets.synthetic.writing import LAYOUTS, videos, write
 from trackablate.harness.cli.options import writable
 from trackablate.harness.cli.plan import forecast
-from trackablate.harness.cli.study_data import given_data, open_store, opened, training_roots
+from trackablate.harness.cli.study_data import asked_run, given_data, open_store, opened, training_roots
 from trackablate.harness.cli.terminal import step_bar
-from trackablate.harness.errors import BadInput
+from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.protocol_store import ON_SERVER
 from trackablate.harness.record import ProtocolRecord
@@ -35,6 +35,7 @@ from trackablate.harness.scoring.metrics import METRICS, values
 from trackablate.harness.scoring.stored_scores import dialects_of, stored_scores
 from trackablate.harness.spec import Evaluation, Profile
 from trackablate.harness.store import RunFolder, Store, read_protocol
+from trackablate.trackers.outside.processes import TrackerFailed
 from trackablate.trackers.variants import VARIANTS
 
 PIXEL_BYTES = 0.5
@@ -61,13 +62,13 @@ def evaluate_run(
     name: str, protocol: str, data: list[str], store: Path, device: str, how: Execution = AS_USUAL
 ) -> dict[str, Any]:
     """Track what is missing of a protocol with a stored run, and return its scores in percent."""
-    folder = find_run(Store(store, make=False), name, protocol)
+    run = asked_run(Store(store, make=False), name, protocol)
     found = opened(protocol, given_data(data, [protocol]))
     evaluation = Evaluation(protocol=protocol, data=found.digest)
     roots = {PROTOCOLS[protocol].data or "": str(found.root)} if found.root else {}
     kept = open_store(store)
-    task = RunTask(run=folder.run, evaluations=(evaluation,), roots=roots)
-    lengths = {protocol: found.lengths}
+    folder, lengths = kept.run(run), {protocol: found.lengths}
+    task = RunTask(run=run, evaluations=(evaluation,), roots=roots)
     job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), lengths, how)
     with forecast(job, kept) as observer:
         run_job(job, kept, LocalExecutor(kept.logs), device, observer)
@@ -81,7 +82,8 @@ def evaluate_run(
 
 def track_video(name: str, video: Path, init: str, store: Path, device: str) -> list[list[float]]:
     """Track one target through a folder of images or a video file; return its boxes x, y, w, h in pixels."""
-    folder = find_run(Store(store, make=False), name)
+    kept = Store(store, make=False)
+    folder = kept.run(asked_run(kept, name))
     box = _box(init)
     images = frames_of(video)
     if not folder.trained:
@@ -97,12 +99,15 @@ def track_video(name: str, video: Path, init: str, store: Path, device: str) -> 
         online = online_tracker(folder, resolve_device(device))
     except ValueError as error:
         raise BadInput(str(error)) from error
-    online.initialise(first, box)
     boxes = [box.tolist()]
-    with step_bar(f"tracking {shown(video.name)}", frame_count(video), after=1.0) as bar:
-        for image in images:
-            boxes.append(online.update(image).tolist())
-            bar(len(boxes))
+    try:
+        online.initialise(first, box)
+        with step_bar(f"tracking {shown(video.name)}", frame_count(video), after=1.0) as bar:
+            for image in images:
+                boxes.append(online.update(image).tolist())
+                bar(len(boxes))
+    except TrackerFailed as error:
+        raise RunFailed(f"{name}, frame {len(boxes)} of {shown(video.name)}: {error}") from error
     return boxes
 
 
@@ -183,53 +188,6 @@ def make_data(
         "frames": sum(video.length for video in chosen),
         "out": str(out),
     }
-
-
-def find_run(store: Store, name: str, protocol: str = "") -> RunFolder:
-    """Return the stored run of that name or unique beginning, or the run of a study's row of that name.
-
-    Args:
-        store: The store.
-        name: Name of a run or of a row, or the beginning of a run's name. Of a row's runs it means the first seed's.
-        protocol: The protocol that a row's run has to serve, "" for its first one.
-
-    Raises:
-        UnknownName: No run, or more than one, has that name; the message has the nearest ones.
-        BadInput: The store holds no run at all, or the row means several runs.
-    """
-    folders = {folder.path.name: folder for folder in store.runs()}
-    if not folders:
-        raise BadInput(f"{shown(store.root)} holds no run: `python -m harness run STUDY` or `train VARIANT` makes some")
-    if name in folders:
-        return folders[name]
-    rows = _rows(store, protocol)
-    if name in rows:
-        of_row = {run: place for run, place in rows[name].items() if run in folders}
-        if not of_row:
-            raise BadInput(f"the row {name} of {', '.join(rows[name].values())} has no run yet: run the study first")
-        if len(of_row) > 1:
-            each = "; ".join(f"{run} ({place})" for run, place in of_row.items())
-            raise BadInput(f"{name} is a row of several studies or sizes: name one of its runs, {each}")
-        return folders[next(iter(of_row))]
-    fitting = [n for n in folders if n.startswith(name)]
-    if len(fitting) != 1:
-        several = f"; {', '.join(fitting)} begin so" if fitting else ""
-        raise UnknownName(unknown("run in the store", name, [*folders, *rows]) + several)
-    return folders[fitting[0]]
-
-
-def _rows(store: Store, protocol: str) -> dict[str, dict[str, str]]:
-    """Return, for each row of the store's studies, the name of its run and where it is a row."""
-    found: dict[str, dict[str, str]] = {}
-    for record in store.studies():
-        place = f"{record.study} at {record.profile.name}"
-        for row in record.rows:
-            serving = [planned for planned in row.runs if protocol in planned.protocols]
-            runs = [planned.run.name for planned in serving or row.runs]
-            # A control, and a row that runs some of its decoder's layers, are no runs of their own.
-            if row.control == "none" and row.test_layers is None:
-                found.setdefault(row.name, {}).setdefault(runs[0], place)
-    return found
 
 
 def frames_of(video: Path) -> Iterator[Image]:

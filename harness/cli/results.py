@@ -8,8 +8,7 @@ from typing import Any
 
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.roots import open_protocol
-from trackablate.harness.cli.pieces import find_run
-from trackablate.harness.cli.study_data import given_data, largest, which_version
+from trackablate.harness.cli.study_data import find_run, given_data, largest, which_version
 from trackablate.harness.errors import BadInput
 from trackablate.harness.exchange.server_scores import enter_scores, note_submission, parse_scores
 from trackablate.harness.exchange.submission import SERVERS, Asked, build_submission

@@ -1,5 +1,6 @@
 """One study at one size in one store: what `plan`, `run` and `report` share."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Literal
 
 from trackablate.ablations.catalogue import STUDIES, named_study
 from trackablate.ablations.plan import planned_protocols, planned_rows, tasks
-from trackablate.ablations.study import FaultyStudy, Study
+from trackablate.ablations.study import FaultyStudy, Other, Study
 from trackablate.datasets.errors import DataError, raise_all
 from trackablate.datasets.pairs.training_sets import check_disjoint
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.cli.study_data import (
+    asked_run,
     given_data,
     open_store,
     planned_data,
@@ -45,6 +47,7 @@ class StudyRequest:
     Attributes:
         seeds: Number of seeds; None for the study's own number.
         results: NAME=PATH of cited trackers' raw results.
+        beside: [NAME=]RUN of further rows.
         purpose: Only `run` writes to the store, or makes it; `report` needs one, but no data.
         changes: Fields of every run as FIELD=VALUE.
     """
@@ -57,6 +60,7 @@ class StudyRequest:
     store: Path
     seeds: int | None = None
     results: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     purpose: Literal["run", "plan", "report"] = "run"
     changes: tuple[str, ...] = ()
     how: Execution = AS_USUAL
@@ -73,6 +77,7 @@ class StudyRequest:
         words += [f"--results {quote(entry.split('=')[0])}=PATH" for entry in self.results]
         words += [f"--set {quote(text)}" for text in self.changes]
         words += [f"--gpus-per-run {self.how.gpus_per_run}"] if self.how.gpus_per_run > 1 else []
+        words += [f"--with {quote(entry)}" for entry in self.beside]
         return " ".join(words)
 
 
@@ -184,7 +189,8 @@ def open_session(request: StudyRequest) -> Session:
 
     That includes a tracker that would be trained or validated on what one of the protocols tests it on.
     """
-    study, profile = named_study(request.study), with_changes(load_profile(request.profile), request.changes)
+    profile = with_changes(load_profile(request.profile), request.changes)
+    study = _with_others(named_study(request.study), request.beside, Store(request.store, make=False))
     names = [PROTOCOLS[name].name for name in request.protocols or planned_protocols(study, profile)]
     rows = planned_rows(study, profile, protocols=names, seeds=request.seeds, only=request.only)
     training = _trained_on(rows)
@@ -239,6 +245,18 @@ def open_session(request: StudyRequest) -> Session:
         recomputed=recomputed,
         problems=tuple(dict.fromkeys(problems)),
     )
+
+
+def _with_others(study: Study, beside: tuple[str, ...], store: Store) -> Study:
+    """Return the study with the rows beside it that its file and the user name, as `[NAME=]RUN`."""
+    others = list(study.others)
+    for text in (*study.beside, *beside):
+        name, named, meant = text.partition("=")
+        if not named or not re.fullmatch(r"[\w .+-]+", name):  # the sign belongs to a tracker's argument
+            name, meant = "", text
+        run = asked_run(store, meant)
+        others.append(Other(name or (run.imported.name if run.imported else meant), run))
+    return replace(study, others=tuple(others))
 
 
 def _reported(

@@ -75,6 +75,54 @@ def submit(
 
 
 @answers
+def import_(
+    name: Annotated[str, typer.Argument(help="your name for the run: letters, digits, dots, dashes")],
+    weights: Annotated[Path, typer.Option(help="the file, as its project publishes it")],
+    as_: Annotated[str, typer.Option("--as", help="what they are weights of, as `list trackers` shows them")],
+    backbone: Annotated[
+        Path | None, typer.Option(help="the backbone's file, for LoRAT's weights that hold the trained entries alone")
+    ] = None,
+    alpha: Annotated[int | None, typer.Option(help="LoRA's alpha, if the weights do not say it")] = None,
+    store: StorePath = Path("store"),
+    json: Json = False,
+) -> dict[str, Any]:
+    """Put published weights into the store as a run, to be evaluated, tracked with, and compared.
+
+    Example: python -m harness import my-ostrack --weights OSTrack_ep0300.pth.tar --as ostrack-256-ce
+    """
+    from trackablate.trackers.variants import VARIANTS
+
+    spec = VARIANTS[as_]
+    from trackablate.harness.cli.study_data import open_store
+    from trackablate.harness.tracking.imported import Import, import_run
+
+    return import_run(Import(name, weights, spec, backbone, alpha), open_store(store))
+
+
+@answers
+def export_weights(
+    run: RunName,
+    out: Annotated[Path, typer.Option(help="the file: .safetensors, or any other ending for torch.load")],
+    store: StorePath = Path("store"),
+    json: Json = False,
+) -> dict[str, Any]:
+    """Write a stored run's weights, in the official layout where its tracker has one.
+
+    Example: python -m harness export-weights my-ostrack --out OSTrack.pth
+    """
+    from trackablate.harness.cli.study_data import find_run
+    from trackablate.harness.store import Store
+
+    writable(out, file=True)
+    folder = find_run(Store(store, make=False), run)
+    if folder.training() is None:
+        raise BadInput(f"the run {folder.run.name} has no weights: it is not trained, or its tracker has none")
+    from trackablate.harness.tracking.imported import export_weights as write
+
+    return write(folder, out)
+
+
+@answers
 def returned(
     run: RunName,
     scores: Annotated[list[str], typer.Argument(metavar="METRIC=PERCENT...", help="what the server says, in percent")],

@@ -1,15 +1,15 @@
-"""The data of a study: its protocols' sequences, the videos to train on, and raw results of cited trackers."""
+"""What a command is given: data of protocols, videos to train on, raw results of cited trackers, and runs by name."""
 
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trackablate.datasets.errors import DataError, raise_all
+from trackablate.datasets.errors import DataError, raise_all, shown
 from trackablate.datasets.extents import official_extent
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
-from trackablate.datasets.registry import unknown
+from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.roots import data_root, open_protocol, parse_data_options
 from trackablate.harness.cli.options import writable
 from trackablate.harness.cli.terminal import step_bar
@@ -20,7 +20,8 @@ from trackablate.harness.scoring.raw_scoring import score
 from trackablate.harness.scoring.result_files import open_results
 from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import RunSpec, TrainingData, VideoData
-from trackablate.harness.store import Store
+from trackablate.harness.store import RunFolder, Store
+from trackablate.trackers.outside.named import outside_tracker
 
 Given = Mapping[str, str]
 """Folder or archive of each data set that --data names."""
@@ -240,3 +241,59 @@ def _scored(protocol: str, paths: Mapping[str, Path], given: Given, store: Path)
         problems = "; ".join(scored.problems[:5])
         raise BadInput(f"--results {', '.join(faulty)}: not every sequence is whole: {problems}")
     return scored
+
+
+def asked_run(store: Store, name: str, protocol: str = "") -> RunSpec:
+    """Return the run that a name means: that of an outside tracker (see `outside_tracker`), or one in the store."""
+    outside = outside_tracker(name)
+    return RunSpec(tracker=outside) if outside else find_run(store, name, protocol).run
+
+
+def find_run(store: Store, name: str, protocol: str = "") -> RunFolder:
+    """Return the stored run of that name or unique beginning, or the run of a study's row of that name.
+
+    Args:
+        store: The store.
+        name: Name of a run or of a row, or the beginning of a run's name. Of a row's runs it means the first seed's.
+        protocol: The protocol that a row's run has to serve, "" for its first one.
+
+    Raises:
+        UnknownName: No run, or more than one, has that name; the message has the nearest ones.
+        BadInput: The store holds no run at all, or the row means several runs.
+    """
+    folders = {folder.path.name: folder for folder in store.runs()}
+    if not folders:
+        raise BadInput(f"{shown(store.root)} holds no run: `python -m harness run STUDY` or `train VARIANT` makes some")
+    if name in folders:
+        return folders[name]
+    imported = {folder.run.slug: folder for folder in folders.values() if folder.run.imported}
+    if name in imported:
+        return imported[name]
+    rows = _rows(store, protocol)
+    if name in rows:
+        of_row = {run: place for run, place in rows[name].items() if run in folders}
+        if not of_row:
+            raise BadInput(f"the row {name} of {', '.join(rows[name].values())} has no run yet: run the study first")
+        if len(of_row) > 1:
+            each = "; ".join(f"{run} ({place})" for run, place in of_row.items())
+            raise BadInput(f"{name} is a row of several studies or sizes: name one of its runs, {each}")
+        return folders[next(iter(of_row))]
+    fitting = [n for n in folders if n.startswith(name)]
+    if len(fitting) != 1:
+        several = f"; {', '.join(fitting)} begin so" if fitting else ""
+        raise UnknownName(unknown("run in the store", name, [*imported, *folders, *rows]) + several)
+    return folders[fitting[0]]
+
+
+def _rows(store: Store, protocol: str) -> dict[str, dict[str, str]]:
+    """Return, for each row of the store's studies, the name of its run and where it is a row."""
+    found: dict[str, dict[str, str]] = {}
+    for record in store.studies():
+        place = f"{record.study} at {record.profile.name}"
+        for row in record.rows:
+            serving = [planned for planned in row.runs if protocol in planned.protocols]
+            runs = [planned.run.name for planned in serving or row.runs]
+            # A control, and a row that runs some of its decoder's layers, are no runs of their own.
+            if row.control == "none" and row.test_layers is None:
+                found.setdefault(row.name, {}).setdefault(runs[0], place)
+    return found

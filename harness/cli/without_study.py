@@ -1,11 +1,15 @@
 """The commands that need no study: `cost`, `pretrain`, `doctor`, `data check` and `data make`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trackablate.harness.cli.options import Device, Json, StorePath, answers, exit_status, writable
+from trackablate.harness.errors import BadInput
+
+if TYPE_CHECKING:
+    from trackablate.trackers.spec import TrackerSpec
 
 SIZE = (160, 120)
 
@@ -14,21 +18,43 @@ data_app = typer.Typer(help="Verify data sets, or make synthetic ones.", no_args
 
 @answers
 def cost(
-    variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")],
+    variant: Annotated[
+        str, typer.Argument(help="a tracker of `list trackers`, an imported run, or an outside tracker")
+    ],
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda: speed and memory there as well")] = "",
+    store: StorePath = Path("store"),
     json: Json = False,
 ) -> dict[str, Any]:
     """Count the parameters and MACs of a tracker at its own size, on any machine.
 
     Example: python -m harness cost ostrack-256
     """
+    from trackablate.trackers.outside.named import outside_tracker
     from trackablate.trackers.variants import VARIANTS
 
-    spec = VARIANTS[variant]
+    if outside := outside_tracker(variant):
+        if not device:
+            raise BadInput(f"the cost of {variant} can only be measured: give --device cpu or cuda")
+        from trackablate.harness.costing.device_cost import cost_of_outside
+
+        return cost_of_outside(outside, device)
+    spec = _imported(variant, store) or VARIANTS[variant]
     from trackablate.harness.costing.device_cost import cost_on
     from trackablate.harness.costing.macs import cost_document
 
     return cost_on(spec, device) if device else cost_document(spec)
+
+
+def _imported(name: str, store: Path) -> "TrackerSpec | None":
+    """Return what an imported run of that name in the store is, None if there is none."""
+    from trackablate.harness.store import Store
+    from trackablate.trackers.spec import TrackerSpec, replace
+
+    runs = Store(store, make=False).runs() if store.is_dir() else ()
+    for run in (folder.run for folder in runs):
+        if run.imported and run.slug == name and isinstance(run.tracker, TrackerSpec):
+            return replace(run.tracker, name=name)
+    return None
 
 
 def pretrain(

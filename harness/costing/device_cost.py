@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from trackablate.datasets.sequence import Image
 from trackablate.datasets.synthetic.videos import make_sequence
-from trackablate.harness.costing.devices import device_name, peak_memory_bytes, resolve_device, synchroniser
+from trackablate.harness.costing.devices import device_name, for_child, peak_memory_bytes, resolve_device, synchroniser
 from trackablate.harness.costing.macs import cost_document
+from trackablate.harness.errors import RunFailed
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.inference import FrameTracker, NetworkTracker
 from trackablate.trackers.model import build
-from trackablate.trackers.spec import TrackerSpec
+from trackablate.trackers.outside.processes import OutsideTracker, TrackerFailed
+from trackablate.trackers.spec import OutsideSpec, TrackerSpec
 
 ROUNDS, FRAMES, WARM_UP = 5, 8, 4
 
@@ -65,7 +67,32 @@ def cost_on(spec: TrackerSpec, device: str) -> dict[str, Any]:
     }
 
 
-def _rates(tracker: NetworkTracker, device: torch.device) -> list[float]:
+def cost_of_outside(spec: OutsideSpec, device: str) -> dict[str, Any]:
+    """Return speed and memory of an outside tracker on a device, as `cost_on` does, and its parameters if it holds them.
+
+    Frames reach it through a pipe, which is part of its speed. Raises RunFailed if it fails.
+    """
+    place = resolve_device(device)
+    tracker = OutsideTracker(spec, for_child(place))
+    try:
+        rates = _rates(tracker, place)
+        about = tracker.about()
+    except TrackerFailed as error:
+        raise RunFailed(f"{spec.name}: {error}") from error
+    finally:
+        tracker.close()
+    return {
+        "variant": spec.name,
+        "params": about["params"],
+        "device": device_name(place),
+        "fps": statistics.median(rates),
+        "fps_range": [min(rates), max(rates)],
+        "memory_bytes": about["memory_bytes"],
+        "memory_kind": about["memory_kind"],
+    }
+
+
+def _rates(tracker: FrameTracker, device: torch.device) -> list[float]:
     """Return the frames per second of each round."""
     video = make_sequence("source", 0, length=FRAMES + 1, split="val")
     clip = TimedClip(list(video), video.boxes[0], synchroniser(device))

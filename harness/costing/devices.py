@@ -1,5 +1,6 @@
 """The device that work runs on: its choice, name, memory and energy, and how to wait for it."""
 
+import os
 from collections.abc import Callable
 
 import torch
@@ -23,6 +24,15 @@ def resolve_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise BadInput(f"--device {name} is not usable here ({reason}): use auto, cpu or cuda") from error
     return device
+
+
+def for_child(device: torch.device) -> dict[str, str]:
+    """Return the environment's variables that let another process see this device alone."""
+    if device.type != "cuda":
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    index = device.index or 0
+    return {"CUDA_VISIBLE_DEVICES": seen[index] if seen else str(index)}
 
 
 def usable_gpus(device: torch.device) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from trackablate.harness.running.runner import worker_settings
 from trackablate.harness.running.tasks import CalibrateTask, PrepareTask, RunTask, WorkerSettings
 from trackablate.harness.spec import Profile, RunSpec, SyntheticData
 from trackablate.harness.store import Store
-from trackablate.trackers.spec import FloorSpec, TrackerSpec
+from trackablate.trackers.spec import AnyTracker, TrackerSpec
 
 SECONDS = 20.0
 """For the steps of one worker, about. Starting, building and tracking come in addition."""
@@ -72,7 +72,7 @@ def calibrate(lacking: list[Missing], profile: Profile, store: Store, executor: 
     count((run.tracker for run in networks if run not in measured), store, executor)
 
 
-def count(trackers: Iterable[TrackerSpec | FloorSpec], store: Store, executor: Executor) -> None:
+def count(trackers: Iterable[AnyTracker], store: Store, executor: Executor) -> None:
     """Count the networks' sizes, with what the backward pass keeps, unless the store has them."""
     sizes = [(spec, store.paper_scale(spec)) for spec in trackers if isinstance(spec, TrackerSpec)]
     rest = tuple(spec for spec, size in sizes if size is None or size.activation_bytes is None)
@@ -106,6 +106,11 @@ def measure(task: CalibrateTask, settings: WorkerSettings) -> Spent:
             kept.weights.touch()
             kept.finish_training(_as_whole(record, task.run))
         folder, evaluation = short.run(run), task.evaluations[0]
+        if run.imported and (imported := store.run(run).training()):
+            folder.claim()
+            folder.weights.symlink_to(store.run(run).weights)
+            kept.weights.touch()
+            kept.finish_training(imported)
         protocol = PROTOCOLS[evaluation.protocol]
         whole = protocol.open(Path(task.roots[protocol.data]) if protocol.data else None, store.index)
         whole[0].frames[0]  # generated textures are made once per process

@@ -29,7 +29,7 @@ from trackablate.harness.planning.work import Unit
 from trackablate.harness.record import PaperScale, TrainingCost
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import RunFolder, Store
-from trackablate.trackers.spec import FloorSpec, TrackerSpec, fingerprint
+from trackablate.trackers.spec import TrackerSpec, fingerprint
 
 Source = Literal["finished", "measured", "scaled", "peak", "assumed", "nothing left"]
 
@@ -116,7 +116,7 @@ class History:
         if best := min((k for k in alike if k.step), key=lambda known: self._scale(run, known)[1:], default=None):
             return self._times(run, best, "step", best.step)
         size, tracker, recipe = self.size(run), run.tracker, run.recipe
-        if not (self.peak and size and recipe) or isinstance(tracker, FloorSpec):
+        if not (self.peak and size and recipe) or not isinstance(tracker, TrackerSpec):
             return None
         seconds, memory = self.peak.training(tracker, size, recipe), training_memory(size, recipe.pairs_at_once)
         return UnitTimes("peak", self.peak.note(UTILISATION), seconds, memory=memory)
@@ -127,7 +127,7 @@ class History:
         if best := min(alike, key=lambda known: (known.few, *self._scale(run, known)[1:]), default=None):
             frames, seconds = best.tracked
             return self._times(run, best, "tracked", seconds / frames)
-        if isinstance(run.tracker, FloorSpec):
+        if not isinstance(run.tracker, TrackerSpec):
             return UnitTimes("assumed", "assumed", {**ASSUMED, "tracked": FLOOR_FRAME[run.tracker.kind]})
         size = self.size(run)
         if self.peak is None or size is None:
@@ -135,9 +135,9 @@ class History:
         return UnitTimes("peak", self.peak.note(TRACKING_UTILISATION), self.peak.tracking(size))
 
     def _alike(self, run: RunSpec) -> list[Known]:
-        """Return the same floor, or the networks with the same backbone and crops."""
-        axes = ("kind",) if isinstance(run.tracker, FloorSpec) else ("backbone", "crop")
-        asked = [getattr(run.tracker, axis) for axis in axes]
+        """Return the same floor or outside tracker, or the networks with the same backbone and crops."""
+        axes = ("backbone", "crop") if isinstance(run.tracker, TrackerSpec) else ("kind", "target", "arguments")
+        asked = [getattr(run.tracker, axis, None) for axis in axes]
         return [k for k in self.known if [getattr(k.folder.run.tracker, axis, None) for axis in axes] == asked]
 
     def _scale(self, run: RunSpec, known: Known) -> tuple[float, float, float]:
@@ -161,7 +161,7 @@ class History:
             source=source,
             note=f"{note}; " + ("few frames, mostly its start" if few else f"+-{100 * error:.0f} %"),
             seconds={"setup": SETUP, unit: spread},
-            device_share=cost.device() / max(cost.wall(), 1e-9) if cost else 1.0,
+            device_share=cost.device() / cost.wall() if cost and cost.wall() else 1.0,
             memory=about(memory, error) if memory else None,
         )
 

@@ -16,8 +16,12 @@ UTILISATION = (0.20, 0.30, 0.45)
 trainings that wait for their data, reach less."""
 TRACKING_UTILISATION = (0.05, 0.10, 0.20)
 """The same for tracking 16 sequences at a time, because its batches are small."""
-FLOOR_FRAME = {"static": Range(0.0, 0.00001, 0.001), "ncc": Range(0.0004, 0.0008, 0.01)}
-"""Assumed seconds of one frame of a floor, by its kind; expected at 160 x 120 pixels, and at most at 1280 x 720."""
+FLOOR_FRAME = {
+    "static": Range(0.0, 0.00001, 0.001),
+    "ncc": Range(0.0004, 0.0008, 0.01),
+    "outside": Range(0.002, 0.03, 1.0),
+}
+"""Assumed seconds of a frame of what has no network here, by its kind: expected at 160 x 120 pixels, most at 1280 x 720."""
 ASSUMED: dict[Unit, Range] = {
     "setup": Range(5.0, 20.0, 60.0),
     "frame": Range(0.001, 0.002, 0.008),

@@ -6,7 +6,7 @@ from typing import Literal
 from trackablate.harness.planning.ranges import Range, total
 from trackablate.harness.running.observer import Missing
 from trackablate.harness.spec import SyntheticData
-from trackablate.trackers.spec import FloorSpec
+from trackablate.trackers.spec import TrackerSpec
 
 Unit = Literal["setup", "step", "tracked", "frame", "image"]
 """What is counted and timed: making a model ready, an optimiser step with its pairs and its share of the validation,
@@ -53,4 +53,4 @@ def seconds_of(work: Mapping[Unit, float], times: Mapping[Unit, Range]) -> Range
 
 
 def _models(item: Missing) -> int:
-    return 0 if isinstance(item.task.run.tracker, FloorSpec) else 1
+    return 1 if isinstance(item.task.run.tracker, TrackerSpec) else 0

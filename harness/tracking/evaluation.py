@@ -1,20 +1,23 @@
 """Evaluation of a run: the sequences without a result are tracked, one by one, into the store."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from trackablate.datasets.errors import LISTED
 from trackablate.datasets.protocols import SequenceList
 from trackablate.datasets.sequence import Sequence
+from trackablate.harness.costing.devices import for_child
 from trackablate.harness.record import SequenceResult
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder
 from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loop import load_trained
 from trackablate.trackers.adaptation.adapt import merge
+from trackablate.trackers.checkpoints.whole_trackers import tracker_with
 from trackablate.trackers.floors import FLOORS
 from trackablate.trackers.heads.deformable import DeformableDecoder
 from trackablate.trackers.inference import (
@@ -27,29 +30,36 @@ from trackablate.trackers.inference import (
     track_together,
 )
 from trackablate.trackers.model import OneStreamTracker, build
-from trackablate.trackers.spec import FloorSpec, TrackerSpec
+from trackablate.trackers.outside.processes import OutsideTracker, TrackerFailed, TrackerUnusable
+from trackablate.trackers.spec import FloorSpec, OutsideSpec, TrackerSpec
 
 SLOTS = 16
 """The most sequences tracked together. Results depend on it: raise TRACKING_REVISION when it changes."""
 
 
-def trained_model(folder: RunFolder, test_layers: int | None = None) -> OneStreamTracker:
-    """Return the run's trained tracker, merged for inference.
+def trained_model(folder: RunFolder, test_layers: int | None = None, *, merged: bool = True) -> OneStreamTracker:
+    """Return the run's trained tracker.
 
     Args:
         folder: The run's folder, which holds the weights.
         test_layers: How many decoder layers to use, see `harness.spec.Evaluation`. None: all.
+        merged: Whether to merge its adaptation, for inference.
 
     Raises:
         ValueError: The weights are damaged or do not fit the model.
     """
     assert isinstance(folder.run.tracker, TrackerSpec)
-    model = build(folder.run.tracker)
     try:
-        load_trained(model, load_file(folder.weights))
+        state = load_file(folder.weights)
+        if folder.run.imported:
+            model = tracker_with(folder.run.tracker, state, folder.run.name)
+        else:
+            model = build(folder.run.tracker)
+            load_trained(model, state)
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{folder.weights} is damaged ({error}): move it away to train the run again") from error
-    merge(model)
+    if merged and not getattr(model, "merged", False):
+        merge(model)
     if test_layers is not None:
         assert isinstance(model.head, DeformableDecoder)
         model.head.test_layers = test_layers
@@ -57,10 +67,12 @@ def trained_model(folder: RunFolder, test_layers: int | None = None) -> OneStrea
 
 
 def online_tracker(folder: RunFolder, device: torch.device, test_layers: int | None = None) -> FrameTracker:
-    """Return the run's tracker for one target: a floor, or its trained network."""
+    """Return the run's tracker for one target: a floor, an outside tracker, or its trained network."""
     tracker = folder.run.tracker
     if isinstance(tracker, FloorSpec):
         return FLOORS[tracker.kind]()
+    if isinstance(tracker, OutsideSpec):
+        return OutsideTracker(tracker, for_child(device))
     return NetworkTracker(trained_model(folder, test_layers), device)
 
 
@@ -113,9 +125,9 @@ def _trajectories(
     tracker = folder.run.tracker
     if not missing:
         return
-    if isinstance(tracker, FloorSpec):
+    if not isinstance(tracker, TrackerSpec):
         todo = (sequences[i] for i, name in enumerate(sequences.names) if name in missing)
-        for trajectory in track_one_by_one(FLOORS[tracker.kind](), todo):
+        for trajectory in _one_by_one(online_tracker(folder, device), todo):
             tracked(len(trajectory.boxes) - 1)
             yield trajectory
         return
@@ -129,6 +141,24 @@ def _trajectories(
         report=tracked,
     )
     yield from track_together(NetworkTracker(trained_model(folder, evaluation.test_layers), device), batch)
+
+
+def _one_by_one(tracker: FrameTracker, sequences: Iterable[Sequence]) -> Iterator[Trajectory]:
+    """Track sequences one after the other; those on which an outside tracker fails are named at the end.
+
+    Raises TrackerFailed, at once if the tracker cannot be started.
+    """
+    failed = []
+    for sequence in sequences:
+        try:
+            yield from track_one_by_one(tracker, [sequence])
+        except TrackerUnusable:
+            raise
+        except TrackerFailed as error:
+            failed.append(f"{sequence.name}: {error}")
+    if failed:
+        more = [f"and {len(failed) - LISTED} more"] if len(failed) > LISTED else []
+        raise TrackerFailed(f"it failed on {len(failed)} sequences: " + "; ".join(failed[:LISTED] + more))
 
 
 def _template_source(evaluation: Evaluation, sequences: SequenceList) -> Callable[[int, Sequence], Template]:

@@ -3,6 +3,7 @@
 A machine that slows down therefore slows all of them alike, and no other work of ours runs at the same time.
 """
 
+import logging
 import statistics
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ from trackablate.harness.record import Speed
 from trackablate.harness.store import RunFolder
 from trackablate.harness.tracking.evaluation import online_tracker
 from trackablate.trackers.inference import FrameTracker, NetworkTracker
+from trackablate.trackers.outside.processes import TrackerFailed
 
 ROUNDS = 9
 FRAMES = 24
@@ -31,13 +33,14 @@ def measure_speed(
     """Measure the frames per second of every run, and write them into the store.
 
     Each run comes with the number of decoder layers to use (None: all). All runs track the same decoded frames. `report` is
-    called with the numbers of rounds that are done and to do; warming up counts as one.
+    called with the numbers of rounds that are done and to do; warming up counts as one. An outside tracker that fails is
+    left out with a warning, so that the others are measured.
     """
     images = [sequence.frames[i] for i in range(min(len(sequence), FRAMES + 1))]
     clip = TimedClip(images, sequence.boxes[0], synchroniser(device))
-    trackers = [online_tracker(folder, device, test_layers) for folder, test_layers in timed]
-    for tracker in trackers:
-        clip.seconds(tracker, WARM_UP_FRAMES)
+    pairs = [(one, online_tracker(one[0], device, one[1])) for one in timed]
+    pairs = [(one, tracker) for one, tracker in pairs if _warmed_up(one[0], tracker, clip)]
+    timed, trackers = [one for one, _ in pairs], [tracker for _, tracker in pairs]
     rounds = []
     for done in range(ROUNDS):
         report(1 + done, 1 + ROUNDS)
@@ -45,6 +48,16 @@ def measure_speed(
     together = [folder.run.name for folder, _ in timed]
     for (folder, test_layers), tracker, *rates in zip(timed, trackers, *rounds, strict=True):
         folder.set_speed(_speed(rates, device, together, _macs(tracker)), test_layers)
+
+
+def _warmed_up(folder: RunFolder, tracker: FrameTracker, clip: TimedClip) -> bool:
+    """Let a tracker track a few frames. Returns whether it can."""
+    try:
+        clip.seconds(tracker, WARM_UP_FRAMES)
+    except TrackerFailed as error:
+        logging.getLogger(__name__).warning("%s: its speed is not measured: %s", folder.run.name, error)
+        return False
+    return True
 
 
 def _macs(tracker: FrameTracker) -> int | None:

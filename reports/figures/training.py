@@ -19,7 +19,8 @@ Lines = dict[str, list[tuple[float, float]]]
 
 def training(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
     """Draw the convergence of every variant's first run, each against what differs along a line."""
-    found = {row.name: row.record.training for row in result.variants if row.record and row.record.training}
+    rows = [(row.name, row.record) for row in result.variants if row.record and row.record.asked.trained_here]
+    found = {name: record.training for name, record in rows if record.training}
     longest = max((p.seconds for record in found.values() for p in record.curve), default=0.0)
     divisor, unit = time_unit(longest)
     against: dict[str, Callable[[CurvePoint, TrainingRecord], float]] = {

@@ -128,7 +128,8 @@ def _measures(result: Result, divisor: float, unit: str) -> tuple[_Measure, ...]
 
 def trained_on(rows: Iterable[ScoredTracker]) -> str:
     """Return the name of the device that the rows were trained on, for a heading."""
-    trained = [record.training for row in rows if row.role == "variant" for record in row.records]
+    records = [record for row in rows if row.role == "variant" for record in row.records]
+    trained = [record.training for record in records if record.asked.trained_here]
     return one_device(training.where.device for training in trained if training)
 
 

@@ -57,11 +57,15 @@ def effects(result: Result) -> Effects:
             found = row.usable(facts)
             if compared_with and found and row is not first and found.names == compared_with.names:
                 other, own = samples(compared_with, facts, result), samples(found, facts, result)
-                own = _without_seeds(own, len(other[0])) if row.role == "floor" else own
+                own = _without_seeds(own, len(other[0])) if _untrained(row) else own
                 pairs[facts.name, row.name] = own, other
     estimates = {key: row_difference(*pair) for key, pair in pairs.items()}
     judged = dict(zip(estimates, verdicts(list(estimates.values())), strict=True))
     return {key: Effect(estimates[key], judged[key], _needed(pairs[key], judged[key])) for key in estimates}
+
+
+def _untrained(row: ScoredTracker) -> bool:
+    return bool(row.records) and not any(record.asked.trained_here for record in row.records)
 
 
 def _without_seeds(floor: Sample, seeds: int) -> Sample:

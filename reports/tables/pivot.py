@@ -20,6 +20,7 @@ from trackablate.reports.tables.block import NOT_APPLICABLE, Block, Footnotes, r
 from trackablate.reports.tables.costs import add_measured
 from trackablate.reports.tables.effects import effects, floor_effects
 from trackablate.reports.tables.printed import add_paper_scale, add_published
+from trackablate.trackers.spec import OutsideSpec
 
 ROLES = ("variant", "floor", "control")
 GENERAL = (NOT_SUBMITTED, NOTHING)
@@ -127,11 +128,20 @@ def _row_notes(result: Result, row: ScoredTracker, footnotes: Footnotes) -> tupl
     if row.role != "variant" and row.description:
         texts.append(f"{row.role.capitalize()}: {row.description.rstrip('.')}.")
     if row.role == "variant":
-        texts += _coupled(result, row)
+        texts += _coupled(result, row) + _from_outside(row)
     texts += [f"Failed{_of_seed(row, record)}: {record.failure.summary}" for record in row.records if record.failure]
     if any(record.verdict == "trial" for record in row.records):
         texts.append("Trial: trained from uncommitted or unknown code, not to be published.")
     return tuple(footnotes.add(text) for text in texts)
+
+
+def _from_outside(row: ScoredTracker) -> list[str]:
+    """Return what a row is that was not trained here."""
+    asked = row.record.asked if row.record else None
+    if asked and asked.imported:
+        return [f"Imported, not trained here: the weights of the file with SHA-256 {asked.imported.sha256}."]
+    outside = asked.tracker if asked and isinstance(asked.tracker, OutsideSpec) else None
+    return [f"Outside tracker, not trained here: {outside.name}."] if outside else []
 
 
 def _coupled(result: Result, row: ScoredTracker) -> list[str]:

@@ -14,7 +14,7 @@ from trackablate.datasets.errors import DataError
 from trackablate.datasets.registry import Registry
 from trackablate.trackers.checkpoints.lorat import OfficialLoRAT, from_lorat, to_lorat
 from trackablate.trackers.checkpoints.ostrack import OfficialOSTrack, from_ostrack, to_ostrack
-from trackablate.trackers.encoder.backbones import read_weights
+from trackablate.trackers.encoder.weight_files import read_weights
 
 
 class CheckpointSource(NamedTuple):
@@ -30,6 +30,9 @@ class CheckpointSource(NamedTuple):
     read: Callable[..., nn.Module]
     write: Callable[[Any], dict[str, Tensor]]
 
+
+UNUSED = ("mask_token",)
+"""Last part of the names of entries that a tracker does not use."""
 
 _OSTRACK = CheckpointSource(OfficialOSTrack, from_ostrack, lambda model: to_ostrack(model.tracker))
 SOURCES: Registry[CheckpointSource] = Registry("source of checkpoints")
@@ -53,7 +56,12 @@ def from_official(state_dict: Mapping[str, Tensor], source: str, **options: Any)
     wrong = [name for name, value in state_dict.items() if not isinstance(value, Tensor)]
     if wrong:
         raise DataError(f"{source}: not tensors: {', '.join(map(repr, wrong[:5]))}; give the state dict alone")
-    return entry.read(state_dict, source, **options)
+    return entry.read({name: value for name, value in state_dict.items() if not is_unused(name)}, source, **options)
+
+
+def is_unused(name: str) -> bool:
+    """Tell whether trackers have no use for the entry of that name, which some of their checkpoints carry along."""
+    return name.rpartition(".")[2] in UNUSED
 
 
 def to_official(model: nn.Module) -> dict[str, Tensor]:
@@ -65,9 +73,8 @@ def to_official(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_official(path: Path | str, source: str, **options: Any) -> nn.Module:
-    """Return the tracker of a file (see `from_official`), a .safetensors file or one for torch.load.
+    """Return the tracker of a weights file (see `from_official` and `read_weights`).
 
-    In the latter the state dict may lie under `net` (OSTrack's trainer) or `model`. Raises DataError for a file that is
-    missing, damaged or would run code.
+    Raises DataError for a file that is missing or damaged, or that does not fit.
     """
-    return from_official(read_weights(Path(path), within=("net", "model")), source, **options)
+    return from_official(read_weights(Path(path)), source, **options)

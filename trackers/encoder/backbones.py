@@ -1,14 +1,11 @@
 """Plain vision transformers from timm by name, with shipped weights, timm's weights or those of a file."""
 
-import pickle
-import struct
+import logging
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -17,6 +14,7 @@ from trackablate.datasets.registry import Registry
 from trackablate.trackers.checkpoints.state_keys import check_entries
 from trackablate.trackers.encoder.pretrained import FILES, MINI_DEPTH, weights_digest
 from trackablate.trackers.encoder.timm_vits import ViT, timm_vit
+from trackablate.trackers.encoder.weight_files import read_weights
 
 TIMM_PREFIX, FILE_PREFIX = "timm/", "file:"
 
@@ -106,50 +104,53 @@ def _from_timm(name: str) -> ViT:
 
 
 def load_pretrained(vit: nn.Module, file: Path, *, first_blocks: bool = False) -> None:
-    """Load a backbone's weights from a file (see `read_weights`) that has every entry under timm's name.
+    """Load a backbone's weights from a file (see `read_weights`) under timm's names or those of its own project.
 
-    first_blocks takes only the first blocks of a file that has more blocks than the backbone.
+    Entries beside the backbone (MAE's decoder, DINOv2's mask_token) are named in a warning and left. first_blocks
+    takes only the first blocks of a file that has more blocks than the backbone.
 
     Raises:
         DataError: The file is missing, damaged or does not fit.
     """
-    state = read_weights(file)
+    state = _under_timms_names(read_weights(file), vit)
     shapes = {name: tuple(value.shape) for name, value in vit.state_dict().items()}
     if first_blocks:
         state = {name: value for name, value in state.items() if not name.startswith("blocks.") or name in shapes}
-    check_entries(state, shapes, f"{file} (timm's names)")
-    vit.load_state_dict(state)
+    parts = {name.partition(".")[0] for name in shapes} | {"register_tokens"}  # a model needs those it was trained with
+    if unused := [name for name in state if name.partition(".")[0] not in parts]:
+        logging.getLogger(__name__).warning("%s: not used and left: %s", file.name, ", ".join(unused))
+    used = {name: value for name, value in state.items() if name not in unused}
+    check_entries(used, shapes, f"{file} (timm's names)")
+    vit.load_state_dict(used)
 
 
-UNREADABLE = (
-    *(SafetensorError, pickle.UnpicklingError, struct.error, OSError, RuntimeError, EOFError),
-    *(ValueError, TypeError, LookupError, AttributeError),
-)
-"""Errors that the readers raise on damaged files. The unpickler trusts its input to be well formed."""
+GATED_NAMES = {".mlp.w12.": ".mlp.fc1.", ".mlp.w3.": ".mlp.fc2."}
+"""Names of the gated MLP of DINOv2's giant to timm's."""
+SCALED = {"gamma_1": "attn.proj", "gamma_2": "mlp.fc2"}
+"""BEiT's names of a block's layer scales to the layers whose output they scale."""
 
 
-def read_weights(file: Path, within: tuple[str, ...] = ()) -> dict[str, Tensor]:
-    """Return the tensors of a weights file by name: .safetensors, or for torch.load restricted to tensors.
+def _under_timms_names(state: dict[str, Tensor], vit: nn.Module) -> dict[str, Tensor]:
+    """Return a published backbone's state dict under timm's names for a VisionTransformer.
 
-    In the latter the tensors may lie in an inner dictionary, under one of the names `within`.
-
-    Raises:
-        DataError: The file is missing, damaged, or holds anything else.
+    CAE's pretraining keeps the backbone under `encoder.`, beside decoder and teacher. It has BEiT's layout: queries and
+    values have a bias and keys none, and layer scales are bare parameters, which are folded into the layers that they
+    scale. The model computes the same.
     """
-    if not file.is_file():
-        raise DataError.at(file, "there is no such file", "give the path of a weights file")
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        problem = f"cannot be read as plain tensors ({' '.join([type(error).__name__, *str(error).splitlines()[:1]])})"
-        raise DataError.at(file, problem, "convert it to safetensors: files that run code are never loaded") from error
-    if isinstance(content, dict):
-        content = next((content[name] for name in within if isinstance(content.get(name), dict)), content)
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise DataError.at(file, "is not a dictionary of tensors", "save the state dict alone, best as safetensors")
-    return content
+    if not isinstance(vit, VisionTransformer):
+        return state
+    if any(name.startswith("encoder.blocks.") for name in state):
+        state = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
+    state = {reduce(lambda n, pair: n.replace(*pair), GATED_NAMES.items(), n): value for n, value in state.items()}
+    for name in [name for name in state if name.endswith(".attn.q_bias") and f"{name[:-6]}v_bias" in state]:
+        layer, query = name.removesuffix("q_bias"), state.pop(name)
+        state[f"{layer}qkv.bias"] = torch.cat([query, torch.zeros_like(query), state.pop(f"{layer}v_bias")])
+    for name in [name for name in state if name.rpartition(".")[2] in SCALED]:
+        block, _, scale = name.rpartition(".")
+        layer, gamma = f"{block}.{SCALED[scale]}", state.pop(name)
+        state[f"{layer}.weight"] = gamma[:, None] * state[f"{layer}.weight"]
+        state[f"{layer}.bias"] = gamma * state[f"{layer}.bias"]
+    return state
 
 
 def position_grid(vit: ViT) -> Tensor | None:

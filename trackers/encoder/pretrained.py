@@ -33,11 +33,12 @@ def weights_digest(backbone: str, pretrained: str = "shipped") -> str | None:
         DataError: A shipped file is damaged, or the named file is missing. The message names the remedy.
     """
     if pretrained.startswith("file:"):
-        return _digest_of(Path(pretrained.removeprefix("file:")))
+        return file_digest(Path(pretrained.removeprefix("file:")))
     return _shipped_digest(backbone) if pretrained == "shipped" and backbone in FILES else None
 
 
-def _digest_of(file: Path) -> str:
+def file_digest(file: Path) -> str:
+    """Return the SHA-256 of a file. Raises DataError if it is missing."""
     if not file.is_file():
         raise DataError.at(file, "there is no such file", "give the path of a weights file")
     with file.open("rb") as opened:

@@ -315,7 +315,7 @@ def test_a_protocol_is_shown_with_the_rules_that_are_called_like_it(name: str) -
     assert invoke("show", "nothing-like-it").stderr.count(f" {name},") == 1
 
 
-@pytest.mark.parametrize("kind", ["studies", "trackers", "protocols", "dialects", "datasets", "profiles"])
+@pytest.mark.parametrize("kind", ["studies", "trackers", "outside", "protocols", "dialects", "datasets", "profiles"])
 def test_list_and_show(kind: str) -> None:
     found = said("list", kind)
     assert list(found) == [kind]
@@ -334,7 +334,7 @@ def test_list_and_show(kind: str) -> None:
 
 
 def test_list_without_a_kind_lists_all_kinds() -> None:
-    assert list(said("list")) == ["studies", "trackers", "protocols", "dialects", "datasets", "profiles"]
+    assert list(said("list")) == ["studies", "trackers", "outside", "protocols", "dialects", "datasets", "profiles"]
     assert "table3" in said("list")["studies"]
 
 

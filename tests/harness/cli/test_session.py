@@ -16,9 +16,8 @@ from trackablate.datasets.errors import DataError
 from trackablate.harness.cli import app
 from trackablate.harness.cli.doctor import fonts
 from trackablate.harness.cli.options import writable
-from trackablate.harness.cli.pieces import find_run
 from trackablate.harness.cli.session import StudyRequest, open_session
-from trackablate.harness.cli.study_data import reported_data
+from trackablate.harness.cli.study_data import find_run, reported_data
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import SequenceResult

@@ -9,12 +9,14 @@ from safetensors.torch import save_file
 from trackablate.ablations.plan import run_of
 from trackablate.datasets.synthetic.videos import SyntheticSequences
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.spec import Control, Evaluation
+from trackablate.harness.spec import Control, Evaluation, RunSpec
 from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.tracking.evaluation import evaluate
+from trackablate.harness.tracking.speed import measure_speed
 from trackablate.harness.training.loop import trained_state
 from trackablate.trackers.model import build
-from trackablate.trackers.spec import TrackerSpec
+from trackablate.trackers.outside.processes import TrackerFailed
+from trackablate.trackers.spec import OutsideSpec, TrackerSpec
 from trackablate.trackers.variants import detrack_ce
 
 CPU = torch.device("cpu")
@@ -70,6 +72,43 @@ def test_only_what_is_missing_is_tracked_and_comes_out_the_same(control: Control
     counts.clear()
     evaluate(rest, asked, SEQUENCES, CPU, count)
     assert counts == [(0, 0)], "nothing is left to do"
+
+
+def test_an_outside_tracker_that_fails_is_named_by_sequence_and_leaves_the_others_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "outsiders.py").write_text(OUTSIDERS)
+    monkeypatch.chdir(tmp_path)
+    store = Store(tmp_path / "store")
+    bad, good = (store.run(RunSpec(tracker=OutsideSpec(target=f"outsiders:{name}"))) for name in ("Bad", "Good"))
+    assert bad.trained
+    failed = r"it failed on 2 sequences: \S+: ValueError: lost \(outsiders.py, line 14\); \S+: ValueError: lost"
+    with pytest.raises(TrackerFailed, match=failed):
+        evaluate(bad, evaluation(), SEQUENCES, CPU, lambda *_: None)
+    assert len(boxes(bad, evaluation())) == 3
+    with pytest.raises(TrackerFailed, match=failed):
+        evaluate(bad, evaluation(), SEQUENCES, CPU, lambda *_: None)
+    measure_speed([(bad, None), (good, None)], SEQUENCES[0], CPU)
+    assert good.speed() is not None
+    assert bad.speed() is None
+    assert "its speed is not measured: ValueError: lost" in caplog.text
+
+
+OUTSIDERS = """
+class Good:
+    def init(self, image, box):
+        self.box = box
+
+    def update(self, image):
+        return self.box
+
+
+class Bad(Good):
+    def update(self, image):
+        if self.box[0] < MIDDLE:
+            raise ValueError("lost")
+        return self.box
+""".replace("MIDDLE", str(float(sorted(sequence.boxes[0][0] for sequence in SEQUENCES)[2])))
 
 
 def test_the_control_starts_where_the_plain_run_does_and_goes_elsewhere(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from examples import SCALE
 from trackablate.datasets.errors import DataError
@@ -226,8 +227,57 @@ def test_files_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.pth: there is no such file"):
         make_backbone("vit-mini", f"file:{tmp_path / 'absent.pth'}")
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(DataError, match="is not a dictionary of tensors"):
+    with pytest.raises(DataError, match="holds a list, not a state dict"):
         make_backbone("vit-mini", f"file:{tmp_path / 'list.pth'}")
+
+
+def test_published_backbones_are_read_as_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """MAE's file has its decoder beside the encoder, under `model`; DINOv2's has a mask token."""
+    drawn = {name: torch.randn_like(value) for name, value in make_backbone("vit-mini").state_dict().items()}
+    others = {"mask_token": torch.zeros(1, 128), "decoder_blocks.0.norm1.weight": torch.zeros(3)}
+    torch.save({"model": {**drawn, **others}, "epoch": 3}, tmp_path / "mae.pth")
+    state = make_backbone("vit-mini", f"file:{tmp_path / 'mae.pth'}").state_dict()
+    assert all(state[name].equal(value) for name, value in drawn.items())
+    assert "mae.pth: not used and left: mask_token, decoder_blocks.0.norm1.weight" in caplog.text
+    torch.save({**drawn, "register_tokens": torch.zeros(1, 4, 128)}, tmp_path / "registers.pth")
+    with pytest.raises(DataError, match="entry 'register_tokens' is unknown"):
+        make_backbone("vit-mini", f"file:{tmp_path / 'registers.pth'}")
+    torch.save({**drawn, "blocks.4.norm1.weight": torch.zeros(128)}, tmp_path / "deeper.pth")
+    with pytest.raises(DataError, match=r"entry 'blocks\.4\.norm1\.weight' is unknown"):
+        make_backbone("vit-mini", f"file:{tmp_path / 'deeper.pth'}")
+
+
+def test_a_backbone_in_beits_layout_computes_the_same(tmp_path: Path) -> None:
+    """CAE's pretraining: under `encoder.`, keys without a bias, layer scales as bare parameters."""
+    torch.manual_seed(2)
+    vit = make_backbone("vit-mini")
+    published = {name: torch.randn_like(value) * 0.1 for name, value in vit.state_dict().items()}
+    scales = {f"blocks.{i}.gamma_{k}": torch.rand(128) for i in range(4) for k in (1, 2)}
+    for i in range(4):
+        query, _, value = published.pop(f"blocks.{i}.attn.qkv.bias").chunk(3)
+        published |= {f"blocks.{i}.attn.q_bias": query, f"blocks.{i}.attn.v_bias": value}
+    beside = {"teacher.norm.weight": torch.zeros(3), "decoder.blocks.0.norm1.weight": torch.zeros(3)}
+    torch.save(
+        {"model": {f"encoder.{name}": value for name, value in (published | scales).items()} | beside},
+        tmp_path / "cae.pth",
+    )
+    found = make_backbone("vit-mini", f"file:{tmp_path / 'cae.pth'}").eval()
+    tokens = torch.randn(1, 5, 128)
+    expected = tokens
+    for i, block in enumerate(found.blocks.children()):
+        of = {name.removeprefix(f"blocks.{i}."): value for name, value in (published | scales).items()}
+        query, value = of["attn.q_bias"], of["attn.v_bias"]
+        normed = F.layer_norm(expected, (128,), of["norm1.weight"], of["norm1.bias"], 1e-6)
+        qkv = F.linear(normed, of["attn.qkv.weight"], torch.cat([query, torch.zeros(128), value]))
+        q, k, v = qkv.reshape(1, 5, 3, 4, 32).permute(2, 0, 3, 1, 4)
+        mixed = (q @ k.transpose(-2, -1) * 32**-0.5).softmax(dim=-1) @ v
+        mixed = F.linear(mixed.transpose(1, 2).flatten(2), of["attn.proj.weight"], of["attn.proj.bias"])
+        expected = expected + of["gamma_1"] * mixed
+        normed = F.layer_norm(expected, (128,), of["norm2.weight"], of["norm2.bias"], 1e-6)
+        hidden = F.gelu(F.linear(normed, of["mlp.fc1.weight"], of["mlp.fc1.bias"]))
+        expected = expected + of["gamma_2"] * F.linear(hidden, of["mlp.fc2.weight"], of["mlp.fc2.bias"])
+        tokens = block(tokens)
+        torch.testing.assert_close(tokens, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_without_a_network_timms_weights_are_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,109 @@
+"""Runs whose weights come from a file instead of a training, and the weights of any run as a file."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from trackablate.datasets.atomic import write_bytes
+from trackablate.harness.costing.devices import device_name
+from trackablate.harness.costing.macs import count_macs
+from trackablate.harness.errors import BadInput
+from trackablate.harness.provenance import command_line, provenance
+from trackablate.harness.record import TrainingCost, TrainingRecord
+from trackablate.harness.spec import Imported, RunSpec
+from trackablate.harness.store import RunFolder, Store
+from trackablate.harness.tracking.evaluation import trained_model
+from trackablate.trackers.adaptation.adapt import merge
+from trackablate.trackers.checkpoints.official import is_unused
+from trackablate.trackers.checkpoints.whole_trackers import OSTRACK, layout_of, official_state, tracker_from
+from trackablate.trackers.encoder.pretrained import file_digest
+from trackablate.trackers.encoder.weight_files import read_weights
+from trackablate.trackers.model import OneStreamTracker
+from trackablate.trackers.spec import TrackerSpec
+
+
+@dataclass(frozen=True)
+class Import:
+    """Weights that become a run.
+
+    Attributes:
+        name: The run's name.
+        weights: The file.
+        spec: What they are weights of.
+        backbone: File of the backbone that LoRAT's trained entries belong to.
+        alpha: LoRA's alpha, if the weights do not say it.
+    """
+
+    name: str
+    weights: Path
+    spec: TrackerSpec
+    backbone: Path | None = None
+    alpha: int | None = None
+
+
+def import_run(asked: Import, store: Store) -> dict[str, Any]:
+    """Put weights into the store as a run, unless they are there, and return what is known of it.
+
+    Raises:
+        DataError: The file cannot be read, or does not fit the specification.
+        BadInput: The name belongs to other weights.
+    """
+    state = read_weights(asked.weights)
+    completed = None if asked.backbone is None else read_weights(asked.backbone)
+    model = tracker_from(state, asked.spec, alpha=asked.alpha, backbone=completed)
+    digest, of_backbone = file_digest(asked.weights), file_digest(asked.backbone) if asked.backbone else None
+    run = RunSpec(tracker=model.spec, weights=of_backbone, imported=Imported(name=asked.name, sha256=digest))
+    for other in store.runs():
+        if (held := other.run.imported) and held.name == asked.name and other.run.name != run.name:
+            taken = f"{asked.name} is the import of other weights, or as another tracker (SHA-256 {held.sha256[:12]})"
+            raise BadInput(f"{taken}: choose another name, or move {other.path} away")
+    folder = store.run(run)
+    with folder.lock():
+        folder.claim()
+        if not folder.trained:
+            _keep(folder, model)
+    return {
+        "run": run.name,
+        "tracker": asked.spec.name,
+        "layout": layout_of(state),
+        "sha256": digest,
+        "not used": [name for name in state if is_unused(name)],
+        "next": f"python -m harness evaluate {asked.name} --protocol PROTOCOL",
+    }
+
+
+def _keep(folder: RunFolder, model: OneStreamTracker) -> None:
+    params = sum(p.numel() for p in model.parameters())
+    content = save({name: value.detach().contiguous().clone() for name, value in model.state_dict().items()})
+    if not getattr(model, "merged", False):
+        merge(model)
+    cost = TrainingCost(params=params, macs=count_macs(model).all)
+    where = provenance(
+        device=device_name(torch.device("cpu")),
+        driver=None,
+        threads=torch.get_num_threads(),
+        workers=1,
+        command=command_line(),
+    )
+    write_bytes(folder.weights, content)
+    folder.finish_training(
+        TrainingRecord(curve=[], cost=cost, weights_digest=hashlib.sha256(content).hexdigest(), where=where)
+    )
+
+
+def export_weights(folder: RunFolder, out: Path) -> dict[str, Any]:
+    """Write a run's weights to a file, as safetensors or, by its ending, as torch.save does. Return what it holds.
+
+    They have the official layout where the tracker has one; OSTrack's lie under `net`, as in its own checkpoints.
+    """
+    layout, state = official_state(trained_model(folder, merged=False))
+    if out.suffix == ".safetensors":
+        content = save({name: value.contiguous() for name, value in state.items()})
+        write_bytes(out, content)
+    else:
+        torch.save({"net": state} if layout_of(state) == OSTRACK else state, out)
+    return {"run": folder.run.name, "layout": layout, "entries": len(state), "file": str(out)}

@@ -1,0 +1,150 @@
+"""Published weights become runs: evaluated, tracked with, costed, exported, and compared like trained ones."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from command_line import invoke, said
+from examples import SCALE
+from trackablate.datasets.errors import DataError
+from trackablate.harness.store import Store
+from trackablate.harness.tracking.evaluation import online_tracker, trained_model
+from trackablate.trackers.adaptation.adapt import merge
+from trackablate.trackers.checkpoints.lorat import OfficialLoRAT, to_lorat
+from trackablate.trackers.checkpoints.ostrack import to_ostrack
+from trackablate.trackers.checkpoints.whole_trackers import tracker_from
+from trackablate.trackers.inference import NetworkTracker
+from trackablate.trackers.model import OneStreamTracker, build
+from trackablate.trackers.scale import at_scale
+from trackablate.trackers.spec import LoRA, replace
+from trackablate.trackers.variants import VARIANTS
+
+State = dict[str, Tensor]
+CPU = torch.device("cpu")
+
+
+def drawn(name: str, **changes: Any) -> OneStreamTracker:
+    torch.manual_seed(0)
+    model = build(replace(VARIANTS[name], pretrained="none", **changes), pretrained=False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return model.eval()
+
+
+@cache
+def lorat() -> State:
+    """LoRAT-S in the adapted form, of another rank than the named variant's."""
+    return to_lorat(OfficialLoRAT(drawn("lorat-s-224", adaptation=LoRA(rank=4, alpha=8))))
+
+
+def same(found: State, expected: State) -> None:
+    assert found.keys() == expected.keys()
+    assert all(found[name].equal(value) for name, value in expected.items())
+
+
+def boxes(model: OneStreamTracker) -> list[list[float]]:
+    tracker = NetworkTracker(model, CPU)
+    images = np.random.default_rng(0).integers(0, 255, (4, 120, 160, 3), dtype=np.uint8)
+    tracker.initialise(images[0], np.array([50.0, 40, 30, 20]))
+    return [tracker.update(image).tolist() for image in images[1:]]
+
+
+def test_lorats_weights_are_a_run_that_tracks_and_goes_out_again(tmp_path: Path) -> None:
+    file, store = tmp_path / "base_224.bin", tmp_path / "store"
+    torch.save({"model": lorat() | {"mask_token": torch.zeros(1)}, "epoch": 3}, file)
+    words = ("import", "mine", "--weights", file, "--as", "lorat-s-224", "--store", store)
+    document = said(*words)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert (document["sha256"], document["not used"]) == (digest, ["mask_token"])
+    assert document["layout"] == "LoRAT's layout"
+    assert said(*words) == document, "again: it is there"
+    (folder,) = Store(store).runs()
+    assert folder.run.name.startswith("mine-")
+    assert folder.run.imported is not None
+    assert folder.run.imported.sha256 == digest
+    assert folder.run.tracker.adaptation == LoRA(rank=4, alpha=8), "its factors say their rank"  # type: ignore[union-attr]
+    record = folder.record()
+    assert record.training is not None
+    assert (record.training.curve, record.training.cost.phases) == ([], {})
+    assert record.training.cost.params == sum(p.numel() for p in trained_model(folder, merged=False).parameters())
+    expected = drawn("lorat-s-224", adaptation=LoRA(rank=4, alpha=8))
+    merge(expected)
+    assert boxes(trained_model(folder)) == boxes(expected)
+    assert isinstance(online_tracker(folder, CPU), NetworkTracker)
+    out = tmp_path / "out.safetensors"
+    assert said("export-weights", "mine", "--out", out, "--store", store)["layout"] == "LoRAT's layout"
+    same(load_file(out), lorat())
+    assert said("cost", "mine", "--store", store)["params"] == record.training.cost.params
+
+
+def test_an_imported_run_is_evaluated_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = replace(at_scale(VARIANTS["ostrack-256"], SCALE), name="tiny")
+    monkeypatch.setitem(VARIANTS._entries, "tiny", tiny)
+    weights = to_ostrack(build(tiny, pretrained=False))
+    save_file(weights, tmp_path / "weights.pth")
+    words = ("import", "mine", "--weights", tmp_path / "weights.pth", "--as", "tiny", "--store", tmp_path / "store")
+    said(*words)
+    found = said("evaluate", "mine", "--protocol", "synthetic-smoke", "--device", "cpu", *words[-2:])
+    assert found["run"].startswith("mine-")
+    assert 0 <= found["metrics"]["ao"] <= 100
+    save_file(weights | {"backbone.norm.bias": torch.ones(128)}, tmp_path / "weights.pth")
+    refused = invoke(*words)
+    assert refused.exit_code == 2
+    assert "mine is the import of other weights" in refused.stderr
+    assert "choose another name" in refused.stderr
+
+
+def test_ostracks_training_checkpoint_is_a_run_and_goes_out_under_net(tmp_path: Path) -> None:
+    weights = to_ostrack(drawn("ostrack-256-ce"))
+    torch.save({"net": weights, "optimizer": {}, "epoch": 300}, tmp_path / "OSTrack_ep0300.pth.tar")
+    at = ("--store", tmp_path / "store")
+    said("import", "ce", "--weights", tmp_path / "OSTrack_ep0300.pth.tar", "--as", "ostrack-256-ce", *at)
+    document = said("export-weights", "ce", "--out", tmp_path / "out.pth", *at)
+    assert (document["layout"], document["entries"]) == ("OSTrack's layout", 242)
+    same(torch.load(tmp_path / "out.pth")["net"], weights)
+
+
+def test_merged_and_trained_entries_of_lorat_and_our_own_names_are_read() -> None:
+    adapted, spec = tracker_from(lorat(), VARIANTS["lorat-s-224"]), VARIANTS["lorat-s-224"]
+    backbone = {n: v for n, v in lorat().items() if ".lora." not in n and not n.startswith(("head.", "token_type"))}
+    backbone = {n: v for n, v in backbone.items() if n not in ("lora_alpha", "use_rslora")}
+    trained = {n: v for n, v in lorat().items() if ".lora." in n or n.startswith(("head.", "token_type"))}
+    again = tracker_from(trained, spec, alpha=8, backbone=backbone)
+    same(again.state_dict(), adapted.state_dict())
+    same(tracker_from(adapted.state_dict(), again.spec).state_dict(), adapted.state_dict())
+    plain = merge(adapted)
+    merged = tracker_from(to_lorat(OfficialLoRAT(adapted)), spec)
+    same(merged.state_dict(), plain.state_dict())
+    assert merged.spec.adaptation == spec.adaptation
+    with pytest.raises(
+        DataError, match="of dinov2-s at 224 pixels, and lorat-b-224 has dinov2-b at 224: name the vari"
+    ):
+        tracker_from(lorat(), VARIANTS["lorat-b-224"])
+    with pytest.raises(DataError, match="hold LoRA's factors, and full-s-224 has none"):
+        tracker_from(lorat(), VARIANTS["full-s-224"])
+    with pytest.raises(DataError, match=r"detrack: entry 'encoder\.blocks\.0.*is missing"):
+        tracker_from({"a": torch.zeros(1)}, VARIANTS["detrack"])
+    with pytest.raises(DataError, match="belong to LoRAT's weights, and these have this project's own names"):
+        tracker_from({"a": torch.zeros(1)}, VARIANTS["detrack"], alpha=8)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("import", "x", "--weights", "absent.pth", "--as", "lorat-s-224"), "absent.pth: there is no such file"),
+        (("import", "x", "--weights", "absent.pth", "--as", "lorat-s-242"), "did you mean lorat-s-224"),
+        (("export-weights", "ncc", "--out", "x.pth"), "holds no run"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    done = invoke(*words, "--store", tmp_path / "store")
+    assert done.exit_code == 2
+    assert message in done.stderr
