@@ -26,6 +26,7 @@ ROOMS = {
         *(
             "checkout",
             "errors",
+            "documents",
             "spec",
             "record",
             "run_folder",

@@ -1,6 +1,7 @@
 """Evaluation of a run: the sequences without a result are tracked, one by one, into the store."""
 
 from collections.abc import Callable, Iterator
+from hashlib import file_digest
 
 import torch
 from safetensors import SafetensorError
@@ -43,10 +44,15 @@ def trained_model(folder: RunFolder, test_layers: int | None = None) -> OneStrea
     """
     assert isinstance(folder.run.tracker, TrackerSpec)
     model = build(folder.run.tracker)
+    record = folder.training()
     try:
+        with folder.weights.open("rb") as file:
+            if record is not None and file_digest(file, "sha256").hexdigest() != record.weights_digest:
+                raise ValueError("its SHA-256 is not the one that the training recorded")
         load_trained(model, load_file(folder.weights))
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{folder.weights} is damaged ({error}): move it away to train the run again") from error
+        remedy = "restore it from a copy, or move it away to train the run again"
+        raise ValueError(f"{folder.weights} is damaged ({error}): {remedy}") from error
     merge(model)
     if test_layers is not None:
         assert isinstance(model.head, DeformableDecoder)
