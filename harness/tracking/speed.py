@@ -27,24 +27,35 @@ def measure_speed(
     sequence: Sequence,
     device: torch.device,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
+) -> list[str]:
     """Measure the frames per second of every run, and write them into the store.
 
     Each run comes with the number of decoder layers to use (None: all). All runs track the same decoded frames. `report` is
     called with the numbers of rounds that are done and to do; warming up counts as one.
+
+    Returns:
+        A message for each run that cannot track, whose speed is not measured.
     """
     images = [sequence.frames[i] for i in range(min(len(sequence), FRAMES + 1))]
     clip = TimedClip(images, sequence.boxes[0], synchroniser(device))
-    trackers = [online_tracker(folder, device, test_layers) for folder, test_layers in timed]
-    for tracker in trackers:
-        clip.seconds(tracker, WARM_UP_FRAMES)
+    able, trackers, failures = [], [], []
+    for folder, test_layers in timed:
+        try:
+            tracker = online_tracker(folder, device, test_layers)
+            clip.seconds(tracker, WARM_UP_FRAMES)
+        except ValueError as error:  # damaged weights, or boxes that are not finite
+            failures.append(f"{folder.run.name}: {error}")
+        else:
+            able.append((folder, test_layers))
+            trackers.append(tracker)
     rounds = []
     for done in range(ROUNDS):
         report(1 + done, 1 + ROUNDS)
         rounds.append([FRAMES / clip.seconds(tracker, FRAMES) for tracker in trackers])
-    together = [folder.run.name for folder, _ in timed]
-    for (folder, test_layers), tracker, *rates in zip(timed, trackers, *rounds, strict=True):
+    together = [folder.run.name for folder, _ in able]
+    for (folder, test_layers), tracker, *rates in zip(able, trackers, *rounds, strict=True):
         folder.set_speed(_speed(rates, device, together, _macs(tracker)), test_layers)
+    return failures
 
 
 def _macs(tracker: FrameTracker) -> int | None:
