@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, ValidationError
 
 from trackablate.ablations.recipes import Training, published_training
 from trackablate.ablations.study import RECIPE, Coupled, FaultyStudy, Row, Study
@@ -35,6 +35,8 @@ from trackablate.harness.spec import Recipe
 from trackablate.trackers.spec import Frozen, TrackerSpec, leaves, with_fields
 from trackablate.trackers.variants import VARIANTS
 
+MOST_SEEDS = 1000
+"""The most runs of each row, as for the option --seeds."""
 PREFIX = f"{RECIPE}."
 """Beginning of the recipe's fields in a row's `set`."""
 
@@ -57,7 +59,7 @@ class _File(Frozen):
     grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
     protocols: tuple[str, ...] = ()
     primary_metric: str = "ao"
-    seeds: PositiveInt = 1
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 1
     remarks: tuple[str, ...] = ()
 
 

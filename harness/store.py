@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trackablate.datasets.atomic import sweep, whole_archive, write_text
+from trackablate.datasets.errors import shown, unsafe
 from trackablate.harness.documents import (
     DIGESTS,
     MARKER,
@@ -69,6 +70,8 @@ class Store:
 
     def __init__(self, root: Path, *, make: bool = True, accept: int = FORMAT) -> None:
         self.root = root.expanduser().resolve()
+        if unsafe(str(self.root)):
+            raise BadInput(f"--store {shown(root)} has characters that are no text: name another folder")
         self.logs, self.index = self.root / "logs", self.root / "index"
         self.calibration, self.forecasts = self.root / "calibration", self.root / "forecasts"
         self._marker = self.root / MARKER

@@ -1,5 +1,6 @@
 """What all commands share: arguments, options, what they check of their outputs, and how a command ends."""
 
+import errno
 import shutil
 import signal
 import sys
@@ -46,6 +47,8 @@ TestLayers = Annotated[
 ]
 
 P = ParamSpec("P")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""Errors of a disk that is full or cannot be written, which name no file when a write fails."""
 STOPPING = ("SIGTERM", "SIGHUP", "SIGQUIT")
 """Signals that stop a command as Ctrl-C does, by name since not every system has all of them."""
 REPORT_BYTES = 100_000_000
@@ -140,21 +143,28 @@ def exit_status() -> Iterator[None]:
         with _stoppable():
             yield
     except _mendable() as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {_printable(error)}\n")
         raise typer.Exit(2) from error
     except OSError as error:
-        if error.filename is None:
+        if error.errno not in FULL and error.filename is None:
             raise
-        sys.stderr.write(f"error: {error.filename}: {error.strerror}; name another place, or make room there\n")
+        place = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"error: {_printable(place)}{error.strerror}; name another place, or make room there\n")
         raise typer.Exit(2) from error
     except RunFailed as error:
-        sys.stderr.write(f"failed: {error}\nwhat was done is kept; the same command goes on from there\n")
+        sys.stderr.write(f"failed: {_printable(error)}\nwhat was done is kept; the same command goes on from there\n")
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Stopped) else signal.SIGINT
         by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
         sys.stderr.write(f"stopped{by}; what was done is kept; the same command goes on from there\n")
         raise typer.Exit(128 + number) from error
+
+
+def _printable(text: object) -> str:
+    from trackablate.datasets.errors import printable
+
+    return printable(str(text))
 
 
 def _mendable() -> tuple[type[Exception], ...]:
