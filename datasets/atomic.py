@@ -28,7 +28,10 @@ UNREADABLE = (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.
 
 
 def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replace `path` in one step by a file that `write` fills. Makes folders; an error leaves nothing behind."""
+    """Replace `path` in one step by a file that `write` fills. Makes folders.
+
+    An error leaves nothing behind, and names the file: a full disk does not.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -38,8 +41,10 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), 0o644)
         Path(name).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            error.filename = str(path)
         raise
 
 

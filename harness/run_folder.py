@@ -9,6 +9,7 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from trackablate.datasets.atomic import whole_archive
+from trackablate.datasets.errors import unsafe
 from trackablate.harness.documents import damaged, is_whole, read_document, readable, undamaged, write_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import Failure, PhaseProgress, RunRecord, SequenceResult, Speed, TrainingRecord
@@ -108,7 +109,7 @@ class RunFolder:
         undamaged(self._refuse_another)
         left = {evaluation: tuple(self.missing(evaluation, names)) for evaluation, names in evaluations.items()}
         return Lacking(
-            training=not (isinstance(self.run.tracker, FloorSpec) or undamaged(self.training)),
+            training=not isinstance(self.run.tracker, FloorSpec) and undamaged(self.training) is None,
             sequences={evaluation: names for evaluation, names in left.items() if names},
             speed=tuple(n for n in timed_layers(self.run, evaluations) if self.speed(n) is None),
         )
@@ -212,7 +213,7 @@ class RunFolder:
 
     def _result(self, evaluation: Evaluation, sequence: str) -> Path:
         file = f"{sequence}.json"
-        if Path(sequence).name != sequence or file == EVALUATION:
+        if Path(sequence).name != sequence or file == EVALUATION or unsafe(sequence):
             raise BadInput(f"sequence name {sequence!r} is no file name: rename the sequence's folder")
         return self._evaluation(evaluation) / file
 

@@ -146,7 +146,7 @@ def exit_status() -> Iterator[None]:
         sys.stderr.write(f"error: {_printable(error)}\n")
         raise typer.Exit(2) from error
     except OSError as error:
-        if error.errno not in FULL and error.filename is None:
+        if error.filename is None and error.errno not in FULL:
             raise
         place = f"{error.filename}: " if error.filename else ""
         sys.stderr.write(f"error: {_printable(place)}{error.strerror}; name another place, or make room there\n")

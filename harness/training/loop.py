@@ -280,10 +280,10 @@ def _resume(job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator
             failures.append((checkpoint, error))
     if not failures:
         return _State(0, [], TrainingCost())
-    checkpoint, error = failures[0]
+    file, reason = failures[0]
     raise ValueError(
-        f"the checkpoint {checkpoint} cannot be resumed ({type(error).__name__}): move it away to start the training anew"
-    ) from error
+        f"the checkpoint {file} cannot be resumed ({type(reason).__name__}): move it away to start the training anew"
+    ) from reason
 
 
 def _loaded(checkpoint: Path, job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> _State:

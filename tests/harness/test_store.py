@@ -275,7 +275,7 @@ def test_a_document_of_another_version_is_named_and_left_alone(folder: RunFolder
             read()
 
 
-@pytest.mark.parametrize("name", ["../../escape", "a/b", "/etc/passwd", "."])
+@pytest.mark.parametrize("name", ["../../escape", "a/b", "/etc/passwd", ".", "\x1b[31mred", "a\udcff"])
 def test_sequence_names_that_are_no_file_names_are_refused(store: Store, folder: RunFolder, name: str) -> None:
     with pytest.raises(BadInput, match="is no file name: rename"):
         folder.add_result(PLAIN_EVALUATION, result(name))
