@@ -36,6 +36,8 @@ def read_toml(file: Path) -> tuple[str, dict[str, Any]]:
         raise DataError.at(file, f"is no TOML ({problem})", "correct it", line=line) from None
     except (UnicodeDecodeError, OSError) as error:
         raise DataError.at(file, f"cannot be read as TOML ({error})", "write a text file in UTF-8") from None
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or brackets in thousands of brackets
+        raise DataError.at(file, "has a number or a nesting that is too long", "correct it") from None
 
 
 def settings() -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -2,8 +2,17 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
+from trackablate.datasets.errors import unsafe
 from trackablate.datasets.pairs.augmentation import Augmentation
 from trackablate.datasets.pairs.sampling import FramePairs
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS, one_shot
@@ -226,6 +235,13 @@ class Evaluation(Frozen):
         return f"{self.protocol}{suffix}-{fingerprint(self)[:8]}"
 
 
+def _file_name(name: str) -> str:
+    """Return a name that a report's folder can have. Raises ValueError for a path, or characters that are not printed."""
+    if unsafe(name) or set(name) & set("/\\\n\t") or name.startswith(".") or not name.strip():
+        raise ValueError(f"{name!r} cannot be the name of a folder: use printable characters without slashes")
+    return name
+
+
 class Profile(Frozen):
     """A size at which studies run: one TOML file in `harness/profiles`.
 
@@ -239,7 +255,7 @@ class Profile(Frozen):
         changes: Fields of every run that has them, dotted from `recipe` or `tracker`, with their values. They come last.
     """
 
-    name: str
+    name: Annotated[str, AfterValidator(_file_name)]
     description: str = "a profile of one's own"
     comparable_with_paper: bool = False
     caveat: str = ""

@@ -27,6 +27,7 @@ ROOMS = {
         *(
             "checkout",
             "errors",
+            "documents",
             "spec",
             "record",
             "run_folder",

@@ -1,8 +1,11 @@
 """What all commands share: arguments, options, what they check of their outputs, and how a command ends."""
 
+import errno
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -75,6 +78,10 @@ TestLayers = Annotated[
 
 P = ParamSpec("P")
 LOGGERS = ("tensorboard", "wandb", "trackio", "mlflow")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""Errors of a disk that is full or cannot be written, which name no file when a write fails."""
+STOPPING = ("SIGTERM", "SIGHUP", "SIGQUIT")
+"""Signals that stop a command as Ctrl-C does, by name since not every system has all of them."""
 REPORT_BYTES = 100_000_000
 """Disk space that a report needs at most, about."""
 
@@ -136,25 +143,67 @@ def can_report(out: Path) -> None:
         raise BadInput(f"figures cannot be drawn, {found.found}: {found.remedy}")
 
 
+class Stopped(KeyboardInterrupt):
+    """The signal `number` has asked the command to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 @contextmanager
-def exit_status() -> Iterator[None]:
-    """Turn an error that the user can mend into one message and an exit status: 2 bad input, 1 a run failed, 130 stopped."""
+def _stoppable() -> Iterator[None]:
+    """Raise Stopped where the command is, so that it ends its workers, for signals that the caller does not ignore."""
+    known = [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
+    heard = [number for number in known if signal.getsignal(number) == signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        heard = []
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the command at once
+        raise Stopped(number)
+
+    for number in heard:
+        signal.signal(number, stop)
     try:
         yield
+    finally:
+        for number in heard:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def exit_status() -> Iterator[None]:
+    """Turn an error that the user can mend into one message and an exit status.
+
+    The status is 2 for bad input, 1 if a run failed, and 128 + N if signal N stopped the command (130 for Ctrl-C).
+    """
+    try:
+        with _stoppable():
+            yield
     except _mendable() as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {_printable(error)}\n")
         raise typer.Exit(2) from error
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in FULL:
             raise
-        sys.stderr.write(f"error: {error.filename}: {error.strerror}; name another place, or make room there\n")
+        place = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"error: {_printable(place)}{error.strerror}; name another place, or make room there\n")
         raise typer.Exit(2) from error
     except RunFailed as error:
-        sys.stderr.write(f"failed: {error}\nwhat was done is kept; the same command goes on from there\n")
+        sys.stderr.write(f"failed: {_printable(error)}\nwhat was done is kept; the same command goes on from there\n")
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
-        sys.stderr.write("stopped; what was done is kept; the same command goes on from there\n")
-        raise typer.Exit(130) from error
+        number = error.number if isinstance(error, Stopped) else signal.SIGINT
+        by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+        sys.stderr.write(f"stopped{by}; what was done is kept; the same command goes on from there\n")
+        raise typer.Exit(128 + number) from error
+
+
+def _printable(text: object) -> str:
+    from trackablate.datasets.errors import printable
+
+    return printable(str(text))
 
 
 def _mendable() -> tuple[type[Exception], ...]:

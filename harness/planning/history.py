@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from trackablate.harness.costing.hardware import expected_device
+from trackablate.harness.documents import readable
 from trackablate.harness.planning.peaks import (
     ASSUMED,
     FLOOR_FRAME,
@@ -24,7 +25,6 @@ from trackablate.harness.planning.peaks import (
     training_memory,
 )
 from trackablate.harness.planning.ranges import Range, about
-from trackablate.harness.planning.reading import readable
 from trackablate.harness.planning.work import Unit
 from trackablate.harness.record import PaperScale, TrainingCost
 from trackablate.harness.spec import RunSpec

@@ -129,11 +129,13 @@ def prepare(task: PrepareTask, settings: WorkerSettings) -> Device:
 
 
 def measure(task: SpeedTask, settings: WorkerSettings) -> None:
-    """Measure the tracking speed of some runs on a synthetic video."""
+    """Measure the tracking speed of some runs on a synthetic video. Raises RunFailed if one of them cannot track."""
     store = Store(Path(settings.store))
     video = make_sequence("source", 0, length=FRAMES + 1, split="val")
     timed = [(store.run(one.run), one.test_layers) for one in task.timed]
-    measure_speed(timed, video, resolve_device(settings.device), partial(_Reporter(timed[0][0]), "speed"))
+    failures = measure_speed(timed, video, resolve_device(settings.device), partial(_Reporter(timed[0][0]), "speed"))
+    if failures:
+        raise RunFailed("\n".join(failures))
 
 
 def _train(folder: RunFolder, task: RunTask, device: torch.device, settings: WorkerSettings, ranks: Ranks) -> None:

@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+
+from filelock import Timeout
 
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.costing.hardware import expected_device, several
 from trackablate.harness.costing.loaders import default_loader_workers
+from trackablate.harness.documents import left_out
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.provenance import command_line, provenance
 from trackablate.harness.record import Failure
@@ -64,6 +67,7 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         BadInput: The user can mend it: the device or the disk. Nothing was done.
         RunFailed: At least one run failed, also because its data changed meanwhile; everything else was done.
     """
+    _mend(job, store)
     lacking = [item for item in missing(job, store) if not item.nothing]  # some lack only their speed
     preparation = _preparation(job, store)
     if not (lacking or preparation.sizes or preparation.protocols):
@@ -74,7 +78,7 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
     with _workers(job, len(work), store, executor, device) as slots:
         observer = observer or Observer()
         observer.preparing(several(expected_device(device), job.how.gpus_per_run), len(slots), lacking)
-        found = Device.model_validate_json(slots[0].ask(preparation, observer.watch))
+        found = _prepared(slots[0], preparation, observer)
         _refuse_precision(work, found)
         _spread(slots, found, job, len(work), store, executor)
         place = several(found.name, job.how.gpus_per_run)
@@ -84,6 +88,25 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
     if failures:
         raise RunFailed("\n".join(failures))
     observer.ended()
+
+
+def _mend(job: Job, store: Store) -> None:
+    """Move aside the damaged files of the job's runs, unless another process works on them, so that they are made again."""
+    store.sweep()
+    for folder, evaluations in ((store.run(task.run), task.evaluations) for task in job.tasks):
+        if folder.path.exists():
+            with suppress(Timeout), folder.lock().acquire(timeout=0):
+                for file in folder.mend(evaluations):
+                    left_out(f"{file} is damaged: it is made again, and kept as {file.name}.damaged")
+
+
+def _prepared(slot: Slot, preparation: PrepareTask, observer: Observer) -> Device:
+    """Return the device after the preparation. A worker that dies is replaced once, since what it has done is kept."""
+    try:
+        found = slot.ask(preparation, observer.watch)
+    except RunFailed:
+        found = slot.ask(preparation, observer.watch)
+    return Device.model_validate_json(found)
 
 
 def _refuse_precision(work: list[Missing], device: Device) -> None:
@@ -260,9 +283,9 @@ def _died(job: Job, store: Store, device: str, item: Missing, settings: WorkerSe
 
 
 def _measure_speed(job: Job, store: Store, slots: list[Slot], observer: Observer) -> list[str]:
-    # All runs that can track are measured as soon as one of them lacks it, so that the figures of one table come from one
-    # measurement, while nothing else of ours runs.
-    every = [one for task in job.tasks if store.run(task.run).trained for one in timed(task)]
+    # All runs that are whole are measured as soon as one of them lacks it, so that the figures of one table come from one
+    # measurement, while nothing else of ours runs. A run that failed may fail again, and would take the others along.
+    every = [one for task in job.tasks if not _lacking(task, job, store).scores for one in timed(task)]
     if all(store.run(one.run).speed(one.test_layers) is not None for one in every):
         return []
     first, *others = slots

@@ -150,7 +150,7 @@ def lines_of_json(content: bytes, file: Path) -> tuple[bytes, float | None]:
     if kind != "rect":
         raise DataError.at(file, f"has boxes of the type {shown(kind)!r}", 'convert them to x, y, w, h of type "rect"')
     rate = runs[0].get("fps")
-    rate = float(rate) if isinstance(rate, int | float) and 0 < rate < np.inf else None
+    rate = float(rate) if isinstance(rate, int | float) and 0 < rate < 1e300 else None
     return "\n".join(map(_line, runs[0]["res"])).encode(), rate
 
 

@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -92,9 +94,16 @@ def read_all(
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(cores, context, _start, start) as pool:
         chunk = max(1, len(jobs) // (8 * cores))
-        for done, (job, found) in enumerate(zip(jobs, pool.map(_read, jobs, chunksize=chunk), strict=True), start=1):
-            yield job[0], found
-            report(done, len(jobs))
+        try:
+            for done, (job, found) in enumerate(
+                zip(jobs, pool.map(_read, jobs, chunksize=chunk), strict=True), start=1
+            ):
+                yield job[0], found
+                report(done, len(jobs))
+        except KeyboardInterrupt:  # else the pool waits for what its processes have begun
+            for child in multiprocessing.active_children():
+                child.kill()
+            raise
 
 
 class _Reader:
@@ -146,9 +155,26 @@ _reader: _Reader | None = None
 
 def _start(request: ScoreRequest, results: bytes, asked: frozenset[str]) -> None:
     """Open the same files anew in a new process."""
+    _end_with_parent()
     global _reader
     sequences = PROTOCOLS[request.protocol].open(request.annotations)
     _reader = _Reader(request, sequences, pickle.loads(results), asked)
+
+
+def _end_with_parent() -> None:
+    """Leave it to the parent to be stopped, and end with it, whatever ended it."""
+    for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _read(job: tuple[int, list[int]]) -> SequenceOutcome | Broken:

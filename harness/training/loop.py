@@ -9,7 +9,6 @@ An interrupted training *resumes* at its last checkpoint and gives the same numb
 generator states, because nothing random outlives a step: pairs are numbered, and torch is seeded anew for each step.
 """
 
-import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -21,11 +20,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from trackablate.datasets.atomic import write_bytes
+from trackablate.datasets.atomic import whole_archive, write_with
 from trackablate.datasets.pairs.sampling import PairSampler
 from trackablate.harness.costing.clock import PhaseClock
 from trackablate.harness.costing.devices import energy_meter, peak_memory_bytes, synchroniser
 from trackablate.harness.record import CurvePoint, TrainingCost
+from trackablate.harness.run_folder import DIVERGED, keep_older, older
 from trackablate.harness.spec import Recipe
 from trackablate.harness.training.engine import MEASURED_STEPS, computing_in, make_accelerator, pairs_that_fit
 from trackablate.harness.training.group import ALONE, Group
@@ -109,7 +109,7 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
             job.group.at(2 * state.step + 1)
             with clock.phase("train"):
                 losses = _step(job, accelerator, model, optimizer, batch, state)
-            _refuse_infinite(losses, state.step)
+            _refuse_infinite(job, losses, batch, state.step)
             means.add(losses)
             state.step += 1
             state.cost.samples += job.recipe.batch_size
@@ -205,10 +205,12 @@ def _gradients(
     return sums
 
 
-def _refuse_infinite(losses: dict[str, Tensor], step: int) -> None:
+def _refuse_infinite(job: Fit, losses: dict[str, Tensor], batch: Batch, step: int) -> None:
     if not torch.isfinite(losses["total"]):
         terms = {name: float(value) for name, value in losses.items() if name != "total"}
-        raise FloatingPointError(f"the loss is not finite at step {step}: {terms}")
+        kept = job.checkpoint.with_name(DIVERGED)
+        write_with(kept, lambda file: torch.save({"step": step, "losses": terms, "batch": dict(batch)}, file))
+        raise FloatingPointError(f"the loss is not finite at step {step}: {terms}. The batch is kept in {kept}")
 
 
 def _parts(batch: Batch, pairs: int) -> list[Batch]:
@@ -283,31 +285,41 @@ def _save(job: Fit, optimizer: Any, accelerator: Accelerator, state: _State) -> 
         "curve": [point.model_dump() for point in state.curve],
         "cost": state.cost.model_dump(),
     }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_bytes(job.checkpoint, buffer.getvalue())
+    keep_older(job.checkpoint)
+    write_with(job.checkpoint, lambda file: torch.save(content, file))
 
 
 def _resume(job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> _State:
-    """Load the checkpoint into model, optimizer and loss scaler, and return the state; a new state if there is none."""
-    if not job.checkpoint.exists():
+    """Load the checkpoint into model, optimizer and loss scaler, and return the state; a new state if there is none.
+
+    If the checkpoint is damaged, the training goes back to the one before.
+    """
+    failures: list[tuple[Path, Exception]] = []
+    for checkpoint in filter(Path.exists, (job.checkpoint, older(job.checkpoint))):
+        try:
+            return _loaded(checkpoint, job, optimizer, accelerator)
+        except Exception as error:  # noqa: BLE001 torch raises anything for a damaged file
+            failures.append((checkpoint, error))
+    if not failures:
         return _State(0, [], TrainingCost())
-    try:
-        content = torch.load(job.checkpoint, map_location="cpu", weights_only=True)
-        load_trained(job.model, content["model"])
-        optimizer.load_state_dict(content["optimizer"])
-        if accelerator.scaler:
-            accelerator.scaler.load_state_dict(content["scaler"])
-        cost = TrainingCost.model_validate(content["cost"])
-        curve = [CurvePoint.model_validate(point) for point in content["curve"]]
-        step = int(content["step"])
-    except Exception as error:
-        raise ValueError(
-            f"the checkpoint {job.checkpoint} cannot be resumed ({type(error).__name__}): move it away to start "
-            "the training anew"
-        ) from error
+    file, reason = failures[0]
+    raise ValueError(
+        f"the checkpoint {file} cannot be resumed ({type(reason).__name__}): move it away to start the training anew"
+    ) from reason
+
+
+def _loaded(checkpoint: Path, job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> _State:
+    if not whole_archive(checkpoint):  # torch compares no checksums
+        raise ValueError("it is damaged")
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    load_trained(job.model, content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    if accelerator.scaler:
+        accelerator.scaler.load_state_dict(content["scaler"])
+    cost = TrainingCost.model_validate(content["cost"])
+    curve = [CurvePoint.model_validate(point) for point in content["curve"]]
     cost.resumed += 1
-    return _State(step, curve, cost)
+    return _State(int(content["step"]), curve, cost)
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:

@@ -288,7 +288,8 @@ def test_damaged_trained_weights_are_named_and_the_remedy_works(store: Path, mlp
     task = RunTask(run=mlp_run, evaluations=())
     execute_run(task, settings(store))
     whole = folder.weights.read_bytes()
-    for content in (whole[:1000], b""):
+    flipped = whole[:-1] + bytes([whole[-1] ^ 1])
+    for content in (whole[:1000], b"", flipped):
         folder.weights.write_bytes(content)
         with pytest.raises(ValueError, match="move it away to train the run again") as caught:
             trained_model(folder)

@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 import store_factory
 from command_line import harness, invoke, said
 from trackablate.ablations.catalogue import STUDIES
-from trackablate.datasets.atomic import write_text
 from trackablate.datasets.errors import DataError
 from trackablate.harness.cli import app
 from trackablate.harness.cli.doctor import fonts
 from trackablate.harness.cli.options import writable
 from trackablate.harness.cli.session import StudyRequest, open_session
 from trackablate.harness.cli.study_data import find_run, reported_data
+from trackablate.harness.documents import write_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import SequenceResult
@@ -129,14 +129,14 @@ def test_a_report_takes_the_whole_version_of_the_data_of_its_own_runs(place: Pat
     foreign = whole.model_copy(update={"digest": "f" * 64, "sequences": whole.sequences * 2})
     for record in (part, foreign):
         evaluation = Evaluation(protocol="otb", data=record.digest)
-        write_text(store.protocol(evaluation) / "protocol.json", record.model_dump_json())
+        write_document(store.protocol(evaluation) / "protocol.json", record)
     boxes = SequenceResult(name=part.names[0], boxes=[(0.0, 0.0, 1.0, 1.0)], seconds=1.0)
     store.run(runs[0]).add_result(Evaluation(protocol="otb", data=part.digest), boxes)
     found = reported_data("otb", {}, store, runs)
     assert (found.digest, len(found.sequences)) == (store_factory.DIGEST, 4)
     twin = whole.model_copy(update={"digest": "b" * 64})
     evaluation = Evaluation(protocol="otb", data=twin.digest)
-    write_text(store.protocol(evaluation) / "protocol.json", twin.model_dump_json())
+    write_document(store.protocol(evaluation) / "protocol.json", twin)
     store.run(runs[0]).add_result(evaluation, boxes)
     with pytest.raises(
         BadInput, match="2 versions of the data of otb, each of 4 sequences: choose one with --data otb="
