@@ -150,7 +150,7 @@ class SequenceFiles:
             try:
                 names = frame_names(self.files.names(folder), self.layout.order)
             except ValueError as error:
-                self._refuse(folder, str(error), "rename or remove it")
+                self._refuse(folder, *error.args)
             if len(names):
                 return folder, names
         return "", None

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.datasets.reading.files import Files
+from trackablate.datasets.reading.frame_names import Order
 from trackablate.datasets.reading.numbers import BadLine, parse_rows
 from trackablate.datasets.reading.tables import rows
 
@@ -140,7 +141,7 @@ class FileLayout:
         title: The layout in short, for messages. Part of an index's identity.
         frames: Templates of image folders, of which the first that exists counts; () for annotation without images.
         flags: Alternatives, of which the first with any existing file counts; without one, the first alternative.
-        order: Whether frames are sorted by the number that ends their name, or by name.
+        order: How frames are sorted.
         first: Number of the first frame, from which no number may be missing; None for any numbers.
         meta: Template of a file with facts about the sequence.
         size: Reads (width, height) from the content of `meta`.
@@ -155,7 +156,7 @@ class FileLayout:
     decode: Callable[[bytes], BoxRows] = box_rows
     flags: tuple[tuple[FlagFile, ...], ...] = ()
     attributes: AttributeFile | None = None
-    order: Literal["number", "name"] = "number"
+    order: Order = "number"
     first: int | None = None
     meta: str | None = None
     size: Callable[[bytes], tuple[int, int] | None] | None = None

@@ -190,11 +190,18 @@ class StoredSequences(SequenceList):
             notes.append(f"left out as unfit for training: {_some(left_out)}")
         if strangers := self._strangers():
             notes.append(f"not sequences of {title}, and not read: {_some(strangers)}; move them elsewhere")
+        if reordered := [name for number, name in enumerate(self.names) if self._reordered(number)]:
+            notes.append(f"frames in the order of their numbers, which is not that of their names: {_some(reordered)}")
         known = quirks(self.part.data)
         for name in self.names:
             for rule, quirk in known.get(name, {}).items():
                 notes.append(f"{name}: {rule}, {quirk.value} ({quirk.source})")
         return notes
+
+    def _reordered(self, number: int) -> bool:
+        """Return whether frames that toolkits sort by name count by number here."""
+        frames = self.annotation(number).frames if self.found.entries[number].layout.order != "number" else None
+        return frames is not None and list(frames) != sorted(frames)
 
     def _strangers(self) -> list[str]:
         """Sequences in the same layout that are neither in the official list nor in one of its siblings."""

@@ -229,10 +229,16 @@ def _rows(store: Store, protocol: str) -> dict[str, dict[str, str]]:
 
 
 def frames_of(video: Path) -> Iterator[Image]:
-    """Return the frames of a folder of images, sorted by name, or of a video file. Raises DataError if there are none."""
+    """Return the frames of a folder of images, in the order of their numbers, or of a video file.
+
+    Raises DataError if there are none, or if two orders are possible.
+    """
     if video.is_dir():
         files = Folder(video)
-        names = frame_names(files.names(), "name")
+        try:
+            names = frame_names(files.names(), "clear")
+        except ValueError as error:
+            raise DataError.at(video, *error.args) from None
         if not len(names):
             raise DataError(f"{shown(video)} holds no image ({', '.join(SUFFIXES)})")
         return iter(ImageFiles(files, "", names))
@@ -244,7 +250,7 @@ def frames_of(video: Path) -> Iterator[Image]:
 def frame_count(video: Path) -> int:
     """Return the number of frames of a folder of images or, by its own word, of a video file; 0 if it does not say."""
     if video.is_dir():
-        return len(frame_names(Folder(video).names(), "name"))
+        return sum(name.lower().endswith(SUFFIXES) for name in Folder(video).names())
     import cv2
 
     return max(0, int(cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT)))

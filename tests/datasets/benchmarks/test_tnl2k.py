@@ -12,6 +12,7 @@ from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
 from trackablate.datasets.reading.frames import ImageFiles
 from trackablate.datasets.reading.tables import names, rows
+from video_factory import zipped
 
 REAL = SHARED / "real/tnl2k/annotations_test.zip"
 JPEG = bytes(cv2.imencode(".jpg", np.full((30, 40, 3), 90, np.uint8))[1])
@@ -38,13 +39,31 @@ def _message(root: Path) -> str:
     return str(caught.value)
 
 
-def test_frames_count_by_name(tmp_path: Path) -> None:
-    _make(tmp_path, frames=("b_2.jpg", "00003.png", "b_10.jpg"))
+def test_frames_with_several_beginnings_count_by_name(tmp_path: Path) -> None:
+    _make(tmp_path, frames=("b_02.jpg", "00003.png", "b_10.jpg"))
     (tmp_path / FIRST / "imgs/Thumbs.db").touch()
     frames = tnl2k.TEST(tmp_path)[0].frames
     assert isinstance(frames, ImageFiles)
-    assert list(frames.names) == ["00003.png", "b_10.jpg", "b_2.jpg"]
+    assert list(frames.names) == ["00003.png", "b_02.jpg", "b_10.jpg"]
     assert [frame.shape for frame in (frames[0], frames[2])] == [(30, 40, 3)] * 2
+
+
+def test_frames_without_padding_count_by_number_and_the_check_says_so(tmp_path: Path) -> None:
+    written = [f"{number}.jpg" for number in range(1, 13)]
+    _make(tmp_path / "folder", "my_clip", frames=(*written,), boxes="2,3,10,12\n" * 12)
+    zipped(tmp_path / "folder", tmp_path / "packed.zip")
+    for root in (tmp_path / "folder", tmp_path / "packed.zip"):
+        sequences = tnl2k.TEST(root, tmp_path / "index")
+        frames = sequences[0].frames
+        assert isinstance(frames, ImageFiles)
+        assert list(frames.names) == written
+        assert "frames in the order of their numbers, which is not that of their names: my_clip" in sequences.notes()
+
+
+def test_videos_of_ones_own_with_two_possible_orders_are_refused(tmp_path: Path) -> None:
+    folder = _make(tmp_path, "my_clip", frames=("cam_1.jpg", "cam_3.jpg", "img_2.jpg"))
+    message = "two orders are possible: after 'cam_1.jpg' comes 'cam_3.jpg' by name, 'img_2.jpg' by number"
+    assert _message(tmp_path).startswith(f"{folder / 'imgs'}: {message}")
 
 
 def test_zeros_are_absent_and_boxes_count_from_0(tmp_path: Path) -> None:

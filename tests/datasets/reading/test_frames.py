@@ -1,6 +1,7 @@
 """Names of frames as runs, and images as frames: what is read, and every kind of bad image named."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from trackablate.datasets.errors import LISTED, DataError, raise_all
 from trackablate.datasets.reading.files import Files
-from trackablate.datasets.reading.frame_names import FrameNames, frame_names
+from trackablate.datasets.reading.frame_names import FrameNames, Order, frame_names
 from trackablate.datasets.reading.frames import ImageFiles, NoFrames
 from trackablate.datasets.reading.opening import open_files
 from video_factory import HEIGHT, JPEG, PNG, WIDTH, zipped
@@ -45,10 +46,80 @@ def test_any_numbers_are_kept_in_order(numbers: set[int], low: int, high: int) -
     assert FrameNames(names.ranges) == names
 
 
-@given(st.lists(st.text("ab01.-_ ", min_size=1, max_size=6), unique=True, max_size=12))
-def test_names_sorted_as_names_come_back_whatever_they_are(stems: list[str]) -> None:
+@given(st.lists(st.text("ab.-_ ", min_size=1, max_size=6), unique=True, max_size=12))
+def test_names_without_numbers_are_sorted_as_names(stems: list[str]) -> None:
     written = [f"{stem}.jpg" for stem in stems]
-    assert list(frame_names(written, "name")) == sorted(written)
+    assert list(frame_names(written, "name")) == list(frame_names(written, "clear")) == sorted(written)
+
+
+@given(
+    st.lists(st.text("ab019.-_ ²٣", min_size=1, max_size=6), unique=True, max_size=12),
+    st.sampled_from(["name", "clear"]),
+)
+def test_no_order_but_a_possible_one_comes_back(stems: list[str], order: Order) -> None:
+    written = [f"{stem}.jpg" for stem in stems]
+    try:
+        found = list(frame_names(written, order))
+    except ValueError as error:
+        assert len(error.args) == 2  # noqa: PT017 problem and remedy
+        return
+    assert sorted(found) == sorted(written)
+    natural = sorted(
+        found, key=lambda name: [int(part) if part.isdecimal() else 0 for part in re.split(r"([0-9]+)", name)]
+    )
+    assert found == sorted(written) or found == natural
+
+
+NUMBERED = {
+    "ffmpeg's %d": ["1", "2", "9", "10", "11"],
+    "with a beginning": ["img1", "img2", "img10"],
+    "padding that overflows": ["998", "999", "1000", "1001"],
+    "an ending after the number": ["frame8_xxx", "frame9_xxx", "frame10_xxx"],
+    "a number in the beginning": ["cam2_7", "cam2_8", "cam2_12"],
+    "gaps and a long number": ["t999999999999999", "t1000000000000000", "t1000000000000002"],
+    "seconds of one width": ["10.25", "10.30", "11.05"],
+}
+
+
+@pytest.mark.parametrize("stems", NUMBERED.values(), ids=NUMBERED)
+@pytest.mark.parametrize("order", ["name", "clear"])
+def test_names_that_differ_in_one_number_come_in_its_order(stems: list[str], order: Order) -> None:
+    written = [f"{stem}.png" for stem in stems]
+    assert list(frame_names(reversed(written), order)) == written
+
+
+AMBIGUOUS = {
+    "numbers without padding behind two beginnings": (
+        ["a_2", "a_10", "b_1"],
+        "'a_10.jpg' by name, 'a_2.jpg' by number",
+    ),
+    "two numbers without padding": (["1_9", "2_1", "10_1"], "first comes '10_1.jpg' by name, '1_9.jpg' by number"),
+    "seconds of two widths": (["0.3", "0.25"], "first comes '0.25.jpg' by name, '0.3.jpg' by number"),
+}
+
+
+@pytest.mark.parametrize(("stems", "message"), AMBIGUOUS.values(), ids=AMBIGUOUS)
+@pytest.mark.parametrize("order", ["name", "clear"])
+def test_two_possible_orders_are_refused_and_both_named(stems: list[str], message: str, order: Order) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        frame_names([f"{stem}.jpg" for stem in stems], order)
+    assert "pad the numbers with zeros" in caught.value.args[1]
+
+
+def test_numbers_behind_several_beginnings_count_except_in_official_lists() -> None:
+    written = ["cam_1.jpg", "cam_3.jpg", "img_2.jpg"]
+    with pytest.raises(ValueError, match=r"after 'cam_1.jpg' comes 'cam_3.jpg' by name, 'img_2.jpg' by number"):
+        frame_names(written, "clear")
+    assert list(frame_names(written, "name")) == written
+    for agreed in (["a_1.jpg", "a_2.jpg", "b_3.jpg"], ["a_1.jpg", "a_2.jpg", "b_1.jpg"]):
+        assert list(frame_names(agreed, "clear")) == agreed
+
+
+def test_two_frames_of_one_number_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"'01.jpg' and '1.jpg' have the same number"):
+        frame_names(["1.jpg", "01.jpg", "2.jpg"], "clear")
+    with pytest.raises(ValueError, match=r"'1.jpg' and '1.png' have the same number"):
+        frame_names(["1.jpg", "1.png"], "name")
 
 
 def test_names_need_a_number_of_their_own() -> None:
