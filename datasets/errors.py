@@ -1,5 +1,6 @@
 """The error for bad data: what is wrong, in which file and line, and what to do."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -40,6 +41,13 @@ def raise_all(problems: list[str]) -> None:
     """Raise one DataError for all problems, if there are any."""
     if problems:
         raise DataError(*problems)
+
+
+def some(names: Iterable[str]) -> str:
+    """Return the first LISTED names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(shown(name) for name in names[:LISTED]) + more
 
 
 def shown(text: object) -> str:

@@ -1,5 +1,6 @@
 """One run's folder in the store: what it holds, what it lacks, and what is done."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -147,6 +148,15 @@ class RunFolder:
         """Return the sequences without a result, in the given order."""
         return [name for name in sequences if not self._result(evaluation, name).exists()]
 
+    def set_aside(self, evaluation: Evaluation, sequences: Iterable[str]) -> Path:
+        """Move the results of some sequences into a folder of their own, and return it. Only the lock's holder may do so."""
+        aside = self._evaluation(evaluation) / "former" / time.strftime("%Y%m%d-%H%M%S")
+        aside.mkdir(parents=True, exist_ok=True)
+        for file in (self._result(evaluation, name) for name in sequences):
+            if file.exists():
+                file.replace(aside / file.name)
+        return aside
+
     def speed(self, test_layers: int | None = None) -> Speed | None:
         """Return the tracking speed with so many decoder layers, None while it is not measured."""
         return read_document(self._speed(test_layers), Speed)
@@ -198,6 +208,10 @@ class RunFolder:
 
     def _speed(self, test_layers: int | None) -> Path:
         return self.path / ("speed.json" if test_layers is None else f"speed-first{test_layers}.json")
+
+    def evaluation_folder(self, evaluation: Evaluation) -> Path:
+        """Return the folder of an evaluation's results."""
+        return self._evaluation(evaluation)
 
     def _evaluation(self, evaluation: Evaluation) -> Path:
         return self.path / "evaluations" / _key(evaluation)

@@ -62,6 +62,10 @@ class Files(Protocol):
         They are size and time on disk, size and CRC in an archive, and (-1, 0) if nothing has this name.
         """
 
+    def stamps(self, folder: str, names: Iterable[str]) -> list[tuple[int, int]]:
+        """Return size and time of the last writing (in an archive, the CRC) of files in a folder. Reads no content."""
+        return [self.stamp(f"{folder}/{name}") for name in names]
+
 
 class Folder(Files):
     """A folder on disk. Links are followed if they stay inside."""
@@ -125,6 +129,17 @@ class Folder(Files):
             return -1, 0
         # Copying can set the time of the last writing back, but not the time of the last change.
         return about.st_size, max(about.st_mtime_ns, about.st_ctime_ns)
+
+    def stamps(self, folder: str, names: Iterable[str]) -> list[tuple[int, int]]:
+        """See Files. Unlike in `stamp`, a copy that keeps its times has the same ones, in whole seconds."""
+        found = []
+        for name in names:
+            try:
+                about = os.stat(f"{self.root}/{folder}/{name}")  # noqa: PTH116 see `stamp`
+                found.append((about.st_size, int(about.st_mtime)))
+            except (OSError, ValueError):
+                found.append((-1, 0))
+        return found
 
     def _real(self, folder: Path) -> Path:
         # A folder's real path is looked up once, because that takes longer than reading a small file.
@@ -315,6 +330,11 @@ class Redirected(Files):
         """See Files."""
         files, name = self._target(name)
         return files.stamp(name)
+
+    def stamps(self, folder: str, names: Iterable[str]) -> list[tuple[int, int]]:
+        """See Files."""
+        files, folder = self._target(folder)
+        return files.stamps(folder, names)
 
 
 class Below(Redirected):

@@ -23,8 +23,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from trackablate.datasets.benchmark import OnProgress, Protocol, SequenceList
-from trackablate.datasets.errors import LISTED, DataError, NothingThereError, raise_all, shown
+from trackablate.datasets.errors import DataError, NothingThereError, raise_all, shown, some
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.checking import frame_problems
 from trackablate.datasets.reading.files import Below, Files
@@ -33,7 +35,7 @@ from trackablate.datasets.reading.index import digest_of, open_index
 from trackablate.datasets.reading.layouts import AnnotationRules, Clip, FileLayout, find_clips
 from trackablate.datasets.reading.opening import open_files
 from trackablate.datasets.reading.tables import quirks
-from trackablate.datasets.sequence import Sequence
+from trackablate.datasets.sequence import FrameFiles, Sequence
 
 KEPT = 2000
 """Lists of up to this many sequences keep their annotation in memory when there is no index."""
@@ -162,6 +164,20 @@ class StoredSequences(SequenceList):
         clip = entry.clip
         return f"{entry.layout.title}|{clip.first}|{clip.last}|{clip.skip}|{entry.stamps()}"
 
+    def frame_files(self, index: int) -> FrameFiles | None:
+        """See SequenceList."""
+        found = self.annotation(index)
+        if found.frames is None:
+            return None
+        stamps = np.array(self.found.entries[index].files.stamps(found.folder, found.frames), dtype=np.int64)
+        names = sha256("/".join(found.frames).encode(errors="surrogateescape")).hexdigest()[:16]
+        return FrameFiles(names, *stamps.reshape(-1, 2).T.astype(np.uint32))
+
+    def reordered(self, index: int) -> bool:
+        """See SequenceList."""
+        frames = self.annotation(index).frames if self.found.entries[index].layout.order != "number" else None
+        return frames is not None and list(frames) != sorted(frames)
+
     def lengths(self) -> tuple[int, ...]:
         """See SequenceList. Without images, rows of annotation count."""
         return tuple(self.annotation(number).length for number in range(len(self)))
@@ -185,23 +201,18 @@ class StoredSequences(SequenceList):
         """See SequenceList."""
         title, notes = self.part.title, []
         if missing := self.found.missing:
-            notes.append(f"missing of {title}: {_some(missing)}; get them, or report that the list is incomplete")
+            notes.append(f"missing of {title}: {some(missing)}; get them, or report that the list is incomplete")
         if left_out := self.found.left_out:
-            notes.append(f"left out as unfit for training: {_some(left_out)}")
+            notes.append(f"left out as unfit for training: {some(left_out)}")
         if strangers := self._strangers():
-            notes.append(f"not sequences of {title}, and not read: {_some(strangers)}; move them elsewhere")
-        if reordered := [name for number, name in enumerate(self.names) if self._reordered(number)]:
-            notes.append(f"frames in the order of their numbers, which is not that of their names: {_some(reordered)}")
+            notes.append(f"not sequences of {title}, and not read: {some(strangers)}; move them elsewhere")
+        if reordered := [name for number, name in enumerate(self.names) if self.reordered(number)]:
+            notes.append(f"frames in the order of their numbers, which is not that of their names: {some(reordered)}")
         known = quirks(self.part.data)
         for name in self.names:
             for rule, quirk in known.get(name, {}).items():
                 notes.append(f"{name}: {rule}, {quirk.value} ({quirk.source})")
         return notes
-
-    def _reordered(self, number: int) -> bool:
-        """Return whether frames that toolkits sort by name count by number here."""
-        frames = self.annotation(number).frames if self.found.entries[number].layout.order != "number" else None
-        return frames is not None and list(frames) != sorted(frames)
 
     def _strangers(self) -> list[str]:
         """Sequences in the same layout that are neither in the official list nor in one of its siblings."""
@@ -308,9 +319,3 @@ def _hint(part: Part, files: Files) -> str:
     if any(files.is_file(mark) for mark in marks if "{" not in mark):
         return f"; this is one sequence: name the folder above it, {shown(files.root.absolute().parent)}"
     return ""
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(shown(name) for name in names[:LISTED]) + more

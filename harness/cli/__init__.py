@@ -238,6 +238,9 @@ def evaluate(
     data: Data = None,
     device: Device = "auto",
     store: StorePath = Path("store"),
+    again: Annotated[
+        bool, typer.Option("--again", help="track every sequence anew; former results are kept aside")
+    ] = False,
     json: Json = False,
 ) -> dict[str, Any]:
     """Evaluate a stored run on one protocol.
@@ -246,7 +249,7 @@ def evaluate(
     """
     from trackablate.harness.cli.pieces import evaluate_run
 
-    return evaluate_run(run, protocol, data or [], store, device)
+    return evaluate_run(run, protocol, data or [], store, device, again=again)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """The pieces of a study as commands: train one variant, evaluate one run, track one video, check one data set."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from trackablate.harness.profiles import load_profile
 from trackablate.harness.protocol_store import ON_SERVER
 from trackablate.harness.record import ProtocolRecord
 from trackablate.harness.running.executors import LocalExecutor
+from trackablate.harness.running.image_files import set_aside_replaced
 from trackablate.harness.running.runner import Job
 from trackablate.harness.running.runner import run as run_job
 from trackablate.harness.running.tasks import RunTask
@@ -56,14 +58,19 @@ def train_variant(variant: str, profile: str, data: list[str], store: Path, devi
     return {"run": task.run.name, "verdict": record.verdict, **_training(record.training)}
 
 
-def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
-    """Track what is missing of a protocol with a stored run, and return its scores in percent."""
+def evaluate_run(
+    name: str, protocol: str, data: list[str], store: Path, device: str, *, again: bool = False
+) -> dict[str, Any]:
+    """Track what is missing of a protocol with a stored run, or all of it `again`, and return its scores in percent."""
     folder = find_run(Store(store, make=False), name, protocol)
     found = opened(protocol, given_data(data, [protocol]))
     evaluation = Evaluation(protocol=protocol, data=found.digest)
     roots = {PROTOCOLS[protocol].data or "": str(found.root)} if found.root else {}
     kept = open_store(store)
     task = RunTask(run=folder.run, evaluations=(evaluation,), roots=roots)
+    assert found.sequence_list is not None
+    for message in set_aside_replaced([task], kept, {protocol: found.sequence_list}, again=again):
+        sys.stderr.write(f"{message}\n")
     job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), {protocol: found.lengths})
     with forecast(job, kept) as observer:
         run_job(job, kept, LocalExecutor(kept.logs), device, observer)

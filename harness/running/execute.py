@@ -30,6 +30,7 @@ from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.protocol_store import keep_protocol
 from trackablate.harness.provenance import provenance
 from trackablate.harness.record import Failure, PhaseProgress, Provenance, Spent, TrainingRecord
+from trackablate.harness.running.image_files import keep_image_files
 from trackablate.harness.running.tasks import Device, PrepareTask, RunTask, SpeedTask, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec, SyntheticData, VideoData
 from trackablate.harness.store import RunFolder, Store
@@ -62,6 +63,7 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
             sequences = _open(evaluation, task.roots, Path(settings.store))
             if PROTOCOLS[evaluation.protocol].data is None:
                 _make_textures(sequences[0])
+            keep_image_files(folder, evaluation, sequences)
             report = partial(_Reporter(folder, row), f"track {evaluation.protocol}")
             evaluate(folder, evaluation, sequences, device, report)
     return Spent(device_seconds=clock.booked["task"].device_seconds)
