@@ -4,6 +4,7 @@ Nothing is padded, cut or skipped. Each problem of a sequence's result is a faul
 line. A sequence with a fault is not scored.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from trackablate.harness.scoring.layouts import lines_of_json
 LARGEST = 1e9
 """The largest plausible coordinate in pixels. Products of two larger ones could overflow in the metrics."""
 AGAIN = "track the sequence again"
+REWRITE = 'write "x,y,w,h" into each line, without anything else'
 WITHOUT_TIMES = "the boxes are used without times"
 
 
@@ -145,18 +147,34 @@ def _judged(rows: Rows, frames: int, file: Path) -> tuple[NDArray[np.float64], t
     if not rows.bad and count == frames and boxes[:, 2:].min() >= 0 and np.abs(boxes).max() <= LARGEST:
         return boxes, ()
     bad = [b.line for b in rows.bad]
+    # A header or blank lines: without them the file is whole.
+    surplus = (
+        count > frames
+        and bad == [*range(1, count - frames + 1)]
+        and not re.search(r"\d", "".join(b.text for b in rows.bad))
+    )
     negative = np.asarray((boxes[:, 2:] < 0).any(axis=1))
     huge = np.asarray((np.abs(boxes) > LARGEST).any(axis=1))
-    found: tuple[tuple[list[int], str], ...] = (
-        (bad, f"{rows.bad[0].problem}: {rows.bad[0].text!r}" if bad else ""),
-        (sorted(set(_lines(np.asarray(np.isnan(boxes).any(axis=1)))) - set(bad)), "the box is NaN"),
-        (_lines(negative), "the box has a negative side"),
-        (_lines(huge), f"a number beyond {LARGEST:g} is not a pixel coordinate"),
-        ([count] * (count < frames), f"the file ends here, {frames} lines are wanted"),
-        ([frames + 1] * (count > frames), f"the file goes on to line {count}, {frames} lines are wanted"),
+    long = [frames + 1] * (count > frames and not surplus)
+    found: tuple[tuple[list[int], str, str], ...] = (
+        (bad, f"{rows.bad[0].problem}: {rows.bad[0].text!r}" if bad else "", _remedy(rows, frames, surplus=surplus)),
+        (sorted(set(_lines(np.asarray(np.isnan(boxes).any(axis=1)))) - set(bad)), "the box is NaN", AGAIN),
+        (_lines(negative), "the box has a negative side", AGAIN),
+        (_lines(huge), f"a number beyond {LARGEST:g} is not a pixel coordinate", AGAIN),
+        ([count] * (count < frames), f"the file ends here, {frames} lines are wanted", AGAIN),
+        (long, f"the file goes on to line {count}, {frames} lines are wanted", AGAIN),
     )
     boxes = np.where((negative | huge)[:, None], np.nan, boxes)
-    return boxes, tuple(_fault(file, lines, problem) for lines, problem in found if lines)
+    return boxes, tuple(_fault(file, lines, problem, remedy) for lines, problem, remedy in found if lines)
+
+
+def _remedy(rows: Rows, frames: int, *, surplus: bool) -> str:
+    """Return what to do about lines that are no rows: a file that is spelled otherwise needs no tracking."""
+    if surplus:
+        return "remove what is no box"
+    broken_off = [bad.line for bad in rows.bad] == [len(rows.values)] and len(rows.values) <= frames
+    overflown = any(word in bad.text.lower() for bad in rows.bad for word in ("nan", "inf"))
+    return AGAIN if broken_off or overflown else REWRITE
 
 
 def _lines(rows: NDArray[np.bool_]) -> list[int]:
@@ -164,9 +182,9 @@ def _lines(rows: NDArray[np.bool_]) -> list[int]:
     return (np.flatnonzero(rows) + 1).tolist()
 
 
-def _fault(file: Path, lines: list[int], problem: str) -> str:
+def _fault(file: Path, lines: list[int], problem: str, remedy: str) -> str:
     more = f" (and {len(lines) - 1} more such lines)" if len(lines) > 1 else ""
-    return str(DataError.at(file, problem + more, AGAIN, line=lines[0]))
+    return str(DataError.at(file, problem + more, remedy, line=lines[0]))
 
 
 def _times(content: bytes, column: int, file: Path) -> NDArray[np.float64]:
