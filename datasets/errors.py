@@ -43,11 +43,11 @@ def raise_all(problems: list[str]) -> None:
         raise DataError(*problems)
 
 
-def some(names: Iterable[str]) -> str:
-    """Return the first LISTED names, and how many more there are."""
+def some(names: Iterable[str], most: int = LISTED) -> str:
+    """Return the first of some names, and how many more there are."""
     names = list(names)
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(shown(name) for name in names[:LISTED]) + more
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(shown(name) for name in names[:most]) + more
 
 
 def shown(text: object) -> str:
