@@ -4,7 +4,7 @@ Errors are DataError with the file, the line and the remedy. Rows are never padd
 splits/quirks.csv has a rule for it, with its source.
 """
 
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.datasets.boxes import Boxes, valid
-from trackablate.datasets.errors import DataError, raise_all, shown
+from trackablate.datasets.errors import DataError, raise_all, shown, some
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.frame_names import FrameNames, frame_names
 from trackablate.datasets.reading.layouts import AnnotationRules, Clip, FileLayout, FlagFile, fill
@@ -96,6 +96,12 @@ class SequenceFiles:
 
     def _boxes(self) -> tuple[Boxes, NDArray[np.bool_]]:
         """Return the boxes as written, and which of them the annotation file itself calls visible."""
+        folder, _, file = self.boxes_file.rpartition("/")
+        if not self._there(self.layout.boxes):
+            deeper = [name for name in self.files.names(folder) if self.files.is_file(f"{folder}/{name}/{file}")]
+            if deeper:
+                problem = f"is no sequence, but holds some one folder too deep: {some(deeper, 3)}"
+                self._refuse(folder, problem, "move them one folder up")
         found, skip = self.layout.decode(self._text(self.boxes_file)), self.clip.skip
         problems = [(bad.line, f"{bad.problem}, got {bad.text!r}") for bad in found.bad]
         unboxed = np.isnan(found.boxes).any(axis=1)
@@ -112,7 +118,7 @@ class SequenceFiles:
         content = self.files.read(file)
         if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
             self._refuse(file, "is UTF-16 text", "save it as ASCII or UTF-8", line=1)
-        return content
+        return content.removeprefix(BOM_UTF8)
 
     def _refuse(self, file: str, problem: str, remedy: str = _RESTORE, line: int | None = None) -> NoReturn:
         raise DataError.at(self.files.place(file), problem, remedy, line=line)
@@ -220,7 +226,7 @@ class SequenceFiles:
             return None
         layout = self.layout
         if layout.meta and layout.size and self._there(layout.meta):
-            return layout.size(self.files.read(fill(layout.meta, self.clip)))
+            return layout.size(self._text(fill(layout.meta, self.clip)))
         # Images, if there are any, are asked for their size: they may be resized, or other images of this name.
         return frame_sizes(self.rules.data).get(self.clip.name) if names is None else None
 

@@ -9,8 +9,10 @@ from typing import Literal, NamedTuple
 
 from trackablate.datasets.errors import shown
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 """File name suffixes of frames, in upper or lower case. Other files of a folder are not frames."""
+UNREAD = (".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2", ".heic", ".avif", ".mp4", ".avi", ".mkv", ".mov", ".webm")
+"""Suffixes of images and videos that are not read; where they lie instead of frames, a message names them."""
 
 Order = Literal["number", "name", "clear"]
 """How frames are sorted. A video's names mostly differ in one number only; then that number decides, whatever its padding.

@@ -18,7 +18,7 @@ from trackablate.datasets.reading.frame_names import Order
 from trackablate.datasets.reading.numbers import BadLine, parse_rows
 from trackablate.datasets.reading.tables import rows
 
-_FIELD = re.compile(r"\{(\w+)\}")
+FIELD = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +182,11 @@ def find_clips(files: Files, layout: FileLayout) -> list[Clip]:
     Templates that do not mention every field of a clip are not searched.
     """
     templates = (layout.boxes, *layout.frames)
-    needed = {"name", *_FIELD.findall("".join(templates))}
+    needed = {"name", *FIELD.findall("".join(templates))}
     found = {}
     for template in templates:
         exists = files.is_file if template == layout.boxes else files.is_folder
-        if set(_FIELD.findall(template)) == needed:
+        if set(FIELD.findall(template)) == needed:
             for fields in _matches(files, template.split("/"), "", {}, layout.where):
                 if exists(template.format(**fields)):
                     clip = Clip(fields["name"], {key: value for key, value in fields.items() if key != "name"})
@@ -202,8 +202,8 @@ def _matches(
         yield fields
         return
     prefix = f"{at}/" if at else ""
-    segment = _FIELD.sub(lambda m: fields.get(m[1], m[0]), segments[0])
-    if not _FIELD.search(segment):
+    segment = FIELD.sub(lambda m: fields.get(m[1], m[0]), segments[0])
+    if not FIELD.search(segment):
         yield from _matches(files, segments[1:], prefix + segment, fields, where)
         return
     pattern = _pattern(segment, where)
@@ -213,7 +213,7 @@ def _matches(
 
 
 def _pattern(segment: str, where: Mapping[str, str]) -> re.Pattern[str]:
-    parts = _FIELD.split(segment)
+    parts = FIELD.split(segment)
     parts[::2] = map(re.escape, parts[::2])
     parts[1::2] = (f"(?P<{name}>{where.get(name, '.+')})" for name in parts[1::2])
     return re.compile("".join(parts))

@@ -15,6 +15,7 @@ Scoring needs annotation only, tracking needs images. Roots without images can b
 what scoring needs, `check` what tracking needs, and access to a frame that is not there raises DataError.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -32,13 +33,15 @@ from trackablate.datasets.reading.checking import frame_problems
 from trackablate.datasets.reading.files import Below, Files
 from trackablate.datasets.reading.frames import ImageFiles, NoFrames
 from trackablate.datasets.reading.index import digest_of, open_index
-from trackablate.datasets.reading.layouts import AnnotationRules, Clip, FileLayout, find_clips
+from trackablate.datasets.reading.layouts import FIELD, AnnotationRules, Clip, FileLayout, find_clips
 from trackablate.datasets.reading.opening import open_files
 from trackablate.datasets.reading.tables import quirks
 from trackablate.datasets.sequence import FrameFiles, Sequence
 
 KEPT = 2000
 """Lists of up to this many sequences keep their annotation in memory when there is no index."""
+MOST_LOOKED_AT = 100
+"""Folders that are searched for what may be meant, where nothing is found as it should lie."""
 OSTRACK_METRICS = (("auc", "ostrack"), ("precision", "ostrack"), ("norm_precision", "ostrack"))
 """The metrics that most benchmarks are reported in, by the rules of OSTrack's evaluation code."""
 
@@ -296,7 +299,7 @@ def _ordered(entries: list[SequenceFiles]) -> list[SequenceFiles]:
     if not entries or (listing := entries[0].layout.listing) is None or not entries[0].files.is_file(listing):
         return entries
     files = entries[0].files
-    lines = files.read(listing).decode("utf-8", errors="replace").split()
+    lines = files.read(listing).decode("utf-8-sig", errors="replace").split()
     if twice := [name for name, count in Counter(lines).items() if count > 1]:
         second = max(number for number, line in enumerate(lines, start=1) if line == twice[0])
         raise DataError.at(files.place(listing), f"names {shown(twice[0])!r} twice", "restore the file", line=second)
@@ -314,8 +317,17 @@ def _refuse_doubles(entries: Iterable[SequenceFiles]) -> None:
 
 
 def _hint(part: Part, files: Files) -> str:
-    """Return a hint for a user who named the folder of one sequence instead of the folder above it."""
+    """Return a hint for a user who named a folder of one sequence, or one that is too high."""
     marks = {layout.boxes.rpartition("/")[2] for layout in part.own_layouts or part.layouts}
     if any(files.is_file(mark) for mark in marks if "{" not in mark):
         return f"; this is one sequence: name the folder above it, {shown(files.root.absolute().parent)}"
+    fitting = [re.compile("(.+)/" + FIELD.sub(r"([^/]+)", layout.boxes)) for layout in part.layouts]
+    folders, looked_at, elsewhere = [""], 0, set(part.siblings())
+    while folders and looked_at < MOST_LOOKED_AT:
+        folder, looked_at = folders.pop(0), looked_at + 1
+        for found in filter(None, (one.fullmatch(f"{folder}/{mark}") for one in fitting for mark in marks)):
+            if files.is_file(found[0]) and not elsewhere.intersection(found.groups()):
+                return f"; {shown(files.place(found[1]))} holds such: name that folder, or move what is in it up"
+        inner = [f"{folder}/{name}".lstrip("/") for name in files.names(folder)]
+        folders += [path for path in inner[:MOST_LOOKED_AT] if files.is_folder(path)]
     return ""

@@ -153,7 +153,7 @@ def check_data(entry: str, *, deep: bool = False) -> dict[str, Any]:
 
 def _checked(name: str, sequences: SequenceList, *, deep: bool) -> list[str]:
     sequences.check_annotations()
-    if all(isinstance(sequence.frames, NoFrames) for sequence in sequences):
+    if all(isinstance(one.frames, NoFrames) and not one.frames.unread() for one in sequences):
         return [f"{name}: annotations only, enough to score results; add the images to track them", *sequences.notes()]
     with step_bar(f"checking {name}", len(sequences), after=1.0) as bar:
         sequences.check(deep=deep, progress=lambda done, _total: bar(done))

@@ -16,7 +16,9 @@ from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.frame_names import FrameNames, Order, frame_names
 from trackablate.datasets.reading.frames import ImageFiles, NoFrames
 from trackablate.datasets.reading.opening import open_files
-from video_factory import HEIGHT, JPEG, PNG, WIDTH, zipped
+from video_factory import HEIGHT, JPEG, PNG, WIDTH, encoded, zipped
+
+BMP, WEBP = encoded(".bmp"), encoded(".webp")
 
 
 @given(
@@ -155,6 +157,8 @@ BAD_IMAGES = {
     ),
     "half a PNG": (PNG[: len(PNG) // 2], "is truncated (a PNG"),
     "PNG short of 1 byte": (PNG[:-1], "is truncated (a PNG"),
+    "half a BMP": (BMP[: len(BMP) // 2], "is truncated (a BMP of"),
+    "WebP short of 1 byte": (WEBP[:-1], "is truncated (a WebP of"),
     "text": (b"<html>not found</html>", "is neither JPEG nor PNG"),
     "three bytes": (JPEG[:3], "is truncated"),
 }
@@ -191,6 +195,8 @@ def test_a_bad_image_is_found_without_and_with_decoding(
 
 GOOD_IMAGES = {
     "JPEG": JPEG,
+    "BMP": BMP,
+    "WebP": WEBP,
     "PNG": PNG,
     "JPEG with padding": JPEG + bytes(50),
     "JPEG with much behind it": JPEG + b"MakerNote" * 500,
@@ -264,5 +270,17 @@ def test_no_frames_have_a_length_and_say_where_they_would_lie(tmp_path: Path) ->
     assert len(frames) == 7
     with pytest.raises(DataError) as caught:
         frames[0]
+    assert frames.unread() == ""
     where = f"{tmp_path / 'a/img'} or {tmp_path / 'a/jpg'}"
     assert str(caught.value) == f"annotations only: no frames under {where}; add the images to track them"
+
+
+def test_images_that_are_not_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a/img").mkdir(parents=True)
+    for number in range(5):
+        (tmp_path / f"a/img/{number}.TIFF").touch()
+    frames = NoFrames(open_files(tmp_path), ["a/jpg", "a/img"], 5)
+    named = "holds 5 files that are no JPEG, PNG, BMP or WebP: 0.TIFF, 1.TIFF, 2.TIFF and 2 more; convert them"
+    with pytest.raises(DataError) as caught:
+        frames[0]
+    assert str(caught.value).startswith(f"{tmp_path / 'a/img'}: {named}")
