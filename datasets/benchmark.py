@@ -57,7 +57,7 @@ class SequenceList(typing.Protocol):
         return
 
     def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
-        """Raise one DataError with everything that is wrong for tracking. A deep check opens every frame's file."""
+        """Raise one DataError with everything that is wrong for tracking. A deep check decodes every frame."""
         return
 
     def notes(self) -> list[str]:

@@ -24,6 +24,8 @@ class ImageFiles:
     alone would fill the missing part of a truncated JPEG with grey.
     """
 
+    remedy = "copy it again from the source of the data set"
+
     def __init__(self, files: Files, folder: str, names: FrameNames) -> None:
         self.files, self.folder, self.names = files, folder, names
 
@@ -75,7 +77,7 @@ class ImageFiles:
         return found
 
     def _refuse(self, index: int, fault: str) -> NoReturn:
-        raise DataError.at(self.files.place(self.file(index)), fault, "copy it again from the source of the data set")
+        raise DataError.at(self.files.place(self.file(index)), fault, self.remedy)
 
 
 class NoFrames:

@@ -114,7 +114,7 @@ def check_data(entry: str, *, deep: bool = False) -> dict[str, Any]:
 
     Args:
         entry: NAME=PATH of the data set, or its NAME alone, for the place that is configured.
-        deep: Whether to open every frame's file.
+        deep: Whether to decode every frame.
 
     Returns:
         Under `protocols` the coverage of each part, under `problems` what should be known but is no error.

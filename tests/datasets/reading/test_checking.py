@@ -97,6 +97,19 @@ def test_a_damaged_frame_is_found_by_going_deep(root: Path) -> None:
     assert "00000002.jpg: is truncated" in _message(f"got10k={root}", deep=True)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_damage_inside_a_jpeg_is_found_by_going_deep(root: Path, tmp_path: Path, packed: bool) -> None:
+    """A third of the file is zeros, as a broken disk or download leaves it; both ends are whole."""
+    third = len(JPEG) // 3
+    (root / VAL / "00000007.jpg").write_bytes(JPEG[:third] + bytes(third) + JPEG[2 * third :])
+    (root / VAL / "00000008.jpg").write_bytes(JPEG[:-2] + bytes(4) + JPEG[-2:])  # as some cameras write them
+    place = zipped(root, tmp_path / "g.zip") if packed else root
+    check_data(f"got10k={place}")
+    (said,) = _message(f"got10k={place}", deep=True).splitlines()
+    assert said.startswith(f"{place / VAL / '00000007.jpg'}: is damaged inside (Corrupt JPEG data: ")
+    assert said.endswith("; copy it again from the source of the data set")
+
+
 def test_all_that_is_wrong_comes_in_one_message(root: Path) -> None:
     write(root, {"test/GOT-10k_Test_000001/groundtruth.txt": "x"})
     (root / VAL / "00000001.jpg").unlink()
