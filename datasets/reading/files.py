@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from trackablate.datasets.errors import DataError, raise_all, shown
+from trackablate.datasets.toml_files import allowed_links
 
 LARGEST = 512 * 2**20
 """Bytes of the largest file that is read. The largest of any benchmark, COCO's training annotation, has 448 MiB."""
@@ -70,10 +71,10 @@ class Files(Protocol):
 
 
 class Folder(Files):
-    """A folder on disk. Links are followed if they stay inside."""
+    """A folder on disk. Links are followed if they stay inside, or lead into a folder that the user allows."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self._allowed = root, allowed_links()
         self._real_places: dict[Path, Path] = {}
 
     def names(self, folder: str = "") -> tuple[str, ...]:
@@ -151,11 +152,12 @@ class Folder(Files):
         path = self.root / name
         try:
             real = path.resolve() if path.is_symlink() or ".." in path.parts else self._real(path.parent) / path.name
-            leads_out = not real.is_relative_to(self._real(self.root))
+            leads_out = not any(map(real.is_relative_to, (self._real(self.root), *self._allowed)))
         except (OSError, RuntimeError):  # links in a circle
             leads_out = True
         if leads_out:
-            raise DataError.at(path, f"leads out of {shown(self.root)}", "replace the link by a copy of its target")
+            remedy = "replace the link by a copy of its target, or allow its folder with --allow-links PATH"
+            raise DataError.at(path, f"leads out of {shown(self.root)}", remedy)
         return path
 
 

@@ -3,6 +3,7 @@
 This package and `__main__` are the composition root: they may import any package, and nothing else imports them.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,13 +50,19 @@ def _with_plugins(
     plugin: Annotated[
         list[Path] | None, typer.Option("--plugin", help="a Python file that adds trackers; anywhere, and repeat")
     ] = None,
+    allow_links: Annotated[
+        list[Path] | None,
+        typer.Option("--allow-links", help="a folder into which links of data sets may lead; anywhere, and repeat"),
+    ] = None,
 ) -> None:
     """Benchmark and ablation studies for single-object visual trackers."""
     with exit_status():
         from trackablate.datasets.errors import DataError
-        from trackablate.datasets.toml_files import configured_store
+        from trackablate.datasets.toml_files import LINKS, configured_store
         from trackablate.trackers.plugins import load_plugins
 
+        if allow_links:
+            os.environ[LINKS] = os.pathsep.join(str(path.expanduser().resolve()) for path in allow_links)
         load_plugins(plugin or [])
         try:
             found = configured_store()
@@ -338,12 +345,12 @@ for _command in (site, submit, returned, export, cost, pretrain, doctor):
 
 
 def plugins_first(arguments: list[str]) -> list[str]:
-    """Return the arguments with every `--plugin FILE` before the command, where the option belongs."""
+    """Return the arguments with every `--plugin FILE` and `--allow-links PATH` before the command, where they belong."""
     options, others, rest = [], [], iter(arguments)
     for argument in rest:
-        if argument == "--plugin":
+        if argument in ("--plugin", "--allow-links"):
             options += [argument, *([file] if (file := next(rest, None)) is not None else [])]
-        elif argument.startswith("--plugin="):
+        elif argument.startswith(("--plugin=", "--allow-links=")):
             options.append(argument)
         else:
             others.append(argument)

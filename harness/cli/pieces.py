@@ -271,9 +271,14 @@ def _decoded(video: Path) -> Iterator[Image]:
         more, image = capture.read()
         if not more:
             raise DataError(f"{video} is no video that OpenCV can decode: convert it, or name a folder of its frames")
+        done = 0
         while more:
             yield np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+            done += 1
             more, image = capture.read()
+        if (told := int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) > done:
+            problem = f"{shown(video)} ends after {done} frames, though its header says {told}"
+            sys.stderr.write(f"{problem}: if it is cut off, get it again\n")
     finally:
         capture.release()
 

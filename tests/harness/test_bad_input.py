@@ -327,6 +327,28 @@ def test_videos_that_are_none(store: Path, tmp_path: Path) -> None:
         assert re.search(re.escape(f"{tmp_path / video}") + r":? " + re.escape(problem), done.stderr)
 
 
+@pytest.mark.parametrize("told", [5.0, 8.0, -1.0])
+def test_a_video_that_ends_before_its_header_says_is_told(
+    tmp_path: Path, told: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = [np.zeros((8, 8, 3), np.uint8)] * 5
+
+    class Capture:
+        def read(self) -> tuple[bool, object]:
+            return (True, left.pop()) if left else (False, None)
+
+        def get(self, _: int) -> float:
+            return told
+
+        def release(self) -> None: ...
+
+    (tmp_path / "clip.mp4").touch()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: Capture())
+    assert len(list(frames_of(tmp_path / "clip.mp4"))) == 5
+    wanted = f"{tmp_path / 'clip.mp4'} ends after 5 frames, though its header says 8: if it is cut off, get it again\n"
+    assert capsys.readouterr().err == (wanted if told == 8 else "")
+
+
 def test_frames_of_a_folder_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     numbers = [*range(1, 13)]
     for number in numbers:
