@@ -6,8 +6,8 @@
 
 The 700 test and the 1300 training sequences are published separately, as TNL2K_test_subset and TNL2K_train_subset, and
 are two data sets here. The root is that folder, or the one above it. Scoring needs only the evaluation toolkit's
-annotation, as published (gt_rect, absent) or with a folder for each sequence. Only the official lists decide which
-sequences belong to the benchmark: many copies have other folders beside them.
+annotation, as published (gt_rect and absent, in folders or in annos/annos.tar.gz) or with a folder for each sequence. Only
+the official lists decide which sequences belong to the benchmark: many copies have other folders beside them.
 """
 
 from trackablate.datasets.benchmark import DataSet
@@ -58,6 +58,7 @@ TEST = Part(
     own_layouts=(*_published("test", "clear"), _TOOLKIT),
     absent="zero",
     siblings=lambda: names("tnl2k_train.txt"),
+    tars=("annos.tar.gz", "annos/annos.tar.gz"),
 )
 TRAIN = Part(
     name="tnl2k-train",

@@ -16,7 +16,7 @@ from trackablate.datasets.boxes import Boxes, valid
 from trackablate.datasets.errors import DataError, raise_all, shown, some
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.frame_names import FrameNames, frame_names
-from trackablate.datasets.reading.layouts import AnnotationRules, Clip, FileLayout, FlagFile, fill
+from trackablate.datasets.reading.layouts import AnnotationRules, BoxRows, Clip, FileLayout, FlagFile, fill
 from trackablate.datasets.reading.numbers import parse_rows
 from trackablate.datasets.reading.tables import frame_sizes, quirks
 
@@ -103,6 +103,9 @@ class SequenceFiles:
                 problem = f"is no sequence, but holds some one folder too deep: {some(deeper, 3)}"
                 self._refuse(folder, problem, "move them one folder up")
         found, skip = self.layout.decode(self._text(self.boxes_file)), self.clip.skip
+        if self.layout.evaluated_only and skip and len(found.boxes) + skip == self.clip.span:
+            rows = np.maximum(np.arange(-skip, len(found.boxes)), 0)  # stand-ins for rows that are cut off again
+            found = BoxRows(found.boxes[rows], found.visible[rows], found.bad)
         problems = [(bad.line, f"{bad.problem}, got {bad.text!r}") for bad in found.bad]
         unboxed = np.isnan(found.boxes).any(axis=1)
         if self.rules.absent != "nan":

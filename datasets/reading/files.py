@@ -169,10 +169,16 @@ class Listed(Files):
     """
 
     restore: str
+    _paths: list[str]
+    """All paths in their order, unless a subclass seeks elsewhere."""
 
     def _seeking(self) -> AbstractContextManager[Callable[[str], str | None]]:
         """Give a function that returns the first path, in their order, that is not before a text."""
-        raise NotImplementedError
+        return nullcontext(self._first_from)
+
+    def _first_from(self, text: str) -> str | None:
+        at = bisect_left(self._paths, text)
+        return self._paths[at] if at < len(self._paths) else None
 
     def _size(self, name: str) -> int | None:
         """Return the bytes of a file, None if there is none."""
@@ -250,13 +256,6 @@ class Archive(Listed):
         if self.is_folder(name):
             return 0, zlib.crc32("/".join(self.names(name)).encode(errors="surrogateescape"))
         return -1, 0
-
-    def _seeking(self) -> AbstractContextManager[Callable[[str], str | None]]:
-        return nullcontext(self._first_from)
-
-    def _first_from(self, text: str) -> str | None:
-        at = bisect_left(self._paths, text)
-        return self._paths[at] if at < len(self._paths) else None
 
     def _size(self, name: str) -> int | None:
         info = self._entries.get(name)

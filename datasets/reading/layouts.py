@@ -147,6 +147,7 @@ class FileLayout:
         size: Reads (width, height) from the content of `meta`.
         listing: A file with the sequences' names in their order, one in each line.
         where: Regular expressions for the fields of sequences outside the official list; other fields may be anything.
+        evaluated_only: Whether annotation may leave out the frames that are not evaluated (`Clip.skip`).
         slack: How many of the last images or rows may lack a partner; both are cut to the shorter.
     """
 
@@ -162,6 +163,7 @@ class FileLayout:
     size: Callable[[bytes], tuple[int, int] | None] | None = None
     listing: str | None = None
     where: Mapping[str, str] = field(default_factory=dict)
+    evaluated_only: bool = False
     slack: int = 0
 
     def paths(self, clip: Clip) -> list[str]:

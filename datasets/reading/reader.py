@@ -34,7 +34,7 @@ from trackablate.datasets.reading.files import Below, Files
 from trackablate.datasets.reading.frames import ImageFiles, NoFrames
 from trackablate.datasets.reading.index import digest_of, open_index
 from trackablate.datasets.reading.layouts import FIELD, AnnotationRules, Clip, FileLayout, find_clips
-from trackablate.datasets.reading.opening import open_files
+from trackablate.datasets.reading.opening import PYSOT, open_files, unpacked
 from trackablate.datasets.reading.tables import quirks
 from trackablate.datasets.sequence import FrameFiles, Sequence
 
@@ -57,6 +57,7 @@ class Part(AnnotationRules):
         own_layouts: The layouts of such sequences, by default `layouts`.
         siblings: Returns names in the same root that belong to other splits, or to folders that sequences share.
         training: Whether to leave out sequences that are unfit for training.
+        tars: Packed files of the root, or of its only folder, that hold the annotation too.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Part(AnnotationRules):
     own_layouts: tuple[FileLayout, ...] = ()
     siblings: Callable[[], Iterable[str]] = tuple
     training: bool = False
+    tars: tuple[str, ...] = ()
 
     def __call__(
         self, root: Path | None, index: Path | None = None, progress: OnProgress | None = None, /
@@ -238,8 +240,10 @@ def _silent(_done: int, _total: int) -> None:
 
 def _find(part: Part, files: Files) -> FoundSequences:
     """Return the sequences of a part in a root, or in the only folder of the root."""
-    inner = files.names()
-    roots = [files, Below(files, inner[0])] if len(inner) == 1 and files.is_folder(inner[0]) else [files]
+    roots = _with_inner(files)
+    roots += [
+        one for root in roots for tar in part.tars if root.is_file(tar) for one in _with_inner(unpacked(root, tar))
+    ]
     for root in roots:
         if found := _official(part, root) or _own_alone(part, root):
             _refuse_doubles(found.entries)
@@ -249,10 +253,17 @@ def _find(part: Part, files: Files) -> FoundSequences:
     raise NothingThereError.at(files.root, f"holds no sequence of {part.title}", remedy)
 
 
+def _with_inner(files: Files) -> list[Files]:
+    """Return a root, and the only folder in it if there is just one."""
+    inner = files.names()
+    return [files, Below(files, inner[0])] if len(inner) == 1 and files.is_folder(inner[0]) else [files]
+
+
 def _official(part: Part, files: Files) -> FoundSequences | None:
     """Return the official sequences that are there, and with them the user's own if those are read beside."""
     clips = part.clips()
-    candidates = [[SequenceFiles(files, part, layout, clip) for clip in clips] for layout in part.layouts]
+    layouts = (PYSOT,) if files.is_folder(PYSOT.boxes.partition("/")[0]) else part.layouts
+    candidates = [[SequenceFiles(files, part, layout, clip) for clip in clips] for layout in layouts]
     found = [[entry for entry in entries if entry.exist()] for entries in candidates]
     beside = _own(part, files, set(part.siblings())) if part.own == "beside" else []
     there = max(found, key=len)

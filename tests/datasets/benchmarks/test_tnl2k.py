@@ -1,5 +1,6 @@
 """TNL2K: its odd frame names, its absent targets, its layouts with and without images, its lists."""
 
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -107,6 +108,30 @@ def test_the_toolkits_annotation_is_enough_for_scoring(tmp_path: Path) -> None:
     assert (sequences[0].name, len(sequences[0]), sequences.coverage) == (FIRST, 3, "1 of 700 sequences")
     with pytest.raises(DataError, match="annotations only"):
         sequences[0].frames[0]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("tar", "inner"), [("annos/annos.tar.gz", ""), ("annos.tar.gz", "./annos/"), ("kit/annos/annos.tar.gz", "")]
+)
+def test_the_toolkits_annotation_is_read_as_it_is_packed(tmp_path: Path, tar: str, inner: str, packed: bool) -> None:
+    (tmp_path / "boxes.txt").write_text(BOXES)
+    (tmp_path / "flags.txt").write_text("0\n1\n0\n")
+    (tmp_path / "root" / tar).parent.mkdir(parents=True)
+    with tarfile.open(tmp_path / "root" / tar, "w:gz") as opened:
+        opened.add(tmp_path / "boxes.txt", f"{inner}gt_rect/{FIRST}.txt")
+        opened.add(tmp_path / "flags.txt", f"{inner}absent/{FIRST}.txt")
+    root = zipped(tmp_path / "root", tmp_path / "kit.zip") if packed else tmp_path / "root"
+    for _ in range(2):
+        sequences = tnl2k.TEST(root, tmp_path / "index")
+        sequences.check_annotations()
+        assert (sequences.names, sequences[0].visible.tolist()) == ((FIRST,), [True, False, True])
+
+
+def test_a_damaged_inner_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "annos").mkdir()
+    (tmp_path / "annos/annos.tar.gz").write_bytes(b"\x1f\x8b and no more")
+    assert f"{tmp_path / 'annos/annos.tar.gz'}: cannot be unpacked" in _message(tmp_path)
 
 
 @pytest.mark.parametrize("within", ["", "TNL2K_test_subset"])
