@@ -45,11 +45,12 @@ def frame_problems(
     with ThreadPoolExecutor() as pool:
         for done, found in enumerate(pool.map(check, range(count)), start=1):
             problems += found
-            progress(0 if deep else done, count)
+            if not deep:  # else decoding takes nearly all the time
+                progress(done, count)
     for done, found in enumerate(_decoded([(entries[number], read[number]) for number in sorted(read)]), start=1):
-        problems += found
+        problems += [one for one in found if one not in problems]  # the first frame was looked at before
         progress(done, count)
-    return list(dict.fromkeys(problems))
+    return problems
 
 
 def _decoded(whole: Sequence[tuple[SequenceFiles, Annotation]]) -> Iterator[list[str]]:

@@ -169,9 +169,9 @@ def _one_tracker(
     place = shown(files.place(folder))
     if not best:
         example = f"{sequences[0]}.txt" if sequences else "SEQUENCE.txt"
-        found = [file.file for file in every if file.role == "result"]
-        like = [f"{shown(file)}, which is like {name}" for name, file in like_names(sequences, found).items()]
-        said = f", but {some(like, 3)}" if like else f", but {some(found, 3)}" if found else ""
+        others = [file.file for file in every if file.role == "result"]
+        like = [f"{shown(file)}, which is like {name}" for name, file in like_names(sequences, others).items()]
+        said = f", but {some(like, 3)}" if like else f", but {some(others, 3)}" if others else ""
         remedy = "give the files these names" if like else f"name a folder or archive with {example} etc."
         raise DataError(f"{place}: holds no result file of any sequence{said}; {remedy}")
     if len(best) > 1 and folder.strip("/") in best:
