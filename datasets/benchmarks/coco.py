@@ -6,6 +6,7 @@
 Crowds (iscrowd 1) are left out. Boxes are x, y, w, h in pixels, 0-based.
 """
 
+from codecs import BOM_UTF8
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -67,7 +68,7 @@ class ObjectTable(NamedTuple):
 def read_objects(content: bytes, file: Path) -> ObjectTable:
     """Return the objects of an instances_*.json, in its order, without crowds. Raises DataError for any other content."""
     try:
-        found = _Instances.model_validate_json(content)
+        found = _Instances.model_validate_json(content.removeprefix(BOM_UTF8))
     except ValidationError as error:
         raise_all([_problem(file, fault["loc"], fault["msg"]) for fault in error.errors(include_input=False)])
         raise

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from filelock import Timeout
 from numpy.typing import NDArray
 
 from trackablate.datasets.atomic import read_arrays, write_arrays
@@ -25,16 +26,15 @@ KEPT = "image_files.npz"
 
 def keep_image_files(folder: RunFolder, evaluation: Evaluation, sequences: SequenceList) -> None:
     """Write down the image files of each sequence that is about to be tracked. Only the lock's holder may call this."""
-    missing = set(folder.missing(evaluation, sequences.names))
-    now = _files(sequences, missing)
-    if now:
-        _write(folder, evaluation, _read(folder, evaluation) | now)
+    _keep(folder, evaluation, _files(sequences, set(folder.missing(evaluation, sequences.names))))
 
 
 def set_aside_replaced(
     tasks: Iterable[RunTask], store: Store, opened: Mapping[str, SequenceList], *, act: bool = True, again: bool = False
 ) -> list[str]:
     """Set the results aside whose images were replaced, so that they are tracked again; return messages for the user.
+
+    Results of older versions, which do not know their images, are taken for those of the present ones.
 
     Args:
         tasks: The runs and their evaluations.
@@ -60,14 +60,34 @@ def set_aside_replaced(
                 messages.append(f"{where}: tracked again, since the images are not those of its results: {each}")
             elif copied and not again:
                 copies[f"{where}: the image files of {some(copied)}"] = [folder.run.name, evaluation.protocol]
-            if act and (stale := sorted(done) if again else sorted(replaced)):
-                with folder.lock():
-                    aside = folder.set_aside(evaluation, stale)
-                (store.protocol(evaluation) / PROTOCOL).unlink(
-                    missing_ok=True
-                )  # its thumbnails and sizes are made again
-                messages.append(f"{where}: the former results are kept in {aside}")
+            if act:
+                stale = done if again else set(replaced)
+                unknown = _files(sequences, done - before.keys() - stale)
+                messages += [f"{where}: {said}" for said in _set_aside(store, folder, evaluation, stale, unknown)]
     return messages + _told(copies)
+
+
+def _set_aside(
+    store: Store, folder: RunFolder, evaluation: Evaluation, stale: set[str], unknown: Mapping[str, FrameFiles]
+) -> list[str]:
+    """Set results aside, and write down the image files of others; return what the user is told."""
+    if not stale and not unknown:
+        return []
+    try:
+        with folder.lock().acquire(timeout=0):
+            _keep(folder, evaluation, unknown)
+            aside = folder.set_aside(evaluation, sorted(stale)) if stale else None
+    except Timeout:
+        return ["another process works on this run: start again when it has ended"] if stale else []
+    if aside is None:
+        return []
+    (store.protocol(evaluation) / PROTOCOL).unlink(missing_ok=True)  # its thumbnails and sizes are made again
+    return [f"the former results are kept in {aside}"]
+
+
+def _keep(folder: RunFolder, evaluation: Evaluation, files: Mapping[str, FrameFiles]) -> None:
+    if files:
+        _write(folder, evaluation, _read(folder, evaluation) | files)
 
 
 def _told(copies: Mapping[str, list[str]]) -> list[str]:

@@ -133,6 +133,16 @@ def test_results_of_older_versions_count_unless_their_frames_came_in_another_ord
     (tracked.folder.evaluation_folder(tracked.evaluation) / KEPT).unlink()
     assert "clip_a (frames count by number now)" in tracked.again(data)
     assert tracked.missing == ["clip_a"]
+    (data / "clip_b/imgs/00000001.jpg").write_bytes(OTHER)
+    assert "clip_b (00000001.jpg: other sizes)" in tracked.again(data), "known since they were looked at"
+
+
+def test_a_run_that_another_process_works_on_is_left_alone(tracked: Tracked, data: Path) -> None:
+    (data / FRAME).write_bytes(OTHER)
+    with tracked.folder.lock():
+        assert "another process works on this run: start again when it has ended" in tracked.again(data)
+        assert tracked.missing == []
+    assert "former results are kept in" in tracked.again(data)
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive"])

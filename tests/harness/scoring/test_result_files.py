@@ -34,7 +34,7 @@ def lay(root: Path, template: str, content: str = BOXES, names: tuple[str, ...] 
     for name in names:
         place = root / template.format(name)
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(content)
+        place.write_text(content, encoding="utf-8")
     return root
 
 
@@ -219,7 +219,7 @@ RUN = {"res": [[1, 2, 3, 4], [5.0, 6, 7, 8]], "type": "rect", "fps": 4}
     "content", [RUN, [RUN], [{"res": RUN["res"], "resType": "rect"}], {"res": RUN["res"], "fps": -1}]
 )
 def test_otbs_json_is_read_with_its_speed(tmp_path: Path, content: object, place: Callable[[Path], Path]) -> None:
-    lay(tmp_path / "root", "Struck/{}.json", json.dumps(content))
+    lay(tmp_path / "root", "Struck/{}.json", "\ufeff" + json.dumps(content))
     (tmp_path / "root/Struck/settings.json").write_text("{}")
     results = open_results("Struck", place(tmp_path / "root"), NAMES)
     assert (results.layout, results.found.unknown) == ("OTB toolkit", ())
