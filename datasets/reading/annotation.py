@@ -204,6 +204,8 @@ class SequenceFiles:
                 f"{self.rules.title}'s {shown(clip.name)} is frames {clip.first} to {clip.last}: restore the file from"
                 " the data set, or rename the sequence if it is one of your own"
             )
+        if revised := quirks(self.rules.data).get(clip.name, {}).get("revised"):
+            remedy = f"it was revised: take {revised.value} ({revised.source})"
         self._refuse(self.boxes_file, f"{rows} boxes for {frames} frames", remedy)
 
     def _attributes(self) -> frozenset[str]:

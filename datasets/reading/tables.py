@@ -10,7 +10,7 @@ _FOLDER = Path(__file__).parents[1] / "splits"
 
 QUIRKS = (
     *("evaluate-first", "results-longer", "results-early", "flags-longer"),
-    *("damaged-frame", "not-for-training", "changes-size", "note"),
+    *("revised", "damaged-frame", "not-for-training", "changes-size", "note"),
 )
 """The rules that splits/quirks.csv has for single sequences.
 
@@ -20,6 +20,7 @@ QUIRKS = (
 - results-early: its evaluated frames begin after its first image; of results from the first image on, the first rows are not
   evaluated. The value is their number.
 - flags-longer: it has more flags than rows of annotation; only the first ones count. The value is their number.
+- revised: its annotation was first published with too many boxes; the value says where the right one is.
 - damaged-frame: the published file with the value's name is damaged; the source has a replacement.
 - not-for-training: its images do not match its boxes. Training lists leave it out and count it.
 - changes-size: its frames do not all have the same size.

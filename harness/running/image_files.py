@@ -87,7 +87,7 @@ def _set_aside(
 
 def _keep(folder: RunFolder, evaluation: Evaluation, files: Mapping[str, FrameFiles]) -> None:
     if files:
-        _write(folder, evaluation, _read(folder, evaluation) | files)
+        _write(folder, evaluation, {**_read(folder, evaluation), **files})
 
 
 def _told(copies: Mapping[str, list[str]]) -> list[str]:

@@ -128,6 +128,17 @@ def test_the_toolkits_annotation_is_read_as_it_is_packed(tmp_path: Path, tar: st
         assert (sequences.names, sequences[0].visible.tolist()) == ((FIRST,), [True, False, True])
 
 
+def test_annotation_that_was_revised_is_told_where_that_is(tmp_path: Path) -> None:
+    _make(tmp_path, "maliao_4-Done", boxes="2,3,10,12\n" * 4)
+    with pytest.raises(
+        DataError, match=r"4 boxes for 3 frames; it was revised: take annos/revised_annotations.zip of "
+    ):
+        tnl2k.TRAIN(tmp_path).check_annotations()
+    revised = [row["sequence"] for row in rows("quirks.csv") if row["rule"] == "revised"]
+    assert len(revised) == 12
+    assert set(revised) <= set(names("tnl2k_train.txt"))
+
+
 def test_a_damaged_inner_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "annos").mkdir()
     (tmp_path / "annos/annos.tar.gz").write_bytes(b"\x1f\x8b and no more")
