@@ -1,6 +1,7 @@
 """The error for bad data: what is wrong, in which file and line, and what to do."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -42,6 +43,13 @@ def raise_all(problems: list[str]) -> None:
     """Raise one DataError for all problems, if there are any."""
     if problems:
         raise DataError(*problems)
+
+
+def some(names: Iterable[str], most: int = LISTED) -> str:
+    """Return the first of some names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(shown(name) for name in names[:most]) + more
 
 
 def shown(text: object) -> str:

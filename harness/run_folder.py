@@ -158,6 +158,15 @@ class RunFolder:
         """Return the sequences without a result, in the given order."""
         return [name for name in sequences if not self._result(evaluation, name).exists()]
 
+    def set_aside(self, evaluation: Evaluation, sequences: Iterable[str]) -> Path:
+        """Move the results of some sequences into a folder of their own, and return it. Only the lock's holder may do so."""
+        aside = self._evaluation(evaluation) / "former" / time.strftime("%Y%m%d-%H%M%S")
+        aside.mkdir(parents=True, exist_ok=True)
+        for file in (self._result(evaluation, name) for name in sequences):
+            if file.exists():
+                file.replace(aside / file.name)
+        return aside
+
     def speed(self, test_layers: int | None = None) -> Speed | None:
         """Return the tracking speed with so many decoder layers, None while it is not measured."""
         return undamaged(read_document, self._speed(test_layers), Speed)
@@ -214,6 +223,10 @@ class RunFolder:
 
     def _speed(self, test_layers: int | None) -> Path:
         return self.path / ("speed.json" if test_layers is None else f"speed-first{test_layers}.json")
+
+    def evaluation_folder(self, evaluation: Evaluation) -> Path:
+        """Return the folder of an evaluation's results."""
+        return self._evaluation(evaluation)
 
     def _evaluation(self, evaluation: Evaluation) -> Path:
         return self.path / "evaluations" / _key(evaluation)

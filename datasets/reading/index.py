@@ -26,7 +26,7 @@ from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.frame_names import FrameNames, FrameRange
 from trackablate.datasets.reading.layouts import Clip
 
-REVISION = 2
+REVISION = 3
 """Raise when equal files give another `Annotation`, or when the files of an index change their meaning."""
 SETTLED = 2_000_000_000
 """Nanoseconds after which a file's time is trusted: two changes within one tick of the clock have the same time."""

@@ -94,13 +94,18 @@ def _line_by_line(text: bytes, columns: int) -> Rows:
     # Other characters than ASCII become a mark that is not a number.
     lines = text.decode("ascii", errors="replace").splitlines()
     values = np.full((len(lines), columns), np.nan)
-    bad, usual = [], _separator(lines[0])
+    bad, usual, its_line = [], "", ""  # the separator of the first line that is a row
     wide = "UTF-16 text, save it as UTF-8; " if text.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else ""
     for index, line in enumerate(lines):
         try:
             row = parse_row(line, columns)
-            if columns > 1 and (_separator(line) != usual or usual == _MIXED):
-                raise ValueError(f"numbers separated by {_separator(line)}, those of the first line by {usual}")
+            separator = _separator(line)
+            if columns > 1 and separator == _MIXED:
+                raise ValueError(f"numbers separated by {separator}")
+            if not usual:
+                usual, its_line = separator, f"line {index + 1}" if index else "the first line"
+            if columns > 1 and separator != usual:
+                raise ValueError(f"numbers separated by {separator}, those of {its_line} by {usual}")
             values[index] = row
         except ValueError as error:
             bad.append(BadLine(index + 1, f"{wide}{error}", shown(line.strip())[:_LONGEST_SHOWN]))

@@ -3,6 +3,7 @@
 This package and `__main__` are the composition root: they may import any package, and nothing else imports them.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,13 +56,19 @@ def _with_plugins(
     plugin: Annotated[
         list[Path] | None, typer.Option("--plugin", help="a Python file that adds trackers; anywhere, and repeat")
     ] = None,
+    allow_links: Annotated[
+        list[Path] | None,
+        typer.Option("--allow-links", help="a folder into which links of data sets may lead; anywhere, and repeat"),
+    ] = None,
 ) -> None:
     """Benchmark and ablation studies for single-object visual trackers."""
     with exit_status():
         from trackablate.datasets.errors import DataError
-        from trackablate.datasets.toml_files import configured_store
+        from trackablate.datasets.toml_files import LINKS, configured_store
         from trackablate.trackers.plugins import load_plugins
 
+        if allow_links:
+            os.environ[LINKS] = os.pathsep.join(str(path.expanduser().resolve()) for path in allow_links)
         load_plugins(plugin or [])
         try:
             found = configured_store()
@@ -291,6 +298,9 @@ def evaluate(
     device: Device = "auto",
     gpus_per_run: GpusPerRun = 1,
     store: StorePath = Path("store"),
+    again: Annotated[
+        bool, typer.Option("--again", help="track every sequence anew; former results are kept aside")
+    ] = False,
     json: Json = False,
 ) -> dict[str, Any]:
     """Evaluate a stored run on one protocol.
@@ -300,7 +310,7 @@ def evaluate(
     from trackablate.harness.cli.pieces import evaluate_run
     from trackablate.harness.running.tasks import Execution
 
-    return evaluate_run(run, protocol, data or [], store, device, Execution(gpus_per_run=gpus_per_run))
+    return evaluate_run(run, protocol, data or [], store, device, Execution(gpus_per_run=gpus_per_run, again=again))
 
 
 @app.command()
@@ -391,12 +401,12 @@ for _command in (site, submit, returned, export, cost, pretrain, doctor):
 
 
 def plugins_first(arguments: list[str]) -> list[str]:
-    """Return the arguments with every `--plugin FILE` before the command, where the option belongs."""
+    """Return the arguments with every `--plugin FILE` and `--allow-links PATH` before the command, where they belong."""
     options, others, rest = [], [], iter(arguments)
     for argument in rest:
-        if argument == "--plugin":
+        if argument in ("--plugin", "--allow-links"):
             options += [argument, *([file] if (file := next(rest, None)) is not None else [])]
-        elif argument.startswith("--plugin="):
+        elif argument.startswith(("--plugin=", "--allow-links=")):
             options.append(argument)
         else:
             others.append(argument)

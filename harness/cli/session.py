@@ -1,6 +1,7 @@
 """One study at one size in one store: what `plan`, `run` and `report` share."""
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from trackablate.harness.cli.study_data import (
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile, profile_names, with_changes
 from trackablate.harness.record import PlannedRow, StudyRecord
+from trackablate.harness.running.image_files import set_aside_replaced
 from trackablate.harness.running.runner import Job
 from trackablate.harness.running.tasks import AS_USUAL, Execution
 from trackablate.harness.scoring.scored import Scored
@@ -226,6 +228,10 @@ def open_session(request: StudyRequest) -> Session:
     digests = {name: data.digest for name, data in found.items()}
     request, reported = _reported(request, study, profile, names, rows)
     roots |= {PROTOCOLS[name].data or "": str(data.root) for name, data in found.items() if data.root}
+    store, work = open_store(request.store, make=request.purpose == "run"), tasks(rows, digests, roots)
+    lists = {name: data.sequence_list for name, data in found.items() if data.sequence_list is not None}
+    for message in set_aside_replaced(work, store, lists, act=request.purpose == "run"):
+        sys.stderr.write(f"{message}\n")
     return Session(
         request=request,
         study=study,
@@ -233,9 +239,9 @@ def open_session(request: StudyRequest) -> Session:
         rows=reported,
         digests=digests,
         coverage={name: data.coverage for name, data in found.items()},
-        store=open_store(request.store, make=request.purpose == "run"),
+        store=store,
         job=Job(
-            tasks=tasks(rows, digests, roots),
+            tasks=work,
             sizes=[row.tracker_at_paper_scale for row in rows if row.tracker_at_paper_scale],
             sequences={name: data.sequences for name, data in found.items()},
             profile=profile,

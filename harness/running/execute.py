@@ -30,13 +30,8 @@ from trackablate.harness.costing.macs import count_macs, paper_scale
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.protocol_store import keep_protocol
 from trackablate.harness.provenance import provenance
-from trackablate.harness.record import (
-    Failure,
-    PhaseProgress,
-    Provenance,
-    Spent,
-    TrainingRecord,
-)
+from trackablate.harness.record import Failure, PhaseProgress, Provenance, Spent, TrainingRecord
+from trackablate.harness.running.image_files import keep_image_files
 from trackablate.harness.running.ranks import LONGER, Ranks
 from trackablate.harness.running.tasks import Device, PrepareTask, RankTask, RunTask, SpeedTask, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec, SyntheticData, VideoData
@@ -95,6 +90,8 @@ def _track(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
         sequences = _open(evaluation, task.roots, Path(settings.store))
         if PROTOCOLS[evaluation.protocol].data is None:
             _make_textures(sequences[0])
+        if group.first:
+            keep_image_files(folder, evaluation, sequences)
         report = partial(_Reporter(folder, row, quiet=not group.first), f"track {evaluation.protocol}")
         evaluate(folder, evaluation, sequences, device, report, group)
 

@@ -107,6 +107,7 @@ class Execution(BaseModel):
         gpus_per_run: Number of GPUs that share each run; without a GPU, number of processes.
         loader_workers: Processes that make the pairs of each training; None for `default_loader_workers`.
         log: The logger that trainings are handed to; "" for none.
+        again: Whether what is tracked already is tracked anew.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -114,6 +115,7 @@ class Execution(BaseModel):
     gpus_per_run: int = 1
     loader_workers: int | None = None
     log: str = ""
+    again: bool = False
 
 
 AS_USUAL = Execution()
