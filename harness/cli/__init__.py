@@ -258,7 +258,10 @@ def report(
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
         beside, changes = tuple(with_ or ()), tuple(set_ or ())
         request = StudyRequest(study, profile, *names, store, seeds, added, beside, "report", changes)
-        say_result(*open_session(request).draw(out, format), full=full, as_json=json)
+        session = open_session(request)
+        say_result(*session.draw(out, format), full=full, as_json=json)
+        if elsewhere := session.elsewhere():
+            sys.stderr.write(f"{elsewhere}\n")
 
 
 @app.command()

@@ -53,7 +53,7 @@ AnyRun = Annotated[
         " module:Class(key=1), '/envs/x/bin/python module:Class', 'trax: COMMAND'"
     ),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, or cuda:N for one GPU")]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="change a field of every run, as recipe.steps=2000; repeat"),

@@ -13,7 +13,7 @@ from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.study import FaultyStudy, Study
 from trackablate.datasets.registry import UnknownName
 from trackablate.harness.cli.session import Session
-from trackablate.harness.cli.terminal import display
+from trackablate.harness.cli.terminal import display, say_lines
 from trackablate.harness.costing.hardware import expected_device, expected_gpus
 from trackablate.harness.costing.loaders import default_loader_workers, loader_bytes
 from trackablate.harness.errors import BadInput
@@ -184,7 +184,7 @@ def say_plan(plan: dict[str, Any]) -> None:
     lines += [f"  from {note} ({', '.join(rows)})" for note, rows in sources.items()]
     lines += [*_fits(plan["budget"]), *_outcome(plan["compared"])]
     lines += [f"not here: {problem}" for problem in plan["missing_here"]]
-    sys.stdout.write("\n".join(lines) + "\n")
+    say_lines(lines, 6)
 
 
 @contextmanager

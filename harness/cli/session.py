@@ -127,6 +127,15 @@ class Session:
             keep_source(folder, source, written)
         return result, written
 
+    def elsewhere(self) -> str:
+        """Return where the store has this study, if it has nothing of it at this profile; else ""."""
+        records = self.store.studies() if self.store.exists else []
+        of_study = [record for record in records if record.study == self.study.name]
+        others = [record.profile.name for record in of_study if record.profile.name != self.profile.name]
+        runs = [planned.run for row in self.rows if row.role == "variant" for planned in row.runs]
+        known = len(others) < len(of_study) or any(self.store.run(run).path.exists() for run in runs)
+        return "" if known or not others else f"the store has {self.study.name} at --profile {' and '.join(others)}"
+
     @property
     def folder(self) -> Path:
         """The folder of the report, unless the user names one. A report of some rows has a folder of its own."""

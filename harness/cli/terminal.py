@@ -2,10 +2,11 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import wrap
 from threading import Event, Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
@@ -46,8 +47,17 @@ def say(found: "Listing") -> None:
     for kind, entries in found.items():
         sys.stdout.write(f"{kind}\n")
         width = max(map(len, entries))
-        for name, line in entries.items():
-            sys.stdout.write(f"  {name:<{width}}  {line}\n")
+        say_lines((f"  {name:<{width}}  {line}" for name, line in entries.items()), width + 4)
+
+
+def say_lines(lines: Iterable[str], indent: int) -> None:
+    """Write lines. On a terminal they are broken at its width, and go on after so many spaces."""
+    for line in lines:
+        broken = [line]
+        if sys.stdout.isatty():
+            width, rest = Console().width, " " * indent
+            broken = wrap(line, width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
+        sys.stdout.writelines(f"{part}\n" for part in broken or [""])
 
 
 def say_document(document: dict[str, Any], indent: int = 0) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from filelock import Timeout
 
 from trackablate.datasets.protocols import PROTOCOLS
-from trackablate.harness.costing.hardware import expected_device, several
+from trackablate.harness.costing.hardware import expected_device, refuse_unknown_device, several
 from trackablate.harness.costing.loaders import default_loader_workers
 from trackablate.harness.documents import left_out
 from trackablate.harness.errors import BadInput, RunFailed
@@ -68,6 +68,7 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         RunFailed: At least one run failed, also because its data changed meanwhile; everything else was done.
     """
     _mend(job, store)
+    refuse_unknown_device(device)
     lacking = [item for item in missing(job, store) if not item.nothing]  # some lack only their speed
     preparation = _preparation(job, store)
     if not (lacking or preparation.sizes or preparation.protocols):

@@ -94,6 +94,13 @@ def test_what_cannot_be_set_is_refused(place: Path, change: str, told: str) -> N
     assert refused.stderr.count("\n") <= 2
 
 
+def test_a_report_of_nothing_names_the_profile_that_is_stored(place: Path) -> None:
+    store_factory.fill(Store(place / "store"), STUDIES["table3"], SMOKE)
+    found = invoke("report", "table3", "--profile", "mini", "--store", place / "store", "--format", "json")
+    assert "the store has table3 at --profile smoke" in found.stderr
+    assert "--profile" not in invoke("report", "table3", "--profile", "smoke", "--format", "json").stderr
+
+
 def test_data_that_nothing_reads_are_refused(place: Path) -> None:
     told = r"--data lasot is not used: add --protocol lasot, or leave it out"
     with pytest.raises(BadInput, match=told):

@@ -522,7 +522,11 @@ def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     write_results("pysot", tmp_path / "out", "T", [("a", [[0, 0, 1, 1]], 1.0)], dataset="x", origin=0)
     kept = (tmp_path / "out/x/T/a.txt").read_text()
-    with pytest.raises(BadInput, match="not empty: name another"):
+    with pytest.raises(BadInput, match=r"a.txt is there already: name another folder"):
         write_results("pysot", tmp_path / "out", "T", [("a", [[9, 9, 9, 9]], 1.0)], dataset="x", origin=0)
     assert (tmp_path / "out/x/T/a.txt").read_text() == kept
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    write_results("pysot", tmp_path / "out", "U", [("a", [[9, 9, 9, 9]], 1.0)], dataset="x", origin=0)
+    assert (tmp_path / "out/x/T/a.txt").read_text() == kept, "another tracker stands beside it"
+    assert (tmp_path / "out/x/U/a.txt").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
