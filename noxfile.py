@@ -101,6 +101,12 @@ def benchmark(session: nox.Session) -> None:
     session.run(_python(session), str(ROOT / "tests" / "benchmarks" / f"bench_{name}.py"), *arguments, external=True)
 
 
+@nox.session(venv_backend="none")
+def gpu(session: nox.Session) -> None:
+    """Say what this machine's GPU does with the project, in at most 8 minutes; writes gpu/gpu.json and gpu/gpu.html."""
+    session.run(_python(session), str(ROOT / "tests" / "benchmarks" / "bench_gpu.py"), *session.posargs, external=True)
+
+
 def _study_session(study: str, name: str) -> None:
     @nox.session(name=name, venv_backend="none")
     def run(session: nox.Session) -> None:
