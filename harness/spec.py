@@ -218,6 +218,7 @@ class Evaluation(Frozen):
         data: Digest of the protocol's sequences and annotations, so that results on other data are never taken for these.
         control: `shuffled-template` shows every sequence another sequence's template.
         test_layers: Number of the decoder's layers that run, from the first; None for all (DETRack, section 5.1).
+        precision: In which the network's products are computed. Reports show evaluations in fp32.
         revision: Version of the code that decides which boxes come out.
     """
 
@@ -225,6 +226,7 @@ class Evaluation(Frozen):
     data: str
     control: Control = "none"
     test_layers: PositiveInt | None = None
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     revision: int = TRACKING_REVISION
 
     @property
@@ -232,6 +234,7 @@ class Evaluation(Frozen):
         """Readable and unique within a run."""
         suffix = "" if self.control == "none" else f"-{self.control}"
         suffix += f"-first{self.test_layers}" if self.test_layers else ""
+        suffix += f"-{self.precision}" if self.precision != "fp32" else ""
         return f"{self.protocol}{suffix}-{fingerprint(self)[:8]}"
 
 

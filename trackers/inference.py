@@ -76,9 +76,13 @@ Row = tuple[Target, Image] | None
 
 
 class NetworkTracker:
-    """A network that tracks any number of targets at a time. A target's template is never updated."""
+    """A network that tracks any number of targets at a time. A target's template is never updated.
 
-    def __init__(self, model: OneStreamTracker, device: torch.device) -> None:
+    Its products are computed in the 16-bit type `half`, if one is given.
+    """
+
+    def __init__(self, model: OneStreamTracker, device: torch.device, half: torch.dtype | None = None) -> None:
+        self._half = half
         self.model = model.eval().to(device)
         self.device = device
         self.input = model.spec.crop
@@ -137,7 +141,9 @@ class NetworkTracker:
     def _predict(self, rows: list[Row], search: Tensor) -> NDArray[np.float64]:
         templates = torch.stack([row[0].template if row else self._empty[0] for row in rows])
         masks = torch.stack([row[0].mask if row else self._empty[1] for row in rows])
-        boxes, _ = best_boxes(self.model(templates, search, masks), self.window, self.post.weigh)
+        with torch.autocast(self.device.type, self._half, enabled=self._half is not None):
+            found = self.model(templates, search, masks)
+        boxes, _ = best_boxes(found, self.window, self.post.weigh)
         return boxes.double().cpu().numpy()
 
     def _settle(self, target: Target, image: Image, box: Box) -> Box:

@@ -24,12 +24,14 @@ from trackablate.harness.cli.options import (
     LoaderWorkers,
     Log,
     Only,
+    Precisions,
     ProfileName,
     Protocols,
     Results,
     Seeds,
     StorePath,
     StudyName,
+    TrackingPrecision,
     answers,
     can_log,
     can_report,
@@ -300,6 +302,7 @@ def evaluate(
     data: Data = None,
     device: Device = "auto",
     gpus_per_run: GpusPerRun = 1,
+    precision: TrackingPrecision = Precisions.fp32,
     store: StorePath = Path("store"),
     again: Annotated[
         bool, typer.Option("--again", help="track every sequence anew; former results are kept aside")
@@ -312,8 +315,11 @@ def evaluate(
     """
     from trackablate.harness.cli.pieces import evaluate_run
     from trackablate.harness.running.tasks import Execution
+    from trackablate.harness.spec import Evaluation
 
-    return evaluate_run(run, protocol, data or [], store, device, Execution(gpus_per_run=gpus_per_run, again=again))
+    wanted = Evaluation(protocol=protocol, data="", precision=precision.value)
+    how = Execution(gpus_per_run=gpus_per_run, again=again)
+    return evaluate_run(run, wanted, data or [], store, device, how)
 
 
 @app.command()
@@ -322,6 +328,7 @@ def track(
     video: Annotated[Path, typer.Argument(help="a folder of images, or a video file")],
     init: Annotated[str, typer.Option("--init", help="the target in the first frame: x,y,w,h in pixels")],
     device: Device = "auto",
+    precision: TrackingPrecision = Precisions.fp32,
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
@@ -333,7 +340,7 @@ def track(
         from trackablate.harness.cli.pieces import track_video
         from trackablate.harness.cli.terminal import say_boxes, say_json
 
-        boxes = track_video(run, video, init, store, device)
+        boxes = track_video(run, video, init, store, device, precision.value)
         say_json({"boxes": boxes}) if json else say_boxes(boxes)
 
 

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,6 +72,19 @@ LoaderWorkers = Annotated[
         help="processes that make the training pairs of each run; they change no result. Default: on GPUs up to 8, as"
         " cores allow; on a CPU none",
     ),
+]
+
+
+class Precisions(StrEnum):
+    """In what tracking can be computed."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+TrackingPrecision = Annotated[
+    Precisions, typer.Option("--precision", help="in which the network is computed; reports show fp32")
 ]
 TestLayers = Annotated[
     int | None, typer.Option("--test-layers", min=1, help="the evaluation with so many of the decoder's layers alone")

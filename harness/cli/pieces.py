@@ -35,9 +35,10 @@ from trackablate.harness.running.runner import run as run_job
 from trackablate.harness.running.tasks import AS_USUAL, Execution, RunTask
 from trackablate.harness.scoring.metrics import METRICS, values
 from trackablate.harness.scoring.stored_scores import dialects_of, stored_scores
-from trackablate.harness.spec import Evaluation, Profile
+from trackablate.harness.spec import Evaluation, Precision, Profile
 from trackablate.harness.store import RunFolder, Store, read_protocol
 from trackablate.trackers.outside.processes import TrackerFailed
+from trackablate.trackers.spec import TrackerSpec
 from trackablate.trackers.variants import VARIANTS
 
 PIXEL_BYTES = 0.5
@@ -61,12 +62,20 @@ def train_variant(
 
 
 def evaluate_run(
-    name: str, protocol: str, data: list[str], store: Path, device: str, how: Execution = AS_USUAL
+    name: str, wanted: Evaluation, data: list[str], store: Path, device: str, how: Execution = AS_USUAL
 ) -> dict[str, Any]:
-    """Track what is missing of a protocol with a stored run, or all of it again, and return its scores in percent."""
+    """Track what is missing of a protocol with a stored run, or all of it again, and return its scores in percent.
+
+    wanted: The evaluation, whose data are found here. One in 16 bits is compared with that in fp32, if there is one.
+    """
+    protocol = wanted.protocol
     run = asked_run(Store(store, make=False), name, protocol)
+    if wanted.precision != "fp32" and not isinstance(run.tracker, TrackerSpec):
+        raise BadInput(
+            f"--precision {wanted.precision}: {run.tracker.name} is no network of ours; leave the option out"
+        )
     found = opened(protocol, given_data(data, [protocol]))
-    evaluation = Evaluation(protocol=protocol, data=found.digest)
+    evaluation = wanted.model_copy(update={"data": found.digest})
     roots = {PROTOCOLS[protocol].data or "": str(found.root)} if found.root else {}
     kept = open_store(store)
     folder, lengths = kept.run(run), {protocol: found.lengths}
@@ -82,10 +91,17 @@ def evaluate_run(
     assert record is not None
     if record.on_server:
         return document | {"metrics": {}, "note": ON_SERVER.format(protocol)}
-    return document | {"metrics": _scores(record, folder, evaluation)}
+    scores = _scores(record, folder, evaluation)
+    plain = evaluation.model_copy(update={"precision": "fp32"})
+    if plain != evaluation and not folder.missing(plain, found.sequences):
+        differences = {metric: scores[metric] - value for metric, value in _scores(record, folder, plain).items()}
+        return document | {"metrics": scores, f"{evaluation.precision} less fp32": differences}
+    return document | {"metrics": scores}
 
 
-def track_video(name: str, video: Path, init: str, store: Path, device: str) -> list[list[float]]:
+def track_video(
+    name: str, video: Path, init: str, store: Path, device: str, precision: Precision = "fp32"
+) -> list[list[float]]:
     """Track one target through a folder of images or a video file; return its boxes x, y, w, h in pixels."""
     kept = Store(store, make=False)
     folder = kept.run(asked_run(kept, name))
@@ -101,7 +117,7 @@ def track_video(name: str, video: Path, init: str, store: Path, device: str) -> 
     from trackablate.harness.tracking.evaluation import online_tracker
 
     try:
-        online = online_tracker(folder, resolve_device(device))
+        online = online_tracker(folder, resolve_device(device), precision=precision)
     except ValueError as error:
         raise BadInput(str(error)) from error
     boxes = [box.tolist()]

@@ -112,10 +112,11 @@ def _prepared(slot: Slot, preparation: PrepareTask, observer: Observer) -> Devic
 
 def _refuse_precision(work: list[Missing], device: Device) -> None:
     asked = {item.task.run.recipe.precision for item in work if item.training and item.task.run.recipe}
+    asked |= {evaluation.precision for item in work if item.sequences for evaluation in item.task.evaluations}
     if (lacking := asked.intersection(GPU_ONLY)) and not device.gpus:
         raise BadInput(
-            f"precision {', '.join(sorted(lacking))} needs a GPU, and {device.name} is none: use --device, or a profile with"
-            " precision = 'fp32' in its [recipe]"
+            f"precision {', '.join(sorted(lacking))} needs a GPU, and {device.name} is none: use --device, another"
+            " --precision, or a profile with precision = 'fp32' in its [recipe]"
         )
 
 

@@ -13,8 +13,9 @@ from trackablate.datasets.protocols import SequenceList
 from trackablate.datasets.sequence import Sequence
 from trackablate.harness.costing.devices import for_child
 from trackablate.harness.record import SequenceResult
-from trackablate.harness.spec import Evaluation
+from trackablate.harness.spec import Evaluation, Precision
 from trackablate.harness.store import RunFolder
+from trackablate.harness.training.engine import half_of
 from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loop import load_trained
 from trackablate.trackers.adaptation.adapt import merge
@@ -72,14 +73,16 @@ def trained_model(folder: RunFolder, test_layers: int | None = None, *, merged: 
     return model
 
 
-def online_tracker(folder: RunFolder, device: torch.device, test_layers: int | None = None) -> FrameTracker:
+def online_tracker(
+    folder: RunFolder, device: torch.device, test_layers: int | None = None, precision: Precision = "fp32"
+) -> FrameTracker:
     """Return the run's tracker for one target: a floor, an outside tracker, or its trained network."""
     tracker = folder.run.tracker
     if isinstance(tracker, FloorSpec):
         return FLOORS[tracker.kind]()
     if isinstance(tracker, OutsideSpec):
         return OutsideTracker(tracker, for_child(device))
-    return NetworkTracker(trained_model(folder, test_layers), device)
+    return NetworkTracker(trained_model(folder, test_layers), device, half_of(precision, device))
 
 
 def evaluate(
@@ -146,7 +149,8 @@ def _trajectories(
         slots=SLOTS,
         report=tracked,
     )
-    yield from track_together(NetworkTracker(trained_model(folder, evaluation.test_layers), device), batch)
+    half = half_of(evaluation.precision, device)
+    yield from track_together(NetworkTracker(trained_model(folder, evaluation.test_layers), device, half), batch)
 
 
 def _one_by_one(tracker: FrameTracker, sequences: Iterable[Sequence]) -> Iterator[Trajectory]:

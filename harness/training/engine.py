@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
+from trackablate.harness.errors import BadInput
 from trackablate.harness.spec import GPU_ONLY, Precision
 
 HALVES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -22,6 +23,13 @@ MEASURED_STEPS = 2
 
 FILLED = 0.8
 """Share of the free memory that larger parts may take."""
+
+
+def half_of(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """Return the 16-bit type of a precision, None for 32 bits. Raises BadInput if the device cannot track in it."""
+    if precision == "fp16" and device.type != "cuda":
+        raise BadInput("precision fp16 needs a GPU: use bf16 or fp32")
+    return HALVES.get(precision)
 
 
 def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:
