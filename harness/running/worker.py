@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 from queue import SimpleQueue
-from typing import get_type_hints
+from typing import TextIO, get_type_hints
 
 from pydantic import BaseModel
 
@@ -32,9 +32,11 @@ def main() -> None:
     """Reply to one task after the other, until the parent goes or a task fails."""
     replies = int(sys.argv[1])
     os.set_inheritable(replies, False)
-    settings = WorkerSettings.model_validate_json(sys.stdin.readline())
+    # Forked processes close sys.stdin: they would wait for ever for the thread that reads it.
+    requests, sys.stdin = sys.stdin, None
+    settings = WorkerSettings.model_validate_json(requests.readline())
     quiet_threads(settings.threads)
-    lines = _lines()
+    lines = _lines(requests)
     # Torch is imported while the parent still plans.
     from trackablate.harness.running.fresh import start_afresh
 
@@ -55,15 +57,15 @@ def main() -> None:
         os.write(replies, f"{reply.model_dump_json()}\n".encode())
 
 
-def _lines() -> "SimpleQueue[str]":
+def _lines(requests: TextIO) -> "SimpleQueue[str]":
     # A thread waits for the parent's end even while a task is at work.
     lines: SimpleQueue[str] = SimpleQueue()
-    threading.Thread(target=_read, args=(lines,), daemon=True).start()
+    threading.Thread(target=_read, args=(requests, lines), daemon=True).start()
     return lines
 
 
-def _read(lines: "SimpleQueue[str]") -> None:
-    for line in sys.stdin:
+def _read(requests: TextIO, lines: "SimpleQueue[str]") -> None:
+    for line in requests:
         lines.put(line)
     os._exit(ORPHANED)
 

@@ -1,6 +1,7 @@
 """Training pairs per second that one core makes from JPEG frames, by LoRAT's and OSTrack's recipe, at three frame sizes.
 
     python tests/benchmarks/bench_pairs.py --seconds 10
+    python tests/benchmarks/bench_pairs.py --loaders 1 2 4       # batches of 128 from so many processes, wall time
 
 Beside ours stand decoding alone (OpenCV, both frames whole), and a plain loop that takes the way of LoRAT's published
 pipeline: decode both frames whole, convert them to float32, crop there with `F.interpolate`, augment in float, normalise.
@@ -28,13 +29,13 @@ from trackablate.datasets.benchmarks.got10k import TRAIN
 from trackablate.datasets.pairs.aligned_cropping import AlignedView, view_around
 from trackablate.datasets.sequence import Sequence
 from trackablate.harness.spec import Recipe, VideoData
-from trackablate.harness.training.loading import PairDataset, pair_geometry, training_pairs
+from trackablate.harness.training.loading import PairDataset, made, pair_geometry, pair_loader, training_pairs
 from trackablate.trackers.model import IMAGE_MEAN, IMAGE_STD
 from trackablate.trackers.spec import CropInput
 
 SIZES = {"480p": (640, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
 TARGETS = {"480p": 200, "720p": 100, "1080p": 55}
-VIDEOS, FRAMES, QUALITY = 6, 12, 90
+VIDEOS, FRAMES, QUALITY, BATCH = 6, 12, 90, 128
 LORAT = CropInput(geometry="lorat", window="blend", template_size=112, search_size=224)
 WAYS: dict[str, tuple[CropInput, Recipe]] = {
     "LoRAT": (LORAT, recipes.lorat(1)),
@@ -148,14 +149,38 @@ def ways_from(root: Path) -> dict[str, Callable[[int], object]]:
     return ways
 
 
+def loader_rate(root: Path, workers: int, seconds: float) -> float:
+    """Return LoRAT's pairs per second of wall time from a training's loader. The batches of its start do not count."""
+    crop, recipe = WAYS["LoRAT"]
+    data = VideoData(sets=(TRAIN.name,))
+    sampler = training_pairs(data, pair_geometry(crop, recipe, 8), 0, {TRAIN.name: TRAIN(root, root / "index")})
+    loader = made(pair_loader(PairDataset(sampler, 0, 10**6), BATCH, workers))
+    for _ in range(2 * workers + 1):
+        next(loader)
+    started = now = time.perf_counter()
+    pairs = 0
+    while now < started + seconds:
+        pairs += len(next(loader)["truth"])
+        now = time.perf_counter()
+    return pairs / (now - started)
+
+
 def main() -> None:
-    """Print pairs per second of each way at each size."""
+    """Print pairs per second of each way at each size, or of the loader."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each frame size")
+    parser.add_argument(
+        "--loaders", type=int, nargs="+", default=[], help="numbers of processes to try at 720p instead"
+    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    for name, size in SIZES.items():
+    for workers in asked.loaders:
+        with tempfile.TemporaryDirectory() as folder:
+            write_videos(Path(folder), SIZES["720p"])
+            rate = loader_rate(Path(folder), workers, asked.seconds)
+        sys.stdout.write(f"720p, {workers} processes: {rate:.0f} pairs per second, {rate / workers:.0f} each\n")
+    for name, size in SIZES.items() if not asked.loaders else ():
         with tempfile.TemporaryDirectory() as folder:
             write_videos(Path(folder), size)
             found = rates(ways_from(Path(folder)), asked.seconds)

@@ -76,9 +76,9 @@ class Workshop:
     def folder(self) -> RunFolder:
         return self.store.run(self.task.run)
 
-    def start(self) -> LocalWorker:
+    def start(self, loading: int = 0) -> LocalWorker:
         settings = WorkerSettings(store=str(self.store.root), device="cpu", threads=1, workers=1, command="test")
-        worker = self.executor.start(settings)
+        worker = self.executor.start(settings.model_copy(update={"loader_workers": loading}))
         worker.do(self.task)
         return worker
 
@@ -169,17 +169,20 @@ def test_two_workers_on_one_run_train_it_once(shared: Shared) -> None:
 
 
 def test_killed_and_orphaned_workers_change_nothing(tmp_path: Path, videos: Path, shared: Shared) -> None:
-    """Killed in training, abandoned by its parent in training, killed in tracking; then left to finish."""
+    """Killed in training, abandoned by its parent in training, killed in tracking; then left to finish.
+
+    Two processes make the first one's pairs, and one the second one's.
+    """
     unbroken, shop = shared.shop, Workshop.at(tmp_path / "store", videos)
     folder = shop.folder
 
-    killed = shop.start()
+    killed = shop.start(loading=2)
     wait_until(folder.checkpoint.exists, killed)
     killed.stop()
     assert folder.training() is None, "killed too late to say anything"
     first = folder.checkpoint.stat().st_ino
 
-    orphan = shop.start()
+    orphan = shop.start(loading=1)
     wait_until(lambda: folder.checkpoint.stat().st_ino != first, orphan)
     assert orphan.process.stdin is not None
     orphan.process.stdin.close()
