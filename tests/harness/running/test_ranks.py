@@ -134,9 +134,9 @@ def test_a_killed_process_ends_the_attempt_and_any_number_goes_on(
 
 def test_a_process_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted(monkeypatch, 3, lambda worker: os.kill(worker.process.pid, signal.SIGSTOP))
-    monkeypatch.setattr(ranks, "GRACE", 30.0)
-    with pytest.raises(RunFailed, match="process 1 of 2 on cpu: nothing happened for 8 s"):
-        execute.execute_run(task_of(LORAT), settings_of(tmp_path, 2, patience=8.0))
+    monkeypatch.setattr(ranks, "GRACE", 60.0)
+    with pytest.raises(RunFailed, match="process 1 of 2 on cpu: nothing happened for 20 s"):
+        execute.execute_run(task_of(LORAT), settings_of(tmp_path, 2, patience=20.0))
 
 
 def test_a_process_that_waits_in_vain_ends_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
