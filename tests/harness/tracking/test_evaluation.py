@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from command_line import invoke, said
 from trackablate.ablations.plan import run_of
 from trackablate.datasets.synthetic.videos import SyntheticSequences
+from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.spec import Control, Evaluation, RunSpec
 from trackablate.harness.store import RunFolder, Store
@@ -17,7 +20,7 @@ from trackablate.harness.training.loop import trained_state
 from trackablate.trackers.model import build
 from trackablate.trackers.outside.processes import TrackerFailed
 from trackablate.trackers.spec import OutsideSpec, TrackerSpec
-from trackablate.trackers.variants import detrack_ce
+from trackablate.trackers.variants import detrack_ce, ostrack_mlp
 
 CPU = torch.device("cpu")
 SEQUENCES = SyntheticSequences("target", "test", 5, length=5, size=(160, 120), seed=0)
@@ -72,6 +75,36 @@ def test_only_what_is_missing_is_tracked_and_comes_out_the_same(control: Control
     counts.clear()
     evaluate(rest, asked, SEQUENCES, CPU, count)
     assert counts == [(0, 0)], "nothing is left to do"
+
+
+def test_half_precision_is_an_evaluation_of_its_own(tmp_path: Path) -> None:
+    """Its boxes are nearly, but not quite, those of float32, which stay where they are."""
+    folder, plain = untrained(tmp_path), evaluation()
+    half = plain.model_copy(update={"precision": "bf16"})
+    for asked in (plain, half):
+        evaluate(folder, asked, SEQUENCES, CPU, lambda *_: None)
+    assert half.key.startswith("synthetic-smoke-bf16-")
+    exact, near = (np.array(list(boxes(folder, asked).values())) for asked in (plain, half))
+    assert 0 < np.abs(exact - near).max() < 8.0
+    with pytest.raises(BadInput, match="precision fp16 needs a GPU"):
+        evaluate(folder, plain.model_copy(update={"precision": "fp16"}), SEQUENCES, CPU, lambda *_: None)
+
+
+def test_a_precision_that_is_not_here_is_refused_and_the_run_stays_whole(tmp_path: Path) -> None:
+    words = ["--protocol", "synthetic-smoke", "--store", tmp_path / "store"]
+    Store(tmp_path / "store")
+    assert invoke("evaluate", "opencv-mil", *words, "--precision", "bf16").exit_code == 2
+    run = run_of(ostrack_mlp, load_profile("smoke"), seed=0)
+    made = invoke("train", "ostrack-256-mlp", "--profile", "smoke", "--store", tmp_path / "store")
+    assert made.exit_code == 0, made.output
+    name = run.name
+    assert invoke("evaluate", name, *words, "--precision", "fp16").exit_code == 2
+    assert Store(tmp_path / "store").run(run).failure() is None
+    said_ = said("evaluate", name, *words)
+    assert "bf16 less fp32" not in said_
+    told = said("evaluate", name, *words, "--precision", "bf16")
+    difference = told["bf16 less fp32"]["ao"]
+    assert difference == pytest.approx(told["metrics"]["ao"] - said_["metrics"]["ao"])
 
 
 def test_an_outside_tracker_that_fails_is_named_by_sequence_and_leaves_the_others_measured(
