@@ -1,7 +1,10 @@
 """From a study and a profile to the runs that it needs: its rows, the floors and the control."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace as replace_in
 from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from trackablate.ablations.recipes import Training, published_training
 from trackablate.ablations.study import FaultyStudy, Row, Study
@@ -11,7 +14,7 @@ from trackablate.harness.running.tasks import RunTask
 from trackablate.harness.spec import Profile, Recipe, RunSpec
 from trackablate.trackers.encoder.pretrained import weights_digest
 from trackablate.trackers.scale import at_scale
-from trackablate.trackers.spec import DeformableHead, FloorSpec, TrackerSpec, replace
+from trackablate.trackers.spec import DeformableHead, FloorSpec, TrackerSpec, leaves, replace, with_fields
 
 FLOOR_ROWS: dict[Literal["static", "ncc"], str] = {
     "static": "repeats the first frame's box: the score of standing still",
@@ -57,6 +60,7 @@ def planned_rows(
         for row in study.rows
         if not only or row.name in only or row is study.baseline_row
     ]
+    _refuse_unknown_changes(profile, rows)
     rows += [
         PlannedRow(
             name=other.name,
@@ -134,7 +138,14 @@ def _training(study: Study, row: Row, profile: Profile, index: int) -> Training:
     if profile.recipe is not None:
         longest = max(study.recipes(other)[index].steps for other in study.rows)
         own = scaled_recipe(profile.recipe, own, training.recipe, longest)
+    else:
+        own = _shortened(own, profile.length)
     return Training(own, training.data, training.protocols)
+
+
+def _shortened(recipe: Recipe, share: float) -> Recipe:
+    steps, warmup = max(1, round(share * recipe.steps)), round(share * recipe.warmup_steps)
+    return recipe.model_copy(update={"steps": steps, "warmup_steps": warmup}) if share < 1 else recipe
 
 
 RATES = ("lr_backbone", "lr_new", "weight_decay")
@@ -167,17 +178,45 @@ def run_of(tracker: TrackerSpec, profile: Profile, seed: int, training: Training
 
     training replaces the profile's own or, for a profile without a recipe, the paper's.
     """
-    asked = training or published_training(tracker)
+    published = published_training(tracker)
+    asked = training or replace_in(published, recipe=_shortened(published.recipe, profile.length))
     scaled = at_scale(tracker, profile.scale) if profile.scale else _at_paper_scale(tracker, profile)
     if isinstance(scaled.head, DeformableHead):
         scaled = replace(scaled, head=scaled.head.model_copy(update={"test_layers": None}))
-    return RunSpec(
+    run = RunSpec(
         tracker=scaled,
         recipe=training.recipe if training else profile.recipe or asked.recipe,
         data=profile.data or asked.data,
-        weights=weights_digest(scaled.backbone, scaled.pretrained),
         seed=seed,
     )
+    run = _changed(run, profile.changes)
+    assert isinstance(run.tracker, TrackerSpec)
+    return run.model_copy(update={"weights": weights_digest(run.tracker.backbone, run.tracker.pretrained)})
+
+
+def _changed(run: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
+    """Return the run with those of the dotted fields changed that it has."""
+    parts: dict[str, Any] = {}
+    for part, known in (("tracker", leaves(run.tracker)), ("recipe", leaves(run.recipe) if run.recipe else {})):
+        asked = {path.removeprefix(f"{part}."): value for path, value in changes.items() if path.startswith(f"{part}.")}
+        parts[part] = {path: value for path, value in asked.items() if path in known}
+    try:
+        assert isinstance(run.tracker, TrackerSpec)
+        tracker = with_fields(run.tracker, parts["tracker"]) if parts["tracker"] else run.tracker
+        recipe = Recipe.model_validate(run.recipe.model_dump() | parts["recipe"]) if run.recipe else None
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, fault['loc']))}={fault['input']}: {fault['msg']}" for fault in error.errors()]
+        raise FaultyStudy(f"--set {'; '.join(told)}") from error
+    return run.model_copy(update={"tracker": tracker, "recipe": recipe})
+
+
+def _refuse_unknown_changes(profile: Profile, rows: list[PlannedRow]) -> None:
+    runs = [planned.run for row in rows for planned in row.runs]
+    known = [f"tracker.{path}" for run in runs for path in leaves(run.tracker)]
+    known += [f"recipe.{path}" for path in Recipe.model_fields]
+    for path in profile.changes:
+        if path not in known:
+            raise UnknownName(unknown("field of any run", path, list(dict.fromkeys(known))))
 
 
 def _at_paper_scale(tracker: TrackerSpec, profile: Profile) -> TrackerSpec:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trackablate.ablations.recipes import DETRACK_ONE_SHOT, Training
+from trackablate.datasets.errors import unsafe
 from trackablate.datasets.registry import Registry, unknown
 from trackablate.harness.scoring.metrics import METRICS
 from trackablate.harness.spec import Recipe, RunSpec
@@ -96,6 +97,10 @@ class Study:
 
     def __post_init__(self) -> None:
         names = [*(row.name for row in self.rows), *(other.name for other in self.others)]
+        texts = (self.name, self.title, self.question, self.source, *names, *self.factors, *self.remarks)
+        for text in (*texts, *(cell for row in self.rows for cell in row.cells)):
+            if unsafe(text):
+                raise FaultyStudy(f"study {self.name!r}: {text!r} has characters that are not printed: remove them")
         if len(set(names)) < len(names):
             raise FaultyStudy(f"study {self.name!r}: two rows share a name: {names}")
         if taken := sorted({*names, *self.cited} & RESERVED):

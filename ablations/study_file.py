@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, ValidationError
 
 from trackablate.ablations.recipes import Training, published_training
 from trackablate.ablations.study import RECIPE, Coupled, FaultyStudy, Other, Row, Study
@@ -41,6 +41,8 @@ from trackablate.harness.spec import Recipe, RunSpec
 from trackablate.trackers.spec import Frozen, OutsideSpec, TrackerSpec, leaves, with_fields
 from trackablate.trackers.variants import VARIANTS
 
+MOST_SEEDS = 1000
+"""The most runs of each row, as for the option --seeds."""
 PREFIX = f"{RECIPE}."
 """Beginning of the recipe's fields in a row's `set`."""
 
@@ -63,7 +65,7 @@ class _File(Frozen):
     grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
     protocols: tuple[str, ...] = ()
     primary_metric: str = "ao"
-    seeds: PositiveInt = 1
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 1
     remarks: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     outside: dict[str, OutsideSpec] = Field(default_factory=dict)

@@ -1,20 +1,37 @@
-"""Atomic writing: a file is written under a temporary name, synced, and then renamed to its final name."""
+"""Files that are whole: written under a temporary name, synced, then renamed; and with a digest, so that damage is noticed.
+
+JSON documents end with the SHA-256 of what is before it (`sealed`). Archives (.npz, .pt) have a checksum of each entry.
+"""
 
 import os
+import re
 import struct
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+LEFTOVER = 3600
+"""Seconds after which a temporary file, or one that no index names, is taken for that of a process that was killed."""
+_SEAL = re.compile(rb',\s*"sha256":\s*"([0-9a-f]{64})"\s*\}\s*\Z')
+_SEAL_BYTES = 120
+UNREADABLE = (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+"""What numpy and zipfile raise for an archive that is absent or damaged."""
+
 
 def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replace `path` in one step by a file that `write` fills. Makes folders; an error leaves nothing behind."""
+    """Replace `path` in one step by a file that `write` fills. Makes folders.
+
+    An error leaves nothing behind, and names the file: a full disk does not.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -24,8 +41,10 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), 0o644)
         Path(name).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            error.filename = str(path)
         raise
 
 
@@ -49,5 +68,47 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as kept:
             return {key: kept[key] for key in kept.files}
-    except (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error):
+    except UNREADABLE:
         return {}
+
+
+def whole_archive(path: Path) -> bool:
+    """Return whether a zip archive is there and every entry has its checksum; .npz and torch's files are such archives."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (*UNREADABLE, NotImplementedError):
+        return False
+
+
+class Unsealed(NamedTuple):
+    """The JSON of a document, and whether it had a digest."""
+
+    content: bytes
+    sealed: bool
+
+
+def sealed(text: str) -> str:
+    """Return the JSON text of an object with the digest of what is before it as its last entry, "sha256"."""
+    head = text.rstrip().removesuffix("}").rstrip()
+    return f'{head},\n"sha256": "{sha256(head.encode()).hexdigest()}"}}\n'
+
+
+def unsealed(content: bytes) -> Unsealed:
+    """Return a document without its digest. Raises ValueError if its content is not what was written."""
+    start = max(0, len(content) - _SEAL_BYTES)
+    found = _SEAL.search(content, start)
+    if found is None:
+        return Unsealed(content, sealed=False)
+    head = content[: found.start()]
+    if sha256(head).hexdigest().encode() != found[1]:
+        raise ValueError("its SHA-256 is not the one that it was written with")
+    return Unsealed(head + b"}", sealed=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder and those below it."""
+    for file in folder.rglob(".*.tmp"):
+        with suppress(OSError):  # another process may remove or rename the same file
+            if file.stat().st_mtime < time.time() - LEFTOVER:
+                file.unlink()

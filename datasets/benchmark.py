@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trackablate.datasets.sequence import Sequence
+from trackablate.datasets.sequence import FrameFiles, Sequence
 
 OnProgress = Callable[[int, int], None]
 """Is told the progress of long work: (done, total)."""
@@ -41,6 +41,14 @@ class SequenceList(typing.Protocol):
     def stamp(self, index: int) -> str:
         """Return a text that changes whenever one sequence's annotation may have changed. Reads no file's content."""
 
+    def frame_files(self, index: int) -> FrameFiles | None:
+        """Return the image files of one sequence, None if there are none. Reads no file's content."""
+        return None
+
+    def reordered(self, index: int) -> bool:
+        """Return whether frames of one sequence come in another order than in earlier versions, which sorted by name."""
+        return False
+
     def lengths(self) -> tuple[int, ...]:
         """Return the number of frames of each sequence. Raises DataError for an annotation that cannot be read."""
 
@@ -49,7 +57,7 @@ class SequenceList(typing.Protocol):
         return
 
     def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
-        """Raise one DataError with everything that is wrong for tracking. A deep check opens every frame's file."""
+        """Raise one DataError with everything that is wrong for tracking. A deep check decodes every frame."""
         return
 
     def notes(self) -> list[str]:

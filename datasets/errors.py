@@ -1,8 +1,11 @@
 """The error for bad data: what is wrong, in which file and line, and what to do."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 LISTED = 10
 """Number of problems that one message shows; the others are only counted."""
 
@@ -42,6 +45,23 @@ def raise_all(problems: list[str]) -> None:
         raise DataError(*problems)
 
 
+def some(names: Iterable[str], most: int = LISTED) -> str:
+    """Return the first of some names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(shown(name) for name in names[:most]) + more
+
+
 def shown(text: object) -> str:
     """Return text from outside that is safe for a terminal: control characters and undecodable bytes are escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
+def unsafe(text: str) -> bool:
+    """Return whether text has characters that change what a terminal shows, or that no XML or UTF-8 file may hold."""
+    return _UNSAFE.search(text) is not None
+
+
+def printable(text: str) -> str:
+    """Return a message whose lines are safe for a terminal, as `shown` makes them."""
+    return "\n".join(map(shown, text.split("\n"))) if unsafe(text) else text

@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
+from trackablate.datasets.errors import unsafe
+
 T = TypeVar("T")
 
 
@@ -23,7 +25,12 @@ class Registry(Mapping[str, T], Generic[T]):
         self._entries: dict[str, T] = {}
 
     def add(self, name: str, value: T) -> T:
-        """Register and return the value. Raises ValueError if the name is taken, naming both claimants."""
+        """Register and return the value.
+
+        Raises ValueError if the name is taken, naming both claimants, or if it has characters that are not printed.
+        """
+        if unsafe(name):
+            raise ValueError(f"{self.kind} {name!r}: use printable characters")
         if name in self._entries:
             raise ValueError(f"{self.kind} {name!r} is claimed twice: by {self._entries[name]!r} and by {value!r}")
         self._entries[name] = value

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,20 @@ class Frames(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Image: ...
+
+
+class FrameFiles(NamedTuple):
+    """The image files of a sequence, by which replaced images are noticed without reading them.
+
+    Attributes:
+        names: Digest of their names, in order.
+        sizes: (N,) uint32, bytes of each file.
+        times: (N,) uint32, seconds of each file's last writing; its CRC in an archive.
+    """
+
+    names: str
+    sizes: NDArray[np.uint32]
+    times: NDArray[np.uint32]
 
 
 @dataclass(frozen=True, eq=False)

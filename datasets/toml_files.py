@@ -1,5 +1,6 @@
 """TOML files that a user wrote, and what is wrong with them: the file, the line, the field, and the remedy."""
 
+import os
 import re
 import tomllib
 from collections.abc import Collection, Iterator
@@ -25,6 +26,10 @@ SETTINGS = (Path("trackablate.toml"), Path("~/.config/trackablate/data.toml"))
 """Files in which a user says where the data sets and the store lie. The first one that names a thing wins."""
 
 
+LINKS = "TRACKABLATE_ALLOW_LINKS"
+"""Environment variable with the folders of `--allow-links`, separated as in PATH, so that workers know them too."""
+
+
 def read_toml(file: Path) -> tuple[str, dict[str, Any]]:
     """Return a file's text and content; a byte order mark is no part of it. Raises DataError with file and line."""
     try:
@@ -36,6 +41,8 @@ def read_toml(file: Path) -> tuple[str, dict[str, Any]]:
         raise DataError.at(file, f"is no TOML ({problem})", "correct it", line=line) from None
     except (UnicodeDecodeError, OSError) as error:
         raise DataError.at(file, f"cannot be read as TOML ({error})", "write a text file in UTF-8") from None
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or brackets in thousands of brackets
+        raise DataError.at(file, "has a number or a nesting that is too long", "correct it") from None
 
 
 def settings() -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -60,6 +67,20 @@ def configured_store() -> Path | None:
                 )
             return named_by(file, path)
     return None
+
+
+def allowed_links() -> tuple[Path, ...]:
+    """Return the folders outside a data set into which its links may lead, as environment and settings files name them.
+
+    Raises DataError for a settings file whose `allow_links` is no list of folders.
+    """
+    named = [Path(path) for path in os.environ.get(LINKS, "").split(os.pathsep) if path]
+    for file, found in settings():
+        paths = found.get("allow_links", [])
+        if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
+            raise DataError.at(file, "`allow_links` is no list of folders", 'write allow_links = ["PATH"] above [data]')
+        named += [named_by(file, path) for path in paths]
+    return tuple(path.expanduser().resolve() for path in named)
 
 
 def faults(file: Path, text: str, error: "ValidationError", *models: "type[BaseModel]") -> Iterator[str]:

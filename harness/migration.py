@@ -16,10 +16,11 @@ from filelock import Timeout
 from pydantic import BaseModel
 
 from trackablate.datasets.atomic import write_text
+from trackablate.harness.documents import read_document, write_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import PaperScale, ProtocolRecord
 from trackablate.harness.spec import TRACKING_REVISION, Control, Evaluation, RunSpec
-from trackablate.harness.store import EVALUATION, FORMAT, MIGRATED, RunFolder, Store, read_document, stored_format
+from trackablate.harness.store import EVALUATION, FORMAT, MIGRATED, RunFolder, Store, stored_format
 from trackablate.trackers.spec import TrackerSpec, fingerprint
 
 
@@ -70,7 +71,7 @@ def migrate(
 def _carry_out(plan: Plan, store: Store, names: dict[str, str]) -> None:
     folder, evaluations = plan
     for old, evaluation in evaluations.items():
-        write_text(old / EVALUATION, evaluation.model_dump_json(indent=1))
+        write_document(old / EVALUATION, evaluation, indent=1)
         server = folder.path / "server" / f"{old.name}.json"
         if server.exists():
             server.rename(folder.server_file(evaluation))

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from trackablate.datasets.atomic import write_arrays, write_text
+from trackablate.datasets.atomic import UNREADABLE, write_arrays
 from trackablate.datasets.protocols import Protocol, SequenceList
 from trackablate.datasets.sequence import Image, Sequence
+from trackablate.harness.documents import left_out, write_document
 from trackablate.harness.record import ProtocolRecord, SequenceFacts
-from trackablate.harness.store import PROTOCOL
+from trackablate.harness.store import PROTOCOL, STRIPS, protocol_is_whole
 
 ON_SERVER = (
     "its true boxes are on the evaluation server; `python -m harness submit RUN --protocol {0}` makes its archive, `returned"
@@ -27,8 +28,8 @@ STRIP_WIDTH = 160
 
 
 def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> None:
-    """Write the record and the thumbnails of a protocol, unless they are there."""
-    if (folder / PROTOCOL).exists():
+    """Write the record and the thumbnails of a protocol, unless they are there and whole."""
+    if protocol_is_whole(folder):
         return
     facts, strips = [], {}
     number = max(FEWEST_FRAMES, min(MOST_FRAMES, THUMBNAILS // max(1, len(sequences))))
@@ -37,17 +38,21 @@ def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> 
         fact, thumbnails = _facts(sequence, number)
         facts.append(fact)
         strips.update({f"{sequence.name}:{frame}": thumbnail for frame, thumbnail in thumbnails.items()})
-    write_arrays(folder / "strips.npz", strips)
+    write_arrays(folder / STRIPS, strips)
     shared = {field: getattr(protocol, field) for field in ProtocolRecord.model_fields if hasattr(protocol, field)}
     record = ProtocolRecord(**shared, digest=sequences.digest(), sequences=facts)
-    write_text(folder / PROTOCOL, record.model_dump_json())
+    write_document(folder / PROTOCOL, record)
 
 
 def read_strip(folder: Path, facts: SequenceFacts) -> tuple[bytes, ...]:
-    """Return the JPEG thumbnails of a sequence, in the order of `facts.strip`."""
-    file = folder / "strips.npz"
-    strips = _opened(file, file.stat().st_mtime_ns)
-    return tuple(strips[f"{facts.name}:{frame}"].tobytes() for frame in facts.strip)
+    """Return the JPEG thumbnails of a sequence, in the order of `facts.strip`; none if their file is gone or damaged."""
+    file = folder / STRIPS
+    try:
+        strips = _opened(file, file.stat().st_mtime_ns)
+        return tuple(strips[f"{facts.name}:{frame}"].tobytes() for frame in facts.strip)
+    except UNREADABLE:
+        left_out(f"thumbnails, since {file} is not there or damaged: `run` makes it again")
+        return ()
 
 
 @lru_cache(maxsize=1)

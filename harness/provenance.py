@@ -14,7 +14,10 @@ from trackablate.harness.record import Provenance
 CODE = ("ablations", "datasets", "harness", "reports", "src", "trackers")
 """Folders of code: a file in them that git does not know makes a run unrepeatable."""
 
-PACKAGES = ("torch", "timm", "peft", "accelerate", "numpy", "opencv-python-headless", "safetensors", "trackablate")
+PACKAGES = (
+    *("torch", "timm", "peft", "accelerate", "numpy", "opencv-python-headless", "safetensors", "simplejpeg"),
+    "trackablate",
+)
 
 
 def provenance(*, device: str, driver: str | None, threads: int, workers: int, command: str) -> Provenance:

@@ -355,3 +355,10 @@ class PhaseProgress(_Block):
     def trains(self) -> bool:
         """Whether the run is in its training."""
         return self.phase in ("train", "validate")
+
+    @property
+    def words(self) -> str:
+        """The phase as it is shown."""
+        return {"train": "training", "validate": "validation"}.get(
+            self.phase, self.phase.replace("track", "tracking", 1)
+        )

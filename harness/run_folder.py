@@ -1,14 +1,18 @@
 """One run's folder in the store: what it holds, what it lacks, and what is done."""
 
+import json
+import math
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from filelock import FileLock
-from pydantic import BaseModel, ValidationError
 
-from trackablate.datasets.atomic import write_text
+from trackablate.datasets.atomic import whole_archive
+from trackablate.datasets.errors import unsafe
+from trackablate.harness.documents import damaged, is_whole, read_document, readable, undamaged, write_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import Failure, PhaseProgress, RunRecord, SequenceResult, Speed, TrainingRecord
 from trackablate.harness.spec import Evaluation, RunSpec
@@ -17,30 +21,8 @@ from trackablate.trackers.spec import TrackerSpec, leaves
 EVALUATION = "evaluation.json"
 """The document in an evaluation's folder that says which evaluation it is."""
 
-M = TypeVar("M", bound=BaseModel)
-
-
-def read_document(path: Path, model: type[M]) -> M | None:
-    """Return the document in a file, None if there is no file. Raises BadInput, with the remedy, for a damaged one."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    try:
-        return model.model_validate_json(content)
-    except ValidationError as error:
-        raise BadInput(f"{path} {_unreadable(error)}") from error
-
-
-def _unreadable(error: ValidationError) -> str:
-    first = error.errors()[0]
-    kind = first["input"].get("kind") if isinstance(first["input"], dict) else None
-    if "--plugin" in first["msg"] and isinstance(kind, str):
-        return f"has the head {kind!r} of a plugin: name the plugin's file with --plugin FILE"
-    if first["type"] == "json_invalid":
-        return "is damaged: restore it from a copy, or move it away"
-    place = ".".join(map(str, first["loc"]))
-    return f"is of another version ({place}: {first['msg']}): use the version of trackablate that wrote it"
+DIVERGED = "diverged.pt"
+"""The batch at which the loss of a training was not finite, beside its checkpoint."""
 
 
 class Lacking(NamedTuple):
@@ -84,12 +66,28 @@ class RunFolder:
         for leftover in self.path.rglob(".*.tmp"):
             leftover.unlink(missing_ok=True)
         if self.training() is not None:
-            self.checkpoint.unlink(missing_ok=True)
+            forget_checkpoints(self.checkpoint)
+
+    def mend(self, evaluations: Iterable[Evaluation]) -> list[Path]:
+        """Move aside what is damaged and can be made again, and return it: results of sequences, speeds, failure, progress.
+
+        Only the lock's holder may call this.
+        """
+        for evaluation in evaluations:
+            about = self._evaluation(evaluation) / EVALUATION
+            if about.parent.is_dir() and not is_whole(about):
+                write_document(about, evaluation, indent=1)
+        single = [*self.path.glob("speed*.json"), self.path / "failure.json", self.path / "progress.json"]
+        bad = [file for file in single if file.exists() and not is_whole(file)]
+        bad += [file for file in self.path.glob("evaluations/*/[!.]*.json") if not _holds_its_sequence(file)]
+        for file in bad:
+            file.replace(file.with_name(f"{file.name}.damaged"))
+        return bad
 
     def claim(self) -> None:
         """Write down the specification of the run. Raises BadInput if the folder holds a run of another one."""
         self._refuse_another()
-        write_text(self.path / "spec.json", self.run.model_dump_json(indent=1))
+        write_document(self.path / "spec.json", self.run, indent=1)
 
     @property
     def trained(self) -> bool:
@@ -101,16 +99,19 @@ class RunFolder:
         return read_document(self.path / "training.json", TrainingRecord) if self.weights.exists() else None
 
     def finish_training(self, record: TrainingRecord) -> None:
-        """Write the record of the training, whose weights must be there, and remove the checkpoint."""
-        write_text(self.path / "training.json", record.model_dump_json())
-        self.checkpoint.unlink(missing_ok=True)
+        """Write the record of the training, whose weights must be there, and remove the checkpoints."""
+        write_document(self.path / "training.json", record)
+        forget_checkpoints(self.checkpoint)
 
     def lacking(self, evaluations: Mapping[Evaluation, Iterable[str]]) -> Lacking:
-        """Return what the run lacks of evaluations on the named sequences. Raises BadInput for another specification."""
-        self._refuse_another()
+        """Return what the run lacks of evaluations on the named sequences. Raises BadInput for another specification.
+
+        A damaged record of the training counts as lacking: the worker that is given the run says so.
+        """
+        undamaged(self._refuse_another)
         left = {evaluation: tuple(self.missing(evaluation, names)) for evaluation, names in evaluations.items()}
         return Lacking(
-            training=not self.trained,
+            training=isinstance(self.run.tracker, TrackerSpec) and undamaged(self.training) is None,
             sequences={evaluation: names for evaluation, names in left.items() if names},
             speed=tuple(n for n in timed_layers(self.run, evaluations) if self.speed(n) is None),
         )
@@ -126,9 +127,19 @@ class RunFolder:
                 found.append(evaluation)
         return found
 
-    def result(self, evaluation: Evaluation, sequence: str) -> SequenceResult | None:
-        """Return the boxes of one sequence, None while it is not tracked."""
-        return read_document(self._result(evaluation, sequence), SequenceResult)
+    def result(self, evaluation: Evaluation, sequence: str, frames: int | None = None) -> SequenceResult | None:
+        """Return the boxes of one sequence, of so many frames if that is known, None while it is not tracked.
+
+        Raises:
+            Damaged: The file has been changed, or is of another sequence.
+        """
+        file = self._result(evaluation, sequence)
+        found = read_document(file, SequenceResult)
+        if found is not None and found.name != sequence:
+            raise damaged(file, f"it is the result of {found.name!r}")
+        if found is not None and frames not in (None, len(found.boxes)):
+            raise damaged(file, f"it has {len(found.boxes)} boxes for {frames} frames")
+        return found
 
     def results(self, evaluation: Evaluation) -> Iterator[SequenceResult]:
         """Yield every stored result of an evaluation, by name."""
@@ -140,45 +151,59 @@ class RunFolder:
         """Write the boxes of one sequence; the first one also writes which evaluation this is."""
         file = self._result(evaluation, result.name)
         if not (about := file.with_name(EVALUATION)).exists():
-            write_text(about, evaluation.model_dump_json(indent=1))
-        write_text(file, result.model_dump_json())
+            write_document(about, evaluation, indent=1)
+        write_document(file, result)
 
     def missing(self, evaluation: Evaluation, sequences: Iterable[str]) -> list[str]:
         """Return the sequences without a result, in the given order."""
         return [name for name in sequences if not self._result(evaluation, name).exists()]
 
+    def set_aside(self, evaluation: Evaluation, sequences: Iterable[str]) -> Path:
+        """Move the results of some sequences into a folder of their own, and return it. Only the lock's holder may do so."""
+        aside = self._evaluation(evaluation) / "former" / time.strftime("%Y%m%d-%H%M%S")
+        aside.mkdir(parents=True, exist_ok=True)
+        for file in (self._result(evaluation, name) for name in sequences):
+            if file.exists():
+                file.replace(aside / file.name)
+        return aside
+
     def speed(self, test_layers: int | None = None) -> Speed | None:
         """Return the tracking speed with so many decoder layers, None while it is not measured."""
-        return read_document(self._speed(test_layers), Speed)
+        return undamaged(read_document, self._speed(test_layers), Speed)
 
     def set_speed(self, speed: Speed, test_layers: int | None = None) -> None:
         """Write the measured tracking speed."""
-        write_text(self._speed(test_layers), speed.model_dump_json())
+        write_document(self._speed(test_layers), speed)
 
     def failure(self) -> Failure | None:
         """Return why the last attempt failed, None if it did not."""
-        return read_document(self.path / "failure.json", Failure)
+        return undamaged(read_document, self.path / "failure.json", Failure)
 
     def set_failure(self, failure: Failure | None) -> None:
         """Write why the run failed, or remove that."""
         if failure is None:
             (self.path / "failure.json").unlink(missing_ok=True)
         else:
-            write_text(self.path / "failure.json", failure.model_dump_json())
+            write_document(self.path / "failure.json", failure)
 
     def progress(self) -> PhaseProgress | None:
         """Return how far the work is, as the process that last worked on the run said."""
-        return read_document(self.path / "progress.json", PhaseProgress)
+        return undamaged(read_document, self.path / "progress.json", PhaseProgress)
+
+    def silent(self) -> float:
+        """Return the seconds since the process that works on the run gave its last sign of life."""
+        file = self.path / "progress.json"
+        return max(0.0, time.time() - file.stat().st_mtime) if file.exists() else math.inf
 
     def set_progress(self, progress: PhaseProgress) -> None:
         """Write how far the work is."""
-        write_text(self.path / "progress.json", progress.model_dump_json())
+        write_document(self.path / "progress.json", progress)
 
     def record(self, test_layers: int | None = None) -> RunRecord:
         """Return all that is known of the run, with its speed at so many layers. Raises BadInput for another run."""
-        self._refuse_another()
-        speed = self.speed(test_layers)
-        return RunRecord(asked=self.run, training=self.training(), speed=speed, failure=self.failure())
+        undamaged(self._refuse_another)
+        training, speed = undamaged(self.training), self.speed(test_layers)
+        return RunRecord(asked=self.run, training=training, speed=speed, failure=self.failure())
 
     def server_file(self, evaluation: Evaluation) -> Path:
         """Return the file for what was submitted to an evaluation server and what it returned."""
@@ -199,14 +224,42 @@ class RunFolder:
     def _speed(self, test_layers: int | None) -> Path:
         return self.path / ("speed.json" if test_layers is None else f"speed-first{test_layers}.json")
 
+    def evaluation_folder(self, evaluation: Evaluation) -> Path:
+        """Return the folder of an evaluation's results."""
+        return self._evaluation(evaluation)
+
     def _evaluation(self, evaluation: Evaluation) -> Path:
         return self.path / "evaluations" / _key(evaluation)
 
     def _result(self, evaluation: Evaluation, sequence: str) -> Path:
         file = f"{sequence}.json"
-        if Path(sequence).name != sequence or file == EVALUATION:
+        if Path(sequence).name != sequence or file == EVALUATION or unsafe(sequence):
             raise BadInput(f"sequence name {sequence!r} is no file name: rename the sequence's folder")
         return self._evaluation(evaluation) / file
+
+
+def older(checkpoint: Path) -> Path:
+    """Return the file of the checkpoint before the newest one, to which a training goes back if that one is damaged."""
+    return checkpoint.with_name("checkpoint-before.pt")
+
+
+def keep_older(checkpoint: Path) -> None:
+    """Keep the checkpoint as the older one, since a new one is written now; a damaged one replaces no whole one."""
+    if whole_archive(checkpoint):
+        link = checkpoint.with_name(f".{checkpoint.name}.link.tmp")
+        link.unlink(missing_ok=True)
+        try:
+            link.hardlink_to(checkpoint)
+        except OSError:  # a file system without links
+            checkpoint.replace(older(checkpoint))
+        else:
+            link.replace(older(checkpoint))
+
+
+def forget_checkpoints(checkpoint: Path) -> None:
+    """Remove the checkpoints of a training that has ended."""
+    for file in (checkpoint, older(checkpoint), checkpoint.with_name(DIVERGED)):
+        file.unlink(missing_ok=True)
 
 
 def timed_layers(run: RunSpec, evaluations: Iterable[Evaluation]) -> tuple[int | None, ...]:
@@ -221,3 +274,14 @@ def timed_layers(run: RunSpec, evaluations: Iterable[Evaluation]) -> tuple[int |
 def _key(evaluation: Evaluation) -> str:
     # Hashed once, not again for every sequence.
     return evaluation.key
+
+
+def _holds_its_sequence(file: Path) -> bool:
+    # Known by the first words of a result as this program writes it; read as a whole only if it looks otherwise.
+    if not is_whole(file):
+        return False
+    usual = f'{{"name":{json.dumps(file.stem, ensure_ascii=False)},'
+    if file.name == EVALUATION or file.read_bytes().startswith(usual.encode()):
+        return True
+    found = readable(read_document, file, SequenceResult)
+    return found is None or found.name == file.stem

@@ -1,9 +1,18 @@
 """A run, its evaluations, and the profile that sizes them, as they are asked for. Imports no torch."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
+from trackablate.datasets.errors import unsafe
 from trackablate.datasets.pairs.augmentation import Augmentation
 from trackablate.datasets.pairs.sampling import FramePairs
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS, one_shot
@@ -226,6 +235,13 @@ class Evaluation(Frozen):
         return f"{self.protocol}{suffix}-{fingerprint(self)[:8]}"
 
 
+def _file_name(name: str) -> str:
+    """Return a name that a report's folder can have. Raises ValueError for a path, or characters that are not printed."""
+    if unsafe(name) or set(name) & set("/\\\n\t") or name.startswith(".") or not name.strip():
+        raise ValueError(f"{name!r} cannot be the name of a folder: use printable characters without slashes")
+    return name
+
+
 class Profile(Frozen):
     """A size at which studies run: one TOML file in `harness/profiles`.
 
@@ -234,10 +250,12 @@ class Profile(Frozen):
         caveat: What page, tables and terminal say first of a profile that is not comparable.
         scale: How trackers are made smaller; None for the published size.
         recipe: Training of every row; None for each study's published ones. `data` and `protocols` likewise.
+        length: Share of the published length of trainings, if the profile has no recipe of its own.
         pretrained: Source of a backbone's weights by backbone (as `TrackerSpec.pretrained`), if not the variant's own.
+        changes: Fields of every run that has them, dotted from `recipe` or `tracker`, with their values. They come last.
     """
 
-    name: str
+    name: Annotated[str, AfterValidator(_file_name)]
     description: str = "a profile of one's own"
     comparable_with_paper: bool = False
     caveat: str = ""
@@ -245,7 +263,9 @@ class Profile(Frozen):
     recipe: Recipe | None = None
     data: TrainingData | None = None
     protocols: tuple[str, ...] = ()
+    length: Annotated[float, Field(gt=0, le=1)] = 1.0
     pretrained: dict[str, str] = Field(default_factory=dict)
+    changes: dict[str, Any] = Field(default_factory=dict)
     worker_gigabytes: PositiveFloat = Field(description="memory that one worker needs, for planning", default=2.0)
     disk_gigabytes: PositiveFloat = Field(description="disk that one run needs, for refusing too little", default=0.05)
 

@@ -19,30 +19,39 @@ Every file is written atomically; no file is changed in place. Imports no torch.
 """
 
 import json
-import logging
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from trackablate.datasets.atomic import write_text
+from trackablate.datasets.atomic import sweep, whole_archive, write_text
+from trackablate.datasets.errors import shown, unsafe
+from trackablate.harness.documents import (
+    DIGESTS,
+    MARKER,
+    is_whole,
+    left_out,
+    read_document,
+    readable,
+    undamaged,
+    write_document,
+)
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import PaperScale, ProtocolRecord, SizeRecord, StudyRecord
-from trackablate.harness.run_folder import EVALUATION, Lacking, RunFolder, read_document, timed_layers
+from trackablate.harness.run_folder import EVALUATION, Lacking, RunFolder, timed_layers
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.trackers.spec import TrackerSpec, fingerprint
 
 FORMAT = 3
 MIGRATED = 2  # the format that `python -m harness store migrate` brings up to date
-PROTOCOL = "protocol.json"
+PROTOCOL, STRIPS = "protocol.json", "strips.npz"
 NO_RUNS = ("scores", "pretraining")
 """Folders that `score` and `pretrain` keep in a place that is no store yet."""
 NOT_ASKED = "nothing is written down of it"
 """Why a run folder without spec.json cannot be read: a process has just begun it, or was killed before it wrote anything."""
 
-__all__ = ["EVALUATION", "Lacking", "RunFolder", "Store", "read_document", "timed_layers"]
+__all__ = ["EVALUATION", "Lacking", "RunFolder", "Store", "timed_layers"]
 
 
 class Unreadable(NamedTuple):
@@ -61,9 +70,11 @@ class Store:
 
     def __init__(self, root: Path, *, make: bool = True, accept: int = FORMAT) -> None:
         self.root = root.expanduser().resolve()
+        if unsafe(str(self.root)):
+            raise BadInput(f"--store {shown(root)} has characters that are no text: name another folder")
         self.logs, self.index = self.root / "logs", self.root / "index"
         self.calibration, self.forecasts = self.root / "calibration", self.root / "forecasts"
-        self._marker = self.root / "store.json"
+        self._marker = self.root / MARKER
         others = self._others()  # before looking for the marker: another process may be making this store now
         if self.exists:
             self._check(accept)
@@ -85,7 +96,7 @@ class Store:
             if isinstance(found, RunFolder):
                 yield found
             elif found.reason != NOT_ASKED:
-                _left_out(found.reason)
+                left_out(found.reason)
 
     def folders(self) -> Iterator[RunFolder | Unreadable]:
         """Yield every run folder by name, also those that cannot be read, with the reason."""
@@ -101,45 +112,47 @@ class Store:
         """Return what each study was asked to be when it was last started; a warning is logged for an unreadable one."""
         found = []
         for file in sorted((self.root / "studies").glob("*/[!.]*.json")):
-            try:
-                record = read_document(file, StudyRecord)
-            except BadInput as error:
-                _left_out(str(error))
-            else:
-                found += [record] if record else []
+            record = readable(read_document, file, StudyRecord)
+            found += [record] if record else []
         return found
 
     def study(self, name: str, profile: str) -> StudyRecord | None:
         """Return the record of a study at a profile's size, None if it was never started."""
-        return read_document(self._study(name, profile), StudyRecord)
+        return undamaged(read_document, self._study(name, profile), StudyRecord)
 
     def set_study(self, record: StudyRecord) -> None:
         """Write the record of a study, unless the store has it already."""
-        before, text = self.study(record.study, record.profile.name), record.model_dump_json(indent=1)
-        if before is None or before.model_dump_json(indent=1) != text:  # as text, since a tracker's name is not stored
-            write_text(self._study(record.study, record.profile.name), text)
+        before, text = self.study(record.study, record.profile.name), record.model_dump_json()
+        if before is None or before.model_dump_json() != text:  # as text, since a tracker's name is not stored
+            write_document(self._study(record.study, record.profile.name), record, indent=1)
 
     def paper_scale(self, tracker: TrackerSpec) -> PaperScale | None:
         """Return the counted size of a tracker, None while it is not counted."""
-        found = read_document(self._counted(tracker), SizeRecord)
+        found = undamaged(read_document, self._counted(tracker), SizeRecord)
         return found.size if found else None
 
     def set_paper_scale(self, tracker: TrackerSpec, size: PaperScale) -> None:
         """Write the counted size of a tracker."""
-        write_text(self._counted(tracker), SizeRecord(tracker=tracker, size=size).model_dump_json(indent=1))
+        write_document(self._counted(tracker), SizeRecord(tracker=tracker, size=size), indent=1)
 
     def protocol(self, evaluation: Evaluation) -> Path:
         """Return the folder for what reports show of a protocol's sequences."""
         return self.root / "protocols" / f"{evaluation.protocol}-{evaluation.data[:12]}"
 
     def knows_protocol(self, evaluation: Evaluation) -> bool:
-        """Whether the store has the record of an evaluation's protocol."""
-        return (self.protocol(evaluation) / PROTOCOL).exists()
+        """Whether the store has the record of an evaluation's protocol, and its thumbnails, whole."""
+        return protocol_is_whole(self.protocol(evaluation))
 
     def protocols(self, name: str = "") -> list[ProtocolRecord]:
-        """Return the protocols that anything was evaluated on, or the versions of one. Raises BadInput if one is damaged."""
+        """Return the protocols that anything was evaluated on, or the versions of one."""
         records = map(read_protocol, sorted((self.root / "protocols").glob(f"{name}-*" if name else "*")))
         return [record for record in records if record is not None and name in ("", record.name)]
+
+    def sweep(self) -> None:
+        """Remove temporary files of processes that were killed, but for those of runs, which `RunFolder.clean` removes."""
+        for folder in self.root.iterdir():
+            if folder.is_dir() and folder.name != "runs":
+                sweep(folder)
 
     def free_bytes(self) -> int:
         """Return the free space on the store's disk."""
@@ -172,10 +185,12 @@ class Store:
         return [path for path in found if not path.name.startswith((".store.json.", *NO_RUNS))]
 
     def _create(self, others: Sequence[Path]) -> None:
+        if (self.root / "runs").is_dir():
+            raise BadInput(f'{self.root} has runs, but no {MARKER}: write {{"format": {FORMAT}}} into {self._marker}')
         if others:
             raise BadInput(f"--store {self.root} is neither empty nor a store: name another folder")
         try:
-            write_text(self._marker, json.dumps({"format": FORMAT}))
+            write_text(self._marker, json.dumps({"format": FORMAT, DIGESTS: True}))
         except OSError as error:
             raise BadInput(f"cannot write the store {self.root}: {error}") from error
 
@@ -183,18 +198,19 @@ class Store:
 def stored_format(marker: Path) -> int:
     """Return the format that a store's marker names. Raises BadInput for a damaged marker."""
     try:
-        found: int = json.loads(marker.read_text(encoding="utf-8"))["format"]
-    except (ValueError, KeyError, TypeError) as error:
+        found = json.loads(marker.read_text(encoding="utf-8"))["format"]
+        if not isinstance(found, int):
+            raise TypeError("`format` is no number")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f'{marker} is damaged ({error}): write {{"format": {FORMAT}}} into it') from error
     return found
 
 
 def read_protocol(folder: Path) -> ProtocolRecord | None:
-    """Return the record in a protocol's folder, None if nothing was evaluated on it. Raises BadInput for a damaged one."""
-    return read_document(folder / PROTOCOL, ProtocolRecord)
+    """Return the record in a protocol's folder, None if nothing was evaluated on it, or if it is damaged."""
+    return undamaged(read_document, folder / PROTOCOL, ProtocolRecord)
 
 
-@cache
-def _left_out(reason: str) -> None:
-    # Said once: history, plans and progress list the runs of a store again and again.
-    logging.getLogger(__name__).warning("left out: %s", reason)
+def protocol_is_whole(folder: Path) -> bool:
+    """Return whether a protocol's folder has its record and its thumbnails, neither of them damaged."""
+    return is_whole(folder / PROTOCOL) and whole_archive(folder / STRIPS)

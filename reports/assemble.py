@@ -137,5 +137,7 @@ def _strips(record: ProtocolRecord, store: Store, digest: str) -> dict[str, Film
     folder, found = store.protocol(Evaluation(protocol=record.name, data=digest)), {}
     for facts in record.sequences:
         boxes, jpegs = np.array(facts.boxes), read_strip(folder, facts)
+        if not jpegs:
+            continue
         found[facts.name] = FilmStrip(facts.name, tuple(facts.strip), jpegs, facts.scale, boxes[facts.strip], boxes)
     return found

@@ -27,6 +27,7 @@ ROOMS = {
         *(
             "checkout",
             "errors",
+            "documents",
             "spec",
             "record",
             "run_folder",
@@ -56,7 +57,13 @@ WITH_TORCH = (
         f"trackers.encoder.{name}"
         for name in ("backbones", "weight_files", "timm_vits", "blocks", "embeddings", "low_rank", "sparsity")
     ),
-    *("harness.training", "harness.tracking", "harness.running.execute", "harness.running.fresh"),
+    *(
+        "harness.training",
+        "harness.tracking",
+        "harness.running.execute",
+        "harness.running.fresh",
+        "harness.running.ranks",
+    ),
     *(f"harness.costing.{name}" for name in ("clock", "devices", "macs", "device_cost")),
 )
 """The only modules that may import torch when they are imported: what lists, plans, scores or reports is not among them."""

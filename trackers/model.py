@@ -170,7 +170,7 @@ class OneStreamTracker(nn.Module):
         LoRAT divides by the cells that the true boxes touch, eliminated ones included, so that the losses of the parts
         of a batch sum to the batch's loss. The other trackers take means over pairs.
         """
-        if self.spec.labels in ("iou-aware", "hard"):
+        if self.spec.loss_adds_up:
             return touched_cells(truth, self.encoder.search_side).sum().clamp(min=1).float()
         return truth.new_tensor(float(len(truth)))
 
@@ -181,7 +181,7 @@ class OneStreamTracker(nn.Module):
         It is not where losses are means over a part's positives, or where batch normalisation sees a part.
         """
         normalised = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.modules())
-        return self.spec.labels in ("iou-aware", "hard") and not normalised
+        return self.spec.loss_adds_up and not normalised
 
     def _ratio(self, progress: float) -> float:
         sparsity: CandidateElimination | None = self.spec.sparsity

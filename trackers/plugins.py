@@ -110,14 +110,14 @@ def _execute(file: Path) -> str:
     sys.modules[name] = module  # as `import` does, because classes look up their module by name
     try:
         found.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         problem = f"the plugin fails with {type(error).__name__}: {error}"
         raise DataError.at(file, problem, REMEDY, line=_line(error, file)) from error
     return hashlib.sha256(content).hexdigest()
 
 
-def _line(error: Exception, file: Path) -> int | None:
+def _line(error: BaseException, file: Path) -> int | None:
     """Return the last line of the plugin that the error passed through."""
     if isinstance(error, SyntaxError):
         return error.lineno
@@ -132,7 +132,7 @@ def _import(entry: EntryPoint) -> str:
     sys.meta_path.insert(0, finder)
     try:
         entry.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(
             f"the plugin {entry.name!r} of {origin} (entry point {GROUP}: {entry.value}) fails with "
             f"{type(error).__name__}: {error}; {REMEDY}"

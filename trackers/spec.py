@@ -121,6 +121,11 @@ class TrackerSpec(Frozen):
     labels: Labels = "gaussian"
     denoising: Denoising | None = None
 
+    @property
+    def loss_adds_up(self) -> bool:
+        """Whether the losses of a batch's parts sum to the batch's loss, as LoRAT's do: they have one common divisor."""
+        return self.labels in ("iou-aware", "hard")
+
     @model_validator(mode="after")
     def _legal(self) -> Self:
         allowed = HEADS[self.head.kind].labels

@@ -6,6 +6,7 @@
 Crowds (iscrowd 1) are left out. Boxes are x, y, w, h in pixels, 0-based.
 """
 
+from codecs import BOM_UTF8
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +20,7 @@ from trackablate.datasets.atomic import read_arrays, write_arrays
 from trackablate.datasets.benchmark import DataSet, OnProgress, Opener, SequenceList
 from trackablate.datasets.boxes import valid
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all
+from trackablate.datasets.reading.decoding import decoding_problems
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.frame_names import FrameNames, FrameRange
 from trackablate.datasets.reading.frames import ImageFiles
@@ -66,7 +68,7 @@ class ObjectTable(NamedTuple):
 def read_objects(content: bytes, file: Path) -> ObjectTable:
     """Return the objects of an instances_*.json, in its order, without crowds. Raises DataError for any other content."""
     try:
-        found = _Instances.model_validate_json(content)
+        found = _Instances.model_validate_json(content.removeprefix(BOM_UTF8))
     except ValidationError as error:
         raise_all([_problem(file, fault["loc"], fault["msg"]) for fault in error.errors(include_input=False)])
         raise
@@ -143,12 +145,13 @@ class CocoObjects(SequenceList):
     def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
         """Raise DataError for missing or damaged images, among a sample that is spread over the list, or all (deep)."""
         _, firsts = np.unique(self._objects.images, return_index=True)
-        looked_at = np.sort(firsts)[:: 1 if deep else -(-len(firsts) // SAMPLED)].tolist()
+        images = [self._image(at) for at in np.sort(firsts)[:: 1 if deep else -(-len(firsts) // SAMPLED)].tolist()]
+        decoded = decoding_problems([self.files], [(0, image.folder, image.names) for image in images] if deep else [])
         problems = []
-        for done, at in enumerate(looked_at, start=1):
-            problems += self._image(at).problems()
+        for done, found in enumerate(decoded if deep else (image.problems() for image in images), start=1):
+            problems += found
             if progress:
-                progress(done, len(looked_at))
+                progress(done, len(images))
         raise_all(problems)
 
     def _name(self, at: int) -> str:

@@ -1,16 +1,17 @@
 """TNL2K (Wang et al.: Towards More Flexible and Accurate Object Tracking with Natural Language, CVPR 2021).
 
-    <root>/<sequence>/imgs/*.jpg or *.png     names are not uniform and do not all start at 1: sorted by name
+    <root>/<sequence>/imgs/*.jpg or *.png     names are not uniform and do not all start at 1
     <root>/<sequence>/groundtruth.txt         one "x,y,w,h" per frame, 0,0,0,0 while the target is absent
     <root>/<sequence>/language.txt            one sentence, which no tracker here reads
 
 The 700 test and the 1300 training sequences are published separately, as TNL2K_test_subset and TNL2K_train_subset, and
 are two data sets here. The root is that folder, or the one above it. Scoring needs only the evaluation toolkit's
-annotation, as published (gt_rect, absent) or with a folder for each sequence. Only the official lists decide which
-sequences belong to the benchmark: many copies have other folders beside them.
+annotation, as published (gt_rect and absent, in folders or in annos/annos.tar.gz) or with a folder for each sequence. Only
+the official lists decide which sequences belong to the benchmark: many copies have other folders beside them.
 """
 
 from trackablate.datasets.benchmark import DataSet
+from trackablate.datasets.reading.frame_names import Order
 from trackablate.datasets.reading.layouts import Clip, FileLayout, FlagFile, official_clips
 from trackablate.datasets.reading.reader import Part
 from trackablate.datasets.reading.tables import names
@@ -28,15 +29,15 @@ def _train_clips() -> tuple[Clip, ...]:
     return tuple(Clip(name) for name in names("tnl2k_train.txt") if name not in ALSO_IN_TEST)
 
 
-def _published(subset: str) -> tuple[FileLayout, ...]:
-    """Layouts with images, with or without the subset's folder."""
+def _published(subset: str, order: Order = "name") -> tuple[FileLayout, ...]:
+    """Return the layouts with images, with or without the subset's folder."""
     return tuple(
         FileLayout(
             title=f"{within}<sequence>/imgs and {within}<sequence>/groundtruth.txt",
             boxes=f"{within}{{name}}/groundtruth.txt",
             frames=(f"{within}{{name}}/imgs",),
             flags=((FlagFile(f"{within}{{name}}/absent.txt", frozenset({1}), optional=True),),),
-            order="name",
+            order=order,
         )
         for within in (f"TNL2K_{subset}_subset/", "")
     )
@@ -54,8 +55,10 @@ TEST = Part(
     title="TNL2K's test set",
     clips=lambda: official_clips("tnl2k_test.csv"),
     layouts=(*_published("test"), _TOOLKIT),
+    own_layouts=(*_published("test", "clear"), _TOOLKIT),
     absent="zero",
     siblings=lambda: names("tnl2k_train.txt"),
+    tars=("annos.tar.gz", "annos/annos.tar.gz"),
 )
 TRAIN = Part(
     name="tnl2k-train",
@@ -63,6 +66,7 @@ TRAIN = Part(
     title="TNL2K's training set",
     clips=_train_clips,
     layouts=_published("train"),
+    own_layouts=_published("train", "clear"),
     absent="zero",
     siblings=lambda: tuple(clip.name for clip in TEST.clips()),
     training=True,

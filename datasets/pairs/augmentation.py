@@ -6,7 +6,7 @@ Crops are RGB 0..255, bytes or float32. Boxes and masks are mirrored with their 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
@@ -101,16 +101,20 @@ def _mirrored_each(pair: Pair, rng: Generator) -> Pair:
 
 def _mirrored_template(pair: Pair) -> Pair:
     side = round(len(pair.mask) ** 0.5)
-    return Pair(pair.template[:, ::-1], pair.search, pair.truth, pair.mask.reshape(side, side)[:, ::-1].ravel())
+    return Pair(_mirrored(pair.template), pair.search, pair.truth, pair.mask.reshape(side, side)[:, ::-1].ravel())
 
 
 def _mirrored_search(pair: Pair) -> Pair:
     x1, y1, x2, y2 = pair.truth
-    return Pair(pair.template, pair.search[:, ::-1], np.array([1 - x2, y1, 1 - x1, y2], dtype=np.float32), pair.mask)
+    return Pair(pair.template, _mirrored(pair.search), np.array([1 - x2, y1, 1 - x1, y2], dtype=np.float32), pair.mask)
+
+
+def _mirrored(image: Crop) -> Crop:
+    return cast(Crop, cv2.flip(image, 1))
 
 
 def _grey(image: Crop) -> Crop:
-    return _like(image, np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2))
+    return cast(Crop, cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
 
 
 def _brighter(image: Crop, gain: float) -> Crop:
@@ -124,12 +128,18 @@ def _jittered_colours(image: Crop, rng: Generator) -> NDArray[np.float32]:
 
     The order is random, and each step is cut to 0..255.
     """
-    pixels = np.ascontiguousarray(image, dtype=np.float32)
-    gains = rng.uniform(0.6, 1.4, 3)
-    for change in rng.permutation(3):
-        grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., None]
-        middle = (np.float32(0), grey.mean(), grey)[change]
-        pixels = (middle + (pixels - middle) * np.float32(gains[change])).clip(0, 255)
+    pixels = np.array(image, dtype=np.float32)
+    gains = rng.uniform(0.6, 1.4, 3).astype(np.float32)
+    for change in rng.permutation(3):  # in place: new arrays of this size cost more than the arithmetic
+        if change == 0:
+            pixels *= gains[0]
+        else:
+            grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+            middle = grey.mean() if change == 1 else cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+            pixels -= middle
+            pixels *= gains[change]
+            pixels += middle
+        np.clip(pixels, 0, 255, out=pixels)
     return pixels
 
 

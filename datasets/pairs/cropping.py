@@ -36,6 +36,13 @@ class View(Protocol):
     def to_image(self, boxes: Boxes) -> Boxes:
         """Map crop boxes xyxy in units of the crop's side to image boxes xywh in pixels, (..., 4)."""
 
+    @property
+    def bottom(self) -> int:
+        """Row of the image from which on the crop shows nothing of it."""
+
+    def inside(self, image_size: tuple[int, int]) -> bool:
+        """Return whether the crop shows nothing but an image of (width, height)."""
+
     def cut(self, image: Image, size: int, outside: Colour) -> Crop:
         """Return the crop, (size, size, 3), with the colour `outside` beyond the image."""
 
@@ -58,6 +65,16 @@ class Window:
         pixels = boxes * self.side
         return np.concatenate([pixels[..., :2] + (self.left, self.top), pixels[..., 2:] - pixels[..., :2]], axis=-1)
 
+    @property
+    def bottom(self) -> int:
+        """See View."""
+        return self.top + self.side
+
+    def inside(self, image_size: tuple[int, int]) -> bool:
+        """See View."""
+        right, bottom = self.left + self.side, self.top + self.side
+        return min(self.left, self.top) >= 0 and right <= image_size[0] and bottom <= image_size[1]
+
     def cut(self, image: Image, size: int, outside: Colour = BLACK) -> NDArray[np.uint8]:
         """See View. Resized by OpenCV's bilinear interpolation of bytes, as published."""
         height, width = image.shape[:2]
@@ -67,9 +84,9 @@ class Window:
             return np.full((size, size, 3), outside, dtype=np.uint8)
         patch: NDArray[np.uint8] = image[y1:y2, x1:x2]
         if patch.shape[0] != self.side or patch.shape[1] != self.side:
-            padded = np.full((self.side, self.side, 3), outside, dtype=np.uint8)
-            padded[y1 - self.top : y2 - self.top, x1 - self.left : x2 - self.left] = patch
-            patch = padded
+            edges = y1 - self.top, self.top + self.side - y2, x1 - self.left, self.left + self.side - x2
+            colour = [int(value) for value in outside]
+            patch = np.asarray(cv2.copyMakeBorder(patch, *edges, cv2.BORDER_CONSTANT, value=colour), dtype=np.uint8)
         return np.asarray(cv2.resize(patch, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 

@@ -13,8 +13,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from trackablate.datasets.pairs.augmentation import Augmentation, Pair, augmented
-from trackablate.datasets.pairs.cropping import View, token_mask
-from trackablate.datasets.pairs.geometries import GEOMETRIES, CropRequest, Jitter
+from trackablate.datasets.pairs.cropping import BLACK, Crop, View, token_mask
+from trackablate.datasets.pairs.decoding import Frame
+from trackablate.datasets.pairs.geometries import GEOMETRIES, CropRequest, Jitter, black
 from trackablate.datasets.sequence import Sequence
 
 FramePairs = Literal["any", "causal", "interval"]
@@ -78,27 +79,39 @@ class PairSampler:
             first, second = FRAME_PAIRS[self.geometry.frame_pairs](usable, rng)
             if rng.random() < self.geometry.image_pairs:
                 first = second
-            pair = self._pair(sequence, first, second, rng)
+            try:
+                pair = self._pair(sequence, first, second, rng)
+            except Exception as error:
+                error.add_note(f"{sequence.name}, frames {first} and {second}")
+                raise
             if pair is not None:
                 return augmented(pair, self.geometry.augmentation, rng) if self.augment else pair
         raise ValueError("no pair with a visible target in 100 sequences: check the training data")
 
     def _pair(self, sequence: Sequence, first: int, second: int, rng: Generator) -> Pair | None:
         geometry, cutting = self.geometry, GEOMETRIES[self.geometry.geometry]
-        template, box = sequence.frames[first], sequence.boxes[first]
-        search, truth = sequence.frames[second], sequence.boxes[second]
-        request = CropRequest(geometry.search_factor, geometry.search_size, (search.shape[1], search.shape[0]))
-        view = self._jittered(truth, request, rng)
+        template, box = Frame(sequence.frames, first), sequence.boxes[first]
+        search, truth = template if first == second else Frame(sequence.frames, second), sequence.boxes[second]
+        view = self._jittered(truth, CropRequest(geometry.search_factor, geometry.search_size, search.size), rng)
         if view is None:
             return None
-        extent = template.shape[1], template.shape[0]
-        around = cutting.around(box, CropRequest(geometry.template_factor, geometry.template_size, extent))
+        around = cutting.around(box, CropRequest(geometry.template_factor, geometry.template_size, template.size))
+        for frame, shown in ((template, around), (search, view)):
+            frame.rows = max(frame.rows, frame.size[1] if self._needs_whole(frame, shown) else shown.bottom)
         return Pair(
-            template=around.cut(template, geometry.template_size, cutting.outside(template)),
-            search=view.cut(search, geometry.search_size, cutting.outside(search)),
+            template=self._cut(template, around, geometry.template_size),
+            search=self._cut(search, view, geometry.search_size),
             truth=view.to_crop(truth).clip(0, 1).astype(np.float32),
             mask=token_mask(around, box, geometry.template_tokens),
         )
+
+    def _needs_whole(self, frame: Frame, view: View) -> bool:
+        """Return whether a crop leaves the image, and the colour outside depends on all of the image."""
+        return GEOMETRIES[self.geometry.geometry].outside is not black and not view.inside(frame.size)
+
+    def _cut(self, frame: Frame, view: View, size: int) -> Crop:
+        outside = GEOMETRIES[self.geometry.geometry].outside
+        return view.cut(frame.image, size, outside(frame.image) if self._needs_whole(frame, view) else BLACK)
 
     def _jittered(self, box: NDArray[np.float64], request: CropRequest, rng: Generator) -> View | None:
         """Return the first of ATTEMPTS jittered views that shows enough of the target, or None."""

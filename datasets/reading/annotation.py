@@ -4,7 +4,7 @@ Errors are DataError with the file, the line and the remedy. Rows are never padd
 splits/quirks.csv has a rule for it, with its source.
 """
 
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.datasets.boxes import Boxes, valid
-from trackablate.datasets.errors import DataError, raise_all, shown
+from trackablate.datasets.errors import DataError, raise_all, shown, some
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.frame_names import FrameNames, frame_names
-from trackablate.datasets.reading.layouts import AnnotationRules, Clip, FileLayout, FlagFile, fill
+from trackablate.datasets.reading.layouts import AnnotationRules, BoxRows, Clip, FileLayout, FlagFile, fill
 from trackablate.datasets.reading.numbers import parse_rows
 from trackablate.datasets.reading.tables import frame_sizes, quirks
 
@@ -96,7 +96,16 @@ class SequenceFiles:
 
     def _boxes(self) -> tuple[Boxes, NDArray[np.bool_]]:
         """Return the boxes as written, and which of them the annotation file itself calls visible."""
+        folder, _, file = self.boxes_file.rpartition("/")
+        if not self._there(self.layout.boxes):
+            deeper = [name for name in self.files.names(folder) if self.files.is_file(f"{folder}/{name}/{file}")]
+            if deeper:
+                problem = f"is no sequence, but holds some one folder too deep: {some(deeper, 3)}"
+                self._refuse(folder, problem, "move them one folder up")
         found, skip = self.layout.decode(self._text(self.boxes_file)), self.clip.skip
+        if self.layout.evaluated_only and skip and len(found.boxes) + skip == self.clip.span:
+            rows = np.maximum(np.arange(-skip, len(found.boxes)), 0)  # stand-ins for rows that are cut off again
+            found = BoxRows(found.boxes[rows], found.visible[rows], found.bad)
         problems = [(bad.line, f"{bad.problem}, got {bad.text!r}") for bad in found.bad]
         unboxed = np.isnan(found.boxes).any(axis=1)
         if self.rules.absent != "nan":
@@ -112,7 +121,7 @@ class SequenceFiles:
         content = self.files.read(file)
         if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
             self._refuse(file, "is UTF-16 text", "save it as ASCII or UTF-8", line=1)
-        return content
+        return content.removeprefix(BOM_UTF8)
 
     def _refuse(self, file: str, problem: str, remedy: str = _RESTORE, line: int | None = None) -> NoReturn:
         raise DataError.at(self.files.place(file), problem, remedy, line=line)
@@ -150,7 +159,7 @@ class SequenceFiles:
             try:
                 names = frame_names(self.files.names(folder), self.layout.order)
             except ValueError as error:
-                self._refuse(folder, str(error), "rename or remove it")
+                self._refuse(folder, *error.args)
             if len(names):
                 return folder, names
         return "", None
@@ -195,6 +204,8 @@ class SequenceFiles:
                 f"{self.rules.title}'s {shown(clip.name)} is frames {clip.first} to {clip.last}: restore the file from"
                 " the data set, or rename the sequence if it is one of your own"
             )
+        if revised := quirks(self.rules.data).get(clip.name, {}).get("revised"):
+            remedy = f"it was revised: take {revised.value} ({revised.source})"
         self._refuse(self.boxes_file, f"{rows} boxes for {frames} frames", remedy)
 
     def _attributes(self) -> frozenset[str]:
@@ -220,7 +231,7 @@ class SequenceFiles:
             return None
         layout = self.layout
         if layout.meta and layout.size and self._there(layout.meta):
-            return layout.size(self.files.read(fill(layout.meta, self.clip)))
+            return layout.size(self._text(fill(layout.meta, self.clip)))
         # Images, if there are any, are asked for their size: they may be resized, or other images of this name.
         return frame_sizes(self.rules.data).get(self.clip.name) if names is None else None
 

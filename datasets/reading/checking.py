@@ -2,10 +2,10 @@
 
 Names, numbers and counts are compared for all sequences. Of at most SEQUENCES of them, spread over the list, the first
 frame is decoded and compared with its size and box, and FRAMES frames are checked by their first and last bytes. A deep
-check does so with every frame of every sequence.
+check decodes every frame of every sequence.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from trackablate.datasets.benchmark import OnProgress
 from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
+from trackablate.datasets.reading.decoding import decoding_problems
 from trackablate.datasets.reading.frames import ImageFiles, NoFrames
 from trackablate.datasets.reading.tables import quirks
 
@@ -27,13 +28,16 @@ def frame_problems(
 
     `annotation` gives the annotation of a sequence by its index, or raises DataError.
     """
-    problems = []
-    count = len(entries)
+    problems, count = list[str](), len(entries)
     sample = set(_spread(count, count if deep else SEQUENCES))
+    read: dict[int, Annotation] = {}
 
     def check(number: int) -> list[str]:
         try:
-            return _problems(entries[number], annotation(number), opened=number in sample, deep=deep)
+            found = annotation(number)
+            if deep and found.frames is not None:
+                read[number] = found
+            return _problems(entries[number], found, opened=number in sample, frames=0 if deep else FRAMES)
         except DataError as error:
             return list(error.problems)
 
@@ -41,26 +45,45 @@ def frame_problems(
     with ThreadPoolExecutor() as pool:
         for done, found in enumerate(pool.map(check, range(count)), start=1):
             problems += found
-            progress(done, count)
+            if not deep:  # else decoding takes nearly all the time
+                progress(done, count)
+    for done, found in enumerate(_decoded([(entries[number], read[number]) for number in sorted(read)]), start=1):
+        problems += [one for one in found if one not in problems]  # the first frame was looked at before
+        progress(done, count)
     return problems
 
 
-def _problems(entry: SequenceFiles, annotation: Annotation, *, opened: bool, deep: bool) -> list[str]:
+def _decoded(whole: Sequence[tuple[SequenceFiles, Annotation]]) -> Iterator[list[str]]:
+    """Yield one message for each damaged frame, sequence by sequence."""
+    files = list({id(entry.files): entry.files for entry, _ in whole}.values())
+    numbers = {id(one): number for number, one in enumerate(files)}
+    videos = [(numbers[id(entry.files)], one.folder, one.frames) for entry, one in whole if one.frames is not None]
+    for (entry, _), found in zip(whole, decoding_problems(files, videos), strict=True):
+        yield _with_hint(found, entry)
+
+
+def _problems(entry: SequenceFiles, annotation: Annotation, *, opened: bool, frames: int) -> list[str]:
     if annotation.frames is None:
         NoFrames(entry.files, entry.folders, len(annotation.boxes)).refuse()
     if not opened:
         return []
-    frames = ImageFiles(entry.files, annotation.folder, annotation.frames)
+    images = ImageFiles(entry.files, annotation.folder, annotation.frames)
     damaged = quirks(entry.rules.data).get(entry.clip.name, {}).get("damaged-frame")
-    sample = _spread(len(frames), len(frames) if deep else FRAMES)
-    extra = [i for i, name in enumerate(frames.names) if damaged and name == damaged.value and i not in sample]
-    problems = frames.problems([*sample, *extra])
-    if damaged:
-        hint = f"; it was published like this, {damaged.source}"
-        problems = [p + hint if damaged.value in p else p for p in problems]
+    sample = _spread(len(images), frames)
+    extra = [
+        i for i, name in enumerate(images.names) if damaged and frames and name == damaged.value and i not in sample
+    ]
+    problems = _with_hint(images.problems([*sample, *extra]), entry)
     if not problems:
-        _check_first_frame(frames, annotation, entry)
+        _check_first_frame(images, annotation, entry)
     return problems
+
+
+def _with_hint(problems: list[str], entry: SequenceFiles) -> list[str]:
+    """Say of a frame that is known to be damaged that it was published like this."""
+    damaged = quirks(entry.rules.data).get(entry.clip.name, {}).get("damaged-frame")
+    hint = f"; it was published like this, {damaged.source}" if damaged else ""
+    return [p + hint if damaged and damaged.value in p else p for p in problems]
 
 
 def _spread(count: int, most: int) -> list[int]:

@@ -2,10 +2,12 @@
 
 Nothing here writes, unpacks, or follows a path out of the root. Names are relative to the root and written with "/".
 All entries of an archive are checked when it is opened: `Archive` refuses absolute paths, "..", links, encryption, two
-entries of one name, and contents that are suspiciously larger than their packed size.
+entries of one name, and contents that are suspiciously larger than their packed size. Paths as some programs write them,
+with backslashes, "./" or "//", are read as they are meant; hidden files and what macOS adds are left out.
 """
 
 import os
+import re
 import stat
 import struct
 import zipfile
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from trackablate.datasets.errors import DataError, raise_all, shown
+from trackablate.datasets.toml_files import allowed_links
 
 LARGEST = 512 * 2**20
 """Bytes of the largest file that is read. The largest of any benchmark, COCO's training annotation, has 448 MiB."""
@@ -62,12 +65,16 @@ class Files(Protocol):
         They are size and time on disk, size and CRC in an archive, and (-1, 0) if nothing has this name.
         """
 
+    def stamps(self, folder: str, names: Iterable[str]) -> list[tuple[int, int]]:
+        """Return size and time of the last writing (in an archive, the CRC) of files in a folder. Reads no content."""
+        return [self.stamp(f"{folder}/{name}") for name in names]
+
 
 class Folder(Files):
-    """A folder on disk. Links are followed if they stay inside."""
+    """A folder on disk. Links are followed if they stay inside, or lead into a folder that the user allows."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self._allowed = root, allowed_links()
         self._real_places: dict[Path, Path] = {}
 
     def names(self, folder: str = "") -> tuple[str, ...]:
@@ -126,6 +133,17 @@ class Folder(Files):
         # Copying can set the time of the last writing back, but not the time of the last change.
         return about.st_size, max(about.st_mtime_ns, about.st_ctime_ns)
 
+    def stamps(self, folder: str, names: Iterable[str]) -> list[tuple[int, int]]:
+        """See Files. Unlike in `stamp`, a copy that keeps its times has the same ones, in whole seconds."""
+        found = []
+        for name in names:
+            try:
+                about = os.stat(f"{self.root}/{folder}/{name}")  # noqa: PTH116 see `stamp`
+                found.append((about.st_size, int(about.st_mtime)))
+            except (OSError, ValueError):
+                found.append((-1, 0))
+        return found
+
     def _real(self, folder: Path) -> Path:
         # A folder's real path is looked up once, because that takes longer than reading a small file.
         return self._real_places.get(folder) or self._real_places.setdefault(folder, folder.resolve())
@@ -134,11 +152,12 @@ class Folder(Files):
         path = self.root / name
         try:
             real = path.resolve() if path.is_symlink() or ".." in path.parts else self._real(path.parent) / path.name
-            leads_out = not real.is_relative_to(self._real(self.root))
+            leads_out = not any(map(real.is_relative_to, (self._real(self.root), *self._allowed)))
         except (OSError, RuntimeError):  # links in a circle
             leads_out = True
         if leads_out:
-            raise DataError.at(path, f"leads out of {shown(self.root)}", "replace the link by a copy of its target")
+            remedy = "replace the link by a copy of its target, or allow its folder with --allow-links PATH"
+            raise DataError.at(path, f"leads out of {shown(self.root)}", remedy)
         return path
 
 
@@ -150,10 +169,16 @@ class Listed(Files):
     """
 
     restore: str
+    _paths: list[str]
+    """All paths in their order, unless a subclass seeks elsewhere."""
 
     def _seeking(self) -> AbstractContextManager[Callable[[str], str | None]]:
         """Give a function that returns the first path, in their order, that is not before a text."""
-        raise NotImplementedError
+        return nullcontext(self._first_from)
+
+    def _first_from(self, text: str) -> str | None:
+        at = bisect_left(self._paths, text)
+        return self._paths[at] if at < len(self._paths) else None
 
     def _size(self, name: str) -> int | None:
         """Return the bytes of a file, None if there is none."""
@@ -209,10 +234,13 @@ class Archive(Listed):
         try:
             self._process, self._zip = os.getpid(), zipfile.ZipFile(root)
         except (zipfile.BadZipFile, OSError, ValueError) as error:
+            if kind := _kind(root):
+                problem = f"is a {kind} file, which is not read in place"
+                raise DataError.at(root, problem, "unpack it and name the folder, or pack that as zip") from None
             raise DataError.at(root, f"is not a readable zip archive ({error})", "get the archive again") from None
-        infos = self._zip.infolist()
-        self._entries = {info.filename: info for info in infos if not info.is_dir()}
-        self._paths = sorted(info.filename for info in infos)
+        infos = [(path, info) for info in self._zip.infolist() if not _is_left_out(path := _meant(info.filename))]
+        self._entries = {path: info for path, info in infos if not path.endswith("/")}
+        self._paths = sorted(path for path, _ in infos)
         faults = _faults(infos) or [
             f"has {shown(name)!r} as a file and as a folder" for name in self._entries if self.is_folder(name)
         ]
@@ -228,13 +256,6 @@ class Archive(Listed):
         if self.is_folder(name):
             return 0, zlib.crc32("/".join(self.names(name)).encode(errors="surrogateescape"))
         return -1, 0
-
-    def _seeking(self) -> AbstractContextManager[Callable[[str], str | None]]:
-        return nullcontext(self._first_from)
-
-    def _first_from(self, text: str) -> str | None:
-        at = bisect_left(self._paths, text)
-        return self._paths[at] if at < len(self._paths) else None
 
     def _size(self, name: str) -> int | None:
         info = self._entries.get(name)
@@ -253,24 +274,62 @@ class Archive(Listed):
         return content
 
 
-def _faults(infos: Iterable[zipfile.ZipInfo]) -> list[str]:
+PACKED = {
+    b"\x1f\x8b": "gzip (.tar.gz)",
+    b"BZh": "bzip2 (.tar.bz2)",
+    b"\xfd7zXZ\x00": "xz (.tar.xz)",
+    b"\x28\xb5\x2f\xfd": "Zstandard (.tar.zst)",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!": "RAR",
+}
+"""Kinds of packed files that are not read, by their first bytes."""
+
+
+def _kind(root: Path) -> str:
+    """Return the kind of a packed file that is no zip archive, "" if it is none that is known."""
+    try:
+        with root.open("rb") as file:
+            head = file.read(262)
+    except OSError:
+        return ""
+    return next(
+        (kind for mark, kind in PACKED.items() if head.startswith(mark)), "tar" if head[257:] == b"ustar" else ""
+    )
+
+
+_LEFT_OUT = re.compile(r"(^|/)(__MACOSX(/|$)|\.(?!\.(/|$)))")
+
+
+def _meant(name: str) -> str:
+    """Return an entry's path as it is meant, with "/" at the end of a folder."""
+    if "\\" not in name and "//" not in name and "./" not in name:  # nearly always
+        return name
+    parts = name.replace("\\", "/").split("/")
+    path = "/".join(part for at, part in enumerate(parts) if part != "." and (part or at == 0))
+    return f"{path}/" if path and parts[-1] in ("", ".") else path
+
+
+def _is_left_out(path: str) -> bool:
+    return path == "" or bool(_LEFT_OUT.search(path))
+
+
+def _faults(infos: Iterable[tuple[str, zipfile.ZipInfo]]) -> list[str]:
     """One message for each entry that makes an archive hostile or ambiguous."""
     faults, seen = [], set()
-    for info in infos:
-        name = info.filename
-        parts = name.rstrip("/").split("/")
-        if name.startswith("/") or "\\" in name or ":" in parts[0] or any(p in ("", ".", "..") for p in parts):
+    for path, info in infos:
+        name, parts = info.filename, path.split("/")
+        if path.startswith("/") or ":" in parts[0] or ".." in parts:
             faults.append(f"has an entry that leads out of it or is oddly spelled, {shown(name)!r}")
         elif stat.S_ISLNK(info.external_attr >> 16):
             faults.append(f"has a link, {shown(name)!r}")
         elif info.flag_bits & 0x1:
             faults.append(f"has an encrypted entry, {shown(name)!r}")
-        elif name in seen:
+        elif path in seen and not path.endswith("/"):
             faults.append(f"has two entries called {shown(name)!r}")
         elif info.file_size > max(SMALL, HIGHEST_RATIO * max(1, info.compress_size)):
             packed = f"{info.compress_size} bytes that unpacks to {info.file_size}"
             faults.append(f"has an entry of {packed}, {shown(name)!r}")
-        seen.add(name)
+        seen.add(path)
     return faults
 
 
@@ -315,6 +374,11 @@ class Redirected(Files):
         """See Files."""
         files, name = self._target(name)
         return files.stamp(name)
+
+    def stamps(self, folder: str, names: Iterable[str]) -> list[tuple[int, int]]:
+        """See Files."""
+        files, folder = self._target(folder)
+        return files.stamps(folder, names)
 
 
 class Below(Redirected):

@@ -1,7 +1,7 @@
 """The names of a video's frames, kept as ranges of consecutive numbers: a few bytes for each video."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -9,10 +9,21 @@ from typing import Literal, NamedTuple
 
 from trackablate.datasets.errors import shown
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 """File name suffixes of frames, in upper or lower case. Other files of a folder are not frames."""
+UNREAD = (".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2", ".heic", ".avif", ".mp4", ".avi", ".mkv", ".mov", ".webm")
+"""Suffixes of images and videos that are not read; where they lie instead of frames, a message names them."""
+
+Order = Literal["number", "name", "clear"]
+"""How frames are sorted. A video's names mostly differ in one number only; then that number decides, whatever its padding.
+
+- number: by the number that ends each name.
+- name: by name, where names differ in more than one number, as official lists are read by all toolkits.
+- clear: as "name", but names with several beginnings are refused if their last numbers give another order.
+"""
 
 _NUMBERED = re.compile(r"(.*?)(\d+)(\.\w+)", re.ASCII | re.DOTALL)
+_DIGITS = re.compile(r"(\d+)", re.ASCII)
 
 
 class FrameRange(NamedTuple):
@@ -92,21 +103,25 @@ class FrameNames:
         return None
 
 
-def frame_names(found: Iterable[str], order: Literal["number", "name"]) -> FrameNames:
-    """Return the frames among a folder's files, sorted by the number that ends their name, or by name.
+def frame_names(found: Iterable[str], order: Order) -> FrameNames:
+    """Return the frames among a folder's files, in order.
 
-    Raises ValueError if the order is "number" and a frame has no number, or the same number as another frame.
+    Raises ValueError(problem, remedy) if the order is "number" and a frame has no number, if two frames have the same
+    number, or if two orders are possible.
     """
     names = sorted(name for name in found if name.lower().endswith(SUFFIXES))
-    if order == "number":
-        names.sort(key=len)
     if not names:
         return FrameNames(())
-    begin = _split(names[0])
+    by_number = sorted(names, key=len)
+    begin = _split(by_number[0])
     whole = begin._replace(length=len(names)) if begin.digits else begin
-    if whole.names() == names:  # nearly always, and much faster than name by name
+    if whole.names() == by_number:  # nearly always, and much faster than name by name
         return FrameNames((whole,))
-    return FrameNames(tuple(_ranges(names if order == "name" else _by_number(sorted(names)))))
+    if order == "number":
+        return FrameNames(
+            tuple(_ranges(_numbered(names, [_split(n).first if _split(n).digits else None for n in names])))
+        )
+    return FrameNames(tuple(_ranges(_by_name(names, several=order == "clear"))))
 
 
 def _ranges(names: list[str]) -> Iterator[FrameRange]:
@@ -128,13 +143,38 @@ def _split(name: str) -> FrameRange:
     return FrameRange(found[1], len(found[2]), int(found[2]), 1, found[3])
 
 
-def _by_number(names: list[str]) -> list[str]:
-    numbered: dict[int, str] = {}
-    for name in names:
-        group = _split(name)
-        if not group.digits:
-            raise ValueError(f"the frame {shown(name)!r} must end in its number")
-        other = numbered.setdefault(group.first, name)
-        if other != name:
-            raise ValueError(f"the frames {shown(other)!r} and {shown(name)!r} have the same number")
-    return [numbered[number] for number in sorted(numbered)]
+def _numbered(names: Sequence[str], numbers: Iterable[int | None]) -> list[str]:
+    """Return names in the order of their numbers. Raises ValueError if one has none, or the same as another."""
+    found: dict[int, str] = {}
+    for name, number in zip(names, numbers, strict=True):
+        if number is None:
+            raise ValueError(f"the frame {shown(name)!r} must end in its number", "rename or remove it")
+        if (other := found.setdefault(number, name)) != name:
+            problem = f"the frames {shown(other)!r} and {shown(name)!r} have the same number"
+            raise ValueError(problem, "rename or remove one of them")
+    return [found[number] for number in sorted(found)]
+
+
+def _by_name(names: list[str], *, several: bool) -> list[str]:
+    """Return sorted names in the order of the one number in which they differ; else by name.
+
+    Raises ValueError if numbers give another order than names; with `several`, last numbers of several beginnings count too.
+    """
+    parts = [_DIGITS.split(name.rpartition(".")[0]) for name in names]
+    beginnings = {tuple(part[::2]) for part in parts}
+    if len(beginnings) == 1 and len(parts[0]) > 1:
+        varying = [at for at in range(1, len(parts[0]), 2) if len({int(part[at]) for part in parts}) > 1]
+        at = max(varying, default=1)
+        if len(varying) < 2 and parts[0][at - 1] != ".":  # "0.25" is below "0.3"
+            return _numbered(names, [int(part[at]) for part in parts])
+    others = [sorted(names, key=lambda name: [int(t) if at % 2 else t for at, t in enumerate(_DIGITS.split(name))])]
+    last = [int(part[-2]) for part in parts if len(part) > 1]
+    if several and len(beginnings) > 1 and len(set(last)) == len(names):
+        others.append(_numbered(names, last))
+    for other in others:
+        if other != names:
+            at = next(at for at in range(len(names)) if names[at] != other[at])
+            place = f"after {shown(names[at - 1])!r} comes" if at else "first comes"
+            problem = f"two orders are possible: {place} {shown(names[at])!r} by name, {shown(other[at])!r} by number"
+            raise ValueError(problem, "pad the numbers with zeros, behind one and the same beginning")
+    return names

@@ -7,9 +7,9 @@ from typing import NoReturn
 import cv2
 import numpy as np
 
-from trackablate.datasets.errors import DataError, shown
+from trackablate.datasets.errors import DataError, shown, some
 from trackablate.datasets.reading.files import Files
-from trackablate.datasets.reading.frame_names import FrameNames
+from trackablate.datasets.reading.frame_names import UNREAD, FrameNames
 from trackablate.datasets.sequence import Image
 
 _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
@@ -18,11 +18,13 @@ _TAIL = 64
 
 
 class ImageFiles:
-    """Frames from the image files of one folder, JPEG or PNG by their content, decoded at each access.
+    """Frames from the image files of one folder, JPEG, PNG, BMP or WebP by their content, decoded at each access.
 
     Access raises DataError for a file that is missing, truncated, undecodable or outside the root of `files`. OpenCV
     alone would fill the missing part of a truncated JPEG with grey.
     """
+
+    remedy = "copy it again from the source of the data set"
 
     def __init__(self, files: Files, folder: str, names: FrameNames) -> None:
         self.files, self.folder, self.names = files, folder, names
@@ -30,10 +32,15 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int, /) -> Image:
+    def content(self, index: int) -> bytes:
+        """Return a frame's file, which is whole as far as its ends tell."""
         content = self.files.read(self.file(index))
         if fault := _fault_of(content):
             self._refuse(index, fault)
+        return content
+
+    def __getitem__(self, index: int, /) -> Image:
+        content = self.content(index)
         try:
             # Decoded from memory: OpenCV cannot open archives, nor paths outside its character set.
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
@@ -75,15 +82,14 @@ class ImageFiles:
         return found
 
     def _refuse(self, index: int, fault: str) -> NoReturn:
-        raise DataError.at(self.files.place(self.file(index)), fault, "copy it again from the source of the data set")
+        raise DataError.at(self.files.place(self.file(index)), fault, self.remedy)
 
 
 class NoFrames:
     """Frames of an annotation without images: as many as it has rows. Each access raises DataError."""
 
     def __init__(self, files: Files, folders: Iterable[str], length: int) -> None:
-        self._where = " or ".join(shown(files.place(folder)) for folder in folders) or shown(files.root)
-        self._length = length
+        self._files, self._folders, self._length = files, tuple(folders), length
 
     def __len__(self) -> int:
         return self._length
@@ -92,8 +98,19 @@ class NoFrames:
         self.refuse()
 
     def refuse(self) -> NoReturn:
-        """Raise the DataError that says where the images are missing."""
-        raise DataError(f"annotations only: no frames under {self._where}; add the images to track them")
+        """Raise the DataError that says where the images are missing, or that they are of a kind that is not read."""
+        if unread := self.unread():
+            raise DataError(unread)
+        where = " or ".join(shown(self._files.place(folder)) for folder in self._folders) or shown(self._files.root)
+        raise DataError(f"annotations only: no frames under {where}; add the images to track them")
+
+    def unread(self) -> str:
+        """Return a message on images in the folders that are not read, "" if there are none."""
+        for folder in self._folders:
+            if found := [name for name in self._files.names(folder) if name.lower().endswith(UNREAD)]:
+                problem = f"holds {len(found)} files that are no JPEG, PNG, BMP or WebP: {some(found, 3)}"
+                return str(DataError.at(self._files.place(folder), problem, "convert them to one image per frame"))
+        return ""
 
 
 def _fault_of(content: bytes) -> str | None:
@@ -104,7 +121,11 @@ def _fault_of(content: bytes) -> str | None:
         return None if _jpeg_ends(content) else "is truncated (a JPEG without its end marker)"
     if content.startswith(_PNG):
         return None if _PNG_END in content else "is truncated (a PNG without its end chunk)"
-    return "is neither JPEG nor PNG"
+    for kind, is_one, at, more in (("BMP", content[:2] == b"BM", 2, 0), ("WebP", content[8:12] == b"WEBP", 4, 8)):
+        if is_one:
+            size = int.from_bytes(content[at : at + 4], "little") + more
+            return None if len(content) >= size else f"is truncated (a {kind} of {size} bytes)"
+    return "is neither JPEG nor PNG, BMP or WebP"
 
 
 def _jpeg_ends(content: bytes) -> bool:
@@ -116,7 +137,7 @@ def _jpeg_ends(content: bytes) -> bool:
     while 0 <= at < len(content) - 3:
         marker = content[at + 1]
         if marker == 0xDA:
-            return content.find(_JPEG_END, at) >= 0
+            return content.rfind(_JPEG_END, at) >= 0  # near the end: searched from there
         is_fill = marker in (0x00, 0xFF)
         at = content.find(b"\xff", at + 1 if is_fill else at + 2 + int.from_bytes(content[at + 2 : at + 4]))
     return False

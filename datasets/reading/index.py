@@ -19,19 +19,17 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from trackablate.datasets.atomic import write_text, write_with
+from trackablate.datasets.atomic import LEFTOVER, sealed, unsealed, write_text, write_with
 from trackablate.datasets.benchmark import OnProgress
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.frame_names import FrameNames, FrameRange
 from trackablate.datasets.reading.layouts import Clip
 
-REVISION = 2
+REVISION = 3
 """Raise when equal files give another `Annotation`, or when the files of an index change their meaning."""
 SETTLED = 2_000_000_000
 """Nanoseconds after which a file's time is trusted: two changes within one tick of the clock have the same time."""
-LEFTOVER = 3600
-"""Seconds after which a file that no index names may be removed."""
 _UNSETTLED = -2
 _CHUNK = 64
 
@@ -59,12 +57,12 @@ class Index:
     visible: NDArray[np.bool_]
 
     def annotation(self, number: int) -> Annotation | None:
-        """Return the annotation of a sequence, None if it could not be read."""
+        """Return the annotation of a sequence, None if it could not be read or if the index is damaged there."""
         facts = self.facts[number]
         if facts is None:
             return None
         rows = slice(self.starts[number], self.starts[number + 1])
-        return Annotation(
+        found = Annotation(
             boxes=np.array(self.boxes[rows]),
             visible=np.array(self.visible[rows]),
             frames=None if facts["frames"] is None else FrameNames(tuple(FrameRange(*r) for r in facts["frames"])),
@@ -72,6 +70,7 @@ class Index:
             attributes=frozenset(facts["attributes"]),
             size=tuple(facts["size"]) if facts["size"] else None,
         )
+        return found if digest_of(facts["name"], found) == facts["digest"] else None
 
     def digest(self, number: int) -> str | None:
         """Return the digest of a sequence (`digest_of`), None if it could not be read."""
@@ -171,11 +170,12 @@ def _write(folder: Path, names: list[str], clips: list[str], found: list[Annotat
     _save(folder / f"stamps-{tag}.npy", [stamps], stamps.shape, np.dtype("<i8"))
     facts = [each and _facts(name, each) for name, each in zip(names, found, strict=True)]
     document = {"revision": REVISION, "tag": tag, "clips": clips, "rows": rows, "facts": facts}
-    write_text(folder / "index.json", json.dumps(document))
+    write_text(folder / "index.json", sealed(json.dumps(document)))
 
 
 def _facts(name: str, found: Annotation) -> dict[str, Any]:
     return {
+        "name": name,
         "digest": digest_of(name, found),
         "frames": None if found.frames is None else found.frames.ranges,
         "folder": found.folder,
@@ -211,8 +211,9 @@ def _tidy(folder: Path, index: Index, replaced: Index | None) -> None:
 def _load(folder: Path) -> Index | None:
     """Return the index in a folder; None unless it is complete and of this version."""
     try:
-        document = json.loads((folder / "index.json").read_bytes())
-        if document["revision"] != REVISION:
+        content, is_sealed = unsealed((folder / "index.json").read_bytes())
+        document = json.loads(content)
+        if not is_sealed or document["revision"] != REVISION:
             return None
         tag, clips, rows, facts = (document[key] for key in ("tag", "clips", "rows", "facts"))
         boxes, visible, stamps = (
@@ -220,7 +221,7 @@ def _load(folder: Path) -> Index | None:
             for kind in ("boxes", "visible", "stamps")
         )
         starts = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
-    except (OSError, EOFError, ValueError, TypeError, KeyError):
+    except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError):
         return None
     whole = len(clips) == len(facts) == len(rows) == len(stamps)
     whole = whole and boxes.shape == (starts[-1], 4) and visible.shape == (starts[-1],)

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.datasets.reading.files import Files
+from trackablate.datasets.reading.frame_names import Order
 from trackablate.datasets.reading.numbers import BadLine, parse_rows
 from trackablate.datasets.reading.tables import rows
 
-_FIELD = re.compile(r"\{(\w+)\}")
+FIELD = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +141,13 @@ class FileLayout:
         title: The layout in short, for messages. Part of an index's identity.
         frames: Templates of image folders, of which the first that exists counts; () for annotation without images.
         flags: Alternatives, of which the first with any existing file counts; without one, the first alternative.
-        order: Whether frames are sorted by the number that ends their name, or by name.
+        order: How frames are sorted.
         first: Number of the first frame, from which no number may be missing; None for any numbers.
         meta: Template of a file with facts about the sequence.
         size: Reads (width, height) from the content of `meta`.
         listing: A file with the sequences' names in their order, one in each line.
         where: Regular expressions for the fields of sequences outside the official list; other fields may be anything.
+        evaluated_only: Whether annotation may leave out the frames that are not evaluated (`Clip.skip`).
         slack: How many of the last images or rows may lack a partner; both are cut to the shorter.
     """
 
@@ -155,12 +157,13 @@ class FileLayout:
     decode: Callable[[bytes], BoxRows] = box_rows
     flags: tuple[tuple[FlagFile, ...], ...] = ()
     attributes: AttributeFile | None = None
-    order: Literal["number", "name"] = "number"
+    order: Order = "number"
     first: int | None = None
     meta: str | None = None
     size: Callable[[bytes], tuple[int, int] | None] | None = None
     listing: str | None = None
     where: Mapping[str, str] = field(default_factory=dict)
+    evaluated_only: bool = False
     slack: int = 0
 
     def paths(self, clip: Clip) -> list[str]:
@@ -181,11 +184,11 @@ def find_clips(files: Files, layout: FileLayout) -> list[Clip]:
     Templates that do not mention every field of a clip are not searched.
     """
     templates = (layout.boxes, *layout.frames)
-    needed = {"name", *_FIELD.findall("".join(templates))}
+    needed = {"name", *FIELD.findall("".join(templates))}
     found = {}
     for template in templates:
         exists = files.is_file if template == layout.boxes else files.is_folder
-        if set(_FIELD.findall(template)) == needed:
+        if set(FIELD.findall(template)) == needed:
             for fields in _matches(files, template.split("/"), "", {}, layout.where):
                 if exists(template.format(**fields)):
                     clip = Clip(fields["name"], {key: value for key, value in fields.items() if key != "name"})
@@ -201,8 +204,8 @@ def _matches(
         yield fields
         return
     prefix = f"{at}/" if at else ""
-    segment = _FIELD.sub(lambda m: fields.get(m[1], m[0]), segments[0])
-    if not _FIELD.search(segment):
+    segment = FIELD.sub(lambda m: fields.get(m[1], m[0]), segments[0])
+    if not FIELD.search(segment):
         yield from _matches(files, segments[1:], prefix + segment, fields, where)
         return
     pattern = _pattern(segment, where)
@@ -212,7 +215,7 @@ def _matches(
 
 
 def _pattern(segment: str, where: Mapping[str, str]) -> re.Pattern[str]:
-    parts = _FIELD.split(segment)
+    parts = FIELD.split(segment)
     parts[::2] = map(re.escape, parts[::2])
     parts[1::2] = (f"(?P<{name}>{where.get(name, '.+')})" for name in parts[1::2])
     return re.compile("".join(parts))

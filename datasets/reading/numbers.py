@@ -20,6 +20,8 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NAN = re.compile(r"[+-]?nan", re.ASCII | re.IGNORECASE)
 _PLAIN = b"0123456789.-,\t\n\r eE+"
 _LONGEST_SHOWN = 60
+_LONGEST_NUMBER = 500
+"""Characters of a number. The time to parse one grows with their square."""
 _MIXED = "more than one thing"
 
 
@@ -67,6 +69,8 @@ def _fast(text: bytes, columns: int) -> NDArray[np.float64] | None:
     separators = np.flatnonzero((codes == ord(",")) | (codes == ord("\n")))
     ends = np.flatnonzero(codes[separators] == ord("\n"))
     lines = len(ends) + 1
+    if np.diff(separators, prepend=-1, append=len(codes)).max() > _LONGEST_NUMBER:
+        return None
     if len(separators) + 1 != lines * columns or (ends != np.arange(1, lines) * columns - 1).any():
         return None
     try:
@@ -90,13 +94,18 @@ def _line_by_line(text: bytes, columns: int) -> Rows:
     # Other characters than ASCII become a mark that is not a number.
     lines = text.decode("ascii", errors="replace").splitlines()
     values = np.full((len(lines), columns), np.nan)
-    bad, usual = [], _separator(lines[0])
+    bad, usual, its_line = [], "", ""  # the separator of the first line that is a row
     wide = "UTF-16 text, save it as UTF-8; " if text.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else ""
     for index, line in enumerate(lines):
         try:
             row = parse_row(line, columns)
-            if columns > 1 and (_separator(line) != usual or usual == _MIXED):
-                raise ValueError(f"numbers separated by {_separator(line)}, those of the first line by {usual}")
+            separator = _separator(line)
+            if columns > 1 and separator == _MIXED:
+                raise ValueError(f"numbers separated by {separator}")
+            if not usual:
+                usual, its_line = separator, f"line {index + 1}" if index else "the first line"
+            if columns > 1 and separator != usual:
+                raise ValueError(f"numbers separated by {separator}, those of {its_line} by {usual}")
             values[index] = row
         except ValueError as error:
             bad.append(BadLine(index + 1, f"{wide}{error}", shown(line.strip())[:_LONGEST_SHOWN]))
@@ -120,7 +129,8 @@ def parse_row(line: str, columns: int) -> list[float]:
         raise ValueError(f"{columns} numbers wanted, this line has {len(fields) if line.strip() else 0}")
     if all(_NAN.fullmatch(field) for field in fields):
         return [np.nan] * columns
-    values = [float(field) if _NUMBER.fullmatch(field) else np.nan for field in fields]
+    short = [field if len(field) <= _LONGEST_NUMBER else "" for field in fields]
+    values = [float(field) if _NUMBER.fullmatch(field) else np.nan for field in short]
     if not np.isfinite(values).all():
         raise ValueError(f"{columns} finite numbers wanted")
     return values

@@ -1,22 +1,43 @@
-"""Opens a root for reading, whatever it is: a folder, a zip archive, or LMDB copies of folders.
+"""Opens a root for reading, whatever it is: a folder, a zip archive, LMDB copies of folders, or pysot's annotation.
 
 OSTrack's and SUTrack's scripts make the LMDB copies. A database's keys are the paths of the files. Reading needs the
 package lmdb and writes nothing, not even a lock file.
 
     <root>/data.mdb                     LaSOT (<class>/<sequence>/img/00000001.jpg), GOT-10k (train/<sequence>/...)
     <root>/TRAIN_0_lmdb/data.mdb ...    TrackingNet, a database for each chunk: frames/<sequence>/0.jpg, anno/<sequence>.txt
+
+pysot keeps the annotation of a data set in one file, such as LaSOT.json: {"airplane-1": {"gt_rect": [[x, y, w, h], ...],
+"absent": [1, ...], ...}, ...}. Boxes are as the data set writes them; OTB's Tiger1 lacks its first five frames. Its `absent`
+is 1 where the target is there (toolkit/evaluation/ope_benchmark.py, lines 47-49).
 """
 
 import os
+import re
+import tarfile
+import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from io import BytesIO
 from pathlib import Path
+from posixpath import normpath
 from typing import Any
 
-from trackablate.datasets.errors import DataError
-from trackablate.datasets.reading.files import Archive, Files, Folder, Listed, Redirected
+from pydantic_core import from_json
 
+from trackablate.datasets.errors import DataError
+from trackablate.datasets.reading.files import LARGEST, Archive, Files, Folder, Listed, Redirected
+from trackablate.datasets.reading.layouts import FileLayout, FlagFile
+
+_PRESENT = "pysot/absent/{name}.txt"
+PYSOT = FileLayout(
+    title="pysot's JSON",
+    boxes="pysot/{name}.txt",
+    flags=((FlagFile(_PRESENT, frozenset({0}), optional=True),),),
+    evaluated_only=True,
+)
+_OTB_TARGETS = re.compile(r"(Jogging|Skating2|Human4)-(\d)")
 DATA = "data.mdb"
 SUFFIX = "_lmdb"
 LONGEST = 511
@@ -29,6 +50,8 @@ def open_files(path: Path) -> Files:
 
     Raises DataError if the path is something else, a hostile archive or a damaged database, or if lmdb is missing.
     """
+    if path.suffix.lower() == ".json" and path.is_file():
+        return pysot_annotation(path)
     if path.is_file():
         return Archive(path)
     if not path.is_dir():
@@ -37,6 +60,59 @@ def open_files(path: Path) -> Files:
         return Database(path)
     found = {f.name.removesuffix(SUFFIX): Database(f) for f in path.glob(f"*{SUFFIX}") if (f / DATA).is_file()}
     return Databases(path, found) if found else Folder(path)
+
+
+class Unpacked(Listed):
+    """Small files that were packed in a way that cannot be read in place, in memory."""
+
+    restore = "restore it from the data set"
+
+    def __init__(self, root: Path, content: Mapping[str, bytes]) -> None:
+        self.root, self._content_of, self._paths = root, content, sorted(content)
+
+    def stamp(self, name: str) -> tuple[int, int]:
+        """Return size and CRC, for a folder of its files' names."""
+        if name in self._content_of:
+            return len(self._content_of[name]), zlib.crc32(self._content_of[name])
+        return (0, zlib.crc32("/".join(self.names(name)).encode())) if self.is_folder(name) else (-1, 0)
+
+    def _size(self, name: str) -> int | None:
+        return len(self._content_of[name]) if name in self._content_of else None
+
+    def _content(self, name: str, size: int) -> bytes:
+        return self._content_of[name]
+
+
+def unpacked(files: Files, name: str) -> Unpacked:
+    """Return what is in a tar file, packed or not. Raises DataError if it is damaged or suspiciously large."""
+    place, found, size = files.place(name), dict[str, bytes](), 0
+    try:
+        with tarfile.open(fileobj=BytesIO(files.read(name))) as opened:
+            for member in opened:
+                if member.isfile() and (content := opened.extractfile(member)):
+                    size += member.size
+                    if size > LARGEST:
+                        raise DataError.at(place, f"unpacks to over {LARGEST} bytes", "unpack it and name the folder")
+                    found[normpath(member.name).lstrip("/")] = content.read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise DataError.at(place, f"cannot be unpacked ({error})", "get it again") from None
+    return Unpacked(place, found)
+
+
+def pysot_annotation(file: Path) -> Unpacked:
+    """Return pysot's annotation as files of the layout PYSOT. Raises DataError for another content."""
+    lines: dict[str, bytes] = {}
+    try:
+        for key, video in from_json(file.read_bytes().removeprefix(BOM_UTF8)).items():
+            name = _OTB_TARGETS.sub(r"\1_\2", key)
+            rows = "".join(",".join(map(repr, map(float, box))) + "\n" for box in video["gt_rect"])
+            lines[PYSOT.boxes.format(name=name)] = rows.encode()
+            if present := video.get("absent"):
+                lines[_PRESENT.format(name=name)] = "".join(f"{int(flag)}\n" for flag in present).encode()
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        problem = f"is no annotation of pysot, with boxes under `gt_rect` of each video ({type(error).__name__})"
+        raise DataError.at(file, problem, "name the data set's own folder") from None
+    return Unpacked(file, lines)
 
 
 class Database(Listed):

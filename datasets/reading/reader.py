@@ -15,6 +15,7 @@ Scoring needs annotation only, tracking needs images. Roots without images can b
 what scoring needs, `check` what tracking needs, and access to a frame that is not there raises DataError.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,20 +24,24 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from trackablate.datasets.benchmark import OnProgress, Protocol, SequenceList
-from trackablate.datasets.errors import LISTED, DataError, NothingThereError, raise_all, shown
+from trackablate.datasets.errors import DataError, NothingThereError, raise_all, shown, some
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.checking import frame_problems
 from trackablate.datasets.reading.files import Below, Files
 from trackablate.datasets.reading.frames import ImageFiles, NoFrames
 from trackablate.datasets.reading.index import digest_of, open_index
-from trackablate.datasets.reading.layouts import AnnotationRules, Clip, FileLayout, find_clips
-from trackablate.datasets.reading.opening import open_files
+from trackablate.datasets.reading.layouts import FIELD, AnnotationRules, Clip, FileLayout, find_clips
+from trackablate.datasets.reading.opening import PYSOT, open_files, unpacked
 from trackablate.datasets.reading.tables import quirks
-from trackablate.datasets.sequence import Sequence
+from trackablate.datasets.sequence import FrameFiles, Sequence
 
 KEPT = 2000
 """Lists of up to this many sequences keep their annotation in memory when there is no index."""
+MOST_LOOKED_AT = 100
+"""Folders that are searched for what may be meant, where nothing is found as it should lie."""
 OSTRACK_METRICS = (("auc", "ostrack"), ("precision", "ostrack"), ("norm_precision", "ostrack"))
 """The metrics that most benchmarks are reported in, by the rules of OSTrack's evaluation code."""
 
@@ -52,6 +57,7 @@ class Part(AnnotationRules):
         own_layouts: The layouts of such sequences, by default `layouts`.
         siblings: Returns names in the same root that belong to other splits, or to folders that sequences share.
         training: Whether to leave out sequences that are unfit for training.
+        tars: Packed files of the root, or of its only folder, that hold the annotation too.
     """
 
     name: str
@@ -61,6 +67,7 @@ class Part(AnnotationRules):
     own_layouts: tuple[FileLayout, ...] = ()
     siblings: Callable[[], Iterable[str]] = tuple
     training: bool = False
+    tars: tuple[str, ...] = ()
 
     def __call__(
         self, root: Path | None, index: Path | None = None, progress: OnProgress | None = None, /
@@ -162,6 +169,20 @@ class StoredSequences(SequenceList):
         clip = entry.clip
         return f"{entry.layout.title}|{clip.first}|{clip.last}|{clip.skip}|{entry.stamps()}"
 
+    def frame_files(self, index: int) -> FrameFiles | None:
+        """See SequenceList."""
+        found = self.annotation(index)
+        if found.frames is None:
+            return None
+        stamps = np.array(self.found.entries[index].files.stamps(found.folder, found.frames), dtype=np.int64)
+        names = sha256("/".join(found.frames).encode(errors="surrogateescape")).hexdigest()[:16]
+        return FrameFiles(names, *stamps.reshape(-1, 2).T.astype(np.uint32))
+
+    def reordered(self, index: int) -> bool:
+        """See SequenceList."""
+        frames = self.annotation(index).frames if self.found.entries[index].layout.order != "number" else None
+        return frames is not None and list(frames) != sorted(frames)
+
     def lengths(self) -> tuple[int, ...]:
         """See SequenceList. Without images, rows of annotation count."""
         return tuple(self.annotation(number).length for number in range(len(self)))
@@ -185,11 +206,13 @@ class StoredSequences(SequenceList):
         """See SequenceList."""
         title, notes = self.part.title, []
         if missing := self.found.missing:
-            notes.append(f"missing of {title}: {_some(missing)}; get them, or report that the list is incomplete")
+            notes.append(f"missing of {title}: {some(missing)}; get them, or report that the list is incomplete")
         if left_out := self.found.left_out:
-            notes.append(f"left out as unfit for training: {_some(left_out)}")
+            notes.append(f"left out as unfit for training: {some(left_out)}")
         if strangers := self._strangers():
-            notes.append(f"not sequences of {title}, and not read: {_some(strangers)}; move them elsewhere")
+            notes.append(f"not sequences of {title}, and not read: {some(strangers)}; move them elsewhere")
+        if reordered := [name for number, name in enumerate(self.names) if self.reordered(number)]:
+            notes.append(f"frames in the order of their numbers, which is not that of their names: {some(reordered)}")
         known = quirks(self.part.data)
         for name in self.names:
             for rule, quirk in known.get(name, {}).items():
@@ -217,8 +240,10 @@ def _silent(_done: int, _total: int) -> None:
 
 def _find(part: Part, files: Files) -> FoundSequences:
     """Return the sequences of a part in a root, or in the only folder of the root."""
-    inner = files.names()
-    roots = [files, Below(files, inner[0])] if len(inner) == 1 and files.is_folder(inner[0]) else [files]
+    roots = _with_inner(files)
+    roots += [
+        one for root in roots for tar in part.tars if root.is_file(tar) for one in _with_inner(unpacked(root, tar))
+    ]
     for root in roots:
         if found := _official(part, root) or _own_alone(part, root):
             _refuse_doubles(found.entries)
@@ -228,10 +253,17 @@ def _find(part: Part, files: Files) -> FoundSequences:
     raise NothingThereError.at(files.root, f"holds no sequence of {part.title}", remedy)
 
 
+def _with_inner(files: Files) -> list[Files]:
+    """Return a root, and the only folder in it if there is just one."""
+    inner = files.names()
+    return [files, Below(files, inner[0])] if len(inner) == 1 and files.is_folder(inner[0]) else [files]
+
+
 def _official(part: Part, files: Files) -> FoundSequences | None:
     """Return the official sequences that are there, and with them the user's own if those are read beside."""
     clips = part.clips()
-    candidates = [[SequenceFiles(files, part, layout, clip) for clip in clips] for layout in part.layouts]
+    layouts = (PYSOT,) if files.is_folder(PYSOT.boxes.partition("/")[0]) else part.layouts
+    candidates = [[SequenceFiles(files, part, layout, clip) for clip in clips] for layout in layouts]
     found = [[entry for entry in entries if entry.exist()] for entries in candidates]
     beside = _own(part, files, set(part.siblings())) if part.own == "beside" else []
     there = max(found, key=len)
@@ -278,7 +310,7 @@ def _ordered(entries: list[SequenceFiles]) -> list[SequenceFiles]:
     if not entries or (listing := entries[0].layout.listing) is None or not entries[0].files.is_file(listing):
         return entries
     files = entries[0].files
-    lines = files.read(listing).decode("utf-8", errors="replace").split()
+    lines = files.read(listing).decode("utf-8-sig", errors="replace").split()
     if twice := [name for name, count in Counter(lines).items() if count > 1]:
         second = max(number for number, line in enumerate(lines, start=1) if line == twice[0])
         raise DataError.at(files.place(listing), f"names {shown(twice[0])!r} twice", "restore the file", line=second)
@@ -296,14 +328,17 @@ def _refuse_doubles(entries: Iterable[SequenceFiles]) -> None:
 
 
 def _hint(part: Part, files: Files) -> str:
-    """Return a hint for a user who named the folder of one sequence instead of the folder above it."""
+    """Return a hint for a user who named a folder of one sequence, or one that is too high."""
     marks = {layout.boxes.rpartition("/")[2] for layout in part.own_layouts or part.layouts}
     if any(files.is_file(mark) for mark in marks if "{" not in mark):
         return f"; this is one sequence: name the folder above it, {shown(files.root.absolute().parent)}"
+    fitting = [re.compile("(.+)/" + FIELD.sub(r"([^/]+)", layout.boxes)) for layout in part.layouts]
+    folders, looked_at, elsewhere = [""], 0, set(part.siblings())
+    while folders and looked_at < MOST_LOOKED_AT:
+        folder, looked_at = folders.pop(0), looked_at + 1
+        for found in filter(None, (one.fullmatch(f"{folder}/{mark}") for one in fitting for mark in marks)):
+            if files.is_file(found[0]) and not elsewhere.intersection(found.groups()):
+                return f"; {shown(files.place(found[1]))} holds such: name that folder, or move what is in it up"
+        inner = [f"{folder}/{name}".lstrip("/") for name in files.names(folder)]
+        folders += [path for path in inner[:MOST_LOOKED_AT] if files.is_folder(path)]
     return ""
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(shown(name) for name in names[:LISTED]) + more

@@ -8,11 +8,19 @@ from typing import NamedTuple
 
 _FOLDER = Path(__file__).parents[1] / "splits"
 
-QUIRKS = ("evaluate-first", "flags-longer", "damaged-frame", "not-for-training", "changes-size", "note")
+QUIRKS = (
+    *("evaluate-first", "results-longer", "results-early", "flags-longer"),
+    *("revised", "damaged-frame", "not-for-training", "changes-size", "note"),
+)
 """The rules that splits/quirks.csv has for single sequences.
 
 - evaluate-first: it has more images than rows of annotation; only the first ones are evaluated. The value is their number.
+- results-longer: its annotation, or the toolkit's, ends before its images; of longer results only as many rows are evaluated
+  as the annotation has. The value says what is known of their numbers.
+- results-early: its evaluated frames begin after its first image; of results from the first image on, the first rows are not
+  evaluated. The value is their number.
 - flags-longer: it has more flags than rows of annotation; only the first ones count. The value is their number.
+- revised: its annotation was first published with too many boxes; the value says where the right one is.
 - damaged-frame: the published file with the value's name is damaged; the source has a replacement.
 - not-for-training: its images do not match its boxes. Training lists leave it out and count it.
 - changes-size: its frames do not all have the same size.

@@ -3,6 +3,7 @@
 This package and `__main__` are the composition root: they may import any package, and nothing else imports them.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +15,14 @@ from trackablate.harness.checkout import hide_checkout
 from trackablate.harness.cli.options import (
     AnyRun,
     Beside,
+    Changes,
     Data,
     Device,
     Full,
+    GpusPerRun,
     Json,
+    LoaderWorkers,
+    Log,
     Only,
     ProfileName,
     Protocols,
@@ -26,6 +31,7 @@ from trackablate.harness.cli.options import (
     StorePath,
     StudyName,
     answers,
+    can_log,
     can_report,
     exit_status,
 )
@@ -50,13 +56,19 @@ def _with_plugins(
     plugin: Annotated[
         list[Path] | None, typer.Option("--plugin", help="a Python file that adds trackers; anywhere, and repeat")
     ] = None,
+    allow_links: Annotated[
+        list[Path] | None,
+        typer.Option("--allow-links", help="a folder into which links of data sets may lead; anywhere, and repeat"),
+    ] = None,
 ) -> None:
     """Benchmark and ablation studies for single-object visual trackers."""
     with exit_status():
         from trackablate.datasets.errors import DataError
-        from trackablate.datasets.toml_files import configured_store
+        from trackablate.datasets.toml_files import LINKS, configured_store
         from trackablate.trackers.plugins import load_plugins
 
+        if allow_links:
+            os.environ[LINKS] = os.pathsep.join(str(path.expanduser().resolve()) for path in allow_links)
         load_plugins(plugin or [])
         try:
             found = configured_store()
@@ -118,6 +130,8 @@ def plan(
     gpus: Annotated[int, typer.Option(help="how many of the device of --device-peak", min=1)] = 1,
     budget: Annotated[str, typer.Option(help="what may be spent: 20gpuh, 90min, 2h; says which rows fit")] = "",
     seeds: Seeds = None,
+    set_: Changes = None,
+    loader_workers: LoaderWorkers = None,
     with_: Beside = None,
     store: StorePath = Path("store"),
     json: Json = False,
@@ -130,9 +144,13 @@ def plan(
         from trackablate.harness.cli.plan import plan_document, say_plan
         from trackablate.harness.cli.session import StudyRequest, open_session
         from trackablate.harness.cli.terminal import say_json
+        from trackablate.harness.running.tasks import Execution
 
         names, beside = (protocol or [], data or [], only or []), tuple(with_ or ())
-        request = StudyRequest(study, profile, *names, store, seeds, beside=beside, purpose="plan")
+        how, changes = Execution(loader_workers=loader_workers), tuple(set_ or ())
+        request = StudyRequest(
+            study, profile, *names, store, seeds, beside=beside, purpose="plan", changes=changes, how=how
+        )
         session = open_session(request)
         planned = plan_document(session, calibrate, device, device_peak, gpus, budget)
         say_json(planned) if json else say_plan(planned)
@@ -150,6 +168,10 @@ def run(
     results: Results = None,
     with_: Beside = None,
     device: Device = "auto",
+    gpus_per_run: GpusPerRun = 1,
+    loader_workers: LoaderWorkers = None,
+    log: Log = "",
+    set_: Changes = None,
     store: StorePath = Path("store"),
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
     full: Full = False,
@@ -165,9 +187,13 @@ def run(
         from trackablate.harness.cli.terminal import say_result
         from trackablate.harness.running.executors import LocalExecutor
         from trackablate.harness.running.runner import run as run_job
+        from trackablate.harness.running.tasks import Execution
 
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
-        request = StudyRequest(study, profile, *names, store, seeds, added, tuple(with_ or ()))
+        beside, changes = tuple(with_ or ()), tuple(set_ or ())
+        how = Execution(gpus_per_run=gpus_per_run, loader_workers=loader_workers, log=log)
+        request = StudyRequest(study, profile, *names, store, seeds, added, beside, changes=changes, how=how)
+        can_log(log)
         can_report(out or Path("report"))
         session = open_session(request)
         session.store.set_study(session.study_record())
@@ -185,6 +211,22 @@ def run(
 
 
 @app.command()
+def watch(
+    store: StorePath = Path("store"),
+    once: Annotated[bool, typer.Option("--once", help="say it once, as it does where there is no terminal")] = False,
+    json: Json = False,
+) -> None:
+    """Show what is at work in a store, from any terminal; Ctrl-C ends the looking, not the work.
+
+    Example: python -m harness watch --store /data/runs
+    """
+    with exit_status():
+        from trackablate.harness.cli.terminal import say_watch
+
+        say_watch(store, once=once, as_json=json)
+
+
+@app.command()
 def report(
     study: StudyName,
     profile: ProfileName = "mini",
@@ -193,6 +235,7 @@ def report(
     only: Only = None,
     seeds: Seeds = None,
     results: Results = None,
+    set_: Changes = None,
     with_: Beside = None,
     store: StorePath = Path("store"),
     format: Annotated[
@@ -213,8 +256,12 @@ def report(
         chosen_formats(format)
         can_report(out or Path("report"))
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
-        request = StudyRequest(study, profile, *names, store, seeds, added, tuple(with_ or ()), "report")
-        say_result(*open_session(request).draw(out, format), full=full, as_json=json)
+        beside, changes = tuple(with_ or ()), tuple(set_ or ())
+        request = StudyRequest(study, profile, *names, store, seeds, added, beside, "report", changes)
+        session = open_session(request)
+        say_result(*session.draw(out, format), full=full, as_json=json)
+        if elsewhere := session.elsewhere():
+            sys.stderr.write(f"{elsewhere}\n")
 
 
 @app.command()
@@ -224,6 +271,10 @@ def train(
     profile: ProfileName = "mini",
     data: Data = None,
     device: Device = "auto",
+    gpus_per_run: GpusPerRun = 1,
+    loader_workers: LoaderWorkers = None,
+    log: Log = "",
+    set_: Changes = None,
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> dict[str, Any]:
@@ -232,8 +283,13 @@ def train(
     Example: python -m harness train ostrack-256-ce
     """
     from trackablate.harness.cli.pieces import train_variant
+    from trackablate.harness.profiles import load_profile, with_changes
+    from trackablate.harness.running.tasks import Execution
 
-    return train_variant(variant, profile, data or [], store, device)
+    can_log(log)
+    asked = with_changes(load_profile(profile), set_ or [])
+    how = Execution(gpus_per_run=gpus_per_run, loader_workers=loader_workers, log=log)
+    return train_variant(variant, asked, data or [], store, device, how)
 
 
 @app.command()
@@ -243,7 +299,11 @@ def evaluate(
     protocol: Annotated[str, typer.Option("--protocol", help="as `list protocols` shows them")],
     data: Data = None,
     device: Device = "auto",
+    gpus_per_run: GpusPerRun = 1,
     store: StorePath = Path("store"),
+    again: Annotated[
+        bool, typer.Option("--again", help="track every sequence anew; former results are kept aside")
+    ] = False,
     json: Json = False,
 ) -> dict[str, Any]:
     """Evaluate a stored run on one protocol.
@@ -251,8 +311,9 @@ def evaluate(
     Example: python -m harness evaluate ncc --protocol synthetic
     """
     from trackablate.harness.cli.pieces import evaluate_run
+    from trackablate.harness.running.tasks import Execution
 
-    return evaluate_run(run, protocol, data or [], store, device)
+    return evaluate_run(run, protocol, data or [], store, device, Execution(gpus_per_run=gpus_per_run, again=again))
 
 
 @app.command()
@@ -343,12 +404,12 @@ for _command in (site, submit, returned, export, cost, pretrain, doctor):
 
 
 def plugins_first(arguments: list[str]) -> list[str]:
-    """Return the arguments with every `--plugin FILE` before the command, where the option belongs."""
+    """Return the arguments with every `--plugin FILE` and `--allow-links PATH` before the command, where they belong."""
     options, others, rest = [], [], iter(arguments)
     for argument in rest:
-        if argument == "--plugin":
+        if argument in ("--plugin", "--allow-links"):
             options += [argument, *([file] if (file := next(rest, None)) is not None else [])]
-        elif argument.startswith("--plugin="):
+        elif argument.startswith(("--plugin=", "--allow-links=")):
             options.append(argument)
         else:
             others.append(argument)

@@ -1,11 +1,15 @@
 """What all commands share: arguments, options, what they check of their outputs, and how a command ends."""
 
+import errno
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
@@ -49,12 +53,35 @@ AnyRun = Annotated[
         " module:Class(key=1), '/envs/x/bin/python module:Class', 'trax: COMMAND'"
     ),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, or cuda:N for one GPU")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="change a field of every run, as recipe.steps=2000; repeat"),
+]
+GpusPerRun = Annotated[
+    int, typer.Option("--gpus-per-run", min=1, max=64, help="GPUs that share each run; without a GPU, processes")
+]
+Log = Annotated[str, typer.Option("--log", help="also log trainings: tensorboard, wandb, trackio or mlflow")]
+LoaderWorkers = Annotated[
+    int | None,
+    typer.Option(
+        "--loader-workers",
+        min=0,
+        max=256,
+        help="processes that make the training pairs of each run; they change no result. Default: on GPUs up to 8, as"
+        " cores allow; on a CPU none",
+    ),
+]
 TestLayers = Annotated[
     int | None, typer.Option("--test-layers", min=1, help="the evaluation with so many of the decoder's layers alone")
 ]
 
 P = ParamSpec("P")
+LOGGERS = ("tensorboard", "wandb", "trackio", "mlflow")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""Errors of a disk that is full or cannot be written, which name no file when a write fails."""
+STOPPING = ("SIGTERM", "SIGHUP", "SIGQUIT")
+"""Signals that stop a command as Ctrl-C does, by name since not every system has all of them."""
 REPORT_BYTES = 100_000_000
 """Disk space that a report needs at most, about."""
 
@@ -99,6 +126,14 @@ def writable(place: Path, option: str = "--out", *, file: bool = False, needed: 
         )
 
 
+def can_log(kind: str) -> None:
+    """Check, before any work, that there is such a logger. Raises BadInput with the remedy."""
+    if kind and kind not in LOGGERS:
+        raise BadInput(f"--log {kind}: there are {', '.join(LOGGERS)}")
+    if kind and find_spec(kind) is None:
+        raise BadInput(f"--log {kind} needs a package: python -m pip install {kind}")
+
+
 def can_report(out: Path) -> None:
     """Check, before any work, that a report can be written and drawn. Raises BadInput with the remedy."""
     writable(out)
@@ -108,25 +143,67 @@ def can_report(out: Path) -> None:
         raise BadInput(f"figures cannot be drawn, {found.found}: {found.remedy}")
 
 
+class Stopped(KeyboardInterrupt):
+    """The signal `number` has asked the command to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 @contextmanager
-def exit_status() -> Iterator[None]:
-    """Turn an error that the user can mend into one message and an exit status: 2 bad input, 1 a run failed, 130 stopped."""
+def _stoppable() -> Iterator[None]:
+    """Raise Stopped where the command is, so that it ends its workers, for signals that the caller does not ignore."""
+    known = [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
+    heard = [number for number in known if signal.getsignal(number) == signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        heard = []
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the command at once
+        raise Stopped(number)
+
+    for number in heard:
+        signal.signal(number, stop)
     try:
         yield
+    finally:
+        for number in heard:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def exit_status() -> Iterator[None]:
+    """Turn an error that the user can mend into one message and an exit status.
+
+    The status is 2 for bad input, 1 if a run failed, and 128 + N if signal N stopped the command (130 for Ctrl-C).
+    """
+    try:
+        with _stoppable():
+            yield
     except _mendable() as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {_printable(error)}\n")
         raise typer.Exit(2) from error
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in FULL:
             raise
-        sys.stderr.write(f"error: {error.filename}: {error.strerror}; name another place, or make room there\n")
+        place = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"error: {_printable(place)}{error.strerror}; name another place, or make room there\n")
         raise typer.Exit(2) from error
     except RunFailed as error:
-        sys.stderr.write(f"failed: {error}\nwhat was done is kept; the same command goes on from there\n")
+        sys.stderr.write(f"failed: {_printable(error)}\nwhat was done is kept; the same command goes on from there\n")
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
-        sys.stderr.write("stopped; what was done is kept; the same command goes on from there\n")
-        raise typer.Exit(130) from error
+        number = error.number if isinstance(error, Stopped) else signal.SIGINT
+        by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+        sys.stderr.write(f"stopped{by}; what was done is kept; the same command goes on from there\n")
+        raise typer.Exit(128 + number) from error
+
+
+def _printable(text: object) -> str:
+    from trackablate.datasets.errors import printable
+
+    return printable(str(text))
 
 
 def _mendable() -> tuple[type[Exception], ...]:

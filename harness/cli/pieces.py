@@ -1,6 +1,7 @@
 """The pieces of a study as commands: train one variant, evaluate one run, track one video, check one data set."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,13 @@ from trackablate.harness.profiles import load_profile
 from trackablate.harness.protocol_store import ON_SERVER
 from trackablate.harness.record import ProtocolRecord
 from trackablate.harness.running.executors import LocalExecutor
+from trackablate.harness.running.image_files import set_aside_replaced
 from trackablate.harness.running.runner import Job
 from trackablate.harness.running.runner import run as run_job
-from trackablate.harness.running.tasks import RunTask
+from trackablate.harness.running.tasks import AS_USUAL, Execution, RunTask
 from trackablate.harness.scoring.metrics import METRICS, values
 from trackablate.harness.scoring.stored_scores import dialects_of, stored_scores
-from trackablate.harness.spec import Evaluation
+from trackablate.harness.spec import Evaluation, Profile
 from trackablate.harness.store import RunFolder, Store, read_protocol
 from trackablate.trackers.outside.processes import TrackerFailed
 from trackablate.trackers.variants import VARIANTS
@@ -42,31 +44,37 @@ PIXEL_BYTES = 0.5
 """Disk space of a written frame, by pixel, about."""
 
 
-def train_variant(variant: str, profile: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
+def train_variant(
+    variant: str, profile: Profile, data: list[str], store: Path, device: str, how: Execution = AS_USUAL
+) -> dict[str, Any]:
     """Train a named variant at a profile's size, unless it is trained, and return what is known of it."""
-    loaded = load_profile(profile)
-    run = run_of(VARIANTS[variant], loaded, seed=0)
+    run = run_of(VARIANTS[variant], profile, seed=0)
     assert run.data is not None
     roots = training_roots(run.data, given_data(data, [], [run.data]))
     task = RunTask(run=run, evaluations=(), roots=roots)
     kept = open_store(store)
-    job = Job(tasks=[task], sizes=[VARIANTS[variant]], sequences={}, profile=loaded)
+    job = Job([task], [VARIANTS[variant]], {}, profile, how=how)
     with forecast(job, kept) as observer:
         run_job(job, kept, LocalExecutor(kept.logs), device, observer)
     record = kept.run(task.run).record()
     return {"run": task.run.name, "verdict": record.verdict, **_training(record.training)}
 
 
-def evaluate_run(name: str, protocol: str, data: list[str], store: Path, device: str) -> dict[str, Any]:
-    """Track what is missing of a protocol with a stored run, and return its scores in percent."""
+def evaluate_run(
+    name: str, protocol: str, data: list[str], store: Path, device: str, how: Execution = AS_USUAL
+) -> dict[str, Any]:
+    """Track what is missing of a protocol with a stored run, or all of it again, and return its scores in percent."""
     run = asked_run(Store(store, make=False), name, protocol)
     found = opened(protocol, given_data(data, [protocol]))
     evaluation = Evaluation(protocol=protocol, data=found.digest)
     roots = {PROTOCOLS[protocol].data or "": str(found.root)} if found.root else {}
     kept = open_store(store)
-    folder = kept.run(run)
+    folder, lengths = kept.run(run), {protocol: found.lengths}
     task = RunTask(run=run, evaluations=(evaluation,), roots=roots)
-    job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), {protocol: found.lengths})
+    assert found.sequence_list is not None
+    for message in set_aside_replaced([task], kept, {protocol: found.sequence_list}, again=how.again):
+        sys.stderr.write(f"{message}\n")
+    job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), lengths, how)
     with forecast(job, kept) as observer:
         run_job(job, kept, LocalExecutor(kept.logs), device, observer)
     document = {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage}
@@ -113,7 +121,7 @@ def check_data(entry: str, *, deep: bool = False) -> dict[str, Any]:
 
     Args:
         entry: NAME=PATH of the data set, or its NAME alone, for the place that is configured.
-        deep: Whether to open every frame's file.
+        deep: Whether to decode every frame.
 
     Returns:
         Under `protocols` the coverage of each part, under `problems` what should be known but is no error.
@@ -152,7 +160,7 @@ def check_data(entry: str, *, deep: bool = False) -> dict[str, Any]:
 
 def _checked(name: str, sequences: SequenceList, *, deep: bool) -> list[str]:
     sequences.check_annotations()
-    if all(isinstance(sequence.frames, NoFrames) for sequence in sequences):
+    if all(isinstance(one.frames, NoFrames) and not one.frames.unread() for one in sequences):
         return [f"{name}: annotations only, enough to score results; add the images to track them", *sequences.notes()]
     with step_bar(f"checking {name}", len(sequences), after=1.0) as bar:
         sequences.check(deep=deep, progress=lambda done, _total: bar(done))
@@ -188,10 +196,16 @@ def make_data(
 
 
 def frames_of(video: Path) -> Iterator[Image]:
-    """Return the frames of a folder of images, sorted by name, or of a video file. Raises DataError if there are none."""
+    """Return the frames of a folder of images, in the order of their numbers, or of a video file.
+
+    Raises DataError if there are none, or if two orders are possible.
+    """
     if video.is_dir():
         files = Folder(video)
-        names = frame_names(files.names(), "name")
+        try:
+            names = frame_names(files.names(), "clear")
+        except ValueError as error:
+            raise DataError.at(video, *error.args) from None
         if not len(names):
             raise DataError(f"{shown(video)} holds no image ({', '.join(SUFFIXES)})")
         return iter(ImageFiles(files, "", names))
@@ -203,7 +217,7 @@ def frames_of(video: Path) -> Iterator[Image]:
 def frame_count(video: Path) -> int:
     """Return the number of frames of a folder of images or, by its own word, of a video file; 0 if it does not say."""
     if video.is_dir():
-        return len(frame_names(Folder(video).names(), "name"))
+        return sum(name.lower().endswith(SUFFIXES) for name in Folder(video).names())
     import cv2
 
     return max(0, int(cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -217,9 +231,14 @@ def _decoded(video: Path) -> Iterator[Image]:
         more, image = capture.read()
         if not more:
             raise DataError(f"{video} is no video that OpenCV can decode: convert it, or name a folder of its frames")
+        done = 0
         while more:
             yield np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+            done += 1
             more, image = capture.read()
+        if (told := int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) > done:
+            problem = f"{shown(video)} ends after {done} frames, though its header says {told}"
+            sys.stderr.write(f"{problem}: if it is cut off, get it again\n")
     finally:
         capture.release()
 

@@ -10,9 +10,12 @@ from typing import Any
 
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.ablations.plan import planned_rows
+from trackablate.ablations.study import FaultyStudy, Study
+from trackablate.datasets.registry import UnknownName
 from trackablate.harness.cli.session import Session
-from trackablate.harness.cli.terminal import display
+from trackablate.harness.cli.terminal import display, say_lines
 from trackablate.harness.costing.hardware import expected_device, expected_gpus
+from trackablate.harness.costing.loaders import default_loader_workers, loader_bytes
 from trackablate.harness.errors import BadInput
 from trackablate.harness.planning.budget import RULE, Budget, Candidate, choose, parse_budget
 from trackablate.harness.planning.calibration import calibrate, count
@@ -23,6 +26,7 @@ from trackablate.harness.record import PlannedRow
 from trackablate.harness.running.executors import LocalExecutor
 from trackablate.harness.running.observer import Missing
 from trackablate.harness.running.runner import Job, cpu_workers, missing
+from trackablate.harness.spec import Profile
 from trackablate.harness.store import Store
 from trackablate.trackers.spec import TrackerSpec
 
@@ -64,7 +68,7 @@ class _Plan:
         self.found = estimates(lacking, history, self.other.run_bytes)
         self.needs = {row.name: _runs([row]) for row in session.rows}
         others = {name: study for name, study in STUDIES.items() if name != session.study.name}
-        self.shared = {name: _runs(planned_rows(study, session.profile)) for name, study in others.items()}
+        self.shared = {name: _runs_of(study, session.profile) for name, study in others.items()}
 
     def document(self) -> dict[str, Any]:
         whole, peak, store = self.estimate(list(self.found)), self.history.peak, self.session.store
@@ -78,9 +82,22 @@ class _Plan:
             "estimate": _document(whole) | {"memory_limit_bytes": peak.gigabytes * 1e9 if peak else None},
             "disk_bytes": whole.disk_bytes,
             "free_bytes": store.free_bytes(),
+            "loader": self.loader(whole.workers),
             "compared": outcome.model_dump(mode="json"),
             "missing_here": list(self.session.problems),
         }
+
+    def loader(self, trainings: int) -> dict[str, int]:
+        """Return how many processes make the pairs of each training that is left, and the memory of the largest one."""
+        asked = self.session.job.how.loader_workers
+        runs = [item.task.run for item in self.lacking if item.training]
+        sizes = [
+            loader_bytes(run.tracker.crop, run.recipe)
+            for run in runs
+            if run.recipe and isinstance(run.tracker, TrackerSpec)
+        ]
+        count = default_loader_workers(self.gpus, trainings) if asked is None else asked
+        return {"workers": count if sizes else 0, "bytes_each": max(sizes, default=0)}
 
     def run(self, item: Missing) -> dict[str, Any]:
         run, estimate = item.task.run, self.found.get(item.task.run.name)
@@ -137,6 +154,13 @@ class _Plan:
         return [name for name in self.found if any(name in self.needs[row] for row in rows)]
 
 
+def _runs_of(study: Study, profile: Profile) -> set[str]:
+    try:
+        return _runs(planned_rows(study, profile))
+    except (FaultyStudy, UnknownName):  # what --set changes is what this study varies, or none of its rows has it
+        return set()
+
+
 def _runs(rows: list[PlannedRow]) -> set[str]:
     return {planned.run.name for row in rows for planned in row.runs}
 
@@ -160,7 +184,7 @@ def say_plan(plan: dict[str, Any]) -> None:
     lines += [f"  from {note} ({', '.join(rows)})" for note, rows in sources.items()]
     lines += [*_fits(plan["budget"]), *_outcome(plan["compared"])]
     lines += [f"not here: {problem}" for problem in plan["missing_here"]]
-    sys.stdout.write("\n".join(lines) + "\n")
+    say_lines(lines, 6)
 
 
 @contextmanager
@@ -214,6 +238,9 @@ def _remains(plan: dict[str, Any]) -> list[str]:
     memory = f"; peak memory of a run {_range(needed, _bytes)}" if needed else ""
     lines = [f"{runs}; what remains takes {_range(estimate['wall_seconds'], duration)} on {place},"]
     lines.append(f"  {_range(estimate['device_hours'], '{:.3g}'.format)} device-hours{memory}; {disk}")
+    if loader := plan["loader"]["workers"]:
+        each = _bytes(plan["loader"]["bytes_each"])
+        lines.append(f"  each training's pairs: made by {loader} processes of about {each} (--loader-workers)")
     if limit and needed and needed["expected"] > limit:
         lines.append(f"  that is more than the {_bytes(limit)} of {device}: it will most likely not fit")
     return lines

@@ -1,6 +1,7 @@
 """One study at one size in one store: what `plan`, `run` and `report` share."""
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,9 +25,11 @@ from trackablate.harness.cli.study_data import (
     training_roots,
 )
 from trackablate.harness.errors import BadInput
-from trackablate.harness.profiles import load_profile, profile_names
+from trackablate.harness.profiles import load_profile, profile_names, with_changes
 from trackablate.harness.record import PlannedRow, StudyRecord
+from trackablate.harness.running.image_files import set_aside_replaced
 from trackablate.harness.running.runner import Job
+from trackablate.harness.running.tasks import AS_USUAL, Execution
 from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import Evaluation, Profile, TrainingData, VideoData
 from trackablate.harness.store import Store
@@ -48,6 +51,7 @@ class StudyRequest:
         results: NAME=PATH of cited trackers' raw results.
         beside: [NAME=]RUN of further rows.
         purpose: Only `run` writes to the store, or makes it; `report` needs one, but no data.
+        changes: Fields of every run as FIELD=VALUE.
     """
 
     study: str
@@ -60,6 +64,8 @@ class StudyRequest:
     results: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     purpose: Literal["run", "plan", "report"] = "run"
+    changes: tuple[str, ...] = ()
+    how: Execution = AS_USUAL
 
     @property
     def command(self) -> str:
@@ -71,6 +77,8 @@ class StudyRequest:
         words += [f"--only {quote(name)}" for name in self.only]
         words += [f"--seeds {self.seeds}"] if self.seeds is not None else []
         words += [f"--results {quote(entry.split('=')[0])}=PATH" for entry in self.results]
+        words += [f"--set {quote(text)}" for text in self.changes]
+        words += [f"--gpus-per-run {self.how.gpus_per_run}"] if self.how.gpus_per_run > 1 else []
         words += [f"--with {quote(entry)}" for entry in self.beside]
         return " ".join(words)
 
@@ -118,6 +126,15 @@ class Session:
             written = write_report(result, folder, chosen)
             keep_source(folder, source, written)
         return result, written
+
+    def elsewhere(self) -> str:
+        """Return where the store has this study, if it has nothing of it at this profile; else ""."""
+        records = self.store.studies() if self.store.exists else []
+        of_study = [record for record in records if record.study == self.study.name]
+        others = [record.profile.name for record in of_study if record.profile.name != self.profile.name]
+        runs = [planned.run for row in self.rows if row.role == "variant" for planned in row.runs]
+        known = len(others) < len(of_study) or any(self.store.run(run).path.exists() for run in runs)
+        return "" if known or not others else f"the store has {self.study.name} at --profile {' and '.join(others)}"
 
     @property
     def folder(self) -> Path:
@@ -183,7 +200,7 @@ def open_session(request: StudyRequest) -> Session:
 
     That includes a tracker that would be trained or validated on what one of the protocols tests it on.
     """
-    profile = load_profile(request.profile)
+    profile = with_changes(load_profile(request.profile), request.changes)
     study = _with_others(named_study(request.study), request.beside, Store(request.store, make=False))
     names = [PROTOCOLS[name].name for name in request.protocols or planned_protocols(study, profile)]
     rows = planned_rows(study, profile, protocols=names, seeds=request.seeds, only=request.only)
@@ -220,6 +237,10 @@ def open_session(request: StudyRequest) -> Session:
     digests = {name: data.digest for name, data in found.items()}
     request, reported = _reported(request, study, profile, names, rows)
     roots |= {PROTOCOLS[name].data or "": str(data.root) for name, data in found.items() if data.root}
+    store, work = open_store(request.store, make=request.purpose == "run"), tasks(rows, digests, roots)
+    lists = {name: data.sequence_list for name, data in found.items() if data.sequence_list is not None}
+    for message in set_aside_replaced(work, store, lists, act=request.purpose == "run"):
+        sys.stderr.write(f"{message}\n")
     return Session(
         request=request,
         study=study,
@@ -227,13 +248,14 @@ def open_session(request: StudyRequest) -> Session:
         rows=reported,
         digests=digests,
         coverage={name: data.coverage for name, data in found.items()},
-        store=open_store(request.store, make=request.purpose == "run"),
+        store=store,
         job=Job(
-            tasks=tasks(rows, digests, roots),
+            tasks=work,
             sizes=[row.tracker_at_paper_scale for row in rows if row.tracker_at_paper_scale],
             sequences={name: data.sequences for name, data in found.items()},
             profile=profile,
             lengths={name: data.lengths for name, data in found.items()},
+            how=request.how,
         ),
         recomputed=recomputed,
         problems=tuple(dict.fromkeys(problems)),

@@ -8,7 +8,7 @@ from pathlib import Path
 from trackablate.datasets.errors import DataError, raise_all, shown
 from trackablate.datasets.extents import official_extent
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
-from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
+from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.roots import data_root, open_protocol, parse_data_options
 from trackablate.harness.cli.options import writable
@@ -89,6 +89,7 @@ class Data:
         root: Folder or archive of the data; None if they are generated, or not here.
         lengths: Number of frames, by sequence.
         problems: Reasons why the data are not here.
+        sequence_list: The sequences, if they are here with their frames.
     """
 
     sequences: list[str]
@@ -97,6 +98,7 @@ class Data:
     root: Path | None
     lengths: dict[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    sequence_list: SequenceList | None = None
 
 
 def opened(name: str, given: Given, index: Path | None = None, *, frames: bool = True) -> Data:
@@ -117,7 +119,14 @@ def opened(name: str, given: Given, index: Path | None = None, *, frames: bool =
         sequences.check_annotations()
     root = data_root(data, given).resolve() if data else None
     lengths = dict(zip(sequences.names, sequences.lengths(), strict=True))
-    return Data(list(sequences.names), sequences.digest(), sequences.coverage, root, lengths)
+    return Data(
+        sequences=list(sequences.names),
+        digest=sequences.digest(),
+        coverage=sequences.coverage,
+        root=root,
+        lengths=lengths,
+        sequence_list=sequences if frames else None,
+    )
 
 
 def planned_data(name: str, given: Given, index: Path | None) -> Data:

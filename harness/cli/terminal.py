@@ -2,11 +2,13 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from textwrap import wrap
 from threading import Event, Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,6 +16,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table as Grid
 
+from trackablate.harness.errors import BadInput
 from trackablate.harness.running.observer import Line
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ NAME = 28
 """Characters of a name that fit on one line beside a bar."""
 WIDE = 100
 """Columns of a terminal from which bars show loss and rate too."""
+LOOK = 1.0
+"""Seconds between two looks at a store."""
 EVERY = 30.0
 """Seconds between two looks at a run, where bars cannot be drawn."""
 
@@ -42,8 +47,17 @@ def say(found: "Listing") -> None:
     for kind, entries in found.items():
         sys.stdout.write(f"{kind}\n")
         width = max(map(len, entries))
-        for name, line in entries.items():
-            sys.stdout.write(f"  {name:<{width}}  {line}\n")
+        say_lines((f"  {name:<{width}}  {line}" for name, line in entries.items()), width + 4)
+
+
+def say_lines(lines: Iterable[str], indent: int) -> None:
+    """Write lines. On a terminal they are broken at its width, and go on after so many spaces."""
+    for line in lines:
+        broken = [line]
+        if sys.stdout.isatty():
+            width, rest = Console().width, " " * indent
+            broken = wrap(line, width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
+        sys.stdout.writelines(f"{part}\n" for part in broken or [""])
 
 
 def say_document(document: dict[str, Any], indent: int = 0) -> None:
@@ -167,15 +181,41 @@ class PlainLines:
 
     def _write(self, lines: Sequence[Line]) -> None:
         for line in [line.later(monotonic() - self._at) for line in lines]:
-            left = "" if line.left is None else _left(line)
-            said = ", ".join(filter(None, [f"{line.phase} {_count(line)}".strip(), line.numbers, left]))
-            sys.stderr.write(f"{clock(monotonic() - self._began)} {line.name}: {said}\n")
+            sys.stderr.write(f"{clock(monotonic() - self._began)} {_said(line)}\n")
 
 
 def display() -> Bars | PlainLines:
     """Return bars on standard error if that is a terminal, else lines of text."""
     console = Console(stderr=True)
     return Bars(console) if console.is_terminal else PlainLines()
+
+
+def say_watch(place: Path, *, once: bool, as_json: bool) -> None:
+    """Show what is at work in a store until the user stops it; once if it is asked so, or where there is no terminal."""
+    from trackablate.harness.planning.watching import Watch
+    from trackablate.harness.store import Store
+
+    store = Store(place, make=False)
+    if not store.exists:
+        raise BadInput(f"there is no store at {store.root}: name it with --store")
+    watch, bars = Watch(store), Bars(Console())
+    if as_json:
+        say_json([asdict(line) for line in watch.look()])
+    elif once or not sys.stdout.isatty():
+        sys.stdout.writelines(f"{_said(line)}\n" for line in watch.look())
+    else:
+        try:
+            while True:
+                bars.show(watch.look())
+                sleep(LOOK)
+        except KeyboardInterrupt:
+            bars.close()
+
+
+def _said(line: Line) -> str:
+    left = "" if line.left is None else _left(line)
+    said = ", ".join(filter(None, [f"{line.phase} {_count(line)}".strip(), line.numbers, left]))
+    return f"{line.name}: {said}"
 
 
 def _count(line: Line) -> str:

@@ -107,9 +107,7 @@ def check(
         str,
         typer.Argument(metavar="NAME[=PATH]", help="the data set, and its folder or archive if it is not configured"),
     ],
-    deep: Annotated[
-        bool, typer.Option("--deep", help="open every frame's file, not only some of each video's")
-    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="decode every frame, not only some of each video's")] = False,
     json: Json = False,
 ) -> dict[str, Any]:
     """Verify a data set.

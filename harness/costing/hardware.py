@@ -2,7 +2,10 @@
 
 import os
 import platform
+import re
 from pathlib import Path
+
+from trackablate.harness.errors import BadInput
 
 _GPUS = Path("/proc/driver/nvidia/gpus")
 
@@ -10,6 +13,12 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 def processor_label() -> str:
     """Return the name of this machine's processor, "CPU (...)"."""
     return f"CPU ({_processor()})"
+
+
+def refuse_unknown_device(name: str) -> None:
+    """Raise BadInput if a --device option names no kind of device, whatever this machine has."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise BadInput(f"--device {name} is not usable here: use auto, cpu, cuda, or cuda:N for one GPU")
 
 
 def expected_gpus(name: str = "auto", gpus: Path = _GPUS) -> list[str]:
@@ -27,6 +36,11 @@ def expected_device(name: str = "auto", gpus: Path = _GPUS) -> str:
     GPU: the run then uses the processor.
     """
     return next(iter(expected_gpus(name, gpus)), processor_label())
+
+
+def several(device: str, count: int) -> str:
+    """Return the name of several devices of a kind that share one run."""
+    return device if count == 1 else f"{count} x {device}"
 
 
 def _visible(found: list[dict[str, str]]) -> list[str]:

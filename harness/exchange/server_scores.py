@@ -11,17 +11,18 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from trackablate.datasets.atomic import write_text
 from trackablate.datasets.registry import UnknownName, unknown
+from trackablate.harness.documents import Damaged, left_out, read_document, write_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import ProtocolRecord, SequenceResult
 from trackablate.harness.scoring.metrics import METRICS
 from trackablate.harness.scoring.scored import Returned
 from trackablate.harness.spec import Evaluation
-from trackablate.harness.store import RunFolder, read_document
+from trackablate.harness.store import RunFolder
 
 NOT_SUBMITTED = "not submitted to its evaluation server"
 NOTHING = "no scores of its evaluation server yet"
+DAMAGED = "a file is damaged: `run` tracks its sequence again"
 CHANGED = "its boxes changed after they were submitted: submit it again"
 
 
@@ -67,7 +68,7 @@ def note_submission(folder: RunFolder, evaluation: Evaluation, results: Sequence
     """Record that these boxes were submitted. Scores of the same boxes are kept."""
     kept, boxes = read_document(_file(folder, evaluation), _Kept), _digest(results)
     if kept is None or kept.boxes != boxes:
-        write_text(_file(folder, evaluation), _Kept(boxes=boxes).model_dump_json(indent=1))
+        write_document(_file(folder, evaluation), _Kept(boxes=boxes), indent=1)
 
 
 def enter_scores(
@@ -84,12 +85,20 @@ def enter_scores(
     if kept.boxes != _digest(results):
         raise BadInput(f"the run {folder.run.name}: {CHANGED}, {command}")
     entered = f"{datetime.now(UTC):%Y-%m-%d}"
-    write_text(file, _Kept(boxes=kept.boxes, scores=scores, entered=entered).model_dump_json(indent=1))
+    write_document(file, _Kept(boxes=kept.boxes, scores=scores, entered=entered), indent=1)
     return kept.scores
 
 
 def returned(folder: RunFolder, evaluation: Evaluation, record: ProtocolRecord) -> Returned:
-    """Return the scores of a run's present boxes, or why there are none. Raises BadInput for a damaged file."""
+    """Return the scores of a run's present boxes, or why there are none."""
+    try:
+        return _returned(folder, evaluation, record)
+    except Damaged as error:
+        left_out(str(error))
+        return Returned(reason=DAMAGED)
+
+
+def _returned(folder: RunFolder, evaluation: Evaluation, record: ProtocolRecord) -> Returned:
     names = [sequence.name for sequence in record.sequences]
     if missing := folder.missing(evaluation, names):
         return Returned(reason=f"{len(names) - len(missing)} of {len(names)} sequences")

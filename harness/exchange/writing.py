@@ -26,13 +26,13 @@ def write_results(
     origin: int,
     truncate: bool = False,
 ) -> int:
-    """Write one tracker's results into a new folder, and return the number of sequences.
+    """Write one tracker's results into a folder, beside other trackers' of the same layout, and return how many sequences.
 
-    The folder appears complete or not at all.
+    They appear completely or not at all.
 
     Args:
         layout: A key of LAYOUTS.
-        out: The folder, which must be absent or empty.
+        out: The folder, which must hold none of these files.
         tracker: The tracker's name in the files.
         results: The results of each sequence.
         dataset: The protocol's name.
@@ -40,13 +40,13 @@ def write_results(
         truncate: Cut boxes to integers, towards zero, as the writers of pytracking and OSTrack do.
 
     Raises:
-        BadInput: The folder is not empty, or a name cannot be a file's name.
+        BadInput: The folder holds such a file, or a name cannot be a file's name.
         DataError: Boxes are not (N, 4) finite numbers.
         UnknownName: There is no such layout.
     """
     chosen, out = LAYOUTS[layout], out.absolute()
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise BadInput(f"{out} exists and is not empty: name another folder")
+    if out.is_file():
+        raise BadInput(f"{out} is a file: name a folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp"))
     count = 0
@@ -60,11 +60,22 @@ def write_results(
                 _write(temporary / time_file, lines_of(times, chosen.separator))
             count += 1
         temporary.chmod(0o755)
-        temporary.replace(out)
-    except BaseException:
-        shutil.rmtree(temporary)
-        raise
+        for file in (path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file()):
+            if (out / file).exists():
+                raise BadInput(f"{out / file} is there already: name another folder, or move that away")
+        _move(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return count
+
+
+def _move(new: Path, place: Path) -> None:
+    # A folder that is not there yet moves as a whole.
+    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
+        new.replace(place)
+        return
+    for inner in sorted(new.iterdir()):
+        _move(inner, place / inner.name)
 
 
 def _write(place: Path, content: bytes) -> None:

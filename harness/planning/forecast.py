@@ -11,19 +11,18 @@ from typing import Protocol
 
 from pydantic import BaseModel, computed_field
 
-from trackablate.datasets.atomic import write_text
+from trackablate.harness.documents import read_document, readable, write_document
 from trackablate.harness.planning.estimate import RunEstimate, estimate_study, estimates, makespan, other_work
 from trackablate.harness.planning.history import gather
 from trackablate.harness.planning.pace import Part, Rate, RunningTask, mean_setup, pace
 from trackablate.harness.planning.ranges import Range, total
-from trackablate.harness.planning.reading import readable
 from trackablate.harness.planning.work import SPEED_FRAMES, seconds_of, speed_work
 from trackablate.harness.provenance import command_line
 from trackablate.harness.record import PhaseProgress, Spent
 from trackablate.harness.running.observer import Line, Missing, Observer, passes, remaining
 from trackablate.harness.running.runner import Job
 from trackablate.harness.spec import RunSpec
-from trackablate.harness.store import RunFolder, Store, read_document
+from trackablate.harness.store import RunFolder, Store
 
 PREPARING, RUNNING, SPEED, DRAWING, DONE = PHASES = (
     "imports, preparing",
@@ -229,7 +228,7 @@ class Forecaster(Observer):
 
     def _keep(self) -> None:
         if self._forecast.runs and self._logged:
-            write_text(self._file, self._forecast.model_dump_json())
+            write_document(self._file, self._forecast)
 
     def _gone(self) -> float:
         return time.monotonic() - self._since

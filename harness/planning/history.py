@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from trackablate.harness.costing.hardware import expected_device
+from trackablate.harness.documents import readable
 from trackablate.harness.planning.peaks import (
     ASSUMED,
     FLOOR_FRAME,
@@ -24,7 +25,6 @@ from trackablate.harness.planning.peaks import (
     training_memory,
 )
 from trackablate.harness.planning.ranges import Range, about
-from trackablate.harness.planning.reading import readable
 from trackablate.harness.planning.work import Unit
 from trackablate.harness.record import PaperScale, TrainingCost
 from trackablate.harness.spec import RunSpec
@@ -184,5 +184,6 @@ def shelf(store: Store, device: str) -> Path:
 
 
 def _same(recorded: str, asked: str) -> bool:
-    """Whether a recorded name is the device's name, or contains its short name as a word."""
-    return recorded == asked or f" {asked.lower()} " in f" {recorded.lower()} "
+    """Whether a recorded name is the device's name, or contains its short name as a word, and as many devices."""
+    alike = re.match(r"\d+ x ", recorded) is None or recorded.split()[0] == asked.split()[0]
+    return recorded == asked or (alike and f" {asked.lower()} " in f" {recorded.lower()} ")

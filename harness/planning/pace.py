@@ -144,7 +144,4 @@ class RunningTask:
         part, unit = (self.training, "steps") if said.trains else (self.tracking, "frames")
         numbers = [] if said.loss is None else [f"loss {said.loss:.4g}"]
         numbers += [f"{part.steps / part.seconds:.3g} {unit}/s"] if part.steps else []
-        phase = {"train": "training", "validate": "validation"}.get(
-            said.phase, said.phase.replace("track", "tracking", 1)
-        )
-        return Line(said.row or self.item.task.row, phase, said.done, said.total, left, ", ".join(numbers))
+        return Line(said.row or self.item.task.row, said.words, said.done, said.total, left, ", ".join(numbers))

@@ -1,12 +1,17 @@
 """Profiles: the sizes at which studies run, one TOML file each."""
 
+import re
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.toml_files import faults, read_toml
+from trackablate.harness.errors import BadInput
 from trackablate.harness.spec import Profile
 
 FOLDER = Path(__file__).parent
@@ -34,3 +39,33 @@ def load_profile(name: str) -> Profile:
         return Profile.model_validate({"name": file.stem, "caveat": OWN.format(file.stem)} | document)
     except ValidationError as error:
         raise DataError("\n".join(faults(file, text, error, Profile))) from error
+
+
+def with_changes(profile: Profile, changes: Sequence[str]) -> Profile:
+    """Return a profile with fields of every run changed: texts as "recipe.steps=2000". Its name and caveat say them.
+
+    Raises:
+        BadInput: A text is not FIELD=VALUE, or its field neither of the recipe nor of the tracker.
+    """
+    if not changes:
+        return profile
+    found: dict[str, Any] = {}
+    for text in changes:
+        path, equals, value = text.partition("=")
+        if not equals or not path.startswith(("recipe.", "tracker.")):
+            raise BadInput(f"--set {text}: write recipe.FIELD=VALUE or tracker.FIELD=VALUE, as `show` names fields")
+        found[path] = _value(value)
+    told = ", ".join(f"{path} = {value}" for path, value in found.items())
+    name = "-".join([profile.name, *(re.sub(r"[^\w.]+", "-", f"{path} {value}") for path, value in found.items())])
+    caveat = f"Changed by --set in every run that has the field: {told}. {profile.caveat}".strip()
+    return profile.model_copy(
+        update={"name": name, "caveat": caveat, "changes": {**profile.changes, **found}, "comparable_with_paper": False}
+    )
+
+
+def _value(text: str) -> Any:
+    # A value as in TOML; a word needs no quotes.
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -4,7 +4,7 @@ import hashlib
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -25,22 +25,28 @@ from trackablate.harness.costing.devices import (
     resolve_device,
     usable_gpus,
 )
+from trackablate.harness.costing.hardware import several
 from trackablate.harness.costing.macs import count_macs, paper_scale
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.protocol_store import keep_protocol
 from trackablate.harness.provenance import provenance
 from trackablate.harness.record import Failure, PhaseProgress, Provenance, Spent, TrainingRecord
-from trackablate.harness.running.tasks import Device, PrepareTask, RunTask, SpeedTask, WorkerSettings
+from trackablate.harness.running.image_files import keep_image_files
+from trackablate.harness.running.ranks import LONGER, Ranks
+from trackablate.harness.running.tasks import Device, PrepareTask, RankTask, RunTask, SpeedTask, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec, SyntheticData, VideoData
 from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.tracking.evaluation import evaluate
 from trackablate.harness.tracking.speed import FRAMES, measure_speed
-from trackablate.harness.training.engine import loader_workers
+from trackablate.harness.training.group import Group, joined
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
+from trackablate.harness.training.logs import TrainingLog
 from trackablate.harness.training.loop import Fit, fit, trained_state
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.spec import TrackerSpec
+
+POLL_SECONDS = 0.2
 
 
 def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
@@ -53,18 +59,41 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
     device = resolve_device(settings.device)
     folder = Store(Path(settings.store)).run(task.run)
     clock = PhaseClock({}, lambda: None, on_cpu=device.type != "cuda")
-    with clock.phase("task"), folder.lock(), _failure_kept(folder, device, settings):
+    with clock.phase("task"), folder.lock(), _failure_kept(folder, device, settings), Ranks(task, settings) as ranks:
         folder.clean()
         folder.claim()
         if not folder.trained:
-            _train(folder, task, device, settings)
-        for evaluation, row in zip(task.evaluations, task.rows or [task.row] * len(task.evaluations), strict=True):
-            sequences = _open(evaluation, task.roots, Path(settings.store))
-            if PROTOCOLS[evaluation.protocol].data is None:
-                _make_textures(sequences[0])
-            report = partial(_Reporter(folder, row), f"track {evaluation.protocol}")
-            evaluate(folder, evaluation, sequences, device, report)
+            _train(folder, task, device, settings, ranks)
+        _track(folder, task, device, settings, Group(0, ranks.size))
+        others = [Spent.model_validate_json(result).device_seconds for result in ranks.results()]
+    return Spent(device_seconds=clock.booked["task"].device_seconds + sum(others))
+
+
+def follow(task: RankTask, settings: WorkerSettings) -> Spent:
+    """Do one process's share of a run that another worker has. Raises as `execute_run` does, but leaves the record to it."""
+    device, run = resolve_device(settings.device), task.run
+    folder = Store(Path(settings.store)).run(run.run)
+    clock = PhaseClock({}, lambda: None, on_cpu=device.type != "cuda")
+    with clock.phase("task"):
+        if not folder.trained:
+            _make_textures_of(run.run)
+            with joined(task.rank, task.size, task.port, device, LONGER * settings.patience) as group:
+                fit(_asked(folder, run, device, settings, group))
+        while not folder.trained:  # the worker writes it down
+            time.sleep(POLL_SECONDS)
+        _track(folder, run, device, settings, Group(task.rank, task.size))
     return Spent(device_seconds=clock.booked["task"].device_seconds)
+
+
+def _track(folder: RunFolder, task: RunTask, device: torch.device, settings: WorkerSettings, group: Group) -> None:
+    for evaluation, row in zip(task.evaluations, task.rows or [task.row] * len(task.evaluations), strict=True):
+        sequences = _open(evaluation, task.roots, Path(settings.store))
+        if PROTOCOLS[evaluation.protocol].data is None:
+            _make_textures(sequences[0])
+        if group.first:
+            keep_image_files(folder, evaluation, sequences)
+        report = partial(_Reporter(folder, row, quiet=not group.first), f"track {evaluation.protocol}")
+        evaluate(folder, evaluation, sequences, device, report, group)
 
 
 @contextmanager
@@ -74,7 +103,7 @@ def _failure_kept(folder: RunFolder, device: torch.device, settings: WorkerSetti
     except (BadInput, DataError):
         raise
     except Exception as error:
-        summary = f"{type(error).__name__}: {error}"
+        summary = str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}"
         where = _where(device, settings)
         folder.set_failure(Failure(summary=summary, traceback=traceback.format_exc(), where=where))
         raise RunFailed(f"{folder.run.name} failed: {summary}") from error
@@ -97,42 +126,23 @@ def prepare(task: PrepareTask, settings: WorkerSettings) -> Device:
 
 
 def measure(task: SpeedTask, settings: WorkerSettings) -> None:
-    """Measure the tracking speed of some runs on a synthetic video."""
+    """Measure the tracking speed of some runs on a synthetic video. Raises RunFailed if one of them cannot track."""
     store = Store(Path(settings.store))
     video = make_sequence("source", 0, length=FRAMES + 1, split="val")
     timed = [(store.run(one.run), one.test_layers) for one in task.timed]
-    measure_speed(timed, video, resolve_device(settings.device), partial(_Reporter(timed[0][0]), "speed"))
+    failures = measure_speed(timed, video, resolve_device(settings.device), partial(_Reporter(timed[0][0]), "speed"))
+    if failures:
+        raise RunFailed("\n".join(failures))
 
 
-def _train(folder: RunFolder, task: RunTask, device: torch.device, settings: WorkerSettings) -> None:
-    run = folder.run
-    assert isinstance(run.tracker, TrackerSpec)
-    assert run.recipe is not None
-    assert run.data is not None
-    if isinstance(run.data, SyntheticData):
-        for split in ("train", "val"):
-            _make_textures(make_sequence(run.data.domain, 0, length=1, split=split))
+def _train(folder: RunFolder, task: RunTask, device: torch.device, settings: WorkerSettings, ranks: Ranks) -> None:
+    _make_textures_of(task.run)
     where, held = _where(device, settings), own_bytes()
-    torch.manual_seed(run.seed)
-    model = build(run.tracker)
-    sets = _training_sets(run, task.roots, Path(settings.store))
-    geometry = pair_geometry(run.tracker.crop, run.recipe, model.encoder.template_side)
-    said, steps = _Reporter(folder, task.row), run.recipe.steps
-    curve, cost = fit(
-        Fit(
-            model=model,
-            recipe=run.recipe,
-            training=training_pairs(run.data, geometry, run.seed, sets),
-            validation=validation_pairs(run.data, geometry, sets),
-            seed=run.seed,
-            checkpoint=folder.checkpoint,
-            device=device,
-            report=lambda step, loss: said("validate" if loss is None else "train", step, steps, loss),
-            divisor=model.loss_divisor,
-            parts_are_free=model.parts_are_free,
-            loader_workers=loader_workers(device, settings.workers),
-        )
-    )
+    with ranks.group(device) as group:
+        job = _asked(folder, task, device, settings, group)
+        with closing(job.log):
+            curve, cost = fit(job)
+    model = job.model
     cost.trainable_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
     cost.params = sum(p.numel() for p in model.parameters())
     cost.resident_before_bytes = None if device.type == "cuda" or held is None else held + mapped_bytes()
@@ -143,6 +153,40 @@ def _train(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
     write_bytes(folder.weights, content)
     digest = hashlib.sha256(content).hexdigest()
     folder.finish_training(TrainingRecord(curve=curve, cost=cost, weights_digest=digest, where=where))
+
+
+def _asked(folder: RunFolder, task: RunTask, device: torch.device, settings: WorkerSettings, group: Group) -> Fit:
+    run = folder.run
+    assert isinstance(run.tracker, TrackerSpec)
+    assert run.recipe is not None
+    assert run.data is not None
+    torch.manual_seed(run.seed)
+    model = build(run.tracker)
+    sets = _training_sets(run, task.roots, Path(settings.store))
+    geometry = pair_geometry(run.tracker.crop, run.recipe, model.encoder.template_side)
+    kind = settings.log if group.first else ""
+    said, steps = _Reporter(folder, task.row, quiet=not group.first), run.recipe.steps
+    return Fit(
+        model=model,
+        recipe=run.recipe,
+        training=training_pairs(run.data, geometry, run.seed, sets),
+        validation=validation_pairs(run.data, geometry, sets),
+        seed=run.seed,
+        checkpoint=folder.checkpoint,
+        device=device,
+        report=lambda step, loss: said("validate" if loss is None else "train", step, steps, loss),
+        divisor=model.loss_divisor,
+        parts_are_free=model.parts_are_free,
+        loader_workers=settings.loader_workers,
+        log=TrainingLog(kind, Path(settings.store, "logs", kind), run.name, run.model_dump(mode="json")),
+        group=group,
+    )
+
+
+def _make_textures_of(run: RunSpec) -> None:
+    if isinstance(run.data, SyntheticData):
+        for split in ("train", "val"):
+            _make_textures(make_sequence(run.data.domain, 0, length=1, split=split))
 
 
 def _make_textures(sequence: Sequence) -> None:
@@ -157,11 +201,13 @@ class _Reporter:
     than a fast step.
     """
 
-    def __init__(self, folder: RunFolder, row: str = "") -> None:
-        self._folder, self._row, self._phase, self._said = folder, row, "", 0.0
+    def __init__(self, folder: RunFolder, row: str = "", *, quiet: bool = False) -> None:
+        self._folder, self._row, self._phase, self._said, self._quiet = folder, row, "", 0.0, quiet
 
     def __call__(self, phase: str, done: int, total: int, loss: Tensor | None = None) -> None:
         now = time.monotonic()
+        if self._quiet:
+            return
         if phase != self._phase or done == total or now - self._said >= 0.5:
             self._phase, self._said = phase, now
             seen = None if loss is None else float(loss)
@@ -183,7 +229,7 @@ def _open(evaluation: Evaluation, roots: dict[str, str], store: Path) -> Sequenc
 
 def _where(device: torch.device, settings: WorkerSettings) -> Provenance:
     return provenance(
-        device=device_name(device),
+        device=several(device_name(device), 1 + len(settings.others)),
         driver=driver_version(device),
         threads=settings.threads,
         workers=settings.workers,

@@ -2,19 +2,32 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
+from filelock import Timeout
+
 from trackablate.datasets.protocols import PROTOCOLS
-from trackablate.harness.costing.hardware import expected_device
+from trackablate.harness.costing.hardware import expected_device, refuse_unknown_device, several
+from trackablate.harness.costing.loaders import default_loader_workers
+from trackablate.harness.documents import left_out
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.provenance import command_line, provenance
 from trackablate.harness.record import Failure
 from trackablate.harness.running.executors import Executor
 from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, run_all
-from trackablate.harness.running.tasks import Device, PrepareTask, RunTask, SpeedTask, Timed, WorkerSettings
+from trackablate.harness.running.tasks import (
+    AS_USUAL,
+    Device,
+    Execution,
+    PrepareTask,
+    RunTask,
+    SpeedTask,
+    Timed,
+    WorkerSettings,
+)
 from trackablate.harness.spec import GPU_ONLY, Evaluation, Profile
 from trackablate.harness.store import Lacking, RunFolder, Store, timed_layers
 from trackablate.trackers.spec import TrackerSpec
@@ -29,6 +42,7 @@ class Job:
         sizes: Trackers whose size at paper scale is counted.
         sequences: Names of each protocol's sequences, by protocol name.
         lengths: Number of frames of each protocol's sequences, where that is known.
+        how: How the runs are done.
     """
 
     tasks: list[RunTask]
@@ -36,6 +50,7 @@ class Job:
     sequences: dict[str, list[str]]
     profile: Profile
     lengths: dict[str, dict[str, int]] = field(default_factory=dict)
+    how: Execution = AS_USUAL
 
 
 def run(job: Job, store: Store, executor: Executor, device: str, observer: Observer | None = None) -> None:
@@ -52,24 +67,47 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         BadInput: The user can mend it: the device or the disk. Nothing was done.
         RunFailed: At least one run failed, also because its data changed meanwhile; everything else was done.
     """
+    _mend(job, store)
+    refuse_unknown_device(device)
     lacking = [item for item in missing(job, store) if not item.nothing]  # some lack only their speed
     preparation = _preparation(job, store)
     if not (lacking or preparation.sizes or preparation.protocols):
         return
     _refuse_little_disk(job, lacking, store)
     work = [item for item in lacking if item.training or item.sequences]
+    _refuse_division(work, job.how.gpus_per_run)
     with _workers(job, len(work), store, executor, device) as slots:
         observer = observer or Observer()
-        observer.preparing(expected_device(device), len(slots), lacking)
-        found = Device.model_validate_json(slots[0].ask(preparation, observer.watch))
+        observer.preparing(several(expected_device(device), job.how.gpus_per_run), len(slots), lacking)
+        found = _prepared(slots[0], preparation, observer)
         _refuse_precision(work, found)
         _spread(slots, found, job, len(work), store, executor)
-        queue = [item for item in observer.prepared(found.name, len(slots), lacking) if item in work]
-        failures = run_all(queue, slots, observer, partial(_died, job, store, found.name))
+        place = several(found.name, job.how.gpus_per_run)
+        queue = [item for item in observer.prepared(place, len(slots), lacking) if item in work]
+        failures = run_all(queue, slots, observer, partial(_died, job, store, place))
         failures += _measure_speed(job, store, slots, observer)
     if failures:
         raise RunFailed("\n".join(failures))
     observer.ended()
+
+
+def _mend(job: Job, store: Store) -> None:
+    """Move aside the damaged files of the job's runs, unless another process works on them, so that they are made again."""
+    store.sweep()
+    for folder, evaluations in ((store.run(task.run), task.evaluations) for task in job.tasks):
+        if folder.path.exists():
+            with suppress(Timeout), folder.lock().acquire(timeout=0):
+                for file in folder.mend(evaluations):
+                    left_out(f"{file} is damaged: it is made again, and kept as {file.name}.damaged")
+
+
+def _prepared(slot: Slot, preparation: PrepareTask, observer: Observer) -> Device:
+    """Return the device after the preparation. A worker that dies is replaced once, since what it has done is kept."""
+    try:
+        found = slot.ask(preparation, observer.watch)
+    except RunFailed:
+        found = slot.ask(preparation, observer.watch)
+    return Device.model_validate_json(found)
 
 
 def _refuse_precision(work: list[Missing], device: Device) -> None:
@@ -79,6 +117,18 @@ def _refuse_precision(work: list[Missing], device: Device) -> None:
             f"precision {', '.join(sorted(lacking))} needs a GPU, and {device.name} is none: use --device, or a profile with"
             " precision = 'fp32' in its [recipe]"
         )
+
+
+def _refuse_division(work: list[Missing], each: int) -> None:
+    for item in work:
+        tracker, recipe = item.task.run.tracker, item.task.run.recipe
+        if item.training and recipe and isinstance(tracker, TrackerSpec) and not tracker.loss_adds_up:
+            parts = -(-recipe.batch_size // recipe.pairs_at_once)
+            if parts < each:
+                raise BadInput(
+                    f"--gpus-per-run {each}: {item.task.row} computes its batch in {parts} parts, and its loss depends on"
+                    f" them: ask for {parts} at most"
+                )
 
 
 def missing(job: Job, store: Store) -> list[Missing]:
@@ -98,9 +148,9 @@ def cpu_workers(profile: Profile, tasks: int) -> int:
 
 
 def worker_settings(
-    gpus: Sequence[str], device: str, profile: Profile, tasks: int, store: Store
+    gpus: Sequence[str], device: str, profile: Profile, tasks: int, store: Store, how: Execution = AS_USUAL
 ) -> list[WorkerSettings]:
-    """Return the settings of each worker: one worker per GPU, or several on the CPU.
+    """Return the settings of each worker: one worker per GPU or group of GPUs, or several on the CPU.
 
     On a CPU each worker has one thread, whatever their number: the last bit of a result depends on the number of threads,
     and must not depend on how much is left to do.
@@ -111,14 +161,29 @@ def worker_settings(
         profile: Says how much memory a worker needs.
         tasks: Number of tasks.
         store: The store that the workers write to.
+        how: How the runs are done.
+
+    Raises:
+        BadInput: There are fewer devices than shall share a run.
     """
-    places = tuple(gpus) or (device,) * cpu_workers(profile, tasks)
+    each = how.gpus_per_run
+    places = tuple(gpus) or (device,) * cpu_workers(profile, max(1, tasks) * each)
     threads = max(1, (os.cpu_count() or 1) // len(places)) if gpus else 1
-    root, command = str(store.root), command_line()
-    return [
-        WorkerSettings(store=root, device=place, threads=threads, workers=len(places), command=command)
-        for place in places
-    ]
+    if each > len(places):
+        there = f"{len(gpus)} GPUs are here" if gpus else f"no GPU is here, and {len(places)} processes fit the CPU"
+        raise BadInput(f"--gpus-per-run {each}: {there}; ask for fewer")
+    groups = [places[first : first + each] for first in range(0, len(places) - each + 1, each)]
+    loading = default_loader_workers(len(gpus), len(places)) if how.loader_workers is None else how.loader_workers
+    settings = WorkerSettings(
+        store=str(store.root),
+        device="",
+        threads=threads,
+        workers=len(groups),
+        command=command_line(),
+        loader_workers=loading,
+        log=how.log,
+    )
+    return [settings.model_copy(update={"device": first, "others": tuple(others)}) for first, *others in groups]
 
 
 def unknown_protocols(job: Job, store: Store) -> list[Evaluation]:
@@ -136,8 +201,8 @@ def timed(task: RunTask) -> list[Timed]:
 @contextmanager
 def _workers(job: Job, tasks: int, store: Store, executor: Executor, device: str) -> Iterator[list[Slot]]:
     # Workers take seconds to import torch. Unless there seems to be a GPU, all start now, while one prepares the study.
-    settings = worker_settings((), device, job.profile, tasks, store)
     on_cpu = expected_device(device).startswith("CPU")
+    settings = worker_settings((), device, job.profile, tasks, store, job.how if on_cpu else AS_USUAL)
     slots = [Slot(executor, each) for each in settings[: None if on_cpu else 1]]
     try:
         for slot in slots:
@@ -150,7 +215,7 @@ def _workers(job: Job, tasks: int, store: Store, executor: Executor, device: str
 
 def _spread(slots: list[Slot], found: Device, job: Job, tasks: int, store: Store, executor: Executor) -> None:
     # Keep the workers that fit the device that was found.
-    settings = worker_settings(found.gpus, slots[0].settings.device, job.profile, tasks, store)
+    settings = worker_settings(found.gpus, slots[0].settings.device, job.profile, tasks, store, job.how)
     spare = [slot for slot in slots if slot.settings not in settings]
     for slot in spare:
         slot.stop()
@@ -219,9 +284,9 @@ def _died(job: Job, store: Store, device: str, item: Missing, settings: WorkerSe
 
 
 def _measure_speed(job: Job, store: Store, slots: list[Slot], observer: Observer) -> list[str]:
-    # All runs that can track are measured as soon as one of them lacks it, so that the figures of one table come from one
-    # measurement, while nothing else of ours runs.
-    every = [one for task in job.tasks if store.run(task.run).trained for one in timed(task)]
+    # All runs that are whole are measured as soon as one of them lacks it, so that the figures of one table come from one
+    # measurement, while nothing else of ours runs. A run that failed may fail again, and would take the others along.
+    every = [one for task in job.tasks if not _lacking(task, job, store).scores for one in timed(task)]
     if all(store.run(one.run).speed(one.test_layers) is not None for one in every):
         return []
     first, *others = slots

@@ -41,6 +41,22 @@ class RunTask(Task):
         return self.rows[0] if self.rows else self.run.slug
 
 
+class RankTask(Task):
+    """Share a run with the worker that has it.
+
+    Attributes:
+        rank: Number of this process, from 1; the worker itself has 0.
+        size: Number of processes.
+        port: Port of this machine where they meet.
+    """
+
+    function: str = "trackablate.harness.running.execute:follow"
+    run: RunTask
+    rank: int
+    size: int
+    port: int
+
+
 class PrepareTask(Task):
     """Work before any run: name the device, count sizes, and keep what reports show of the protocols.
 
@@ -84,6 +100,27 @@ class CalibrateTask(RunTask):
     seconds: float
 
 
+class Execution(BaseModel):
+    """How runs are done, which changes no result beyond rounding.
+
+    Attributes:
+        gpus_per_run: Number of GPUs that share each run; without a GPU, number of processes.
+        loader_workers: Processes that make the pairs of each training; None for `default_loader_workers`.
+        log: The logger that trainings are handed to; "" for none.
+        again: Whether what is tracked already is tracked anew.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gpus_per_run: int = 1
+    loader_workers: int | None = None
+    log: str = ""
+    again: bool = False
+
+
+AS_USUAL = Execution()
+
+
 class WorkerSettings(BaseModel):
     """How a worker works.
 
@@ -93,6 +130,10 @@ class WorkerSettings(BaseModel):
         threads: Number of CPU threads.
         workers: Number of workers on this machine, this one included.
         command: The command that needs the work, for the records.
+        loader_workers: Number of processes that make a training's pairs; 0 for none.
+        log: The logger that trainings are handed to; "" for none.
+        others: Further devices for each of the worker's runs.
+        patience: Seconds without a sign of life after which one of the processes of a run is said to hang.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -102,6 +143,10 @@ class WorkerSettings(BaseModel):
     threads: int
     workers: int
     command: str
+    loader_workers: int = 0
+    log: str = ""
+    others: tuple[str, ...] = ()
+    patience: float = 600.0
 
 
 class Device(BaseModel):

@@ -1,7 +1,8 @@
 """Which files below a folder or in an archive are a tracker's results. File names decide; no content is read here.
 
-The files of a tracker may lie in any sub-folder, but all in the same one. Results in two folders belong to two trackers
-or two runs, and the user has to name one of them.
+The files of a tracker may lie in any sub-folder, but all in the same one, or in a folder for each class of sequences.
+Results in two folders belong to two trackers or two runs, and the user has to name one of them, unless some lie in the named
+folder itself: then those below are left alone, and named.
 """
 
 import re
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
-from trackablate.datasets.errors import DataError, shown
+from trackablate.datasets.errors import DataError, shown, some
 from trackablate.datasets.reading.files import Files
 from trackablate.harness.scoring import layouts
 from trackablate.harness.scoring.layouts import GOT10K_NAMES, PREFIXES, PYSOT_NAMES
@@ -23,13 +24,16 @@ _PATHS: tuple[tuple[str | None, Role], ...] = (
     *((shape.times, "times") for shape in (layouts.REPEATED, layouts.TIMES_APART, layouts.TIMED)),
     # What pytracking and OSTrack write beside the boxes.
     *((f"{{0}}_{kind}.txt", "other") for kind in ("object_presence_scores", "all_boxes", "all_scores")),
-    *((shape.boxes, "result") for shape in (layouts.REPEATED, layouts.NESTED, layouts.FLAT)),
+    *((shape.boxes, "result") for shape in (layouts.REPEATED, layouts.NESTED)),
+    ("{class}/{class}-{0}.txt", "result"),
+    (layouts.FLAT.boxes, "result"),
 )
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    """Compile the path of a shape. OTB's toolkit ends names in .json."""
-    text = re.escape(path).replace(r"\{1:03d\}", r"(?P<repetition>\d{3})").replace(r"\.txt", r"\.(?:txt|json)")
+    """Compile the path of a shape. OTB's toolkit ends names in .json; some systems write .TXT."""
+    text = re.escape(path).replace(r"\{1:03d\}", r"(?P<repetition>\d{3})").replace(r"\.txt", r"\.(?i:txt|json)")
+    text = text.replace(r"\{class\}/\{class\}\-\{0\}", "(?P<class>[^/]+)/(?P<name>(?P=class)-[^/]*)")
     text = text.replace(r"\{0\}", "(?P<name>[^/]*)", 1).replace(r"\{0\}", "(?P=name)")
     return re.compile(rf"(?:(?P<folder>.*)/)?{text}", re.DOTALL)
 
@@ -62,6 +66,7 @@ class FoundResults(NamedTuple):
         repetitions: The repetitions that exist; empty for a layout without any.
         column: The column of these results in the file of times.
         unknown: Result files that belong to no sequence, relative to the root.
+        beside: Folders below the named one that hold results too, which are not looked at.
     """
 
     layout: str
@@ -70,6 +75,7 @@ class FoundResults(NamedTuple):
     repetitions: tuple[int, ...]
     column: int
     unknown: tuple[str, ...]
+    beside: tuple[str, ...] = ()
 
 
 def find_results(files: Files, folder: str, sequences: Sequence[str], repetition: int) -> FoundResults:
@@ -78,7 +84,7 @@ def find_results(files: Files, folder: str, sequences: Sequence[str], repetition
     Raises DataError if there are no results, those of more than one tracker, or none of that repetition.
     """
     every = [_described(file) for file in _text_files(files, folder)]
-    base, prefix = _one_tracker(files, folder, every, sequences)
+    base, prefix, beside = _one_tracker(files, folder, every, sequences)
     names = _names(prefix, sequences)
     own = [file for file in every if file.folder == base]
     candidates = [file for file in own if file.role == "result" and file.name in names]
@@ -91,7 +97,7 @@ def find_results(files: Files, folder: str, sequences: Sequence[str], repetition
         if file.repetition in (None, repetition):
             results.setdefault(names[file.name], []).append(file.file)
     number = f"repetition {repetition} of {len(repetitions)}" if repetitions else ""
-    in_json = any(file.file.endswith(".json") for file in candidates)
+    in_json = any(file.file.lower().endswith(".json") for file in candidates)
     return FoundResults(
         layout="OTB toolkit" if in_json else _layout(files, base, own, prefix, number),
         results={name: tuple(found) for name, found in results.items()},
@@ -99,7 +105,10 @@ def find_results(files: Files, folder: str, sequences: Sequence[str], repetition
         repetitions=repetitions,
         column=repetition - 1,
         # JSON files with other names may be settings or scores.
-        unknown=tuple(f.file for f in own if f.role == "result" and f.name not in names and f.file.endswith(".txt")),
+        unknown=tuple(
+            f.file for f in own if f.role == "result" and f.name not in names and f.file.lower().endswith(".txt")
+        ),
+        beside=beside,
     )
 
 
@@ -115,7 +124,7 @@ def _text_files(files: Files, folder: str) -> list[str]:
             raise DataError.at(files.place(place), too, "name the folder of one tracker's results")
         for name in entries:
             path = f"{place}/{name}" if place else name
-            if name.endswith((".txt", ".json")):
+            if name.lower().endswith((".txt", ".json")):
                 found.append(path)
             elif files.is_folder(path):
                 folders.append(path)
@@ -138,8 +147,10 @@ def _names(prefix: str, sequences: Iterable[str]) -> dict[str, str]:
     return {other: name for other, name in OTHER_NAMES.items() if name in names} | names
 
 
-def _one_tracker(files: Files, folder: str, every: list[ResultFile], sequences: Sequence[str]) -> tuple[str, str]:
-    """Return the folder that holds results, and the prefix that most of their names have.
+def _one_tracker(
+    files: Files, folder: str, every: list[ResultFile], sequences: Sequence[str]
+) -> tuple[str, str, tuple[str, ...]]:
+    """Return the folder that holds results, the prefix that most of their names have, and folders to be left alone.
 
     pytracking keeps all benchmarks in one folder, so that only one prefix may count: "tpl_Basketball" is not OTB's
     "Basketball".
@@ -158,12 +169,29 @@ def _one_tracker(files: Files, folder: str, every: list[ResultFile], sequences: 
     place = shown(files.place(folder))
     if not best:
         example = f"{sequences[0]}.txt" if sequences else "SEQUENCE.txt"
-        raise DataError(f"{place}: holds no result file of any sequence; name a folder or archive with {example} etc.")
+        others = [file.file for file in every if file.role == "result"]
+        like = [f"{shown(file)}, which is like {name}" for name, file in like_names(sequences, others).items()]
+        said = f", but {some(like, 3)}" if like else f", but {some(others, 3)}" if others else ""
+        remedy = "give the files these names" if like else f"name a folder or archive with {example} etc."
+        raise DataError(f"{place}: holds no result file of any sequence{said}; {remedy}")
+    if len(best) > 1 and folder.strip("/") in best:
+        base = folder.strip("/")
+        return base, best[base][1], tuple(sorted(best.keys() - {base}))
     if len(best) > 1:
         listed = ", ".join(f"{shown(files.place(base))} ({n} sequences)" for base, (n, _) in sorted(best.items()))
         raise DataError(f"{place}: holds results in {len(best)} folders, {listed}; name one of these folders")
     ((base, (_, prefix)),) = best.items()
-    return base, prefix
+    return base, prefix, ()
+
+
+def like_names(sequences: Iterable[str], files: Iterable[str]) -> dict[str, str]:
+    """Return a file for each sequence whose name differs from that of a file in case, blanks, "_", "-" or "." only."""
+    plain = {_plain(PurePosixPath(file).stem): file for file in files}
+    return {name: plain[_plain(name)] for name in sequences if _plain(name) in plain}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_.-]+", "", name).casefold()
 
 
 def _layout(files: Files, base: str, own: list[ResultFile], prefix: str, repetition: str) -> str:

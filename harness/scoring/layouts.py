@@ -5,6 +5,7 @@ accept this as well.
 """
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,7 +140,7 @@ def lines_of_json(content: bytes, file: Path) -> tuple[bytes, float | None]:
     newer code writes "resType". Numbers are not checked. Raises DataError, with `file`, if it is not one such run.
     """
     try:
-        runs = from_json(content)
+        runs = from_json(content.removeprefix(BOM_UTF8))
     except ValueError as error:
         raise DataError.at(file, f"is not JSON ({error})", "restore it") from None
     runs = runs if isinstance(runs, list) else [runs]
@@ -150,7 +151,7 @@ def lines_of_json(content: bytes, file: Path) -> tuple[bytes, float | None]:
     if kind != "rect":
         raise DataError.at(file, f"has boxes of the type {shown(kind)!r}", 'convert them to x, y, w, h of type "rect"')
     rate = runs[0].get("fps")
-    rate = float(rate) if isinstance(rate, int | float) and 0 < rate < np.inf else None
+    rate = float(rate) if isinstance(rate, int | float) and 0 < rate < 1e300 else None
     return "\n".join(map(_line, runs[0]["res"])).encode(), rate
 
 

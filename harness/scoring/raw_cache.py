@@ -27,6 +27,7 @@ class ScoredSequence:
         stamp: Stamp of the files that it was made from.
         frames: Number of annotated frames.
         made: The treatments of boxes that were asked for, and FAILURES; without FAILURES the failures are zeros.
+        remarks: What is odd about the file, though it is scored.
     """
 
     stamp: str
@@ -35,6 +36,7 @@ class ScoredSequence:
     made: frozenset[str]
     tally: Tally
     failures: FailureCounts
+    remarks: tuple[str, ...] = ()
 
 
 def read_cache(file: Path) -> dict[str, ScoredSequence]:
@@ -54,6 +56,7 @@ def write_cache(file: Path, sequences: Mapping[str, ScoredSequence]) -> None:
         "stamps": np.array([s.stamp for s in found], dtype=np.str_),
         "attributes": np.array([" ".join(sorted(s.attributes)) for s in found], dtype=np.str_),
         "made": np.array([" ".join(sorted(s.made)) for s in found], dtype=np.str_),
+        "remarks": np.array(["\n".join(s.remarks) for s in found], dtype=np.str_),
         "annotated": np.array([s.frames for s in found]),
         "lengths": np.array([len(s.tally.classes) for s in found]),
         "classes": np.concatenate([s.tally.classes for s in found]),
@@ -84,6 +87,7 @@ def _unpacked(kept: Mapping[str, NDArray[Any]]) -> dict[str, ScoredSequence]:
             made=frozenset(str(kept["made"][index]).split()),
             tally=Tally(kept["classes"][rows], kept["frames"][rows], measured[index]),
             failures=FailureCounts.from_array(kept["failures"][index]),
+            remarks=tuple(str(kept["remarks"][index]).splitlines()),
         )
         for index, rows in enumerate(_slices(kept["lengths"]))
     }

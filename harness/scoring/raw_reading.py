@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trackablate.datasets.benchmark import SequenceList
 from trackablate.datasets.boxes import valid
@@ -92,9 +95,16 @@ def read_all(
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(cores, context, _start, start) as pool:
         chunk = max(1, len(jobs) // (8 * cores))
-        for done, (job, found) in enumerate(zip(jobs, pool.map(_read, jobs, chunksize=chunk), strict=True), start=1):
-            yield job[0], found
-            report(done, len(jobs))
+        try:
+            for done, (job, found) in enumerate(
+                zip(jobs, pool.map(_read, jobs, chunksize=chunk), strict=True), start=1
+            ):
+                yield job[0], found
+                report(done, len(jobs))
+        except KeyboardInterrupt:  # else the pool waits for what its processes have begun
+            for child in multiprocessing.active_children():
+                child.kill()
+            raise
 
 
 class _Reader:
@@ -107,9 +117,7 @@ class _Reader:
         self.sequences, self.results, self.asked, self.truncate = sequences, results, asked, request.truncate
         self.treatments = tuple(t for t in TREATMENTS if t in asked)
         self.origin = np.array([protocol.origin, protocol.origin, 0, 0])
-        known = quirks(protocol.data or "")
-        # Sequences with more images than annotation: a result may be as long as the video.
-        self.cut = {name for name, rules in known.items() if "evaluate-first" in rules}
+        self.quirks = quirks(protocol.data or "")
 
     def __call__(self, job: tuple[int, list[int]]) -> SequenceOutcome | Broken:
         index, numbers = job
@@ -124,14 +132,24 @@ class _Reader:
         self, sequence: Sequence, size: tuple[int, int] | None, results: ResultFiles
     ) -> ScoredSequence | tuple[str, ...]:
         truth, visible = sequence.boxes + self.origin, sequence.visible
-        raw = results.read(sequence.name, len(truth), may_be_longer=sequence.name in self.cut)
+        rules = self.quirks.get(sequence.name, {})
+        longer, early = rules.get("evaluate-first") or rules.get("results-longer"), rules.get("results-early")
+        raw = results.read(
+            sequence.name, len(truth), may_be_longer=longer is not None, early=int(early.value) if early else 0
+        )
         if raw.faults:
             return raw.faults
+        remarks = [mistaken(raw.boxes[0], truth[0], sequence.size)]
+        if raw.ignored and (rule := longer or early):
+            which = f"after row {len(truth)}" if longer else f"before frame {raw.ignored + 1}"
+            remarks.append(f"rows that no evaluated frame has are ignored ({rule.source})\t, {raw.ignored} {which}")
         boxes = np.trunc(raw.boxes) if self.truncate else raw.boxes
         counts = tally(boxes, truth, visible, size=size, treatments=self.treatments)
         wanted = FAILURES in self.asked
         failed = failures(boxes, truth, valid(truth) & visible) if wanted else FailureCounts.total(())
-        return ScoredSequence("", len(truth), sequence.attributes, self.asked, counts, failed)
+        return ScoredSequence(
+            "", len(truth), sequence.attributes, self.asked, counts, failed, tuple(filter(None, remarks))
+        )
 
     def _size(self, sequence: Sequence) -> tuple[int, int] | None:
         """Return the image's (width, height), from its first frame if clipping needs it and no list has it."""
@@ -141,14 +159,72 @@ class _Reader:
         return width, height
 
 
+Reading = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+READINGS: dict[str, Reading] = {
+    "x1,y1,x2,y2": lambda b: np.array([b[0], b[1], b[2] - b[0], b[3] - b[1]]),
+    "cx,cy,w,h, from its centre": lambda b: np.array([b[0] - b[2] / 2, b[1] - b[3] / 2, b[2], b[3]]),
+    "x,y,h,w": lambda b: b[[0, 1, 3, 2]],
+    "y,x,h,w": lambda b: b[[1, 0, 3, 2]],
+    "y,x,w,h": lambda b: b[[1, 0, 2, 3]],
+    "y1,x1,y2,x2": lambda b: np.array([b[1], b[0], b[3] - b[1], b[2] - b[0]]),
+}
+"""What four numbers mean that were not written as x,y,w,h: the box, by the meaning."""
+NEAR = 2.0
+"""Pixels by which a first row may differ from the given box: writers truncate, round, and count from 0 or 1."""
+
+
+def mistaken(row: NDArray[np.float64], given: NDArray[np.float64], size: tuple[int, int] | None) -> str:
+    """Return a remark on a first row that is the given box only by another meaning of its numbers; "" for all others.
+
+    Args:
+        row: (4,), the first row of a result.
+        given: (4,), the first box of the annotation: x, y, w, h.
+        size: (width, height) of the images if it is known.
+
+    Returns:
+        The remark, and behind a tab the two boxes.
+    """
+
+    def fits(box: NDArray[np.float64]) -> bool:
+        return bool((np.abs(box - given) < NEAR).all())
+
+    if fits(row):
+        return ""
+    found = [name for name, read in READINGS.items() if fits(read(row))]
+    if not found and (np.abs(row) <= 1).all():
+        pixels = row * np.tile(size or (0, 0), 2)
+        names = ["x,y,w,h"] * fits(pixels) + [name for name, read in READINGS.items() if fits(read(pixels))]
+        found = [f"{name} in shares of the image" for name in names] or ["shares of the image"] * (size is None)
+    written, wanted = (",".join(f"{v:g}" for v in box) for box in (row, given))
+    told = f"row 1 is not the given box, but it is as {found[0]}; write x,y,w,h in pixels" if found else ""
+    return told and f"{told}\t: {written} for {wanted}"
+
+
 _reader: _Reader | None = None
 
 
 def _start(request: ScoreRequest, results: bytes, asked: frozenset[str]) -> None:
     """Open the same files anew in a new process."""
+    _end_with_parent()
     global _reader
     sequences = PROTOCOLS[request.protocol].open(request.annotations)
     _reader = _Reader(request, sequences, pickle.loads(results), asked)
+
+
+def _end_with_parent() -> None:
+    """Leave it to the parent to be stopped, and end with it, whatever ended it."""
+    for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _read(job: tuple[int, list[int]]) -> SequenceOutcome | Broken:

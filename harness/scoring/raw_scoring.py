@@ -3,13 +3,13 @@
 All cores read and tally sequences, each once for all trackers; tallies are kept (`harness.scoring.raw_cache`).
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from trackablate.datasets.benchmark import SequenceList
-from trackablate.datasets.errors import raise_all
+from trackablate.datasets.errors import raise_all, some
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.errors import BadInput
 from trackablate.harness.scoring.metrics import DIALECTS, Dialect, treatments
@@ -19,7 +19,7 @@ from trackablate.harness.scoring.result_files import ResultFiles
 from trackablate.harness.scoring.scored import Scored, ScoredProtocol, ScoredTracker, SequenceInfo, TrackerScores
 from trackablate.harness.scoring.threshold_counts import TALLY_REVISION
 
-SCORING_REVISION = 2
+SCORING_REVISION = 3
 """Raised whenever the same files would be scored otherwise, besides TALLY_REVISION."""
 NO_SIZES = "it clips boxes to the image, and the image sizes of some sequences are not known"
 
@@ -46,10 +46,11 @@ def score(request: ScoreRequest, sequences: SequenceList, report: Report = lambd
     asked = frozenset(treatments(dialects)) | ({FAILURES} if request.with_failures else set())
     single = [replace(one, others=()) for results in request.results for one in (results, *results.others)]
     kept, faults = _read(replace(request, results=tuple(single)), sequences, asked, report)
-    trackers, first = [], 0
+    trackers, remarks, first = [], {}, 0
     for results in request.results:
         last = first + 1 + len(results.others)
         trackers.append(_tracker(request, results, tuple(sequences.names), kept[first:last], faults[first:last]))
+        remarks[results.name] = _remarks(kept[first:last])
         first = last
     possible = _possible(dialects, kept, request)
     lost = [f"dialect {dialect.name}: left out, {NO_SIZES}" for dialect in dialects if dialect not in possible]
@@ -68,7 +69,7 @@ def score(request: ScoreRequest, sequences: SequenceList, report: Report = lambd
         truncated=request.truncate,
         allow_incomplete=request.allow_incomplete,
     )
-    return Scored(scored, tuple(trackers), (*_problems(request, sequences, trackers), *lost), request.command)
+    return Scored(scored, tuple(trackers), (*_problems(request, sequences, trackers, remarks), *lost), request.command)
 
 
 def distinct_metrics(dialect: Dialect) -> list[str]:
@@ -147,7 +148,21 @@ def _possible(dialects: tuple[Dialect, ...], kept: Kept, request: ScoreRequest) 
     return left
 
 
-def _problems(request: ScoreRequest, sequences: SequenceList, trackers: list[ScoredTracker]) -> Iterator[str]:
+def _remarks(kept: Kept) -> dict[str, list[str]]:
+    """Return the sequences of each remark on the results of one tracker."""
+    found: dict[str, list[str]] = {}
+    for name, remark in ((name, remark) for seed in kept for name, one in seed.items() for remark in one.remarks):
+        text, _, more = remark.partition("\t")
+        found.setdefault(text, []).append(name + more)
+    return found
+
+
+def _problems(
+    request: ScoreRequest,
+    sequences: SequenceList,
+    trackers: list[ScoredTracker],
+    remarks: Mapping[str, Mapping[str, list[str]]],
+) -> Iterator[str]:
     if sequences.coverage.startswith("0 of "):
         yield f"the annotation has none of {PROTOCOLS[request.protocol].title}'s sequences: {sequences.coverage}"
     for results in request.results:
@@ -158,10 +173,13 @@ def _problems(request: ScoreRequest, sequences: SequenceList, trackers: list[Sco
         if not scores.complete:
             yield f"{tracker.name}: incomplete, {len(scores.names)} of {len(sequences)} sequences are whole"
         yield from (f"{tracker.name}: {fault}" for fault in tracker.faults)
+        for remark, names in remarks.get(tracker.name, {}).items():
+            yield f"{tracker.name}: {remark}: {some(names, 3)}"
         if unknown := results.found.unknown:
-            more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
             of = f"{len(unknown)} result files without annotation of {request.protocol}"
-            yield f"{tracker.name}: {of}: {', '.join(unknown[:3])}{more}"
+            yield f"{tracker.name}: {of}: {some(unknown, 3)}"
+        if beside := results.found.beside:
+            yield f"{tracker.name}: results in {some(beside, 3)} are not looked at; name such a folder to score them"
 
 
 def _cache_file(request: ScoreRequest, results: ResultFiles) -> Path | None:

@@ -4,6 +4,7 @@ Nothing is padded, cut or skipped. Each problem of a sequence's result is a faul
 line. A sequence with a fault is not scored.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,13 @@ from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.numbers import Rows, parse_rows
 from trackablate.datasets.reading.opening import open_files
-from trackablate.harness.scoring.finding import FoundResults, find_results
+from trackablate.harness.scoring.finding import FoundResults, find_results, like_names
 from trackablate.harness.scoring.layouts import lines_of_json
 
 LARGEST = 1e9
 """The largest plausible coordinate in pixels. Products of two larger ones could overflow in the metrics."""
 AGAIN = "track the sequence again"
+REWRITE = 'write "x,y,w,h" into each line, without anything else'
 WITHOUT_TIMES = "the boxes are used without times"
 
 
@@ -34,12 +36,14 @@ class RawResult(NamedTuple):
         seconds: (M,) if the layout has times. NaN means not measured.
         faults: Messages, safe for a terminal: "<file>, line <n>: <problem>; <remedy>". Empty for a usable result.
         remarks: Problems of the times, which leave the boxes usable.
+        ignored: Number of rows that the file has besides, by a rule of splits/quirks.csv.
     """
 
     boxes: NDArray[np.float64]
     seconds: NDArray[np.float64] | None = None
     faults: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    ignored: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,33 +66,39 @@ class ResultFiles:
         files = [*self.found.results.get(sequence, ()), *times]
         return "|".join(":".join([str(self.files.place(f).absolute()), *map(str, self.files.stamp(f))]) for f in files)
 
-    def read(self, sequence: str, frames: int, *, may_be_longer: bool = False) -> RawResult:
+    def read(self, sequence: str, frames: int, *, may_be_longer: bool = False, early: int = 0) -> RawResult:
         """Return one sequence's result, of which `frames` rows are wanted, with its problems as faults.
 
-        Further rows are ignored if it `may_be_longer`, as for LaSOT's monkey-17, which has more images than annotation.
+        Further rows are ignored if it `may_be_longer`, as for LaSOT's monkey-17, which has more images than annotation. So
+        are the first ones if there are just so many `early` ones besides, as for OTB's Tiger1, evaluated from frame 6.
         """
         rate = None
         try:
             file = self._file(sequence)
             content, place = self.files.read(file), self.files.place(file)
-            if place.suffix == ".json":
+            if place.suffix.lower() == ".json":
                 content, rate = lines_of_json(content, place)
                 place = place.with_name(f"{place.name}, res")  # messages number its boxes as lines
             rows = parse_rows(content, 4)
         except DataError as error:
             return RawResult(np.empty((0, 4)), faults=(str(error),))
+        written = len(rows.values)
+        early = early if written == frames + early and not rows.bad else 0
+        rows = Rows(rows.values[early:], rows.bad)
         if may_be_longer:
             rows = Rows(rows.values[:frames], tuple(bad for bad in rows.bad if bad.line <= frames))
         boxes, faults = _judged(rows, frames, place)
+        ignored = written - len(boxes)
         if rate is not None:
-            return RawResult(boxes, np.full(len(boxes), 1 / rate), faults)
-        seconds, remarks = self._seconds(sequence, len(boxes), may_be_longer=may_be_longer)
-        return RawResult(boxes, seconds, faults, remarks)
+            return RawResult(boxes, np.full(len(boxes), 1 / rate), faults, ignored=ignored)
+        seconds, remarks = self._seconds(sequence, slice(early, early + len(boxes)), may_be_longer=may_be_longer)
+        return RawResult(boxes, seconds, faults, remarks, ignored)
 
     def _file(self, sequence: str) -> str:
         files = self.found.results.get(sequence, ())
         if not files:
-            problem = f"holds no result for the sequence {shown(sequence)}"
+            like = like_names([sequence], self.found.unknown).get(sequence)
+            problem = f"holds no result for the sequence {shown(sequence)}" + (f", but {shown(like)}" if like else "")
             raise DataError.at(self.files.root, problem, "track it, or give its file this name")
         if len(files) > 1:
             others = ", ".join(shown(file) for file in files[1:])
@@ -97,17 +107,18 @@ class ResultFiles:
         return files[0]
 
     def _seconds(
-        self, sequence: str, rows: int, *, may_be_longer: bool
+        self, sequence: str, rows: slice, *, may_be_longer: bool
     ) -> tuple[NDArray[np.float64] | None, tuple[str, ...]]:
-        """Return the times of `rows` boxes, or None and the reason."""
+        """Return the times of the boxes in these rows, or None and the reason."""
         file = self.found.times.get(sequence)
         if file is None:
             return None, ()
         try:
             times = _times(self.files.read(file), self.found.column, self.files.place(file))
-            times = times[:rows] if may_be_longer else times
-            if len(times) != rows:
-                raise DataError.at(self.files.place(file), f"has {len(times)} times for {rows} boxes", WITHOUT_TIMES)
+            times = times[rows] if may_be_longer or rows.start else times
+            if len(times) != rows.stop - rows.start:
+                problem = f"has {len(times)} times for {rows.stop - rows.start} boxes"
+                raise DataError.at(self.files.place(file), problem, WITHOUT_TIMES)
         except DataError as error:
             return None, (str(error),)
         return times, ()
@@ -145,18 +156,34 @@ def _judged(rows: Rows, frames: int, file: Path) -> tuple[NDArray[np.float64], t
     if not rows.bad and count == frames and boxes[:, 2:].min() >= 0 and np.abs(boxes).max() <= LARGEST:
         return boxes, ()
     bad = [b.line for b in rows.bad]
+    # A header or blank lines: without them the file is whole.
+    surplus = (
+        count > frames
+        and bad == [*range(1, count - frames + 1)]
+        and not re.search(r"\d", "".join(b.text for b in rows.bad))
+    )
     negative = np.asarray((boxes[:, 2:] < 0).any(axis=1))
     huge = np.asarray((np.abs(boxes) > LARGEST).any(axis=1))
-    found: tuple[tuple[list[int], str], ...] = (
-        (bad, f"{rows.bad[0].problem}: {rows.bad[0].text!r}" if bad else ""),
-        (sorted(set(_lines(np.asarray(np.isnan(boxes).any(axis=1)))) - set(bad)), "the box is NaN"),
-        (_lines(negative), "the box has a negative side"),
-        (_lines(huge), f"a number beyond {LARGEST:g} is not a pixel coordinate"),
-        ([count] * (count < frames), f"the file ends here, {frames} lines are wanted"),
-        ([frames + 1] * (count > frames), f"the file goes on to line {count}, {frames} lines are wanted"),
+    long = [frames + 1] * (count > frames and not surplus)
+    found: tuple[tuple[list[int], str, str], ...] = (
+        (bad, f"{rows.bad[0].problem}: {rows.bad[0].text!r}" if bad else "", _remedy(rows, frames, surplus=surplus)),
+        (sorted(set(_lines(np.asarray(np.isnan(boxes).any(axis=1)))) - set(bad)), "the box is NaN", AGAIN),
+        (_lines(negative), "the box has a negative side", AGAIN),
+        (_lines(huge), f"a number beyond {LARGEST:g} is not a pixel coordinate", AGAIN),
+        ([count] * (count < frames), f"the file ends here, {frames} lines are wanted", AGAIN),
+        (long, f"the file goes on to line {count}, {frames} lines are wanted", AGAIN),
     )
     boxes = np.where((negative | huge)[:, None], np.nan, boxes)
-    return boxes, tuple(_fault(file, lines, problem) for lines, problem in found if lines)
+    return boxes, tuple(_fault(file, lines, problem, remedy) for lines, problem, remedy in found if lines)
+
+
+def _remedy(rows: Rows, frames: int, *, surplus: bool) -> str:
+    """Return what to do about lines that are no rows: a file that is spelled otherwise needs no tracking."""
+    if surplus:
+        return "remove what is no box"
+    broken_off = [bad.line for bad in rows.bad] == [len(rows.values)] and len(rows.values) <= frames
+    overflown = any(word in bad.text.lower() for bad in rows.bad for word in ("nan", "inf"))
+    return AGAIN if broken_off or overflown else REWRITE
 
 
 def _lines(rows: NDArray[np.bool_]) -> list[int]:
@@ -164,9 +191,9 @@ def _lines(rows: NDArray[np.bool_]) -> list[int]:
     return (np.flatnonzero(rows) + 1).tolist()
 
 
-def _fault(file: Path, lines: list[int], problem: str) -> str:
+def _fault(file: Path, lines: list[int], problem: str, remedy: str) -> str:
     more = f" (and {len(lines) - 1} more such lines)" if len(lines) > 1 else ""
-    return str(DataError.at(file, problem + more, AGAIN, line=lines[0]))
+    return str(DataError.at(file, problem + more, remedy, line=lines[0]))
 
 
 def _times(content: bytes, column: int, file: Path) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trackablate.datasets.boxes import valid
+from trackablate.harness.documents import undamaged
 from trackablate.harness.record import ProtocolRecord, RunRecord, SequenceResult
 from trackablate.harness.scoring.failure_modes import FailureCounts, failures
 from trackablate.harness.scoring.metrics import DIALECTS, Dialect, Tally, tally, treatments
@@ -24,15 +25,14 @@ class ScoredResult:
 
 
 def stored_scores(folder: RunFolder, evaluation: Evaluation, protocol: ProtocolRecord) -> dict[str, ScoredResult]:
-    """Return what a run has of a protocol, by sequence; sequences that are not tracked yet are left out.
+    """Return what a run has of a protocol, by sequence.
 
-    Raises:
-        BadInput: A result file is damaged.
+    Sequences that are not tracked yet are left out; so are damaged results, with a warning.
     """
     needed = treatments(dialects_of(protocol).values())
     scored = {}
     for facts in protocol.sequences:
-        result = folder.result(evaluation, facts.name)
+        result = undamaged(folder.result, evaluation, facts.name, len(facts.boxes))
         if result is not None:
             boxes, truth, visible = np.array(result.boxes), np.array(facts.boxes), np.array(facts.visible)
             counts = tally(boxes, truth, visible, origin=protocol.origin, size=facts.size, treatments=needed)

@@ -1,7 +1,9 @@
 """Evaluation of a run: the sequences without a result are tracked, one by one, into the store."""
 
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import file_digest
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -13,6 +15,7 @@ from trackablate.harness.costing.devices import for_child
 from trackablate.harness.record import SequenceResult
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder
+from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loop import load_trained
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.checkpoints.whole_trackers import tracker_with
@@ -47,7 +50,11 @@ def trained_model(folder: RunFolder, test_layers: int | None = None, *, merged: 
         ValueError: The weights are damaged or do not fit the model.
     """
     assert isinstance(folder.run.tracker, TrackerSpec)
+    record = folder.training()
     try:
+        with folder.weights.open("rb") as file:
+            if record is not None and file_digest(file, "sha256").hexdigest() != record.weights_digest:
+                raise ValueError("its SHA-256 is not the one that the training recorded")
         state = load_file(folder.weights)
         if folder.run.imported:
             model = tracker_with(folder.run.tracker, state, folder.run.name)
@@ -55,7 +62,8 @@ def trained_model(folder: RunFolder, test_layers: int | None = None, *, merged: 
             model = build(folder.run.tracker)
             load_trained(model, state)
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{folder.weights} is damaged ({error}): move it away to train the run again") from error
+        remedy = "restore it from a copy, or move it away to train the run again"
+        raise ValueError(f"{folder.weights} is damaged ({error}): {remedy}") from error
     if merged and not getattr(model, "merged", False):
         merge(model)
     if test_layers is not None:
@@ -80,9 +88,15 @@ def evaluate(
     sequences: SequenceList,
     device: torch.device,
     report: Callable[[int, int], None],
+    group: Group = ALONE,
 ) -> None:
-    """Track every sequence without a result. `report` is called with the numbers of frames that are tracked and to track."""
+    """Track every sequence without a result. `report` is called with the numbers of frames that are tracked and to track.
+
+    Several processes share the frames; each tracks whole sequences that are neighbours, since these are tracked together.
+    """
     missing = set(folder.missing(evaluation, sequences.names))
+    if group.size > 1:
+        missing &= _share(sequences, group)
     done = 0
     total = sum(n - 1 for name, n in zip(sequences.names, sequences.lengths(), strict=True) if name in missing)
 
@@ -96,6 +110,14 @@ def evaluate(
         if trajectory.name in missing:
             boxes = [(float(x), float(y), float(w), float(h)) for x, y, w, h in trajectory.boxes]
             folder.add_result(evaluation, SequenceResult(name=trajectory.name, boxes=boxes, seconds=trajectory.seconds))
+
+
+def _share(sequences: SequenceList, group: Group) -> set[str]:
+    lengths = np.array(list(sequences.lengths()), dtype=np.float64)
+    middles = (np.cumsum(lengths) - lengths / 2) / lengths.sum()
+    return {
+        name for name, middle in zip(sequences.names, middles, strict=True) if int(middle * group.size) == group.rank
+    }
 
 
 def _trajectories(

@@ -3,7 +3,6 @@
 A machine that slows down therefore slows all of them alike, and no other work of ours runs at the same time.
 """
 
-import logging
 import statistics
 from collections.abc import Callable
 
@@ -29,35 +28,35 @@ def measure_speed(
     sequence: Sequence,
     device: torch.device,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
+) -> list[str]:
     """Measure the frames per second of every run, and write them into the store.
 
     Each run comes with the number of decoder layers to use (None: all). All runs track the same decoded frames. `report` is
-    called with the numbers of rounds that are done and to do; warming up counts as one. An outside tracker that fails is
-    left out with a warning, so that the others are measured.
+    called with the numbers of rounds that are done and to do; warming up counts as one.
+
+    Returns:
+        A message for each run that cannot track, whose speed is not measured.
     """
     images = [sequence.frames[i] for i in range(min(len(sequence), FRAMES + 1))]
     clip = TimedClip(images, sequence.boxes[0], synchroniser(device))
-    pairs = [(one, online_tracker(one[0], device, one[1])) for one in timed]
-    pairs = [(one, tracker) for one, tracker in pairs if _warmed_up(one[0], tracker, clip)]
-    timed, trackers = [one for one, _ in pairs], [tracker for _, tracker in pairs]
+    able, trackers, failures = [], [], []
+    for folder, test_layers in timed:
+        try:
+            tracker = online_tracker(folder, device, test_layers)
+            clip.seconds(tracker, WARM_UP_FRAMES)
+        except (ValueError, TrackerFailed) as error:  # damaged weights, boxes that are not finite, an outside tracker
+            failures.append(f"{folder.run.name}: {error}")
+        else:
+            able.append((folder, test_layers))
+            trackers.append(tracker)
     rounds = []
     for done in range(ROUNDS):
         report(1 + done, 1 + ROUNDS)
         rounds.append([FRAMES / clip.seconds(tracker, FRAMES) for tracker in trackers])
-    together = [folder.run.name for folder, _ in timed]
-    for (folder, test_layers), tracker, *rates in zip(timed, trackers, *rounds, strict=True):
+    together = [folder.run.name for folder, _ in able]
+    for (folder, test_layers), tracker, *rates in zip(able, trackers, *rounds, strict=True):
         folder.set_speed(_speed(rates, device, together, _macs(tracker)), test_layers)
-
-
-def _warmed_up(folder: RunFolder, tracker: FrameTracker, clip: TimedClip) -> bool:
-    """Let a tracker track a few frames. Returns whether it can."""
-    try:
-        clip.seconds(tracker, WARM_UP_FRAMES)
-    except TrackerFailed as error:
-        logging.getLogger(__name__).warning("%s: its speed is not measured: %s", folder.run.name, error)
-        return False
-    return True
+    return failures
 
 
 def _macs(tracker: FrameTracker) -> int | None:

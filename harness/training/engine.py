@@ -82,13 +82,3 @@ def pairs_that_fit(device: torch.device, published: int, batch: int) -> int:
     part = max(1, torch.cuda.max_memory_allocated(device) - held)
     free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - held
     return min(batch, published * max(1, int(FILLED * free / part)))
-
-
-def loader_workers(device: torch.device, workers: int) -> int:
-    """Return how many processes make a training's pairs; 0 for none.
-
-    On a CPU the training itself keeps the cores busy. workers: the number of trainings on this machine.
-    """
-    if device.type != "cuda":
-        return 0
-    return max(0, min(8, (os.cpu_count() or 1) // workers - 1))

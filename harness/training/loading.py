@@ -1,22 +1,31 @@
-"""Training and validation pairs of a run, in the form that the training loop takes."""
+"""Training and validation pairs of a run as the training loop takes them, and the processes that make them."""
 
-from collections.abc import Mapping
+import ctypes
+import signal
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypedDict
+from typing import Any, TypedDict, cast
 
+import cv2
 import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from trackablate.datasets.benchmark import SequenceList
+from trackablate.datasets.errors import DataError
 from trackablate.datasets.pairs.cropping import Crop
 from trackablate.datasets.pairs.sampling import PairGeometry, PairSampler
 from trackablate.datasets.pairs.training_sets import Mixture
 from trackablate.datasets.sequence import Sequence
 from trackablate.datasets.synthetic.videos import make_sequence
+from trackablate.harness.costing.loaders import PREFETCHED
 from trackablate.harness.spec import Recipe, SyntheticData, TrainingData, VideoData
 from trackablate.trackers.spec import CropInput
 
@@ -50,7 +59,15 @@ class PairDataset(Dataset[Batch]):
         return self.last - self.first
 
     def __getitem__(self, index: int) -> Batch:
-        pair = self.sampler(self.first + index)
+        """Return one pair. Raises DataError or RuntimeError with the pair's number."""
+        number = self.first + index
+        try:
+            pair = self.sampler(number)
+        except DataError as error:
+            raise DataError(*(f"pair {number}: {problem}" for problem in error.problems)) from error
+        except Exception as error:
+            notes = "; ".join(["", *getattr(error, "__notes__", ())])
+            raise RuntimeError(f"pair {number}: {type(error).__name__}: {error}{notes}") from error
         return Batch(
             template=_channels_first(pair.template),
             search=_channels_first(pair.search),
@@ -60,7 +77,80 @@ class PairDataset(Dataset[Batch]):
 
 
 def _channels_first(image: Crop) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    planes = np.empty((3, *image.shape[:2]), dtype=image.dtype)
+    cv2.split(image, tuple(planes))
+    return torch.from_numpy(planes)
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """Makes the batch of some pairs, or returns the error: torch would raise it with all its traceback as the message."""
+
+    pairs: PairDataset
+
+    def __call__(self, indices: list[int]) -> Batch | Exception:
+        try:
+            batch: Batch = default_collate([self.pairs[index] for index in indices])
+        except (DataError, RuntimeError) as error:
+            error.add_note(traceback.format_exc())
+            return error
+        return batch
+
+
+def pair_loader(
+    pairs: PairDataset, size: int, workers: int = 0, *, pinned: bool = False, share: range | None = None
+) -> DataLoader[Batch]:
+    """Return batches of `size` pairs in their order, made by so many processes; `made` iterates over them.
+
+    The processes are forked, so that they share the annotation, and stay until the last batch. share: the pairs of each
+    batch that are made; None for all.
+    """
+    numbers = cast(Dataset[Batch], range(len(pairs)))  # the batch is made of them by `collate`
+    made_of, end = share or range(size), len(pairs)
+    batches: Any = [range(i + made_of.start, min(end, i + made_of.stop)) for i in range(0, end, size)]
+    collate = _Batches(pairs)
+    if workers == 0:
+        return DataLoader(numbers, batch_sampler=batches, collate_fn=collate)
+    return DataLoader(
+        numbers,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=workers,
+        prefetch_factor=PREFETCHED,
+        pin_memory=pinned,
+        multiprocessing_context="fork",
+        worker_init_fn=_end_with_parent,
+    )
+
+
+def made(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield the batches of a `pair_loader`. Raises the error of the first pair that cannot be made."""
+    for batch in batches:
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch
+
+
+@contextmanager
+def loader_deaths_named() -> Iterator[None]:
+    """Turn torch's error about a dead process of a loader into one that says what to do. Raises RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        said = str(error).partition(". ")[0]
+        raise RuntimeError(
+            f"a process that makes training pairs died ({said}): most likely memory ran out, in total or in /dev/shm;"
+            " make room, or use fewer --loader-workers"
+        ) from error
+
+
+def _end_with_parent(_worker: int) -> None:
+    # Else they outlive a killed training by seconds, and hold its run's lock.
+    if sys.platform == "linux":
+        parent_death_signal = 1
+        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
 
 
 class ClipWindow:

@@ -9,10 +9,9 @@ An interrupted training *resumes* at its last checkpoint and gives the same numb
 generator states, because nothing random outlives a step: pairs are numbered, and torch is seeded anew for each step.
 """
 
-import io
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,19 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from trackablate.datasets.atomic import write_bytes
+from trackablate.datasets.atomic import whole_archive, write_with
 from trackablate.datasets.pairs.sampling import PairSampler
 from trackablate.harness.costing.clock import PhaseClock
 from trackablate.harness.costing.devices import energy_meter, peak_memory_bytes, synchroniser
 from trackablate.harness.record import CurvePoint, TrainingCost
+from trackablate.harness.run_folder import DIVERGED, keep_older, older
 from trackablate.harness.spec import Recipe
 from trackablate.harness.training.engine import MEASURED_STEPS, computing_in, make_accelerator, pairs_that_fit
-from trackablate.harness.training.loading import Batch, PairDataset
-from trackablate.trackers.adaptation.adapt import from_scratch
+from trackablate.harness.training.group import ALONE, Group
+from trackablate.harness.training.loading import Batch, PairDataset, loader_deaths_named, made, pair_loader
+from trackablate.harness.training.logs import NO_LOG, TrainingLog
+from trackablate.harness.training.rates import parameter_groups, schedule
 from trackablate.trackers.decoding import best_boxes
-from trackablate.trackers.encoder.backbones import learning_rate_scale
 from trackablate.trackers.training.losses import box_iou
 
 
@@ -50,6 +51,8 @@ class Fit:
             that they sum to the loss of the whole batch.
         parts_are_free: Whether that sum is the same for any division into parts, so that larger parts may be computed.
         loader_workers: Number of processes that make the pairs; 0 for none. Pairs are numbered, so it changes nothing.
+        log: Is told the figures of steps and validations, for whoever watches.
+        group: The processes that share the training. Each calls `fit`, with its own `device`, `report` and `group`.
     """
 
     model: nn.Module
@@ -63,6 +66,13 @@ class Fit:
     divisor: Callable[[Tensor], Tensor] = lambda truth: truth.new_tensor(float(len(truth)))
     parts_are_free: bool = False
     loader_workers: int = 0
+    log: TrainingLog = NO_LOG
+    group: Group = ALONE
+
+    @property
+    def share(self) -> range:
+        """Which pairs of each batch this process computes: whole published parts, where the loss depends on the parts."""
+        return self.group.share(self.recipe.batch_size, 1 if self.parts_are_free else self.recipe.pairs_at_once)
 
 
 @dataclass
@@ -74,6 +84,7 @@ class _State:
     cost: TrainingCost
 
 
+@loader_deaths_named()
 def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
     """Train `job.model` in place, starting from the checkpoint if there is one.
 
@@ -83,48 +94,60 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
     Raises:
         FloatingPointError: The loss is not finite.
         ValueError: The checkpoint cannot be resumed.
+        BadInput: The processes of the group are more than a batch can be divided among.
     """
     accelerator = make_accelerator(job.device, job.recipe.precision)
     optimizer = torch.optim.AdamW(parameter_groups(job.model, job.recipe), fused=True)
     state = _resume(job, optimizer, accelerator)
-    clock = _clock(job.device, state.cost)
+    clock = _clock(job, state.cost)
     with computing_in(job.model, job.recipe.precision):
         model, optimizer, batches = accelerator.prepare(job.model, optimizer, _loader(job, state.step))
         if job.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(job.device)
         means = _LossMeans()
         for batch in _timed(batches, clock):
+            job.group.at(2 * state.step + 1)
             with clock.phase("train"):
-                try:
-                    losses = _step(job, accelerator, model, optimizer, batch, state)
-                except torch.OutOfMemoryError as error:
-                    _return_to_published(job, state, error)
-                    losses = _step(job, accelerator, model, optimizer, batch, state)
-            _refuse_infinite(losses, state.step)
+                losses = _step(job, accelerator, model, optimizer, batch, state)
+            _refuse_infinite(job, losses, batch, state.step)
             means.add(losses)
             state.step += 1
-            state.cost.samples += len(batch["truth"]) * accelerator.num_processes
+            state.cost.samples += job.recipe.batch_size
+            job.group.at(2 * state.step)
             if state.step == MEASURED_STEPS:
                 _enlarge_parts(job, state, clock)
             if state.step == job.recipe.steps or state.step % job.recipe.checkpoint_every == 0:
                 job.report(state.step, None)
                 with clock.phase("validate"):
-                    overlap = validation_iou(model, job.validation, job.recipe, accelerator.device)
-                _book(state.cost, clock, job.device)
+                    job.group.average_statistics(job.model)
+                    workers, device = job.loader_workers, accelerator.device
+                    overlap = validation_iou(model, job.validation, job.recipe, device, workers, job.group)
+                _book(job, state.cost, clock)
                 point = {"step": state.step, "seconds": state.cost.wall(), "losses": means.take()}
                 state.curve.append(CurvePoint.model_validate(point | {"validation_iou": overlap}))
-                if accelerator.is_main_process:
+                if job.log.wanted:
+                    job.log.point(state.step, {"validation_iou": overlap, **_figures(job, state, losses)})
+                if job.group.first:
                     _save(job, optimizer, accelerator, state)
             job.report(state.step, losses["total"])
+            job.log.step(state.step, partial(_figures, job, state, losses))
     return state.curve, state.cost
+
+
+def _figures(job: Fit, state: _State, losses: dict[str, Tensor]) -> dict[str, float]:
+    named = {f"loss/{name}": float(value) for name, value in losses.items()}
+    rate = job.recipe.lr_new * schedule(job.recipe, state.step - 1)
+    seconds = state.cost.wall()
+    speed = {"pairs_per_second": state.cost.samples / seconds} if seconds else {}
+    return {**named, "learning_rate": rate, "peak_memory_bytes": peak_memory_bytes(job.device), **speed}
 
 
 def _enlarge_parts(job: Fit, state: _State, clock: PhaseClock) -> None:
     """Let a GPU take as many pairs at a time as fit, once the memory of the published number is booked."""
     if job.parts_are_free and job.device.type == "cuda":
-        _book(state.cost, clock, job.device)
+        _book(job, state.cost, clock)
         published = job.recipe.pairs_at_once
-        pairs = pairs_that_fit(job.device, published, job.recipe.batch_size)
+        pairs = pairs_that_fit(job.device, published, len(job.share))
         state.cost.pairs_at_once = pairs if pairs > published else None
 
 
@@ -144,14 +167,33 @@ def _step(
     job: Fit, accelerator: Accelerator, model: nn.Module, optimizer: Any, batch: Batch, state: _State
 ) -> dict[str, Tensor]:
     """Update the weights once, and return the batch's loss terms and their "total"."""
-    step = state.step
-    torch.manual_seed(job.seed * 1_000_003 + step + 1)
-    share = schedule(job.recipe, step)
+    share = schedule(job.recipe, state.step)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
-    optimizer.zero_grad()
+    whole = None  # the divisor of the whole batch, if other processes have some of its pairs
+    if job.group.size > 1:
+        whole = job.group.sum(_divisors(job, _parts(batch, job.recipe.pairs_at_once)).sum())
+    try:
+        losses = _gradients(job, accelerator, model, batch, state, whole)
+    except torch.OutOfMemoryError as error:
+        _return_to_published(job, state, error)
+        losses = _gradients(job, accelerator, model, batch, state, whole)
+    losses = job.group.add_gradients(job.model, losses)
+    accelerator.clip_grad_norm_(model.parameters(), job.recipe.clip_norm)
+    optimizer.step()
+    return losses
+
+
+def _gradients(
+    job: Fit, accelerator: Accelerator, model: nn.Module, batch: Batch, state: _State, whole: Tensor | None
+) -> dict[str, Tensor]:
+    """Compute the gradients of this process's pairs, and return their share of the batch's loss terms and "total"."""
+    step = state.step
+    torch.manual_seed(job.seed * 1_000_003 + step + 1 + (job.group.rank << 40))
+    model.zero_grad()
     sums: dict[str, Tensor] = {}
-    for weight, part in _parts(batch, state.cost.pairs_at_once or job.recipe.pairs_at_once, job.divisor):
+    parts = _parts(batch, state.cost.pairs_at_once or job.recipe.pairs_at_once)
+    for weight, part in zip(_weights(job, parts, whole), parts, strict=True):
         with accelerator.autocast():
             losses: dict[str, Tensor] = model(
                 part["template"].float(), part["search"].float(), part["mask"], part["truth"], step / job.recipe.steps
@@ -160,65 +202,39 @@ def _step(
         accelerator.backward(total * weight)
         for name, value in (losses | {"total": total}).items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * weight
-    accelerator.clip_grad_norm_(model.parameters(), job.recipe.clip_norm)
-    optimizer.step()
     return sums
 
 
-def _refuse_infinite(losses: dict[str, Tensor], step: int) -> None:
+def _refuse_infinite(job: Fit, losses: dict[str, Tensor], batch: Batch, step: int) -> None:
     if not torch.isfinite(losses["total"]):
         terms = {name: float(value) for name, value in losses.items() if name != "total"}
-        raise FloatingPointError(f"the loss is not finite at step {step}: {terms}")
+        kept = job.checkpoint.with_name(DIVERGED)
+        write_with(kept, lambda file: torch.save({"step": step, "losses": terms, "batch": dict(batch)}, file))
+        raise FloatingPointError(f"the loss is not finite at step {step}: {terms}. The batch is kept in {kept}")
 
 
-def _parts(batch: Batch, pairs: int, divisor: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Batch]]:
-    """Split the batch into parts of `pairs` pairs. The losses of the parts, times their weights, sum to the batch's."""
-    truth = batch["truth"]
-    if len(truth) <= pairs:
-        yield torch.ones((), device=truth.device), batch
-        return
-    slices = [slice(first, first + pairs) for first in range(0, len(truth), pairs)]
-    parts = [
-        Batch(template=batch["template"][s], search=batch["search"][s], truth=truth[s], mask=batch["mask"][s])
+def _parts(batch: Batch, pairs: int) -> list[Batch]:
+    """Split the batch into parts of `pairs` pairs."""
+    count = len(batch["truth"])
+    if count <= pairs:
+        return [batch]
+    slices = [slice(first, first + pairs) for first in range(0, count, pairs)]
+    return [
+        Batch(template=batch["template"][s], search=batch["search"][s], truth=batch["truth"][s], mask=batch["mask"][s])
         for s in slices
     ]
-    weights = torch.stack([divisor(part["truth"]) for part in parts])
-    yield from zip(weights / weights.sum(), parts, strict=True)
 
 
-def schedule(recipe: Recipe, step: int) -> float:
-    """Return the learning rate of 0-based step `step` as a share of its peak: linear warm-up, then the schedule."""
-    if step < recipe.warmup_steps:
-        return (step + 1) / recipe.warmup_steps
-    if recipe.schedule == "step":
-        return 1.0 if step < recipe.step_at * recipe.steps else recipe.final_share
-    phase = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return recipe.final_share + (1 - recipe.final_share) * 0.5 * (1 + math.cos(math.pi * phase))
+def _weights(job: Fit, parts: list[Batch], whole: Tensor | None) -> Tensor:
+    """Return the weights with which the losses of the parts sum to the batch's loss, whose divisor is `whole`."""
+    if whole is None and len(parts) == 1:
+        return torch.ones(1, device=parts[0]["truth"].device)
+    divisors = _divisors(job, parts)
+    return divisors / (divisors.sum() if whole is None else whole)
 
 
-def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return AdamW's parameter groups, each with its peak learning rate as `peak`.
-
-    New and pretrained parameters, told apart by name, have separate learning rates. Biases, norms and embeddings are
-    not decayed, unless the recipe decays everything.
-    """
-    groups: dict[tuple[bool, bool, float], list[Tensor]] = {}
-    depth = len({name.split(".")[2] for name, _ in model.named_parameters() if name.startswith("encoder.blocks.")})
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            new = from_scratch(name)
-            decayed = recipe.decayed == "all" or (parameter.dim() > 1 and "embedding" not in name)
-            share = learning_rate_scale(name, depth, recipe.layer_decay)
-            groups.setdefault((new, decayed, share), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "peak": share * (recipe.lr_new if new else recipe.lr_backbone),
-            "lr": 0.0,
-            "weight_decay": recipe.weight_decay if decayed else 0.0,
-        }
-        for (new, decayed, share), parameters in groups.items()
-    ]
+def _divisors(job: Fit, parts: list[Batch]) -> Tensor:
+    return torch.stack([job.divisor(part["truth"]) for part in parts])
 
 
 class _LossMeans:
@@ -239,17 +255,25 @@ class _LossMeans:
 
 
 @torch.no_grad()
-def validation_iou(model: nn.Module, pairs: PairSampler, recipe: Recipe, device: torch.device) -> float:
+def validation_iou(
+    model: nn.Module,
+    pairs: PairSampler,
+    recipe: Recipe,
+    device: torch.device,
+    workers: int = 0,
+    group: Group = ALONE,
+) -> float:
     """Return the mean IoU (0..1) of the best-scored box, without the tracking window, over the validation pairs."""
     model.eval()
-    overlaps = []
-    loader: Iterable[Batch] = DataLoader(PairDataset(pairs, 0, recipe.validation_pairs), recipe.pairs_at_once)
-    for batch in loader:
+    overlaps = [torch.empty(0, device=device)]
+    count = recipe.validation_pairs
+    first, end = (count * rank // group.size for rank in (group.rank, group.rank + 1))
+    for batch in made(pair_loader(PairDataset(pairs, first, end), recipe.pairs_at_once, workers)):
         inputs = [batch[name].to(device) for name in ("template", "search", "mask")]
         boxes, _ = best_boxes(model(inputs[0].float(), inputs[1].float(), inputs[2]))
         overlaps.append(box_iou(boxes.float(), batch["truth"].to(device)))
     model.train()
-    return float(torch.cat(overlaps).mean())
+    return float(torch.cat(overlaps).mean() if group.size == 1 else group.sum(torch.cat(overlaps).sum()) / count)
 
 
 def _save(job: Fit, optimizer: Any, accelerator: Accelerator, state: _State) -> None:
@@ -261,31 +285,41 @@ def _save(job: Fit, optimizer: Any, accelerator: Accelerator, state: _State) -> 
         "curve": [point.model_dump() for point in state.curve],
         "cost": state.cost.model_dump(),
     }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_bytes(job.checkpoint, buffer.getvalue())
+    keep_older(job.checkpoint)
+    write_with(job.checkpoint, lambda file: torch.save(content, file))
 
 
 def _resume(job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> _State:
-    """Load the checkpoint into model, optimizer and loss scaler, and return the state; a new state if there is none."""
-    if not job.checkpoint.exists():
+    """Load the checkpoint into model, optimizer and loss scaler, and return the state; a new state if there is none.
+
+    If the checkpoint is damaged, the training goes back to the one before.
+    """
+    failures: list[tuple[Path, Exception]] = []
+    for checkpoint in filter(Path.exists, (job.checkpoint, older(job.checkpoint))):
+        try:
+            return _loaded(checkpoint, job, optimizer, accelerator)
+        except Exception as error:  # noqa: BLE001 torch raises anything for a damaged file
+            failures.append((checkpoint, error))
+    if not failures:
         return _State(0, [], TrainingCost())
-    try:
-        content = torch.load(job.checkpoint, map_location="cpu", weights_only=True)
-        load_trained(job.model, content["model"])
-        optimizer.load_state_dict(content["optimizer"])
-        if accelerator.scaler:
-            accelerator.scaler.load_state_dict(content["scaler"])
-        cost = TrainingCost.model_validate(content["cost"])
-        curve = [CurvePoint.model_validate(point) for point in content["curve"]]
-        step = int(content["step"])
-    except Exception as error:
-        raise ValueError(
-            f"the checkpoint {job.checkpoint} cannot be resumed ({type(error).__name__}): move it away to start "
-            "the training anew"
-        ) from error
+    file, reason = failures[0]
+    raise ValueError(
+        f"the checkpoint {file} cannot be resumed ({type(reason).__name__}): move it away to start the training anew"
+    ) from reason
+
+
+def _loaded(checkpoint: Path, job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> _State:
+    if not whole_archive(checkpoint):  # torch compares no checksums
+        raise ValueError("it is damaged")
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    load_trained(job.model, content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    if accelerator.scaler:
+        accelerator.scaler.load_state_dict(content["scaler"])
+    cost = TrainingCost.model_validate(content["cost"])
+    curve = [CurvePoint.model_validate(point) for point in content["curve"]]
     cost.resumed += 1
-    return _State(step, curve, cost)
+    return _State(int(content["step"]), curve, cost)
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
@@ -314,20 +348,19 @@ def _loader(job: Fit, step: int) -> DataLoader[Batch]:
     """Return the batches from step `step` to the end of the training."""
     size = job.recipe.batch_size
     pairs = PairDataset(job.training, step * size, job.recipe.steps * size)
-    if job.loader_workers == 0:
-        return DataLoader(pairs, size, shuffle=False)
-    pinned = job.device.type == "cuda"
-    return DataLoader(pairs, size, shuffle=False, num_workers=job.loader_workers, prefetch_factor=2, pin_memory=pinned)
+    return pair_loader(pairs, size, job.loader_workers, pinned=job.device.type == "cuda", share=job.share)
 
 
-def _clock(device: torch.device, cost: TrainingCost) -> PhaseClock:
-    on_cpu = device.type != "cuda"
-    return PhaseClock(cost.phases, synchroniser(device), on_cpu=on_cpu, meter=energy_meter(device))
+def _clock(job: Fit, cost: TrainingCost) -> PhaseClock:
+    device = job.device
+    on_cpu, first = device.type != "cuda", job.group.first
+    booked = cost.phases if first else {}  # what was booked before is the first process's to say
+    return PhaseClock(booked, synchroniser(device), on_cpu=on_cpu, meter=energy_meter(device))
 
 
 def _timed(batches: Iterable[Batch], clock: PhaseClock) -> Iterator[Batch]:
     """Yield the batches, and book the time of making each one as "data"."""
-    iterator = iter(batches)
+    iterator = made(batches)
     while True:
         with clock.phase("data"):
             batch = next(iterator, None)
@@ -336,8 +369,9 @@ def _timed(batches: Iterable[Batch], clock: PhaseClock) -> Iterator[Batch]:
         yield batch
 
 
-def _book(cost: TrainingCost, clock: PhaseClock, device: torch.device) -> None:
-    cost.phases = clock.booked
-    cost.memory_kind = "device peak allocated" if device.type == "cuda" else "process peak RSS"
+def _book(job: Fit, cost: TrainingCost, clock: PhaseClock) -> None:
+    on_gpu = job.device.type == "cuda"
+    cost.phases = job.group.booked(clock.booked, on_gpu=on_gpu)
+    cost.memory_kind = "device peak allocated" if on_gpu else "process peak RSS"
     if cost.pairs_at_once is None:
-        cost.peak_memory_bytes = max(peak_memory_bytes(device), cost.peak_memory_bytes or 0)
+        cost.peak_memory_bytes = max(*job.group.every(peak_memory_bytes(job.device)), cost.peak_memory_bytes or 0)

@@ -23,6 +23,7 @@ from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.harness.costing.devices import device_name, driver_version
 from trackablate.harness.provenance import command_line, provenance
 from trackablate.harness.record import CurvePoint, Provenance, TrainingCost
+from trackablate.harness.run_folder import forget_checkpoints
 from trackablate.harness.spec import Recipe, SyntheticData
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.loop import Fit, fit
@@ -149,5 +150,5 @@ def pretrain(
     )
     write_bytes(out, content)
     write_text(out.with_suffix(".json"), json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
-    job.checkpoint.unlink(missing_ok=True)
+    forget_checkpoints(job.checkpoint)
     return record

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from trackablate.datasets.errors import printable
 from trackablate.reports.figures.paper_style import COLUMN_WIDTH, TEXT_WIDTH
 from trackablate.reports.figures.values import Readings, ValueTable
 from trackablate.reports.results import Result
@@ -193,4 +194,5 @@ def picture(drawing: Drawing) -> Picture:
         figure.savefig(svg, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     figure.set_layout_engine("none")  # the places of the marks are those of the file
     values = drawing.readings.placed(figure) if drawing.readings else None
-    return Picture(drawing.name, svg.getvalue(), None, drawing.alt, drawing.caption, values)
+    content = printable(svg.getvalue().decode()).encode()  # names of sequences may have what no XML file may hold
+    return Picture(drawing.name, content, None, drawing.alt, drawing.caption, values)

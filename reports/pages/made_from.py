@@ -6,10 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from trackablate.datasets.atomic import write_text
 from trackablate.harness.checkout import ROOT
+from trackablate.harness.documents import read_document, write_document
 from trackablate.harness.errors import BadInput
-from trackablate.harness.store import read_document
 
 FILE = ".made-from.json"
 AT_WORK = ("lock", "progress.json", "checkpoint.pt")
@@ -53,7 +52,7 @@ def unchanged(folder: Path, source: str) -> list[Path]:
 def keep_source(folder: Path, source: str, written: Sequence[Path]) -> None:
     """Write what the report in a folder was made from."""
     files = {str(file.relative_to(folder)): file.stat().st_size for file in written}
-    write_text(folder / FILE, _MadeFrom(source=source, files=files).model_dump_json())
+    write_document(folder / FILE, _MadeFrom(source=source, files=files))
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from trackablate.ablations.study import Study
+from trackablate.harness.documents import undamaged
 from trackablate.harness.record import StudyRecord
 from trackablate.harness.store import Store
 
@@ -63,7 +64,7 @@ def progress(record: StudyRecord, store: Store) -> StudyProgress:
     done, failed, started = 0, [], [""]
     for run, evaluations in runs:
         folder = store.run(run)
-        training, failure = folder.training(), folder.failure()
+        training, failure = undamaged(folder.training), folder.failure()
         if failure is not None:
             failed.append((run.name, failure.summary))
         if training is not None:

@@ -9,6 +9,7 @@ from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.table import Cell, Column, Table, TableRow
 from trackablate.reports.tables.accuracy import in_words, metric_key, p_in_words
 from trackablate.reports.tables.costs import tracked_on, trained_on
+from trackablate.reports.tables.printed import printed_order
 
 FLOORS = {
     "static": "a box that stands still",
@@ -100,14 +101,21 @@ def standings(result: Result, table: Table) -> list[Standing]:
 
 
 def answers(result: Result, table: Table) -> tuple[str, ...]:
-    """Return one to three sentences that answer the result's question."""
+    """Return a few sentences that answer the result's question."""
     found = [one for one in standings(result, table) if one.variants]
     scope = _scope(result, table, {row.name for one in found for row in one.variants})
     if not found:
         return (f"{scope}nothing can be said yet: no {result.subject} has a score.",)
     lead = f"{_leader(found[0])}{_rest(found[0])}" if len(found) == 1 else _leaders(found)
-    sentences = (f"{scope}{lead}.", _tracking(found), _cost(result, table, found))
+    sentences = (f"{scope}{lead}.", _order(result, found[0]), _tracking(found), _cost(result, table, found))
     return tuple(sentence for sentence in sentences if sentence)
+
+
+def _order(result: Result, one: Standing) -> str:
+    # After a part of the published training: does the order agree? Of other sizes nobody expects it.
+    if result.profile is None or result.profile.length == 1:
+        return ""
+    return printed_order(result, {row.name: one.metric.sign * (one.cell(row).value or 0.0) for row in one.variants})
 
 
 def _scope(result: Result, table: Table, scored: set[str]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from trackablate.ablations.published import PaperSource, PublishedRow, published
 from trackablate.datasets.extents import official_extent
@@ -34,6 +35,28 @@ def printed(result: Result, row: str) -> dict[str, Printed]:
         for key, value in {**metrics, **epochs, **entry.figures}.items():
             found.setdefault(key, Printed(value, entry, source))
     return found
+
+
+def printed_order(result: Result, rows: Mapping[str, float]) -> str:
+    """Return how far the order of the rows' figures, higher is better, is the printed one; "" if nothing is printed of two.
+
+    The printed metric is the one that most rows have, the first of the file among several.
+    """
+    found = {name: printed(result, name) for name in rows}
+    metrics = [key for of in found.values() for key in of if key.partition(":")[2] in METRICS]
+    if not metrics:
+        return ""
+    key = max(dict.fromkeys(metrics), key=metrics.count)
+    named = [name for name in rows if key in found[name]]
+    gaps = [(rows[a] - rows[b], found[a][key].value - found[b][key].value) for a, b in combinations(named, 2)]
+    counted = [ours * theirs for ours, theirs in gaps if ours * theirs]
+    if not counted:
+        return ""
+    protocol, _, metric = key.partition(":")
+    return (
+        f"Of {len(counted)} pairs of variants, {sum(product > 0 for product in counted)} stand in the order that the paper"
+        f" prints, by {METRICS[metric].symbol} on {protocol}."
+    )
 
 
 CONVENTIONS = (

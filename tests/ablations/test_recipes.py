@@ -3,11 +3,11 @@
 import pytest
 
 from trackablate.ablations.catalogue import STUDIES
-from trackablate.ablations.plan import planned_rows, scaled_recipe
+from trackablate.ablations.plan import planned_rows, run_of, scaled_recipe
 from trackablate.ablations.recipes import epochs, lorat, lorat_full, ostrack, published_training
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.spec import VideoData
-from trackablate.harness.training.loop import schedule
+from trackablate.harness.training.rates import schedule
 from trackablate.trackers.variants import VARIANTS
 
 MINI, PAPER = load_profile("mini"), load_profile("paper")
@@ -43,6 +43,23 @@ def test_a_scaled_recipe_keeps_the_length_in_proportion_and_what_sets_a_row_apar
     assert MINI.recipe is not None
     changed = {n for n in type(full).model_fields if getattr(full, n) != getattr(MINI.recipe, n)}
     assert changed == {"layer_decay", "clip_norm"}
+
+
+def test_a_short_training_is_the_published_one_but_for_its_length() -> None:
+    short = load_profile("short")
+    rows = {row.name: row.run for row in planned_rows(STUDIES["table6"], short) if row.role == "variant"}
+    paper = {row.name: row.runs[-1].run for row in planned_rows(STUDIES["table6"], PAPER) if row.role == "variant"}
+    for name, run in rows.items():
+        published = paper[name].recipe
+        assert published is not None
+        assert run.recipe == published.model_copy(
+            update={"steps": round(0.1 * published.steps), "warmup_steps": round(0.1 * published.warmup_steps)}
+        )
+        assert run.tracker == paper[name].tracker
+        assert run.one_shot
+    alone = run_of(VARIANTS["lorat-b-224"], short, 0).recipe
+    assert alone is not None
+    assert (alone.steps, alone.warmup_steps) == (17 * 1024, 205)
 
 
 def test_rates_scale_in_proportion() -> None:

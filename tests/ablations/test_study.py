@@ -179,7 +179,7 @@ def test_every_changed_row_changes_a_factor(study: Study) -> None:
 
 
 @EVERY_STUDY
-@pytest.mark.parametrize("profile", ["mini", "paper"])
+@pytest.mark.parametrize("profile", ["mini", "short", "paper"])
 def test_rows_are_different_runs_at_every_size(study: Study, profile: str) -> None:
     """A scale that overwrote what a study varies would compare a tracker with itself."""
     rows = [row for row in planned_rows(study, load_profile(profile)) if row.role == "variant"]

@@ -21,6 +21,7 @@ from torch import Tensor
 from trackablate.harness.spec import Precision, Recipe
 from trackablate.harness.training import loop
 from trackablate.harness.training.engine import computing_in, make_accelerator
+from trackablate.harness.training.rates import parameter_groups
 from trackablate.trackers import model as models
 from trackablate.trackers.adaptation import lora
 from trackablate.trackers.adaptation.adapt import merge
@@ -55,7 +56,7 @@ def measure(model: OneStreamTracker, how: Recipe, device: torch.device, seconds:
     unused: Any = None
     job = loop.Fit(model, how, unused, unused, 0, Path("none"), device, lambda _: None, model.loss_divisor)
     accelerator = make_accelerator(device, how.precision)
-    optimizer: Any = torch.optim.AdamW(loop.parameter_groups(model, how), fused=True)
+    optimizer: Any = torch.optim.AdamW(parameter_groups(model, how), fused=True)
     state = loop._State(0, [], loop.TrainingCost())
     taken: list[float] = []
     with computing_in(model, how.precision):

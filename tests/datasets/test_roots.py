@@ -1,14 +1,19 @@
 """Where data sets are looked for: the command line, the environment, the files."""
 
+import json
 import os
 import pickle
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import DATA_SETS
 from trackablate.datasets.roots import data_root, parse_data_options
+from trackablate.datasets.toml_files import LINKS
+from trackablate.harness.cli import app, plugins_first
+from video_factory import boxes, images, write
 
 
 @pytest.fixture(autouse=True)
@@ -119,3 +124,50 @@ def test_an_archive_can_be_named(tmp_path: Path) -> None:
 def test_the_error_survives_a_process_boundary() -> None:
     error = DataError("a", "b")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.fixture
+def spread(tmp_path: Path) -> Path:
+    """A data set whose second sequence lies on another disk."""
+    for root, name in (("data/one", "a"), ("data/two", "b")):
+        folder = tmp_path / root / name
+        write(folder, {"groundtruth.txt": boxes(2), **images("imgs", range(1, 3))})
+    (tmp_path / "data/one/b").symlink_to(tmp_path / "data/two/b")
+    return tmp_path / "data/one"
+
+
+def _opened(root: Path) -> tuple[str, ...]:
+    sequences = DATA_SETS["tnl2k"].parts["tnl2k"](root)
+    sequences.check(deep=True)
+    return tuple(sequences.names)
+
+
+def test_links_to_another_disk_are_allowed_by_name_only(spread: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"leads out of .*, or allow its folder with --allow-links PATH"):
+        _opened(spread)
+    monkeypatch.setenv(LINKS, os.pathsep.join(["/elsewhere", str(spread.parent / "two")]))
+    assert _opened(spread) == ("a", "b")
+    monkeypatch.setenv(LINKS, str(spread.parent / "tw"))
+    with pytest.raises(DataError, match="leads out of"):
+        _opened(spread)
+
+
+def test_a_settings_file_allows_links_relative_to_itself(spread: Path) -> None:
+    Path("trackablate.toml").write_text('allow_links = ["../data/two"]\n[data]\n')
+    assert _opened(spread) == ("a", "b")
+    Path("trackablate.toml").write_text('allow_links = "../data/two"')
+    with pytest.raises(
+        DataError, match=r'`allow_links` is no list of folders; write allow_links = \["PATH"\] above \[data\]'
+    ):
+        _opened(spread)
+
+
+def test_the_command_line_allows_links_anywhere(spread: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LINKS, "")
+    words = ["data", "check", f"tnl2k={spread}", "--json", "--allow-links", str(spread.parent / "two")]
+    assert CliRunner().invoke(app, plugins_first(words[:-2])).exit_code == 2
+    done = CliRunner().invoke(app, plugins_first(words))
+    assert (done.exit_code, json.loads(done.stdout)["protocols"]) == (
+        0,
+        {"tnl2k": "0 of 700 sequences and 2 of your own"},
+    )

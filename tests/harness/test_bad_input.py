@@ -17,6 +17,7 @@ from examples import SCALE, Evil
 from places import ROOT
 from trackablate.ablations.plan import run_of
 from trackablate.harness.cli import app
+from trackablate.harness.cli.pieces import frames_of
 from trackablate.harness.errors import RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.running.execute import execute_run
@@ -288,7 +289,8 @@ def test_damaged_trained_weights_are_named_and_the_remedy_works(store: Path, mlp
     task = RunTask(run=mlp_run, evaluations=())
     execute_run(task, settings(store))
     whole = folder.weights.read_bytes()
-    for content in (whole[:1000], b""):
+    flipped = whole[:-1] + bytes([whole[-1] ^ 1])
+    for content in (whole[:1000], b"", flipped):
         folder.weights.write_bytes(content)
         with pytest.raises(ValueError, match="move it away to train the run again") as caught:
             trained_model(folder)
@@ -311,15 +313,48 @@ def test_videos_that_are_none(store: Path, tmp_path: Path) -> None:
     Store(store).run(RunSpec.model_validate({"tracker": {"kind": "static"}})).claim()
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "two orders").mkdir()
+    for name in ("cam_1.png", "cam_3.png", "img_2.png"):
+        (tmp_path / "two orders" / name).touch()
     for video, problem in (
         ("nowhere", "is not there: name a folder of images or a video file"),
         ("empty", "holds no image"),
+        ("two orders", "two orders are possible: after 'cam_1.png' comes 'cam_3.png' by name, 'img_2.png' by number;"),
         ("text.mp4", "is no video that OpenCV can decode"),
     ):
         words = ["track", "static", str(tmp_path / video), "--init", "1,2,3,4", "--store", str(store)]
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 2, done.exception
-        assert f"{tmp_path / video} {problem}" in done.stderr
+        assert re.search(re.escape(f"{tmp_path / video}") + r":? " + re.escape(problem), done.stderr)
+
+
+@pytest.mark.parametrize("told", [5.0, 8.0, -1.0])
+def test_a_video_that_ends_before_its_header_says_is_told(
+    tmp_path: Path, told: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = [np.zeros((8, 8, 3), np.uint8)] * 5
+
+    class Capture:
+        def read(self) -> tuple[bool, object]:
+            return (True, left.pop()) if left else (False, None)
+
+        def get(self, _: int) -> float:
+            return told
+
+        def release(self) -> None: ...
+
+    (tmp_path / "clip.mp4").touch()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: Capture())
+    assert len(list(frames_of(tmp_path / "clip.mp4"))) == 5
+    wanted = f"{tmp_path / 'clip.mp4'} ends after 5 frames, though its header says 8: if it is cut off, get it again\n"
+    assert capsys.readouterr().err == (wanted if told == 8 else "")
+
+
+def test_frames_of_a_folder_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    numbers = [*range(1, 13)]
+    for number in numbers:
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), number, np.uint8))
+    assert [int(image[0, 0, 0]) for image in frames_of(tmp_path)] == numbers
 
 
 def test_no_message_advises_to_delete_anything_or_to_start_another_store() -> None:

@@ -1,14 +1,16 @@
 """The store: what is asked has one place, what is written is whole, and what is damaged is named with its remedy."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from examples import DATA, PLAIN, RECIPE, WHERE
-from trackablate.datasets.atomic import write_bytes, write_text, write_with
+from stored_files import rewrite
+from trackablate.datasets.atomic import sealed, write_bytes, write_text, write_with
+from trackablate.harness.documents import Damaged, read_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import (
     Failure,
@@ -119,7 +121,7 @@ def test_evaluations_of_a_run_do_not_mix() -> None:
 def test_opening_makes_a_store_and_opens_it_again(tmp_path: Path) -> None:
     root = tmp_path / "a" / "store"
     Store(root)
-    assert json.loads((root / "store.json").read_text()) == {"format": FORMAT}
+    assert json.loads((root / "store.json").read_text()) == {"format": FORMAT, "digests": True}
     (root / "something").write_text("of the user")
     assert Store(root).root == root
     (tmp_path / "empty").mkdir()
@@ -193,7 +195,8 @@ def test_what_is_written_is_read_back(folder: RunFolder) -> None:
     folder.set_speed(SPEED)
     folder.set_failure(FAILURE)
     folder.set_progress(PhaseProgress(phase="train", done=1, total=2))
-    asked = RunSpec.model_validate_json((folder.path / "spec.json").read_text())
+    asked = read_document(folder.path / "spec.json", RunSpec)
+    assert asked is not None
     assert asked.fingerprint == RUN.fingerprint
     assert folder.result(PLAIN_EVALUATION, "a") == result("a"), "boxes to the last bit"
     assert folder.speed() == SPEED
@@ -237,25 +240,42 @@ def test_verdict_follows_from_where_it_was_trained(folder: RunFolder) -> None:
 @pytest.mark.parametrize("content", [b"", b'{"fps": 1', b"{}", b"\xff\xfe", b"[1]", b'{"name": 1}'], ids=repr)
 def test_damaged_documents_are_named_with_the_remedy(store: Store, folder: RunFolder, content: bytes) -> None:
     write_bytes(folder.weights, b"weights")
-    kept = store.protocol(PLAIN_EVALUATION)
     one = folder.path / "evaluations" / PLAIN_EVALUATION.key / "a.json"
-    reads = {
-        folder.path / "training.json": folder.training,
+    reads = {folder.path / "training.json": folder.training, one: lambda: folder.result(PLAIN_EVALUATION, "a")}
+    for file, read in reads.items():
+        write_bytes(file, content)
+        with pytest.raises(Damaged, match="restore it from a copy") as caught:
+            read()
+        assert str(file) in str(caught.value)
+        file.unlink()
+
+
+@pytest.mark.parametrize("content", [b"", b'{"fps": 1', b"{}", b"[1]"], ids=repr)
+def test_a_damaged_document_that_is_made_again_counts_as_absent_and_is_named(
+    store: Store, folder: RunFolder, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = store.protocol(PLAIN_EVALUATION)
+    reads: dict[Path, Callable[[], object]] = {
         folder.path / "speed.json": folder.speed,
         folder.path / "failure.json": folder.failure,
-        one: lambda: folder.result(PLAIN_EVALUATION, "a"),
+        folder.path / "progress.json": folder.progress,
         kept / "protocol.json": lambda: read_protocol(kept),
     }
     for file, read in reads.items():
         write_bytes(file, content)
-        with pytest.raises(BadInput) as caught:
+        assert read() is None
+        assert f"left out: {file}" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b'{"fps": 1}', b"{}", b'{"name": 1}'], ids=repr)
+def test_a_document_of_another_version_is_named_and_left_alone(folder: RunFolder, content: bytes) -> None:
+    for name, read in (("speed.json", folder.speed), ("failure.json", folder.failure)):
+        write_text(folder.path / name, sealed(content.decode()))
+        with pytest.raises(BadInput, match="use the version of trackablate that wrote it"):
             read()
-        assert str(file) in str(caught.value)
-        assert str(caught.value).endswith(("restore it from a copy, or move it away", "trackablate that wrote it"))
-        file.unlink()
 
 
-@pytest.mark.parametrize("name", ["../../escape", "a/b", "/etc/passwd", "."])
+@pytest.mark.parametrize("name", ["../../escape", "a/b", "/etc/passwd", ".", "\x1b[31mred", "a\udcff"])
 def test_sequence_names_that_are_no_file_names_are_refused(store: Store, folder: RunFolder, name: str) -> None:
     with pytest.raises(BadInput, match="is no file name: rename"):
         folder.add_result(PLAIN_EVALUATION, result(name))
@@ -291,9 +311,8 @@ def test_a_run_of_another_default_is_refused_and_left_alone(folder: RunFolder) -
     """The name covers what differs from the defaults: a run that was made with another default has the same one."""
     folder.claim()
     file = folder.path / "spec.json"
-    before = file.read_text().replace('"clip_norm": 1.0', '"clip_norm": 0.5')
-    assert before != file.read_text()
-    file.write_text(before)
+    rewrite(file, lambda document: document["recipe"].update(clip_norm=0.5))
+    before = file.read_text()
     for act in (folder.claim, folder.record, lambda: folder.lacking({})):
         with pytest.raises(BadInput, match=r"recipe.clip_norm = 0.5, now 1.0: a default has changed"):
             act()
@@ -302,9 +321,7 @@ def test_a_run_of_another_default_is_refused_and_left_alone(folder: RunFolder) -
 
 def test_a_field_that_the_stored_run_does_not_know_yet_changes_nothing(folder: RunFolder) -> None:
     folder.claim()
-    document = json.loads((folder.path / "spec.json").read_text())
-    del document["recipe"]["clip_norm"]
-    (folder.path / "spec.json").write_text(json.dumps(document))
+    rewrite(folder.path / "spec.json", lambda document: document["recipe"].pop("clip_norm"))
     assert folder.lacking({}).training
 
 
@@ -327,9 +344,7 @@ def test_a_study_record_that_cannot_be_read_is_left_out(store: Store, caplog: py
 @pytest.mark.parametrize("head", [3, "x", None, [], {}, {"kind": 3}], ids=repr)
 def test_a_head_that_is_none_stops_no_listing(store: Store, folder: RunFolder, head: object) -> None:
     folder.claim()
-    document = json.loads((folder.path / "spec.json").read_text())
-    document["tracker"]["head"] = head
-    (folder.path / "spec.json").write_text(json.dumps(document))
+    rewrite(folder.path / "spec.json", lambda document: document["tracker"].update(head=head))
     (found,) = store.folders()
     assert isinstance(found, Unreadable)
     assert found.reason.endswith("use the version of trackablate that wrote it")

@@ -8,6 +8,7 @@ import numpy as np
 import report_factory as factory
 from trackablate.ablations.plan import planned_rows, tasks
 from trackablate.ablations.study import Study
+from trackablate.harness.documents import write_document
 from trackablate.harness.record import Failure, ProtocolRecord, SequenceFacts, SequenceResult, StudyRecord
 from trackablate.harness.spec import Evaluation, Profile
 from trackablate.harness.store import Store
@@ -101,4 +102,4 @@ def _keep_protocol(store: Store, protocol: str, on_server: bool) -> None:
         one_shot=False,
         sequences=facts,
     )
-    (folder / "protocol.json").write_text(record.model_dump_json())
+    write_document(folder / "protocol.json", record)

@@ -36,7 +36,8 @@ def _make(root: Path, folder: str = "images/train2017", objects: list[dict[str, 
         (root / folder / f"{number:012d}.jpg").write_bytes(bytes(cv2.imencode(".jpg", picture)[1]))
     (root / "annotations").mkdir()
     file = root / "annotations/instances_train2017.json"
-    file.write_text(json.dumps({"info": {}, "images": IMAGES, "annotations": objects, "categories": []}))
+    content = json.dumps({"info": {}, "images": IMAGES, "annotations": objects, "categories": []})
+    file.write_text(content, encoding="utf-8-sig")  # a mark of byte order is no part of it
     return file
 
 

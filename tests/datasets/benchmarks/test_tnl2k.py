@@ -1,5 +1,6 @@
 """TNL2K: its odd frame names, its absent targets, its layouts with and without images, its lists."""
 
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
 from trackablate.datasets.reading.frames import ImageFiles
 from trackablate.datasets.reading.tables import names, rows
+from video_factory import zipped
 
 REAL = SHARED / "real/tnl2k/annotations_test.zip"
 JPEG = bytes(cv2.imencode(".jpg", np.full((30, 40, 3), 90, np.uint8))[1])
@@ -38,13 +40,31 @@ def _message(root: Path) -> str:
     return str(caught.value)
 
 
-def test_frames_count_by_name(tmp_path: Path) -> None:
-    _make(tmp_path, frames=("b_2.jpg", "00003.png", "b_10.jpg"))
+def test_frames_with_several_beginnings_count_by_name(tmp_path: Path) -> None:
+    _make(tmp_path, frames=("b_02.jpg", "00003.png", "b_10.jpg"))
     (tmp_path / FIRST / "imgs/Thumbs.db").touch()
     frames = tnl2k.TEST(tmp_path)[0].frames
     assert isinstance(frames, ImageFiles)
-    assert list(frames.names) == ["00003.png", "b_10.jpg", "b_2.jpg"]
+    assert list(frames.names) == ["00003.png", "b_02.jpg", "b_10.jpg"]
     assert [frame.shape for frame in (frames[0], frames[2])] == [(30, 40, 3)] * 2
+
+
+def test_frames_without_padding_count_by_number_and_the_check_says_so(tmp_path: Path) -> None:
+    written = [f"{number}.jpg" for number in range(1, 13)]
+    _make(tmp_path / "folder", "my_clip", frames=(*written,), boxes="2,3,10,12\n" * 12)
+    zipped(tmp_path / "folder", tmp_path / "packed.zip")
+    for root in (tmp_path / "folder", tmp_path / "packed.zip"):
+        sequences = tnl2k.TEST(root, tmp_path / "index")
+        frames = sequences[0].frames
+        assert isinstance(frames, ImageFiles)
+        assert list(frames.names) == written
+        assert "frames in the order of their numbers, which is not that of their names: my_clip" in sequences.notes()
+
+
+def test_videos_of_ones_own_with_two_possible_orders_are_refused(tmp_path: Path) -> None:
+    folder = _make(tmp_path, "my_clip", frames=("cam_1.jpg", "cam_3.jpg", "img_2.jpg"))
+    message = "two orders are possible: after 'cam_1.jpg' comes 'cam_3.jpg' by name, 'img_2.jpg' by number"
+    assert _message(tmp_path).startswith(f"{folder / 'imgs'}: {message}")
 
 
 def test_zeros_are_absent_and_boxes_count_from_0(tmp_path: Path) -> None:
@@ -88,6 +108,41 @@ def test_the_toolkits_annotation_is_enough_for_scoring(tmp_path: Path) -> None:
     assert (sequences[0].name, len(sequences[0]), sequences.coverage) == (FIRST, 3, "1 of 700 sequences")
     with pytest.raises(DataError, match="annotations only"):
         sequences[0].frames[0]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("tar", "inner"), [("annos/annos.tar.gz", ""), ("annos.tar.gz", "./annos/"), ("kit/annos/annos.tar.gz", "")]
+)
+def test_the_toolkits_annotation_is_read_as_it_is_packed(tmp_path: Path, tar: str, inner: str, packed: bool) -> None:
+    (tmp_path / "boxes.txt").write_text(BOXES)
+    (tmp_path / "flags.txt").write_text("0\n1\n0\n")
+    (tmp_path / "root" / tar).parent.mkdir(parents=True)
+    with tarfile.open(tmp_path / "root" / tar, "w:gz") as opened:
+        opened.add(tmp_path / "boxes.txt", f"{inner}gt_rect/{FIRST}.txt")
+        opened.add(tmp_path / "flags.txt", f"{inner}absent/{FIRST}.txt")
+    root = zipped(tmp_path / "root", tmp_path / "kit.zip") if packed else tmp_path / "root"
+    for _ in range(2):
+        sequences = tnl2k.TEST(root, tmp_path / "index")
+        sequences.check_annotations()
+        assert (sequences.names, sequences[0].visible.tolist()) == ((FIRST,), [True, False, True])
+
+
+def test_annotation_that_was_revised_is_told_where_that_is(tmp_path: Path) -> None:
+    _make(tmp_path, "maliao_4-Done", boxes="2,3,10,12\n" * 4)
+    with pytest.raises(
+        DataError, match=r"4 boxes for 3 frames; it was revised: take annos/revised_annotations.zip of "
+    ):
+        tnl2k.TRAIN(tmp_path).check_annotations()
+    revised = [row["sequence"] for row in rows("quirks.csv") if row["rule"] == "revised"]
+    assert len(revised) == 12
+    assert set(revised) <= set(names("tnl2k_train.txt"))
+
+
+def test_a_damaged_inner_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "annos").mkdir()
+    (tmp_path / "annos/annos.tar.gz").write_bytes(b"\x1f\x8b and no more")
+    assert f"{tmp_path / 'annos/annos.tar.gz'}: cannot be unpacked" in _message(tmp_path)
 
 
 @pytest.mark.parametrize("within", ["", "TNL2K_test_subset"])

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from trackablate.datasets.errors import DataError
+from trackablate.datasets.protocols import DATA_SETS
 from trackablate.harness.cli.pieces import check_data, frames_of
-from video_factory import JPEG, boxes, images, write, zipped
+from video_factory import JPEG, boxes, encoded, images, write, zipped
 
 VAL = "val/GOT-10k_Val_000001"
 
@@ -45,10 +46,68 @@ def test_annotations_only_are_said_to_be_that(root: Path) -> None:
     assert "cover.label: is missing" in _message(f"got10k={root}")
 
 
+def test_images_that_are_not_read_are_no_annotations_only(root: Path) -> None:
+    for image in root.rglob("*.jpg"):
+        image.rename(image.with_suffix(".tif"))
+    assert "holds 20 files that are no JPEG, PNG, BMP or WebP: 00000001.tif, " in _message(f"got10k={root}")
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".webp"])
+def test_other_images_are_read(root: Path, suffix: str) -> None:
+    for image in root.rglob("*.jpg"):
+        image.write_bytes(encoded(suffix))
+        image.rename(image.with_suffix(suffix))
+    assert check_data(f"got10k={root}", deep=True)["protocols"] == {"got10k-val": "1 of 180 sequences"}
+
+
+def test_videos_one_folder_too_deep_are_said_to_be_that(tmp_path: Path) -> None:
+    inner = "train/GOT-10k_Train_split_01/GOT-10k_Train_000001"
+    write(tmp_path, {f"{inner}/groundtruth.txt": boxes(3), **images(inner, range(1, 4))})
+    said = "is no sequence, but holds some one folder too deep: GOT-10k_Train_000001; move them one folder up"
+    assert f"{tmp_path / 'train/GOT-10k_Train_split_01'}: {said}" in _message(f"got10k={tmp_path}")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_root_above_the_right_one_is_told_where_that_is(tmp_path: Path, packed: bool) -> None:
+    for group in ("airplane", "bear"):
+        name = f"parts/{group}/{group}/{group}-1"
+        write(tmp_path / "root", {f"{name}/groundtruth.txt": boxes(3), **images(f"{name}/img", range(1, 4))})
+    (tmp_path / "root/notes").mkdir()
+    (tmp_path / "root/notes/read.me").touch()
+    root = zipped(tmp_path / "root", tmp_path / "root.zip") if packed else tmp_path / "root"
+    assert f"; {root / 'parts/airplane'} holds such: name that folder, or move what is in it up" in _message(
+        f"lasot={root}"
+    )
+
+
+def test_marks_of_byte_order_are_no_part_of_any_text(root: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    plain = check_data(f"got10k={root}")
+    write(root, {"val/list.txt": "GOT-10k_Val_000001\r\n", f"{VAL}/meta_info.ini": "resolution: (40,30)\r\n"})
+    for file in [*root.rglob("*.txt"), *root.rglob("*.label"), *root.rglob("*.ini")]:
+        file.write_bytes(mark + file.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+    assert check_data(f"got10k={root}") == plain
+    sequences = DATA_SETS["got10k"].parts["got10k-val"](root)
+    assert (sequences.names[0], sequences[0].size) == ("GOT-10k_Val_000001", (40, 30))
+
+
 def test_a_damaged_frame_is_found_by_going_deep(root: Path) -> None:
     (root / VAL / "00000002.jpg").write_bytes(JPEG[:-2])
     check_data(f"got10k={root}")
     assert "00000002.jpg: is truncated" in _message(f"got10k={root}", deep=True)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_damage_inside_a_jpeg_is_found_by_going_deep(root: Path, tmp_path: Path, packed: bool) -> None:
+    """A third of the file is zeros, as a broken disk or download leaves it; both ends are whole."""
+    third = len(JPEG) // 3
+    (root / VAL / "00000007.jpg").write_bytes(JPEG[:third] + bytes(third) + JPEG[2 * third :])
+    (root / VAL / "00000008.jpg").write_bytes(JPEG[:-2] + bytes(4) + JPEG[-2:])  # as some cameras write them
+    place = zipped(root, tmp_path / "g.zip") if packed else root
+    check_data(f"got10k={place}")
+    (said,) = _message(f"got10k={place}", deep=True).splitlines()
+    assert said.startswith(f"{place / VAL / '00000007.jpg'}: is damaged inside (Corrupt JPEG data: ")
+    assert said.endswith("; copy it again from the source of the data set")
 
 
 def test_all_that_is_wrong_comes_in_one_message(root: Path) -> None:
@@ -82,7 +141,7 @@ def test_frames_of_a_folder_are_sorted_by_name(tmp_path: Path) -> None:
     frames: Iterator[object] = frames_of(tmp_path / "video")
     assert len(list(frames)) == 3
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"holds no image \(.jpg, .jpeg, .png\)"):
+    with pytest.raises(DataError, match=r"holds no image \(.jpg, .jpeg, .png, .bmp, .webp\)"):
         frames_of(tmp_path / "empty")
     with pytest.raises(DataError, match="is not there"):
         frames_of(tmp_path / "nowhere")

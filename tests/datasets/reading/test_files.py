@@ -4,9 +4,11 @@ import multiprocessing
 import os
 import pickle
 import struct
+import tarfile
 import time
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -145,7 +147,9 @@ def test_neither_folder_nor_archive(tmp_path: Path) -> None:
     assert "is not a readable zip archive" in _message(tmp_path / "x")
 
 
-@pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "a\\x", "C:/x", "./x", "a//x", "a/./x", ".."])
+@pytest.mark.parametrize(
+    "name", ["/etc/x", "../x", "a/../../x", "..\\x", "C:/x", "C:\\x", "\\x", ".//../x", "//x", ".."]
+)
 def test_an_entry_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(tmp_path / "z", "w") as opened:
         opened.writestr("fine", "")
@@ -153,6 +157,42 @@ def test_an_entry_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
         info.filename = name
         opened.writestr(info, "x")
     assert f"leads out of it or is oddly spelled, {name!r}" in _message(tmp_path / "z")
+
+
+def _entries(archive: Path, *names: str) -> Path:
+    """An archive with these very names, whatever this system would make of them."""
+    with zipfile.ZipFile(archive, "w") as opened:
+        for name in names:
+            info = zipfile.ZipInfo("placeholder")
+            info.filename = name
+            opened.writestr(info, "" if name.endswith(("/", "\\")) else name)
+    return archive
+
+
+@pytest.mark.parametrize("name", ["a\\b\\x.txt", "./a/b/x.txt", "a//b/x.txt", "a/./b///x.txt", ".\\a\\b/x.txt"])
+def test_paths_are_read_as_they_are_meant(tmp_path: Path, name: str) -> None:
+    files = open_files(_entries(tmp_path / "z", "./", "a\\", "a//", name, "a/b/y.txt"))
+    assert (files.names(), files.names("a"), files.names("a/b")) == (("a",), ("b",), ("x.txt", "y.txt"))
+    assert files.read("a/b/x.txt") == name.encode()
+    assert files.stamp("a/b/x.txt")[0] == len(name)
+    assert "has two entries called" in _message(_entries(tmp_path / "two", name, "a/b/x.txt"))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_what_macos_adds_is_left_out_even_twice(tmp_path: Path) -> None:
+    added = (".DS_Store", "a/.DS_Store", "__MACOSX/a/._x.txt", "__MACOSX/", ".git/config", "a\\.DS_Store")
+    files = open_files(_entries(tmp_path / "z", *added, *added, "a/x.txt"))
+    assert (files.names(), files.names("a"), files.is_file(".DS_Store")) == (("a",), ("x.txt",), False)
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_other_packed_files_are_to_be_unpacked(tmp_path: Path, mode: Literal["w", "w:gz", "w:bz2", "w:xz"]) -> None:
+    (tmp_path / "x.txt").write_text("1")
+    with tarfile.open(tmp_path / "z", mode) as opened:
+        opened.add(tmp_path / "x.txt", "x.txt")
+    kind = {"w": "tar", "w:gz": "gzip (.tar.gz)", "w:bz2": "bzip2 (.tar.bz2)", "w:xz": "xz (.tar.xz)"}[mode]
+    said = f"{tmp_path / 'z'}: is a {kind} file, which is not read in place; unpack it and name the folder"
+    assert _message(tmp_path / "z").startswith(said)
 
 
 def test_a_link_in_an_archive_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Names of frames as runs, and images as frames: what is read, and every kind of bad image named."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from trackablate.datasets.errors import LISTED, DataError, raise_all
 from trackablate.datasets.reading.files import Files
-from trackablate.datasets.reading.frame_names import FrameNames, frame_names
+from trackablate.datasets.reading.frame_names import FrameNames, Order, frame_names
 from trackablate.datasets.reading.frames import ImageFiles, NoFrames
 from trackablate.datasets.reading.opening import open_files
-from video_factory import HEIGHT, JPEG, PNG, WIDTH, zipped
+from video_factory import HEIGHT, JPEG, PNG, WIDTH, encoded, zipped
+
+BMP, WEBP = encoded(".bmp"), encoded(".webp")
 
 
 @given(
@@ -45,10 +48,80 @@ def test_any_numbers_are_kept_in_order(numbers: set[int], low: int, high: int) -
     assert FrameNames(names.ranges) == names
 
 
-@given(st.lists(st.text("ab01.-_ ", min_size=1, max_size=6), unique=True, max_size=12))
-def test_names_sorted_as_names_come_back_whatever_they_are(stems: list[str]) -> None:
+@given(st.lists(st.text("ab.-_ ", min_size=1, max_size=6), unique=True, max_size=12))
+def test_names_without_numbers_are_sorted_as_names(stems: list[str]) -> None:
     written = [f"{stem}.jpg" for stem in stems]
-    assert list(frame_names(written, "name")) == sorted(written)
+    assert list(frame_names(written, "name")) == list(frame_names(written, "clear")) == sorted(written)
+
+
+@given(
+    st.lists(st.text("ab019.-_ ²٣", min_size=1, max_size=6), unique=True, max_size=12),
+    st.sampled_from(["name", "clear"]),
+)
+def test_no_order_but_a_possible_one_comes_back(stems: list[str], order: Order) -> None:
+    written = [f"{stem}.jpg" for stem in stems]
+    try:
+        found = list(frame_names(written, order))
+    except ValueError as error:
+        assert len(error.args) == 2  # noqa: PT017 problem and remedy
+        return
+    assert sorted(found) == sorted(written)
+    natural = sorted(
+        found, key=lambda name: [int(part) if part.isdecimal() else 0 for part in re.split(r"([0-9]+)", name)]
+    )
+    assert found == sorted(written) or found == natural
+
+
+NUMBERED = {
+    "ffmpeg's %d": ["1", "2", "9", "10", "11"],
+    "with a beginning": ["img1", "img2", "img10"],
+    "padding that overflows": ["998", "999", "1000", "1001"],
+    "an ending after the number": ["frame8_xxx", "frame9_xxx", "frame10_xxx"],
+    "a number in the beginning": ["cam2_7", "cam2_8", "cam2_12"],
+    "gaps and a long number": ["t999999999999999", "t1000000000000000", "t1000000000000002"],
+    "seconds of one width": ["10.25", "10.30", "11.05"],
+}
+
+
+@pytest.mark.parametrize("stems", NUMBERED.values(), ids=NUMBERED)
+@pytest.mark.parametrize("order", ["name", "clear"])
+def test_names_that_differ_in_one_number_come_in_its_order(stems: list[str], order: Order) -> None:
+    written = [f"{stem}.png" for stem in stems]
+    assert list(frame_names(reversed(written), order)) == written
+
+
+AMBIGUOUS = {
+    "numbers without padding behind two beginnings": (
+        ["a_2", "a_10", "b_1"],
+        "'a_10.jpg' by name, 'a_2.jpg' by number",
+    ),
+    "two numbers without padding": (["1_9", "2_1", "10_1"], "first comes '10_1.jpg' by name, '1_9.jpg' by number"),
+    "seconds of two widths": (["0.3", "0.25"], "first comes '0.25.jpg' by name, '0.3.jpg' by number"),
+}
+
+
+@pytest.mark.parametrize(("stems", "message"), AMBIGUOUS.values(), ids=AMBIGUOUS)
+@pytest.mark.parametrize("order", ["name", "clear"])
+def test_two_possible_orders_are_refused_and_both_named(stems: list[str], message: str, order: Order) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        frame_names([f"{stem}.jpg" for stem in stems], order)
+    assert "pad the numbers with zeros" in caught.value.args[1]
+
+
+def test_numbers_behind_several_beginnings_count_except_in_official_lists() -> None:
+    written = ["cam_1.jpg", "cam_3.jpg", "img_2.jpg"]
+    with pytest.raises(ValueError, match=r"after 'cam_1.jpg' comes 'cam_3.jpg' by name, 'img_2.jpg' by number"):
+        frame_names(written, "clear")
+    assert list(frame_names(written, "name")) == written
+    for agreed in (["a_1.jpg", "a_2.jpg", "b_3.jpg"], ["a_1.jpg", "a_2.jpg", "b_1.jpg"]):
+        assert list(frame_names(agreed, "clear")) == agreed
+
+
+def test_two_frames_of_one_number_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"'01.jpg' and '1.jpg' have the same number"):
+        frame_names(["1.jpg", "01.jpg", "2.jpg"], "clear")
+    with pytest.raises(ValueError, match=r"'1.jpg' and '1.png' have the same number"):
+        frame_names(["1.jpg", "1.png"], "name")
 
 
 def test_names_need_a_number_of_their_own() -> None:
@@ -84,6 +157,8 @@ BAD_IMAGES = {
     ),
     "half a PNG": (PNG[: len(PNG) // 2], "is truncated (a PNG"),
     "PNG short of 1 byte": (PNG[:-1], "is truncated (a PNG"),
+    "half a BMP": (BMP[: len(BMP) // 2], "is truncated (a BMP of"),
+    "WebP short of 1 byte": (WEBP[:-1], "is truncated (a WebP of"),
     "text": (b"<html>not found</html>", "is neither JPEG nor PNG"),
     "three bytes": (JPEG[:3], "is truncated"),
 }
@@ -120,6 +195,8 @@ def test_a_bad_image_is_found_without_and_with_decoding(
 
 GOOD_IMAGES = {
     "JPEG": JPEG,
+    "BMP": BMP,
+    "WebP": WEBP,
     "PNG": PNG,
     "JPEG with padding": JPEG + bytes(50),
     "JPEG with much behind it": JPEG + b"MakerNote" * 500,
@@ -193,5 +270,17 @@ def test_no_frames_have_a_length_and_say_where_they_would_lie(tmp_path: Path) ->
     assert len(frames) == 7
     with pytest.raises(DataError) as caught:
         frames[0]
+    assert frames.unread() == ""
     where = f"{tmp_path / 'a/img'} or {tmp_path / 'a/jpg'}"
     assert str(caught.value) == f"annotations only: no frames under {where}; add the images to track them"
+
+
+def test_images_that_are_not_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a/img").mkdir(parents=True)
+    for number in range(5):
+        (tmp_path / f"a/img/{number}.TIFF").touch()
+    frames = NoFrames(open_files(tmp_path), ["a/jpg", "a/img"], 5)
+    named = "holds 5 files that are no JPEG, PNG, BMP or WebP: 0.TIFF, 1.TIFF, 2.TIFF and 2 more; convert them"
+    with pytest.raises(DataError) as caught:
+        frames[0]
+    assert str(caught.value).startswith(f"{tmp_path / 'a/img'}: {named}")

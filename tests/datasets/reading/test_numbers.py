@@ -148,6 +148,7 @@ def test_no_lines_and_blank_ends() -> None:
         ("1\t2\t3\n1 2 3\n", 2, "separated by spaces, those of the first line by tabs"),
         ("1,2 3\n", 1, "separated by more than one thing"),
         ("1\t2 3\n", 1, "separated by more than one thing"),
+        ("1,2 3\n1,2,3\n4,5,6\n", 1, "separated by more than one thing"),
     ],
 )
 def test_a_file_keeps_to_one_separator(text: str, line: int, said: str) -> None:
@@ -155,6 +156,14 @@ def test_a_file_keeps_to_one_separator(text: str, line: int, said: str) -> None:
     assert [bad.line for bad in rows.bad] == [line]
     assert said in rows.bad[0].problem
     assert np.isnan(rows.values[line - 1]).all()
+
+
+@pytest.mark.parametrize("first", ["", "1", "x y w h", "[1,2,3]", "1 2,3", "frame"])
+def test_a_bad_first_line_condemns_no_other(first: str) -> None:
+    rows = parse_rows(f"{first}\n1,2,3\n4,5,6\n7 8 9".encode(), 3)
+    assert [bad.line for bad in rows.bad] == [1, 4]
+    assert "separated by spaces, those of line 2 by commas" in rows.bad[1].problem
+    assert rows.values[1:3].tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])

@@ -11,18 +11,19 @@ from typer.testing import CliRunner
 import store_factory
 from command_line import harness, invoke, said
 from trackablate.ablations.catalogue import STUDIES
-from trackablate.datasets.atomic import write_text
 from trackablate.datasets.errors import DataError
 from trackablate.harness.cli import app
 from trackablate.harness.cli.doctor import fonts
 from trackablate.harness.cli.options import writable
 from trackablate.harness.cli.session import StudyRequest, open_session
 from trackablate.harness.cli.study_data import find_run, reported_data
+from trackablate.harness.documents import write_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import SequenceResult
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import Store, read_protocol
+from trackablate.trackers.spec import TrackerSpec
 
 SMOKE = load_profile("smoke")
 ROWS = ["conv", "decoder", "ce-conv", "ce-decoder", "static", "ncc", "shuffled-template"]
@@ -50,6 +51,54 @@ def test_a_run_of_some_rows_is_reported_with_all(place: Path) -> None:
     part = open_session(request(place, only=["decoder"], purpose="report"))
     assert {row.name for row in part.rows} == {"conv", "decoder", "static", "ncc", "shuffled-template"}
     assert part.folder == Path("report", "table3-smoke-only-decoder"), "a report of a part has a folder of its own"
+
+
+def test_fields_of_every_run_can_be_set(place: Path) -> None:
+    """The runs are others, the profile says it in its name and caveat, and so does the command."""
+    changes = ("recipe.steps=7", "tracker.head.layers=1", "tracker.adaptation.kind=bitfit")
+    plain, changed = open_session(request(place)), open_session(request(place, changes=changes))
+    runs = {row.name: row.run for row in changed.rows if row.role == "variant"}
+    for row in plain.rows:
+        if row.role == "variant":
+            run = runs[row.name]
+            assert run.fingerprint != row.run.fingerprint
+            assert isinstance(run.tracker, TrackerSpec)
+            assert run.recipe == row.run.recipe.model_copy(update={"steps": 7})  # type: ignore[union-attr]
+            assert run.tracker.adaptation.kind == "bitfit"
+            assert run.data == row.run.data
+    assert {name: getattr(run.tracker.head, "layers", None) for name, run in runs.items()} == {  # type: ignore[union-attr]
+        **{"conv": None, "ce-conv": None, "decoder": 1, "ce-decoder": 1}
+    }
+    assert changed.profile.name == "smoke-recipe.steps-7-tracker.head.layers-1-tracker.adaptation.kind-bitfit"
+    assert "recipe.steps = 7, tracker.head.layers = 1" in changed.profile.caveat
+    assert "--set recipe.steps=7" in changed.request.command
+    assert changed.folder != plain.folder
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("steps=7", "write recipe.FIELD=VALUE or tracker.FIELD=VALUE"),
+        ("recipe.steps", "write recipe.FIELD=VALUE or tracker.FIELD=VALUE"),
+        ("recipe.stps=7", "did you mean recipe.steps"),
+        ("tracker.head.layrs=2", "did you mean tracker.head.layers"),
+        ("recipe.steps=-3", "--set steps=-3: Input should be greater than 0"),
+        ("tracker.adaptation.kind=x", "does not match any of the expected tags"),
+        ("tracker.sparsity.keep_ratio=2.0", "keep_ratio=2.0"),
+    ],
+)
+def test_what_cannot_be_set_is_refused(place: Path, change: str, told: str) -> None:
+    refused = invoke("plan", "table3", "--profile", "smoke", "--store", place / "store", "--set", change)
+    assert refused.exit_code == 2
+    assert told in refused.stderr
+    assert refused.stderr.count("\n") <= 2
+
+
+def test_a_report_of_nothing_names_the_profile_that_is_stored(place: Path) -> None:
+    store_factory.fill(Store(place / "store"), STUDIES["table3"], SMOKE)
+    found = invoke("report", "table3", "--profile", "mini", "--store", place / "store", "--format", "json")
+    assert "the store has table3 at --profile smoke" in found.stderr
+    assert "--profile" not in invoke("report", "table3", "--profile", "smoke", "--format", "json").stderr
 
 
 def test_data_that_nothing_reads_are_refused(place: Path) -> None:
@@ -87,14 +136,14 @@ def test_a_report_takes_the_whole_version_of_the_data_of_its_own_runs(place: Pat
     foreign = whole.model_copy(update={"digest": "f" * 64, "sequences": whole.sequences * 2})
     for record in (part, foreign):
         evaluation = Evaluation(protocol="otb", data=record.digest)
-        write_text(store.protocol(evaluation) / "protocol.json", record.model_dump_json())
+        write_document(store.protocol(evaluation) / "protocol.json", record)
     boxes = SequenceResult(name=part.names[0], boxes=[(0.0, 0.0, 1.0, 1.0)], seconds=1.0)
     store.run(runs[0]).add_result(Evaluation(protocol="otb", data=part.digest), boxes)
     found = reported_data("otb", {}, store, runs)
     assert (found.digest, len(found.sequences)) == (store_factory.DIGEST, 4)
     twin = whole.model_copy(update={"digest": "b" * 64})
     evaluation = Evaluation(protocol="otb", data=twin.digest)
-    write_text(store.protocol(evaluation) / "protocol.json", twin.model_dump_json())
+    write_document(store.protocol(evaluation) / "protocol.json", twin)
     store.run(runs[0]).add_result(evaluation, boxes)
     with pytest.raises(
         BadInput, match="2 versions of the data of otb, each of 4 sequences: choose one with --data otb="

@@ -13,8 +13,8 @@ import pytest
 import report_factory as factory
 import trackablate
 from places import ROOT
-from trackablate.datasets.atomic import write_text
 from trackablate.datasets.registry import UnknownName
+from trackablate.harness.documents import write_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import (
@@ -73,7 +73,7 @@ def keep_protocol(store: Store, name: str = PROTOCOL, *, on_server: bool = False
         name=name, digest=DIGEST, title="", description="", source="", origin=0, one_shot=False, sequences=sequences,
         metrics=(("ao", "got10k"), ("auc", "ostrack")),
     )  # fmt: skip
-    write_text(store.protocol(Evaluation(protocol=name, data=DIGEST)) / "protocol.json", record.model_dump_json())
+    write_document(store.protocol(Evaluation(protocol=name, data=DIGEST)) / "protocol.json", record)
     return record
 
 
@@ -223,7 +223,7 @@ def test_a_protocol_and_a_role_leave_out_all_others(tmp_path: Path) -> None:
         whole.model_copy(update={"name": "other"}),
     ):
         place = store.protocol(Evaluation(protocol=other.name, data=other.digest))
-        write_text(place / "protocol.json", other.model_dump_json())
+        write_document(place / "protocol.json", other)
     for run in (asked(CONV), asked(FloorSpec(kind="ncc"))):
         folder = store.run(run)
         folder.claim()
@@ -253,11 +253,11 @@ def test_a_protocol_keeps_rows_without_a_score_and_one_of_equally_large_versions
     whole = keep_protocol(store)
     for age, digest in ((50, "b" * 16), (10, "a" * 16)):
         file = store.protocol(Evaluation(protocol=PROTOCOL, data=digest)) / "protocol.json"
-        write_text(file, whole.model_copy(update={"digest": digest}).model_dump_json())
+        write_document(file, whole.model_copy(update={"digest": digest}))
         os.utime(file, (file.stat().st_mtime + age,) * 2)
     file = store.protocol(Evaluation(protocol=PROTOCOL, data="c" * 16)) / "protocol.json"
     larger = [*whole.sequences, whole.sequences[0].model_copy(update={"name": "another"})]
-    write_text(file, whole.model_copy(update={"digest": "c" * 16, "sequences": larger}).model_dump_json())
+    write_document(file, whole.model_copy(update={"digest": "c" * 16, "sequences": larger}))
     keep_protocol(store, "server", on_server=True)
     folder = store.run(asked(CONV))
     folder.claim()

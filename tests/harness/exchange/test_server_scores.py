@@ -11,11 +11,13 @@ from typer.testing import CliRunner
 import report_factory as factory
 import store_factory
 import trackablate
+from stored_files import rewrite
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.recipes import FOUR_SETS, ONE_SHOT
 from trackablate.harness.cli import app
 from trackablate.harness.exchange.server_scores import note_submission
+from trackablate.harness.run_folder import EVALUATION
 from trackablate.harness.scoring.scored import Returned, TrackerScores
 from trackablate.harness.store import Store
 from trackablate.reports.assemble import assemble
@@ -101,9 +103,7 @@ def test_nothing_returned_says_how_to_get_it(tmp_path: Path) -> None:
 def test_boxes_that_changed_since_have_no_score(store: Path) -> None:
     (folder,) = (store / "runs" / run_name("decoder") / "evaluations").iterdir()
     file = sorted(folder.iterdir())[-1]
-    document = json.loads(file.read_text())
-    document["boxes"][3][0] += 1
-    file.write_text(json.dumps(document))
+    rewrite(file, lambda document: document["boxes"][3].__setitem__(0, document["boxes"][3][0] + 1))
     table = pivot(assembled(store))
     assert cell(table, "decoder", "got10k:ao").value is None
     assert any("decoder on got10k: its boxes changed after" in text for text in table.missing)
@@ -115,7 +115,8 @@ def test_boxes_that_changed_since_have_no_score(store: Path) -> None:
 def test_boxes_that_took_another_time_are_the_same_boxes(store: Path) -> None:
     (folder,) = (store / "runs" / run_name("decoder") / "evaluations").iterdir()
     for file in folder.iterdir():
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"seconds": 99.0}))
+        if file.name != EVALUATION:
+            rewrite(file, lambda document: document.update(seconds=99.0))
     assert cell(pivot(assembled(store)), "decoder", "got10k:ao").value == pytest.approx(72.9)
 
 

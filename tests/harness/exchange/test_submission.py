@@ -1,6 +1,7 @@
 """Archives for GOT-10k's and TrackingNet's servers: what is built is good, and everything bad is refused by name. And a
 stored run's boxes on their way out."""
 
+import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,11 +12,13 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+from stored_files import rewrite
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.registry import UnknownName
 from trackablate.datasets.roots import open_protocol
 from trackablate.harness.cli import app
 from trackablate.harness.cli.results import Wanted, export_run, submit_run
+from trackablate.harness.documents import write_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.exchange.submission import Asked, build_submission, check_submission
 from trackablate.harness.exchange.writing import Tracked
@@ -381,7 +384,7 @@ def stored(
     )
     place = store.protocol(evaluation)
     place.mkdir(parents=True)
-    (place / "protocol.json").write_text(record.model_dump_json())
+    write_document(place / "protocol.json", record)
     return run.name
 
 
@@ -457,8 +460,8 @@ def test_a_protocol_whose_name_begins_alike_is_another(tmp_path: Path) -> None:
     (place,) = (tmp_path / "store" / "protocols").iterdir()
     other = place.with_name("got10k-val-eeee")
     other.mkdir()
-    text = (place / "protocol.json").read_text()
-    (other / "protocol.json").write_text(text.replace('"name":"got10k"', '"name":"got10k-val"'))
+    shutil.copy(place / "protocol.json", other)
+    rewrite(other / "protocol.json", lambda document: document.update(name="got10k-val"))
     assert submit_run(Wanted("ncc", "got10k", tmp_path / "store"), tmp_path / "out.zip")["sequences"] == 180
 
 

@@ -196,3 +196,11 @@ def test_cost_on_a_device_measures_speed_and_memory() -> None:
 )
 def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_the_plan_says_what_the_processes_that_make_pairs_take(tmp_path: Path) -> None:
+    words = ("plan", *STUDY, "--only", "conv", "--store", str(tmp_path / "S"))
+    plan = said(*words, "--loader-workers", "3")
+    assert plan["loader"]["workers"] == 3
+    assert 50e6 < plan["loader"]["bytes_each"] < 60e6
+    assert said(*words)["loader"]["workers"] == 0 or expected_gpus()

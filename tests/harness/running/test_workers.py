@@ -13,7 +13,9 @@ import torch
 from command_line import invoke
 from examples import WHERE
 from places import ROOT
+from stored_files import flip
 from trackablate.ablations.plan import run_of
+from trackablate.datasets.atomic import whole_archive
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.costing.clock import peak_rss_bytes, reset_peak_rss
@@ -30,12 +32,13 @@ from trackablate.harness.running.threads import drop_launchers
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import Store
 from trackablate.harness.training import loop
+from trackablate.trackers.floors import StaticBox
 from trackablate.trackers.spec import FloorSpec
 from trackablate.trackers.variants import ostrack_mlp
 
 PATIENCE = 120.0
 STATIC, NCC = (RunSpec(tracker=FloorSpec(kind="static")), RunSpec(tracker=FloorSpec(kind="ncc")))
-LOUD = "import os, sys\nprint('LOUD')\nsys.stdout.flush()\nos.write(1, b'LOUDER\\n')\n"
+LOUD = "import os, sys\nprint('LOUD' * 50_000)\nsys.stdout.flush()\nos.write(1, b'LOUDER\\n' * 30_000)\n"
 
 
 def settings(store: Path) -> WorkerSettings:
@@ -52,7 +55,7 @@ def reply_of(worker: WorkerProcess) -> Reply:
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalWorker]:
-    """A worker with a plugin that writes to standard output in every way."""
+    """A worker with a plugin that writes to standard output in every way, more than a pipe holds."""
     folder = tmp_path_factory.mktemp("worker")
     (folder / "loud.py").write_text(LOUD)
     with pytest.MonkeyPatch.context() as patch:
@@ -156,6 +159,9 @@ class InProcess:
                 text = self._work(task)
             except (BadInput, DataError) as error:
                 self.reply = Reply(status="bad input", text=str(error), last=True)
+                return
+            except RunFailed as error:
+                self.reply = Reply(status="failed", text=str(error), last=True)
                 return
         if fate == "with an old failure left":
             assert isinstance(task, RunTask)
@@ -328,9 +334,86 @@ def test_a_whole_run_has_no_failure_left_when_its_worker_dies(job: runner.Job, t
     assert store.run(STATIC).failure() is None
 
 
-def test_a_worker_that_dies_while_it_prepares_ends_the_study(job: runner.Job, tmp_path: Path) -> None:
+def test_a_worker_that_dies_while_it_prepares_is_replaced_once(job: runner.Job, tmp_path: Path) -> None:
+    for deadly in ({0: "half way"}, {0: "when all is done"}):
+        store, executor = Store(tmp_path / deadly[0]), InProcessExecutor(deadly)
+        runner.run(job, store, executor, "cpu")
+        assert [type(task) for task in executor.tasks][:3] == [PrepareTask, PrepareTask, RunTask]
+        assert all(item.nothing for item in runner.missing(job, store))
     with pytest.raises(RunFailed, match="a worker stopped with status -9"):
-        runner.run(job, Store(tmp_path / "store"), InProcessExecutor({0: "half way"}), "cpu")
+        runner.run(job, Store(tmp_path / "store"), InProcessExecutor({0: "half way", 1: "half way"}), "cpu")
+
+
+def test_damaged_files_are_made_again(job: runner.Job, tmp_path: Path) -> None:
+    """Results, the speed, thumbnails and the protocol's record; the evaluation's own document and an old failure."""
+    store = Store(tmp_path / "store")
+    runner.run(job, store, InProcessExecutor(), "cpu")
+    (evaluation,) = job.tasks[0].evaluations
+    folder, protocol = store.run(NCC), store.protocol(evaluation)
+    results = sorted(folder.path.glob("evaluations/*/[!e]*.json"))
+    boxes = [folder.result(evaluation, file.stem) for file in results]
+    record = (protocol / "protocol.json").read_bytes()
+    for file in (results[0], folder.path / "speed.json", *protocol.iterdir(), results[0].with_name("evaluation.json")):
+        flip(file, 0.4)
+    (results[1].parent / results[1].name).write_bytes(results[2].read_bytes())
+    executor = InProcessExecutor()
+    runner.run(job, store, executor, "cpu")
+    assert [type(task) for task in executor.tasks] == [PrepareTask, RunTask, SpeedTask]
+    again = [folder.result(evaluation, file.stem) for file in results]
+    assert [one and one.boxes for one in again] == [one and one.boxes for one in boxes]
+    assert (protocol / "protocol.json").read_bytes() == record
+    assert whole_archive(protocol / "strips.npz")
+    assert folder.evaluations() == [evaluation]
+    assert all(item.nothing for item in runner.missing(job, store))
+
+
+def test_a_training_record_that_is_damaged_fails_its_run_alone(job: runner.Job, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    run = run_of(ostrack_mlp, load_profile("smoke"), 0)
+    folder = store.run(run)
+    folder.claim()
+    folder.weights.write_bytes(b"weights")
+    (folder.path / "training.json").write_text("{")
+    job.tasks.append(RunTask(run=run, evaluations=job.tasks[0].evaluations))
+    with pytest.raises(RunFailed, match=r"training\.json is damaged .*restore it from a copy"):
+        runner.run(job, store, InProcessExecutor(), "cpu")
+    assert folder.weights.read_bytes() == b"weights", "what is whole stays"
+    assert store.run(NCC).speed() is not None
+    assert not [item for item in runner.missing(job, store)[:2] if not item.nothing]
+
+
+def test_a_run_whose_boxes_are_not_finite_takes_no_other_run_along(
+    job: runner.Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverged(self: StaticBox, frame: object) -> None:
+        raise ValueError("the predicted box [nan, nan, nan, nan] is not finite")
+
+    store = Store(tmp_path / "store")
+    monkeypatch.setattr(StaticBox, "update", diverged)
+    for again in (False, True):
+        executor = InProcessExecutor()
+        with pytest.raises(RunFailed, match="is not finite"):
+            runner.run(job, store, executor, "cpu")
+        assert store.run(NCC).speed() is not None
+        assert SpeedTask not in map(type, executor.tasks) if again else True, "the others are not measured again"
+
+
+def test_a_run_that_cannot_track_any_more_is_left_out_of_the_measurement(
+    job: runner.Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store")
+    runner.run(job, store, InProcessExecutor(), "cpu")
+    store.run(NCC).path.joinpath("speed.json").unlink()
+
+    def damaged(*_: object) -> None:
+        raise ValueError("weights.safetensors is damaged")
+
+    monkeypatch.setattr(StaticBox, "update", damaged)
+    with pytest.raises(RunFailed, match=f"measuring speed: {STATIC.name}: weights.safetensors is damaged"):
+        runner.run(job, store, InProcessExecutor(), "cpu")
+    speed = store.run(NCC).speed()
+    assert speed is not None
+    assert speed.measured_with == [NCC.name]
 
 
 def test_a_device_that_is_not_here_is_refused_by_the_worker(job: runner.Job, tmp_path: Path) -> None:

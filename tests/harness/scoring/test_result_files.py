@@ -34,7 +34,7 @@ def lay(root: Path, template: str, content: str = BOXES, names: tuple[str, ...] 
     for name in names:
         place = root / template.format(name)
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(content)
+        place.write_text(content, encoding="utf-8")
     return root
 
 
@@ -104,7 +104,7 @@ def test_a_folder_of_an_archive_can_be_named(tmp_path: Path) -> None:
         ("ATOM/{}.txt", "DiMP/{}.txt"),
         ("atom/default_000/{}.txt", "atom/default_001/{}.txt"),
         ("A_tracking_result/{}.txt", "A/{}.txt"),
-        ("{}.txt", "backup/{0}/{0}.txt"),
+        ("new/{}.txt", "new/backup/{0}/{0}.txt"),
     ],
 )
 def test_several_trackers_or_runs_are_not_chosen_from(tmp_path: Path, templates: tuple[str, ...]) -> None:
@@ -114,6 +114,56 @@ def test_several_trackers_or_runs_are_not_chosen_from(tmp_path: Path, templates:
         open_results("x", tmp_path, NAMES)
     for template in templates:
         assert str(tmp_path / template.split("/{")[0].removesuffix("{}.txt")) in str(raised.value)
+
+
+@pytest.mark.parametrize("below", ["old/{}.txt", "backup/{0}/{0}.txt", "old/{0}/{0}_001.txt"])
+@pytest.mark.parametrize("place", [as_it_lies, packed])
+def test_what_lies_in_the_named_folder_counts_and_what_lies_below_is_named(
+    tmp_path: Path, below: str, place: Callable[[Path], Path]
+) -> None:
+    lay(tmp_path / "r", "vitb/{}.txt")
+    lay(tmp_path / "r", "vitb/" + below, "9,9,9,9\n9,9,9,9\n")
+    results = open_results("x", place(tmp_path / "r") / "vitb", NAMES)
+    assert results.read(NAMES[0], 2).boxes.tolist() == WANTED
+    assert [Path(folder).name for folder in results.found.beside] == [below.partition("/")[0]]
+
+
+@pytest.mark.parametrize("place", [as_it_lies, packed])
+def test_results_may_lie_in_a_folder_for_each_class(tmp_path: Path, place: Callable[[Path], Path]) -> None:
+    for name in NAMES:
+        lay(tmp_path / "r", f"MyTracker/{name.partition('-')[0]}/{{}}.txt", names=(name,))
+        lay(tmp_path / "r", f"MyTracker/{name.partition('-')[0]}/{{}}_time.txt", "1\n2\n", names=(name,))
+    results = open_results("x", place(tmp_path / "r"), NAMES)
+    assert [results.read(name, 2).boxes.tolist() for name in NAMES] == [WANTED] * 3
+    assert [results.read(name, 2).faults for name in NAMES] == [()] * 3
+
+
+@pytest.mark.parametrize(
+    ("file", "like"),
+    [("Airplane-1", "airplane-1"), ("cat_12", "cat-12"), ("DOG 3", "dog-3"), ("airplane1", "airplane-1")],
+)
+def test_names_that_are_nearly_right_are_named(tmp_path: Path, file: str, like: str) -> None:
+    lay(tmp_path / "alone", "{}.txt", names=(file,))
+    with pytest.raises(DataError, match=f"but {file}.txt, which is like {like}; give the files these names"):
+        open_results("x", tmp_path / "alone", NAMES)
+    others = tuple(name for name in NAMES if name != like)
+    (fault,) = open_results("x", lay(tmp_path / "alone", "{}.txt", names=others), NAMES).read(like, 2).faults
+    assert f"holds no result for the sequence {like}, but {file}.txt; track it, or give its file this name" in fault
+
+
+def test_names_that_are_like_no_sequence_are_shown(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"holds no result file of any sequence, but a.txt, b.txt, c.txt and 1 more; name"
+    ):
+        open_results("x", lay(tmp_path, "{}.txt", names=tuple("abcd")), NAMES)
+
+
+def test_a_suffix_in_capitals_is_read(tmp_path: Path) -> None:
+    lay(tmp_path, "{}.TXT")
+    lay(tmp_path, "{}_time.TXT", "1\n2\n")
+    found = open_results("x", tmp_path, NAMES).read(NAMES[0], 2)
+    assert (found.boxes.tolist(), found.faults) == (WANTED, ())
+    assert found.seconds is not None and found.seconds.tolist() == [1, 2]
 
 
 def test_half_of_each_of_two_trackers_is_no_tracker(tmp_path: Path) -> None:
@@ -169,7 +219,7 @@ RUN = {"res": [[1, 2, 3, 4], [5.0, 6, 7, 8]], "type": "rect", "fps": 4}
     "content", [RUN, [RUN], [{"res": RUN["res"], "resType": "rect"}], {"res": RUN["res"], "fps": -1}]
 )
 def test_otbs_json_is_read_with_its_speed(tmp_path: Path, content: object, place: Callable[[Path], Path]) -> None:
-    lay(tmp_path / "root", "Struck/{}.json", json.dumps(content))
+    lay(tmp_path / "root", "Struck/{}.json", "\ufeff" + json.dumps(content))
     (tmp_path / "root/Struck/settings.json").write_text("{}")
     results = open_results("Struck", place(tmp_path / "root"), NAMES)
     assert (results.layout, results.found.unknown) == ("OTB toolkit", ())
@@ -472,7 +522,11 @@ def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     write_results("pysot", tmp_path / "out", "T", [("a", [[0, 0, 1, 1]], 1.0)], dataset="x", origin=0)
     kept = (tmp_path / "out/x/T/a.txt").read_text()
-    with pytest.raises(BadInput, match="not empty: name another"):
+    with pytest.raises(BadInput, match=r"a.txt is there already: name another folder"):
         write_results("pysot", tmp_path / "out", "T", [("a", [[9, 9, 9, 9]], 1.0)], dataset="x", origin=0)
     assert (tmp_path / "out/x/T/a.txt").read_text() == kept
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    write_results("pysot", tmp_path / "out", "U", [("a", [[9, 9, 9, 9]], 1.0)], dataset="x", origin=0)
+    assert (tmp_path / "out/x/T/a.txt").read_text() == kept, "another tracker stands beside it"
+    assert (tmp_path / "out/x/U/a.txt").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["out"]

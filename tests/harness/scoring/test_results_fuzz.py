@@ -41,7 +41,7 @@ BROKEN: dict[str, tuple[bytes, dict[str, int]]] = {
     "a polygon": (b"1,2,3,4,5,6,7,8\n" * 3, {"not numbers": 1}),
     "a line number first": (b"1,1,2,3,4\n2,5,6,7,8\n3,9,10,11,12\n", {"not numbers": 1}),
     "words": (b"1,2,3,4\n5,6,seven,8\n9,10,11,12\n", {"not numbers": 2}),
-    "a header": (b"x,y,w,h\n" + GOOD, {"not numbers": 1, "long": 4}),
+    "a header": (b"x,y,w,h\n" + GOOD, {"not numbers": 1}),
     "a comment": (b"1,2,3,4\n# lost\n9,10,11,12\n", {"not numbers": 2}),
     "a gap": (b"1,2,3,4\n\n9,10,11,12\n", {"not numbers": 2}),
     "nan": (b"1,2,3,4\nnan,nan,nan,nan\n9,10,11,12\n", {"nan": 2}),
@@ -104,6 +104,35 @@ def test_broken_files_are_reported_by_file_and_line(
         line = kinds[kind_of(fault)]
         assert fault.startswith(f"{root / 'a.txt'}, line {line}: " if line else f"{root / 'a.txt'}: ")
         assert "; " in fault and fault.isprintable() and len(fault) < 400
+
+
+ROWS_OF_SEVEN = [f"{n},2,3,4" for n in range(7)]
+SPELLED = {
+    "a blank line first": (
+        ["", *ROWS_OF_SEVEN],
+        "line 1: 4 numbers wanted, this line has 0: ''; remove what is no box",
+    ),
+    "a header": (["x,y,w,h", *ROWS_OF_SEVEN], "line 1: 4 finite numbers wanted: 'x,y,w,h'; remove what is no box"),
+    "one number": (["1", *ROWS_OF_SEVEN[1:]], "line 1: 4 numbers wanted, this line has 1: '1'; write \"x,y,w,h\""),
+    "trailing commas": (
+        [f"{row}," for row in ROWS_OF_SEVEN],
+        "line 1: 4 numbers wanted, this line has 5: '0,2,3,4,' (and",
+    ),
+    "brackets": ([f"[{row}]" for row in ROWS_OF_SEVEN], '(and 6 more such lines); write "x,y,w,h" into each line'),
+    "semicolons": ([row.replace(",", ";") for row in ROWS_OF_SEVEN], 'write "x,y,w,h" into each line'),
+    "a last line that broke off": (
+        [*ROWS_OF_SEVEN[:6], "6,2"],
+        "line 7: 4 numbers wanted, this line has 2: '6,2'; track",
+    ),
+    "infinite": ([*ROWS_OF_SEVEN[:5], "1,2,inf,4", "6,2,3,4"], "line 6: 4 finite numbers wanted: '1,2,inf,4'; track"),
+}
+
+
+@pytest.mark.parametrize(("rows", "said"), SPELLED.values(), ids=SPELLED)
+def test_the_remedy_fits_the_fault(tmp_path: Path, rows: list[str], said: str) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(rows))
+    (fault,) = open_results("x", tmp_path, ["a"]).read("a", 7).faults
+    assert said in fault
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])

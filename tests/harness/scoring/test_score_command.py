@@ -17,13 +17,14 @@ from trackablate.harness.cli import app
 from trackablate.harness.scoring import raw_reading as score_reading
 from trackablate.harness.scoring import raw_scoring as scoring
 from trackablate.harness.scoring.metrics import DIALECTS
-from trackablate.harness.scoring.raw_reading import ScoreRequest
+from trackablate.harness.scoring.raw_reading import ScoreRequest, mistaken
 from trackablate.harness.scoring.raw_scoring import score
 from trackablate.harness.scoring.result_files import open_results
 from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import Store
 from trackablate.trackers.spec import FloorSpec
+from video_factory import write
 
 TRACKERS = ("oracle", "lag10", "static")
 
@@ -412,3 +413,67 @@ def test_an_incomplete_repetition_is_no_seed(tmp_path: Path) -> None:
         "repetition 1: 6 of 6 sequences; repetition 2: 5 of 6"
         in replace(found, seeds=(found.tallies, second)).incompleteness
     )
+
+
+OTHER_MEANINGS = {
+    "x1,y1,x2,y2": ("10,10,30,40", "as x1,y1,x2,y2; write x,y,w,h in pixels: airplane-1: 10,10,30,40 for 10,10,20,30"),
+    "centre": ("20,25,20,30", "as cx,cy,w,h, from its centre; write x,y,w,h in pixels"),
+    "sides swapped": ("10,10,30,20", "as x,y,h,w; write"),
+    "shares of 640 x 360": ("0.015625,0.0277778,0.03125,0.0833333", "as x,y,w,h in shares of the image; write"),
+}
+
+
+def _video(tmp_path: Path, row: str, rows: int = 6, protocol: str = "lasot") -> tuple[list[str], int]:
+    """Score one result of equal rows on six frames with the box 10,10,20,30; return the problems and the exit status."""
+    name = {"lasot": "airplane-1", "lasot_ext": "paddle-1"}.get(protocol, "Tiger1")
+    content = {f"annos/{name}.txt": "10,10,20,30\n" * 6, f"annos/absent/{name}.txt": "0\n" * 6}
+    if protocol == "otb":
+        content = {f"{name}/groundtruth_rect.txt": "10,10,20,30\n" * 354}
+    write(tmp_path, {f"truth/{file}": text for file, text in content.items()})
+    write(tmp_path, {f"results/{name}.txt": f"{row}\n" * rows})
+    words = ["score", f"T={tmp_path / 'results'}", "--protocol", protocol, "--annotations", str(tmp_path / "truth")]
+    for _ in range(2):  # the second time from what is kept
+        done = CliRunner().invoke(app, [*words, "--store", str(tmp_path / "store"), "--json"])
+    return json.loads(done.stdout)["problems"] if done.stdout else [done.stderr], done.exit_code
+
+
+@pytest.mark.parametrize(("row", "said"), OTHER_MEANINGS.values(), ids=OTHER_MEANINGS)
+def test_a_first_row_that_fits_by_another_meaning_is_remarked(tmp_path: Path, row: str, said: str) -> None:
+    problems, status = _video(tmp_path, row)
+    assert status == 0
+    assert [said in problem for problem in problems] == [True]
+    assert problems[0].startswith("T: row 1 is not the given box, but it is as ")
+
+
+@pytest.mark.parametrize("row", ["10,10,20,30", "9,9,20,30", "10.9,10.9,19.5,29.5", "50,60,20,30"])
+def test_a_first_row_that_fits_or_fits_by_no_meaning_is_not_remarked(tmp_path: Path, row: str) -> None:
+    assert _video(tmp_path, row) == ([], 0)
+
+
+def test_shares_of_a_known_image_are_multiplied_out() -> None:
+    row, given = np.array([0.1, 0.1, 0.2, 0.3]), np.array([10.0, 20.0, 20.0, 60.0])
+    assert "as x,y,w,h in shares of the image; write" in mistaken(row, given, (100, 200))
+    assert "as x1,y1,x2,y2 in shares of the image; write" in mistaken(
+        row, np.array([10.0, 20.0, 10.0, 40.0]), (100, 200)
+    )
+    assert mistaken(row, given, (300, 200)) == ""
+    assert "as shares of the image; write" in mistaken(row, given, None)
+
+
+def test_rows_that_no_evaluated_frame_has_are_ignored_and_that_is_said(tmp_path: Path) -> None:
+    """LaSOT_ext's toolkit annotates fewer frames of paddle-1 than its videos have."""
+    problems, status = _video(tmp_path, "10,10,20,30", rows=8, protocol="lasot_ext")
+    assert status == 0
+    assert problems == [
+        "T: rows that no evaluated frame has are ignored (LaSOT evaluation toolkit issue 18: calc_seq_err_robust.m:9-11"
+        " evaluates the rows that have annotation): paddle-1, 2 after row 6"
+    ]
+
+
+def test_results_from_the_first_image_on_are_scored_from_the_first_evaluated_frame(tmp_path: Path) -> None:
+    problems, status = _video(tmp_path, "10,10,20,30", rows=354, protocol="otb")
+    assert (status, [problem.partition("): ")[2] for problem in problems]) == (0, ["Tiger1, 5 before frame 6"])
+    problems, status = _video(tmp_path / "usual", "10,10,20,30", rows=349, protocol="otb")
+    assert (status, problems) == (0, [])
+    problems, status = _video(tmp_path / "longer", "10,10,20,30", rows=353, protocol="otb")
+    assert status != 0 and any("line 350: the file goes on to line 353" in problem for problem in problems)

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from examples import SCALE, Evil
+from stored_files import flip
 from trackablate.ablations.plan import run_of
+from trackablate.datasets.errors import DataError
 from trackablate.datasets.registry import UnknownName
 from trackablate.datasets.synthetic import videos
 from trackablate.harness.costing.clock import PhaseClock, peak_rss_bytes
@@ -22,6 +24,7 @@ from trackablate.harness.costing.devices import resolve_device
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile, profile_names
 from trackablate.harness.record import CurvePoint, PhaseCost, TrainingCost
+from trackablate.harness.run_folder import keep_older
 from trackablate.harness.spec import Recipe
 from trackablate.harness.training import loop
 from trackablate.harness.training.loading import (
@@ -31,7 +34,8 @@ from trackablate.harness.training.loading import (
     training_pairs,
     validation_pairs,
 )
-from trackablate.harness.training.loop import Fit, fit, load_trained, parameter_groups, schedule, trained_state
+from trackablate.harness.training.loop import Fit, fit, load_trained, trained_state
+from trackablate.harness.training.rates import parameter_groups, schedule
 from trackablate.trackers.adaptation.adapt import is_added
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.scale import at_scale
@@ -48,6 +52,9 @@ Hook = Callable[[int, Tensor | None], None]
 @cache
 def small() -> TrackerSpec:
     return at_scale(ostrack_mlp, SCALE)
+
+
+LONG = RECIPE.model_copy(update={"steps": 8})
 
 
 def job(
@@ -296,15 +303,31 @@ def test_processes_that_load_pairs_change_nothing(tmp_path: Path) -> None:
     assert found[0][1] == found[1][1]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_pair_that_cannot_be_made_ends_the_training_with_its_number(tmp_path: Path, workers: int) -> None:
+    work = job(tmp_path, fresh())
+    drawn = work.training
+
+    def broken(number: int) -> object:
+        if number == RECIPE.batch_size + 1:
+            raise DataError("/data/00000007.jpg: is empty; copy it again")
+        return drawn(number)
+
+    object.__setattr__(work, "training", broken)
+    with pytest.raises(DataError) as caught:
+        fit(dataclasses.replace(work, loader_workers=workers))
+    assert str(caught.value) == f"pair {RECIPE.batch_size + 1}: /data/00000007.jpg: is empty; copy it again"
+
+
 def test_larger_parts_that_no_longer_fit_give_way_to_the_published_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process may take memory meanwhile, or a training may go on with a smaller GPU."""
     taken: list[int | None] = []
-    real = loop._step
+    real = loop._gradients
 
-    def step(*arguments: Any) -> dict[str, Tensor]:
-        state = arguments[-1]
+    def gradients(*arguments: Any) -> dict[str, Tensor]:
+        state = arguments[-2]
         taken.append(state.cost.pairs_at_once)
         if state.step == 1 and state.cost.pairs_at_once is None:
             state.cost.pairs_at_once = 2
@@ -312,11 +335,11 @@ def test_larger_parts_that_no_longer_fit_give_way_to_the_published_ones(
             raise torch.OutOfMemoryError
         return real(*arguments)
 
-    monkeypatch.setattr(loop, "_step", step)
+    monkeypatch.setattr(loop, "_gradients", gradients)
     _, cost = fit(job(tmp_path, fresh(), RECIPE.model_copy(update={"micro_batch": 1})))
     assert taken == [None, None, 1, 1, 1]
     assert cost.pairs_at_once == 1
-    monkeypatch.setattr(loop, "_step", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
+    monkeypatch.setattr(loop, "_gradients", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
     with pytest.raises(torch.OutOfMemoryError):
         fit(job(tmp_path / "published", fresh()))
 
@@ -433,6 +456,67 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path, goal: floa
     with pytest.raises(FloatingPointError, match=r"not finite at step 0: .*square"):
         fit(job(tmp_path, Straight(goal)))
     assert not list(tmp_path.rglob("checkpoint.pt")), "nothing broken is kept"
+    kept = torch.load(tmp_path / "diverged.pt", weights_only=True)
+    assert kept["step"] == 0
+    assert set(kept["batch"]) == {"template", "search", "mask", "truth"}
+    assert len(kept["batch"]["truth"]) == RECIPE.batch_size
+    assert not math.isfinite(kept["losses"]["square"])
+
+
+def stopped_at(folder: Path, step: int) -> None:
+    """Train until this step, and stop."""
+
+    def halt(done: int, loss: Tensor | None) -> None:
+        if done == step and loss is not None:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fit(job(folder, Straight(), LONG, report=halt))
+
+
+def test_a_damaged_checkpoint_goes_back_one_and_gives_the_same_numbers(tmp_path: Path) -> None:
+    """It is found at every place of the file, and never replaces the whole one before it."""
+    unbroken = Straight()
+    curve, _ = fit(job(tmp_path / "unbroken", unbroken, LONG))
+    folder = tmp_path / "stopped"
+    stopped_at(folder, 7)
+    file, before = folder / "checkpoint.pt", folder / "checkpoint-before.pt"
+    assert [torch.load(one, weights_only=True)["step"] for one in (file, before)] == [6, 4]
+    whole, older = file.read_bytes(), before.read_bytes()
+    weight = torch.load(file, weights_only=True)["model"]["weight"].numpy().tobytes()
+    places = [whole.index(weight), whole.index(b"PK\x01\x02"), 0, len(whole) - 22]
+    for place in places:
+        file.write_bytes(whole)
+        before.write_bytes(older)
+        flip(file, (place + 0.5) / len(whole))
+        again = Straight()
+        resumed, cost = fit(job(folder, again, LONG))
+        assert again.weight.equal(unbroken.weight)
+        assert [(p.step, p.losses) for p in resumed] == [(p.step, p.losses) for p in curve]
+        assert cost.samples == 2 * LONG.steps
+    before.write_bytes(older)
+    file.write_bytes(whole)
+    flip(file, (places[0] + 0.5) / len(whole))
+    keep_older(file)
+    assert before.read_bytes() == older, "a damaged one replaces no whole one"
+    before.write_bytes(whole[:-30])
+    with pytest.raises(ValueError, match=r"checkpoint\.pt cannot be resumed \(ValueError\): move it away"):
+        fit(job(folder, Straight(), LONG))
+
+
+def test_a_training_killed_between_two_checkpoints_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped_at(tmp_path, 5)
+    file = tmp_path / "checkpoint.pt"
+    content = file.read_bytes()
+    for links in (True, False):
+        if not links:
+            (tmp_path / "checkpoint-before.pt").unlink()
+            monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError("no links")))
+        keep_older(file)
+        assert (tmp_path / "checkpoint-before.pt").read_bytes() == content
+        assert file.exists() == links
+    _, cost = fit(job(tmp_path, Straight(), LONG))
+    assert cost.resumed == 1
 
 
 def unusable_checkpoints(trap: Path) -> Iterator[tuple[str, Callable[[Path], object]]]:

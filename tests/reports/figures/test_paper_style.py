@@ -1,10 +1,11 @@
 """Figures for a paper: their size, and fonts that are embedded, serif and no Type 3."""
 
 import re
+from xml.etree import ElementTree
 
 import pytest
 
-from trackablate.reports.figures.drawing import canvas, paper_pdf
+from trackablate.reports.figures.drawing import Drawing, canvas, paper_pdf, picture
 from trackablate.reports.figures.paper_style import COLUMN_WIDTH, PAPER_STYLE, TEXT_WIDTH
 
 
@@ -31,3 +32,11 @@ def test_every_setting_is_matplotlibs() -> None:
     from matplotlib import rcParams
 
     assert set(PAPER_STYLE) <= set(rcParams)
+
+
+def test_names_that_no_xml_file_may_hold_are_escaped() -> None:
+    figure, (axes,) = canvas(1, height=2.0)
+    axes.set(title="bird\x1b[31m-1", xlabel="plain")
+    drawn = picture(Drawing("one", figure, "", ""))
+    assert ElementTree.fromstring(drawn.svg) is not None
+    assert rb"bird\x1b[31m-1" in drawn.svg

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import store_factory
 import trackablate
+from stored_files import rewrite
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.harness.cli import app
 from trackablate.harness.profiles import load_profile
@@ -71,8 +72,7 @@ def test_a_run_of_a_plugin_is_listed_and_the_rest_is_rendered(tmp_path: Path, ca
     store_factory.fill(store, STUDIES["head"], SMOKE)
     store_factory.fill(store, STUDIES["table3"], SMOKE)
     (own,) = (store.root / "runs").glob("*-mlp-*")
-    text_of = (own / "spec.json").read_text()
-    (own / "spec.json").write_text(text_of.replace('"mlp"', '"two-linear"'))
+    rewrite(own / "spec.json", lambda document: document["tracker"]["head"].update(kind="two-linear"))
     pages = write_site(store, tmp_path / "out", [STUDIES["head"], STUDIES["table3"]])
     assert [page.parent.name for page in pages] == ["out", "table3-smoke"]
     told = "has the head 'two-linear' of a plugin: name the plugin's file with --plugin FILE"

@@ -1,0 +1,160 @@
+"""The image files that results were tracked on: kept with each evaluation, compared when it is asked for again.
+
+A result counts as long as names and sizes of its sequence's image files are the same. Where their times alone differ it
+counts too, and the user is told: copies have other times, and so have other images of the same sizes.
+"""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from filelock import Timeout
+from numpy.typing import NDArray
+
+from trackablate.datasets.atomic import read_arrays, write_arrays
+from trackablate.datasets.benchmark import SequenceList
+from trackablate.datasets.errors import some
+from trackablate.datasets.reading.frames import ImageFiles
+from trackablate.datasets.sequence import FrameFiles
+from trackablate.harness.running.tasks import RunTask
+from trackablate.harness.spec import Evaluation
+from trackablate.harness.store import PROTOCOL, RunFolder, Store
+
+KEPT = "image_files.npz"
+"""The file in an evaluation's folder."""
+
+
+def keep_image_files(folder: RunFolder, evaluation: Evaluation, sequences: SequenceList) -> None:
+    """Write down the image files of each sequence that is about to be tracked. Only the lock's holder may call this."""
+    _keep(folder, evaluation, _files(sequences, set(folder.missing(evaluation, sequences.names))))
+
+
+def set_aside_replaced(
+    tasks: Iterable[RunTask], store: Store, opened: Mapping[str, SequenceList], *, act: bool = True, again: bool = False
+) -> list[str]:
+    """Set the results aside whose images were replaced, so that they are tracked again; return messages for the user.
+
+    Results of older versions, which do not know their images, are taken for those of the present ones.
+
+    Args:
+        tasks: The runs and their evaluations.
+        store: Keeps the results; those set aside stay in a folder of their own.
+        opened: The sequences of each protocol that lies on disk.
+        act: Whether results are set aside; False only tells.
+        again: Whether all results are set aside.
+    """
+    messages, copies, now = [], dict[str, list[str]](), dict[str, dict[str, FrameFiles]]()
+    for task in tasks:
+        for evaluation in (e for e in task.evaluations if e.protocol in opened):
+            folder, sequences = store.run(task.run), opened[evaluation.protocol]
+            done = set(sequences.names) - set(folder.missing(evaluation, sequences.names))
+            before, known = _read(folder, evaluation), now.setdefault(evaluation.protocol, {})
+            known |= _files(sequences, (done & before.keys()) - known.keys())
+            replaced, copied = _compared(sequences, done, before, known)
+            if evaluation.control != "none":  # the control shows the next sequence's first frame
+                follows = dict(zip(sequences.names, (*sequences.names[1:], sequences.names[0]), strict=True))
+                replaced |= {name: f"its template, {follows[name]}" for name in done if follows[name] in replaced}
+            where = f"{folder.run.name} on {evaluation.protocol}"
+            if replaced:
+                each = some([f"{name} ({how})" for name, how in sorted(replaced.items())])
+                messages.append(f"{where}: tracked again, since the images are not those of its results: {each}")
+            elif copied and not again:
+                copies[f"{where}: the image files of {some(copied)}"] = [folder.run.name, evaluation.protocol]
+            if act:
+                stale = done if again else set(replaced)
+                unknown = _files(sequences, done - before.keys() - stale)
+                messages += [f"{where}: {said}" for said in _set_aside(store, folder, evaluation, stale, unknown)]
+    return messages + _told(copies)
+
+
+def _set_aside(
+    store: Store, folder: RunFolder, evaluation: Evaluation, stale: set[str], unknown: Mapping[str, FrameFiles]
+) -> list[str]:
+    """Set results aside, and write down the image files of others; return what the user is told."""
+    if not stale and not unknown:
+        return []
+    try:
+        with folder.lock().acquire(timeout=0):
+            _keep(folder, evaluation, unknown)
+            aside = folder.set_aside(evaluation, sorted(stale)) if stale else None
+    except Timeout:
+        return ["another process works on this run: start again when it has ended"] if stale else []
+    if aside is None:
+        return []
+    (store.protocol(evaluation) / PROTOCOL).unlink(missing_ok=True)  # its thumbnails and sizes are made again
+    return [f"the former results are kept in {aside}"]
+
+
+def _keep(folder: RunFolder, evaluation: Evaluation, files: Mapping[str, FrameFiles]) -> None:
+    if files:
+        _write(folder, evaluation, {**_read(folder, evaluation), **files})
+
+
+def _told(copies: Mapping[str, list[str]]) -> list[str]:
+    """Return one message for all results whose image files differ by their times."""
+    if not copies:
+        return []
+    (first, (run, protocol)), more = next(iter(copies.items())), len(copies) - 1
+    others = f" (and of {more} more evaluations)" if more else ""
+    return [
+        f"{first}{others} have the sizes of those that were tracked, but other times, as copies have. If the images are"
+        f" others, `python -m harness evaluate {run} --protocol {protocol} --again` tracks them anew"
+    ]
+
+
+def _compared(
+    sequences: SequenceList, done: set[str], before: Mapping[str, FrameFiles], now: Mapping[str, FrameFiles]
+) -> tuple[dict[str, str], list[str]]:
+    """Return what is different of each sequence whose images were replaced, and the names of those that may be copies."""
+    replaced: dict[str, str] = {}
+    copied = []
+    for index, name in enumerate(sequences.names):
+        if name not in done:
+            continue
+        if name not in before:
+            if sequences.reordered(index):  # older versions tracked 1.png, 10.png, 11.png, ..., 2.png
+                replaced[name] = "frames count by number now"
+            continue
+        old, new = before[name], now[name]
+        if old.names != new.names or len(old.sizes) != len(new.sizes):
+            replaced[name] = "files with other names"
+        elif len(others := np.flatnonzero(old.sizes != new.sizes)):
+            frames = sequences[index].frames
+            first = frames.file(int(others[0])).rpartition("/")[2] if isinstance(frames, ImageFiles) else ""
+            more = f" and {len(others) - 1} more files" if len(others) > 1 else ""
+            replaced[name] = f"{first}{more}: other sizes"
+        elif (old.times != new.times).any():
+            copied.append(name)
+    return replaced, copied
+
+
+def _files(sequences: SequenceList, wanted: set[str]) -> dict[str, FrameFiles]:
+    numbers = [number for number, name in enumerate(sequences.names) if name in wanted]
+    with ThreadPoolExecutor() as pool:  # threads: this waits for disks
+        found = zip(numbers, pool.map(sequences.frame_files, numbers), strict=True)
+        return {sequences.names[number]: files for number, files in found if files is not None}
+
+
+def _read(folder: RunFolder, evaluation: Evaluation) -> dict[str, FrameFiles]:
+    kept = read_arrays(folder.evaluation_folder(evaluation) / KEPT)
+    try:
+        ends = kept["lengths"].cumsum().tolist() if kept else []
+        parts = [slice(end - length, end) for end, length in zip(ends, kept.get("lengths", ()), strict=True)]
+        return {
+            str(name): FrameFiles(str(kept["digests"][at]), kept["sizes"][parts[at]], kept["times"][parts[at]])
+            for at, name in enumerate(kept.get("names", ()))
+        }
+    except (LookupError, ValueError):
+        return {}
+
+
+def _write(folder: RunFolder, evaluation: Evaluation, files: Mapping[str, FrameFiles]) -> None:
+    found = list(files.values())
+    packed: dict[str, NDArray[np.generic]] = {
+        "names": np.array(list(files), dtype=np.str_),
+        "digests": np.array([one.names for one in found], dtype=np.str_),
+        "lengths": np.array([len(one.sizes) for one in found]),
+        "sizes": np.concatenate([one.sizes for one in found]),
+        "times": np.concatenate([one.times for one in found]),
+    }
+    write_arrays(folder.evaluation_folder(evaluation) / KEPT, packed)

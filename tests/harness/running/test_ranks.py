@@ -1,0 +1,164 @@
+"""Several processes share one run: one process's weights within rounding, its boxes bit for bit, and nothing hangs."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from command_line import invoke
+from trackablate.ablations.plan import run_of
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.harness.errors import BadInput, RunFailed
+from trackablate.harness.profiles import load_profile
+from trackablate.harness.running import execute, ranks
+from trackablate.harness.running.executors import LocalExecutor, LocalWorker
+from trackablate.harness.running.tasks import RunTask, WorkerSettings
+from trackablate.harness.spec import Evaluation
+from trackablate.harness.store import RunFolder, Store
+from trackablate.trackers.spec import TrackerSpec, replace
+from trackablate.trackers.variants import VARIANTS, detrack_ce, ostrack
+
+SMOKE = load_profile("smoke")
+LORAT = VARIANTS["lorat-b-224"]
+RECIPE = {"steps": 6, "batch_size": 6, "micro_batch": 3, "checkpoint_every": 2, "validation_pairs": 5}
+ROUNDING = 1e-5
+"""Weights move by 1e-3 and more in these trainings."""
+
+
+def task_of(tracker: TrackerSpec) -> RunTask:
+    recipe = SMOKE.recipe.model_copy(update=RECIPE)
+    return RunTask(run=run_of(tracker, SMOKE.model_copy(update={"recipe": recipe}), seed=1), evaluations=())
+
+
+def settings_of(store: Path, size: int, patience: float = 120.0) -> WorkerSettings:
+    settings = WorkerSettings(store=str(store), device="cpu", threads=1, workers=1, command="test")
+    return settings.model_copy(update={"others": ("cpu",) * (size - 1), "patience": patience})
+
+
+def done(task: RunTask, store: Path, size: int) -> RunFolder:
+    """Do a run with so many processes, this one among them."""
+    execute.execute_run(task, settings_of(store, size))
+    return Store(store).run(task.run)
+
+
+def furthest(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
+    """Return the largest difference of the weights; running statistics are means over the processes."""
+    assert a.keys() == b.keys()
+    trained = [name for name in a if "running_" not in name and "num_batches" not in name]
+    return max(float((a[name] - b[name]).abs().max()) for name in trained)
+
+
+@pytest.mark.parametrize(
+    ("tracker", "size"),
+    [(LORAT, 3), (replace(ostrack, drop_path=0.0), 2), (detrack_ce, 2)],
+    ids=["lorat", "conv", "decoder"],
+)
+def test_the_weights_are_those_of_one_process(tracker: TrackerSpec, size: int, tmp_path: Path) -> None:
+    task = task_of(tracker)
+    assert task.run.recipe is not None
+    alone, shared = (done(task, tmp_path / str(count), count) for count in (1, size))
+    a, b = load_file(alone.weights), load_file(shared.weights)
+    moved = furthest(a, {name: torch.zeros_like(value) for name, value in a.items()})
+    assert moved > 0.01
+    if tracker is not detrack_ce:  # its denoising queries are drawn by each process for its own pairs
+        assert furthest(a, b) < ROUNDING
+    one, many = alone.training(), shared.training()
+    assert one is not None
+    assert many is not None
+    assert (one.cost.samples, many.cost.samples) == (36, 36)
+    assert many.where.device == f"{size} x {one.where.device}"
+    assert many.cost.phases["train"].device_seconds > 0
+    for ours, theirs in zip(many.curve, one.curve, strict=True):
+        assert ours.losses.keys() == theirs.losses.keys()
+        if tracker is LORAT:
+            assert ours.losses == pytest.approx(theirs.losses, rel=1e-4)
+            assert ours.validation_iou == pytest.approx(theirs.validation_iou, abs=1e-4)
+
+
+def test_an_evaluation_is_shared_and_its_boxes_are_the_same_bits(tmp_path: Path) -> None:
+    sequences = PROTOCOLS["synthetic-smoke"].open(None)
+    evaluation = Evaluation(protocol="synthetic-smoke", data=sequences.digest())
+    task = task_of(LORAT).model_copy(update={"evaluations": (evaluation,)})
+    folder = done(task, tmp_path, 1)
+    boxes = {result.name: result.boxes for result in folder.results(evaluation)}
+    assert boxes.keys() == set(sequences.names)
+    for file in (folder.path / "evaluations").rglob("*.json"):
+        file.unlink()
+    assert {result.name: result.boxes for result in done(task, tmp_path, 3).results(evaluation)} == boxes
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, at: int, what: Callable[[LocalWorker], None]) -> None:
+    """Do something to the second process when the first one has done some steps."""
+    started: list[LocalWorker] = []
+    start = LocalExecutor.start
+
+    def starting(self: LocalExecutor, settings: WorkerSettings) -> LocalWorker:
+        started.append(start(self, settings))
+        return started[-1]
+
+    class Reporter(execute._Reporter):
+        def __call__(self, phase: str, done: int, total: int, loss: Tensor | None = None) -> None:
+            if loss is not None and done == at:
+                what(started[0])
+
+    monkeypatch.setattr(LocalExecutor, "start", starting)
+    monkeypatch.setattr(execute, "_Reporter", Reporter)
+
+
+def test_a_killed_process_ends_the_attempt_and_any_number_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_of(LORAT)
+    whole = load_file(done(task, tmp_path / "whole", 1).weights)
+    with monkeypatch.context() as patch:
+        interrupted(patch, 3, lambda worker: worker.process.kill())
+        with pytest.raises(RunFailed, match="process 1 of 2 on cpu: a worker stopped with status -9"):
+            done(task, tmp_path / "killed", 2)
+    folder = Store(tmp_path / "killed").run(task.run)
+    failure = folder.failure()
+    assert failure is not None
+    assert failure.summary.startswith("process 1 of 2 on cpu")
+    assert folder.checkpoint.exists()
+    resumed = done(task, tmp_path / "killed", 3)
+    training = resumed.training()
+    assert training is not None
+    assert training.cost.resumed == 1
+    assert resumed.failure() is None
+    assert furthest(whole, load_file(resumed.weights)) < ROUNDING
+
+
+def test_a_process_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(monkeypatch, 3, lambda worker: os.kill(worker.process.pid, signal.SIGSTOP))
+    monkeypatch.setattr(ranks, "GRACE", 30.0)
+    with pytest.raises(RunFailed, match="process 1 of 2 on cpu: nothing happened for 8 s"):
+        execute.execute_run(task_of(LORAT), settings_of(tmp_path, 2, patience=8.0))
+
+
+def test_a_process_that_waits_in_vain_ends_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU it would wait for ever for one that has died."""
+    ended: list[int] = []
+    monkeypatch.setattr(ranks, "GRACE", 0.1)
+    monkeypatch.setattr(ranks.os, "_exit", ended.append)
+    with ranks.Ranks(task_of(LORAT), settings_of(tmp_path, 2)) as others:
+        others._workers[0].process.kill()
+        with pytest.raises(RunFailed, match="process 1 of 2"):
+            others.results()
+    assert ended == [ranks.LOST]
+
+
+def test_more_processes_than_parts_are_refused(tmp_path: Path) -> None:
+    """Batch normalisation sees a part of a batch: the parts are what the recipe says, and cannot be divided."""
+    with pytest.raises(BadInput, match="3 GPUs cannot share a batch of 6 pairs, which is computed in 2 parts"):
+        done(task_of(ostrack), tmp_path, 3)
+
+
+def test_more_devices_than_there_are_are_refused_before_any_work(tmp_path: Path) -> None:
+    count = (os.cpu_count() or 1) + 1
+    refused = invoke("run", "head", "--profile", "smoke", "--store", tmp_path / "store", "--gpus-per-run", count)
+    assert refused.exit_code == 2
+    assert f"--gpus-per-run {count}: " in refused.stderr
