@@ -13,7 +13,6 @@ from typer.core import TyperGroup
 
 from trackablate.harness.checkout import hide_checkout
 from trackablate.harness.cli.options import (
-    AnyRun,
     Beside,
     Changes,
     Data,
@@ -37,7 +36,17 @@ from trackablate.harness.cli.options import (
     can_report,
     exit_status,
 )
-from trackablate.harness.cli.stores import export, export_weights, import_, returned, site, store_app, submit
+from trackablate.harness.cli.stores import (
+    evaluate,
+    export,
+    export_weights,
+    import_,
+    returned,
+    site,
+    store_app,
+    submit,
+    track,
+)
 from trackablate.harness.cli.without_study import cost, data_app, doctor, pretrain
 from trackablate.harness.errors import BadInput, RunFailed
 
@@ -295,56 +304,6 @@ def train(
 
 
 @app.command()
-@answers
-def evaluate(
-    run: AnyRun,
-    protocol: Annotated[str, typer.Option("--protocol", help="as `list protocols` shows them")],
-    data: Data = None,
-    device: Device = "auto",
-    gpus_per_run: GpusPerRun = 1,
-    precision: TrackingPrecision = Precisions.fp32,
-    store: StorePath = Path("store"),
-    again: Annotated[
-        bool, typer.Option("--again", help="track every sequence anew; former results are kept aside")
-    ] = False,
-    json: Json = False,
-) -> dict[str, Any]:
-    """Evaluate a stored run on one protocol.
-
-    Example: python -m harness evaluate ncc --protocol synthetic
-    """
-    from trackablate.harness.cli.pieces import evaluate_run
-    from trackablate.harness.running.tasks import Execution
-    from trackablate.harness.spec import Evaluation
-
-    wanted = Evaluation(protocol=protocol, data="", precision=precision.value)
-    how = Execution(gpus_per_run=gpus_per_run, again=again)
-    return evaluate_run(run, wanted, data or [], store, device, how)
-
-
-@app.command()
-def track(
-    run: AnyRun,
-    video: Annotated[Path, typer.Argument(help="a folder of images, or a video file")],
-    init: Annotated[str, typer.Option("--init", help="the target in the first frame: x,y,w,h in pixels")],
-    device: Device = "auto",
-    precision: TrackingPrecision = Precisions.fp32,
-    store: StorePath = Path("store"),
-    json: Json = False,
-) -> None:
-    """Track one target with a stored run; a box x,y,w,h per line.
-
-    Example: python -m harness track ncc clip.mp4 --init 50,46,25,62
-    """
-    with exit_status():
-        from trackablate.harness.cli.pieces import track_video
-        from trackablate.harness.cli.terminal import say_boxes, say_json
-
-        boxes = track_video(run, video, init, store, device, precision.value)
-        say_json({"boxes": boxes}) if json else say_boxes(boxes)
-
-
-@app.command()
 def score(
     results: Annotated[list[str], typer.Argument(metavar="NAME=PATH...", help="raw result files: a folder or a zip")],
     protocol: Annotated[str, typer.Option("--protocol", help="as `list protocols` shows them")],
@@ -406,7 +365,7 @@ def score(
 
 app.command("import")(import_)
 app.command("export-weights")(export_weights)
-for _command in (site, submit, returned, export, cost, pretrain, doctor):
+for _command in (evaluate, track, site, submit, returned, export, cost, pretrain, doctor):
     app.command()(_command)
 
 

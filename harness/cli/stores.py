@@ -1,4 +1,4 @@
-"""The commands on what a store holds: a site of it, its boxes on their way out, what a server says of them, its format."""
+"""The commands on runs of a store: evaluate one, track with it, a site of all, weights and boxes in and out, its format."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,18 +6,72 @@ from typing import Annotated, Any
 import typer
 
 from trackablate.harness.cli.options import (
+    AnyRun,
+    Data,
+    Device,
+    GpusPerRun,
     Json,
+    Precisions,
     RunName,
     StorePath,
     TestLayers,
+    TrackingPrecision,
     Version,
     answers,
     can_report,
+    exit_status,
     writable,
 )
 from trackablate.harness.errors import BadInput
 
 store_app = typer.Typer(help="Bring an old store up to date.", no_args_is_help=True)
+
+
+@answers
+def evaluate(
+    run: AnyRun,
+    protocol: Annotated[str, typer.Option("--protocol", help="as `list protocols` shows them")],
+    data: Data = None,
+    device: Device = "auto",
+    gpus_per_run: GpusPerRun = 1,
+    precision: TrackingPrecision = Precisions.fp32,
+    store: StorePath = Path("store"),
+    again: Annotated[
+        bool, typer.Option("--again", help="track every sequence anew; former results are kept aside")
+    ] = False,
+    json: Json = False,
+) -> dict[str, Any]:
+    """Evaluate a stored run on one protocol.
+
+    Example: python -m harness evaluate ncc --protocol synthetic
+    """
+    from trackablate.harness.cli.pieces import evaluate_run
+    from trackablate.harness.running.tasks import Execution
+    from trackablate.harness.spec import Evaluation
+
+    wanted = Evaluation(protocol=protocol, data="", precision=precision.value)
+    return evaluate_run(run, wanted, data or [], store, device, Execution(gpus_per_run=gpus_per_run, again=again))
+
+
+def track(
+    run: AnyRun,
+    video: Annotated[Path, typer.Argument(help="a folder of images, or a video file")],
+    init: Annotated[str, typer.Option("--init", help="the target in the first frame: x,y,w,h in pixels")],
+    device: Device = "auto",
+    precision: TrackingPrecision = Precisions.fp32,
+    store: StorePath = Path("store"),
+    json: Json = False,
+) -> None:
+    """Track one target with a stored run; a box x,y,w,h per line.
+
+    Example: python -m harness track ncc clip.mp4 --init 50,46,25,62
+    """
+    with exit_status():
+        from trackablate.harness.cli.pieces import track_video
+        from trackablate.harness.cli.terminal import say_boxes, say_json
+
+        boxes = track_video(run, video, init, store, device, precision.value)
+        say_json({"boxes": boxes}) if json else say_boxes(boxes)
 
 
 @answers

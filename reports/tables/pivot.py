@@ -141,7 +141,8 @@ def _from_outside(row: ScoredTracker) -> list[str]:
     if asked and asked.imported:
         return [f"Imported, not trained here: the weights of the file with SHA-256 {asked.imported.sha256}."]
     outside = asked.tracker if asked and isinstance(asked.tracker, OutsideSpec) else None
-    return [f"Outside tracker, not trained here: {outside.name}."] if outside else []
+    way = "its FPS includes the way of the frames to its process"
+    return [f"Outside tracker, not trained here: {outside.name}; {way}."] if outside else []
 
 
 def _coupled(result: Result, row: ScoredTracker) -> list[str]:

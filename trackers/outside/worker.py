@@ -28,7 +28,7 @@ NAMES = (
 
 
 class Held:
-    """The tracker of one sequence, with its two methods."""
+    """The tracker of one sequence, with its two methods: `first` and `next`."""
 
     def __init__(self, target: str, arguments: "dict[str, Any]") -> None:
         module, _, name = target.partition(":")
@@ -41,6 +41,11 @@ class Held:
         if not pairs:
             raise TypeError(name + " has no methods initialise(image, box) and update(image)")
         self.first, self.next = (getattr(self.tracker, one) for one in pairs[0])
+        self.of_got10k = any(one.__module__.partition(".")[0] == "got10k" for one in type(self.tracker).__mro__)
+
+    def image(self, frame: Any) -> Any:
+        """Return a frame (H, W, 3), RGB, as the tracker wants it: GOT-10k's toolkit gives its own trackers PIL's images."""
+        return importlib.import_module("PIL.Image").fromarray(frame) if self.of_got10k else frame
 
     def close(self) -> None:
         """Let the tracker end what it has started, if it has a method for that."""
@@ -84,11 +89,11 @@ def _answer(request: "dict[str, Any]", frame: Any, held: "Held | None") -> "tupl
         return {}, Held(request["target"], request["arguments"])
     assert held is not None
     if request["do"] == "initialise":
-        held.first(frame, np.array(request["box"], dtype=np.float64))
+        held.first(held.image(frame), np.array(request["box"], dtype=np.float64))
         return {}, held
     if request["do"] == "about":
         return dict(_memory(), params=held.parameters()), held
-    box = held.next(frame)
+    box = held.next(held.image(frame))
     try:
         return {"box": [float(number) for number in np.asarray(box, dtype=np.float64).reshape(-1)]}, held
     except (TypeError, ValueError):

@@ -124,7 +124,7 @@ def test_the_report_says_what_they_are_and_has_dashes_for_their_training(tmp_pat
     assert paths
     text = (tmp_path / "out" / "table.md").read_text()
     assert f"Imported, not trained here: the weights of the file with SHA-256 {'ab' * 32}." in text
-    assert r"Outside tracker, not trained here: my.trackers:Siam\(size=255\)." in text
+    assert r"Outside tracker, not trained here: my.trackers:Siam\(size=255\); its FPS includes the way of the" in text
     rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "results.json").read_text())["rows"]}
     assert rows["mine"]["cost"]["train_seconds"] is None
     assert rows["mine"]["cost"]["params"] == 92_000_000

@@ -18,6 +18,13 @@ CODE = '''
 import os, random, subprocess, sys, time
 import numpy as np
 
+try:
+    import got10k.trackers
+except ImportError:  # in an isolated Python
+    from types import SimpleNamespace
+
+    got10k = SimpleNamespace(trackers=SimpleNamespace(Tracker=object))
+
 count = 0
 
 
@@ -69,6 +76,17 @@ class Bad:
         return {"nan": [1, 2, float("nan"), 4], "short": [1, 2], "negative": [1, 2, -3, 4], "text": "none"}[self.how]
 
 
+class OfToolkit(got10k.trackers.Tracker):
+    def __init__(self):
+        super().__init__("mine", is_deterministic=True)
+
+    def init(self, image, box):
+        self.box = box
+
+    def update(self, image):
+        return [*image.size, *image.getpixel((0, 0))[:2]]
+
+
 class NoMethods:
     pass
 '''
@@ -104,6 +122,12 @@ def test_a_class_of_the_got10k_toolkits_form_tracks(image: NDArray[np.uint8], py
     assert 1e6 < about["memory_bytes"] < 1e10
     mover.close()
     mover.close()
+
+
+def test_a_tracker_of_got10ks_toolkit_gets_its_kind_of_image(image: NDArray[np.uint8]) -> None:
+    one = tracker("OfToolkit")
+    one.initialise(image, BOX)
+    assert one.update(image).tolist() == [160, 120, 7, 7]
 
 
 def test_the_worker_needs_nothing_of_the_project(tmp_path: Path) -> None:
