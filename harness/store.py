@@ -16,8 +16,8 @@
     STORE/scores/, pretraining/             tallies of raw result files, and checkpoints of pretraining
     STORE/index/, logs/                     indices of data sets, and what workers printed
 
-Every file is written atomically; no file is changed in place. Documents have digests (harness.documents). A damaged file that
-is made again is kept as NAME.damaged. Imports no torch.
+Every file is written atomically, and none is changed in place. Documents have digests (harness.documents).
+A damaged file that is made again is kept as NAME.damaged. Imports no torch.
 """
 
 import json
