@@ -79,7 +79,7 @@ class RunFolder:
                 write_document(about, evaluation, indent=1)
         single = [*self.path.glob("speed*.json"), self.path / "failure.json", self.path / "progress.json"]
         bad = [file for file in single if file.exists() and not is_whole(file)]
-        bad += [file for file in self.path.glob("evaluations/*/[!.]*.json") if not _holds_its_sequence(file)]
+        bad += [file for file in self.path.glob("evaluations/*/[!.]*.json") if not holds_its_sequence(file)]
         for file in bad:
             file.replace(file.with_name(f"{file.name}.damaged"))
         return bad
@@ -276,7 +276,8 @@ def _key(evaluation: Evaluation) -> str:
     return evaluation.key
 
 
-def _holds_its_sequence(file: Path) -> bool:
+def holds_its_sequence(file: Path) -> bool:
+    """Return whether a file of an evaluation's folder is whole, and the result of the sequence that it is named after."""
     # Known by the first words of a result as this program writes it; read as a whole only if it looks otherwise.
     if not is_whole(file):
         return False

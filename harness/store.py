@@ -3,7 +3,8 @@
     STORE/store.json                        format of the store
     STORE/runs/NAME/spec.json               what was asked (NAME: RunSpec.name)
     STORE/runs/NAME/lock                    held by the one process that works on the run
-    STORE/runs/NAME/checkpoint.pt           while training
+    STORE/runs/NAME/checkpoint.pt           while training, with checkpoint-before.pt, the one before it
+    STORE/runs/NAME/diverged.pt             the batch at which the loss was not finite
     STORE/runs/NAME/weights.safetensors     result of the training, with training.json as its record
     STORE/runs/NAME/evaluations/KEY/        evaluation.json says which evaluation; one more file per tracked sequence
     STORE/runs/NAME/server/KEY.json         submitted to an evaluation server, returned by it (harness.exchange)
@@ -15,7 +16,8 @@
     STORE/scores/, pretraining/             tallies of raw result files, and checkpoints of pretraining
     STORE/index/, logs/                     indices of data sets, and what workers printed
 
-Every file is written atomically; no file is changed in place. Imports no torch.
+Every file is written atomically, and none is changed in place. Documents have digests (harness.documents).
+A damaged file that is made again is kept as NAME.damaged. Imports no torch.
 """
 
 import json

@@ -36,6 +36,7 @@ ROOMS = {
             "provenance",
             "profiles",
             "protocol_store",
+            "verification",
         ),
         *("costing", "training", "scoring", "tracking", "exchange", "running", "planning"),
     ),

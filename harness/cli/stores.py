@@ -24,7 +24,7 @@ from trackablate.harness.cli.options import (
 )
 from trackablate.harness.errors import BadInput
 
-store_app = typer.Typer(help="Bring an old store up to date.", no_args_is_help=True)
+store_app = typer.Typer(help="Look for damage in a store, or bring an old one up to date.", no_args_is_help=True)
 
 
 @answers
@@ -256,6 +256,27 @@ def migrate(path: Annotated[Path, typer.Argument(help="the store's folder")], js
     }
 
 
+@store_app.command()
+def verify(path: Annotated[Path, typer.Argument(help="the store's folder")], json: Json = False) -> None:
+    """Check every file of a store, and name what is damaged with its remedy. The exit status is then 1.
+
+    Example: python -m harness store verify store
+    """
+    with exit_status():
+        from trackablate.harness.cli.terminal import say_document, say_json
+        from trackablate.harness.store import Store
+        from trackablate.harness.verification import verify as look
+
+        opened = Store(path, make=False)
+        if not opened.exists:
+            raise BadInput(f"there is no store at {opened.root}: name the folder that `run` was given as --store")
+        found = look(opened)
+        document = {"store": str(opened.root), "files": found.files, "damaged": found.damaged}
+        say_json(document) if json else say_document(document)
+        if found.damaged:
+            raise typer.Exit(1)
+
+
 @store_app.callback()
 def _store_commands() -> None:
-    """Bring an old store up to date."""
+    """Look for damage in a store, or bring an old one up to date."""

@@ -5,11 +5,14 @@ the study ends.
 """
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Protocol
+
+from pydantic import BaseModel
 
 import trackablate
 from trackablate.harness.running.tasks import Reply, Task, WorkerSettings
@@ -58,12 +61,12 @@ class LocalWorker:
                 start_new_session=True,
             )
         os.close(theirs)
-        self._write(settings.model_dump_json())
+        self._write(settings)
 
     def do(self, task: Task) -> None:
         """Hand over a task."""
         self._seen = self._log.stat().st_size
-        self._write(task.model_dump_json())
+        self._write(task)
 
     def poll(self) -> Reply | None:
         """Return the reply to the task, None while the worker is at work."""
@@ -90,8 +93,9 @@ class LocalWorker:
             assert self.process.stdin is not None
             self.process.stdin.close()
 
-    def _write(self, line: str) -> None:
+    def _write(self, message: BaseModel) -> None:
         assert self.process.stdin is not None
+        line = json.dumps(message.model_dump(mode="json"))  # ASCII: the worker's encoding may be another one
         with contextlib.suppress(BrokenPipeError):  # it has died, as the next poll will say
             self.process.stdin.write(f"{line}\n")
             self.process.stdin.flush()

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,11 @@ from trackablate.reports.tables.pivot import pivot
 
 STUDY, SMOKE = STUDIES["table3"], load_profile("smoke")
 KINDS = (
-    "runs/*-full-s0-*/spec.json",
-    "runs/*-full-s0-*/training.json",
-    "runs/*-full-s0-*/speed.json",
-    "runs/*-full-s0-*/evaluations/*/evaluation.json",
-    "runs/*-full-s0-*/evaluations/*/[!e]*.json",
+    "runs/*-full-*/spec.json",
+    "runs/*-full-*/training.json",
+    "runs/*-full-*/speed.json",
+    "runs/*-full-*/evaluations/*/evaluation.json",
+    "runs/*-full-*/evaluations/*/[!e]*.json",
     "protocols/*/protocol.json",
     "protocols/*/strips.npz",
 )
@@ -214,3 +215,29 @@ def test_temporary_files_of_killed_processes_are_removed_and_those_of_others_sta
         os.utime(file, (now - age, now - age))
     sweep(tmp_path)
     assert [file.name for file in tmp_path.rglob("*.tmp")] == [".new.x.tmp"]
+
+
+def test_verify_names_every_damaged_file_with_its_remedy_and_changes_nothing(store: Store) -> None:
+    for folder in store.runs():
+        if (record := folder.training()) is not None:
+            folder.weights.write_bytes(b"weights")
+            digest = sha256(b"weights").hexdigest()
+            folder.finish_training(record.model_copy(update={"weights_digest": digest}))
+    said_whole = invoke("store", "verify", store.root, "--json")
+    assert said_whole.exit_code == 0, said_whole.output
+    assert json.loads(said_whole.stdout)["damaged"] == {}
+    chosen = [sorted(store.root.glob(kind))[0] for kind in KINDS]
+    chosen.append(sorted(store.root.glob("runs/*-full-*/weights.safetensors"))[1])
+    for file in chosen:
+        flip(file)
+    before = {file: file.read_bytes() for file in store.root.rglob("*") if file.is_file()}
+    done = invoke("store", "verify", store.root, "--json")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert found["files"] == json.loads(said_whole.stdout)["files"] - 1, "weights without a record are not checked"
+    assert sorted(found["damaged"]) == sorted(map(str, chosen))
+    assert "train the run again" in found["damaged"][str(chosen[-1])]
+    assert found["damaged"][str(chosen[4])] == "`run` makes it again"
+    assert {file: file.read_bytes() for file in store.root.rglob("*") if file.is_file()} == before
+    assert str(chosen[0]) in invoke("store", "verify", store.root).stdout
+    assert invoke("store", "verify", store.root / "nowhere").exit_code == 2

@@ -74,6 +74,17 @@ def test_one_process_takes_task_after_task_whatever_plugins_print(worker: LocalW
         assert worker.process.poll() is None, "it stays"
 
 
+def test_a_store_keeps_its_name_whatever_encoding_the_output_has(tmp_path: Path) -> None:
+    """The worker would else make a second store beside it, under a garbled name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONIOENCODING", "latin-1")
+        worker = LocalExecutor(tmp_path / "logs").start(settings(tmp_path / "stör€"))
+    worker.do(RunTask(run=STATIC, evaluations=()))
+    assert reply_of(worker).status == "done"
+    worker.stop()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "stör€"]
+
+
 def test_a_precision_that_the_device_lacks_is_refused_before_any_run(tmp_path: Path) -> None:
     profile = load_profile("smoke")
     assert profile.recipe is not None

@@ -1,0 +1,64 @@
+"""Looks for damage in a store: every document by its digest, archives by their checksums, weights by their record."""
+
+from collections.abc import Callable, Iterator
+from hashlib import file_digest
+from pathlib import Path
+from typing import NamedTuple
+
+from trackablate.datasets.atomic import whole_archive
+from trackablate.harness.documents import is_whole, undamaged
+from trackablate.harness.run_folder import holds_its_sequence
+from trackablate.harness.store import Store
+
+RESTORE = "restore it from a copy; `run` fails this run until then"
+AGAIN = "`run` makes it again"
+NEEDED = "it is made again when it is needed"
+CHECKS: dict[str, tuple[Callable[[Path], bool], str]] = {
+    "runs/*/spec.json": (is_whole, RESTORE),
+    "runs/*/training.json": (is_whole, f"{RESTORE}, or move it away to train the run again"),
+    "runs/*/server/[!.]*.json": (
+        is_whole,
+        "restore it from a copy, or move it away, submit the boxes and enter the scores again",
+    ),
+    "runs/*/evaluations/*/[!.]*.json": (holds_its_sequence, AGAIN),
+    "runs/*/speed*.json": (is_whole, AGAIN),
+    "runs/*/failure.json": (is_whole, AGAIN),
+    "runs/*/progress.json": (is_whole, AGAIN),
+    "runs/*/checkpoint*.pt": (
+        whole_archive,
+        "the training goes on from the other checkpoint; without one, move it away",
+    ),
+    "studies/*/[!.]*.json": (is_whole, AGAIN),
+    "counted/[!.]*.json": (is_whole, AGAIN),
+    "protocols/*/protocol.json": (is_whole, AGAIN),
+    "protocols/*/strips.npz": (whole_archive, AGAIN),
+    "forecasts/[!.]*.json": (is_whole, "it is left out of the predictions"),
+    "calibration/**/[!.]*.json": (is_whole, "`plan --calibrate` makes it again"),
+    "scores/[!.]*.npz": (whole_archive, NEEDED),
+    "index/**/index.json": (is_whole, NEEDED),
+}
+"""How each kind of file is checked, and what to do if one is damaged."""
+
+
+class Verified(NamedTuple):
+    """The number of files that were checked, and each damaged one with its remedy."""
+
+    files: int
+    damaged: dict[str, str]
+
+
+def verify(store: Store) -> Verified:
+    """Check every file of a store that is ever read back. Changes nothing."""
+    found = [(file, check, remedy) for kind, (check, remedy) in CHECKS.items() for file in store.root.glob(kind)]
+    damaged = {str(file): remedy for file, check, remedy in found if not check(file)}
+    weights = list(_weights(store))
+    damaged |= {str(file): f"{RESTORE}, or move it away to train the run again" for file, whole in weights if not whole}
+    return Verified(len(found) + len(weights), damaged)
+
+
+def _weights(store: Store) -> Iterator[tuple[Path, bool]]:
+    """Yield the weights of each run that is trained, and whether they are those that its record names."""
+    for folder in store.runs():
+        if record := undamaged(folder.training):
+            with folder.weights.open("rb") as file:
+                yield folder.weights, file_digest(file, "sha256").hexdigest() == record.weights_digest
