@@ -72,7 +72,7 @@ def refusal(store: Path, *words: object) -> str:
 def test_misspelt_names_offer_the_nearest(store: Path, command: str) -> None:
     assert "no study is called 'tabel3': did you mean table3" in refusal(store, command, "tabel3")
     message = refusal(store, command, "table3", "--profile", "smok")
-    assert "no profile is called 'smok': did you mean smoke?" in message
+    assert "no profile is called 'smok': did you mean smoke" in message
     message = refusal(store, command, "table3", "--protocol", "synthetic-smoky")
     assert "no protocol is called 'synthetic-smoky': did you mean synthetic-smoke" in message
     message = refusal(store, command, "table3", "--only", "decodr")
@@ -211,8 +211,14 @@ def test_enough_disk_is_not_refused(store: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_device_that_is_not_here(store: Path) -> None:
     """The one refusal that needs a worker: only torch knows."""
+    message = refusal(store, "run", "table3", "--profile", "smoke", "--device", "cuda:99")
+    assert re.search(r"--device cuda:99 is not usable here \(.+\): use auto, cpu or cuda", message)
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_what_is_no_device_anywhere(store: Path) -> None:
     message = refusal(store, "run", "table3", "--profile", "smoke", "--device", "gpuuu")
-    assert re.search(r"--device gpuuu is not usable here \(.+\): use auto, cpu or cuda", message)
+    assert "--device gpuuu is not usable here: use auto, cpu, cuda, or cuda:N" in message
     assert not (store / "counted").exists()
     assert not (store / "protocols").exists()
 
