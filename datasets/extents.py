@@ -25,7 +25,8 @@ class Extent(NamedTuple):
 def official_extent(name: str) -> Extent:
     """Return the extent of a protocol by its official list.
 
-    Raises ValueError if its length is not known. A test makes sure that every shipped protocol has one.
+    Raises ValueError if its length is not known, as of most data sets that a user declares. A test makes sure that every
+    shipped protocol has one.
     """
     protocol = PROTOCOLS[name]
     if protocol.data is None:

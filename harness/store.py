@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 from trackablate.datasets.atomic import sweep, whole_archive, write_text
 from trackablate.datasets.errors import shown, unsafe
+from trackablate.datasets.protocols import PROTOCOLS, declared
 from trackablate.harness.documents import (
     DIGESTS,
     MARKER,
@@ -38,7 +39,7 @@ from trackablate.harness.documents import (
     write_document,
 )
 from trackablate.harness.errors import BadInput
-from trackablate.harness.record import PaperScale, ProtocolRecord, SizeRecord, StudyRecord
+from trackablate.harness.record import SHARED, PaperScale, ProtocolRecord, SizeRecord, StudyRecord
 from trackablate.harness.run_folder import EVALUATION, Lacking, RunFolder, timed_layers
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.trackers.spec import TrackerSpec, fingerprint
@@ -208,7 +209,16 @@ def stored_format(marker: Path) -> int:
 
 def read_protocol(folder: Path) -> ProtocolRecord | None:
     """Return the record in a protocol's folder, None if nothing was evaluated on it, or if it is damaged."""
-    return undamaged(read_document, folder / PROTOCOL, ProtocolRecord)
+    found = undamaged(read_document, folder / PROTOCOL, ProtocolRecord)
+    return found and as_declared(found)
+
+
+def as_declared(record: ProtocolRecord) -> ProtocolRecord:
+    """Return a record with the present words and rules of scoring, if a file of the user declares its protocol."""
+    if not declared(record.name):
+        return record
+    protocol = PROTOCOLS[record.name]
+    return record.model_copy(update={field: getattr(protocol, field) for field in SHARED})
 
 
 def protocol_is_whole(folder: Path) -> bool:

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from trackablate.datasets.registry import Registry
+from trackablate.datasets.benchmark import Protocol
+from trackablate.datasets.protocols import PROTOCOLS, declared
+from trackablate.datasets.registry import Registry, unknown
 
 Curve = Literal["success", "precision", "norm_precision"]
 Treatment = Literal["hit", "miss"]
@@ -261,3 +263,25 @@ DIALECTS: Registry[Dialect] = Registry("dialect")
 
 for _dialect in _ALL:
     DIALECTS.add(_dialect.name, _dialect)
+
+
+def known_protocol(name: str) -> Protocol:
+    """Return a protocol by its name, or by the TOML file that declares it.
+
+    Raises:
+        UnknownName: There is no such protocol.
+        DataError: The file is faulty, or names a dialect, or a metric of it, that does not exist.
+    """
+    protocol = PROTOCOLS[name]
+    if declaration := declared(protocol.name):
+        (dialect,) = {dialect for _, dialect in protocol.metrics}
+        if dialect not in DIALECTS:
+            raise declaration.refuse(unknown("dialect", dialect, DIALECTS), "correct it", "dialect")
+        known = DIALECTS[dialect].metrics
+        for metric in (metric for metric, _ in protocol.metrics if metric not in known):
+            problem = f"the dialect {dialect} does not define {metric}, but {', '.join(known)}"
+            raise declaration.refuse(problem, "choose among them, or another dialect", "metrics", "dialect")
+        if protocol.scored_as and protocol.scored_as not in PROTOCOLS.built_in:
+            problem = unknown("built-in protocol", protocol.scored_as, PROTOCOLS.built_in)
+            raise declaration.refuse(problem, "correct it", "scored_as")
+    return protocol

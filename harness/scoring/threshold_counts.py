@@ -116,6 +116,11 @@ def tally(
     return Tally(classes, np.array([len(g) for g in groups], dtype=np.int32), measured)
 
 
+def annotated(truth: Boxes) -> NDArray[np.bool_]:
+    """Return which frames of a sparse annotation count, (N,): all others have a box of NaN (`Protocol.sparse`)."""
+    return ~np.isnan(truth).any(axis=1)
+
+
 def _codes(prediction: Boxes, truth: Boxes, visible: NDArray[np.bool_]) -> NDArray[np.uint8]:
     x, y, w, h = np.ascontiguousarray(truth.T)
     with np.errstate(invalid="ignore"):
