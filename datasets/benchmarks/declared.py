@@ -6,6 +6,7 @@ Lists lie beside the file.
 """
 
 import csv
+import re
 from collections.abc import Iterable
 from functools import partial
 from hashlib import sha256
@@ -162,8 +163,8 @@ def read_declaration(file: Path) -> Declaration:
     digest = sha256(repr([asked.model_dump_json(), sorted(contents.items())]).encode()).hexdigest()
     clips = {}
     for name, split in asked.parts.items():
-        place = file.parent / split.list if split.list else file
-        clips[name] = _clips(asked, name, place, _listed(place, contents[name]) if split.list else split.sequences)
+        place, words = (file.parent / split.list, contents[name]) if split.list else (file, text)
+        clips[name] = _clips(asked, name, place, words, _listed(place, words) if split.list else split.sequences)
     _refuse_overlap(file, asked, clips)
     parts = [_part(asked, name, clips[name], digest) for name in clips]
     scored = tuple(
@@ -273,24 +274,28 @@ def _listed(file: Path, content: str) -> Iterable[str | _Sequence]:
     return found
 
 
-def _clips(asked: _File, split: str, place: Path, listed: Iterable[str | _Sequence]) -> tuple[Clip, ...]:
-    """Return the clips of a list. Raises DataError for names given twice, and for fields that are missing or unused."""
+def _clips(asked: _File, split: str, place: Path, text: str, listed: Iterable[str | _Sequence]) -> tuple[Clip, ...]:
+    """Return the clips of a list in `text`. Raises DataError for doubled names, and for fields that are missing or unused."""
     clips = tuple((_Sequence(name=one) if isinstance(one, str) else one).clip(split) for one in listed)
     wanted = {field for template in asked.templates for field in FIELD.findall(template)} - {"name"}
     seen: set[str] = set()
     for clip in clips:
-        if clip.name in seen or "/" in clip.name or not clip.name.isprintable():
-            problem = "is listed twice" if clip.name in seen else "cannot be a sequence's name"
-            raise DataError.at(place, f"{shown(clip.name)!r} {problem}", "give each sequence a name of its own")
+        name, fault = shown(clip.name), ("", "")
+        if clip.name in seen:
+            fault = f"{name!r} is listed twice", "give each sequence a name of its own"
+        elif "/" in clip.name or not clip.name.isprintable():
+            fault = f"{name!r} cannot be a sequence's name", "rename it"
+        elif missing := wanted - clip.fields.keys():
+            fault = f"{name} has no `{min(missing)}`, which a path needs", "write it"
+        elif unused := clip.fields.keys() - wanted - {"split"}:
+            fault = f"{name}: no path has the field {{{min(unused)}}}", "correct its name, or remove it"
+        elif unknown := clip.attributes - set(asked.attributes):
+            fault = f"{name}: `attributes` does not name {min(unknown)}", "add it there"
+        if fault[0]:
+            word = re.compile(rf"(?<![\w-]){re.escape(clip.name)}(?![\w-])")
+            lines = [number for number, line in enumerate(text.splitlines(), start=1) if word.search(line)]
+            raise DataError.at(place, *fault, line=lines[-1 if clip.name in seen else 0] if lines else None)
         seen.add(clip.name)
-        if missing := wanted - clip.fields.keys():
-            fields = ", ".join(sorted(missing))
-            raise DataError.at(place, f"{shown(clip.name)} has no `{fields}`, which a path needs", "write it")
-        if unused := clip.fields.keys() - wanted - {"split"}:
-            remedy = "correct its name, or remove it"
-            raise DataError.at(place, f"{shown(clip.name)}: no path has the field {{{min(unused)}}}", remedy)
-        if unknown := clip.attributes - set(asked.attributes):
-            raise DataError.at(place, f"{shown(clip.name)}: `attributes` does not name {min(unknown)}", "add it there")
     return clips
 
 
