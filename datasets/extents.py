@@ -37,7 +37,7 @@ def official_extent(name: str) -> Extent:
     assert isinstance(protocol.open, Part)
     clips = protocol.open.clips()
     lengths = {clip.name: clip.span - clip.skip for clip in clips if clip.span is not None}
-    if len(lengths) == len(clips):
+    if clips and len(lengths) == len(clips):
         return Extent(lengths, "first and last frames in the official list")
     for row in rows("frame_totals.csv"):
         if row["protocol"] == name:

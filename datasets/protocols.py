@@ -98,7 +98,9 @@ def _declared_data(name: str) -> Mapping[str, DataSet]:
     return {data.name: data for data in every} | ({name: every[0]} if name.endswith(".toml") else {})
 
 
-PROTOCOLS: Registry[Protocol] = Registry("protocol", _declared_protocols)
+PROTOCOLS: Registry[Protocol] = Registry(
+    "protocol", _declared_protocols, hint="; one of your own is named by the TOML file that declares it"
+)
 DATA_SETS: Registry[DataSet] = Registry("data set", _declared_data)
 
 for _data in (

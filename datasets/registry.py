@@ -24,12 +24,15 @@ class Registry(Mapping[str, T], Generic[T]):
         kind: A word for messages ("study", "protocol").
         declared: Returns what files of the user declare, by name, besides the entries. It is given the name that is looked
             for, which may be a file's, or "" for all.
+        hint: What to do besides, for the message on an unknown name.
     """
 
-    def __init__(self, kind: str, declared: Callable[[str], Mapping[str, T]] = lambda _name: {}) -> None:
+    def __init__(
+        self, kind: str, declared: Callable[[str], Mapping[str, T]] = lambda _name: {}, hint: str = ""
+    ) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
-        self._declared = declared
+        self._declared, self._hint = declared, hint
 
     def add(self, name: str, value: T) -> T:
         """Register and return the value.
@@ -49,7 +52,7 @@ class Registry(Mapping[str, T], Generic[T]):
         declared = self._declared(name)
         if name in declared:
             return declared[name]
-        raise UnknownName(unknown(self.kind, name, self))
+        raise UnknownName(unknown(self.kind, name, self) + self._hint)
 
     def __iter__(self) -> Iterator[str]:
         yield from self._entries

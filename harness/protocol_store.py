@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from trackablate.datasets.atomic import UNREADABLE, write_arrays
 from trackablate.datasets.protocols import Protocol, SequenceList
 from trackablate.datasets.sequence import Image, Sequence
-from trackablate.harness.documents import left_out, read_document, write_document
+from trackablate.harness.documents import left_out, write_document
 from trackablate.harness.record import SHARED, ProtocolRecord, SequenceFacts
-from trackablate.harness.store import PROTOCOL, STRIPS, as_declared, protocol_is_whole
+from trackablate.harness.store import PROTOCOL, STRIPS, outdated, protocol_is_whole
 
 ON_SERVER = (
     "its true boxes are on the evaluation server; `python -m harness submit RUN --protocol {0}` makes its archive, `returned"
@@ -30,8 +30,7 @@ STRIP_WIDTH = 160
 def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> None:
     """Write the record and the thumbnails of a protocol, unless they are there and whole, by its present rules."""
     if protocol_is_whole(folder):
-        kept = read_document(folder / PROTOCOL, ProtocolRecord)
-        if kept and (now := as_declared(kept)) != kept:
+        if now := outdated(folder):
             write_document(folder / PROTOCOL, now)
         return
     facts, strips = [], {}

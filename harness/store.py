@@ -141,8 +141,8 @@ class Store:
         return self.root / "protocols" / f"{evaluation.protocol}-{evaluation.data[:12]}"
 
     def knows_protocol(self, evaluation: Evaluation) -> bool:
-        """Whether the store has the record of an evaluation's protocol, and its thumbnails, whole."""
-        return protocol_is_whole(self.protocol(evaluation))
+        """Whether the store has the record of an evaluation's protocol, and its thumbnails, whole and by present rules."""
+        return protocol_is_whole(folder := self.protocol(evaluation)) and not outdated(folder)
 
     def protocols(self, name: str = "") -> list[ProtocolRecord]:
         """Return the protocols that anything was evaluated on, or the versions of one."""
@@ -219,6 +219,13 @@ def as_declared(record: ProtocolRecord) -> ProtocolRecord:
         return record
     protocol = PROTOCOLS[record.name]
     return record.model_copy(update={field: getattr(protocol, field) for field in SHARED})
+
+
+def outdated(folder: Path) -> ProtocolRecord | None:
+    """Return the record in a protocol's folder by its present rules, None if it says them already."""
+    kept = read_document(folder / PROTOCOL, ProtocolRecord)
+    now = kept and as_declared(kept)
+    return now if now != kept else None
 
 
 def protocol_is_whole(folder: Path) -> bool:

@@ -275,7 +275,7 @@ def _listed(file: Path, content: str) -> Iterable[str | _Sequence]:
 
 
 def _clips(asked: _File, split: str, place: Path, text: str, listed: Iterable[str | _Sequence]) -> tuple[Clip, ...]:
-    """Return the clips of a list in `text`. Raises DataError for doubled names, and for fields that are missing or unused."""
+    """Return the clips of a list. Raises DataError for names given twice, and for fields that are missing or unused."""
     clips = tuple((_Sequence(name=one) if isinstance(one, str) else one).clip(split) for one in listed)
     wanted = {field for template in asked.templates for field in FIELD.findall(template)} - {"name"}
     seen: set[str] = set()

@@ -73,7 +73,7 @@ def test_two_files_cannot_declare_one_name(tmp_path: Path) -> None:
     first.write_text(MINIMAL)
     second.write_text(MINIMAL)
     assert PROTOCOLS[str(first)] is PROTOCOLS[str(first)]
-    with pytest.raises(DataError, match="taken by .*one.toml"):
+    with pytest.raises(DataError, match=r"taken by .*one\.toml"):
         PROTOCOLS[str(second)]
 
 
@@ -115,7 +115,7 @@ def test_a_table_is_a_list_too_and_its_line_is_told(tmp_path: Path) -> None:
     assert found[0].attributes == {"FM", "SV"}
     (tmp_path / "list.csv").write_text("name,folder,first,last,attributes\na,a,x,2,\n")
     protocols.DECLARED.clear()
-    with pytest.raises(DataError, match="list.csv, line 2: first: should be a valid integer"):
+    with pytest.raises(DataError, match=r"list\.csv, line 2: first: should be a valid integer"):
         PROTOCOLS[str(tmp_path / "mine.toml")]
 
 
@@ -225,7 +225,7 @@ def test_other_processes_know_what_was_declared(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="gone.toml is not there: name the TOML file"):
+    with pytest.raises(DataError, match=r"gone\.toml is not there: name the TOML file"):
         PROTOCOLS[str(tmp_path / "gone.toml")]
     with pytest.raises(UnknownName, match="no protocol is called 'mine'"):
         PROTOCOLS["mine"]
