@@ -29,6 +29,10 @@ FLAGS_SCORED_AS = "lasot_ext"
 TEST, TRAIN = "test", "train"
 """Names of splits: the one that the data set's own name means, and one that is trained on and never scored."""
 Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+_FIELDS = re.compile(r"\{[A-Za-z_]\w*\}")
+MOST_FRAMES = 10_000_000
+"""Frames that a video has at most."""
+Number = Annotated[int, Field(ge=0, le=MOST_FRAMES)]
 BOXES = {"x,y,w,h": 4, "x1,y1,x2,y2": 4, "polygon": 8}
 """Meanings of the numbers of a row, and how many there are. A polygon has four corners; its box is the one around them."""
 
@@ -49,8 +53,8 @@ class _Sequence(BaseModel):
 
     name: Annotated[str, Field(min_length=1)]
     attributes: tuple[str, ...] = ()
-    first: int | None = None
-    last: int | None = None
+    first: Number | None = None
+    last: Number | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -82,10 +86,10 @@ class _File(_Table):
     first_pixel: Literal[0, 1]
     boxes: str
     frames: str | tuple[str, ...] = ()
-    first_frame: int | None = None
+    first_frame: Number | None = None
     row: Literal["x,y,w,h", "x1,y1,x2,y2", "polygon"] = "x,y,w,h"
     absent: Literal["nan", "zero"] | None = None
-    annotated: Literal["all", "numbered", "boxed"] | PositiveInt = "all"
+    annotated: Literal["all", "numbered", "boxed"] | Annotated[int, Field(ge=1, le=1000)] = "all"
     flags: dict[str, str | _Flag] = Field(default_factory=dict)
     attributes: tuple[Annotated[str, Field(pattern=r"^\S+$")], ...] = ()
     attribute_file: str | None = None
@@ -104,7 +108,9 @@ class _File(_Table):
         if self.list and self.sequences:
             raise ValueError("`list` and `sequences` are both given: keep one of them")
         for template in self.templates:
-            if "{name}" not in template and not FIELD.search(template):
+            if template.startswith("/") or ".." in template.split("/") or re.search("[{}]", _FIELDS.sub("", template)):
+                raise ValueError(f"'{template}' is no path below the data set's folder with fields such as {{name}}")
+            if not FIELD.search(template):
                 raise ValueError(f"'{template}' is the same file for all sequences: write {{name}} into it")
         if len(set(self.metrics)) < len(self.metrics):
             raise ValueError("`metrics` names one twice")
@@ -242,7 +248,7 @@ def decode(content: bytes, row: str, annotated: str | int) -> BoxRows:
 def _out_of_order(content: bytes, found: Rows) -> tuple[BadLine, ...]:
     """Return the first row whose frame number is none, or is not after the one before."""
     number = found.values[:, 0]
-    right = (number == np.floor(number)) & (np.diff(number, prepend=-np.inf) > 0)  # NaN is neither
+    right = (number == np.floor(number)) & (np.diff(number, prepend=-1) > 0) & (number <= MOST_FRAMES)  # NaN is neither
     if right.all():
         return ()
     line = int(np.argmin(right)) + 1
@@ -263,7 +269,11 @@ def _listed(file: Path, content: str) -> Iterable[str | _Sequence]:
     if file.suffix.lower() != ".csv":
         return [line.strip() for line in content.splitlines() if line.strip()]
     found = []
-    for number, row in enumerate(csv.DictReader(content.splitlines()), start=2):
+    try:
+        rows = list(csv.DictReader(content.splitlines()))
+    except csv.Error as error:
+        raise DataError.at(file, f"is no CSV table ({error})", "write one with a column `name`") from None
+    for number, row in enumerate(rows, start=2):
         cells: dict[str, Any] = {key: value.strip() for key, value in row.items() if key and value and value.strip()}
         cells["attributes"] = tuple(cells.get("attributes", "").split())
         try:

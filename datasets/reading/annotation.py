@@ -113,7 +113,9 @@ class SequenceFiles:
             )
             self._refuse(self.boxes_file, problem, remedy, line=1)
         last = int(at[-1]) + 1 if len(at) else 0
-        count = max(last, self.clip.span or 0, 0 if names is None else len(names))
+        count = self.clip.span or (last if names is None else len(names))
+        if last > count:
+            self._refuse_count(last, count)
         boxes, visible = np.full((count, 4), np.nan), np.zeros(count, dtype=np.bool_)
         boxes[at], visible[at] = rows.boxes, rows.visible & self._flagged_visible(len(at))
         return BoxRows(boxes, visible, numbers=rows.numbers)

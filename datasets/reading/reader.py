@@ -248,8 +248,8 @@ class StoredSequences(SequenceList):
         """Return the name of the index's folder: one for each part, root, layout, and set of rules."""
         layouts = sorted({entry.layout.title for entry in self.found.entries})
         rules = [self.part.origin, self.part.server, self.part.absent, sorted(quirks(self.part.data).items())]
-        rules += [self.part.version] if self.part.version else []
-        content = repr([str(self.found.files.root.resolve()), layouts, rules])
+        version = [self.part.version] if self.part.version else []
+        content = repr([str(self.found.files.root.resolve()), layouts, rules, *version])
         return f"{self.part.name}-{sha256(content.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
 

@@ -147,7 +147,8 @@ class _Reader:
         wanted = FAILURES in self.asked
         failed = failures(boxes, truth, valid(truth) & visible) if wanted else FailureCounts.total(())
         if self.sparse:
-            boxes, truth, visible = (rows[annotated(truth)] for rows in (boxes, truth, visible))
+            counted = annotated(truth)
+            boxes, truth, visible = boxes[counted], truth[counted], visible[counted]
         counts = tally(boxes, truth, visible, size=size, treatments=self.treatments)
         return ScoredSequence(
             "", len(truth), sequence.attributes, self.asked, counts, failed, tuple(filter(None, remarks))

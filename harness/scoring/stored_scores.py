@@ -38,7 +38,8 @@ def stored_scores(folder: RunFolder, evaluation: Evaluation, protocol: ProtocolR
             boxes, truth, visible = np.array(result.boxes), np.array(facts.boxes), np.array(facts.visible)
             failed = failures(boxes, truth, valid(truth) & visible)
             if protocol.sparse:
-                boxes, truth, visible = (rows[annotated(truth)] for rows in (boxes, truth, visible))
+                counted = annotated(truth)
+                boxes, truth, visible = boxes[counted], truth[counted], visible[counted]
             counts = tally(boxes, truth, visible, origin=protocol.origin, size=facts.size, treatments=needed)
             scored[facts.name] = ScoredResult(result, counts, failed)
     return scored

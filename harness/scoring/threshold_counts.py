@@ -118,7 +118,7 @@ def tally(
 
 def annotated(truth: Boxes) -> NDArray[np.bool_]:
     """Return which frames of a sparse annotation count, (N,): all others have a box of NaN (`Protocol.sparse`)."""
-    return ~np.isnan(truth).any(axis=1)
+    return np.asarray(~np.isnan(truth).any(axis=1))
 
 
 def _codes(prediction: Boxes, truth: Boxes, visible: NDArray[np.bool_]) -> NDArray[np.uint8]:

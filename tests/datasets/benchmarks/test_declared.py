@@ -92,6 +92,9 @@ FAULTS = {
     'flags = {absent = "absent.txt"}': "'absent.txt' is the same file for all sequences",
     '[splits.test]\n[splits.train]\nlist = "t.txt"': "the split test has no list, so that it is every sequence",
     '[splits.test]\nsequences = ["a", "b"]\n[splits.train]\nsequences = ["b"]': "the splits train and test share b",
+    'attribute_file = "../{name}.txt"\nattributes = ["FM"]': "is no path below the data set's folder",
+    'attribute_file = "{0}.txt"\nattributes = ["FM"]': "is no path below the data set's folder",
+    'sequences = [{name = "a", first = 0, last = 99999999999}]': "should be less than or equal to 10000000",
     'annotated = "boxed"\nabsent = "nan"': "takes NaN for a frame without annotation",
 }
 
@@ -167,6 +170,7 @@ def test_every_way_to_write_sparse_annotation_is_one(tmp_path: Path, annotated: 
         ("2,2,3,10,12\n", "line 1: row 1 is of frame 2, but the first frame has number 1"),
         ("1,2,3,10,12\n1,2,3,10,12\n", "line 2: its first number is no frame after the one before"),
         ("1,2,3,10,12\n1.5,2,3,10,12\n", "line 2: its first number is no frame after the one before"),
+        ("1,2,3,10,12\n1e30,2,3,10,12\n", "line 2: its first number is no frame after the one before"),
         ("1,2,3,10,12\n9,2,3,10,12\n", "9 boxes for 8 frames"),
     ],
 )
