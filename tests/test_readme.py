@@ -97,7 +97,7 @@ def test_the_declared_data_set_is_checked_tracked_scored_and_trained_on(tmp_path
     assert checked["protocols"] == {"drones": "2 of 2 sequences", "drones-train": "1 of 1 sequences"}
     Store(store).run(RunSpec(tracker=FloorSpec(kind="static"))).claim()
     evaluated = said("evaluate", "static", *where)
-    assert set(evaluated["metrics"]) == {"auc", "precision"}
+    assert set(evaluated["metrics"]) == {"auc", "precision", "unbroken"}
     out = tmp_path / "results"
     exported = said("export", "static", *where, "--layout", "pytracking", "--out", out)
     scored = said("score", f"Static={out / exported['run']}", *where)

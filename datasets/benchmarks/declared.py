@@ -112,7 +112,7 @@ class _File(_Table):
                 raise ValueError(f"'{template}' is no path below the data set's folder with fields such as {{name}}")
             if not FIELD.search(template):
                 raise ValueError(f"'{template}' is the same file for all sequences: write {{name}} into it")
-        if len(set(self.metrics)) < len(self.metrics):
+        if len({metric for metric, _ in self.columns}) < len(self.metrics):
             raise ValueError("`metrics` names one twice")
         if self.annotated == "boxed" and self.absent == "nan":
             raise ValueError(
@@ -121,6 +121,12 @@ class _File(_Table):
         if self.attribute_file and not self.attributes:
             raise ValueError("`attribute_file` needs `attributes`, their short names in the file's order")
         return self
+
+    @property
+    def columns(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of metric and dialect; "METRIC@DIALECT" is one of another dialect."""
+        found = (metric.partition("@") for metric in self.metrics)
+        return tuple((metric, dialect or self.dialect) for metric, _, dialect in found)
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -178,7 +184,7 @@ def read_declaration(file: Path) -> Declaration:
             title=" ".join(filter(None, (asked.title or asked.name, "" if name == TEST else name))),
             description=asked.description or f"a data set of one's own, declared in {file.name}",
             source=asked.source or f"declared in {file.name}",
-            metrics=tuple((metric, asked.dialect) for metric in asked.metrics),
+            metrics=asked.columns,
             attributes=asked.attributes,
             scored_as=FLAGS_SCORED_AS if asked.scored_as is None and asked.flags else asked.scored_as or "",
         )

@@ -34,11 +34,12 @@ class Reading:
     """How a score is computed from a curve.
 
     "mean" is the mean over the thresholds, "at" the value at the threshold `at` (IoU, pixels, or share of the target's
-    size), "trapezoid" the integral over the axis scaled to 0..1. "mean overlap" is the mean IoU and needs no curve.
+    size), "trapezoid" the integral over the axis scaled to 0..1. "mean overlap" is the mean IoU and needs no curve, and "in
+    time" is what the metric itself reads in the overlaps of the frames that count (`Metric.in_time`).
     """
 
     curve: Curve
-    how: Literal["mean", "at", "trapezoid", "mean overlap"]
+    how: Literal["mean", "at", "trapezoid", "mean overlap", "in time"]
     at: float | None = None
 
 
@@ -257,6 +258,16 @@ _ALL = (
         invalid=Treatments(),
         by_protocol={},
     ),
+    Dialect(
+        name="in_time",
+        description="not a toolkit's: overlaps in the order of frames after the first; absent and invalid frames are passed"
+        " over",
+        readings={key: Reading("success", "in time") for key in ("until_failure", "survived", "unbroken")},
+        flags="used",
+        denominator="measured",
+        first="dropped",
+        degenerate="miss",
+    ),
 )
 
 DIALECTS: Registry[Dialect] = Registry("dialect")
@@ -274,13 +285,14 @@ def known_protocol(name: str) -> Protocol:
     """
     protocol = PROTOCOLS[name]
     if declaration := declared(protocol.name):
-        (dialect,) = {dialect for _, dialect in protocol.metrics}
-        if dialect not in DIALECTS:
-            raise declaration.refuse(unknown("dialect", dialect, DIALECTS), "correct it", "dialect")
-        known = DIALECTS[dialect].metrics
-        for metric in (metric for metric, _ in protocol.metrics if metric not in known):
-            problem = f"the dialect {dialect} does not define {metric}, but {', '.join(known)}"
-            raise declaration.refuse(problem, "choose among them, or another dialect", "metrics", "dialect")
+        for metric, dialect in protocol.metrics:
+            if dialect not in DIALECTS:
+                problem = unknown("dialect", dialect, DIALECTS)
+                raise declaration.refuse(problem, "correct it", f"{metric}@{dialect}", "dialect")
+            if metric not in (known := DIALECTS[dialect].metrics):
+                problem = f"the dialect {dialect} does not define {metric}, but {', '.join(known)}"
+                remedy = "choose among them, or write METRIC@DIALECT"
+                raise declaration.refuse(problem, remedy, "metrics", "dialect")
         if protocol.scored_as and protocol.scored_as not in PROTOCOLS.built_in:
             problem = unknown("built-in protocol", protocol.scored_as, PROTOCOLS.built_in)
             raise declaration.refuse(problem, "correct it", "scored_as")

@@ -52,6 +52,14 @@ def test_annotated_frames_alone_are_scored(file: Path) -> None:
     assert refused.exit_code == 2, "a row for each frame, not for each annotated one"
 
 
+def test_overlaps_in_time_are_columns_beside_the_others(file: Path) -> None:
+    """The static box is right in one annotated frame after the first, and wrong in the next."""
+    file.write_text(DECLARATION.replace('"auc"', '"auc", "unbroken@in_time", "survived@in_time"'))
+    where = options(file)
+    found = said("evaluate", "static", *where)["metrics"]
+    assert found == {"auc": pytest.approx(100 * 20 / 21 / 2), "unbroken": 50, "survived": 100}
+
+
 def test_other_rules_need_no_tracking_and_other_boxes_do(file: Path) -> None:
     where = options(file)
     said("evaluate", "static", *where)
@@ -91,6 +99,10 @@ def test_the_store_has_all_that_scoring_needs(file: Path, monkeypatch: pytest.Mo
     [
         (('"strict"', '"ostrak"'), "mine.toml, line 7: no dialect is called 'ostrak': did you mean ostrack"),
         (('"auc"', '"auc", "eao"'), "mine.toml, line 8: the dialect strict does not define eao"),
+        (
+            ('"auc"', '"auc", "unbroken@intime"'),
+            "mine.toml, line 8: no dialect is called 'intime': did you mean in_time",
+        ),
         (("absent", 'scored_as = "lsot"\nabsent'), "mine.toml, line 6: no built-in protocol is called 'lsot'"),
     ],
 )
