@@ -34,9 +34,9 @@ from pydantic import Field, ValidationError
 from trackablate.ablations.recipes import Training, published_training
 from trackablate.ablations.study import RECIPE, Coupled, FaultyStudy, Other, Row, Study
 from trackablate.datasets.errors import DataError
-from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.registry import UnknownName
 from trackablate.datasets.toml_files import faults, line_of, read_toml
+from trackablate.harness.scoring.dialects import known_protocol
 from trackablate.harness.spec import Recipe, RunSpec
 from trackablate.trackers.spec import Frozen, OutsideSpec, TrackerSpec, leaves, with_fields
 from trackablate.trackers.variants import VARIANTS
@@ -93,7 +93,7 @@ def _study(asked: _File) -> Study:
     baseline = VARIANTS[asked.baseline]
     training = published_training(baseline)
     if asked.protocols:
-        names = tuple(PROTOCOLS[name].name for name in asked.protocols)
+        names = tuple(known_protocol(name).name for name in asked.protocols)
         training = Training(training.recipe, training.data, names)
     return Study(
         name=asked.name,

@@ -90,6 +90,8 @@ class Protocol:
         origin: Number of the first pixel in annotation and raw result files. Boxes of a `Sequence` are always 0-based.
         one_shot: Whether its rules allow training on the benchmark's own training videos only
             (`datasets.pairs.training_sets.one_shot`). Reports mark trackers that break the rule.
+        sparse: Whether frames whose box is NaN are not annotated, and so not scored; else the dialect decides on them.
+        scored_as: The protocol whose special rules a dialect applies (`Dialect.by_protocol`); "" for its own name's.
     """
 
     name: str
@@ -102,6 +104,8 @@ class Protocol:
     open: Opener
     origin: int = 0
     one_shot: bool = False
+    sparse: bool = False
+    scored_as: str = ""
 
 
 @dataclass(frozen=True)

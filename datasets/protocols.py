@@ -4,11 +4,14 @@ A protocol is a constant, declared with its data set in a module of `datasets.be
 they are needed, and checked before any tracking starts.
 """
 
+import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from trackablate.datasets.benchmark import DataSet, OnProgress, Opener, Protocol, SequenceList
 from trackablate.datasets.benchmarks import coco, got10k, lasot, nfs, otb, tnl2k, trackingnet, uav123
+from trackablate.datasets.benchmarks.declared import Declaration, read_declaration
 from trackablate.datasets.registry import Registry
 from trackablate.datasets.synthetic.videos import GENERATOR_VERSION, SyntheticSequences
 
@@ -40,8 +43,65 @@ SYNTHETIC_SMOKE = replace(
     open=_generated(count=4, length=8),
 )
 
-PROTOCOLS: Registry[Protocol] = Registry("protocol")
-DATA_SETS: Registry[DataSet] = Registry("data set")
+VARIABLE = "TRACKABLATE_PROTOCOLS"
+"""Environment variable with the TOML files of declared data sets, separated as in PATH, so that workers know them too."""
+DECLARED: dict[Path, Declaration] = {}
+"""What was read of them in this process, by file."""
+
+
+def declarations(name: str = "") -> list[Declaration]:
+    """Return the declared data sets of this process; a name that ends in ".toml" is a file, which is read and comes first.
+
+    Raises DataError if a file is faulty, or declares a name that is taken.
+    """
+    inherited = [Path(file) for file in os.environ.get(VARIABLE, "").split(os.pathsep) if file]
+    asked = [Path(name).expanduser().resolve()] if name.endswith(".toml") else []
+    for file in (*asked, *inherited):
+        if file not in DECLARED:
+            found = read_declaration(file)
+            _refuse_taken(found)
+            DECLARED[file] = found
+    if asked:
+        os.environ[VARIABLE] = os.pathsep.join(map(str, dict.fromkeys((*inherited, *asked))))
+    return [DECLARED[file] for file in dict.fromkeys((*asked, *DECLARED))]
+
+
+def _refuse_taken(found: Declaration) -> None:
+    built_in = {name: data.title for data in DATA_SETS.built_in.values() for name in (data.name, *data.parts)}
+    built_in |= {name: protocol.title for name, protocol in PROTOCOLS.built_in.items()}
+    others = {name: str(file) for file, other in DECLARED.items() for name in (other.data.name, *other.data.parts)}
+    for name in (found.data.name, *found.data.parts):
+        if whose := built_in.get(name) or others.get(name):
+            raise found.refuse(f"the name {name} is taken by {whose}", "choose another name", "name")
+
+
+def declared(name: str) -> Declaration | None:
+    """Return the declaration that a protocol or data set comes from, None for a built-in one."""
+    return next((one for one in declarations() if name in (one.data.name, *one.data.parts)), None)
+
+
+def as_asked(name: str) -> str:
+    """Return a protocol as a command names it: the TOML file that declares it, or its name."""
+    found = declared(name)
+    return found.file.name if found and name == found.data.name else name
+
+
+def _declared_protocols(name: str) -> Mapping[str, Protocol]:
+    found = declarations(name)
+    every = {protocol.name: protocol for one in found for protocol in one.data.protocols}
+    first = found[0].data.protocols[:1] if name.endswith(".toml") else ()
+    return every | dict(zip([name], first, strict=False))
+
+
+def _declared_data(name: str) -> Mapping[str, DataSet]:
+    every = [one.data for one in declarations(name)]
+    return {data.name: data for data in every} | ({name: every[0]} if name.endswith(".toml") else {})
+
+
+PROTOCOLS: Registry[Protocol] = Registry(
+    "protocol", _declared_protocols, hint="; one of your own is named by the TOML file that declares it"
+)
+DATA_SETS: Registry[DataSet] = Registry("data set", _declared_data)
 
 for _data in (
     *(lasot.LASOT, lasot.LASOT_EXT, trackingnet.TRACKINGNET, got10k.GOT10K, tnl2k.TNL2K, tnl2k.TNL2K_TRAIN),

@@ -1,7 +1,7 @@
 """A registry of named values. Errors name both claimants of a name, or the names nearest to an unknown one."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from trackablate.datasets.errors import unsafe
@@ -18,11 +18,21 @@ class UnknownName(KeyError):
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """A mapping of names to values of one kind. Error messages use the word `kind` ("study", "protocol")."""
+    """A mapping of names to values of one kind.
 
-    def __init__(self, kind: str) -> None:
+    Args:
+        kind: A word for messages ("study", "protocol").
+        declared: Returns what files of the user declare, by name, besides the entries. It is given the name that is looked
+            for, which may be a file's, or "" for all.
+        hint: What to do besides, for the message on an unknown name.
+    """
+
+    def __init__(
+        self, kind: str, declared: Callable[[str], Mapping[str, T]] = lambda _name: {}, hint: str = ""
+    ) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
+        self._declared, self._hint = declared, hint
 
     def add(self, name: str, value: T) -> T:
         """Register and return the value.
@@ -37,16 +47,24 @@ class Registry(Mapping[str, T], Generic[T]):
         return value
 
     def __getitem__(self, name: str) -> T:
-        try:
+        if name in self._entries:
             return self._entries[name]
-        except KeyError:
-            raise UnknownName(unknown(self.kind, name, self._entries)) from None
+        declared = self._declared(name)
+        if name in declared:
+            return declared[name]
+        raise UnknownName(unknown(self.kind, name, self) + self._hint)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        yield from self._entries
+        yield from self._declared("")
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries) + len(self._declared(""))
+
+    @property
+    def built_in(self) -> Mapping[str, T]:
+        """The entries without what files of the user declare."""
+        return self._entries
 
 
 MOST_LISTED = 30

@@ -63,6 +63,7 @@ def parse_data_options(options: Iterable[str]) -> dict[str, str]:
             raise DataError(f"--data {option!r} is not NAME=PATH; write for example --data otb=/data/otb100")
         if name not in DATA_SETS:
             raise DataError(f"--data {shown(option)}: {unknown('data set', name, DATA_SETS)}")
+        name = DATA_SETS[name].name  # it may be given as the file that declares it
         if name in given:
             raise DataError(f"--data names {name!r} twice, {shown(given[name])} and {shown(path)}; keep one of them")
         given[name] = path

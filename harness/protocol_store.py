@@ -12,8 +12,8 @@ from trackablate.datasets.atomic import UNREADABLE, write_arrays
 from trackablate.datasets.protocols import Protocol, SequenceList
 from trackablate.datasets.sequence import Image, Sequence
 from trackablate.harness.documents import left_out, write_document
-from trackablate.harness.record import ProtocolRecord, SequenceFacts
-from trackablate.harness.store import PROTOCOL, STRIPS, protocol_is_whole
+from trackablate.harness.record import SHARED, ProtocolRecord, SequenceFacts
+from trackablate.harness.store import PROTOCOL, STRIPS, outdated, protocol_is_whole
 
 ON_SERVER = (
     "its true boxes are on the evaluation server; `python -m harness submit RUN --protocol {0}` makes its archive, `returned"
@@ -28,8 +28,10 @@ STRIP_WIDTH = 160
 
 
 def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> None:
-    """Write the record and the thumbnails of a protocol, unless they are there and whole."""
+    """Write the record and the thumbnails of a protocol, unless they are there and whole, by its present rules."""
     if protocol_is_whole(folder):
+        if now := outdated(folder):
+            write_document(folder / PROTOCOL, now)
         return
     facts, strips = [], {}
     number = max(FEWEST_FRAMES, min(MOST_FRAMES, THUMBNAILS // max(1, len(sequences))))
@@ -39,7 +41,7 @@ def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> 
         facts.append(fact)
         strips.update({f"{sequence.name}:{frame}": thumbnail for frame, thumbnail in thumbnails.items()})
     write_arrays(folder / STRIPS, strips)
-    shared = {field: getattr(protocol, field) for field in ProtocolRecord.model_fields if hasattr(protocol, field)}
+    shared = {field: getattr(protocol, field) for field in SHARED}
     record = ProtocolRecord(**shared, digest=sequences.digest(), sequences=facts)
     write_document(folder / PROTOCOL, record)
 

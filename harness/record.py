@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from trackablate.datasets.benchmark import Protocol
 from trackablate.harness.spec import Control, Evaluation, Profile, RunSpec
 from trackablate.trackers.spec import TrackerSpec
 
@@ -214,7 +215,7 @@ class ProtocolRecord(_Block):
     """A protocol as it was evaluated.
 
     Attributes:
-        metrics: Pairs of metric and dialect, as in `datasets.protocols.Protocol`; so are `origin` and `one_shot`.
+        metrics: Pairs of metric and dialect, as in `datasets.protocols.Protocol`; so are the fields below.
     """
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
@@ -227,6 +228,9 @@ class ProtocolRecord(_Block):
     metrics: tuple[tuple[str, str], ...]
     origin: int
     one_shot: bool
+    attributes: tuple[str, ...] = ()
+    sparse: bool = False
+    scored_as: str = ""
     sequences: list[SequenceFacts]
 
     @property
@@ -243,6 +247,10 @@ class ProtocolRecord(_Block):
     def on_server(self) -> bool:
         """Whether the true boxes are on an evaluation server, so that results are submitted instead of scored here."""
         return any(len(s.boxes) < s.frames for s in self.sequences)
+
+
+SHARED = tuple(field for field in ProtocolRecord.model_fields if field in Protocol.__dataclass_fields__)
+"""Fields of a protocol that its record repeats."""
 
 
 class SizeRecord(_Block):

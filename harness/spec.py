@@ -9,13 +9,14 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
 from trackablate.datasets.errors import unsafe
 from trackablate.datasets.pairs.augmentation import Augmentation
 from trackablate.datasets.pairs.sampling import FramePairs
-from trackablate.datasets.pairs.training_sets import TRAINING_SETS, one_shot
+from trackablate.datasets.pairs.training_sets import TRAINING_SETS, one_shot, versioned
 from trackablate.datasets.registry import unknown
 from trackablate.trackers.scale import Scale
 from trackablate.trackers.spec import AnyTracker, FloorSpec, Frozen, OutsideSpec, TrackerSpec, fingerprint
@@ -114,10 +115,15 @@ class VideoData(Frozen):
         """Names of all sets that are read."""
         return (*self.sets, *self.validation)
 
+    @field_validator("sets", "validation")
+    @classmethod
+    def _versioned(cls, sets: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(versioned(name) if name in TRAINING_SETS else name for name in sets)
+
     @model_validator(mode="after")
     def _known(self) -> Self:
         for name in self.all_sets:
-            if name not in TRAINING_SETS:
+            if name not in TRAINING_SETS and "@" not in name:  # a stored run outlives the file that declares its videos
                 raise ValueError(unknown("training set", name, list(TRAINING_SETS)))
         if self.weights and len(self.weights) != len(self.sets):
             raise ValueError(f"{len(self.weights)} weights for {len(self.sets)} training sets: give one each, or none")

@@ -29,6 +29,7 @@ from typing import NamedTuple
 
 from trackablate.datasets.atomic import sweep, whole_archive, write_text
 from trackablate.datasets.errors import shown, unsafe
+from trackablate.datasets.protocols import PROTOCOLS, declared
 from trackablate.harness.documents import (
     DIGESTS,
     MARKER,
@@ -40,7 +41,7 @@ from trackablate.harness.documents import (
     write_document,
 )
 from trackablate.harness.errors import BadInput
-from trackablate.harness.record import PaperScale, ProtocolRecord, SizeRecord, StudyRecord
+from trackablate.harness.record import SHARED, PaperScale, ProtocolRecord, SizeRecord, StudyRecord
 from trackablate.harness.run_folder import EVALUATION, Lacking, RunFolder, timed_layers
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.trackers.spec import TrackerSpec, fingerprint
@@ -142,8 +143,8 @@ class Store:
         return self.root / "protocols" / f"{evaluation.protocol}-{evaluation.data[:12]}"
 
     def knows_protocol(self, evaluation: Evaluation) -> bool:
-        """Whether the store has the record of an evaluation's protocol, and its thumbnails, whole."""
-        return protocol_is_whole(self.protocol(evaluation))
+        """Whether the store has the record of an evaluation's protocol, and its thumbnails, whole and by present rules."""
+        return protocol_is_whole(folder := self.protocol(evaluation)) and not outdated(folder)
 
     def protocols(self, name: str = "") -> list[ProtocolRecord]:
         """Return the protocols that anything was evaluated on, or the versions of one."""
@@ -210,7 +211,23 @@ def stored_format(marker: Path) -> int:
 
 def read_protocol(folder: Path) -> ProtocolRecord | None:
     """Return the record in a protocol's folder, None if nothing was evaluated on it, or if it is damaged."""
-    return undamaged(read_document, folder / PROTOCOL, ProtocolRecord)
+    found = undamaged(read_document, folder / PROTOCOL, ProtocolRecord)
+    return found and as_declared(found)
+
+
+def as_declared(record: ProtocolRecord) -> ProtocolRecord:
+    """Return a record with the present words and rules of scoring, if a file of the user declares its protocol."""
+    if not declared(record.name):
+        return record
+    protocol = PROTOCOLS[record.name]
+    return record.model_copy(update={field: getattr(protocol, field) for field in SHARED})
+
+
+def outdated(folder: Path) -> ProtocolRecord | None:
+    """Return the record in a protocol's folder by its present rules, None if it says them already."""
+    kept = read_document(folder / PROTOCOL, ProtocolRecord)
+    now = kept and as_declared(kept)
+    return now if now != kept else None
 
 
 def protocol_is_whole(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from trackablate.ablations.study import Study
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.exchange.server_scores import returned
 from trackablate.harness.protocol_store import ON_SERVER, read_strip
-from trackablate.harness.record import PlannedRow, ProtocolRecord, RunRecord
+from trackablate.harness.record import PlannedRow, ProtocolRecord, RunRecord, SequenceFacts
 from trackablate.harness.scoring.metrics import DIALECTS
 from trackablate.harness.scoring.scored import (
     Scored,
@@ -20,6 +20,7 @@ from trackablate.harness.scoring.scored import (
     TrackerScores,
 )
 from trackablate.harness.scoring.stored_scores import dialects_of, scores_of_runs
+from trackablate.harness.scoring.threshold_counts import annotated
 from trackablate.harness.spec import Evaluation, Profile
 from trackablate.harness.store import RunFolder, Store, read_protocol
 from trackablate.reports.results import FilmStrip, Result
@@ -76,7 +77,9 @@ def _cited(study: Study, recomputed: Mapping[str, Scored]) -> Iterator[ScoredTra
 def _given(scored: Scored) -> ScoredProtocol:
     """Return a protocol that only raw results were scored on, with the columns that a study shows."""
     protocol = PROTOCOLS[scored.protocol.name]
-    dialects = {metric: DIALECTS[dialect].on(protocol.name) for metric, dialect in protocol.metrics}
+    dialects = {
+        metric: DIALECTS[dialect].on(protocol.scored_as or protocol.name) for metric, dialect in protocol.metrics
+    }
     return replace(scored.protocol, dialects=dialects, rules=(), coverage="")
 
 
@@ -122,15 +125,19 @@ def _facts(record: ProtocolRecord) -> ScoredProtocol:
         title=record.title,
         description=record.description,
         source=record.source,
-        sequences=tuple(
-            SequenceInfo(s.name, s.frames if record.on_server else len(s.boxes), frozenset(s.attributes))
-            for s in record.sequences
-        ),
+        sequences=tuple(SequenceInfo(s.name, _frames(s, record), frozenset(s.attributes)) for s in record.sequences),
         dialects=dialects_of(record),
-        attributes=PROTOCOLS[record.name].attributes if record.name in PROTOCOLS else (),
+        attributes=PROTOCOLS[record.name].attributes if record.name in PROTOCOLS else record.attributes,
         one_shot=record.one_shot,
         on_server=record.on_server,
     )
+
+
+def _frames(facts: SequenceFacts, record: ProtocolRecord) -> int:
+    """Return the number of frames of a sequence that are scored."""
+    if record.sparse:
+        return int(annotated(np.array(facts.boxes)).sum())
+    return facts.frames if record.on_server else len(facts.boxes)
 
 
 def _strips(record: ProtocolRecord, store: Store, digest: str) -> dict[str, FilmStrip]:

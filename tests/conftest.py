@@ -3,7 +3,10 @@
 import os
 import sys
 
+import pytest
+
 from places import SRC
+from trackablate.datasets import protocols
 from trackablate.harness.checkout import hide_checkout
 from trackablate.harness.running.threads import quiet_threads
 
@@ -19,3 +22,10 @@ def pytest_collection_finish() -> None:
     here: tests without it start in no time."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _declares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of declared data sets are known to a process, and to those that it starts; no test knows another one's."""
+    monkeypatch.setattr(protocols, "DECLARED", {})
+    monkeypatch.setenv(protocols.VARIABLE, "")

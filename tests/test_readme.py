@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import store_factory
+from command_line import said
 from places import ROOT
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.ablations.plan import planned_rows
@@ -19,8 +20,10 @@ from trackablate.datasets.roots import data_root
 from trackablate.datasets.toml_files import configured_store, read_toml
 from trackablate.harness.cli import app, plugins_first
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.spec import VideoData
+from trackablate.harness.spec import RunSpec, VideoData
 from trackablate.harness.store import Store
+from trackablate.trackers.spec import FloorSpec
+from video_factory import boxes, images, write
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
@@ -38,7 +41,7 @@ def the(blocks: list[str], word: str) -> str:
 
 def test_the_readme_is_read() -> None:
     assert len(COMMANDS) > 20
-    assert (len(TOML), len(PYTHON)) == (4, 3), "a new example needs a test here"
+    assert (len(TOML), len(PYTHON)) == (5, 3), "a new example needs a test here"
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -76,6 +79,33 @@ def test_the_settings_name_a_store_and_data(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("TRACKABLATE_DATA_LASOT", raising=False)
     assert configured_store() == tmp_path / "runs"
     assert data_root("lasot", {}) == tmp_path / "LaSOT"
+
+
+def test_the_declared_data_set_is_checked_tracked_scored_and_trained_on(tmp_path: Path) -> None:
+    """All of the example is used: shared folders, ranges of frames, flags, attributes, NaN, two splits."""
+    (tmp_path / "drones.toml").write_text(the(TOML, "[splits.test]"))
+    (tmp_path / "drones_train.csv").write_text("name,folder,first,last,attributes\nbuoy,sea,,,FM SV\n")
+    data, store = tmp_path / "data", tmp_path / "store"
+    rows, nothing = boxes(8), "0\n" * 8
+    hidden = rows.replace("5,3,10,12", "nan,nan,nan,nan")
+    write(data, images("videos/harbour/img", range(1, 9)) | images("videos/sea/img", range(1, 9)))
+    write(data, {"anno/boat.txt": hidden, "anno/crane.txt": boxes(6, first=4), "anno/buoy.txt": rows})
+    write(data, {"flags/boat_occlusion.txt": "0,0,0,1,0,0,0,0", "flags/boat_cover.txt": "8\n" * 8})
+    write(data, {"flags/crane_occlusion.txt": "0\n" * 6, "flags/buoy_occlusion.txt": nothing})
+    where = ["--protocol", tmp_path / "drones.toml", "--data", f"drones={data}", "--store", store]
+    checked = said("data", "check", tmp_path / "drones.toml", "--data", f"drones={data}")
+    assert checked["protocols"] == {"drones": "2 of 2 sequences", "drones-train": "1 of 1 sequences"}
+    Store(store).run(RunSpec(tracker=FloorSpec(kind="static"))).claim()
+    evaluated = said("evaluate", "static", *where)
+    assert set(evaluated["metrics"]) == {"auc", "precision", "unbroken"}
+    out = tmp_path / "results"
+    exported = said("export", "static", *where, "--layout", "pytracking", "--out", out)
+    scored = said("score", f"Static={out / exported['run']}", *where)
+    assert scored["dialects"]["ostrack"]["Static"]["auc"] == pytest.approx(evaluated["metrics"]["auc"])
+    (tmp_path / "profile.toml").write_text(PROFILE.split("sets =")[0] + f'sets = ["{tmp_path / "drones.toml"}"]\n')
+    profile = load_profile(str(tmp_path / "profile.toml"))
+    assert isinstance(profile.data, VideoData)
+    assert profile.data.sets[0].startswith("drones-train@")
 
 
 def test_the_study_in_toml_is_planned(tmp_path: Path) -> None:

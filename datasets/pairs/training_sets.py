@@ -3,16 +3,18 @@
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from trackablate.datasets.benchmark import Opener, SequenceList
+from trackablate.datasets.benchmark import DataSet, Opener, SequenceList
 from trackablate.datasets.benchmarks import coco, got10k, lasot, tnl2k, trackingnet
+from trackablate.datasets.benchmarks.declared import TRAIN
 from trackablate.datasets.boxes import valid
 from trackablate.datasets.errors import DataError
-from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.protocols import PROTOCOLS, declarations
 from trackablate.datasets.reading.reader import Part
 from trackablate.datasets.reading.tables import names
 from trackablate.datasets.registry import Registry
@@ -110,7 +112,33 @@ def _without_vot() -> Part:
     )
 
 
-TRAINING_SETS: Registry[TrainingSet] = Registry("training set")
+VERSION_DIGITS = 8
+
+
+def _declared(name: str) -> dict[str, TrainingSet]:
+    """Return the splits of declared data sets: by name, by the name with a digest of the declaration, and by a file."""
+    found: dict[str, TrainingSet] = {}
+    for declaration in declarations(name):
+        data, version = declaration.data, declaration.digest[:VERSION_DIGITS]
+        sets = {f"{split}@{version}": _of_declared(part, data, version) for split, part in data.parts.items()}
+        found |= sets | {key.partition("@")[0]: kind for key, kind in sets.items()}
+    if name.endswith(".toml"):
+        data = declarations(name)[0].data
+        found[name] = found.get(f"{data.name}-{TRAIN}") or found[next(iter(data.parts))]
+    return found
+
+
+def _of_declared(part: Opener, data: DataSet, version: str) -> TrainingSet:
+    assert isinstance(part, Part)
+    return TrainingSet(f"{part.name}@{version}", data.title, data.name, data.name, partial(_names, part), part)
+
+
+def versioned(name: str) -> str:
+    """Return the name by which a training set belongs to a run: with a digest of its declaration if a user declares it."""
+    return TRAINING_SETS[name].name
+
+
+TRAINING_SETS: Registry[TrainingSet] = Registry("training set", _declared)
 
 _LASOT_VAL, _GOT10K_VAL = "lasot_train_val.txt", "got10k_train_val.txt"
 
@@ -137,6 +165,8 @@ def check_disjoint(training: Iterable[str], protocols: Iterable[str]) -> None:
         for protocol in tested:
             if protocol.data != kind.benchmark or not isinstance(protocol.open, Part):
                 continue
+            if kind.open is protocol.open and not protocol.open.listed:
+                raise DataError(f"{kind.name} is the test of {protocol.name}: declare splits, and train on another one")
             if shared := sorted(_names(protocol.open).intersection(kind.sequences())):
                 raise DataError(
                     f"{kind.name} shares {len(shared)} sequences with the test of {protocol.name}, among them {shared[0]}:"

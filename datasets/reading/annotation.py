@@ -5,7 +5,7 @@ splits/quirks.csv has a rule for it, with its source.
 """
 
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -82,10 +82,14 @@ class SequenceFiles:
 
     def read(self) -> Annotation:
         """Read the sequence. Raises DataError."""
-        boxes, visible = self._boxes()
+        rows = self._boxes()
         folder, names = self._frames()
+        if rows.numbers is not None:
+            rows = self._spread(rows, names)
+        boxes, visible = rows.boxes, rows.visible
         names = self._matched(len(boxes), names)
-        visible &= self._flagged_visible(len(boxes))
+        if rows.numbers is None:
+            visible &= self._flagged_visible(len(boxes))
         boxes = boxes - (self.rules.origin, self.rules.origin, 0, 0)
         skip = self.clip.skip
         if names is not None:
@@ -94,7 +98,29 @@ class SequenceFiles:
             names = names.cut(skip, len(names))
         return Annotation(boxes[skip:], visible[skip:], names, folder, self._attributes(), self._size(names))
 
-    def _boxes(self) -> tuple[Boxes, NDArray[np.bool_]]:
+    def _spread(self, rows: BoxRows, names: FrameNames | None) -> BoxRows:
+        """Return a row for every frame, from rows of some frames: NaN and not visible where there was none."""
+        assert rows.numbers is not None
+        names = None if names is None else self._consecutive(names)
+        first = 0 if rows.relative else self.clip.first if names is None else names.ranges[0].first
+        at = rows.numbers - (rows.numbers[:1] if first is None else first)
+        if len(at) and at[0] != 0:
+            problem, remedy = (
+                f"row 1 is of frame {rows.numbers[0]}, but the first frame has number {first}",
+                (
+                    "a target is given in its sequence's first frame: declare the number of that as `first` of the sequence"
+                ),
+            )
+            self._refuse(self.boxes_file, problem, remedy, line=1)
+        last = int(at[-1]) + 1 if len(at) else 0
+        count = self.clip.span or (last if names is None else len(names))
+        if last > count:
+            self._refuse_count(last, count)
+        boxes, visible = np.full((count, 4), np.nan), np.zeros(count, dtype=np.bool_)
+        boxes[at], visible[at] = rows.boxes, rows.visible & self._flagged_visible(len(at))
+        return BoxRows(boxes, visible, numbers=rows.numbers)
+
+    def _boxes(self) -> BoxRows:
         """Return the boxes as written, and which of them the annotation file itself calls visible."""
         folder, _, file = self.boxes_file.rpartition("/")
         if not self._there(self.layout.boxes):
@@ -108,14 +134,14 @@ class SequenceFiles:
             found = BoxRows(found.boxes[rows], found.visible[rows], found.bad)
         problems = [(bad.line, f"{bad.problem}, got {bad.text!r}") for bad in found.bad]
         unboxed = np.isnan(found.boxes).any(axis=1)
-        if self.rules.absent != "nan":
+        if self.rules.absent != "nan" and not self.rules.sparse:
             unwanted = sorted(set(np.flatnonzero(unboxed) + 1) - {bad.line for bad in found.bad})
             problems += [(int(row), "4 finite numbers wanted, got NaN") for row in unwanted]
         if len(found.boxes) > skip and not problems and not valid(found.boxes[skip]):
             problems.append((skip + 1, "the first box needs a positive width and height"))
         raise_all([str(DataError.at(self.place, problem, _ROW, line=line)) for line, problem in problems])
-        hidden = (found.boxes == 0).all(axis=1) if self.rules.absent == "zero" else unboxed
-        return found.boxes, found.visible & ~hidden
+        hidden = unboxed | (found.boxes == 0).all(axis=1) if self.rules.absent == "zero" else unboxed
+        return replace(found, visible=found.visible & ~hidden)
 
     def _text(self, file: str) -> bytes:
         content = self.files.read(file)

@@ -72,11 +72,15 @@ class BoxRows:
     Attributes:
         boxes: (M, 4) float64, x, y, w, h as written, not yet 0-based; NaN for bad lines and for lines of NaN.
         visible: (M,) bool.
+        numbers: (M,) the number of each row's frame, ascending, where not every frame has a row; None where each has.
+        relative: Whether `numbers` count from the sequence's first frame as 0, instead of being those of the images.
     """
 
     boxes: NDArray[np.float64]
     visible: NDArray[np.bool_]
     bad: tuple[BadLine, ...] = ()
+    numbers: NDArray[np.int64] | None = None
+    relative: bool = False
 
 
 def box_rows(content: bytes) -> BoxRows:
@@ -124,6 +128,8 @@ class AnnotationRules:
         origin: Number of the first pixel in the data set's files.
         server: Whether a file may have the first box only, because a test server keeps the others.
         absent: The box that means "no target": NaN or four zeros; None where every box is one.
+        sparse: Whether frames may be without annotation; their box is NaN.
+        version: Digest of the declaration, for data sets that a user declares: another one is read anew.
     """
 
     data: str
@@ -131,6 +137,8 @@ class AnnotationRules:
     origin: int = 0
     server: bool = False
     absent: Literal["nan", "zero"] | None = None
+    sparse: bool = False
+    version: str = ""
 
 
 @dataclass(frozen=True)

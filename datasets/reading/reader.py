@@ -53,21 +53,24 @@ class Part(AnnotationRules):
     Attributes:
         clips: Returns the official list, in its order.
         layouts: The layouts in which the split is distributed; a root has one of them.
-        own: When sequences outside the official list are read: "alone", if the root has none of the list, or "beside".
+        own: When sequences outside the official list are read: "alone", if the root has none of the list, "beside", or
+            "never".
         own_layouts: The layouts of such sequences, by default `layouts`.
         siblings: Returns names in the same root that belong to other splits, or to folders that sequences share.
         training: Whether to leave out sequences that are unfit for training.
         tars: Packed files of the root, or of its only folder, that hold the annotation too.
+        listed: Whether there is a list; without one, `clips` is empty and all sequences that are there are read.
     """
 
     name: str
     clips: Callable[[], tuple[Clip, ...]]
     layouts: tuple[FileLayout, ...]
-    own: Literal["alone", "beside"] = "alone"
+    own: Literal["alone", "beside", "never"] = "alone"
     own_layouts: tuple[FileLayout, ...] = ()
     siblings: Callable[[], Iterable[str]] = tuple
     training: bool = False
     tars: tuple[str, ...] = ()
+    listed: bool = True
 
     def __call__(
         self, root: Path | None, index: Path | None = None, progress: OnProgress | None = None, /
@@ -86,10 +89,22 @@ class Part(AnnotationRules):
         metrics: tuple[tuple[str, str], ...] = OSTRACK_METRICS,
         attributes: tuple[str, ...] = (),
         one_shot: bool = False,
+        scored_as: str = "",
     ) -> Protocol:
         """Return the protocol that scores trackers on this part. See `Protocol`."""
         return Protocol(
-            self.name, title, description, source, self.data, metrics, attributes, self, self.origin, one_shot
+            name=self.name,
+            title=title,
+            description=description,
+            source=source,
+            data=self.data,
+            metrics=metrics,
+            attributes=attributes,
+            open=self,
+            origin=self.origin,
+            one_shot=one_shot,
+            sparse=self.sparse,
+            scored_as=scored_as,
         )
 
 
@@ -143,6 +158,8 @@ class StoredSequences(SequenceList):
         """See SequenceList. Also counts sequences that were left out, and those outside the official list."""
         left_out, own = len(self.found.left_out), self.found.own
         present = len(self) - own
+        if not self.part.listed:
+            return f"{len(self)} sequences, of no list"
         said = f"{present} of {present + len(self.found.missing) + left_out} sequences"
         said += f", {left_out} left out as unfit for training" if left_out else ""
         return said + (f" and {own} of your own" if own else "")
@@ -167,7 +184,8 @@ class StoredSequences(SequenceList):
         """See SequenceList. Made of the declaration, and sizes and times (in an archive CRCs) of the sequence's files."""
         entry = self.found.entries[index]
         clip = entry.clip
-        return f"{entry.layout.title}|{clip.first}|{clip.last}|{clip.skip}|{entry.stamps()}"
+        version = f"|{self.part.version}" if self.part.version else ""
+        return f"{entry.layout.title}|{clip.first}|{clip.last}|{clip.skip}|{entry.stamps()}{version}"
 
     def frame_files(self, index: int) -> FrameFiles | None:
         """See SequenceList."""
@@ -230,7 +248,8 @@ class StoredSequences(SequenceList):
         """Return the name of the index's folder: one for each part, root, layout, and set of rules."""
         layouts = sorted({entry.layout.title for entry in self.found.entries})
         rules = [self.part.origin, self.part.server, self.part.absent, sorted(quirks(self.part.data).items())]
-        content = repr([str(self.found.files.root.resolve()), layouts, rules])
+        version = [self.part.version] if self.part.version else []
+        content = repr([str(self.found.files.root.resolve()), layouts, rules, *version])
         return f"{self.part.name}-{sha256(content.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
 
@@ -245,7 +264,7 @@ def _find(part: Part, files: Files) -> FoundSequences:
         one for root in roots for tar in part.tars if root.is_file(tar) for one in _with_inner(unpacked(root, tar))
     ]
     for root in roots:
-        if found := _official(part, root) or _own_alone(part, root):
+        if found := _official(part, root) or (_own_alone(part, root) if part.own != "never" else None):
             _refuse_doubles(found.entries)
             return found
     expected = " or ".join(layout.title for layout in part.layouts)

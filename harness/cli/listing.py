@@ -146,12 +146,16 @@ def _plain(value: Any) -> Any:
 
 
 def _protocol(protocol: Any) -> dict[str, Any]:
-    return {
-        "protocol": protocol.name,
-        "title": protocol.title,
-        "description": protocol.description,
-        "source": protocol.source,
-        "data": protocol.data,
-        "metrics": [f"{metric} ({dialect})" for metric, dialect in protocol.metrics],
-        "attributes": list(protocol.attributes),
-    }
+    return (
+        {
+            "protocol": protocol.name,
+            "title": protocol.title,
+            "description": protocol.description,
+            "source": protocol.source,
+            "data": protocol.data,
+            "metrics": [f"{metric} ({dialect})" for metric, dialect in protocol.metrics],
+            "attributes": list(protocol.attributes),
+        }
+        | ({"scored as": protocol.scored_as} if protocol.scored_as else {})
+        | ({"sparse": "only annotated frames are scored"} if protocol.sparse else {})
+    )

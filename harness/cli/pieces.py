@@ -33,6 +33,7 @@ from trackablate.harness.running.image_files import set_aside_replaced
 from trackablate.harness.running.runner import Job
 from trackablate.harness.running.runner import run as run_job
 from trackablate.harness.running.tasks import AS_USUAL, Execution, RunTask
+from trackablate.harness.scoring.dialects import known_protocol
 from trackablate.harness.scoring.metrics import METRICS, values
 from trackablate.harness.scoring.stored_scores import dialects_of, stored_scores
 from trackablate.harness.spec import Evaluation, Precision, Profile
@@ -68,14 +69,14 @@ def evaluate_run(
 
     wanted: The evaluation, whose data are found here. One in 16 bits is compared with that in fp32, if there is one.
     """
-    protocol = wanted.protocol
+    protocol = known_protocol(wanted.protocol).name
     run = asked_run(Store(store, make=False), name, protocol)
     if wanted.precision != "fp32" and not isinstance(run.tracker, TrackerSpec):
         raise BadInput(
             f"--precision {wanted.precision}: {run.tracker.name} is no network of ours; leave the option out"
         )
     found = opened(protocol, given_data(data, [protocol]))
-    evaluation = wanted.model_copy(update={"data": found.digest})
+    evaluation = wanted.model_copy(update={"data": found.digest, "protocol": protocol})
     roots = {PROTOCOLS[protocol].data or "": str(found.root)} if found.root else {}
     kept = open_store(store)
     folder, lengths = kept.run(run), {protocol: found.lengths}
@@ -132,11 +133,13 @@ def track_video(
     return boxes
 
 
-def check_data(entry: str, *, deep: bool = False) -> dict[str, Any]:
+def check_data(entry: str, options: list[str] | None = None, *, deep: bool = False) -> dict[str, Any]:
     """Verify all parts of a data set without tracking.
 
     Args:
-        entry: NAME=PATH of the data set, or its NAME alone, for the place that is configured.
+        entry: NAME=PATH of the data set, or its NAME alone, for the place that is configured. NAME may be the TOML file
+            that declares it.
+        options: NAME=PATH of the data set, as any command takes it.
         deep: Whether to decode every frame.
 
     Returns:
@@ -146,9 +149,10 @@ def check_data(entry: str, *, deep: bool = False) -> dict[str, Any]:
         DataError: Something is wrong, or nothing of the data set is there; the message has all of it.
         UnknownName: There is no such data set.
     """
-    given = parse_data_options([entry]) if "=" in entry else {}
-    data = entry.partition("=")[0]
-    parts = DATA_SETS[data].parts
+    name = entry.partition("=")[0]
+    data, parts = DATA_SETS[name].name, DATA_SETS[name].parts
+    known_protocol(name) if name.endswith(".toml") else None
+    given = parse_data_options([*(options or []), *([entry] if "=" in entry else [])])
     root = data_root(data, given)
     found: dict[str, str] = {}
     problems: list[str] = []

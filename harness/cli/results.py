@@ -1,12 +1,12 @@
 """A stored run's boxes for others: an evaluation server's archive and its answer, and raw result files for toolkits."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.protocols import PROTOCOLS, as_asked
 from trackablate.datasets.roots import open_protocol
 from trackablate.harness.cli.study_data import find_run, given_data, largest, which_version
 from trackablate.harness.errors import BadInput
@@ -14,6 +14,7 @@ from trackablate.harness.exchange.server_scores import enter_scores, note_submis
 from trackablate.harness.exchange.submission import SERVERS, Asked, build_submission
 from trackablate.harness.exchange.writing import Tracked, write_results
 from trackablate.harness.record import ProtocolRecord, SequenceResult
+from trackablate.harness.scoring.dialects import known_protocol
 from trackablate.harness.scoring.layouts import LAYOUTS
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder, Store
@@ -92,6 +93,7 @@ def export_run(wanted: Wanted, layout: str, out: Path, *, truncate: bool = False
 
     Raises as `submit_run` does, and UnknownName for an unknown layout.
     """
+    wanted = replace(wanted, protocol=known_protocol(wanted.protocol).name)
     chosen, protocol = LAYOUTS[layout], wanted.protocol
     found = _evaluated(wanted)
     name, origin = found.folder.run.name, found.record.origin
@@ -109,7 +111,6 @@ def export_run(wanted: Wanted, layout: str, out: Path, *, truncate: bool = False
 def _evaluated(wanted: Wanted) -> _Found:
     # The run, the version of the data that is meant, and the run's results on it, in the protocol's order.
     kept, protocol = Store(wanted.store, make=False), wanted.protocol
-    PROTOCOLS[protocol]  # raises UnknownName
     folder = find_run(kept, wanted.run, protocol)
     complete: dict[str, _Found] = {}
     begun = False
@@ -126,7 +127,7 @@ def _evaluated(wanted: Wanted) -> _Found:
         how = "only partly" if begun and not complete else "not"
         what = f"with {wanted.test_layers} of its decoder's layers " if wanted.test_layers else ""
         on = f"{protocol}{' as --data names it' if complete else ''}"
-        command = f"`python -m harness evaluate {folder.run.name} --protocol {protocol}`"
+        command = f"`python -m harness evaluate {folder.run.name} --protocol {as_asked(protocol)}`"
         first = "by running the study that does" if wanted.test_layers else command
         raise BadInput(f"the run {folder.run.name} was {how} evaluated {what}on {on}: do that first, {first}")
     return complete[chosen[0].digest]

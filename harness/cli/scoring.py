@@ -3,16 +3,17 @@
 import os
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trackablate.datasets.benchmark import SequenceList
 from trackablate.datasets.errors import DataError, shown
-from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.protocols import PROTOCOLS, as_asked
 from trackablate.datasets.roots import data_root
 from trackablate.harness.cli.study_data import given_data
 from trackablate.harness.cli.terminal import say_short, say_tables, step_bar
 from trackablate.harness.errors import BadInput
+from trackablate.harness.scoring.dialects import known_protocol
 from trackablate.harness.scoring.raw_reading import ScoreRequest
 from trackablate.harness.scoring.raw_scoring import chosen_dialects, score
 from trackablate.harness.scoring.result_files import ResultFiles, open_results
@@ -51,7 +52,8 @@ class ScoreOptions:
         """The command that gives the same again, without the paths of this machine."""
         names = (entry.split("=")[0] for entry in self.entries)
         words = ["python -m harness score", *(shlex.quote(f"{name}=PATH") for name in names)]
-        words += [f"--protocol {self.protocol} --annotations PATH", *(f"--dialect {name}" for name in self.dialects)]
+        words += [f"--protocol {as_asked(self.protocol)} --annotations PATH"]
+        words += [f"--dialect {name}" for name in self.dialects]
         words += ["--truncate"] if self.truncate else []
         words += [f"--repetition {self.repetition}"] if self.repetition is not None else []
         words += ["--allow-incomplete"] if self.allow_incomplete else []
@@ -66,6 +68,7 @@ def scored_results(asked: ScoreOptions) -> Scored:
     Raises:
         UnknownName, DataError, BadInput: Nothing can be scored.
     """
+    asked = replace(asked, protocol=known_protocol(asked.protocol).name)
     chosen = chosen_dialects(asked.protocol, asked.dialects)
     root = _root(asked.protocol, asked.annotations, asked.data)
     store: Path | None = asked.store

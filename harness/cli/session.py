@@ -14,7 +14,7 @@ from trackablate.ablations.plan import planned_protocols, planned_rows, tasks
 from trackablate.ablations.study import FaultyStudy, Other, Study
 from trackablate.datasets.errors import DataError, raise_all
 from trackablate.datasets.pairs.training_sets import check_disjoint
-from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.protocols import PROTOCOLS, as_asked
 from trackablate.harness.cli.study_data import (
     asked_run,
     given_data,
@@ -30,6 +30,7 @@ from trackablate.harness.record import PlannedRow, StudyRecord
 from trackablate.harness.running.image_files import set_aside_replaced
 from trackablate.harness.running.runner import Job
 from trackablate.harness.running.tasks import AS_USUAL, Execution
+from trackablate.harness.scoring.dialects import known_protocol
 from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import Evaluation, Profile, TrainingData, VideoData
 from trackablate.harness.store import Store
@@ -72,7 +73,7 @@ class StudyRequest:
         """The command that does the same, without paths of this machine."""
         words = ["python -m harness run", quote(Path(self.study).name)]
         words += ["--profile", quote(Path(self.profile).name)] if self.profile != "mini" else []
-        words += [f"--protocol {name}" for name in self.protocols]
+        words += [f"--protocol {quote(as_asked(name))}" for name in self.protocols]
         words += [f"--data {entry.split('=')[0]}=PATH" for entry in self.data]
         words += [f"--only {quote(name)}" for name in self.only]
         words += [f"--seeds {self.seeds}"] if self.seeds is not None else []
@@ -150,7 +151,8 @@ class Session:
         paths += [self.store.protocol(Evaluation(protocol=name, data=digest)) for name, digest in self.digests.items()]
         rows = [row for row in self.rows if row.tracker_at_paper_scale]
         sizes = [self.store.paper_scale(row.tracker_at_paper_scale) for row in rows if row.tracker_at_paper_scale]
-        asked = (self.request.command, formats, self.study, self.profile, self.digests, sizes, load_plugins())
+        own = [(name, PROTOCOLS[name].metrics, PROTOCOLS[name].scored_as) for name in self.digests]
+        asked = (self.request.command, formats, self.study, self.profile, self.digests, sizes, load_plugins(), own)
         return source_digest(repr(asked), paths)
 
     def study_record(self) -> StudyRecord:
@@ -202,7 +204,8 @@ def open_session(request: StudyRequest) -> Session:
     """
     profile = with_changes(load_profile(request.profile), request.changes)
     study = _with_others(named_study(request.study), request.beside, Store(request.store, make=False))
-    names = [PROTOCOLS[name].name for name in request.protocols or planned_protocols(study, profile)]
+    names = [known_protocol(name).name for name in request.protocols or planned_protocols(study, profile)]
+    request = replace(request, protocols=names if request.protocols else [])
     rows = planned_rows(study, profile, protocols=names, seeds=request.seeds, only=request.only)
     training = _trained_on(rows)
     given = given_data(request.data, names, training)

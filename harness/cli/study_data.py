@@ -8,7 +8,7 @@ from pathlib import Path
 from trackablate.datasets.errors import DataError, raise_all, shown
 from trackablate.datasets.extents import official_extent
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
-from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList
+from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList, as_asked
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.roots import data_root, open_protocol, parse_data_options
 from trackablate.harness.cli.options import writable
@@ -38,7 +38,7 @@ def given_data(options: Iterable[str], protocols: Iterable[str], trained_on: Ite
     sets = [name for data in trained_on if isinstance(data, VideoData) for name in data.all_sets]
     used = {PROTOCOLS[name].data for name in protocols} | {TRAINING_SETS[name].data for name in sets}
     for name in (name for name in given if name not in used):
-        ways = " or ".join(f"--protocol {protocol.name}" for protocol in DATA_SETS[name].protocols)
+        ways = " or ".join(f"--protocol {as_asked(protocol.name)}" for protocol in DATA_SETS[name].protocols)
         raise BadInput(f"--data {name} is not used: {f'add {ways}' if ways else 'train on it'}, or leave it out")
     return given
 
@@ -134,7 +134,10 @@ def planned_data(name: str, given: Given, index: Path | None) -> Data:
     try:
         return opened(name, given, index)
     except DataError as error:
-        extent = official_extent(name)
+        try:
+            extent = official_extent(name)
+        except ValueError:  # a data set that the user declares has no published length
+            raise error from None
         count, frames = len(extent.lengths), extent.frames
         coverage = f"0 of {count} sequences of {name} here; planned for all, {frames} frames by {extent.source}"
         return Data(list(extent.lengths), "not here", coverage, None, extent.lengths, tuple(error.problems))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trackablate.harness.cli.options import Device, Json, StorePath, answers, exit_status, writable
+from trackablate.harness.cli.options import Data, Device, Json, StorePath, answers, exit_status, writable
 from trackablate.harness.errors import BadInput
 
 if TYPE_CHECKING:
@@ -105,8 +105,11 @@ def doctor(store: StorePath = Path("store"), json: Json = False) -> None:
 def check(
     entry: Annotated[
         str,
-        typer.Argument(metavar="NAME[=PATH]", help="the data set, and its folder or archive if it is not configured"),
+        typer.Argument(
+            metavar="NAME[=PATH]", help="the data set, or its TOML file; its folder or archive if it is not configured"
+        ),
     ],
+    data: Data = None,
     deep: Annotated[bool, typer.Option("--deep", help="decode every frame, not only some of each video's")] = False,
     json: Json = False,
 ) -> dict[str, Any]:
@@ -116,7 +119,7 @@ def check(
     """
     from trackablate.harness.cli.pieces import check_data
 
-    return check_data(entry, deep=deep)
+    return check_data(entry, data, deep=deep)
 
 
 @data_app.command()

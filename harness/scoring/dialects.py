@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from trackablate.datasets.registry import Registry
+from trackablate.datasets.benchmark import Protocol
+from trackablate.datasets.protocols import PROTOCOLS, declared
+from trackablate.datasets.registry import Registry, unknown
 
 Curve = Literal["success", "precision", "norm_precision"]
 Treatment = Literal["hit", "miss"]
@@ -32,11 +34,12 @@ class Reading:
     """How a score is computed from a curve.
 
     "mean" is the mean over the thresholds, "at" the value at the threshold `at` (IoU, pixels, or share of the target's
-    size), "trapezoid" the integral over the axis scaled to 0..1. "mean overlap" is the mean IoU and needs no curve.
+    size), "trapezoid" the integral over the axis scaled to 0..1. "mean overlap" is the mean IoU and needs no curve, and "in
+    time" is what the metric itself reads in the overlaps of the frames that count (`Metric.in_time`).
     """
 
     curve: Curve
-    how: Literal["mean", "at", "trapezoid", "mean overlap"]
+    how: Literal["mean", "at", "trapezoid", "mean overlap", "in time"]
     at: float | None = None
 
 
@@ -255,9 +258,42 @@ _ALL = (
         invalid=Treatments(),
         by_protocol={},
     ),
+    Dialect(
+        name="in_time",
+        description="not a toolkit's: overlaps in the order of frames after the first; absent and invalid frames are passed"
+        " over",
+        readings={key: Reading("success", "in time") for key in ("until_failure", "survived", "unbroken")},
+        flags="used",
+        denominator="measured",
+        first="dropped",
+        degenerate="miss",
+    ),
 )
 
 DIALECTS: Registry[Dialect] = Registry("dialect")
 
 for _dialect in _ALL:
     DIALECTS.add(_dialect.name, _dialect)
+
+
+def known_protocol(name: str) -> Protocol:
+    """Return a protocol by its name, or by the TOML file that declares it.
+
+    Raises:
+        UnknownName: There is no such protocol.
+        DataError: The file is faulty, or names a dialect, or a metric of it, that does not exist.
+    """
+    protocol = PROTOCOLS[name]
+    if declaration := declared(protocol.name):
+        for metric, dialect in protocol.metrics:
+            if dialect not in DIALECTS:
+                problem = unknown("dialect", dialect, DIALECTS)
+                raise declaration.refuse(problem, "correct it", f"{metric}@{dialect}", "dialect")
+            if metric not in (known := DIALECTS[dialect].metrics):
+                problem = f"the dialect {dialect} does not define {metric}, but {', '.join(known)}"
+                remedy = "choose among them, or write METRIC@DIALECT"
+                raise declaration.refuse(problem, remedy, "metrics", "dialect")
+        if protocol.scored_as and protocol.scored_as not in PROTOCOLS.built_in:
+            problem = unknown("built-in protocol", protocol.scored_as, PROTOCOLS.built_in)
+            raise declaration.refuse(problem, "correct it", "scored_as")
+    return protocol

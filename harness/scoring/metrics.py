@@ -26,6 +26,7 @@ class Metric:
     Attributes:
         scale: Factor that turns the stored value into the printed one.
         better: Which direction is better.
+        in_time: Reads a sequence's overlaps (N,) in the order of its frames, N > 0, instead of a curve; returns 0..1.
     """
 
     key: str
@@ -35,11 +36,39 @@ class Metric:
     scale: float = 100.0
     decimals: int = 1
     better: Literal["higher", "lower"] = "higher"
+    in_time: Callable[[Floats], float] | None = None
 
     @property
     def sign(self) -> int:
         """Return the factor with which larger values are better."""
         return 1 if self.better == "higher" else -1
+
+
+FAILED_BELOW, FAILED_FRAMES = 0.1, 10
+"""A tracker fails where its overlap is at most 0.1 in ten frames on end, as in VOT since 2020, but without anchors."""
+
+
+def _runs(holds: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the begin and the length of every unbroken run of True."""
+    edges = np.flatnonzero(np.diff(holds.astype(np.int8), prepend=0, append=0))
+    return edges[::2], edges[1::2] - edges[::2]
+
+
+def until_failure(overlaps: Floats) -> float:
+    """Return the share of frames before the first failure, 1 if there is none."""
+    begins, lengths = _runs(overlaps <= FAILED_BELOW)
+    failed = begins[lengths >= FAILED_FRAMES]
+    return float(failed[0]) / len(overlaps) if len(failed) else 1.0
+
+
+def survived(overlaps: Floats) -> float:
+    """Return 1 if the tracker never failed, else 0."""
+    return float(until_failure(overlaps) == 1)
+
+
+def unbroken(overlaps: Floats) -> float:
+    """Return the share of frames in the longest run with an IoU above 0.5."""
+    return int(_runs(overlaps > 0.5)[1].max(initial=0)) / len(overlaps)
 
 
 METRICS = {
@@ -55,6 +84,9 @@ METRICS = {
         Metric("op75", "OP75", "overlap precision: share of frames with IoU above 0.75"),
         Metric("norm_precision_at_20", "P_norm@.2", "share of frames with normalised centre error of at most 0.2"),
         Metric("norm_precision_mean", "P_norm mean", "mean of the normalised precision curve over 0..0.5"),
+        Metric("until_failure", "T_fail", "time to first failure: share of frames before it", in_time=until_failure),
+        Metric("survived", "Survived", "share of sequences without a failure", in_time=survived),
+        Metric("unbroken", "Unbroken", "longest run with IoU above 0.5: share of frames", in_time=unbroken),
     )
 }
 
@@ -74,6 +106,11 @@ def values(tallies: Sequence[Tally], metric: str, dialect: Dialect) -> tuple[Flo
     not define the metric.
     """
     reading = dialect.readings[metric]
+    if read := METRICS[metric].in_time:
+        series = [_in_time(one, dialect) for one in tallies]
+        frames = np.array([len(overlaps) for overlaps in series], dtype=np.float64)
+        weights = frames if dialect.pooling == "frames" else (frames > 0).astype(np.float64)
+        return np.array([read(overlaps) if len(overlaps) else 0.0 for overlaps in series]) * weights, weights
     if reading.how == "mean overlap":
         sums, frames = _counted(tallies, "success", dialect, lambda one: one.overlap[:, None], np.ones(1), hit=0)
         return _pooled(sums[:, 0], frames, dialect)
@@ -161,6 +198,15 @@ def _counted(
     np.add.at(sums, owners, points)
     np.add.at(counts, owners, np.where(fates[:, 0] == "drop", 0.0, frames))
     return sums, counts
+
+
+def _in_time(one: Tally, dialect: Dialect) -> Floats:
+    """Return the overlaps of the frames that count, in time."""
+    fates = {int(code): _fate(int(code), "success", dialect) for code in one.classes}
+    given = {"measure": np.nan, "miss": 0.0, "hit": 1.0, "perfect": 1.0, "drop": -1.0}
+    by_code = np.array([given[fates.get(code, "drop")] for code in range(256)])[one.codes]
+    overlaps = np.where(np.isnan(by_code), one.overlaps, by_code)
+    return np.asarray(overlaps[by_code != given["drop"]])
 
 
 def _measured(one: Tally, dialect: Dialect) -> Measured:

@@ -60,6 +60,9 @@ def write_cache(file: Path, sequences: Mapping[str, ScoredSequence]) -> None:
         "annotated": np.array([s.frames for s in found]),
         "lengths": np.array([len(s.tally.classes) for s in found]),
         "classes": np.concatenate([s.tally.classes for s in found]),
+        "rows": np.array([len(s.tally.codes) for s in found]),
+        "codes": np.concatenate([s.tally.codes for s in found]),
+        "overlaps": np.concatenate([s.tally.overlaps for s in found]),
         "frames": np.concatenate([s.tally.frames for s in found]),
         "failures": np.array([s.failures.as_array() for s in found]),
     }
@@ -85,11 +88,17 @@ def _unpacked(kept: Mapping[str, NDArray[Any]]) -> dict[str, ScoredSequence]:
             frames=int(kept["annotated"][index]),
             attributes=frozenset(str(kept["attributes"][index]).split()),
             made=frozenset(str(kept["made"][index]).split()),
-            tally=Tally(kept["classes"][rows], kept["frames"][rows], measured[index]),
+            tally=Tally(
+                kept["classes"][rows],
+                kept["frames"][rows],
+                measured[index],
+                kept["codes"][time],
+                kept["overlaps"][time],
+            ),
             failures=FailureCounts.from_array(kept["failures"][index]),
             remarks=tuple(str(kept["remarks"][index]).splitlines()),
         )
-        for index, rows in enumerate(_slices(kept["lengths"]))
+        for index, (rows, time) in enumerate(zip(_slices(kept["lengths"]), _slices(kept["rows"]), strict=True))
     }
 
 

@@ -25,7 +25,7 @@ from trackablate.datasets.sequence import Sequence
 from trackablate.harness.scoring.failure_modes import FailureCounts, failures
 from trackablate.harness.scoring.raw_cache import FAILURES, ScoredSequence
 from trackablate.harness.scoring.result_files import ResultFiles
-from trackablate.harness.scoring.threshold_counts import TREATMENTS, tally
+from trackablate.harness.scoring.threshold_counts import TREATMENTS, annotated, tally
 
 WORTH_A_POOL = 40
 """Sequences times trackers below which starting processes costs more than it saves."""
@@ -116,7 +116,7 @@ class _Reader:
         protocol = PROTOCOLS[request.protocol]
         self.sequences, self.results, self.asked, self.truncate = sequences, results, asked, request.truncate
         self.treatments = tuple(t for t in TREATMENTS if t in asked)
-        self.origin = np.array([protocol.origin, protocol.origin, 0, 0])
+        self.origin, self.sparse = np.array([protocol.origin, protocol.origin, 0, 0]), protocol.sparse
         self.quirks = quirks(protocol.data or "")
 
     def __call__(self, job: tuple[int, list[int]]) -> SequenceOutcome | Broken:
@@ -144,9 +144,12 @@ class _Reader:
             which = f"after row {len(truth)}" if longer else f"before frame {raw.ignored + 1}"
             remarks.append(f"rows that no evaluated frame has are ignored ({rule.source})\t, {raw.ignored} {which}")
         boxes = np.trunc(raw.boxes) if self.truncate else raw.boxes
-        counts = tally(boxes, truth, visible, size=size, treatments=self.treatments)
         wanted = FAILURES in self.asked
         failed = failures(boxes, truth, valid(truth) & visible) if wanted else FailureCounts.total(())
+        if self.sparse:
+            counted = annotated(truth)
+            boxes, truth, visible = boxes[counted], truth[counted], visible[counted]
+        counts = tally(boxes, truth, visible, size=size, treatments=self.treatments)
         return ScoredSequence(
             "", len(truth), sequence.attributes, self.asked, counts, failed, tuple(filter(None, remarks))
         )

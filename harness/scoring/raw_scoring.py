@@ -42,7 +42,8 @@ def score(request: ScoreRequest, sequences: SequenceList, report: Report = lambd
         DataError: The annotation is bad.
         BadInput: A dialect was named that the sequences cannot be scored by.
     """
-    dialects = tuple(DIALECTS[name].on(request.protocol) for name in request.dialects)
+    protocol = PROTOCOLS[request.protocol]
+    dialects = tuple(DIALECTS[name].on(protocol.scored_as or protocol.name) for name in request.dialects)
     asked = frozenset(treatments(dialects)) | ({FAILURES} if request.with_failures else set())
     single = [replace(one, others=()) for results in request.results for one in (results, *results.others)]
     kept, faults = _read(replace(request, results=tuple(single)), sequences, asked, report)
@@ -54,7 +55,6 @@ def score(request: ScoreRequest, sequences: SequenceList, report: Report = lambd
         first = last
     possible = _possible(dialects, kept, request)
     lost = [f"dialect {dialect.name}: left out, {NO_SIZES}" for dialect in dialects if dialect not in possible]
-    protocol = PROTOCOLS[request.protocol]
     scored = ScoredProtocol(
         name=protocol.name,
         title=protocol.title,

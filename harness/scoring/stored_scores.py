@@ -11,6 +11,7 @@ from trackablate.harness.record import ProtocolRecord, RunRecord, SequenceResult
 from trackablate.harness.scoring.failure_modes import FailureCounts, failures
 from trackablate.harness.scoring.metrics import DIALECTS, Dialect, Tally, tally, treatments
 from trackablate.harness.scoring.scored import TrackerScores
+from trackablate.harness.scoring.threshold_counts import annotated
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder
 
@@ -35,8 +36,12 @@ def stored_scores(folder: RunFolder, evaluation: Evaluation, protocol: ProtocolR
         result = undamaged(folder.result, evaluation, facts.name, len(facts.boxes))
         if result is not None:
             boxes, truth, visible = np.array(result.boxes), np.array(facts.boxes), np.array(facts.visible)
+            failed = failures(boxes, truth, valid(truth) & visible)
+            if protocol.sparse:
+                counted = annotated(truth)
+                boxes, truth, visible = boxes[counted], truth[counted], visible[counted]
             counts = tally(boxes, truth, visible, origin=protocol.origin, size=facts.size, treatments=needed)
-            scored[facts.name] = ScoredResult(result, counts, failures(boxes, truth, valid(truth) & visible))
+            scored[facts.name] = ScoredResult(result, counts, failed)
     return scored
 
 
@@ -58,4 +63,4 @@ def scores_of_runs(
 
 def dialects_of(protocol: ProtocolRecord) -> dict[str, Dialect]:
     """Return each metric of a protocol with its dialect."""
-    return {metric: DIALECTS[dialect].on(protocol.name) for metric, dialect in protocol.metrics}
+    return {metric: DIALECTS[dialect].on(protocol.scored_as or protocol.name) for metric, dialect in protocol.metrics}

@@ -76,11 +76,18 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """One sequence's classes (C,), their numbers of frames (C,), and the counts under each treatment."""
+    """One sequence's classes (C,), their numbers of frames (C,), and the counts under each treatment.
+
+    Attributes:
+        codes: (N,) the class of each frame, in time.
+        overlaps: (N,) its IoU, of boxes as they are.
+    """
 
     classes: NDArray[np.uint8]
     frames: Counts
     measured: Mapping[Treated, Measured]
+    codes: NDArray[np.uint8]
+    overlaps: Floats
 
 
 def tally(
@@ -113,7 +120,13 @@ def tally(
         boxes = _treated(treatment, prediction, truth, size)
         if boxes is not None:
             measured[treatment] = _measure(*boxes, groups, -np.inf if treatment == "rounded" else 1.0)
-    return Tally(classes, np.array([len(g) for g in groups], dtype=np.int32), measured)
+    overlaps = _distances(prediction, truth, 1.0)[0]
+    return Tally(classes, np.array([len(g) for g in groups], dtype=np.int32), measured, codes, overlaps)
+
+
+def annotated(truth: Boxes) -> NDArray[np.bool_]:
+    """Return which frames of a sparse annotation count, (N,): all others have a box of NaN (`Protocol.sparse`)."""
+    return np.asarray(~np.isnan(truth).any(axis=1))
 
 
 def _codes(prediction: Boxes, truth: Boxes, visible: NDArray[np.bool_]) -> NDArray[np.uint8]:

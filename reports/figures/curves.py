@@ -67,7 +67,8 @@ def _drawing(result: Result, kind: Curve, looks: dict[str, Look]) -> Drawing | N
 
 def _metric(facts: ScoredProtocol, kind: Curve) -> Metric | None:
     """Return the metric that a curve's legend shows: AUC if it is read off the curve, else the first that is."""
-    read = [key for key, dialect in facts.dialects.items() if dialect.readings[key].curve == kind]
+    how = {key: dialect.readings[key] for key, dialect in facts.dialects.items()}
+    read = [key for key, reading in how.items() if reading.curve == kind and reading.how != "in time"]
     return METRICS["auc" if "auc" in read else read[0]] if read else None
 
 

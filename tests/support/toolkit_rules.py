@@ -279,6 +279,28 @@ def lorat_plain(scene: Scene, data: str, slack: float) -> Shares:
     }
 
 
+def in_time(scene: Scene, data: str, slack: float) -> Shares:
+    """Not a toolkit's. A failure: ten counted frames on end with an overlap of at most 0.1."""
+    overlaps = []
+    for i, box in enumerate(scene.truth):
+        if i > 0 and scene.visible[i] and not not_a_number(box) and box[2] > 0 and box[3] > 0:
+            guess = scene.predicted[i]
+            overlaps.append(0.0 if guess[2] <= 0 or guess[3] <= 0 else overlap(guess, box))
+    failed, bad, good, longest = None, 0, 0, 0
+    for i, found in enumerate(overlaps):
+        bad = 0 if found > 0.1 + slack else bad + 1
+        good = good + 1 if found > 0.5 + slack else 0
+        longest = max(longest, good)
+        if bad == 10 and failed is None:
+            failed = i - 9
+    n = len(overlaps)
+    return {
+        "until_failure": share(n if failed is None else failed, n),
+        "survived": share(n if failed is None else 0, n),
+        "unbroken": share(longest, n),
+    }
+
+
 TOOLKITS: dict[str, Callable[[Scene, str, float], Shares]] = {
     "ostrack": partial(pytracking, positive=False),
     "pytracking": pytracking,
@@ -293,6 +315,7 @@ TOOLKITS: dict[str, Callable[[Scene, str, float], Shares]] = {
     "lorat_plain": lorat_plain,
     "ostrack_exclude_invalid": partial(pytracking, positive=False, exclude=True),
     "strict": partial(pytracking, positive=False, strict=True),
+    "in_time": in_time,
 }
 """By the names of `trackablate.harness.scoring.dialects.DIALECTS`."""
 

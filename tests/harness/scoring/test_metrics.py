@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from trackablate.harness.scoring.dialects import DIALECTS, Dialect, Reading, Treatments
-from trackablate.harness.scoring.metrics import METRICS, Tally, curve, tally, treatments, values
+from trackablate.harness.scoring.metrics import (
+    METRICS,
+    Tally,
+    curve,
+    survived,
+    tally,
+    treatments,
+    unbroken,
+    until_failure,
+    values,
+)
 
 SIZE = (200, 100)
 WHOLE = [10.0, 10, 32, 16]
@@ -383,7 +393,7 @@ def test_values_are_read_off_the_curve(rows: Drawn) -> None:
     counts = [drawn(rows)]
     for dialect in DIALECTS.values():
         for metric, reading in dialect.readings.items():
-            if reading.how == "mean overlap":
+            if reading.how in ("mean overlap", "in time"):
                 continue
             thresholds, (points,), (width,) = curve(counts, reading.curve, dialect)
             (numerator,), (weight,) = values(counts, metric, dialect)
@@ -394,3 +404,23 @@ def test_values_are_read_off_the_curve(rows: Drawn) -> None:
                 "at": points[np.argmin(abs(thresholds - (reading.at or 0)))],
             }
             assert numerator == pytest.approx(read[reading.how], abs=1e-12)
+
+
+LOST, WEAK, GOOD = 0.0, 0.3, 0.9
+
+
+@pytest.mark.parametrize(
+    ("overlaps", "until", "longest"),
+    [
+        ([GOOD], 1.0, 1.0),
+        ([LOST] * 9, 1.0, 0.0),
+        ([LOST] * 10, 0.0, 0.0),
+        ([GOOD] * 6 + [0.1] * 10 + [GOOD] * 4, 0.3, 0.3),
+        ([GOOD] * 6 + [LOST] * 9 + [WEAK] + [LOST] * 4, 1.0, 0.3),
+        ([GOOD, WEAK] * 2 + [GOOD] * 4, 1.0, 0.5),
+        ([0.5] * 5, 1.0, 0.0),
+    ],
+)
+def test_overlaps_are_read_in_time(overlaps: list[float], until: float, longest: float) -> None:
+    found = np.array(overlaps)
+    assert (until_failure(found), unbroken(found), survived(found)) == (until, longest, float(until == 1))
