@@ -8,6 +8,7 @@ Lists lie beside the file.
 import csv
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -178,7 +179,8 @@ def read_declaration(file: Path) -> Declaration:
         place, words = (file.parent / split.list, contents[name]) if split.list else (file, text)
         clips[name] = _clips(asked, name, place, words, _listed(place, words) if split.list else split.sequences)
     _refuse_overlap(file, asked, clips)
-    parts = [_part(asked, name, clips[name], digest) for name in clips]
+    every = frozenset(clip.name for of in clips.values() for clip in of)
+    parts = [replace(_part(asked, name, clips[name], digest), siblings=lambda: every) for name in clips]
     scored = tuple(
         part.protocol(
             title=" ".join(filter(None, (asked.title or asked.name, "" if name == TEST else name))),

@@ -202,6 +202,8 @@ def test_splits_are_parts_and_a_training_set_is_named_by_its_declaration(tmp_pat
     assert PROTOCOLS[file].name == "mine"
     assert {"mine", "mine-val"} <= set(PROTOCOLS)
     assert "mine-train" not in PROTOCOLS
+    found = open_protocol("mine", {"mine": str(videos(tmp_path / "data", "a", "b", "c", "d"))})
+    assert found.notes() == ["not sequences of mine, and not read: d; move them elsewhere"]
     kind = TRAINING_SETS[file]
     assert kind.name.startswith("mine-train@")
     assert TRAINING_SETS["mine-train"].name == TRAINING_SETS[kind.name].name
@@ -233,3 +235,49 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         PROTOCOLS[str(tmp_path / "gone.toml")]
     with pytest.raises(UnknownName, match="no protocol is called 'mine'"):
         PROTOCOLS["mine"]
+
+
+AVIST = """name = "avist"
+first_pixel = 0
+boxes = "anno/{name}.txt"
+frames = "sequences/{name}"
+first_frame = 1
+[flags]
+occluded = "full_occlusion/{name}_full_occlusion.txt"
+away = "out_of_view/{name}_out_of_view.txt"
+"""
+
+
+def test_avist_as_it_is_published(tmp_path: Path) -> None:
+    """Spaces between numbers, flags in one line, and images called img_00001.jpg, as pytracking reads them."""
+    (tmp_path / "avist.toml").write_text(AVIST)
+    data = write(tmp_path / "data", images("sequences/plaice", range(1, 5), "img_%05d.jpg"))
+    write(data, {"anno/plaice.txt": boxes(4, "%d 3 10 12\n"), "full_occlusion/plaice_full_occlusion.txt": "0,1,0,0"})
+    write(data, {"out_of_view/plaice_out_of_view.txt": "0,0,0,1"})
+    found = open_protocol(str(tmp_path / "avist.toml"), {"avist": str(data)})
+    found.check(deep=True)
+    assert found[0].visible.tolist() == [True, False, True, False]
+
+
+def test_vot_long_term_sequences(tmp_path: Path) -> None:
+    (tmp_path / "votlt.toml").write_text(
+        'name = "votlt"\nfirst_pixel = 0\nboxes = "{name}/groundtruth.txt"\nframes = "{name}/color"\nabsent = "nan"\n'
+    )
+    data = write(tmp_path / "data", images("ballet/color", range(1, 4)))
+    write(data, {"ballet/groundtruth.txt": "2,3,10,12\nnan,nan,nan,nan\n4,3,10,12\n", "list.txt": "ballet\n"})
+    found = open_protocol(str(tmp_path / "votlt.toml"), {"votlt": str(data)})
+    found.check(deep=True)
+    assert found[0].visible.tolist() == [True, False, True]
+    assert not PROTOCOLS["votlt"].sparse
+
+
+def test_several_targets_of_one_video_with_sparse_boxes(tmp_path: Path) -> None:
+    """As LaGOT: LaSOT's images, several targets in each video, every third frame annotated, some from a later one on."""
+    text = MINIMAL.replace("{name}/img", "{video}/img").replace("{name}/g", "anno/{name}-g") + "annotated = 3\n"
+    targets = '[[sequences]]\nname = "dog-1.a"\nvideo = "dog-1"\n[[sequences]]\nname = "dog-1.b"\nvideo = "dog-1"\n'
+    data = write(tmp_path / "data", images("dog-1/img", range(1, 9)))
+    write(data, {f"anno/dog-1.{target}-groundtruth.txt": boxes(3) for target in "ab"})
+    found = opened(tmp_path, text + targets + "first = 2\nlast = 8\n", data)
+    found.check(deep=True)
+    assert [len(one) for one in found] == [8, 7]
+    assert [np.flatnonzero(one.visible).tolist() for one in found] == [[0, 3, 6], [0, 3, 6]]
