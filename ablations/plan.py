@@ -54,13 +54,14 @@ def planned_rows(
             description=", ".join(f"{factor}: {cell}" for factor, cell in zip(study.factors, row.cells, strict=True)),
             runs=_runs(study, row, profile, wanted, range(study.seeds if seeds is None else seeds)),
             test_layers=_test_layers(study.spec(row)),
-            tracker_at_paper_scale=study.spec(row),
+            tracker_at_paper_scale=_counted(study.spec(row), profile),
             baseline=row is study.baseline_row,
         )
         for row in study.rows
         if not only or row.name in only or row is study.baseline_row
     ]
-    _refuse_unknown_changes(profile, rows)
+    refuse_unknown_changes(profile.changes, [planned.run for row in rows for planned in row.runs])
+    _refuse_changes_of_the_question(study, profile, rows)
     rows += [
         PlannedRow(
             name=other.name,
@@ -103,7 +104,7 @@ def _refuse_one_run_for_two(study: Study, profile: Profile, rows: list[PlannedRo
         if key in seen:
             raise FaultyStudy(
                 f"study {study.name!r}: at profile {profile.name} rows {seen[key]!r} and {row.name!r} are the same "
-                "run, because their difference is scaled away: drop one, or choose another --profile"
+                f"run: drop one, {'leave out --with, ' if study.others else ''}or choose another --profile"
             )
         seen[key] = row.name
 
@@ -200,6 +201,10 @@ def _changed(run: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
     for part, known in (("tracker", leaves(run.tracker)), ("recipe", leaves(run.recipe) if run.recipe else {})):
         asked = {path.removeprefix(f"{part}."): value for path, value in changes.items() if path.startswith(f"{part}.")}
         parts[part] = {path: value for path, value in asked.items() if path in known}
+    if "steps" in parts["recipe"] and "warmup_steps" not in parts["recipe"] and run.recipe:
+        steps = parts["recipe"]["steps"]
+        if isinstance(steps, int):
+            parts["recipe"]["warmup_steps"] = round(run.recipe.warmup_steps * max(0, steps) / run.recipe.steps)
     try:
         assert isinstance(run.tracker, TrackerSpec)
         tracker = with_fields(run.tracker, parts["tracker"]) if parts["tracker"] else run.tracker
@@ -210,13 +215,36 @@ def _changed(run: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
     return run.model_copy(update={"tracker": tracker, "recipe": recipe})
 
 
-def _refuse_unknown_changes(profile: Profile, rows: list[PlannedRow]) -> None:
-    runs = [planned.run for row in rows for planned in row.runs]
+def _counted(tracker: TrackerSpec, profile: Profile) -> TrackerSpec:
+    """Return what is counted at paper scale: with the changes of a profile of that scale, which are meant for it."""
+    prefix = "tracker."
+    asked = {path.removeprefix(prefix): value for path, value in profile.changes.items() if path.startswith(prefix)}
+    known = {path: value for path, value in asked.items() if path in leaves(tracker)}
+    return with_fields(tracker, known) if known and profile.scale is None else tracker
+
+
+def refuse_unknown_changes(changes: Mapping[str, Any], runs: Collection[RunSpec]) -> None:
+    """Raise UnknownName if none of the runs has a field that is to be changed."""
     known = [f"tracker.{path}" for run in runs for path in leaves(run.tracker)]
     known += [f"recipe.{path}" for path in Recipe.model_fields]
-    for path in profile.changes:
+    for path in changes:
         if path not in known:
             raise UnknownName(unknown("field of any run", path, list(dict.fromkeys(known))))
+
+
+def _refuse_changes_of_the_question(study: Study, profile: Profile, rows: list[PlannedRow]) -> None:
+    varied = [*study.factors.values(), *(coupled.field for coupled in study.coupled)]
+    for path in profile.changes:
+        field = path.removeprefix("tracker.")
+        if any(f"{name}.".startswith(f"{field}.") for name in varied):
+            raise FaultyStudy(f"--set {path}: study {study.name!r} varies it from row to row; leave it out")
+    for row in rows:
+        head = row.run.tracker.head if isinstance(row.run.tracker, TrackerSpec) else None
+        if isinstance(head, DeformableHead) and row.test_layers and row.test_layers > head.layers:
+            raise FaultyStudy(
+                f"row {row.name!r} of {study.name!r} is tested with {row.test_layers} decoder layers, of {head.layers}:"
+                " leave out --set tracker.head.layers"
+            )
 
 
 def _at_paper_scale(tracker: TrackerSpec, profile: Profile) -> TrackerSpec:

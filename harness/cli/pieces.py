@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trackablate.ablations.plan import run_of
+from trackablate.ablations.plan import refuse_unknown_changes, run_of
 from trackablate.datasets.boxes import clip
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all, shown
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList
@@ -51,6 +51,7 @@ def train_variant(
 ) -> dict[str, Any]:
     """Train a named variant at a profile's size, unless it is trained, and return what is known of it."""
     run = run_of(VARIANTS[variant], profile, seed=0)
+    refuse_unknown_changes(profile.changes, [run])
     assert run.data is not None
     roots = training_roots(run.data, given_data(data, [], [run.data]))
     task = RunTask(run=run, evaluations=(), roots=roots)

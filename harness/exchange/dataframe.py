@@ -27,6 +27,7 @@ SCORE = (
     "role",
     "control",
     "test_layers",
+    "precision",
     "dialect",
     "metric",
     "value",
@@ -56,7 +57,7 @@ Protocols = Mapping[tuple[str, str], ProtocolRecord]
 """Records by name and digest of the data."""
 
 
-def frame(store: Path | str | Store, protocol: str = "", role: str = "") -> pd.DataFrame:
+def frame(store: Path | str | Store, protocol: str = "", role: str = "", precision: str = "fp32") -> pd.DataFrame:
     """Return what a store knows: one row for each run, evaluation and metric.
 
     The columns are RUN, AXES, SCORE, COST and WHERE, then every single field of the trackers, dotted (`head.layers`,
@@ -69,6 +70,7 @@ def frame(store: Path | str | Store, protocol: str = "", role: str = "") -> pd.D
         protocol: Only this protocol, and runs without any evaluation. Values are of the tracked version of its data with
             the most sequences; of equally large ones, of the one that a study was last started with, else of the newest.
         role: Only variants, floors or controls: one of ROLES.
+        precision: Only evaluations in it; "" for all.
 
     Raises:
         BadInput: There is no store, or it has another format.
@@ -86,6 +88,8 @@ def frame(store: Path | str | Store, protocol: str = "", role: str = "") -> pd.D
     table = pd.DataFrame(rows, columns=[*first, *further])
     numbers = dict.fromkeys(NUMBERS, "float64") | dict.fromkeys(COUNTS, "Int64")
     table = table.astype(numbers)
+    if precision:
+        table = table[(table["precision"] == precision) | table["precision"].isna()]
     if protocol:
         on = table["protocol"] == protocol
         data = _version(opened, protocol, protocols, set(table["data"][on]))[:12]
@@ -191,6 +195,7 @@ def _scores(folder: RunFolder, protocols: Protocols) -> Iterator[Fields]:
             "data": evaluation.data[:12],
             "control": evaluation.control,
             "test_layers": evaluation.test_layers,
+            "precision": evaluation.precision,
         } | ({} if evaluation.control == "none" else {"role": "control"})
         record = protocols.get((evaluation.protocol, evaluation.data))
         if record is None or evaluation.revision != TRACKING_REVISION:

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from trackablate.harness.spec import Profile
 FOLDER = Path(__file__).parent
 OWN = "Profile {} is one of your own, so that its figures are not comparable with the paper's."
 """The caveat of a profile that says nothing of it."""
+
+LONGEST = 100
+"""Characters of a profile's name that says what --set changed; a longer one has a digest of it instead."""
 
 
 def profile_names() -> list[str]:
@@ -56,8 +60,10 @@ def with_changes(profile: Profile, changes: Sequence[str]) -> Profile:
             raise BadInput(f"--set {text}: write recipe.FIELD=VALUE or tracker.FIELD=VALUE, as `show` names fields")
         found[path] = _value(value)
     told = ", ".join(f"{path} = {value}" for path, value in found.items())
-    name = "-".join([profile.name, *(re.sub(r"[^\w.]+", "-", f"{path} {value}") for path, value in found.items())])
-    caveat = f"Changed by --set in every run that has the field: {told}. {profile.caveat}".strip()
+    name = "-".join([profile.name, *(f"{path}-{value}" for path, value in found.items())])
+    if len(name) > LONGEST or not re.fullmatch(r"[\w.-]+", name):
+        name = f"{profile.name}-set-{sha256(told.encode()).hexdigest()[:10]}"
+    caveat = f"Changed by --set in every row that is trained here and has the field: {told}. {profile.caveat}".strip()
     return profile.model_copy(
         update={"name": name, "caveat": caveat, "changes": {**profile.changes, **found}, "comparable_with_paper": False}
     )

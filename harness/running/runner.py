@@ -127,8 +127,8 @@ def _refuse_division(work: list[Missing], each: int) -> None:
             parts = -(-recipe.batch_size // recipe.pairs_at_once)
             if parts < each:
                 raise BadInput(
-                    f"--gpus-per-run {each}: {item.task.row} computes its batch in {parts} parts, and its loss depends on"
-                    f" them: ask for {parts} at most"
+                    f"--gpus-per-run {each}: the loss of {item.task.row} depends on the parts in which its batch is"
+                    f" computed, so that at most {parts} can share it: ask for {parts}"
                 )
 
 

@@ -4,6 +4,9 @@ Gradients are added once a step, after all parts of a batch, and not while they 
 devices does not add the gradients of parameters that only an earlier part used.
 """
 
+import os
+import socket
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.record import PhaseCost
 
 T = TypeVar("T")
+HERE = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class Group:
         units = -(-count // unit)
         if units < self.size:
             raise BadInput(
-                f"{self.size} GPUs cannot share a batch of {count} pairs, which is computed in {units} parts: ask for"
-                f" --gpus-per-run {units} or less"
+                f"{self.size} GPUs cannot share a batch of {count} pairs, which is not divided into more than"
+                f" {units}: ask for --gpus-per-run {units} or less"
             )
         first, end = (min(count, unit * (units * rank // self.size)) for rank in (self.rank, self.rank + 1))
         return range(first, end)
@@ -117,12 +121,16 @@ def moments(store: TCPStore, size: int) -> list[int]:
 
 def meeting_point() -> TCPStore:
     """Return a new point where the processes of one machine can meet; others find it by its port."""
-    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    listening = socket.socket()
+    listening.bind((HERE, 0))  # torch would listen to other machines too
+    listening.listen()
+    port = listening.getsockname()[1]
+    return TCPStore(HERE, port, is_master=True, wait_for_workers=False, master_listen_fd=listening.detach())
 
 
 def meet(port: int) -> TCPStore:
     """Return a connection to the point where a group meets."""
-    return TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False)
+    return TCPStore(HERE, port, is_master=False, wait_for_workers=False)
 
 
 @contextmanager
@@ -132,6 +140,8 @@ def joined(rank: int, size: int, port: int, device: torch.device, patience: floa
         torch.cuda.set_device(device)
     store, wait = meet(port), timedelta(seconds=patience)
     kind = "nccl" if device.type == "cuda" else "gloo"
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):  # they speak to each other on this machine alone
+        os.environ.setdefault(name, "lo0" if sys.platform == "darwin" else "lo")
     distributed.init_process_group(kind, store=store, rank=rank, world_size=size, timeout=wait)
     try:
         yield Group(rank, size, meet(port))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -209,7 +209,10 @@ def _refuse_infinite(job: Fit, losses: dict[str, Tensor], batch: Batch, step: in
     if not torch.isfinite(losses["total"]):
         terms = {name: float(value) for name, value in losses.items() if name != "total"}
         kept = job.checkpoint.with_name(DIVERGED)
-        write_with(kept, lambda file: torch.save({"step": step, "losses": terms, "batch": dict(batch)}, file))
+        shares = job.group.every({name: value.cpu() for name, value in cast(dict[str, Tensor], batch).items()})
+        whole = {name: torch.cat([share[name] for share in shares]) for name in shares[0]}
+        if job.group.first:
+            write_with(kept, lambda file: torch.save({"step": step, "losses": terms, "batch": whole}, file))
         raise FloatingPointError(f"the loss is not finite at step {step}: {terms}. The batch is kept in {kept}")
 
 

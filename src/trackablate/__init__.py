@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from trackablate.harness.store import Store
 
 
-def results(store: "Path | str | Store", *, protocol: str = "", role: str = "") -> "DataFrame":
+def results(store: "Path | str | Store", *, protocol: str = "", role: str = "", precision: str = "fp32") -> "DataFrame":
     """Return what a store knows as a DataFrame, one row for each run, evaluation and metric.
 
-    `protocol` and `role` ("variant", "floor" or "control") leave out all others.
+    `protocol`, `role` ("variant", "floor" or "control") and `precision` of the tracking ("" for any) leave out all others.
     See `trackablate.harness.exchange.dataframe`. pandas is imported only here.
     """
     from trackablate.harness.exchange.dataframe import frame
 
-    return frame(store, protocol, role)
+    return frame(store, protocol, role, precision)

@@ -19,7 +19,7 @@ from trackablate.harness.cli.session import StudyRequest, open_session
 from trackablate.harness.cli.study_data import find_run, reported_data
 from trackablate.harness.documents import write_document
 from trackablate.harness.errors import BadInput
-from trackablate.harness.profiles import load_profile
+from trackablate.harness.profiles import load_profile, with_changes
 from trackablate.harness.record import SequenceResult
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import Store, read_protocol
@@ -92,6 +92,51 @@ def test_what_cannot_be_set_is_refused(place: Path, change: str, told: str) -> N
     assert refused.exit_code == 2
     assert told in refused.stderr
     assert refused.stderr.count("\n") <= 2
+
+
+def test_what_a_study_varies_cannot_be_set(place: Path) -> None:
+    words = ["plan", "table4", "--profile", "smoke", "--store", place / "store"]
+    refused = invoke(*words, "--set", "tracker.head.layers=2")
+    assert (refused.exit_code, "varies it from row to row" in refused.stderr) == (2, True)
+
+
+def test_a_changed_length_takes_the_warm_up_along(place: Path) -> None:
+    for changes, warmup in (
+        (("recipe.steps=2000",), round(2048 * 2000 / (170 * 1024))),
+        (("recipe.steps=2000", "recipe.warmup_steps=100"), 100),
+    ):
+        asked = request(place, study="lorat-rank", profile="paper", purpose="plan", changes=changes)
+        recipe = open_session(asked).rows[0].run.recipe
+        assert recipe is not None
+        assert (recipe.steps, recipe.warmup_steps) == (2000, warmup)
+
+
+def test_sizes_at_paper_scale_are_those_of_the_changed_tracker(place: Path) -> None:
+    changes = ("tracker.head.layers=2",)
+    paper = open_session(request(place, profile="paper", purpose="plan", changes=changes))
+    small = open_session(request(place, changes=changes))
+    for session, layers in ((paper, 2), (small, 3)):
+        (row,) = (row for row in session.rows if row.name == "decoder")
+        assert row.tracker_at_paper_scale is not None
+        assert row.tracker_at_paper_scale.head.layers == layers  # type: ignore[union-attr]
+
+
+def test_train_refuses_what_it_cannot_set(place: Path) -> None:
+    refused = invoke(
+        "train", "ostrack-256", "--profile", "smoke", "--store", place / "store", "--set", "recipe.stepz=3"
+    )
+    assert refused.exit_code == 2
+    assert "did you mean recipe.steps" in refused.stderr
+
+
+def test_a_profile_with_many_changes_has_a_name_that_a_folder_can_have() -> None:
+    many = with_changes(SMOKE, [f"tracker.field{i}={'x' * 20}" for i in range(10)])
+    other = with_changes(SMOKE, [f"tracker.field{i}={'y' * 20}" for i in range(10)])
+    assert len(many.name) < 40
+    assert many.name != other.name
+    signs = {with_changes(SMOKE, [f"recipe.decayed={value}"]).name for value in ("-a", "a", "[a]", "/a")}
+    assert len(signs) == 4
+    assert not any("/" in name for name in signs)
 
 
 def test_a_report_of_nothing_names_the_profile_that_is_stored(place: Path) -> None:

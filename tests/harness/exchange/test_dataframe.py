@@ -280,6 +280,21 @@ def test_a_protocol_keeps_rows_without_a_score_and_one_of_equally_large_versions
     assert set(found["data"][found["value"].notna()]) == {"a" * 12}, "the one that a study was last started with"
 
 
+def test_tracking_in_16_bits_is_left_out_unless_asked_for(tmp_path: Path) -> None:
+    """A mean over precisions would be of no tracker."""
+    store = Store(tmp_path / "store")
+    keep_protocol(store)
+    folder = store.run(asked(FloorSpec(kind="ncc")))
+    folder.claim()
+    track(folder, NAMES)
+    before = trackablate.results(store)
+    track(folder, NAMES, precision="bf16")
+    pd.testing.assert_frame_equal(trackablate.results(store), before)
+    both = trackablate.results(store, precision="")
+    assert both.groupby("precision").size().to_dict() == {"bf16": len(before), "fp32": len(before)}
+    assert set(trackablate.results(store, precision="bf16")["precision"]) == {"bf16"}
+
+
 def test_it_can_be_grouped_and_pivoted(table: pd.DataFrame) -> None:
     means = table[table["metric"] == "ao"].groupby(["head", "denoising"])["value"].mean()
     assert means.loc[("centre", "none")] > 0

@@ -153,7 +153,7 @@ def test_a_process_that_waits_in_vain_ends_itself(tmp_path: Path, monkeypatch: p
 
 def test_more_processes_than_parts_are_refused(tmp_path: Path) -> None:
     """Batch normalisation sees a part of a batch: the parts are what the recipe says, and cannot be divided."""
-    with pytest.raises(BadInput, match="3 GPUs cannot share a batch of 6 pairs, which is computed in 2 parts"):
+    with pytest.raises(BadInput, match="3 GPUs cannot share a batch of 6 pairs, which is not divided into more than 2"):
         done(task_of(ostrack), tmp_path, 3)
 
 
