@@ -42,6 +42,8 @@ class Row:
     Attributes:
         name: Unique in its study.
         cells: What the table's factor columns print for it, one text per factor.
+        published: Its recipes, one for each of the study's trainings, that hold at paper scale alone: a profile with its
+            own recipe trains the row like the baseline.
         changes: Whole fields of TrackerSpec that replace the baseline's, and under RECIPE the recipes of its trainings.
             Empty for the baseline.
     """
@@ -49,6 +51,7 @@ class Row:
     name: str
     cells: tuple[str, ...]
     changes: Mapping[str, Any] = field(default_factory=dict)
+    published: tuple[Recipe, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,12 @@ class Study:
         changes = {field_: value for field_, value in row.changes.items() if field_ != RECIPE}
         return replace(self.baseline, name=row.name, **changes)
 
-    def recipes(self, row: Row) -> tuple[Recipe, ...]:
-        """Return the recipe of a row for each of the study's trainings, at paper scale."""
-        changed = row.changes.get(RECIPE)
+    def recipes(self, row: Row, *, published: bool = True) -> tuple[Recipe, ...]:
+        """Return the recipe of a row for each of the study's trainings, at paper scale.
+
+        published: Whether recipes count that hold at paper scale alone.
+        """
+        changed = (row.published if published else ()) or row.changes.get(RECIPE)
         if changed is None:
             return tuple(training.recipe for training in self.trainings)
         recipes = (changed,) if isinstance(changed, Recipe) else tuple(changed)

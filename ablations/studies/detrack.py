@@ -1,6 +1,6 @@
 """DETRack's own tables and figures as studies."""
 
-from trackablate.ablations.recipes import DETRACK_ONE_SHOT, FOUR_SETS, ONE_SHOT, Training, ostrack
+from trackablate.ablations.recipes import DETRACK_ONE_SHOT, FOUR_SETS, OSTRACK_ONE_SHOT, Training, ostrack
 from trackablate.ablations.study import RECIPE, Coupled, Row, Study
 from trackablate.trackers.spec import CandidateElimination, DeformableHead, Denoising
 from trackablate.trackers.variants import detrack_ce, ostrack_ce
@@ -23,7 +23,6 @@ WARM_UP = (
     "as OSTrack publishes it for 300 epochs. OSTrack's one-shot training of 100 epochs has a fifth and seven tenths."
 )
 
-ONE_SHOT_100 = Training(ostrack(100), ONE_SHOT, ("got10k",))
 LARGE_300 = Training(ostrack(300), FOUR_SETS, ("trackingnet", "lasot"))
 DETRACK_EPOCHS = (ostrack(20), ostrack(60))
 
@@ -45,7 +44,7 @@ table1 = Study(
         Row("detrack", ("deformable decoder", "20 / 60"), {**DECODER, RECIPE: DETRACK_EPOCHS}),
     ),
     coupled=DECODER_NEEDS,
-    trainings=(ONE_SHOT_100, LARGE_300),
+    trainings=(OSTRACK_ONE_SHOT, LARGE_300),
     primary_metric="auc",
     cited=TABLE_1_CITED,
     remarks=(
@@ -169,7 +168,7 @@ figure1 = Study(
     factors={"Head": "head", "Epochs": RECIPE},
     rows=_CONVERGENCE,
     coupled=DECODER_NEEDS,
-    trainings=(ONE_SHOT_100,),
+    trainings=(OSTRACK_ONE_SHOT,),
     cited=("OSTrack", "AiATrack", "SimTrack", "MixFormer", "CSWinTT", "STARK", "Ocean"),
     remarks=(CAE, WARM_UP),
 )
@@ -183,7 +182,7 @@ figure5 = Study(
     factors={"Head": "head", "Epochs": RECIPE},
     rows=_CONVERGENCE,
     coupled=DECODER_NEEDS,
-    trainings=(ONE_SHOT_100,),
+    trainings=(OSTRACK_ONE_SHOT,),
     remarks=(
         CAE,
         WARM_UP,

@@ -1,6 +1,7 @@
 """What may be trained on: the official lists, what overlaps with a test, and how pairs of frames are drawn."""
 
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,8 @@ class Counted(list[Sequence]):
         ("got10k-train-train", 7934),
         ("got10k-train-val", 1401),
         ("got10k-train-vot", 8335),
+        ("got10k-train-vottrain", 7086),
+        ("got10k-train-votval", 1249),
         ("got10k-val", 180),
         ("trackingnet-train", 30_132),
         ("tnl2k-train", 1299),
@@ -80,7 +83,7 @@ def test_the_official_lists(name: str, count: int) -> None:
 
 
 def test_every_set_is_counted_above() -> None:
-    assert len(TRAINING_SETS) == 11
+    assert len(TRAINING_SETS) == 13
 
 
 @pytest.mark.parametrize("whole", ["lasot-train", "got10k-train"])
@@ -120,6 +123,17 @@ def test_vots_videos_are_left_out_by_name() -> None:
         clip.name for number, clip in enumerate(got10k.TRAIN.clips()) if f"{number:06d}" not in _numbers(forbidden)
     }
     assert len(by_index & forbidden) == 890
+    vottrain, votval = (set(TRAINING_SETS[f"got10k-train-{part}"].sequences()) for part in ("vottrain", "votval"))
+    assert not vottrain & votval
+    assert vottrain | votval == by_index
+    assert len(vottrain & forbidden) == 765, "the published list trains on most of VOT's videos"
+
+
+def test_the_published_list_of_ostrack_and_lorat_is_pytrackings() -> None:
+    vottrain = "\n".join(sorted(TRAINING_SETS["got10k-train-vottrain"].sequences()))
+    # Of got10k_vot_train_split.txt, whose numbers are lines of list.txt counted from 0.
+    assert sha256(vottrain.encode()).hexdigest() == "564e79ddb7d1b6a8fa35be22f111a085b36cfa3fc3ca21c9cb154b44224a4abe"
+    assert one_shot(["got10k-train-vottrain"])
 
 
 def _numbers(names: set[str]) -> set[str]:
