@@ -71,6 +71,7 @@ class Study:
         coupled: Fields that must change with a factor.
         trainings: How rows are trained at paper scale, and what each training is evaluated on.
         cited: Trackers that the paper's table only cites, by their names in `published.toml`.
+        silent: Fields that the paper leaves open, dotted, with what was chosen, which `show` marks.
         remarks: Differences between rows here and in the paper, printed as footnotes.
         seeds: Number of runs of each row, unless the user asks for another.
         beside: Further rows as the user names them, `[NAME=]RUN`, which the store finds.
@@ -94,6 +95,7 @@ class Study:
     primary_metric: str = "ao"
     cited: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    silent: Mapping[str, str] = field(default_factory=dict)
     seeds: int = 1
     beside: tuple[str, ...] = ()
     others: tuple[Other, ...] = ()
@@ -149,13 +151,14 @@ class Study:
             )
         return recipes
 
-    def differences(self, row: Row) -> dict[str, tuple[Any, Any]]:
+    def differences(self, row: Row, *, published: bool = True) -> dict[str, tuple[Any, Any]]:
         """Return the fields in which a row differs from the baseline, dotted: {field: (the row's, the baseline's)}.
 
         If the study has several trainings, the values of a recipe's field are tuples with one value for each.
+        `published` is that of `recipes`.
         """
-        found = differences(self.spec(row), self.baseline)
-        pairs = [(ours, training.recipe) for ours, training in zip(self.recipes(row), self.trainings, strict=True)]
+        found, recipes = differences(self.spec(row), self.baseline), self.recipes(row, published=published)
+        pairs = [(ours, training.recipe) for ours, training in zip(recipes, self.trainings, strict=True)]
         for name in dict.fromkeys(name for ours, base in pairs for name in differences(ours, base)):
             ours, base = (tuple(getattr(recipe, name) for recipe in side) for side in zip(*pairs, strict=True))
             found[f"{RECIPE}.{name}"] = (ours, base) if len(pairs) > 1 else (ours[0], base[0])

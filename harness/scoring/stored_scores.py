@@ -24,27 +24,43 @@ class ScoredResult:
     failures: FailureCounts
 
 
-def stored_scores(folder: RunFolder, evaluation: Evaluation, protocol: ProtocolRecord) -> dict[str, ScoredResult]:
+def stored_scores(
+    folder: RunFolder, evaluation: Evaluation, protocol: ProtocolRecord, *, truncate: bool = False
+) -> dict[str, ScoredResult]:
     """Return what a run has of a protocol, by sequence.
 
     Sequences that are not tracked yet are left out; so are damaged results, with a warning.
+
+    Args:
+        folder: The run.
+        evaluation: Says which of its results.
+        protocol: The annotation.
+        truncate: Whether boxes are cut to integers first, towards zero, in the pixel numbers of the data set's files, as
+            the writers of pytracking and OSTrack do.
     """
+    origin = np.array([protocol.origin, protocol.origin, 0, 0])
     needed = treatments(dialects_of(protocol).values())
     scored = {}
     for facts in protocol.sequences:
         result = undamaged(folder.result, evaluation, facts.name, len(facts.boxes))
         if result is not None:
-            boxes, truth, visible = np.array(result.boxes), np.array(facts.boxes), np.array(facts.visible)
+            boxes = np.array(result.boxes)
+            boxes = np.trunc(boxes + origin) - origin if truncate else boxes
+            truth, visible = np.array(facts.boxes), np.array(facts.visible)
             counts = tally(boxes, truth, visible, origin=protocol.origin, size=facts.size, treatments=needed)
             scored[facts.name] = ScoredResult(result, counts, failures(boxes, truth, valid(truth) & visible))
     return scored
 
 
 def scores_of_runs(
-    runs: Sequence[tuple[RunFolder, RunRecord]], evaluation: Evaluation, protocol: ProtocolRecord
+    runs: Sequence[tuple[RunFolder, RunRecord]],
+    evaluation: Evaluation,
+    protocol: ProtocolRecord,
+    *,
+    truncate: bool = False,
 ) -> TrackerScores:
     """Return the scores of a tracker's runs, seed by seed."""
-    found = [stored_scores(folder, evaluation, protocol) for folder, _ in runs]
+    found = [stored_scores(folder, evaluation, protocol, truncate=truncate) for folder, _ in runs]
     first = found[0]
     return TrackerScores(
         sequences=tuple(sorted(facts.name for facts in protocol.sequences)),
