@@ -9,7 +9,7 @@ import pytest
 from numpy.random import Generator
 
 from places import SHARED
-from trackablate.datasets.benchmarks import got10k, lasot
+from trackablate.datasets.benchmarks import coco, got10k, lasot
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.pairs import training_sets as training
 from trackablate.datasets.pairs.sampling import PairGeometry, PairSampler
@@ -259,6 +259,55 @@ def test_the_one_used_last_is_forgotten_last() -> None:
 def test_a_mixture_that_cannot_be_is_refused(sets: tuple[list[Sequence], ...], weights: tuple[float, ...]) -> None:
     with pytest.raises(ValueError):
         Mixture(sets, weights)
+
+
+def _named(kind: str, count: int) -> list[Sequence]:
+    return [_sequence([1, 1], name=f"{kind}{n}") for n in range(count)]
+
+
+def test_an_epoch_has_exact_shares_and_no_sequence_twice_before_all() -> None:
+    """LoRAT, the published code: shares of an epoch are exact, and each set is gone through in random order."""
+    sets = (_named("a", 7), _named("b", 40))
+    mixture = Mixture(sets, (3.0, 1.0), seed=1, epoch=100)
+    for epoch in range(3):
+        drawn = [mixture(n, _rng(n))[0].name for n in range(100 * epoch, 100 * epoch + 100)]
+        small = [name for name in drawn if name[0] == "a"]
+        assert len(small) == 75
+        assert {small.count(name) for name in set(small)} == {10, 11}, "75 draws of 7"
+        large = [name for name in drawn if name[0] == "b"]
+        assert len(set(large)) == 25
+        assert drawn != sorted(drawn)
+    other = Mixture(sets, (3.0, 1.0), seed=2, epoch=100)
+    assert [mixture(n, _rng(n))[0].name for n in range(9)] != [other(n, _rng(n))[0].name for n in range(9)]
+
+
+def test_a_pair_of_an_epoch_does_not_depend_on_those_before() -> None:
+    one, two = (Mixture((_named("a", 7), _named("b", 9)), (1.0, 1.0), epoch=10) for _ in range(2))
+    forwards = [one(n, _rng(n))[0].name for n in range(60)]
+    assert [two(n, _rng(n))[0].name for n in reversed(range(60))][::-1] == forwards
+    assert len(one._orders) == 2, "the orders of past epochs are forgotten"
+
+
+def test_a_sequence_that_gives_no_pair_is_replaced_by_any_other() -> None:
+    """The order of an epoch would give the same sequence again and again."""
+    blind = [_sequence([0, 0], name="blind"), *_named("a", 3)]
+    mixture = Mixture((blind,), (1.0,), epoch=4)
+    sampler = PairSampler(mixture, GEOMETRY, seed=0, again=mixture.independent)
+    assert all(sampler(n).template.shape == (32, 32, 3) for n in range(4))
+
+
+def test_images_are_drawn_before_their_objects(tmp_path: Path) -> None:
+    """LoRAT takes each image of COCO equally often; by objects, an image with many would come more often."""
+    write("coco", videos("coco", count=6, size=(80, 64), length=None), tmp_path)
+    opened = TRAINING_SETS["coco2017-train"].open(tmp_path)
+    assert isinstance(opened, coco.CocoObjects)
+    opened._objects = opened._objects._replace(images=np.array(["1.jpg", "2.jpg", "1.jpg", "1.jpg", "1.jpg", "1.jpg"]))
+    assert [objects.tolist() for objects in opened.images] == [[0, 2, 3, 4, 5], [1]]
+    for epoch in (None, 100):
+        drawn = Mixture((opened,), (1.0,), epoch=epoch, by_image=True)
+        names = [drawn(n, _rng(n))[0].name for n in range(400)]
+        assert abs(names.count(opened.names[1]) - 200) < 50
+        assert set(names) == set(opened.names)
 
 
 def test_pairs_come_from_files(tmp_path: Path) -> None:
