@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.synthetic.writing import videos, write
 from trackablate.harness.cli import app
+from trackablate.harness.documents import read_document
 from trackablate.harness.profiles import FOLDER, load_profile
 from trackablate.harness.spec import RunSpec, VideoData
 from trackablate.harness.store import Store
@@ -104,7 +105,8 @@ def test_a_profile_of_ones_own_trains_on_them(tmp_path: Path, roots: dict[str, P
     found = CliRunner().invoke(app, [*words, "--data", f"got10k={roots['got10k']}"])
     assert found.exit_code == 0, found.stderr
     run = Store(store).root / "runs" / json.loads(found.stdout)["run"]
-    asked = RunSpec.model_validate_json((run / "spec.json").read_text())
+    asked = read_document(run / "spec.json", RunSpec)
+    assert asked is not None
     assert asked.training_sets == ("got10k-train",)
 
 

@@ -195,7 +195,7 @@ def test_gaussian_labels_survive_scores_that_are_not_clamped() -> None:
 
 def test_ostrack_cuts_the_true_box_for_l1_and_giou_but_not_for_the_heat_map() -> None:
     head = ConvCentreHead(CentreHead(channels=8), DIM, GRID)
-    leaving = torch.tensor([[-0.25, 0.25, 0.75, 0.75], [0.25, 0.5, 0.75, 1.25]])
+    leaving = torch.tensor([[0.25, -0.25, 0.75, 0.75], [0.25, 0.5, 0.75, 1.25]])
     whole, cut = (head.losses(centre_output(), truth) for truth in (leaving, leaving.clamp(0, 1)))
     assert whole["l1"] == cut["l1"] and whole["giou"] == cut["giou"]
     assert whole["focal"] == centre_focal_loss(centre_output().score, gaussian_heatmap(leaving, GRID))
