@@ -137,11 +137,12 @@ def _training(study: Study, row: Row, profile: Profile, index: int) -> Training:
     """Return a row's training at the profile's size, as far as it takes anything from the paper."""
     training, own = study.trainings[index], study.recipes(row)[index]
     if profile.recipe is not None:
-        longest = max(study.recipes(other)[index].steps for other in study.rows)
+        own = study.recipes(row, published=False)[index]
+        longest = max(study.recipes(other, published=False)[index].steps for other in study.rows)
         own = scaled_recipe(profile.recipe, own, training.recipe, longest)
     else:
         own = _shortened(own, profile.length)
-    return Training(own, training.data, training.protocols)
+    return replace_in(training, recipe=own, elimination=None if profile.recipe else training.elimination)
 
 
 def _shortened(recipe: Recipe, share: float) -> Recipe:
@@ -182,6 +183,9 @@ def run_of(tracker: TrackerSpec, profile: Profile, seed: int, training: Training
     published = published_training(tracker)
     asked = training or replace_in(published, recipe=_shortened(published.recipe, profile.length))
     scaled = at_scale(tracker, profile.scale) if profile.scale else _at_paper_scale(tracker, profile)
+    if scaled.sparsity and asked.elimination:
+        start, end = asked.elimination
+        scaled = replace(scaled, sparsity=scaled.sparsity.model_copy(update={"start": start, "end": end}))
     if isinstance(scaled.head, DeformableHead):
         scaled = replace(scaled, head=scaled.head.model_copy(update={"test_layers": None}))
     run = RunSpec(

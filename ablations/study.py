@@ -42,6 +42,8 @@ class Row:
     Attributes:
         name: Unique in its study.
         cells: What the table's factor columns print for it, one text per factor.
+        published: Its recipes, one for each of the study's trainings, that hold at paper scale alone: a profile with its
+            own recipe trains the row like the baseline.
         changes: Whole fields of TrackerSpec that replace the baseline's, and under RECIPE the recipes of its trainings.
             Empty for the baseline.
     """
@@ -49,6 +51,7 @@ class Row:
     name: str
     cells: tuple[str, ...]
     changes: Mapping[str, Any] = field(default_factory=dict)
+    published: tuple[Recipe, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Study:
         coupled: Fields that must change with a factor.
         trainings: How rows are trained at paper scale, and what each training is evaluated on.
         cited: Trackers that the paper's table only cites, by their names in `published.toml`.
+        silent: Fields that the paper leaves open, dotted, with what was chosen, which `show` marks.
         remarks: Differences between rows here and in the paper, printed as footnotes.
         seeds: Number of runs of each row, unless the user asks for another.
         beside: Further rows as the user names them, `[NAME=]RUN`, which the store finds.
@@ -91,6 +95,7 @@ class Study:
     primary_metric: str = "ao"
     cited: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    silent: Mapping[str, str] = field(default_factory=dict)
     seeds: int = 1
     beside: tuple[str, ...] = ()
     others: tuple[Other, ...] = ()
@@ -131,9 +136,12 @@ class Study:
         changes = {field_: value for field_, value in row.changes.items() if field_ != RECIPE}
         return replace(self.baseline, name=row.name, **changes)
 
-    def recipes(self, row: Row) -> tuple[Recipe, ...]:
-        """Return the recipe of a row for each of the study's trainings, at paper scale."""
-        changed = row.changes.get(RECIPE)
+    def recipes(self, row: Row, *, published: bool = True) -> tuple[Recipe, ...]:
+        """Return the recipe of a row for each of the study's trainings, at paper scale.
+
+        published: Whether recipes count that hold at paper scale alone.
+        """
+        changed = (row.published if published else ()) or row.changes.get(RECIPE)
         if changed is None:
             return tuple(training.recipe for training in self.trainings)
         recipes = (changed,) if isinstance(changed, Recipe) else tuple(changed)
@@ -143,13 +151,14 @@ class Study:
             )
         return recipes
 
-    def differences(self, row: Row) -> dict[str, tuple[Any, Any]]:
+    def differences(self, row: Row, *, published: bool = True) -> dict[str, tuple[Any, Any]]:
         """Return the fields in which a row differs from the baseline, dotted: {field: (the row's, the baseline's)}.
 
         If the study has several trainings, the values of a recipe's field are tuples with one value for each.
+        `published` is that of `recipes`.
         """
-        found = differences(self.spec(row), self.baseline)
-        pairs = [(ours, training.recipe) for ours, training in zip(self.recipes(row), self.trainings, strict=True)]
+        found, recipes = differences(self.spec(row), self.baseline), self.recipes(row, published=published)
+        pairs = [(ours, training.recipe) for ours, training in zip(recipes, self.trainings, strict=True)]
         for name in dict.fromkeys(name for ours, base in pairs for name in differences(ours, base)):
             ours, base = (tuple(getattr(recipe, name) for recipe in side) for side in zip(*pairs, strict=True))
             found[f"{RECIPE}.{name}"] = (ours, base) if len(pairs) > 1 else (ours[0], base[0])

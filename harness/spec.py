@@ -47,7 +47,14 @@ class Recipe(Frozen):
         schedule: After linear warm-up, `cosine` falls to `final_share` of the peak (LoRAT); `step` drops to it at once after
             the share `step_at` of the steps (OSTrack, DETRack).
         decayed: Weight decay of `matrices` only, which spares biases, norms and embeddings (LoRAT), or of `all` (OSTrack).
+        final_rate: Learning rate at which a cosine ends for all parameters, whatever their peak (LoRAT). None for
+            `final_share` of each peak.
         layer_decay: Factor by which the rate falls per block towards the input (LoRAT's full fine-tuning).
+        least_frames: Frames that a video needs to be drawn; images are exempt (OSTrack: 20).
+        least_visible: Usable frames that such a video needs (OSTrack: 5).
+        clip_truth: Whether the true box is cut to the search crop for all losses. OSTrack cuts it for L1 and GIoU only,
+            not for the heat map.
+        fit_boxes: Whether annotated boxes are cut to the image before cropping (LoRAT).
         checkpoint_every: Number of steps after which the run is validated, and from which it can be resumed.
     """
 
@@ -62,6 +69,7 @@ class Recipe(Frozen):
     schedule: Literal["cosine", "step"] = "cosine"
     step_at: Annotated[float, Field(gt=0, le=1)] = 0.8
     final_share: NonNegativeFloat = 0.01
+    final_rate: PositiveFloat | None = None
     decayed: Literal["matrices", "all"] = "matrices"
     clip_norm: PositiveFloat = 1.0
     centre_jitter: NonNegativeFloat = 3.0
@@ -70,6 +78,10 @@ class Recipe(Frozen):
     image_pairs: Annotated[float, Field(ge=0, le=1)] = 0.25
     frame_pairs: FramePairs = "any"
     augmentation: Augmentation = "ostrack"
+    least_frames: NonNegativeInt = 0
+    least_visible: NonNegativeInt = 0
+    clip_truth: bool = True
+    fit_boxes: bool = False
     validation_pairs: PositiveInt = 256
     checkpoint_every: PositiveInt = 50
 
@@ -102,12 +114,17 @@ class VideoData(Frozen):
     Attributes:
         sets: Names in `datasets.pairs.training_sets.TRAINING_SETS`.
         weights: How often each set is drawn from, in proportion; equally often if empty.
+        pairs_per_epoch: Number of pairs after which every set has had exactly its share, and its sequences came in random
+            order, none twice before all (LoRAT). None for independent draws.
+        by_image: Whether an image is drawn first and then one of its objects (LoRAT), not an object of any image.
         validation: Sets that only the validation during training looks at.
     """
 
     kind: Literal["videos"] = "videos"
     sets: Annotated[tuple[str, ...], Field(min_length=1)]
     weights: tuple[PositiveFloat, ...] = ()
+    pairs_per_epoch: PositiveInt | None = None
+    by_image: bool = False
     validation: Annotated[tuple[str, ...], Field(min_length=1)] = ("got10k-val",)
 
     @property

@@ -34,16 +34,19 @@ def assemble(
     store: Store,
     command: str,
     recomputed: Mapping[str, Scored] = MappingProxyType({}),
+    *,
+    truncate: bool = False,
 ) -> Result:
     """Return the study with everything that the store has of it.
 
     `digests` are those of the protocols' data; `recomputed` has the scored raw results of cited trackers by protocol.
+    `truncate` cuts boxes to integers before they are scored.
     """
     kept = {n: read_protocol(store.protocol(Evaluation(protocol=n, data=d))) for n, d in digests.items()}
     known = {name: record for name, record in kept.items() if record is not None}
-    found = [_row(row, known, digests, store) for row in rows]
+    found = [_row(row, known, digests, store, truncate=truncate) for row in rows]
     facts = {name: _given(scored) for name, scored in recomputed.items()}
-    facts |= {name: _facts(record) for name, record in known.items()}
+    facts |= {name: _facts(record, truncate=truncate) for name, record in known.items()}
     missing = [f"protocol {name}: nothing was evaluated on it yet" for name in digests if name not in known]
     missing += [
         f"protocol {name}: {ON_SERVER.format(name)}" for name in known if facts[name].on_server and _silent(found, name)
@@ -84,7 +87,7 @@ def _given(scored: Scored) -> ScoredProtocol:
 
 
 def _row(
-    row: PlannedRow, known: Mapping[str, ProtocolRecord], digests: Mapping[str, str], store: Store
+    row: PlannedRow, known: Mapping[str, ProtocolRecord], digests: Mapping[str, str], store: Store, *, truncate: bool
 ) -> ScoredTracker:
     folders = [store.run(planned.run) for planned in row.runs]
     runs = [(folder, folder.record(row.test_layers)) for folder in folders]
@@ -97,7 +100,7 @@ def _row(
     return ScoredTracker(
         name=row.name,
         role=row.role,
-        protocols={name: _scores(row, of, known[name], digests[name]) for name, of in on.items()},
+        protocols={name: _scores(row, of, known[name], digests[name], truncate=truncate) for name, of in on.items()},
         cells=row.cells,
         description=row.description,
         records=tuple(record for _, record in sorted(runs, key=lambda run: run is not shown)),
@@ -107,11 +110,11 @@ def _row(
 
 
 def _scores(
-    row: PlannedRow, runs: list[tuple[RunFolder, RunRecord]], protocol: ProtocolRecord, digest: str
+    row: PlannedRow, runs: list[tuple[RunFolder, RunRecord]], protocol: ProtocolRecord, digest: str, *, truncate: bool
 ) -> TrackerScores:
     evaluation = row.evaluation(protocol.name, digest)
     if not protocol.on_server:
-        return scores_of_runs(runs, evaluation, protocol)
+        return scores_of_runs(runs, evaluation, protocol, truncate=truncate)
     return TrackerScores(
         sequences=tuple(sorted(facts.name for facts in protocol.sequences)),
         records=tuple(record for _, record in runs),
@@ -119,7 +122,7 @@ def _scores(
     )
 
 
-def _facts(record: ProtocolRecord) -> ScoredProtocol:
+def _facts(record: ProtocolRecord, *, truncate: bool) -> ScoredProtocol:
     return ScoredProtocol(
         name=record.name,
         title=record.title,
@@ -130,6 +133,7 @@ def _facts(record: ProtocolRecord) -> ScoredProtocol:
         attributes=PROTOCOLS[record.name].attributes if record.name in PROTOCOLS else record.attributes,
         one_shot=record.one_shot,
         on_server=record.on_server,
+        truncated=truncate and not record.on_server,
     )
 
 

@@ -157,6 +157,8 @@ class OneStreamTracker(nn.Module):
 
         Both go through forward, because wrappers for several devices only know this method.
         """
+        if truth is not None and self.spec.labels != "gaussian":  # the heat map alone may see the uncut box
+            truth = truth.clamp(0, 1)
         tokens = self._encode(template, search, mask, self._ratio(progress))
         output = self.head(tokens, truth)
         found: Prediction | dict[str, Tensor] = (

@@ -3,26 +3,31 @@
 Every `Study` of a module in this folder is found by its name.
 """
 
-from trackablate.ablations.studies.detrack import DECODER, DECODER_NEEDS
+from trackablate.ablations.recipes import OSTRACK_ONE_SHOT, ostrack
+from trackablate.ablations.studies.detrack import CHOSEN, DECODER, DECODER_NEEDS, LONGER_CONVOLUTION, SILENT
 from trackablate.ablations.study import Coupled, Row, Study
 from trackablate.trackers.spec import MLPHead
-from trackablate.trackers.variants import ostrack
+from trackablate.trackers.variants import ostrack as ostrack_plain
 
 head = Study(
     name="head",
     title="Head: MLP, convolution or decoder",
     question="Which head localises best on the same encoder, and what does it cost?",
     source="LoRAT, section 3.4, against OSTrack and DETRack",
-    baseline=ostrack,
+    baseline=ostrack_plain,
     factors={"Head": "head"},
     rows=(
         Row("centre", ("centre (conv, OSTrack)",)),  # replaces nothing: the baseline
         Row("mlp", ("MLP (LoRAT)",), {"head": MLPHead(), "labels": "iou-aware"}),
         # DECODER replaces head, labels and denoising; DECODER_NEEDS says why the last two change with the head.
-        Row("decoder", ("deformable decoder (DETRack)",), DECODER),
+        Row("decoder", ("deformable decoder (DETRack)",), DECODER, published=(ostrack(20),)),
     ),
     coupled=(
         *DECODER_NEEDS,
+        LONGER_CONVOLUTION,
         Coupled("labels", "each head is trained with its own paper's labels; the MLP head with LoRAT's IoU-aware ones"),
     ),
+    trainings=(OSTRACK_ONE_SHOT,),
+    remarks=("At the paper's scale the MLP head trains like the convolutional one, by OSTrack's recipe.", CHOSEN),
+    silent=SILENT,
 )

@@ -4,12 +4,12 @@ Some published rows change more than the thing that they study. The row here is 
 thing; a remark says what else the published row changes.
 """
 
-from trackablate.ablations.recipes import FOUR_SETS, LORAT_FOUR_SETS, LORAT_ONE_SHOT, Training, lorat_full
+from trackablate.ablations.recipes import LORAT_FOUR_SETS, LORAT_ONE_SHOT, LORAT_SETS, Training, lorat_full
 from trackablate.ablations.study import RECIPE, Coupled, Row, Study
 from trackablate.trackers.lorat_variants import LORAT
 from trackablate.trackers.spec import BitFit, FrozenBackbone, LoRA, TrackerSpec
 
-LASOT = Training(LORAT_FOUR_SETS.recipe, FOUR_SETS, ("lasot",))
+LASOT = Training(LORAT_FOUR_SETS.recipe, LORAT_SETS, ("lasot",))
 """The training behind LoRAT's ablations, which are evaluated on LaSOT."""
 
 B_224, L_224 = LORAT["lorat-b-224"], LORAT["lorat-l-224"]
@@ -260,7 +260,7 @@ positions = Study(
         _positions("separate", ("separate", "interpolated"), "separate"),
         _positions("sinusoidal", ("sinusoidal", "its own grid"), "sinusoidal"),
     ),
-    trainings=(Training(lorat_full(170, "b"), FOUR_SETS, ("lasot",)),),
+    trainings=(Training(lorat_full(170, "b", clip_norm=1.0), LORAT_SETS, ("lasot",)),),
     primary_metric="auc",
     remarks=(
         "Under full fine-tuning, as published: with frozen tables, interpolation and a separate table would be the same "

@@ -122,6 +122,13 @@ class CocoObjects(SequenceList):
         """See SequenceList."""
         return tuple(map(self._name, range(len(self))))
 
+    @cached_property
+    def images(self) -> tuple[NDArray[np.int64], ...]:
+        """The numbers of the objects of each image."""
+        _, image = np.unique(self._objects.images, return_inverse=True)
+        order = np.argsort(image, kind="stable").astype(np.int64)
+        return tuple(np.split(order, np.flatnonzero(np.diff(image[order])) + 1))
+
     @property
     def coverage(self) -> str:
         """The numbers of objects and images."""

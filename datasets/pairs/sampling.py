@@ -12,6 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from trackablate.datasets.boxes import clip
 from trackablate.datasets.pairs.augmentation import Augmentation, Pair, augmented
 from trackablate.datasets.pairs.cropping import BLACK, Crop, View, token_mask
 from trackablate.datasets.pairs.decoding import Frame
@@ -44,6 +45,10 @@ class PairGeometry:
         augmentation: A key of AUGMENTATIONS.
         geometry: A key of GEOMETRIES.
         frame_pairs: A key of FRAME_PAIRS.
+        least_frames: Frames that a video needs to be used; images, of one frame, are exempt.
+        least_visible: Usable frames that such a video needs.
+        clip_truth: Whether the true box is cut to the search crop.
+        fit_boxes: Whether annotated boxes are cut to the image first.
     """
 
     template_size: int
@@ -57,24 +62,38 @@ class PairGeometry:
     augmentation: Augmentation = "ostrack"
     geometry: str = "ostrack"
     frame_pairs: FramePairs = "any"
+    least_frames: int = 0
+    least_visible: int = 0
+    clip_truth: bool = True
+    fit_boxes: bool = False
+
+    def too_short(self, frames: int, usable: int) -> bool:
+        """Return whether a video of so many frames is not used, or one of which so many are usable."""
+        return usable == 0 or (frames > 1 and (frames < self.least_frames or usable < self.least_visible))
 
 
 @dataclass(frozen=True)
 class PairSampler:
-    """Draws pairs. `sequence(number, rng)` returns the sequence for a pair and the numbers of its usable frames."""
+    """Draws pairs.
 
-    sequence: Callable[[int, Generator], tuple[Sequence, NDArray[np.int64]]]
+    Attributes:
+        sequence: Returns the sequence for a pair of this number, and the numbers of its usable frames.
+        again: The same, for a pair whose first sequence gives none; by default `sequence`.
+    """
+
+    sequence: Callable[[int, Generator], tuple[Sequence, FrameNumbers]]
     geometry: PairGeometry
     seed: int
     augment: bool = True
+    again: Callable[[int, Generator], tuple[Sequence, FrameNumbers]] | None = None
 
     def __call__(self, number: int) -> Pair:
         """Return pair number `number`. Raises ValueError if 100 sequences in a row give none."""
         rng = np.random.Generator(np.random.Philox(key=[self.seed, number]))
-        for _ in range(100):
-            sequence, frames = self.sequence(number, rng)
+        for attempt in range(100):
+            sequence, frames = (self.again if attempt and self.again else self.sequence)(number, rng)
             usable = frames[sequence.visible[frames]]
-            if len(usable) == 0:
+            if self.geometry.too_short(len(sequence.boxes), len(usable)):
                 continue
             first, second = FRAME_PAIRS[self.geometry.frame_pairs](usable, rng)
             if rng.random() < self.geometry.image_pairs:
@@ -86,22 +105,28 @@ class PairSampler:
                 raise
             if pair is not None:
                 return augmented(pair, self.geometry.augmentation, rng) if self.augment else pair
-        raise ValueError("no pair with a visible target in 100 sequences: check the training data")
+        least = f" of {self.geometry.least_frames} frames or more" if self.geometry.least_frames else ""
+        raise ValueError(f"no pair with a visible target in 100 sequences{least}: check the training data")
 
     def _pair(self, sequence: Sequence, first: int, second: int, rng: Generator) -> Pair | None:
         geometry, cutting = self.geometry, GEOMETRIES[self.geometry.geometry]
         template, box = Frame(sequence.frames, first), sequence.boxes[first]
         search, truth = template if first == second else Frame(sequence.frames, second), sequence.boxes[second]
+        if geometry.fit_boxes:
+            box, truth = clip(box, *template.size), clip(truth, *search.size)
+            if min(*box[2:], *truth[2:]) <= 0:
+                return None
         view = self._jittered(truth, CropRequest(geometry.search_factor, geometry.search_size, search.size), rng)
         if view is None:
             return None
         around = cutting.around(box, CropRequest(geometry.template_factor, geometry.template_size, template.size))
-        for frame, shown in ((template, around), (search, view)):
-            frame.rows = max(frame.rows, frame.size[1] if self._needs_whole(frame, shown) else shown.bottom)
+        for frame, seen in ((template, around), (search, view)):
+            frame.rows = max(frame.rows, frame.size[1] if self._needs_whole(frame, seen) else seen.bottom)
+        shown = view.to_crop(truth)
         return Pair(
             template=self._cut(template, around, geometry.template_size),
             search=self._cut(search, view, geometry.search_size),
-            truth=view.to_crop(truth).clip(0, 1).astype(np.float32),
+            truth=(shown.clip(0, 1) if geometry.clip_truth else shown).astype(np.float32),
             mask=token_mask(around, box, geometry.template_tokens),
         )
 

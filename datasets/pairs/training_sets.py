@@ -30,10 +30,20 @@ class Mixture:
 
     It draws a set by its weight, then one of its sequences uniformly. Equal generators give equal sequences, whatever was
     drawn before.
+
+    Attributes:
+        seed: Decides the order of an epoch.
+        epoch: Number of pairs in which every set has exactly its share, and its sequences come in random order, none twice
+            before all (LoRAT, the published code). None for independent draws.
+        by_image: Whether an image of COCO is drawn, and then one of its objects (LoRAT).
     """
 
     sets: tuple[SequenceList, ...]
     weights: tuple[float, ...]
+    seed: int = 0
+    epoch: int | None = None
+    by_image: bool = False
+    _orders: dict[int, NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False)
     _opened: OrderedDict[tuple[int, int], Sequence] = field(default_factory=OrderedDict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -42,10 +52,44 @@ class Mixture:
 
     def __call__(self, number: int, rng: Generator) -> tuple[Sequence, NDArray[np.int64]]:
         """Return a sequence, and the numbers of its frames that show the target."""
+        if self.epoch is None:
+            return self.independent(number, rng)
+        which, drawn = self._order(number // self.epoch)[:, number % self.epoch]
+        return self._usable(int(which), int(drawn), rng)
+
+    def independent(self, number: int, rng: Generator) -> tuple[Sequence, NDArray[np.int64]]:
+        """Return the same, drawn without regard to other pairs."""
         chances = np.array(self.weights) / sum(self.weights)
         which = int(rng.choice(len(self.sets), p=chances))
-        sequence = self._sequence(which, int(rng.integers(len(self.sets[which]))))
+        return self._usable(which, int(rng.integers(self._length(which))), rng)
+
+    def _usable(self, which: int, drawn: int, rng: Generator) -> tuple[Sequence, NDArray[np.int64]]:
+        images = self._images(which)
+        sequence = self._sequence(which, int(rng.choice(images[drawn])) if images else drawn)
         return sequence, np.flatnonzero(sequence.visible & valid(sequence.boxes))
+
+    def _images(self, which: int) -> tuple[NDArray[np.int64], ...]:
+        """Return the objects of each image of a set, () if they are drawn as they are."""
+        found = self.sets[which]
+        return found.images if self.by_image and isinstance(found, coco.CocoObjects) else ()
+
+    def _length(self, which: int) -> int:
+        return len(self._images(which) or self.sets[which])
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """Return set and sequence of every pair of an epoch, (2, pairs). The last set has what rounding leaves."""
+        if epoch not in self._orders:
+            rng, pairs = np.random.default_rng((self.seed, epoch)), self.epoch or 0
+            shares = [int(pairs * weight / sum(self.weights)) for weight in self.weights[:-1]]
+            columns = []
+            for which, share in enumerate([*shares, pairs - sum(shares)]):
+                length = self._length(which)
+                drawn = np.concatenate([rng.permutation(length) for _ in range(-(-share // length))])[:share]
+                columns.append(np.stack([np.full(share, which), drawn]))
+            for old in [known for known in self._orders if known < epoch - 1]:
+                del self._orders[old]
+            self._orders[epoch] = rng.permutation(np.concatenate(columns, axis=1), axis=1)
+        return self._orders[epoch]
 
     def _sequence(self, which: int, index: int) -> Sequence:
         key = (which, index)
@@ -93,6 +137,26 @@ def _split(part: Part, validation: str, *, validates: bool) -> Part:
         title=f"{part.title}, pytracking's {'validation' if validates else 'training'} split",
         clips=lambda: tuple(clip for clip in part.clips() if (clip.name in held_out) == validates),
         siblings=lambda: {*part.siblings(), *_names(part)},
+    )
+
+
+def _vottrain(*, validates: bool) -> Part:
+    """Return the part of GOT-10k that pytracking, OSTrack and LoRAT call vottrain (7086 videos) or votval (1249).
+
+    Their index files mean to leave VOT's 1000 out and leave out their neighbours, as `_without_vot` explains.
+    """
+    neighbours = frozenset(f"GOT-10k_Train_{int(name[-6:]) + 1:06d}" for name in names("got10k_vot_exclude.txt"))
+    held_out = frozenset(names("got10k_train_votval.txt"))
+    return replace(
+        got10k.TRAIN,
+        name=f"got10k-train-vot{'val' if validates else 'train'}",
+        title=f"GOT-10k's training set, the toolkits' vot{'val' if validates else 'train'} split",
+        clips=lambda: tuple(
+            clip
+            for clip in got10k.TRAIN.clips()
+            if clip.name not in neighbours and (clip.name in held_out) == validates
+        ),
+        siblings=lambda: {*got10k.TRAIN.siblings(), *_names(got10k.TRAIN)},
     )
 
 
@@ -150,6 +214,8 @@ for _set in (
     _of_part(_split(got10k.TRAIN, _GOT10K_VAL, validates=False), "GOT-10k, pytracking's 7934 to train on", "got10k"),
     _of_part(_split(got10k.TRAIN, _GOT10K_VAL, validates=True), "GOT-10k, pytracking's 1401 to validate on", "got10k"),
     _of_part(_without_vot(), "GOT-10k without VOT's, 8335 videos", "got10k"),
+    _of_part(_vottrain(validates=False), "GOT-10k, 7086 videos, as OSTrack and LoRAT (765 of them VOT's)", "got10k"),
+    _of_part(_vottrain(validates=True), "GOT-10k, the 1249 that belong to those 7086, to validate on", "got10k"),
     _of_part(got10k.VAL, "GOT-10k's validation videos, 180", "got10k"),
     _of_part(trackingnet.TRAIN, "TrackingNet, 30,132 videos", "trackingnet"),
     _of_part(tnl2k.TRAIN, "TNL2K, 1299 videos", "tnl2k"),

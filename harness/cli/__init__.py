@@ -29,6 +29,7 @@ from trackablate.harness.cli.options import (
     Seeds,
     StorePath,
     StudyName,
+    Truncate,
     answers,
     can_log,
     can_report,
@@ -183,6 +184,7 @@ def run(
     set_: Changes = None,
     store: StorePath = Path("store"),
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
+    truncate: Truncate = False,
     full: Full = False,
     json: Json = False,
 ) -> None:
@@ -201,7 +203,9 @@ def run(
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
         beside, changes = tuple(with_ or ()), tuple(set_ or ())
         how = Execution(gpus_per_run=gpus_per_run, loader_workers=loader_workers, log=log)
-        request = StudyRequest(study, profile, *names, store, seeds, added, beside, changes=changes, how=how)
+        request = StudyRequest(
+            study, profile, *names, store, seeds, added, beside, changes=changes, how=how, truncate=truncate
+        )
         can_log(log)
         can_report(out or Path("report"))
         session = open_session(request)
@@ -251,6 +255,7 @@ def report(
         str, typer.Option(help="comma-separated: html, latex (one table for a paper, and all), markdown, csv, json")
     ] = "",
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
+    truncate: Truncate = False,
     full: Full = False,
     json: Json = False,
 ) -> None:
@@ -266,7 +271,9 @@ def report(
         can_report(out or Path("report"))
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
         beside, changes = tuple(with_ or ()), tuple(set_ or ())
-        request = StudyRequest(study, profile, *names, store, seeds, added, beside, "report", changes)
+        request = StudyRequest(
+            study, profile, *names, store, seeds, added, beside, "report", changes, truncate=truncate
+        )
         session = open_session(request)
         say_result(*session.draw(out, format), full=full, as_json=json)
         if elsewhere := session.elsewhere():
@@ -318,9 +325,7 @@ def score(
     allow_incomplete: Annotated[
         bool, typer.Option("--allow-incomplete", help="score what is whole of an incomplete tracker, and say so")
     ] = False,
-    truncate: Annotated[
-        bool, typer.Option("--truncate", help="cut predicted numbers to integers first, as pytracking's files are")
-    ] = False,
+    truncate: Truncate = False,
     repetition: Annotated[
         int | None, typer.Option(help="one of GOT-10k's repeated runs; default: the mean over all of them")
     ] = None,

@@ -91,12 +91,16 @@ def details(name: str) -> dict[str, Any]:
     raise UnknownName(unknown("study, tracker, protocol or dialect", name, known))
 
 
+OPEN = " (the paper is silent)"
+
+
 def _study(study: Study) -> dict[str, Any]:
     rows = {}
     for row in study.rows:
         changed = study.differences(row).items()
         differs = {
-            field: f"{_of(study, field, theirs)} -> {_of(study, field, ours)}" for field, (ours, theirs) in changed
+            field: f"{_of(study, field, theirs)} -> {_of(study, field, ours)}{OPEN * (field in study.silent)}"
+            for field, (ours, theirs) in changed
         }
         printed = [
             entry.model_dump(exclude={"rows"}, exclude_defaults=True) for entry, _ in published(study.name, row.name)
@@ -110,6 +114,8 @@ def _study(study: Study) -> dict[str, Any]:
         "factors": dict(study.factors),
         "coupled": {c.field: c.reason for c in study.coupled},
         "rows": rows,
+        "chosen where the paper is silent": dict(study.silent) or None,
+        "remarks": list(study.remarks),
         "baseline": study.baseline.model_dump(mode="json"),
         "trainings of the baseline": [_training(training) for training in study.trainings],
         "seeds": study.seeds,
@@ -122,6 +128,7 @@ def _training(training: Training) -> dict[str, Any]:
         "for": ", ".join(training.protocols),
         "data": training.data.model_dump(mode="json"),
         "recipe": training.recipe.model_dump(mode="json"),
+        "candidate elimination starts and is complete at": training.elimination or "the tracker's shares",
     }
 
 

@@ -44,6 +44,9 @@ Beside = Annotated[
 StorePath = Annotated[Path, typer.Option("--store", envvar="TRACKABLATE_STORE", help="the folder that keeps all runs")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Full = Annotated[bool, typer.Option("--full", help="every column and every footnote in the terminal")]
+Truncate = Annotated[
+    bool, typer.Option("--truncate", help="cut tracked boxes to integers, as pytracking's and OSTrack's own files are")
+]
 RunName = Annotated[
     str, typer.Argument(help="a run in the store, as `plan` names them, the beginning of its name, or a study's row")
 ]

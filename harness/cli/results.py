@@ -55,7 +55,7 @@ class _Found:
     results: list[SequenceResult]
 
 
-def submit_run(wanted: Wanted, out: Path | None) -> dict[str, Any]:
+def submit_run(wanted: Wanted, out: Path | None, *, truncate: bool = False) -> dict[str, Any]:
     """Build and check the archive of a run for an evaluation server; by default submission/PROTOCOL-RUN.zip.
 
     Raises:
@@ -69,9 +69,10 @@ def submit_run(wanted: Wanted, out: Path | None) -> dict[str, Any]:
     asked = {f.name: Asked(f.frames, _in_file(f.boxes[0], record.origin)) for f in record.sequences}
     layers = f"-first{wanted.test_layers}" if wanted.test_layers else ""
     place = out or Path("submission", f"{protocol}-{run}{layers}.zip")
-    build_submission(protocol, _tracked(found.results), place, asked, origin=record.origin)
+    build_submission(protocol, _tracked(found.results), place, asked, origin=record.origin, truncate=truncate)
     note_submission(found.folder, found.evaluation, found.results)
     notes = {"note": MEAN_TIMES} if server.files.times else {}
+    notes |= {"numbers": "cut to integers, as pytracking and OSTrack write them"} if truncate else {}
     scores = " ".join(f"{name}=..." for name, _ in record.metrics)
     document = {"run": run, "protocol": protocol, "archive": str(place), "sequences": len(found.results)}
     command = f"python -m harness returned {run} {scores} {wanted.options}"

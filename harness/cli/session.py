@@ -67,6 +67,7 @@ class StudyRequest:
     purpose: Literal["run", "plan", "report"] = "run"
     changes: tuple[str, ...] = ()
     how: Execution = AS_USUAL
+    truncate: bool = False
 
     @property
     def command(self) -> str:
@@ -81,6 +82,7 @@ class StudyRequest:
         words += [f"--set {quote(text)}" for text in self.changes]
         words += [f"--gpus-per-run {self.how.gpus_per_run}"] if self.how.gpus_per_run > 1 else []
         words += [f"--with {quote(entry)}" for entry in self.beside]
+        words += ["--truncate"] if self.truncate else []
         return " ".join(words)
 
 
@@ -120,7 +122,8 @@ class Session:
 
         chosen, command = chosen_formats(formats), self.request.command
         source = self._source(chosen)  # before reading: what is written meanwhile must make the next report another one
-        result = assemble(self.study, self.profile, self.rows, self.digests, self.store, command, self.recomputed)
+        asked = (self.study, self.profile, self.rows, self.digests, self.store, command, self.recomputed)
+        result = assemble(*asked, truncate=self.request.truncate)
         folder = out or self.folder
         written = [] if self.recomputed else unchanged(folder, source)
         if not written:
@@ -176,6 +179,7 @@ class Session:
             only=[],
             seeds=None if seeds == self.study.seeds else seeds,
             results=(),
+            truncate=False,
         )
         return StudyRecord(
             study=self.study.name,

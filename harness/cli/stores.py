@@ -16,6 +16,7 @@ from trackablate.harness.cli.options import (
     StorePath,
     TestLayers,
     TrackingPrecision,
+    Truncate,
     Version,
     answers,
     can_report,
@@ -116,6 +117,7 @@ def submit(
     store: StorePath = Path("store"),
     out: Annotated[Path | None, typer.Option(help="the archive to write; default: submission/PROTOCOL-RUN.zip")] = None,
     test_layers: TestLayers = None,
+    truncate: Truncate = False,
     json: Json = False,
 ) -> dict[str, Any]:
     """Make the evaluation server's archive of a stored run, checked.
@@ -125,7 +127,7 @@ def submit(
     from trackablate.harness.cli.results import Wanted, submit_run
 
     writable(out or Path("submission", "x.zip"), file=True)
-    return submit_run(Wanted(run, protocol, store, test_layers, tuple(data or ())), out)
+    return submit_run(Wanted(run, protocol, store, test_layers, tuple(data or ())), out, truncate=truncate)
 
 
 @answers
@@ -207,9 +209,7 @@ def export(
         ),
     ],
     out: Annotated[Path, typer.Option(help="the folder to write")],
-    truncate: Annotated[
-        bool, typer.Option("--truncate", help="integers, as pytracking's own writer leaves them")
-    ] = False,
+    truncate: Truncate = False,
     data: Version = None,
     store: StorePath = Path("store"),
     json: Json = False,

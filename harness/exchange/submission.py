@@ -54,11 +54,18 @@ class Asked:
 
 
 def build_submission(
-    protocol: str, results: Iterable[Tracked], out: Path, asked: Mapping[str, Asked], *, origin: int
+    protocol: str,
+    results: Iterable[Tracked],
+    out: Path,
+    asked: Mapping[str, Asked],
+    *,
+    origin: int,
+    truncate: bool = False,
 ) -> Path:
     """Write the archive of a tracker's 0-based boxes for a protocol's server, and return its path.
 
-    Equal results make equal bytes. `origin` is the number of the first pixel in the data set's files.
+    Equal results make equal bytes. `origin` is the number of the first pixel in the data set's files. `truncate` cuts
+    numbers to integers, towards zero, as the writers of pytracking and OSTrack do.
 
     Raises:
         BadInput: `out` exists.
@@ -67,7 +74,7 @@ def build_submission(
     server = SERVERS[protocol]
     if out.exists():
         raise BadInput(f"{out} exists already: name another file")
-    content = _packed(_entries(server, results, origin))
+    content = _packed(_entries(server, results, origin, truncate=truncate))
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / out.name
         draft.write_bytes(content)
@@ -101,14 +108,14 @@ def check_submission(path: Path, protocol: str, asked: Mapping[str, Asked]) -> l
     return problems
 
 
-def _entries(server: Server, results: Iterable[Tracked], origin: int) -> dict[str, bytes]:
+def _entries(server: Server, results: Iterable[Tracked], origin: int, *, truncate: bool) -> dict[str, bytes]:
     entries: dict[str, bytes] = {}
     for name, boxes, seconds in results:
         rows = in_pixels_of(name, boxes, origin)
         place = server.files.boxes.format(file_name(name), 1)
         if place in entries:
             raise DataError(f"the sequence {shown(name)} has two results: give one")
-        entries[place] = _fixed(rows, server.decimals)
+        entries[place] = _fixed(np.trunc(rows) + 0.0, 0) if truncate else _fixed(rows, server.decimals)
         if server.files.times:
             entries[server.files.times.format(name)] = _fixed(per_frame(seconds, len(rows)), TIME_DECIMALS)
     return entries

@@ -25,17 +25,28 @@ class ScoredResult:
     failures: FailureCounts
 
 
-def stored_scores(folder: RunFolder, evaluation: Evaluation, protocol: ProtocolRecord) -> dict[str, ScoredResult]:
+def stored_scores(
+    folder: RunFolder, evaluation: Evaluation, protocol: ProtocolRecord, *, truncate: bool = False
+) -> dict[str, ScoredResult]:
     """Return what a run has of a protocol, by sequence.
 
     Sequences that are not tracked yet are left out; so are damaged results, with a warning.
+
+    Args:
+        folder: The run.
+        evaluation: Says which of its results.
+        protocol: The annotation.
+        truncate: Whether boxes are cut to integers first, towards zero, in the pixel numbers of the data set's files, as
+            the writers of pytracking and OSTrack do.
     """
+    origin = np.array([protocol.origin, protocol.origin, 0, 0])
     needed = treatments(dialects_of(protocol).values())
     scored = {}
     for facts in protocol.sequences:
         result = undamaged(folder.result, evaluation, facts.name, len(facts.boxes))
         if result is not None:
             boxes, truth, visible = np.array(result.boxes), np.array(facts.boxes), np.array(facts.visible)
+            boxes = np.trunc(boxes + origin) - origin if truncate else boxes
             failed = failures(boxes, truth, valid(truth) & visible)
             if protocol.sparse:
                 counted = annotated(truth)
@@ -46,10 +57,14 @@ def stored_scores(folder: RunFolder, evaluation: Evaluation, protocol: ProtocolR
 
 
 def scores_of_runs(
-    runs: Sequence[tuple[RunFolder, RunRecord]], evaluation: Evaluation, protocol: ProtocolRecord
+    runs: Sequence[tuple[RunFolder, RunRecord]],
+    evaluation: Evaluation,
+    protocol: ProtocolRecord,
+    *,
+    truncate: bool = False,
 ) -> TrackerScores:
     """Return the scores of a tracker's runs, seed by seed."""
-    found = [stored_scores(folder, evaluation, protocol) for folder, _ in runs]
+    found = [stored_scores(folder, evaluation, protocol, truncate=truncate) for folder, _ in runs]
     first = found[0]
     return TrackerScores(
         sequences=tuple(sorted(facts.name for facts in protocol.sequences)),

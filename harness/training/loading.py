@@ -191,7 +191,9 @@ def training_pairs(
     """Return the pairs that a run trains on. They depend on the run's seed, but not on the variant."""
     if isinstance(data, VideoData):
         weights = data.weights or (1.0,) * len(data.sets)
-        return PairSampler(Mixture(tuple(sets[name] for name in data.sets), weights), geometry, seed=seed)
+        opened = tuple(sets[name] for name in data.sets)
+        mixture = Mixture(opened, weights, seed=seed, epoch=data.pairs_per_epoch, by_image=data.by_image)
+        return PairSampler(mixture, geometry, seed=seed, again=mixture.independent)
     return PairSampler(ClipWindow(data), geometry, seed=seed)
 
 
@@ -218,4 +220,8 @@ def pair_geometry(crop: CropInput, recipe: Recipe, template_tokens: int) -> Pair
         augmentation=recipe.augmentation,
         geometry=crop.geometry,
         frame_pairs=recipe.frame_pairs,
+        least_frames=recipe.least_frames,
+        least_visible=recipe.least_visible,
+        clip_truth=recipe.clip_truth,
+        fit_boxes=recipe.fit_boxes,
     )

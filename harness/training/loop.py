@@ -167,9 +167,8 @@ def _step(
     job: Fit, accelerator: Accelerator, model: nn.Module, optimizer: Any, batch: Batch, state: _State
 ) -> dict[str, Tensor]:
     """Update the weights once, and return the batch's loss terms and their "total"."""
-    share = schedule(job.recipe, state.step)
     for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * share
+        group["lr"] = group["peak"] * schedule(job.recipe, state.step, group["peak"])
     whole = None  # the divisor of the whole batch, if other processes have some of its pairs
     if job.group.size > 1:
         whole = job.group.sum(_divisors(job, _parts(batch, job.recipe.pairs_at_once)).sum())
@@ -274,7 +273,7 @@ def validation_iou(
     for batch in made(pair_loader(PairDataset(pairs, first, end), recipe.pairs_at_once, workers)):
         inputs = [batch[name].to(device) for name in ("template", "search", "mask")]
         boxes, _ = best_boxes(model(inputs[0].float(), inputs[1].float(), inputs[2]))
-        overlaps.append(box_iou(boxes.float(), batch["truth"].to(device)))
+        overlaps.append(box_iou(boxes.float(), batch["truth"].to(device).clamp(0, 1)))
     model.train()
     return float(torch.cat(overlaps).mean() if group.size == 1 else group.sum(torch.cat(overlaps).sum()) / count)
 

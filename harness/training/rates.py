@@ -10,14 +10,18 @@ from trackablate.trackers.adaptation.adapt import from_scratch
 from trackablate.trackers.encoder.backbones import learning_rate_scale
 
 
-def schedule(recipe: Recipe, step: int) -> float:
-    """Return the learning rate of 0-based step `step` as a share of its peak: linear warm-up, then the schedule."""
+def schedule(recipe: Recipe, step: int, peak: float | None = None) -> float:
+    """Return the learning rate of 0-based step `step` as a share of its peak: linear warm-up, then the schedule.
+
+    peak: The peak learning rate, for a recipe with a `final_rate`; by default that of new parameters.
+    """
     if step < recipe.warmup_steps:
         return (step + 1) / recipe.warmup_steps
     if recipe.schedule == "step":
         return 1.0 if step < recipe.step_at * recipe.steps else recipe.final_share
     phase = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return recipe.final_share + (1 - recipe.final_share) * 0.5 * (1 + math.cos(math.pi * phase))
+    final = recipe.final_share if recipe.final_rate is None else recipe.final_rate / (peak or recipe.lr_new)
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * phase))
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

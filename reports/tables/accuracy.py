@@ -42,6 +42,9 @@ FEW = (
     f"With fewer than {FOOTNOTED_BELOW} sequences an interval covers a little less than it says (docs/statistics.md); with"
     f" fewer than {FEWEST_SEQUENCES} none is given, and no difference counts as resolved."
 )
+TRUNCATED = (
+    "Predicted boxes are cut to integers before scoring (--truncate), as pytracking's and OSTrack's result files are."
+)
 RECOMPUTED = "Recomputed from the tracker's published raw results, by the rules of this column."
 
 
@@ -187,7 +190,7 @@ def _metric_column(result: Result, facts: ScoredProtocol, metric: Metric, footno
         how, notes = "by the evaluation server", [_note_server(result, facts, footnotes)]
     else:
         dialect = facts.dialects[metric.key]
-        texts = [_rules(facts, dialect), *_methods(result, facts)]
+        texts = [_rules(facts, dialect), *_methods(result, facts), *([TRUNCATED] if facts.truncated else [])]
         how, notes = f"dialect {dialect.name}", [footnotes.add(text) for text in texts]
         if metric.key == primary_metric(result, facts):
             notes += _note_ranking(result, facts, footnotes)

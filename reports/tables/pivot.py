@@ -150,7 +150,8 @@ def _coupled(result: Result, row: ScoredTracker) -> list[str]:
     if result.study is None:
         return []
     asked: Row | None = next((r for r in result.study.rows if r.name == row.name), None)
-    changed = result.study.differences(asked) if asked else ()
+    published = result.profile is None or result.profile.recipe is None
+    changed = result.study.differences(asked, published=published) if asked else ()
     return [f"Also differs in {c.field}: {c.reason}." for c in result.study.coupled if _any_within(changed, c.field)]
 
 

@@ -4,10 +4,14 @@ import pytest
 
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.ablations.plan import planned_rows, run_of, scaled_recipe
-from trackablate.ablations.recipes import epochs, lorat, lorat_full, ostrack, published_training
+from trackablate.ablations.recipes import LORAT_PAIRS, epochs, lorat, lorat_full, ostrack, published_training
+from trackablate.ablations.studies.detrack import CHOSEN, GFLOPS, SILENT, WARM_UP
+from trackablate.ablations.study import Study
+from trackablate.harness.cli.listing import details
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.spec import VideoData
 from trackablate.harness.training.rates import schedule
+from trackablate.trackers.spec import DeformableHead, leaves
 from trackablate.trackers.variants import VARIANTS
 
 MINI, PAPER = load_profile("mini"), load_profile("paper")
@@ -110,3 +114,123 @@ def test_every_variant_has_a_published_training(name: str) -> None:
     training = published_training(VARIANTS[name])
     assert isinstance(training.data, VideoData)
     assert training.recipe.steps > 10_000
+
+
+def test_the_published_trackers_train_on_their_own_list_of_got10k() -> None:
+    for name in ("ostrack-256-ce", "detrack-ce", "lorat-b-224", "full-l-378"):
+        assert published_training(VARIANTS[name]).data.sets[1] == "got10k-train-vottrain"
+
+
+def test_lorat_draws_exact_shares_and_images_of_coco() -> None:
+    studies = [study for name, study in STUDIES.items() if name.startswith("lorat")]
+    trainings = [training for study in studies for training in study.trainings]
+    trainings.append(published_training(VARIANTS["lorat-b-224"]))
+    assert {(t.data.pairs_per_epoch, t.data.by_image) for t in trainings} == {(LORAT_PAIRS, True)}
+    assert all(training.recipe.fit_boxes for training in trainings)
+    ours = published_training(VARIANTS["ostrack-256"])
+    assert (ours.data.pairs_per_epoch, ours.data.by_image, ours.recipe.fit_boxes) == (None, False, False)
+
+
+def test_ostrack_384_jitters_more() -> None:
+    """OSTrack's settings for 384 pixels: centre 4.5, scale 0.5, with and without elimination."""
+    jitters = {
+        name: (
+            published_training(VARIANTS[name]).recipe.centre_jitter,
+            published_training(VARIANTS[name]).recipe.scale_jitter,
+        )
+        for name in ("ostrack-256-ce", "ostrack-384", "ostrack-384-ce")
+    }
+    assert jitters == {"ostrack-256-ce": (3.0, 0.25), "ostrack-384": (4.5, 0.5), "ostrack-384-ce": (4.5, 0.5)}
+    small = run_of(VARIANTS["ostrack-384"], MINI, 0).recipe
+    assert small == MINI.recipe
+
+
+def test_ostracks_videos_and_true_boxes() -> None:
+    recipe = ostrack(300)
+    assert (recipe.least_frames, recipe.least_visible, recipe.clip_truth) == (20, 5, False)
+
+
+def test_layer_decay_ends_at_one_rate_for_all_layers() -> None:
+    """LoRAT's cosine ends at 1e-6, also where layer decay has put the peak below it."""
+    recipe = lorat_full(170, "b")
+    for peak in (1e-4, 1e-4 * 0.7**5, 1e-4 * 0.7**14):
+        assert peak * schedule(recipe, recipe.steps, peak) == pytest.approx(1e-6)
+        assert peak * schedule(recipe, recipe.warmup_steps, peak) == pytest.approx(peak)
+    assert MINI.recipe is not None
+    assert schedule(MINI.recipe, 100, 1e-4) == schedule(MINI.recipe, 100)
+
+
+def test_lorats_position_study_clips_at_one() -> None:
+    (training,) = STUDIES["lorat-positions"].trainings
+    assert (training.recipe.clip_norm, training.recipe.layer_decay) == (1.0, 0.7)
+    (full, *_) = [r for r in STUDIES["lorat-adaptation"].rows if r.name == "full-b-224"]
+    assert STUDIES["lorat-adaptation"].recipes(full)[0].clip_norm == 0.1
+
+
+def test_elimination_warms_up_by_the_training() -> None:
+    """OSTrack's settings: epochs 20 to 70 of 100 for GOT-10k, 20 to 100 of 300 otherwise."""
+    rows = {row.name: row for row in planned_rows(STUDIES["table1"], PAPER)}
+    for name in ("ostrack", "detrack"):
+        shares = [leaves(run.run.tracker) for run in rows[name].runs]
+        assert [(s["sparsity.start"], s["sparsity.end"]) for s in shares] == [(0.2, 0.7), (20 / 300, 100 / 300)]
+    (small, *_) = planned_rows(STUDIES["table1"], MINI)
+    assert leaves(small.run.tracker)["sparsity.start"] == 20 / 300
+
+
+@pytest.mark.parametrize(
+    ("study", "lengths"),
+    [
+        ("table3", {"conv": 100, "decoder": 20, "ce-conv": 100, "ce-decoder": 20}),
+        ("head", {"centre": 100, "mlp": 100, "decoder": 20}),
+    ],
+)
+def test_convolutional_rows_train_five_times_as_long_in_the_paper(study: str, lengths: dict[str, int]) -> None:
+    for profile in (PAPER, MINI):
+        rows = [row for row in planned_rows(STUDIES[study], profile) if row.role == "variant"]
+        found = {row.name: row.run.recipe for row in rows}
+        if profile is PAPER:
+            assert {name: round(epochs(recipe)) for name, recipe in found.items() if recipe} == lengths
+        else:
+            assert set(map(repr, found.values())) == {repr(MINI.recipe)}, "a profile's own recipe trains all rows alike"
+
+
+DECODERS = [s for s in STUDIES.values() if any(isinstance(s.spec(row).head, DeformableHead) for row in s.rows)]
+
+
+@pytest.mark.parametrize("study", DECODERS, ids=lambda study: study.name)
+def test_a_study_of_decoders_says_where_detrack_is_silent(study: Study) -> None:
+    assert CHOSEN in study.remarks
+    assert all(choice in CHOSEN for choice in SILENT.values())
+    shown = details(study.name)
+    assert shown["chosen where the paper is silent"] == SILENT
+    assert CHOSEN in shown["remarks"]
+    marked = {
+        f
+        for row in shown["rows"].values()
+        if isinstance(row["differs"], dict)
+        for f, v in row["differs"].items()
+        if "silent" in v
+    }
+    assert marked <= set(SILENT)
+    assert study.name not in ("table1", "table3", "head") or "head.points" in marked
+
+
+def test_what_is_open_is_a_field_and_has_the_value_that_is_told() -> None:
+    decoder = {**leaves(VARIANTS["detrack-ce"]), **{f"recipe.{k}": v for k, v in ostrack(20).model_dump().items()}}
+    assert set(SILENT) <= set(decoder)
+    told = {"head.heads": 8, "head.points": 4, "head.feedforward": 2048, "head.top_k": 9, "denoising.groups": 5}
+    told |= {"denoising.shift": 0.4, "denoising.scale": 0.4, "recipe.clip_norm": 0.1, "drop_path": 0.1}
+    for field, value in told.items():
+        assert decoder[field] == value
+        assert str(value) in SILENT[field]
+
+
+@pytest.mark.parametrize("name", ["table1", "figure1"])
+def test_the_two_ways_of_counting_are_told_where_gflops_are_printed(name: str) -> None:
+    assert GFLOPS in STUDIES[name].remarks
+    assert WARM_UP in STUDIES[name].remarks
+    # Without elimination 12 blocks project 320 tokens to q, k and v; with it the later ones have 244, 190, 153.
+    tokens = {"none": 12 * 320, "ce": 4 * 320 + 3 * 244 + 3 * 190 + 2 * 153}
+    hidden = {kind: count * 3 * 768**2 / 1e9 for kind, count in tokens.items()}
+    assert 21.517 - hidden["ce"] == pytest.approx(16.4, abs=0.05)
+    assert 29.050 - hidden["none"] == pytest.approx(22.3, abs=0.05)

@@ -104,11 +104,12 @@ class ConvCentreHead(nn.Module):
 def ostrack_losses(output: CentreOutput, truth: Tensor) -> dict[str, Tensor]:
     """Return the focal loss of the heat map, and 5 x L1 and 2 x GIoU of one box.
 
-    That box is the one at the predicted peak, as in the official code, not the one at the true centre.
+    That box is the one at the predicted peak, as in the official code, not the one at the true centre. The true box is
+    cut to the crop for L1 and GIoU, but not for the heat map.
     """
     best = output.score.flatten(1).argmax(dim=1)
     boxes = output.boxes.flatten(1, 2)[torch.arange(len(best), device=best.device), best]
-    heatmap = gaussian_heatmap(truth, output.score.shape[-1])
+    heatmap, truth = gaussian_heatmap(truth, output.score.shape[-1]), truth.clamp(0, 1)
     return {
         "focal": centre_focal_loss(output.score.clamp(*PROBABILITY), heatmap),
         "l1": 5 * (boxes - truth).abs().mean(),

@@ -301,3 +301,35 @@ def test_lorats_template_mask_is_that_of_the_aligned_crop() -> None:
     middle = pair.template[rows.min() * 14 + 14 : rows.max() * 14, columns.min() * 14 + 14 : columns.max() * 14]
     assert middle.size > 0
     np.testing.assert_allclose(middle, np.broadcast_to(COLOUR, middle.shape), atol=1e-3)
+
+
+def test_ostrack_takes_videos_of_twenty_frames_with_five_that_show_the_target() -> None:
+    geometry = replace(STILL, least_frames=LENGTH, least_visible=5)
+    few = np.arange(LENGTH) < 4
+    for refused in (replace(geometry, least_frames=LENGTH + 1), geometry):
+        with pytest.raises(ValueError, match=f"of {refused.least_frames} frames or more"):
+            sampler(only(few if refused is geometry else np.ones(LENGTH, dtype=bool)), geometry=refused)(0)
+    assert sampler(only(np.arange(LENGTH) < 5), geometry=geometry)(0)
+    frames = square_sequence()
+    image = Sequence("image", SquareFrames(frames.boxes[:1]), frames.boxes[:1], np.ones(1, dtype=bool))
+    assert sampler(lambda number, rng: (image, np.arange(1)), geometry=geometry)(0), "an image is no short video"
+
+
+def test_the_true_box_may_leave_the_crop() -> None:
+    cut, whole = (sampler(geometry=replace(GEOMETRY, clip_truth=clip)) for clip in (True, False))
+    pairs = [(cut(number).truth, whole(number).truth) for number in range(200)]
+    assert any((truth < 0).any() or (truth > 1).any() for _, truth in pairs)
+    for one, other in pairs:
+        assert np.array_equal(one, other.clip(0, 1))
+
+
+def test_boxes_are_fitted_into_the_image_before_cropping() -> None:
+    boxes = np.array([[-40.0, 60, 80, 40], [-40.0, 60, 80, 40]])
+    sequence = Sequence("edge", SquareFrames(np.array([[0, 60, 40, 40]] * 2)), boxes, np.ones(2, dtype=bool))
+    fitted = sampler(
+        lambda number, rng: (sequence, np.arange(2)), geometry=replace(STILL, fit_boxes=True), augment=False
+    )
+    np.testing.assert_allclose(fitted(0).truth, [0.375, 0.375, 0.625, 0.625], atol=1e-6)
+    away = Sequence("away", sequence.frames, boxes - [200, 0, 0, 0], sequence.visible)
+    with pytest.raises(ValueError, match="no pair"):
+        sampler(lambda number, rng: (away, np.arange(2)), geometry=replace(STILL, fit_boxes=True))(0)

@@ -1,6 +1,7 @@
 """What may be trained on: the official lists, what overlaps with a test, and how pairs of frames are drawn."""
 
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from numpy.random import Generator
 
 from places import SHARED
-from trackablate.datasets.benchmarks import got10k, lasot
+from trackablate.datasets.benchmarks import coco, got10k, lasot
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.pairs import training_sets as training
 from trackablate.datasets.pairs.sampling import PairGeometry, PairSampler
@@ -69,6 +70,8 @@ class Counted(list[Sequence]):
         ("got10k-train-train", 7934),
         ("got10k-train-val", 1401),
         ("got10k-train-vot", 8335),
+        ("got10k-train-vottrain", 7086),
+        ("got10k-train-votval", 1249),
         ("got10k-val", 180),
         ("trackingnet-train", 30_132),
         ("tnl2k-train", 1299),
@@ -80,7 +83,7 @@ def test_the_official_lists(name: str, count: int) -> None:
 
 
 def test_every_set_is_counted_above() -> None:
-    assert len(TRAINING_SETS) == 11
+    assert len(TRAINING_SETS) == 13
 
 
 @pytest.mark.parametrize("whole", ["lasot-train", "got10k-train"])
@@ -120,6 +123,17 @@ def test_vots_videos_are_left_out_by_name() -> None:
         clip.name for number, clip in enumerate(got10k.TRAIN.clips()) if f"{number:06d}" not in _numbers(forbidden)
     }
     assert len(by_index & forbidden) == 890
+    vottrain, votval = (set(TRAINING_SETS[f"got10k-train-{part}"].sequences()) for part in ("vottrain", "votval"))
+    assert not vottrain & votval
+    assert vottrain | votval == by_index
+    assert len(vottrain & forbidden) == 765, "the published list trains on most of VOT's videos"
+
+
+def test_the_published_list_of_ostrack_and_lorat_is_pytrackings() -> None:
+    vottrain = "\n".join(sorted(TRAINING_SETS["got10k-train-vottrain"].sequences()))
+    # Of got10k_vot_train_split.txt, whose numbers are lines of list.txt counted from 0.
+    assert sha256(vottrain.encode()).hexdigest() == "564e79ddb7d1b6a8fa35be22f111a085b36cfa3fc3ca21c9cb154b44224a4abe"
+    assert one_shot(["got10k-train-vottrain"])
 
 
 def _numbers(names: set[str]) -> set[str]:
@@ -245,6 +259,55 @@ def test_the_one_used_last_is_forgotten_last() -> None:
 def test_a_mixture_that_cannot_be_is_refused(sets: tuple[list[Sequence], ...], weights: tuple[float, ...]) -> None:
     with pytest.raises(ValueError):
         Mixture(sets, weights)
+
+
+def _named(kind: str, count: int) -> list[Sequence]:
+    return [_sequence([1, 1], name=f"{kind}{n}") for n in range(count)]
+
+
+def test_an_epoch_has_exact_shares_and_no_sequence_twice_before_all() -> None:
+    """LoRAT, the published code: shares of an epoch are exact, and each set is gone through in random order."""
+    sets = (_named("a", 7), _named("b", 40))
+    mixture = Mixture(sets, (3.0, 1.0), seed=1, epoch=100)
+    for epoch in range(3):
+        drawn = [mixture(n, _rng(n))[0].name for n in range(100 * epoch, 100 * epoch + 100)]
+        small = [name for name in drawn if name[0] == "a"]
+        assert len(small) == 75
+        assert {small.count(name) for name in set(small)} == {10, 11}, "75 draws of 7"
+        large = [name for name in drawn if name[0] == "b"]
+        assert len(set(large)) == 25
+        assert drawn != sorted(drawn)
+    other = Mixture(sets, (3.0, 1.0), seed=2, epoch=100)
+    assert [mixture(n, _rng(n))[0].name for n in range(9)] != [other(n, _rng(n))[0].name for n in range(9)]
+
+
+def test_a_pair_of_an_epoch_does_not_depend_on_those_before() -> None:
+    one, two = (Mixture((_named("a", 7), _named("b", 9)), (1.0, 1.0), epoch=10) for _ in range(2))
+    forwards = [one(n, _rng(n))[0].name for n in range(60)]
+    assert [two(n, _rng(n))[0].name for n in reversed(range(60))][::-1] == forwards
+    assert len(one._orders) == 2, "the orders of past epochs are forgotten"
+
+
+def test_a_sequence_that_gives_no_pair_is_replaced_by_any_other() -> None:
+    """The order of an epoch would give the same sequence again and again."""
+    blind = [_sequence([0, 0], name="blind"), *_named("a", 3)]
+    mixture = Mixture((blind,), (1.0,), epoch=4)
+    sampler = PairSampler(mixture, GEOMETRY, seed=0, again=mixture.independent)
+    assert all(sampler(n).template.shape == (32, 32, 3) for n in range(4))
+
+
+def test_images_are_drawn_before_their_objects(tmp_path: Path) -> None:
+    """LoRAT takes each image of COCO equally often; by objects, an image with many would come more often."""
+    write("coco", videos("coco", count=6, size=(80, 64), length=None), tmp_path)
+    opened = TRAINING_SETS["coco2017-train"].open(tmp_path)
+    assert isinstance(opened, coco.CocoObjects)
+    opened._objects = opened._objects._replace(images=np.array(["1.jpg", "2.jpg", "1.jpg", "1.jpg", "1.jpg", "1.jpg"]))
+    assert [objects.tolist() for objects in opened.images] == [[0, 2, 3, 4, 5], [1]]
+    for epoch in (None, 100):
+        drawn = Mixture((opened,), (1.0,), epoch=epoch, by_image=True)
+        names = [drawn(n, _rng(n))[0].name for n in range(400)]
+        assert abs(names.count(opened.names[1]) - 200) < 50
+        assert set(names) == set(opened.names)
 
 
 def test_pairs_come_from_files(tmp_path: Path) -> None:

@@ -484,3 +484,19 @@ def test_an_export_says_that_it_is_truncated(tmp_path: Path) -> None:
     name, boxes, _ = results("got10k")[0]
     found = open_results("ncc", tmp_path / "out", [name]).read(name, FRAMES).boxes
     assert (found == np.trunc(np.add(boxes, [1, 1, 0, 0]))).all()
+
+
+@PROTOCOLS
+def test_a_submission_may_have_integers_as_the_official_ones(tmp_path: Path, protocol: str) -> None:
+    stored(tmp_path / "store", protocol, NAMES[protocol], origin=1)
+    out = tmp_path / "cut.zip"
+    done = CliRunner().invoke(
+        app,
+        ["submit", "ncc", "--protocol", protocol, "--store", str(tmp_path / "store"), "--out", str(out), "--truncate"],
+    )
+    assert done.exit_code == 0 and "cut to integers" in done.stdout
+    assert check_submission(out, protocol, asked(protocol, 1)) == []
+    name, boxes, _ = results(protocol)[0]
+    (place,) = (place for place in entries(out) if name in place and not place.endswith("_time.txt"))
+    wanted = np.trunc(np.add(boxes, [1, 1, 0, 0])).astype(int)
+    assert entries(out)[place].decode().splitlines() == [",".join(map(str, row)) for row in wanted.tolist()]

@@ -87,6 +87,30 @@ def test_schedule_warms_up_and_ends_at_its_final_share(warmup: int) -> None:
     assert schedule(recipe, int(half)) == pytest.approx(0.51, abs=0.01)
 
 
+def test_every_group_ends_at_the_final_rate(tmp_path: Path) -> None:
+    """Also where layer decay has put its peak below it."""
+    changes = {"steps": 2, "warmup_steps": 0, "checkpoint_every": 2, "layer_decay": 0.5, "final_rate": 1e-4}
+    recipe = RECIPE.model_copy(update=changes)
+    fit(job(tmp_path, fresh(), recipe))
+    groups = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["optimizer"]["param_groups"]
+    assert len({group["peak"] for group in groups}) > 3
+    assert min(group["peak"] for group in groups) < 1e-4
+    for group in groups:  # at the second of two steps, half way
+        assert group["lr"] == pytest.approx((group["peak"] + 1e-4) / 2)
+
+
+def test_only_a_heat_map_sees_a_true_box_that_leaves_the_crop() -> None:
+    batch = torch.zeros(2, 3, 32, 32), torch.zeros(2, 3, 64, 64), None
+    leaving = torch.tensor([[-0.3, 0.2, 0.4, 0.7], [0.5, 0.6, 1.2, 0.9]])
+    for spec, sees in ((small(), False), (at_scale(detrack, SCALE), False), (at_scale(ostrack, SCALE), True)):
+        losses = []
+        for truth in (leaving, leaving.clamp(0, 1)):
+            model = fresh(spec)
+            torch.manual_seed(1)
+            losses.append(model(*batch, truth, 0.5))
+        assert any(losses[0][name] != losses[1][name] for name in losses[0]) == sees
+
+
 def test_schedule_of_a_training_that_is_all_warm_up() -> None:
     recipe = RECIPE.model_copy(update={"steps": 3, "warmup_steps": 3})
     assert [schedule(recipe, step) for step in range(3)] == [1 / 3, 2 / 3, 1.0]

@@ -83,6 +83,19 @@ def test_pairs_come_from_the_sets_and_validation_from_its_own(roots: dict[str, P
     assert training(3).search.shape == (64, 64, 3)
 
 
+def test_the_data_say_how_sets_are_drawn(roots: dict[str, Path]) -> None:
+    data = VideoData(sets=("got10k-train", "lasot-train"), pairs_per_epoch=10)
+    sets = {name: TRAINING_SETS[name].open(roots[TRAINING_SETS[name].data]) for name in data.all_sets}
+    geometry = pair_geometry(CropInput(template_size=32, search_size=64), load_profile("smoke").recipe, 4)
+    training, other = training_pairs(data, geometry, 0, sets), training_pairs(data, geometry, 1, sets)
+    rng = np.random.default_rng(0)
+    drawn = [training.sequence(n, rng)[0].name for n in range(10)]
+    assert sum(name in sets["got10k-train"].names for name in drawn) == 5
+    assert drawn != [other.sequence(n, rng)[0].name for n in range(10)]
+    assert training.again is not None and training.again(3, rng)
+    assert training(3).search.shape == (64, 64, 3)
+
+
 def test_a_profile_of_ones_own_trains_on_them(tmp_path: Path, roots: dict[str, Path]) -> None:
     profile, store = profile_file(tmp_path), tmp_path / "store"
     words = ["train", "ostrack-256-mlp", "--profile", str(profile), "--store", str(store), "--json"]

@@ -13,6 +13,7 @@ from trackablate.trackers.heads.convolutional import PROBABILITY, CentreOutput, 
 from trackablate.trackers.heads.mlp import MLPOutput, TokenMLPHead
 from trackablate.trackers.spec import CentreHead, ConvHead, MLPHead
 from trackablate.trackers.tokens import Prediction, SearchTokens, cell_centres
+from trackablate.trackers.training.assignment import gaussian_heatmap
 from trackablate.trackers.training.losses import box_iou, centre_focal_loss, cxcywh_to_xyxy, giou_loss, xyxy_to_cxcywh
 
 GRID, DIM = 4, 8
@@ -190,6 +191,15 @@ def test_gaussian_labels_survive_scores_that_are_not_clamped() -> None:
     biases = BIASES | {"score": [-200.0]}
     losses = head.losses(with_biases(head, biases)(tokens()), torch.tensor([[0.25, 0.25, 0.75, 0.5]] * 2))
     assert all(term.isfinite() for term in losses.values())
+
+
+def test_ostrack_cuts_the_true_box_for_l1_and_giou_but_not_for_the_heat_map() -> None:
+    head = ConvCentreHead(CentreHead(channels=8), DIM, GRID)
+    leaving = torch.tensor([[0.25, -0.25, 0.75, 0.75], [0.25, 0.5, 0.75, 1.25]])
+    whole, cut = (head.losses(centre_output(), truth) for truth in (leaving, leaving.clamp(0, 1)))
+    assert whole["l1"] == cut["l1"] and whole["giou"] == cut["giou"]
+    assert whole["focal"] == centre_focal_loss(centre_output().score, gaussian_heatmap(leaving, GRID))
+    assert whole["focal"] != cut["focal"], "the peak is at the centre of the whole box"
 
 
 def test_conv_box_head_predicts_what_the_mlp_head_does() -> None:
