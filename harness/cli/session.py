@@ -1,6 +1,5 @@
 """One study at one size in one store: what `plan`, `run` and `report` share."""
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.cli.study_data import (
     asked_run,
     given_data,
+    named_run,
     open_store,
     planned_data,
     recompute,
@@ -266,9 +266,7 @@ def _with_others(study: Study, beside: tuple[str, ...], store: Store) -> Study:
     """Return the study with the rows beside it that its file and the user name, as `[NAME=]RUN`."""
     others = list(study.others)
     for text in (*study.beside, *beside):
-        name, named, meant = text.partition("=")
-        if not named or not re.fullmatch(r"[\w .+-]+", name):  # the sign belongs to a tracker's argument
-            name, meant = "", text
+        name, meant = named_run(text)
         run = asked_run(store, meant)
         others.append(Other(name or (run.imported.name if run.imported else meant), run))
     return replace(study, others=tuple(others))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from trackablate.datasets.errors import printable
+from trackablate.harness.tracking.video import PALETTE
 from trackablate.reports.figures.paper_style import COLUMN_WIDTH, TEXT_WIDTH
 from trackablate.reports.figures.values import Readings, ValueTable
 from trackablate.reports.results import Result
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PALETTE = ("#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#CA9161", "#56B4E9", "#FBAFE4", "#ECE133")
-"""seaborn's "colorblind" palette without its grey, which is the floors'."""
 GREY = "#777777"
+"""The floors' colour."""
 MARKERS = "osD^vPX*h"
 LONGEST_NAME = 34
 """Characters of a name in a drawing."""
