@@ -5,6 +5,7 @@ This package and `__main__` are the composition root: they may import any packag
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from trackablate.harness.cli.options import (
     Changes,
     Data,
     Device,
+    FrameGrid,
     Full,
     GpusPerRun,
     Json,
@@ -251,6 +253,7 @@ def report(
         str, typer.Option(help="comma-separated: html, latex (one table for a paper, and all), markdown, csv, json")
     ] = "",
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
+    grid: FrameGrid = None,
     full: Full = False,
     json: Json = False,
 ) -> None:
@@ -267,6 +270,7 @@ def report(
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
         beside, changes = tuple(with_ or ()), tuple(set_ or ())
         request = StudyRequest(study, profile, *names, store, seeds, added, beside, "report", changes)
+        request = replace(request, grid=tuple(grid or ()))
         session = open_session(request)
         say_result(*session.draw(out, format), full=full, as_json=json)
         if elsewhere := session.elsewhere():

@@ -19,6 +19,7 @@ from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList
 from trackablate.datasets.reading.frames import NoFrames
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.roots import data_root, parse_data_options
+from trackablate.datasets.sequence import Sequence as VideoSequence
 from trackablate.datasets.synthetic.writing import LAYOUTS, videos, write
 from trackablate.harness.cli.options import Stopped, writable
 from trackablate.harness.cli.plan import forecast
@@ -44,11 +45,9 @@ from trackablate.harness.scoring.metrics import METRICS, values
 from trackablate.harness.scoring.stored_scores import dialects_of, stored_scores
 from trackablate.harness.spec import Evaluation, Precision, Profile
 from trackablate.harness.store import RunFolder, Store, read_protocol
+from trackablate.harness.tracking.overlay import Mark, colour_of, drawn, save_video
 from trackablate.harness.tracking.video import (
-    Mark,
     check_output,
-    colour_of,
-    drawn,
     frame_count,
     frame_rate,
     frames_of,
@@ -62,6 +61,8 @@ from trackablate.trackers.variants import VARIANTS
 
 PIXEL_BYTES = 0.5
 """Disk space of a written frame, by pixel, about."""
+VIDEOS = Path("video")
+"""Folder of the videos of evaluated sequences."""
 
 
 def train_variant(
@@ -80,23 +81,45 @@ def train_variant(
     return {"run": task.run.name, "verdict": record.verdict, **_training(record.training)}
 
 
-def evaluate_run(
-    name: str, wanted: Evaluation, data: list[str], store: Path, device: str, how: Execution = AS_USUAL
-) -> dict[str, Any]:
-    """Track what is missing of a protocol with a stored run, or all of it again, and return its scores in percent.
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """One evaluation of one run, as the user typed it.
 
-    wanted: The evaluation, whose data are found here. One in 16 bits is compared with that in fp32, if there is one.
+    Attributes:
+        run: Name of the run.
+        wanted: The evaluation, whose data are found here. One in 16 bits is compared with that in fp32, if there is one.
+        data: NAME=PATH of its data.
+        store: Folder of the store.
+        videos: Names of the sequences to draw into a video.
     """
+
+    run: str
+    wanted: Evaluation
+    data: Sequence[str]
+    store: Path
+    device: str
+    how: Execution = AS_USUAL
+    videos: Sequence[str] = ()
+
+
+def evaluate_run(asked: EvaluateRequest) -> dict[str, Any]:
+    """Track what is missing of a protocol with a stored run, or all of it again, and return its scores in percent."""
+    name, wanted, how = asked.run, asked.wanted, asked.how
     protocol = wanted.protocol
-    run = asked_run(Store(store, make=False), name, protocol)
+    run = asked_run(Store(asked.store, make=False), name, protocol)
     if wanted.precision != "fp32" and not isinstance(run.tracker, TrackerSpec):
         raise BadInput(
             f"--precision {wanted.precision}: {run.tracker.name} is no network of ours; leave the option out"
         )
-    found = opened(protocol, given_data(data, [protocol]))
+    found = opened(protocol, given_data(asked.data, [protocol]))
+    for sequence in asked.videos:
+        if sequence not in found.sequences:
+            raise UnknownName(f"--save-video: {unknown(f'sequence of {protocol}', sequence, found.sequences)}")
+    if asked.videos:
+        writable(VIDEOS)
     evaluation = wanted.model_copy(update={"data": found.digest})
     roots = {PROTOCOLS[protocol].data or "": str(found.root)} if found.root else {}
-    kept = open_store(store)
+    kept = open_store(asked.store)
     folder, lengths = kept.run(run), {protocol: found.lengths}
     task = RunTask(run=run, evaluations=(evaluation,), roots=roots)
     assert found.sequence_list is not None
@@ -104,8 +127,11 @@ def evaluate_run(
         sys.stderr.write(f"{message}\n")
     job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), lengths, how)
     with forecast(job, kept) as observer:
-        run_job(job, kept, LocalExecutor(kept.logs), device, observer)
-    document = {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage}
+        run_job(job, kept, LocalExecutor(kept.logs), asked.device, observer)
+    document: dict[str, Any] = {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage}
+    if asked.videos:
+        wanted_videos = (found.sequence_list[found.sequences.index(sequence)] for sequence in asked.videos)
+        document["videos"] = [_save_video(name, folder, evaluation, sequence) for sequence in wanted_videos]
     record = read_protocol(kept.protocol(evaluation))
     assert record is not None
     if record.on_server:
@@ -116,6 +142,16 @@ def evaluate_run(
         differences = {metric: scores[metric] - value for metric, value in _scores(record, folder, plain).items()}
         return document | {"metrics": scores, f"{evaluation.precision} less fp32": differences}
     return document | {"metrics": scores}
+
+
+def _save_video(name: str, folder: RunFolder, evaluation: Evaluation, sequence: VideoSequence) -> str:
+    """Draw a run's stored boxes of a sequence into a video; return its file."""
+    result = folder.result(evaluation, sequence.name)
+    assert result is not None
+    file = VIDEOS / f"{evaluation.protocol}-{folder.run.name}-{sequence.name}.mp4"
+    with step_bar(f"drawing {shown(sequence.name)}", len(sequence), after=1.0) as bar:
+        save_video(sequence, name, np.array(result.boxes), file, bar)
+    return str(file)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -36,7 +36,7 @@ from trackablate.harness.store import Store
 from trackablate.trackers.plugins import load_plugins
 
 if TYPE_CHECKING:
-    from trackablate.reports.results import Result
+    from trackablate.reports.results import FrameRow, Result
 
 MOST_SEEDS = 16
 """Number of seeds of each row that are looked for in a store without records of studies."""
@@ -52,6 +52,7 @@ class StudyRequest:
         beside: [NAME=]RUN of further rows.
         purpose: Only `run` writes to the store, or makes it; `report` needs one, but no data.
         changes: Fields of every run as FIELD=VALUE.
+        grid: SEQUENCE,FRAME,FRAME,... of the report's figure of frames.
     """
 
     study: str
@@ -66,6 +67,7 @@ class StudyRequest:
     purpose: Literal["run", "plan", "report"] = "run"
     changes: tuple[str, ...] = ()
     how: Execution = AS_USUAL
+    grid: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -93,6 +95,7 @@ class Session:
         coverage: How much of each protocol's data is here, in words.
         recomputed: Scores of cited trackers' raw results, by protocol.
         problems: Reasons why data are not here, which only `plan` accepts.
+        grid: The frames that the request asks for.
     """
 
     request: StudyRequest
@@ -105,6 +108,7 @@ class Session:
     job: Job
     recomputed: dict[str, Scored]
     problems: tuple[str, ...] = ()
+    grid: "tuple[FrameRow, ...]" = ()
 
     def refuse_absent_data(self) -> None:
         """Raise BadInput if the data of this plan are not here."""
@@ -123,7 +127,7 @@ class Session:
         folder = out or self.folder
         written = [] if self.recomputed else unchanged(folder, source)
         if not written:
-            written = write_report(result, folder, chosen)
+            written = write_report(replace(result, grid=self.grid), folder, chosen)
             keep_source(folder, source, written)
         return result, written
 
@@ -150,7 +154,16 @@ class Session:
         paths += [self.store.protocol(Evaluation(protocol=name, data=digest)) for name, digest in self.digests.items()]
         rows = [row for row in self.rows if row.tracker_at_paper_scale]
         sizes = [self.store.paper_scale(row.tracker_at_paper_scale) for row in rows if row.tracker_at_paper_scale]
-        asked = (self.request.command, formats, self.study, self.profile, self.digests, sizes, load_plugins())
+        asked = (
+            self.request.command,
+            formats,
+            self.study,
+            self.profile,
+            self.digests,
+            sizes,
+            load_plugins(),
+            *self.request.grid,
+        )
         return source_digest(repr(asked), paths)
 
     def study_record(self) -> StudyRecord:
@@ -237,6 +250,7 @@ def open_session(request: StudyRequest) -> Session:
     digests = {name: data.digest for name, data in found.items()}
     request, reported = _reported(request, study, profile, names, rows)
     roots |= {PROTOCOLS[name].data or "": str(data.root) for name, data in found.items() if data.root}
+    frames = _grid(request, digests, given, store)
     store, work = open_store(request.store, make=request.purpose == "run"), tasks(rows, digests, roots)
     lists = {name: data.sequence_list for name, data in found.items() if data.sequence_list is not None}
     for message in set_aside_replaced(work, store, lists, act=request.purpose == "run"):
@@ -259,7 +273,18 @@ def open_session(request: StudyRequest) -> Session:
         ),
         recomputed=recomputed,
         problems=tuple(dict.fromkeys(problems)),
+        grid=frames,
     )
+
+
+def _grid(
+    request: StudyRequest, digests: Mapping[str, str], given: Mapping[str, str], store: Store
+) -> "tuple[FrameRow, ...]":
+    if not request.grid:
+        return ()
+    from trackablate.reports.figures.frame_grid import read_frames
+
+    return read_frames(request.grid, digests, given, store)
 
 
 def _with_others(study: Study, beside: tuple[str, ...], store: Store) -> Study:

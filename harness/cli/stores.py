@@ -39,18 +39,23 @@ def evaluate(
     again: Annotated[
         bool, typer.Option("--again", help="track every sequence anew; former results are kept aside")
     ] = False,
+    save_video: Annotated[
+        list[str] | None,
+        typer.Option("--save-video", metavar="SEQUENCE", help="draw its boxes and the true ones into video/; repeat"),
+    ] = None,
     json: Json = False,
 ) -> dict[str, Any]:
     """Evaluate a stored run on one protocol.
 
     Example: python -m harness evaluate ncc --protocol synthetic
     """
-    from trackablate.harness.cli.pieces import evaluate_run
+    from trackablate.harness.cli.pieces import EvaluateRequest, evaluate_run
     from trackablate.harness.running.tasks import Execution
     from trackablate.harness.spec import Evaluation
 
     wanted = Evaluation(protocol=protocol, data="", precision=precision.value)
-    return evaluate_run(run, wanted, data or [], store, device, Execution(gpus_per_run=gpus_per_run, again=again))
+    how = Execution(gpus_per_run=gpus_per_run, again=again)
+    return evaluate_run(EvaluateRequest(run, wanted, data or [], store, device, how, save_video or []))
 
 
 def track(

@@ -14,21 +14,12 @@ import numpy as np
 import pytest
 
 from command_line import invoke, said
+from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.sequence import Image
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import Store
-from trackablate.harness.tracking.video import (
-    LEAST_WIDTH,
-    PALETTE,
-    WHITE,
-    Mark,
-    colour_of,
-    drawn,
-    frame_rate,
-    frames_of,
-    window,
-    writing,
-)
+from trackablate.harness.tracking.overlay import LEAST_WIDTH, PALETTE, WHITE, Mark, colour_of, drawn
+from trackablate.harness.tracking.video import frame_rate, frames_of, window, writing
 
 WIDTH, HEIGHT, LENGTH = 640, 360, 12
 BOX = "100,200,80,60"
@@ -297,3 +288,25 @@ def test_a_window_shows_every_frame_until_it_is_closed(toolkit: Any) -> None:
         closed()
     assert [np.array_equal(image, picture(i)) for i, image in enumerate(toolkit.shown)] == [True, True]
     assert toolkit.destroyed
+
+
+def test_the_video_of_an_evaluated_sequence_has_its_boxes_and_the_true_ones(place: Path) -> None:
+    words = ("evaluate", "static", "--protocol", "synthetic-smoke", "--device", "cpu")
+    (file,) = said(*words, "--save-video", "target-test-0002")["videos"]
+    assert file.startswith("video/synthetic-smoke-static-")
+    frames = list(frames_of(Path(file)))
+    sequence = PROTOCOLS["synthetic-smoke"].open(None)[2]
+    assert len(frames) == len(sequence) == 8
+    (x, y, w, _), (true_x, true_y, true_w, _) = 3 * sequence.boxes[0], 3 * sequence.boxes[-1]
+    assert near(frames[-1], round(x + w / 2), round(y), colour_of(0)), "3 times as large as 160 px"
+    top = [near(frames[-1], round(at), round(true_y), WHITE) for at in np.linspace(true_x, true_x + true_w, 20)]
+    assert sum(top) > 5
+
+
+def test_a_video_of_a_sequence_that_is_none_is_refused_before_tracking(place: Path) -> None:
+    done = invoke("evaluate", "static", "--protocol", "synthetic-smoke", "--save-video", "target-test-2")
+    assert done.exit_code == 2
+    assert "--save-video: no sequence of synthetic-smoke is called 'target-test-2': did you mean target-test-000" in (
+        done.stderr
+    )
+    assert not list(place.glob("store/runs/*/evaluations"))
