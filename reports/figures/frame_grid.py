@@ -127,8 +127,11 @@ def _canvas(grid: tuple[FrameRow, ...]) -> tuple["Figure", list["Axes"]]:
     """Return axes in the shapes of the frames, which fill a paper's text width."""
     columns = max(len(of.frames) for of in grid)
     shapes = [max(image.shape[0] / image.shape[1] for image in of.images) for of in grid]
-    height = TEXT_WIDTH / columns * sum(shapes) + 0.25 * len(grid) + 0.3
+    height = TEXT_WIDTH / columns * sum(shapes) + 0.3
     figure, axes = canvas(columns, height / len(grid), rows=len(grid), width=TEXT_WIDTH)
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     gridspec = axes[0].get_gridspec()
     assert gridspec is not None
     gridspec.set_height_ratios(shapes)
@@ -139,10 +142,14 @@ def _panel(
     ax: "Axes", of: FrameRow, column: int, rows: list[ScoredTracker], looks: dict[str, Look], readings: Readings
 ) -> None:
     """Draw one frame with all boxes; note their IoU."""
+    from matplotlib.patheffects import withStroke
+
     frame, image = of.frames[column], of.images[column]
     height, width = image.shape[:2]
     ax.imshow(image, extent=(0, width, height, 0))
-    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], title=f"{frame}")
+    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    rim = [withStroke(linewidth=2, foreground="#000000")]
+    ax.text(0.03, 0.96, f"#{frame}", transform=ax.transAxes, va="top", color="#ffffff", path_effects=rim)
     ax.grid(visible=False)
     for side in ax.spines.values():
         side.set_visible(False)
