@@ -92,17 +92,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     evaluation = Evaluation(protocol="synthetic-smoke", data=sequences.digest())
     kept = read_protocol(store.protocol(evaluation))
     assert kept is not None
-    facts = [
-        of.model_copy(
-            update={
-                "name": one.name,
-                "frames": len(one),
-                "boxes": list(map(tuple, one.boxes.tolist())),
-                "visible": [True] * 8,
-            }
-        )
-        for of, one in zip(kept.sequences, sequences, strict=True)
-    ]
+    facts = []
+    for of, one in zip(kept.sequences, sequences, strict=True):
+        boxes = [(float(x), float(y), float(w), float(h)) for x, y, w, h in one.boxes]
+        seen = {"name": one.name, "frames": len(one), "boxes": boxes, "visible": [True] * len(one)}
+        facts.append(of.model_copy(update=seen))
     write_document(store.protocol(evaluation) / "protocol.json", kept.model_copy(update={"sequences": facts}))
     study = store.study("table3", "smoke")
     assert study is not None
