@@ -125,12 +125,14 @@ def frame_grid(result: Result, table: Table, looks: dict[str, Look]) -> Drawing 
 
 def _canvas(grid: tuple[FrameRow, ...]) -> tuple["Figure", list["Axes"]]:
     """Return axes in the shapes of the frames, which fill a paper's text width."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     columns = max(len(of.frames) for of in grid)
     shapes = [max(image.shape[0] / image.shape[1] for image in of.images) for of in grid]
     height = TEXT_WIDTH / columns * sum(shapes) + 0.3
     figure, axes = canvas(columns, height / len(grid), rows=len(grid), width=TEXT_WIDTH)
     layout = figure.get_layout_engine()
-    assert layout is not None
+    assert isinstance(layout, ConstrainedLayoutEngine)
     layout.set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     gridspec = axes[0].get_gridspec()
     assert gridspec is not None
