@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.ablations.study import Study
+from trackablate.datasets.sequence import Image
 from trackablate.harness.scoring.metrics import METRICS
 from trackablate.harness.scoring.scored import Scored, ScoredProtocol, ScoredTracker
 from trackablate.harness.spec import Profile
@@ -38,6 +39,23 @@ class FilmStrip:
 
 
 @dataclass(frozen=True)
+class FrameRow:
+    """Some frames of one sequence as a figure for papers shows them.
+
+    Attributes:
+        frames: Indices of the frames, from 0.
+        images: These frames.
+        truth: True boxes (N, 4) of every frame, NaN where there is none; the first one alone if a server has the others.
+    """
+
+    protocol: str
+    sequence: str
+    frames: tuple[int, ...]
+    images: tuple[Image, ...]
+    truth: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Result:
     """Everything that a report shows, of a study or of raw results.
 
@@ -51,6 +69,7 @@ class Result:
         problems: What is wrong with raw result files.
         compare: Two trackers to compare by every metric.
         strips: Film strips by protocol and sequence.
+        grid: Frames for the figure that `report --grid` asks for.
     """
 
     protocols: tuple[ScoredProtocol, ...]
@@ -62,6 +81,7 @@ class Result:
     problems: tuple[str, ...] = ()
     compare: tuple[str, str] | None = None
     strips: Mapping[str, Mapping[str, FilmStrip]] = field(default_factory=dict)
+    grid: tuple[FrameRow, ...] = ()
 
     @property
     def scored_here(self) -> tuple[ScoredProtocol, ...]:

@@ -25,6 +25,7 @@ class NormalisedCrossCorrelation:
 
     The search region has side 3 * sqrt(w * h) around the last box (cv2.TM_CCOEFF_NORMED). A change of scale must win by
     2 %, as in classic correlation trackers, so that the size does not drift on noise. The template is never updated.
+    `score` is the correlation of the last box.
     """
 
     SCALES = (0.95, 1.0, 1.05)
@@ -38,14 +39,14 @@ class NormalisedCrossCorrelation:
         self.box = inside_image(np.asarray(box, dtype=np.float64), width, height, self.MIN_SIDE)
         x, y, w, h = (round(v) for v in self.box)
         self.template = self._grey(image)[y : y + max(h, 3), x : x + max(w, 3)]
-        self.size, self.scale = self.box[2:].copy(), 1.0
+        self.size, self.scale, self.score = self.box[2:].copy(), 1.0, 1.0
 
     def update(self, image: Image) -> NDArray[np.float64]:
         """Return the box with the highest correlation near the last one."""
         grey = self._grey(image)
         found = [m for m in (self._match(grey, self.scale * s, s) for s in self.SCALES) if m is not None]
         if found:
-            _, self.scale, centre = max(found, key=lambda match: match[0])
+            self.score, self.scale, centre = max(found, key=lambda match: match[0])
             size = self.size * self.scale
             box = np.concatenate([centre - size / 2, size])
             self.box = inside_image(box, image.shape[1], image.shape[0], self.MIN_SIDE)

@@ -95,6 +95,12 @@ class NetworkTracker:
             torch.zeros(side**2, dtype=torch.bool, device=device),
         )
         self._target: Target | None = None
+        self._scores = torch.zeros(1)
+
+    @property
+    def score(self) -> float:
+        """The score of the one target's last box, before weighing."""
+        return float(self._scores[0])
 
     def target(self, template: Template, box: Box) -> Target:
         """Return a target at box xywh, with the template cut from `template`."""
@@ -143,7 +149,7 @@ class NetworkTracker:
         masks = torch.stack([row[0].mask if row else self._empty[1] for row in rows])
         with torch.autocast(self.device.type, self._half, enabled=self._half is not None):
             found = self.model(templates, search, masks)
-        boxes, _ = best_boxes(found, self.window, self.post.weigh)
+        boxes, self._scores = best_boxes(found, self.window, self.post.weigh)
         return boxes.double().cpu().numpy()
 
     def _settle(self, target: Target, image: Image, box: Box) -> Box:

@@ -5,6 +5,7 @@ This package and `__main__` are the composition root: they may import any packag
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from trackablate.harness.cli.options import (
     Changes,
     Data,
     Device,
+    FrameGrid,
     Full,
     GpusPerRun,
     Json,
@@ -256,6 +258,7 @@ def report(
     ] = "",
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
     truncate: Truncate = False,
+    grid: FrameGrid = None,
     full: Full = False,
     json: Json = False,
 ) -> None:
@@ -274,6 +277,7 @@ def report(
         request = StudyRequest(
             study, profile, *names, store, seeds, added, beside, "report", changes, truncate=truncate
         )
+        request = replace(request, grid=tuple(grid or ()))
         session = open_session(request)
         say_result(*session.draw(out, format), full=full, as_json=json)
         if elsewhere := session.elsewhere():

@@ -41,6 +41,12 @@ Beside = Annotated[
     list[str] | None,
     typer.Option("--with", help="[NAME=]RUN: one more row, a run in the store or an outside tracker; repeat"),
 ]
+FrameGrid = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--grid", metavar="SEQUENCE,FRAME,...", help="also a figure of these frames with all boxes; a row each, repeat"
+    ),
+]
 StorePath = Annotated[Path, typer.Option("--store", envvar="TRACKABLATE_STORE", help="the folder that keeps all runs")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Full = Annotated[bool, typer.Option("--full", help="every column and every footnote in the terminal")]

@@ -2,7 +2,10 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +16,21 @@ from trackablate.ablations.plan import refuse_unknown_changes, run_of
 from trackablate.datasets.boxes import clip
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all, shown
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList
-from trackablate.datasets.reading.files import Folder
-from trackablate.datasets.reading.frame_names import SUFFIXES, frame_names
-from trackablate.datasets.reading.frames import ImageFiles, NoFrames
+from trackablate.datasets.reading.frames import NoFrames
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.roots import data_root, parse_data_options
-from trackablate.datasets.sequence import Image
+from trackablate.datasets.sequence import Sequence as VideoSequence
 from trackablate.datasets.synthetic.writing import LAYOUTS, videos, write
-from trackablate.harness.cli.options import writable
+from trackablate.harness.cli.options import Stopped, writable
 from trackablate.harness.cli.plan import forecast
-from trackablate.harness.cli.study_data import asked_run, given_data, open_store, opened, training_roots
+from trackablate.harness.cli.study_data import (
+    asked_run,
+    given_data,
+    named_run,
+    open_store,
+    opened,
+    training_roots,
+)
 from trackablate.harness.cli.terminal import step_bar
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile
@@ -38,12 +46,24 @@ from trackablate.harness.scoring.metrics import METRICS, values
 from trackablate.harness.scoring.stored_scores import dialects_of, stored_scores
 from trackablate.harness.spec import Evaluation, Precision, Profile
 from trackablate.harness.store import RunFolder, Store, read_protocol
+from trackablate.harness.tracking.overlay import Mark, colour_of, drawn, save_video
+from trackablate.harness.tracking.video import (
+    check_output,
+    frame_count,
+    frame_rate,
+    frames_of,
+    is_camera,
+    window,
+    writing,
+)
 from trackablate.trackers.outside.processes import TrackerFailed
 from trackablate.trackers.spec import TrackerSpec
 from trackablate.trackers.variants import VARIANTS
 
 PIXEL_BYTES = 0.5
 """Disk space of a written frame, by pixel, about."""
+VIDEOS = Path("video")
+"""Folder of the videos of evaluated sequences."""
 
 
 def train_variant(
@@ -63,23 +83,45 @@ def train_variant(
     return {"run": task.run.name, "verdict": record.verdict, **_training(record.training)}
 
 
-def evaluate_run(
-    name: str, wanted: Evaluation, data: list[str], store: Path, device: str, how: Execution = AS_USUAL
-) -> dict[str, Any]:
-    """Track what is missing of a protocol with a stored run, or all of it again, and return its scores in percent.
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """One evaluation of one run, as the user typed it.
 
-    wanted: The evaluation, whose data are found here. One in 16 bits is compared with that in fp32, if there is one.
+    Attributes:
+        run: Name of the run.
+        wanted: The evaluation, whose data are found here. One in 16 bits is compared with that in fp32, if there is one.
+        data: NAME=PATH of its data.
+        store: Folder of the store.
+        videos: Names of the sequences to draw into a video.
     """
+
+    run: str
+    wanted: Evaluation
+    data: Sequence[str]
+    store: Path
+    device: str
+    how: Execution = AS_USUAL
+    videos: Sequence[str] = ()
+
+
+def evaluate_run(asked: EvaluateRequest) -> dict[str, Any]:
+    """Track what is missing of a protocol with a stored run, or all of it again, and return its scores in percent."""
+    name, wanted, how = asked.run, asked.wanted, asked.how
     protocol = known_protocol(wanted.protocol).name
-    run = asked_run(Store(store, make=False), name, protocol)
+    run = asked_run(Store(asked.store, make=False), name, protocol)
     if wanted.precision != "fp32" and not isinstance(run.tracker, TrackerSpec):
         raise BadInput(
             f"--precision {wanted.precision}: {run.tracker.name} is no network of ours; leave the option out"
         )
-    found = opened(protocol, given_data(data, [protocol]))
+    found = opened(protocol, given_data(asked.data, [protocol]))
+    for sequence in asked.videos:
+        if sequence not in found.sequences:
+            raise UnknownName(f"--save-video: {unknown(f'sequence of {protocol}', sequence, found.sequences)}")
+    if asked.videos:
+        writable(VIDEOS)
     evaluation = wanted.model_copy(update={"data": found.digest, "protocol": protocol})
     roots = {PROTOCOLS[protocol].data or "": str(found.root)} if found.root else {}
-    kept = open_store(store)
+    kept = open_store(asked.store)
     folder, lengths = kept.run(run), {protocol: found.lengths}
     task = RunTask(run=run, evaluations=(evaluation,), roots=roots)
     assert found.sequence_list is not None
@@ -87,8 +129,11 @@ def evaluate_run(
         sys.stderr.write(f"{message}\n")
     job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), lengths, how)
     with forecast(job, kept) as observer:
-        run_job(job, kept, LocalExecutor(kept.logs), device, observer)
-    document = {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage}
+        run_job(job, kept, LocalExecutor(kept.logs), asked.device, observer)
+    document: dict[str, Any] = {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage}
+    if asked.videos:
+        wanted_videos = (found.sequence_list[found.sequences.index(sequence)] for sequence in asked.videos)
+        document["videos"] = [_save_video(name, folder, evaluation, sequence) for sequence in wanted_videos]
     record = read_protocol(kept.protocol(evaluation))
     assert record is not None
     if record.on_server:
@@ -101,37 +146,102 @@ def evaluate_run(
     return document | {"metrics": scores}
 
 
-def track_video(
-    name: str, video: Path, init: str, store: Path, device: str, precision: Precision = "fp32"
-) -> list[list[float]]:
-    """Track one target through a folder of images or a video file; return its boxes x, y, w, h in pixels."""
-    kept = Store(store, make=False)
-    folder = kept.run(asked_run(kept, name))
-    box = _box(init)
+def _save_video(name: str, folder: RunFolder, evaluation: Evaluation, sequence: VideoSequence) -> str:
+    """Draw a run's stored boxes of a sequence into a video; return its file."""
+    result = folder.result(evaluation, sequence.name)
+    assert result is not None
+    file = VIDEOS / f"{evaluation.protocol}-{folder.run.name}-{sequence.name}.mp4"
+    with step_bar(f"drawing {shown(sequence.name)}", len(sequence), after=1.0) as bar:
+        save_video(sequence, name, np.array(result.boxes), file, bar)
+    return str(file)
+
+
+@dataclass(frozen=True)
+class TrackRequest:
+    """One target in one video, as the user typed it.
+
+    Attributes:
+        runs: Names of one run or several; all but the first may be NAME=RUN.
+        video: A folder of images, a video file, or a camera's number.
+        init: The target in the first frame as "x,y,w,h".
+        store: Folder of the store.
+        out: The video file, or the folder of images, to draw into.
+        show: Whether to show a window.
+    """
+
+    runs: Sequence[str]
+    video: Path
+    init: str
+    store: Path
+    device: str
+    precision: Precision = "fp32"
+    out: Path | None = None
+    show: bool = False
+
+
+def track_video(asked: TrackRequest) -> dict[str, list[list[float]]]:
+    """Track one target with one run or several; return the boxes x, y, w, h in pixels by run, the asked one first."""
+    kept, box, video = Store(asked.store, make=False), _box(asked.init), asked.video
+    folders = _named_folders(kept, asked.runs)
+    if asked.out:
+        writable(asked.out, file=check_output(asked.out, video))
     images = frames_of(video)
-    if not folder.trained:
-        raise BadInput(f"the run {folder.run.name} is not trained yet: run its study, or `python -m harness train`")
     first = next(images)
     height, width = first.shape[:2]
     if not clip(box, width, height)[2:].prod() > 0:
-        raise BadInput(f"--init {init} lies outside the first frame of {width} x {height} pixels")
+        raise BadInput(f"--init {asked.init} lies outside the first frame of {width} x {height} pixels")
     from trackablate.harness.costing.devices import resolve_device
     from trackablate.harness.tracking.evaluation import online_tracker
 
+    device = resolve_device(asked.device)
     try:
-        online = online_tracker(folder, resolve_device(device), precision=precision)
+        trackers = {name: online_tracker(of, device, precision=asked.precision) for name, of in folders.items()}
     except ValueError as error:
         raise BadInput(str(error)) from error
-    boxes = [box.tolist()]
-    try:
-        online.initialise(first, box)
-        with step_bar(f"tracking {shown(video.name)}", frame_count(video), after=1.0) as bar:
-            for image in images:
-                boxes.append(online.update(image).tolist())
-                bar(len(boxes))
-    except TrackerFailed as error:
-        raise RunFailed(f"{name}, frame {len(boxes)} of {shown(video.name)}: {error}") from error
+    boxes: dict[str, list[list[float]]] = {name: [] for name in trackers}
+    name, frame = "", 0
+    with ExitStack() as opened:
+        sinks = [opened.enter_context(window())] if asked.show else []
+        sinks += [opened.enter_context(writing(asked.out, frame_rate(video)))] if asked.out else []
+        bar = opened.enter_context(step_bar(f"tracking {shown(video.name)}", frame_count(video), after=1.0))
+        try:
+            for frame, image in enumerate(chain((first,), images)):
+                for name, tracker in trackers.items():
+                    if frame == 0:
+                        tracker.initialise(image, box)
+                    boxes[name].append((tracker.update(image) if frame else box).tolist())
+                picture = drawn(image, frame, _marks(trackers, boxes, frame)) if sinks else image
+                for write in sinks:
+                    write(picture)
+                bar(frame + 1)
+        except TrackerFailed as error:
+            raise RunFailed(f"{name}, frame {max(1, frame)} of {shown(video.name)}: {error}") from error
+        except KeyboardInterrupt as error:
+            if not is_camera(video) or isinstance(error, Stopped):  # Ctrl-C is how a camera's video ends
+                raise
     return boxes
+
+
+def _named_folders(store: Store, runs: Sequence[str]) -> dict[str, RunFolder]:
+    """Return the folders of trained runs by the names to show. Raises BadInput for a name given twice."""
+    found: dict[str, RunFolder] = {}
+    for i, text in enumerate(runs):
+        name, meant = named_run(text) if i else ("", text)
+        folder, name = store.run(asked_run(store, meant)), name or meant
+        if name in found:
+            raise BadInput(f"--with {name!r} is there twice: name it otherwise with --with NAME=RUN")
+        if not folder.trained:
+            raise BadInput(f"the run {folder.run.name} is not trained yet: run its study, or `python -m harness train`")
+        found[name] = folder
+    return found
+
+
+def _marks(trackers: Mapping[str, object], boxes: Mapping[str, list[list[float]]], frame: int) -> list[Mark]:
+    scores = [getattr(tracker, "score", None) if frame else None for tracker in trackers.values()]
+    return [
+        Mark(name, np.array(boxes[name][-1]), colour_of(i), "" if score is None else f"{score:.2f}")
+        for i, (name, score) in enumerate(zip(trackers, scores, strict=True))
+    ]
 
 
 def check_data(entry: str, options: list[str] | None = None, *, deep: bool = False) -> dict[str, Any]:
@@ -214,54 +324,6 @@ def make_data(
         "frames": sum(video.length for video in chosen),
         "out": str(out),
     }
-
-
-def frames_of(video: Path) -> Iterator[Image]:
-    """Return the frames of a folder of images, in the order of their numbers, or of a video file.
-
-    Raises DataError if there are none, or if two orders are possible.
-    """
-    if video.is_dir():
-        files = Folder(video)
-        try:
-            names = frame_names(files.names(), "clear")
-        except ValueError as error:
-            raise DataError.at(video, *error.args) from None
-        if not len(names):
-            raise DataError(f"{shown(video)} holds no image ({', '.join(SUFFIXES)})")
-        return iter(ImageFiles(files, "", names))
-    if not video.exists():
-        raise DataError(f"{shown(video)} is not there: name a folder of images or a video file")
-    return _decoded(video)
-
-
-def frame_count(video: Path) -> int:
-    """Return the number of frames of a folder of images or, by its own word, of a video file; 0 if it does not say."""
-    if video.is_dir():
-        return sum(name.lower().endswith(SUFFIXES) for name in Folder(video).names())
-    import cv2
-
-    return max(0, int(cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT)))
-
-
-def _decoded(video: Path) -> Iterator[Image]:
-    import cv2
-
-    capture = cv2.VideoCapture(str(video))
-    try:
-        more, image = capture.read()
-        if not more:
-            raise DataError(f"{video} is no video that OpenCV can decode: convert it, or name a folder of its frames")
-        done = 0
-        while more:
-            yield np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-            done += 1
-            more, image = capture.read()
-        if (told := int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) > done:
-            problem = f"{shown(video)} ends after {done} frames, though its header says {told}"
-            sys.stderr.write(f"{problem}: if it is cut off, get it again\n")
-    finally:
-        capture.release()
 
 
 def _box(text: str) -> NDArray[np.float64]:

@@ -1,9 +1,8 @@
 """One study at one size in one store: what `plan`, `run` and `report` share."""
 
-import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -18,6 +17,7 @@ from trackablate.datasets.protocols import PROTOCOLS, as_asked
 from trackablate.harness.cli.study_data import (
     asked_run,
     given_data,
+    named_run,
     open_store,
     planned_data,
     recompute,
@@ -37,7 +37,7 @@ from trackablate.harness.store import Store
 from trackablate.trackers.plugins import load_plugins
 
 if TYPE_CHECKING:
-    from trackablate.reports.results import Result
+    from trackablate.reports.results import FrameRow, Result
 
 MOST_SEEDS = 16
 """Number of seeds of each row that are looked for in a store without records of studies."""
@@ -53,6 +53,7 @@ class StudyRequest:
         beside: [NAME=]RUN of further rows.
         purpose: Only `run` writes to the store, or makes it; `report` needs one, but no data.
         changes: Fields of every run as FIELD=VALUE.
+        grid: SEQUENCE,FRAME,FRAME,... of the report's figure of frames.
     """
 
     study: str
@@ -68,6 +69,7 @@ class StudyRequest:
     changes: tuple[str, ...] = ()
     how: Execution = AS_USUAL
     truncate: bool = False
+    grid: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -96,6 +98,7 @@ class Session:
         coverage: How much of each protocol's data is here, in words.
         recomputed: Scores of cited trackers' raw results, by protocol.
         problems: Reasons why data are not here, which only `plan` accepts.
+        grid: The frames that the request asks for.
     """
 
     request: StudyRequest
@@ -108,6 +111,7 @@ class Session:
     job: Job
     recomputed: dict[str, Scored]
     problems: tuple[str, ...] = ()
+    grid: "tuple[FrameRow, ...]" = ()
 
     def refuse_absent_data(self) -> None:
         """Raise BadInput if the data of this plan are not here."""
@@ -127,7 +131,7 @@ class Session:
         folder = out or self.folder
         written = [] if self.recomputed else unchanged(folder, source)
         if not written:
-            written = write_report(result, folder, chosen)
+            written = write_report(replace(result, grid=self.grid), folder, chosen)
             keep_source(folder, source, written)
         return result, written
 
@@ -155,7 +159,17 @@ class Session:
         rows = [row for row in self.rows if row.tracker_at_paper_scale]
         sizes = [self.store.paper_scale(row.tracker_at_paper_scale) for row in rows if row.tracker_at_paper_scale]
         own = [(name, PROTOCOLS[name].metrics, PROTOCOLS[name].scored_as) for name in self.digests]
-        asked = (self.request.command, formats, self.study, self.profile, self.digests, sizes, load_plugins(), own)
+        asked = (
+            self.request.command,
+            formats,
+            self.study,
+            self.profile,
+            self.digests,
+            sizes,
+            load_plugins(),
+            own,
+            *self.request.grid,
+        )
         return source_digest(repr(asked), paths)
 
     def study_record(self) -> StudyRecord:
@@ -244,6 +258,7 @@ def open_session(request: StudyRequest) -> Session:
     digests = {name: data.digest for name, data in found.items()}
     request, reported = _reported(request, study, profile, names, rows)
     roots |= {PROTOCOLS[name].data or "": str(data.root) for name, data in found.items() if data.root}
+    frames = _grid(request, digests, given, store)
     store, work = open_store(request.store, make=request.purpose == "run"), tasks(rows, digests, roots)
     lists = {name: data.sequence_list for name, data in found.items() if data.sequence_list is not None}
     for message in set_aside_replaced(work, store, lists, act=request.purpose == "run"):
@@ -266,16 +281,25 @@ def open_session(request: StudyRequest) -> Session:
         ),
         recomputed=recomputed,
         problems=tuple(dict.fromkeys(problems)),
+        grid=frames,
     )
+
+
+def _grid(
+    request: StudyRequest, digests: Mapping[str, str], given: Mapping[str, str], store: Store
+) -> "tuple[FrameRow, ...]":
+    if not request.grid:
+        return ()
+    from trackablate.reports.figures.frame_grid import read_frames
+
+    return read_frames(request.grid, digests, given, store)
 
 
 def _with_others(study: Study, beside: tuple[str, ...], store: Store) -> Study:
     """Return the study with the rows beside it that its file and the user name, as `[NAME=]RUN`."""
     others = list(study.others)
     for text in (*study.beside, *beside):
-        name, named, meant = text.partition("=")
-        if not named or not re.fullmatch(r"[\w .+-]+", name):  # the sign belongs to a tracker's argument
-            name, meant = "", text
+        name, meant = named_run(text)
         run = asked_run(store, meant)
         others.append(Other(name or (run.imported.name if run.imported else meant), run))
     return replace(study, others=tuple(others))

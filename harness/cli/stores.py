@@ -40,39 +40,55 @@ def evaluate(
     again: Annotated[
         bool, typer.Option("--again", help="track every sequence anew; former results are kept aside")
     ] = False,
+    save_video: Annotated[
+        list[str] | None,
+        typer.Option("--save-video", metavar="SEQUENCE", help="draw its boxes and the true ones into video/; repeat"),
+    ] = None,
     json: Json = False,
 ) -> dict[str, Any]:
     """Evaluate a stored run on one protocol.
 
     Example: python -m harness evaluate ncc --protocol synthetic
     """
-    from trackablate.harness.cli.pieces import evaluate_run
+    from trackablate.harness.cli.pieces import EvaluateRequest, evaluate_run
     from trackablate.harness.running.tasks import Execution
     from trackablate.harness.spec import Evaluation
 
     wanted = Evaluation(protocol=protocol, data="", precision=precision.value)
-    return evaluate_run(run, wanted, data or [], store, device, Execution(gpus_per_run=gpus_per_run, again=again))
+    how = Execution(gpus_per_run=gpus_per_run, again=again)
+    return evaluate_run(EvaluateRequest(run, wanted, data or [], store, device, how, save_video or []))
 
 
 def track(
     run: AnyRun,
-    video: Annotated[Path, typer.Argument(help="a folder of images, or a video file")],
+    video: Annotated[Path, typer.Argument(help="a folder of images, a video file, or a camera's number: 0")],
     init: Annotated[str, typer.Option("--init", help="the target in the first frame: x,y,w,h in pixels")],
+    with_: Annotated[
+        list[str] | None, typer.Option("--with", help="[NAME=]RUN: one more run on the same target; repeat")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="draw the boxes into this video (.mp4, .mov, .mkv, .avi) or folder of images")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="draw the boxes in a window; closing it ends the command")
+    ] = False,
     device: Device = "auto",
     precision: TrackingPrecision = Precisions.fp32,
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
-    """Track one target with a stored run; a box x,y,w,h per line.
+    """Track one target with a stored run; a box x,y,w,h per line. The boxes of --with are in the picture and in --json.
 
-    Example: python -m harness track ncc clip.mp4 --init 50,46,25,62
+    Example: python -m harness track ncc clip.mp4 --init 50,46,25,62 --out tracked.mp4
     """
     with exit_status():
-        from trackablate.harness.cli.pieces import track_video
+        from trackablate.harness.cli.pieces import TrackRequest, track_video
         from trackablate.harness.cli.terminal import say_boxes, say_json
 
-        boxes = track_video(run, video, init, store, device, precision.value)
-        say_json({"boxes": boxes}) if json else say_boxes(boxes)
+        asked = TrackRequest([run, *(with_ or ())], video, init, store, device, precision.value, out, show)
+        boxes, *others = track_video(asked).items()
+        beside = {"with": dict(others)} if others else {}
+        say_json({"boxes": boxes[1], **beside}) if json else say_boxes(boxes[1])
 
 
 @answers

@@ -1,5 +1,6 @@
 """What a command is given: data of protocols, videos to train on, raw results of cited trackers, and runs by name."""
 
+import re
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -259,6 +260,13 @@ def asked_run(store: Store, name: str, protocol: str = "") -> RunSpec:
     """Return the run that a name means: that of an outside tracker (see `outside_tracker`), or one in the store."""
     outside = outside_tracker(name)
     return RunSpec(tracker=outside) if outside else find_run(store, name, protocol).run
+
+
+def named_run(text: str) -> tuple[str, str]:
+    """Return name and run of `[NAME=]RUN`; the name is "" if there is none."""
+    name, named, meant = text.partition("=")
+    # Otherwise the sign belongs to a tracker's argument.
+    return (name, meant) if named and re.fullmatch(r"[\w .+-]+", name) else ("", text)
 
 
 def find_run(store: Store, name: str, protocol: str = "") -> RunFolder:

@@ -6,8 +6,9 @@ from trackablate.reports.figures.attributes import differences, radar
 from trackablate.reports.figures.cost import against_cost
 from trackablate.reports.figures.curves import curves
 from trackablate.reports.figures.distributions import distributions
-from trackablate.reports.figures.drawing import STYLE, Picture, looks_of, paper_pdf, picture
+from trackablate.reports.figures.drawing import STYLE, Picture, looks_of, paper_file, picture
 from trackablate.reports.figures.epochs import against_epochs
+from trackablate.reports.figures.frame_grid import frame_grid
 from trackablate.reports.figures.pairs import compared, pairs
 from trackablate.reports.figures.paper_style import PAPER_STYLE
 from trackablate.reports.figures.training import training
@@ -16,7 +17,7 @@ from trackablate.reports.table import Table
 
 DRAWN = (
     *(curves("success"), curves("precision"), curves("norm_precision")),
-    *(against_cost, against_epochs, training, distributions, pairs, compared, radar, differences),
+    *(against_cost, against_epochs, training, distributions, pairs, compared, radar, differences, frame_grid),
 )
 """In the page's order. Each draws what it can of any result, or nothing."""
 
@@ -35,6 +36,8 @@ def pictures(result: Result, table: Table, pdf: bool = True) -> list[Picture]:
         if pdf:  # drawn once more, since type and size of a paper's figure differ from a page's
             with rc_context(STYLE | PAPER_STYLE):
                 again = draw(result, table, looks)
-                shown = replace(shown, pdf=paper_pdf(again.figure) if again else None)
+                if again:
+                    png = paper_file(again.figure, "png", again.dpi) if again.dpi else None
+                    shown = replace(shown, pdf=paper_file(again.figure, dpi=again.dpi), png=png)
         made.append(shown)
     return made

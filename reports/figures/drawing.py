@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from trackablate.datasets.errors import printable
+from trackablate.harness.tracking.overlay import PALETTE
 from trackablate.reports.figures.paper_style import COLUMN_WIDTH, TEXT_WIDTH
 from trackablate.reports.figures.values import Readings, ValueTable
 from trackablate.reports.results import Result
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PALETTE = ("#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#CA9161", "#56B4E9", "#FBAFE4", "#ECE133")
-"""seaborn's "colorblind" palette without its grey, which is the floors'."""
 GREY = "#777777"
+"""The floors' colour."""
 MARKERS = "osD^vPX*h"
 LONGEST_NAME = 34
 """Characters of a name in a drawing."""
@@ -51,6 +51,7 @@ class Picture:
 
     Attributes:
         pdf: None if only a page is made.
+        png: The same as pixels, for a figure that shows images.
         alt: What the figure shows, in words.
         values: What each mark stands for.
     """
@@ -61,11 +62,12 @@ class Picture:
     alt: str
     caption: str
     values: ValueTable | None = None
+    png: bytes | None = None
 
     def files(self) -> dict[str, bytes]:
         """Return its files by their place in a report."""
-        paper = {} if self.pdf is None else {f"figures/{self.name}.pdf": self.pdf}
-        return {f"figures/{self.name}.svg": self.svg} | paper
+        kinds = {"svg": self.svg, "pdf": self.pdf, "png": self.png}
+        return {f"figures/{self.name}.{kind}": content for kind, content in kinds.items() if content is not None}
 
     @property
     def inline(self) -> str:
@@ -78,13 +80,18 @@ class Picture:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure that is drawn and not yet a file, with what its marks stand for."""
+    """A figure that is drawn and not yet a file, with what its marks stand for.
+
+    Attributes:
+        dpi: Resolution of its images in print; None if it has no images.
+    """
 
     name: str
     figure: "Figure"
     alt: str
     caption: str
     readings: Readings | None = None
+    dpi: int | None = None
 
 
 @dataclass(frozen=True)
@@ -172,7 +179,7 @@ def listed(values: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
 
 
-def paper_pdf(figure: "Figure") -> bytes:
+def paper_file(figure: "Figure", kind: Literal["pdf", "png"] = "pdf", dpi: int | None = None) -> bytes:
     """Return a figure drawn in the style of a paper, at its column's or its text's width.
 
     The height shrinks less than the width, since the type keeps its size.
@@ -181,7 +188,8 @@ def paper_pdf(figure: "Figure") -> bytes:
     width = COLUMN_WIDTH if wide < TEXT_WIDTH else TEXT_WIDTH
     figure.set_size_inches(width, high * (width / wide) ** 0.6)
     content = io.BytesIO()
-    figure.savefig(content, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+    dates = {"pdf": ("CreationDate", "Creator", "Producer"), "png": ("Software",)}
+    figure.savefig(content, format=kind, dpi=dpi or "figure", metadata=dict.fromkeys(dates[kind]))
     return content.getvalue()
 
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from trackablate.harness.scoring.metrics import METRICS, Metric
 from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker
-from trackablate.reports.figures.drawing import GREY, PALETTE, Drawing, Look, canvas, panels, short
+from trackablate.harness.tracking.overlay import PALETTE
+from trackablate.reports.figures.drawing import GREY, Drawing, Look, canvas, panels, short
 from trackablate.reports.figures.values import Readings
 from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.table import Table

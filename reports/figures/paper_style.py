@@ -1,6 +1,6 @@
 r"""How figures look in a paper: serif type that goes with LaTeX's, embedded as TrueType, at the size it is printed in.
 
-`with rc_context(STYLE | PAPER_STYLE)` draws with it, `reports.figures.drawing.paper_pdf` makes the file. Include the PDF
+`with rc_context(STYLE | PAPER_STYLE)` draws with it, `reports.figures.drawing.paper_file` makes the file. Include the PDF
 unscaled: \includegraphics{figures/success.pdf}. Imports no matplotlib.
 """
 

@@ -17,7 +17,6 @@ from examples import SCALE, Evil
 from places import ROOT
 from trackablate.ablations.plan import run_of
 from trackablate.harness.cli import app
-from trackablate.harness.cli.pieces import frames_of
 from trackablate.harness.errors import RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.running.execute import execute_run
@@ -26,6 +25,7 @@ from trackablate.harness.running.tasks import RunTask, WorkerSettings
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import FORMAT, Store
 from trackablate.harness.tracking.evaluation import trained_model
+from trackablate.harness.tracking.video import frames_of
 from trackablate.trackers.encoder import pretrained
 from trackablate.trackers.model import build
 from trackablate.trackers.scale import at_scale
@@ -323,7 +323,7 @@ def test_videos_that_are_none(store: Path, tmp_path: Path) -> None:
     for name in ("cam_1.png", "cam_3.png", "img_2.png"):
         (tmp_path / "two orders" / name).touch()
     for video, problem in (
-        ("nowhere", "is not there: name a folder of images or a video file"),
+        ("nowhere", "is not there: name a folder of images, a video file, or a camera's number"),
         ("empty", "holds no image"),
         ("two orders", "two orders are possible: after 'cam_1.png' comes 'cam_3.png' by name, 'img_2.png' by number;"),
         ("text.mp4", "is no video that OpenCV can decode"),

@@ -234,6 +234,7 @@ def test_the_box_is_the_one_that_the_post_processing_weighs_highest(variant: str
         )
     assert isinstance(maps, Prediction)
     np.testing.assert_allclose(np.stack(found), maps.boxes.flatten(1, 2)[0, [0, 20, 63]], atol=1e-6)
+    assert network.score == pytest.approx(float(maps.score_map.flatten()[63]), abs=1e-6), "as it is before weighing"
 
 
 def target_crop(network: NetworkTracker, target: Target, image: Image) -> Crop:

@@ -8,7 +8,8 @@ import pytest
 
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import DATA_SETS
-from trackablate.harness.cli.pieces import check_data, frames_of
+from trackablate.harness.cli.pieces import check_data
+from trackablate.harness.tracking.video import frames_of
 from video_factory import JPEG, boxes, encoded, images, write, zipped
 
 VAL = "val/GOT-10k_Val_000001"

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from trackablate.reports.figures.drawing import Drawing, canvas, paper_pdf, picture
+from trackablate.reports.figures.drawing import Drawing, canvas, paper_file, picture
 from trackablate.reports.figures.paper_style import COLUMN_WIDTH, PAPER_STYLE, TEXT_WIDTH
 
 
@@ -19,7 +19,7 @@ def test_a_figure_has_the_papers_width_and_embedded_serif_type(columns: int, wid
             ax.plot([0, 1], [0, 1], label="decoder")
             ax.set(xlabel="overlap threshold", ylabel="success (%)", title=f"protocol {at}")
             ax.legend()
-        pdf = paper_pdf(figure)
+        pdf = paper_file(figure)
     box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", pdf)
     assert box is not None
     assert float(box[1]) == pytest.approx(72 * width)
