@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from trackablate.datasets.atomic import whole_archive
 from trackablate.datasets.errors import unsafe
@@ -189,6 +189,16 @@ class RunFolder:
     def progress(self) -> PhaseProgress | None:
         """Return how far the work is, as the process that last worked on the run said."""
         return undamaged(read_document, self.path / "progress.json", PhaseProgress)
+
+    def held(self) -> bool:
+        """Return whether a process holds the run's lock now; True in a read-only store, where nobody can tell."""
+        lock = FileLock(self.path / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except (Timeout, OSError):
+            return True
+        lock.release()
+        return False
 
     def silent(self) -> float:
         """Return the seconds since the process that works on the run gave its last sign of life."""

@@ -7,7 +7,9 @@ from types import MappingProxyType
 import numpy as np
 
 from trackablate.ablations.study import Study
+from trackablate.datasets.extents import official_extent
 from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.registry import UnknownName
 from trackablate.harness.exchange.server_scores import returned
 from trackablate.harness.protocol_store import ON_SERVER, read_strip
 from trackablate.harness.record import PlannedRow, ProtocolRecord, RunRecord, SequenceFacts
@@ -129,12 +131,23 @@ def _facts(record: ProtocolRecord, *, truncate: bool) -> ScoredProtocol:
         description=record.description,
         source=record.source,
         sequences=tuple(SequenceInfo(s.name, _frames(s, record), frozenset(s.attributes)) for s in record.sequences),
+        coverage=_coverage(record),
         dialects=dialects_of(record),
         attributes=PROTOCOLS[record.name].attributes if record.name in PROTOCOLS else record.attributes,
         one_shot=record.one_shot,
         on_server=record.on_server,
         truncated=truncate and not record.on_server,
     )
+
+
+def _coverage(record: ProtocolRecord) -> str:
+    """Return how many of the official sequences there are; "" if all are, or if nobody lists them."""
+    try:
+        official = official_extent(record.name).lengths
+    except (UnknownName, ValueError):
+        return ""
+    present = sum(facts.name in official for facts in record.sequences)
+    return f"{present} of {len(official)} sequences" if present < len(official) else ""
 
 
 def _frames(facts: SequenceFacts, record: ProtocolRecord) -> int:

@@ -240,7 +240,9 @@ def _remains(plan: dict[str, Any]) -> list[str]:
     lines.append(f"  {_range(estimate['device_hours'], '{:.3g}'.format)} device-hours{memory}; {disk}")
     if loader := plan["loader"]["workers"]:
         each = _bytes(plan["loader"]["bytes_each"])
-        lines.append(f"  each training's pairs: made by {loader} processes of about {each} (--loader-workers)")
+        lines.append(
+            f"  each training's pairs: made by {loader} process{'es' * (loader > 1)} of about {each} (--loader-workers)"
+        )
     if limit and needed and needed["expected"] > limit:
         lines.append(f"  that is more than the {_bytes(limit)} of {device}: it will most likely not fit")
     return lines

@@ -25,9 +25,11 @@ FLOOR_FRAME = {
 ASSUMED: dict[Unit, Range] = {
     "setup": Range(5.0, 20.0, 60.0),
     "frame": Range(0.001, 0.002, 0.008),
-    "image": Range(0.004, 0.008, 0.016),
+    "image": Range(0.003, 0.005, 0.016),
 }
 """Assumed seconds on one CPU core. An image is a JPEG of about 1280 x 720; its crop is included."""
+LOADERS = 8
+"""Processes that make the pairs of a training on a GPU, where there are cores for them (`default_loader_workers`)."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Peak:
         """Return the unit times of training."""
         flops = training_flops(tracker, size) * recipe.batch_size
         flops += 2 * size.macs * recipe.validation_pairs / recipe.checkpoint_every
-        return {**ASSUMED, "step": self._seconds(flops, UTILISATION)}
+        image = ASSUMED["image"].times(1 / LOADERS)
+        return {**ASSUMED, "image": image, "step": self._seconds(flops, UTILISATION)}
 
     def tracking(self, size: PaperScale) -> dict[Unit, Range]:
         """Return the unit times of tracking."""
@@ -52,7 +55,7 @@ class Peak:
     def note(self, utilisation: tuple[float, float, float]) -> str:
         """Return in words how the times were made."""
         shares = f"{100 * utilisation[0]:.0f} to {100 * utilisation[2]:.0f} %"
-        return f"MACs at {shares} of the {self.tflops:g} TFLOPS that are published of {self.name}"
+        return f"MACs at {shares} of the {self.tflops:g} TFLOPS (16 bit) that are published of {self.name}"
 
     def _seconds(self, flops: float, utilisation: tuple[float, float, float]) -> Range:
         return Range(*(flops / (self.tflops * 1e12 * share) for share in reversed(utilisation)))

@@ -42,12 +42,12 @@ class Watch:
                 lines.append(line)
         if done == len(runs):
             self._done.add(key)
-        phase = "done" if done == len(runs) else "running" if lines else "stopped"
+        phase = "done" if done == len(runs) else "running" if lines else "not running"
         return [Line(name, phase, done, len(runs), numbers=f"{failed} failed" if failed else ""), *lines]
 
     def _at_work(self, folder: RunFolder, slug: str) -> Line | None:
         said, silent = folder.progress(), folder.silent()
-        if said is None or silent > GONE:
+        if said is None or silent > GONE or not folder.held():
             return None
         now, key = time.monotonic() - silent, (folder.path.name, "" if said.trains else said.phase)
         part = self._parts.setdefault(key, Part(said.total, said.total, said.done, now, setup=0.0))

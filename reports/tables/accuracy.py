@@ -45,7 +45,8 @@ FEW = (
 TRUNCATED = (
     "Predicted boxes are cut to integers before scoring (--truncate), as pytracking's and OSTrack's result files are."
 )
-RECOMPUTED = "Recomputed from the tracker's published raw results, by the rules of this column."
+RECOMPUTED = "Computed from the raw results that --results names, by the rules of this column."
+PART = "On {} of {}: not comparable with figures of the whole benchmark."
 
 
 def metric_key(facts: ScoredProtocol, metric: str) -> str:
@@ -191,6 +192,9 @@ def _metric_column(result: Result, facts: ScoredProtocol, metric: Metric, footno
     else:
         dialect = facts.dialects[metric.key]
         texts = [_rules(facts, dialect), *_methods(result, facts), *([TRUNCATED] if facts.truncated else [])]
+        whole = f"{len(facts.sequences)} of {len(facts.sequences)} "
+        if result.study and facts.coverage and not facts.coverage.startswith(whole):
+            texts.append(PART.format(facts.coverage, facts.title))
         how, notes = f"dialect {dialect.name}", [footnotes.add(text) for text in texts]
         if metric.key == primary_metric(result, facts):
             notes += _note_ranking(result, facts, footnotes)
