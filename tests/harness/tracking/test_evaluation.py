@@ -127,6 +127,21 @@ def test_an_outside_tracker_that_fails_is_named_by_sequence_and_leaves_the_other
     assert bad.speed() is None
 
 
+def test_a_tracker_that_fails_after_its_warm_up_leaves_the_others_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "outsiders.py").write_text(OUTSIDERS)
+    monkeypatch.chdir(tmp_path)
+    store = Store(tmp_path / "store")
+    tired, good = (store.run(RunSpec(tracker=OutsideSpec(target=f"outsiders:{name}"))) for name in ("Tired", "Good"))
+    left_out = measure_speed([(tired, None), (good, None)], SEQUENCES[1], CPU)
+    assert left_out == [f"{tired.run.name}: ValueError: tired (outsiders.py, line 23)"]
+    assert tired.speed() is None
+    speed = good.speed()
+    assert speed is not None
+    assert (speed.rounds, speed.measured_with) == (9, [good.run.name])
+
+
 OUTSIDERS = """
 class Good:
     def init(self, image, box):
@@ -140,6 +155,16 @@ class Bad(Good):
     def update(self, image):
         if self.box[0] < MIDDLE:
             raise ValueError("lost")
+        return self.box
+
+
+class Tired(Good):
+    seen = 0
+
+    def update(self, image):
+        Tired.seen += 1
+        if Tired.seen > 50:
+            raise ValueError("tired")
         return self.box
 """.replace("MIDDLE", str(float(sorted(sequence.boxes[0][0] for sequence in SEQUENCES)[2])))
 
