@@ -121,7 +121,7 @@ class Tracing(torch.nn.Module):
 
     @torch.jit.export
     def __setstate__(self, state: bool) -> None:
-        print("code of the file")
+        print("code of the file")  # noqa: T201, all that TorchScript can do outside itself
         self.training = state
 
 
