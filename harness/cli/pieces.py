@@ -108,6 +108,7 @@ def track_video(
     folder = kept.run(asked_run(kept, name))
     box = _box(init)
     images = frames_of(video)
+    folder.refuse_lost_import()
     if not folder.trained:
         raise BadInput(f"the run {folder.run.name} is not trained yet: run its study, or `python -m harness train`")
     first = next(images)
