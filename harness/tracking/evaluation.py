@@ -164,7 +164,8 @@ def _one_by_one(tracker: FrameTracker, sequences: Iterable[Sequence]) -> Iterato
             failed.append(f"{sequence.name}: {error}")
     if failed:
         more = [f"and {len(failed) - LISTED} more"] if len(failed) > LISTED else []
-        raise TrackerFailed(f"it failed on {len(failed)} sequences: " + "; ".join(failed[:LISTED] + more))
+        count = f"{len(failed)} {'sequence' if len(failed) == 1 else 'sequences'}"
+        raise TrackerFailed(f"it failed on {count}: " + "; ".join(failed[:LISTED] + more))
 
 
 def _template_source(evaluation: Evaluation, sequences: SequenceList) -> Callable[[int, Sequence], Template]:
