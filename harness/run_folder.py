@@ -116,6 +116,8 @@ class RunFolder:
         """What the user can do if the weights are gone or damaged."""
         if imported := self.run.imported:
             return f"import the file with SHA-256 {imported.sha256} again, as {imported.name}"
+        if not self.weights.exists():
+            return "restore it from a copy, or let `run` train the run again"
         return "restore it from a copy, or move it away to train the run again"
 
     def refuse_lost_import(self) -> None:
