@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from hashlib import file_digest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,6 +98,32 @@ class RunFolder:
     def training(self) -> TrainingRecord | None:
         """Return the record of the finished training, None while it is not finished."""
         return read_document(self.path / "training.json", TrainingRecord) if self.weights.exists() else None
+
+    def fault_of_weights(self) -> str:
+        """Return what is wrong with the weights that a training or an import has made, "" if nothing is or none are made."""
+        file = self.path / "training.json"
+        record = readable(read_document, file, TrainingRecord)
+        if not self.weights.exists():
+            return "is gone" if file.exists() or self.run.imported else ""
+        if record is None:
+            return "has no whole record" if file.exists() or self.run.imported else ""
+        with self.weights.open("rb") as opened:
+            whole = file_digest(opened, "sha256").hexdigest() == record.weights_digest
+        return "" if whole else "is damaged (its SHA-256 is not the one that was recorded)"
+
+    @property
+    def remedy_of_weights(self) -> str:
+        """What the user can do if the weights are gone or damaged."""
+        if imported := self.run.imported:
+            return f"import the file with SHA-256 {imported.sha256} again, as {imported.name}"
+        if not self.weights.exists():
+            return "restore it from a copy, or let `run` train the run again"
+        return "restore it from a copy, or move it away to train the run again"
+
+    def refuse_lost_import(self) -> None:
+        """Raise BadInput if the run is an import whose weights are gone or damaged: no training makes them again."""
+        if self.run.imported and (fault := self.fault_of_weights()):
+            raise BadInput(f"{self.weights} {fault}: {self.remedy_of_weights}")
 
     def finish_training(self, record: TrainingRecord) -> None:
         """Write the record of the training, whose weights must be there, and remove the checkpoints."""

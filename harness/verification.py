@@ -1,12 +1,11 @@
 """Looks for damage in a store: every document by its digest, archives by their checksums, weights by their record."""
 
 from collections.abc import Callable, Iterator
-from hashlib import file_digest
 from pathlib import Path
 from typing import NamedTuple
 
 from trackablate.datasets.atomic import whole_archive
-from trackablate.harness.documents import is_whole, undamaged
+from trackablate.harness.documents import is_whole
 from trackablate.harness.run_folder import holds_its_sequence
 from trackablate.harness.store import Store
 
@@ -15,7 +14,10 @@ AGAIN = "`run` makes it again"
 NEEDED = "it is made again when it is needed"
 CHECKS: dict[str, tuple[Callable[[Path], bool], str]] = {
     "runs/*/spec.json": (is_whole, RESTORE),
-    "runs/*/training.json": (is_whole, f"{RESTORE}, or move it away to train the run again"),
+    "runs/*/training.json": (
+        is_whole,
+        f"{RESTORE}, or move it away to train the run again; an imported run is imported again",
+    ),
     "runs/*/server/[!.]*.json": (
         is_whole,
         "restore it from a copy, or move it away, submit the boxes and enter the scores again",
@@ -51,14 +53,18 @@ def verify(store: Store) -> Verified:
     """Check every file of a store that is ever read back. Changes nothing."""
     found = [(file, check, remedy) for kind, (check, remedy) in CHECKS.items() for file in store.root.glob(kind)]
     damaged = {str(file): remedy for file, check, remedy in found if not check(file)}
-    weights = list(_weights(store))
-    damaged |= {str(file): f"{RESTORE}, or move it away to train the run again" for file, whole in weights if not whole}
+    weights = {str(file): fault for file, fault in _weights(store)}
+    damaged |= {file: fault for file, fault in weights.items() if fault}
     return Verified(len(found) + len(weights), damaged)
 
 
-def _weights(store: Store) -> Iterator[tuple[Path, bool]]:
-    """Yield the weights of each run that is trained, and whether they are those that its record names."""
+def _weights(store: Store) -> Iterator[tuple[Path, str]]:
+    """Yield the weights of each run that is trained or imported, and what is wrong with them, with the remedy.
+
+    A damaged record has been reported already, and its weights cannot be checked.
+    """
     for folder in store.runs():
-        if record := undamaged(folder.training):
-            with folder.weights.open("rb") as file:
-                yield folder.weights, file_digest(file, "sha256").hexdigest() == record.weights_digest
+        record = folder.path / "training.json"
+        if is_whole(record) or (folder.run.imported and not record.exists()):
+            fault = folder.fault_of_weights()
+            yield folder.weights, fault and f"{fault}: {folder.remedy_of_weights}"

@@ -230,6 +230,7 @@ def _named_folders(store: Store, runs: Sequence[str]) -> dict[str, RunFolder]:
         folder, name = store.run(asked_run(store, meant)), name or meant
         if name in found:
             raise BadInput(f"--with {name!r} is there twice: name it otherwise with --with NAME=RUN")
+        folder.refuse_lost_import()
         if not folder.trained:
             raise BadInput(f"the run {folder.run.name} is not trained yet: run its study, or `python -m harness train`")
         found[name] = folder

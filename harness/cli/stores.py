@@ -187,6 +187,7 @@ def export_weights(
 
     writable(out, file=True)
     folder = find_run(Store(store, make=False), run)
+    folder.refuse_lost_import()
     if folder.training() is None:
         raise BadInput(f"the run {folder.run.name} has no weights: it is not trained, or its tracker has none")
     from trackablate.harness.tracking.imported import export_weights as write

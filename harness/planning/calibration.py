@@ -109,6 +109,7 @@ def measure(task: CalibrateTask, settings: WorkerSettings) -> Spent:
         if run.imported and (imported := store.run(run).training()):
             folder.claim()
             folder.weights.symlink_to(store.run(run).weights)
+            folder.finish_training(imported)
             kept.weights.touch()
             kept.finish_training(imported)
         protocol = PROTOCOLS[evaluation.protocol]

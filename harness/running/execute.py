@@ -63,6 +63,7 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
         folder.clean()
         folder.claim()
         if not folder.trained:
+            folder.refuse_lost_import()
             _train(folder, task, device, settings, ranks)
         _track(folder, task, device, settings, Group(0, ranks.size))
         others = [Spent.model_validate_json(result).device_seconds for result in ranks.results()]

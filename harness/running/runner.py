@@ -70,6 +70,8 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
     _mend(job, store)
     refuse_unknown_device(device)
     lacking = [item for item in missing(job, store) if not item.nothing]  # some lack only their speed
+    for item in lacking:
+        store.run(item.task.run).refuse_lost_import()
     preparation = _preparation(job, store)
     if not (lacking or preparation.sizes or preparation.protocols):
         return

@@ -1,7 +1,6 @@
 """Evaluation of a run: the sequences without a result are tracked, one by one, into the store."""
 
 from collections.abc import Callable, Iterable, Iterator
-from hashlib import file_digest
 
 import numpy as np
 import torch
@@ -51,11 +50,9 @@ def trained_model(folder: RunFolder, test_layers: int | None = None, *, merged: 
         ValueError: The weights are damaged or do not fit the model.
     """
     assert isinstance(folder.run.tracker, TrackerSpec)
-    record = folder.training()
+    if fault := folder.fault_of_weights():
+        raise ValueError(f"{folder.weights} {fault}: {folder.remedy_of_weights}")
     try:
-        with folder.weights.open("rb") as file:
-            if record is not None and file_digest(file, "sha256").hexdigest() != record.weights_digest:
-                raise ValueError("its SHA-256 is not the one that the training recorded")
         state = load_file(folder.weights)
         if folder.run.imported:
             model = tracker_with(folder.run.tracker, state, folder.run.name)
@@ -63,8 +60,7 @@ def trained_model(folder: RunFolder, test_layers: int | None = None, *, merged: 
             model = build(folder.run.tracker)
             load_trained(model, state)
     except (SafetensorError, ValueError) as error:
-        remedy = "restore it from a copy, or move it away to train the run again"
-        raise ValueError(f"{folder.weights} is damaged ({error}): {remedy}") from error
+        raise ValueError(f"{folder.weights} is damaged ({error}): {folder.remedy_of_weights}") from error
     if merged and not getattr(model, "merged", False):
         merge(model)
     if test_layers is not None:
@@ -168,7 +164,8 @@ def _one_by_one(tracker: FrameTracker, sequences: Iterable[Sequence]) -> Iterato
             failed.append(f"{sequence.name}: {error}")
     if failed:
         more = [f"and {len(failed) - LISTED} more"] if len(failed) > LISTED else []
-        raise TrackerFailed(f"it failed on {len(failed)} sequences: " + "; ".join(failed[:LISTED] + more))
+        count = f"{len(failed)} {'sequence' if len(failed) == 1 else 'sequences'}"
+        raise TrackerFailed(f"it failed on {count}: " + "; ".join(failed[:LISTED] + more))
 
 
 def _template_source(evaluation: Evaluation, sequences: SequenceList) -> Callable[[int, Sequence], Template]:

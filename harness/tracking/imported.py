@@ -64,7 +64,7 @@ def import_run(asked: Import, store: Store) -> dict[str, Any]:
     folder = store.run(run)
     with folder.lock():
         folder.claim()
-        if not folder.trained:
+        if folder.fault_of_weights():
             _keep(folder, model)
     return {
         "run": run.name,

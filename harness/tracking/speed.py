@@ -4,7 +4,9 @@ A machine that slows down therefore slows all of them alike, and no other work o
 """
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 
@@ -39,24 +41,40 @@ def measure_speed(
     """
     images = [sequence.frames[i] for i in range(min(len(sequence), FRAMES + 1))]
     clip = TimedClip(images, sequence.boxes[0], synchroniser(device))
-    able, trackers, failures = [], [], []
+    able: list[_Able] = []
+    failures: list[str] = []
     for folder, test_layers in timed:
-        try:
+        with _failure_kept(folder, failures):
             tracker = online_tracker(folder, device, test_layers)
             clip.seconds(tracker, WARM_UP_FRAMES)
-        except (ValueError, TrackerFailed) as error:  # damaged weights, boxes that are not finite, an outside tracker
-            failures.append(f"{folder.run.name}: {error}")
-        else:
-            able.append((folder, test_layers))
-            trackers.append(tracker)
-    rounds = []
+            able.append(_Able(folder, test_layers, tracker, []))
     for done in range(ROUNDS):
         report(1 + done, 1 + ROUNDS)
-        rounds.append([FRAMES / clip.seconds(tracker, FRAMES) for tracker in trackers])
-    together = [folder.run.name for folder, _ in able]
-    for (folder, test_layers), tracker, *rates in zip(able, trackers, *rounds, strict=True):
-        folder.set_speed(_speed(rates, device, together, _macs(tracker)), test_layers)
+        for one in able:
+            with _failure_kept(one.folder, failures):
+                one.rates.append(FRAMES / clip.seconds(one.tracker, FRAMES))
+        able = [one for one in able if len(one.rates) == 1 + done]
+    together = [one.folder.run.name for one in able]
+    for one in able:
+        one.folder.set_speed(_speed(one.rates, device, together, _macs(one.tracker)), one.test_layers)
     return failures
+
+
+class _Able(NamedTuple):
+    """A run that tracks so far, and its frames per second in each round."""
+
+    folder: RunFolder
+    test_layers: int | None
+    tracker: FrameTracker
+    rates: list[float]
+
+
+@contextmanager
+def _failure_kept(folder: RunFolder, failures: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TrackerFailed) as error:  # damaged weights, boxes that are not finite, an outside tracker
+        failures.append(f"{folder.run.name}: {error}")
 
 
 def _macs(tracker: FrameTracker) -> int | None:

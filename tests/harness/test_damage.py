@@ -20,6 +20,7 @@ from trackablate.datasets.atomic import read_arrays, sweep, write_arrays
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness import documents
 from trackablate.harness.profiles import load_profile
+from trackablate.harness.spec import Imported, RunSpec
 from trackablate.harness.store import Store
 from trackablate.reports.assemble import assemble
 from trackablate.reports.formats.documents import results_json
@@ -241,3 +242,20 @@ def test_verify_names_every_damaged_file_with_its_remedy_and_changes_nothing(sto
     assert {file: file.read_bytes() for file in store.root.rglob("*") if file.is_file()} == before
     assert str(chosen[0]) in invoke("store", "verify", store.root).stdout
     assert invoke("store", "verify", store.root / "nowhere").exit_code == 2
+
+
+def test_verify_names_the_weights_that_are_gone(store: Store) -> None:
+    """Those of an import too, whose record may be gone with them. A training that has not ended lacks nothing."""
+    trained = [folder for folder in store.runs() if folder.training() is not None]
+    for folder in trained:
+        folder.weights.unlink()
+    spec = trained[0].run.tracker
+    imported = store.run(RunSpec(tracker=spec, imported=Imported(name="mine", sha256="ab12")))
+    imported.claim()
+    store.run(trained[0].run.model_copy(update={"seed": 9})).claim()
+    done = invoke("store", "verify", store.root, "--json")
+    assert done.exit_code == 1
+    damaged = json.loads(done.stdout)["damaged"]
+    again = "is gone: restore it from a copy, or let `run` train the run again"
+    assert damaged.pop(str(imported.weights)) == "is gone: import the file with SHA-256 ab12 again, as mine"
+    assert damaged == {str(folder.weights): again for folder in trained}

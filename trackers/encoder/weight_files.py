@@ -119,17 +119,26 @@ def _content(file: Path) -> Any:
     for beginning, (what, remedy) in OTHERS.items():
         if first.lstrip().startswith(beginning):
             raise DataError.at(file, what, remedy)
-    if zipfile.is_zipfile(file):
+    is_zip = first.startswith(b"PK\x03\x04")  # torch.load decides by these bytes alone
+    if is_zip != zipfile.is_zipfile(file):
+        raise DataError.at(file, "is a damaged zip archive", "copy or download it again")
+    if is_zip:
         with zipfile.ZipFile(file) as archive:
             names = [Path(name).name for name in archive.namelist()]
-        if "constants.pkl" in names:  # torch.load would run its code
-            raise DataError.at(file, "is a TorchScript archive", "give the state dict that it was made from")
-        if "data.pkl" not in names:
+        if not {"constants.pkl", "data.pkl"}.intersection(names):
             raise DataError.at(file, "is a zip archive without weights of torch.save", "unpack it first")
+        if "constants.pkl" in names or "constants.pkl" in _records(file):  # torch.load would run its code
+            raise DataError.at(file, "is a TorchScript archive", "give the state dict that it was made from")
     elif tarfile.is_tarfile(file):
         raise DataError.at(file, "is a tar archive", "unpack it first")
     with file.open("rb") as opened:  # a path would be judged by its ending
         return torch.load(opened, map_location="cpu", weights_only=False, pickle_module=_inert_pickle())
+
+
+def _records(file: Path) -> list[str]:
+    """Return the names of a zip archive's entries as torch.load sees them. In a crafted archive Python sees others."""
+    records: list[str] = torch._C.PyTorchFileReader(str(file)).get_all_records()
+    return records
 
 
 def _inert_pickle() -> types.ModuleType:

@@ -14,11 +14,11 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.spec import Control, Evaluation, RunSpec
 from trackablate.harness.store import RunFolder, Store
-from trackablate.harness.tracking.evaluation import evaluate
+from trackablate.harness.tracking.evaluation import _one_by_one, evaluate
 from trackablate.harness.tracking.speed import measure_speed
 from trackablate.harness.training.loop import trained_state
 from trackablate.trackers.model import build
-from trackablate.trackers.outside.processes import TrackerFailed
+from trackablate.trackers.outside.processes import OutsideTracker, TrackerFailed
 from trackablate.trackers.spec import OutsideSpec, TrackerSpec
 from trackablate.trackers.variants import detrack_ce, ostrack_mlp
 
@@ -121,10 +121,31 @@ def test_an_outside_tracker_that_fails_is_named_by_sequence_and_leaves_the_other
     assert len(boxes(bad, evaluation())) == 3
     with pytest.raises(TrackerFailed, match=failed):
         evaluate(bad, evaluation(), SEQUENCES, CPU, lambda *_: None)
+    result = boxes(bad, evaluation()).keys()
+    todo = next(name for name in SEQUENCES.names if name not in result)
+    with pytest.raises(TrackerFailed, match=rf"it failed on 1 sequence: {todo}: "):
+        _ = [
+            *_one_by_one(OutsideTracker(OutsideSpec(target="outsiders:Bad")), [SEQUENCES[SEQUENCES.names.index(todo)]])
+        ]
     left_out = measure_speed([(bad, None), (good, None)], SEQUENCES[1], CPU)
     assert left_out == [f"{bad.run.name}: ValueError: lost (outsiders.py, line 13)"]
     assert good.speed() is not None
     assert bad.speed() is None
+
+
+def test_a_tracker_that_fails_after_its_warm_up_leaves_the_others_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "outsiders.py").write_text(OUTSIDERS)
+    monkeypatch.chdir(tmp_path)
+    store = Store(tmp_path / "store")
+    tired, good = (store.run(RunSpec(tracker=OutsideSpec(target=f"outsiders:{name}"))) for name in ("Tired", "Good"))
+    left_out = measure_speed([(tired, None), (good, None)], SEQUENCES[1], CPU)
+    assert left_out == [f"{tired.run.name}: ValueError: tired (outsiders.py, line 23)"]
+    assert tired.speed() is None
+    speed = good.speed()
+    assert speed is not None
+    assert (speed.rounds, speed.measured_with) == (9, [good.run.name])
 
 
 OUTSIDERS = """
@@ -140,6 +161,16 @@ class Bad(Good):
     def update(self, image):
         if self.box[0] < MIDDLE:
             raise ValueError("lost")
+        return self.box
+
+
+class Tired(Good):
+    seen = 0
+
+    def update(self, image):
+        Tired.seen += 1
+        if Tired.seen > 50:
+            raise ValueError("tired")
         return self.box
 """.replace("MIDDLE", str(float(sorted(sequence.boxes[0][0] for sequence in SEQUENCES)[2])))
 

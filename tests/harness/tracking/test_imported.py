@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,12 @@ from torch import Tensor
 
 from command_line import invoke, said
 from examples import SCALE
+from stored_files import flip
 from trackablate.datasets.errors import DataError
+from trackablate.harness.errors import BadInput
+from trackablate.harness.running.execute import execute_run
+from trackablate.harness.running.executors import LocalExecutor
+from trackablate.harness.running.tasks import RunTask, WorkerSettings
 from trackablate.harness.store import Store
 from trackablate.harness.tracking.evaluation import online_tracker, trained_model
 from trackablate.trackers.adaptation.adapt import merge
@@ -100,6 +106,52 @@ def test_an_imported_run_is_evaluated_under_its_name(tmp_path: Path, monkeypatch
     assert refused.exit_code == 2
     assert "mine is the import of other weights" in refused.stderr
     assert "choose another name" in refused.stderr
+
+
+@pytest.mark.parametrize("lost", ["weights gone", "weights damaged", "record gone", "record damaged"])
+def test_an_import_whose_weights_are_lost_is_refused_until_it_is_imported_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    tiny = replace(at_scale(VARIANTS["ostrack-256"], SCALE), name="tiny")
+    monkeypatch.setitem(VARIANTS._entries, "tiny", tiny)
+    weights = to_ostrack(build(tiny, pretrained=False))
+    save_file(weights, tmp_path / "weights.pth")
+    at = ("--store", tmp_path / "store")
+    words = ("import", "mine", "--weights", tmp_path / "weights.pth", "--as", "tiny", *at)
+    digest = said(*words)["sha256"]
+    (folder,) = Store(tmp_path / "store").runs()
+    whole = folder.weights.read_bytes()
+    file = folder.weights if "weights" in lost else folder.path / "training.json"
+    if "gone" in lost:
+        file.unlink()
+    else:
+        flip(file)
+
+    def started(*_: object) -> None:
+        raise AssertionError("a worker is started")
+
+    (tmp_path / "video").mkdir()
+    cv2.imwrite(str(tmp_path / "video" / "1.png"), np.zeros((120, 160, 3), np.uint8))
+    on = ("--device", "cpu", *at)
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalExecutor, "start", started)
+        for command in (
+            ("evaluate", "mine", "--protocol", "synthetic-smoke", *on),
+            ("track", "mine", tmp_path / "video", "--init", "50,40,30,20", *on),
+            ("run", "table3", "--profile", "smoke", "--with", "mine", "--out", tmp_path / "out", *on),
+            ("export-weights", "mine", "--out", tmp_path / "out.pth", *at),
+        ):
+            refused = invoke(*command)
+            assert refused.exit_code == 2, refused.output
+            assert f"{folder.weights} " in refused.stderr
+            assert f"import the file with SHA-256 {digest} again, as mine" in refused.stderr
+    if "gone" in lost:
+        settings = WorkerSettings(store=str(tmp_path / "store"), device="cpu", threads=1, workers=1, command="")
+        with pytest.raises(BadInput, match="import the file with SHA-256"):
+            execute_run(RunTask(run=folder.run, evaluations=()), settings)
+    said(*words)
+    assert folder.weights.read_bytes() == whole
+    assert isinstance(online_tracker(folder, CPU), NetworkTracker)
 
 
 def test_ostracks_training_checkpoint_is_a_run_and_goes_out_under_net(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import io
 import pickle
+import struct
 import sys
 import tarfile
 import types
@@ -109,6 +110,50 @@ def test_no_code_of_a_file_is_run(tmp_path: Path, legacy: bool) -> None:
     assert not made.exists()
     torch.load(tmp_path / "x", weights_only=False)
     assert made.exists(), "the traps work"
+
+
+class Tracing(torch.nn.Module):
+    """Scripted and loaded, it prints: its `__setstate__` is code that the file carries."""
+
+    @torch.jit.export
+    def __getstate__(self) -> bool:
+        return self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: bool) -> None:
+        print("code of the file")  # noqa: T201, all that TorchScript can do outside itself
+        self.training = state
+
+
+def as_it_is(content: bytes) -> bytes:
+    return content
+
+
+def unended(content: bytes) -> bytes:
+    """Python sees no zip archive."""
+    return content + b"PK\x05\x06"
+
+
+def two_directories(content: bytes) -> bytes:
+    """Python reads the names of the last directory, torch those of the first."""
+    end = content[-22:]
+    assert end.startswith(b"PK\x05\x06")
+    size, at = struct.unpack("<II", end[12:20])
+    return content[:-22] + content[at : at + size].replace(b"constants.pkl", b"constant5.pkl") + end
+
+
+@pytest.mark.parametrize("disguised", [as_it_is, unended, two_directories])
+def test_no_code_of_a_scripted_module_is_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], disguised: Callable[[bytes], bytes]
+) -> None:
+    file = tmp_path / "x.pth"
+    torch.jit.save(torch.jit.script(Tracing()), str(file))
+    file.write_bytes(disguised(file.read_bytes()))
+    with pytest.raises(DataError, match=r"x\.pth: (is a TorchScript archive|is a damaged zip archive)"):
+        read_weights(file)
+    assert "code of the file" not in capfd.readouterr().out
+    torch.load(file, weights_only=False)
+    assert "code of the file" in capfd.readouterr().out, "the trap works"
 
 
 def test_a_file_cannot_change_torchs_own_functions(tmp_path: Path) -> None:
