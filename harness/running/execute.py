@@ -68,6 +68,8 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
                 _train(folder, task, device, settings, ranks)
             _track(folder, task, device, settings, Group(0, ranks.size))
             others = [Spent.model_validate_json(result).device_seconds for result in ranks.results()]
+        for evaluation in task.evaluations:
+            folder.unfinished(evaluation).unlink(missing_ok=True)
     return Spent(device_seconds=clock.booked["task"].device_seconds + sum(others))
 
 

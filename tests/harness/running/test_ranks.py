@@ -20,7 +20,7 @@ from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.running import execute, ranks
 from trackablate.harness.running.executors import LocalExecutor, LocalWorker
-from trackablate.harness.running.image_files import set_aside_replaced
+from trackablate.harness.running.image_files import find_replaced
 from trackablate.harness.running.tasks import RunTask, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import RunFolder, Store
@@ -118,7 +118,7 @@ def test_the_image_files_of_every_process_s_share_are_written_down(
     assert folder.missing(evaluation, sequences.names) == []
     for image in (tmp_path / "data").rglob("*.jpg"):
         image.write_bytes(encoded(".jpg", (52, 30)))
-    said = "".join(set_aside_replaced([task], Store(tmp_path / "store"), {"lasot": sequences}))
+    said = "".join(find_replaced([task], Store(tmp_path / "store"), {"lasot": sequences})[1])
     assert len(sequences) == 4
     assert all(f"{name} (00000001.jpg and" in said for name in sequences.names)
 
