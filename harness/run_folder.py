@@ -194,6 +194,10 @@ class RunFolder:
                 file.replace(aside / file.name)
         return aside
 
+    def unfinished(self, evaluation: Evaluation) -> Path:
+        """Return the file that is there from the begin of an `evaluate --again` until all is tracked."""
+        return self._evaluation(evaluation) / "former" / "unfinished"
+
     def speed(self, test_layers: int | None = None) -> Speed | None:
         """Return the tracking speed with so many decoder layers, None while it is not measured."""
         return undamaged(read_document, self._speed(test_layers), Speed)

@@ -37,7 +37,7 @@ from trackablate.harness.profiles import load_profile
 from trackablate.harness.protocol_store import ON_SERVER
 from trackablate.harness.record import ProtocolRecord
 from trackablate.harness.running.executors import LocalExecutor
-from trackablate.harness.running.image_files import set_aside_replaced
+from trackablate.harness.running.image_files import find_replaced
 from trackablate.harness.running.runner import Job
 from trackablate.harness.running.runner import run as run_job
 from trackablate.harness.running.tasks import AS_USUAL, Execution, RunTask
@@ -125,9 +125,10 @@ def evaluate_run(asked: EvaluateRequest) -> dict[str, Any]:
     folder, lengths = kept.run(run), {protocol: found.lengths}
     task = RunTask(run=run, evaluations=(evaluation,), roots=roots)
     assert found.sequence_list is not None
-    for message in set_aside_replaced([task], kept, {protocol: found.sequence_list}, again=how.again):
+    replaced, messages = find_replaced([task], kept, {protocol: found.sequence_list}, again=how.again)
+    for message in messages:
         sys.stderr.write(f"{message}\n")
-    job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), lengths, how)
+    job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), lengths, how, replaced)
     with forecast(job, kept) as observer:
         run_job(job, kept, LocalExecutor(kept.logs), asked.device, observer)
     document: dict[str, Any] = {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage}

@@ -27,7 +27,7 @@ from trackablate.harness.cli.study_data import (
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile, profile_names, with_changes
 from trackablate.harness.record import PlannedRow, StudyRecord
-from trackablate.harness.running.image_files import set_aside_replaced
+from trackablate.harness.running.image_files import find_replaced
 from trackablate.harness.running.runner import Job
 from trackablate.harness.running.tasks import AS_USUAL, Execution
 from trackablate.harness.scoring.dialects import known_protocol
@@ -261,7 +261,8 @@ def open_session(request: StudyRequest) -> Session:
     frames = _grid(request, digests, given, store)
     store, work = open_store(request.store, make=request.purpose == "run"), tasks(rows, digests, roots)
     lists = {name: data.sequence_list for name, data in found.items() if data.sequence_list is not None}
-    for message in set_aside_replaced(work, store, lists, act=request.purpose == "run"):
+    replaced, messages = find_replaced(work, store, lists, act=request.purpose == "run")
+    for message in messages:
         sys.stderr.write(f"{message}\n")
     return Session(
         request=request,
@@ -278,6 +279,7 @@ def open_session(request: StudyRequest) -> Session:
             profile=profile,
             lengths={name: data.lengths for name, data in found.items()},
             how=request.how,
+            replaced=replaced,
         ),
         recomputed=recomputed,
         problems=tuple(dict.fromkeys(problems)),

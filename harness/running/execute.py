@@ -59,14 +59,19 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
     device = resolve_device(settings.device)
     folder = Store(Path(settings.store)).run(task.run)
     clock = PhaseClock({}, lambda: None, on_cpu=device.type != "cuda")
-    with clock.phase("task"), folder.lock(), _failure_kept(folder, device, settings), Ranks(task, settings) as ranks:
+    with clock.phase("task"), folder.lock(), _failure_kept(folder, device, settings):
         folder.clean()
         folder.claim()
         if not folder.trained:
             folder.refuse_lost_import()
-            _train(folder, task, device, settings, ranks)
-        _track(folder, task, device, settings, Group(0, ranks.size))
-        others = [Spent.model_validate_json(result).device_seconds for result in ranks.results()]
+        _keep_image_files(folder, task, Path(settings.store))  # before any other process can track
+        with Ranks(task, settings) as ranks:
+            if not folder.trained:
+                _train(folder, task, device, settings, ranks)
+            _track(folder, task, device, settings, Group(0, ranks.size))
+            others = [Spent.model_validate_json(result).device_seconds for result in ranks.results()]
+        for evaluation in task.evaluations:
+            folder.unfinished(evaluation).unlink(missing_ok=True)
     return Spent(device_seconds=clock.booked["task"].device_seconds + sum(others))
 
 
@@ -86,13 +91,17 @@ def follow(task: RankTask, settings: WorkerSettings) -> Spent:
     return Spent(device_seconds=clock.booked["task"].device_seconds)
 
 
+def _keep_image_files(folder: RunFolder, task: RunTask, store: Path) -> None:
+    for evaluation in task.evaluations:
+        if PROTOCOLS[evaluation.protocol].data is not None:
+            keep_image_files(folder, evaluation, _open(evaluation, task.roots, store))
+
+
 def _track(folder: RunFolder, task: RunTask, device: torch.device, settings: WorkerSettings, group: Group) -> None:
     for evaluation, row in zip(task.evaluations, task.rows or [task.row] * len(task.evaluations), strict=True):
         sequences = _open(evaluation, task.roots, Path(settings.store))
         if PROTOCOLS[evaluation.protocol].data is None:
             _make_textures(sequences[0])
-        if group.first:
-            keep_image_files(folder, evaluation, sequences)
         report = partial(_Reporter(folder, row, quiet=not group.first), f"track {evaluation.protocol}")
         evaluate(folder, evaluation, sequences, device, report, group)
 

@@ -4,8 +4,9 @@ A result counts as long as names and sizes of its sequence's image files are the
 counts too, and the user is told: copies have other times, and so have other images of the same sizes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 from filelock import Timeout
@@ -16,6 +17,7 @@ from trackablate.datasets.benchmark import SequenceList
 from trackablate.datasets.errors import some
 from trackablate.datasets.reading.frames import ImageFiles
 from trackablate.datasets.sequence import FrameFiles
+from trackablate.harness.errors import BadInput
 from trackablate.harness.running.tasks import RunTask
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import PROTOCOL, RunFolder, Store
@@ -23,27 +25,33 @@ from trackablate.harness.store import PROTOCOL, RunFolder, Store
 KEPT = "image_files.npz"
 """The file in an evaluation's folder."""
 
+Replaced = dict[tuple[str, Evaluation], list[str]]
+"""Names of the sequences to be tracked again, by the name of the run and the evaluation."""
+
 
 def keep_image_files(folder: RunFolder, evaluation: Evaluation, sequences: SequenceList) -> None:
     """Write down the image files of each sequence that is about to be tracked. Only the lock's holder may call this."""
     _keep(folder, evaluation, _files(sequences, set(folder.missing(evaluation, sequences.names))))
 
 
-def set_aside_replaced(
+def find_replaced(
     tasks: Iterable[RunTask], store: Store, opened: Mapping[str, SequenceList], *, act: bool = True, again: bool = False
-) -> list[str]:
-    """Set the results aside whose images were replaced, so that they are tracked again; return messages for the user.
+) -> tuple[Replaced, list[str]]:
+    """Return the results whose images were replaced, and messages for the user; `set_aside` moves the results.
 
     Results of older versions, which do not know their images, are taken for those of the present ones.
 
     Args:
         tasks: The runs and their evaluations.
-        store: Keeps the results; those set aside stay in a folder of their own.
+        store: Keeps the results.
         opened: The sequences of each protocol that lies on disk.
-        act: Whether results are set aside; False only tells.
-        again: Whether all results are set aside.
+        act: Whether the results will be tracked again; False only tells.
+        again: Whether all results count as replaced, unless they come from an `evaluate --again` that was interrupted.
+
+    Raises:
+        BadInput: Another process works on a run whose results will be tracked again.
     """
-    messages, copies, now = [], dict[str, list[str]](), dict[str, dict[str, FrameFiles]]()
+    found, messages, copies, now = Replaced(), [], dict[str, list[str]](), dict[str, dict[str, FrameFiles]]()
     for task in tasks:
         for evaluation in (e for e in task.evaluations if e.protocol in opened):
             folder, sequences = store.run(task.run), opened[evaluation.protocol]
@@ -54,35 +62,62 @@ def set_aside_replaced(
             if evaluation.control != "none":  # the control shows the next sequence's first frame
                 follows = dict(zip(sequences.names, (*sequences.names[1:], sequences.names[0]), strict=True))
                 replaced |= {name: f"its template, {follows[name]}" for name in done if follows[name] in replaced}
-            where = f"{folder.run.name} on {evaluation.protocol}"
+            where, begun = f"{folder.run.name} on {evaluation.protocol}", len(done) < len(sequences)
+            begun = again and begun and folder.unfinished(evaluation).exists()
             if replaced:
                 each = some([f"{name} ({how})" for name, how in sorted(replaced.items())])
                 messages.append(f"{where}: tracked again, since the images are not those of its results: {each}")
             elif copied and not again:
                 copies[f"{where}: the image files of {some(copied)}"] = [folder.run.name, evaluation.protocol]
-            if act:
-                stale = done if again else set(replaced)
-                unknown = _files(sequences, done - before.keys() - stale)
-                messages += [f"{where}: {said}" for said in _set_aside(store, folder, evaluation, stale, unknown)]
-    return messages + _told(copies)
+            if begun:
+                messages.append(
+                    f"{where}: the interrupted --again goes on, {len(done)} of {len(sequences)} are tracked"
+                )
+            stale = done if again and not begun else set(replaced)
+            if stale or (again and not begun):
+                found[folder.run.name, evaluation] = sorted(stale)
+            if act and stale:
+                messages.append(f"{where}: former results are kept in {folder.unfinished(evaluation).parent}")
+            if act and (stale or done - before.keys()):
+                with _held(folder, where if stale else "") as held:
+                    _keep(folder, evaluation, _files(sequences, done - before.keys() - stale) if held else {})
+    return found, messages + _told(copies)
 
 
-def _set_aside(
-    store: Store, folder: RunFolder, evaluation: Evaluation, stale: set[str], unknown: Mapping[str, FrameFiles]
-) -> list[str]:
-    """Set results aside, and write down the image files of others; return what the user is told."""
-    if not stale and not unknown:
-        return []
+def set_aside(tasks: Iterable[RunTask], store: Store, replaced: Replaced, *, again: bool = False) -> None:
+    """Set replaced results aside, so that they are tracked again, and forget them here.
+
+    Raises:
+        BadInput: Another process works on one of the runs. Its results stay.
+    """
+    for task in tasks:
+        for evaluation in (e for e in task.evaluations if (task.run.name, e) in replaced):
+            folder = store.run(task.run)
+            with _held(folder, f"{folder.run.name} on {evaluation.protocol}"):
+                folder.set_aside(evaluation, replaced.pop((task.run.name, evaluation)))
+                if again:
+                    folder.unfinished(evaluation).touch()
+            (store.protocol(evaluation) / PROTOCOL).unlink(missing_ok=True)  # its thumbnails and sizes are made again
+
+
+@contextmanager
+def _held(folder: RunFolder, needed: str) -> Iterator[bool]:
+    """Hold the run's lock, and say whether that worked. Raises BadInput if another process has it and it is needed."""
+    lock = folder.lock()
     try:
-        with folder.lock().acquire(timeout=0):
-            _keep(folder, evaluation, unknown)
-            aside = folder.set_aside(evaluation, sorted(stale)) if stale else None
+        lock.acquire(timeout=0)
     except Timeout:
-        return ["another process works on this run: start again when it has ended"] if stale else []
-    if aside is None:
-        return []
-    (store.protocol(evaluation) / PROTOCOL).unlink(missing_ok=True)  # its thumbnails and sizes are made again
-    return [f"the former results are kept in {aside}"]
+        if needed:
+            raise BadInput(
+                f"{needed}: its results have to be tracked again, but another process works on this run: start again when"
+                " it has ended"
+            ) from None
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def _keep(folder: RunFolder, evaluation: Evaluation, files: Mapping[str, FrameFiles]) -> None:

@@ -16,6 +16,7 @@ from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.provenance import command_line, provenance
 from trackablate.harness.record import Failure
 from trackablate.harness.running.executors import Executor
+from trackablate.harness.running.image_files import Replaced, set_aside
 from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.tasks import (
@@ -43,6 +44,7 @@ class Job:
         sequences: Names of each protocol's sequences, by protocol name.
         lengths: Number of frames of each protocol's sequences, where that is known.
         how: How the runs are done.
+        replaced: Results that are set aside after all checks, and tracked again.
     """
 
     tasks: list[RunTask]
@@ -51,6 +53,7 @@ class Job:
     profile: Profile
     lengths: dict[str, dict[str, int]] = field(default_factory=dict)
     how: Execution = AS_USUAL
+    replaced: Replaced = field(default_factory=dict)
 
 
 def run(job: Job, store: Store, executor: Executor, device: str, observer: Observer | None = None) -> None:
@@ -64,7 +67,7 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         observer: Is told how the work gets on; by default nobody is.
 
     Raises:
-        BadInput: The user can mend it: the device or the disk. Nothing was done.
+        BadInput: The user can mend it: the device, the disk, or another process at work. Nothing was done.
         RunFailed: At least one run failed, also because its data changed meanwhile; everything else was done.
     """
     _mend(job, store)
@@ -84,6 +87,9 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         found = _prepared(slots[0], preparation, observer)
         _refuse_precision(work, found)
         _spread(slots, found, job, len(work), store, executor)
+        if job.replaced:  # nothing can be refused any more
+            set_aside(job.tasks, store, job.replaced, again=job.how.again)
+            _prepared(slots[0], _preparation(job, store), observer)
         place = several(found.name, job.how.gpus_per_run)
         queue = [item for item in observer.prepared(place, len(slots), lacking) if item in work]
         failures = run_all(queue, slots, observer, partial(_died, job, store, place))
@@ -253,7 +259,10 @@ def _missing(task: RunTask, job: Job, store: Store) -> Missing:
 
 
 def _lacking(task: RunTask, job: Job, store: Store) -> Lacking:
-    return store.run(task.run).lacking({e: job.sequences[e.protocol] for e in task.evaluations})
+    found = store.run(task.run).lacking({e: job.sequences[e.protocol] for e in task.evaluations})
+    again = {e: job.replaced.get((task.run.name, e), ()) for e in task.evaluations}
+    names = {e: tuple(dict.fromkeys((*found.sequences.get(e, ()), *again[e]))) for e in task.evaluations}
+    return found._replace(sequences={e: left for e, left in names.items() if left})
 
 
 def _steps_done(folder: RunFolder) -> int:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.harness.errors import BadInput
 from trackablate.harness.record import SequenceResult
-from trackablate.harness.running.image_files import KEPT, keep_image_files, set_aside_replaced
+from trackablate.harness.running.image_files import KEPT, find_replaced, keep_image_files, set_aside
 from trackablate.harness.running.tasks import RunTask
 from trackablate.harness.spec import Control, Evaluation, RunSpec
 from trackablate.harness.store import Store
@@ -44,7 +45,10 @@ class Tracked:
     def again(self, data: Path, *, act: bool = True, again: bool = False) -> str:
         opened = {"tnl2k": PROTOCOLS["tnl2k"].open(data)}
         assert opened["tnl2k"].digest() == self.evaluation.data, "images are no part of what runs are found by"
-        return "\n".join(set_aside_replaced([self.task], self.store, opened, act=act, again=again))
+        replaced, messages = find_replaced([self.task], self.store, opened, act=act, again=again)
+        if act:
+            set_aside([self.task], self.store, replaced, again=again)
+        return "\n".join(messages)
 
     @property
     def missing(self) -> list[str]:
@@ -98,7 +102,7 @@ def test_replaced_images_are_named_and_their_sequences_tracked_again(
     assert tracked.missing == ["clip_a"]
     (former,) = tracked.folder.path.glob("evaluations/*/former/*/*.json")
     assert former.name == "clip_a.json"
-    assert str(former.parent) in said
+    assert str(former.parent.parent) in said
 
 
 def test_images_that_were_tracked_again_are_the_ones_that_count(tracked: Tracked, data: Path) -> None:
@@ -137,10 +141,14 @@ def test_results_of_older_versions_count_unless_their_frames_came_in_another_ord
     assert "clip_b (00000001.jpg: other sizes)" in tracked.again(data), "known since they were looked at"
 
 
-def test_a_run_that_another_process_works_on_is_left_alone(tracked: Tracked, data: Path) -> None:
-    (data / FRAME).write_bytes(OTHER)
+def test_replaced_images_of_a_run_that_another_process_works_on_are_refused(tracked: Tracked, data: Path) -> None:
+    _later(data)
     with tracked.folder.lock():
-        assert "another process works on this run: start again when it has ended" in tracked.again(data)
+        assert "but other times" in tracked.again(data)
+        (data / FRAME).write_bytes(OTHER)
+        assert "clip_a (00000002.jpg: other sizes)" in tracked.again(data, act=False)
+        with pytest.raises(BadInput, match="another process works on this run: start again when it has ended"):
+            tracked.again(data)
         assert tracked.missing == []
     assert "former results are kept in" in tracked.again(data)
 

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,15 +15,18 @@ from torch import Tensor
 from command_line import invoke
 from trackablate.ablations.plan import run_of
 from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.synthetic.writing import videos, write
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.running import execute, ranks
 from trackablate.harness.running.executors import LocalExecutor, LocalWorker
+from trackablate.harness.running.image_files import find_replaced
 from trackablate.harness.running.tasks import RunTask, WorkerSettings
-from trackablate.harness.spec import Evaluation
+from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import RunFolder, Store
-from trackablate.trackers.spec import TrackerSpec, replace
+from trackablate.trackers.spec import FloorSpec, TrackerSpec, replace
 from trackablate.trackers.variants import VARIANTS, detrack_ce, ostrack
+from video_factory import encoded
 
 SMOKE = load_profile("smoke")
 LORAT = VARIANTS["lorat-b-224"]
@@ -90,6 +95,32 @@ def test_an_evaluation_is_shared_and_its_boxes_are_the_same_bits(tmp_path: Path)
     for file in (folder.path / "evaluations").rglob("*.json"):
         file.unlink()
     assert {result.name: result.boxes for result in done(task, tmp_path, 3).results(evaluation)} == boxes
+
+
+def test_the_image_files_of_every_process_s_share_are_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of results that another process has before the worker itself tracks anything."""
+    write("lasot", videos("lasot", count=4, length=4, size=(64, 64), seed=0, test_boxes=True), tmp_path / "data")
+    sequences = PROTOCOLS["lasot"].open(tmp_path / "data")
+    evaluation = Evaluation(protocol="lasot", data=sequences.digest())
+    run, roots = RunSpec(tracker=FloorSpec(kind="static")), {"lasot": str(tmp_path / "data")}
+    task, folder = RunTask(run=run, evaluations=(evaluation,), roots=roots), Store(tmp_path / "store").run(run)
+    track, limit = execute._track, time.monotonic() + 60
+
+    def late(folder: RunFolder, *rest: Any) -> None:
+        while len(folder.missing(evaluation, sequences.names)) == len(sequences) and time.monotonic() < limit:
+            time.sleep(0.1)
+        track(folder, *rest)
+
+    monkeypatch.setattr(execute, "_track", late)
+    execute.execute_run(task, settings_of(tmp_path / "store", 2))
+    assert folder.missing(evaluation, sequences.names) == []
+    for image in (tmp_path / "data").rglob("*.jpg"):
+        image.write_bytes(encoded(".jpg", (52, 30)))
+    said = "".join(find_replaced([task], Store(tmp_path / "store"), {"lasot": sequences})[1])
+    assert len(sequences) == 4
+    assert all(f"{name} (00000001.jpg and" in said for name in sequences.names)
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, at: int, what: Callable[[LocalWorker], None]) -> None:
