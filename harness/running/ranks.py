@@ -100,21 +100,21 @@ class Ranks:
                 if rank not in self._replies and (reply := worker.poll()) is not None:
                     self._replies[rank] = reply
                     if reply.status != "done":
-                        self._give_up(rank, reply)
+                        self._give_up([rank], reply)
                         return
             now = moments(connection, self.size)
             if now != seen or not self._together.is_set():
                 seen, since = now, time.monotonic()
             elif time.monotonic() - since > self.settings.patience:
                 slow = [rank for rank, moment in enumerate(now) if moment == min(now)]
-                self._give_up(
-                    slow[0], Reply(status="died", text=f"nothing happened for {self.settings.patience:.0f} s")
-                )
+                text = f"nothing happened for {self.settings.patience:.0f} s"
+                self._give_up(slow, Reply(status="died", text=text))
                 return
 
-    def _give_up(self, rank: int, reply: Reply) -> None:
-        device = [self.settings.device, *self.settings.others][rank]
-        text = f"process {rank} of {self.size} on {device}: {reply.text}"
+    def _give_up(self, lost: list[int], reply: Reply) -> None:
+        devices = [self.settings.device, *self.settings.others]
+        places = " or ".join(f"process {rank} of {self.size} on {devices[rank]}" for rank in lost)
+        text = f"{places}: {reply.text}"
         self._lost = reply.model_copy(update={"text": text})
         if not self._left.wait(GRACE):
             sys.stderr.write(f"{text}\n")

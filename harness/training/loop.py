@@ -106,14 +106,14 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
             torch.cuda.reset_peak_memory_stats(job.device)
         means = _LossMeans()
         for batch in _timed(batches, clock):
-            job.group.at(2 * state.step + 1)
+            job.group.at(3 * state.step + 1)
             with clock.phase("train"):
                 losses = _step(job, accelerator, model, optimizer, batch, state)
             _refuse_infinite(job, losses, batch, state.step)
             means.add(losses)
             state.step += 1
             state.cost.samples += job.recipe.batch_size
-            job.group.at(2 * state.step)
+            job.group.at(3 * state.step)
             if state.step == MEASURED_STEPS:
                 _enlarge_parts(job, state, clock)
             if state.step == job.recipe.steps or state.step % job.recipe.checkpoint_every == 0:
@@ -177,6 +177,7 @@ def _step(
     except torch.OutOfMemoryError as error:
         _return_to_published(job, state, error)
         losses = _gradients(job, accelerator, model, batch, state, whole)
+    job.group.at(3 * state.step + 2)  # from here on it waits for the others
     losses = job.group.add_gradients(job.model, losses)
     accelerator.clip_grad_norm_(model.parameters(), job.recipe.clip_norm)
     optimizer.step()
