@@ -237,10 +237,9 @@ def refuse_unknown_changes(changes: Mapping[str, Any], runs: Collection[RunSpec]
 
 
 def _refuse_changes_of_the_question(study: Study, profile: Profile, rows: list[PlannedRow]) -> None:
-    varied = [*study.factors.values(), *(coupled.field for coupled in study.coupled)]
     for path in profile.changes:
         field = path.removeprefix("tracker.")
-        if any(f"{name}.".startswith(f"{field}.") for name in varied):
+        if any(f"{name}.".startswith(f"{field}.") for name in study.factors.values()):
             raise FaultyStudy(f"--set {path}: study {study.name!r} varies it from row to row; leave it out")
     for row in rows:
         head = row.run.tracker.head if isinstance(row.run.tracker, TrackerSpec) else None

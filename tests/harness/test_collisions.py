@@ -57,7 +57,7 @@ def test_rows_that_a_profile_makes_one_run_are_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(FILE)
     mine = load_study(tmp_path / "mine.toml")
     assert len({row.run.fingerprint for row in planned_rows(mine, load_profile("paper")) if row.role == "variant"}) == 2
-    with pytest.raises(FaultyStudy, match="are the same run, because their difference is scaled away"):
+    with pytest.raises(FaultyStudy, match="are the same run: drop one"):
         planned_rows(mine, load_profile("mini"))
 
 

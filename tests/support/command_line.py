@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,12 @@ from typer.testing import CliRunner
 
 from trackablate.harness.cli import app
 from trackablate.harness.store import Store
+
+
+def attentive() -> None:
+    """Let the process have signals as in a terminal: what runs the tests may have told it to ignore them."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 def harness(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import DATA_SETS
+from trackablate.datasets.registry import UnknownName
 from trackablate.harness.cli.pieces import check_data
 from trackablate.harness.tracking.video import frames_of
 from video_factory import JPEG, boxes, encoded, images, write, zipped
@@ -131,7 +132,7 @@ def test_nothing_of_the_data_set_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "stray").mkdir()
     for name in ("lasot", "lasot_ext", "trackingnet", "got10k", "tnl2k", "nfs", "uav123", "otb", "coco"):
         assert str(tmp_path) in _message(f"{name}={tmp_path}")
-    with pytest.raises(DataError, match="no data set is called 'lasott': did you mean lasot"):
+    with pytest.raises(UnknownName, match="no data set is called 'lasott': did you mean lasot"):
         check_data(f"lasott={tmp_path}")
     with pytest.raises(DataError, match="is neither a folder nor an archive"):
         check_data(f"lasot={tmp_path / 'x'}")

@@ -343,7 +343,7 @@ def test_show_tells_how_rows_differ_and_what_was_printed() -> None:
     assert rows["conv"]["differs"] == "the baseline"
     assert set(rows["ce-conv"]["differs"]) and all(field.startswith("sparsity") for field in rows["ce-conv"]["differs"])
     assert rows["conv"]["published"][0]["metrics"] == {"got10k": {"ao": 71.5}}
-    assert {field.split(".")[0] for field in rows["decoder"]["differs"]} == {"head", "labels", "denoising"}
+    assert {field.split(".")[0] for field in rows["decoder"]["differs"]} == {"head", "labels", "denoising", "recipe"}
 
 
 def test_show_tells_every_training_of_a_study() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from command_line import attentive
 from places import MINI
 
 PATIENCE = 60.0
@@ -27,7 +28,9 @@ raw_reading._Reader.__call__ = lambda self, job: time.sleep(600)
 @contextmanager
 def started(*words: object, cwd: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "trackablate", *map(str, words)]
-    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=attentive
+    )
     try:
         yield process
     finally:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from command_line import invoke, said
+from command_line import attentive, invoke, said
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.sequence import Image
 from trackablate.harness.spec import RunSpec
@@ -160,7 +160,12 @@ def test_the_file_is_whole_after_a_signal(place: Path, name: str) -> None:
     )
     made("long.mp4", 300)
     words = ["track", "static", "long.mp4", "--init", BOX, "--out", "out.mp4", "--plugin", "slow.py"]
-    tracking = subprocess.Popen([sys.executable, "-m", "trackablate", *words], stderr=subprocess.PIPE, text=True)
+    tracking = subprocess.Popen(
+        [sys.executable, "-m", "trackablate", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=attentive,
+    )
     try:
         end = time.monotonic() + 60
         while not Path("at-work").exists():
