@@ -78,6 +78,7 @@ def test_a_stopped_run_says_how_to_go_on_and_leaves_no_worker(tmp_path: Path, na
     number = getattr(signal, name)
     with started("run", "table3", "--profile", "smoke", "--device", "cpu", cwd=tmp_path) as run:
         wait_until(lambda: (tmp_path / "store" / "logs").exists() and len(children(run.pid)) >= 1)
+        time.sleep(1.0)  # so that they have begun to work
         workers = children(run.pid)
         run.send_signal(number)
         assert orphans_of(run, workers) == []
@@ -94,7 +95,7 @@ def test_a_stopped_score_leaves_no_process(tmp_path: Path, name: str) -> None:
     words = ["score", f"static={MINI / 'results' / 'static'}", "--protocol", "lasot", "--plugin", "slow.py"]
     with started(*words, "--annotations", MINI / "annotations", cwd=tmp_path) as score:
         wait_until(lambda: len(children(score.pid)) >= 2)
-        time.sleep(0.5)  # so that they have begun to work
+        time.sleep(2.0)  # so that they have begun to work
         workers = children(score.pid)
         score.send_signal(getattr(signal, name))
         assert orphans_of(score, workers) == []
