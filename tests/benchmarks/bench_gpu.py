@@ -94,7 +94,7 @@ class Bench:
                 how = f"{'full' if full else 'LoRA'}, {precision}, {parts} of {self.batch} at once"
                 yield {
                     "what": f"train {name} ({how})",
-                    "value": f"{rate:.0f} pairs/s, {peak:.1f} GB allocated{used}",
+                    "value": f"{rate:.3g} pairs/s, {peak:.1f} GB allocated{used}",
                     "pairs_per_second": rate,
                     "gigabytes": peak,
                     "driver_gigabytes": self.held(),
@@ -127,7 +127,7 @@ class Bench:
             together = self.together(VARIANTS[name], 64 if self.gpu else 4)
             yield {
                 "what": f"track {name} (fp32)",
-                "value": f"{alone:.0f} frames/s at batch 1, {together:.0f} together ({together / alone:.1f} times)",
+                "value": f"{alone:.3g} frames/s at batch 1, {together:.3g} together ({together / alone:.1f} times)",
                 "fps": alone,
                 "fps_together": together,
             }
