@@ -85,7 +85,8 @@ def _given(scored: Scored) -> ScoredProtocol:
     dialects = {
         metric: DIALECTS[dialect].on(protocol.scored_as or protocol.name) for metric, dialect in protocol.metrics
     }
-    return replace(scored.protocol, dialects=dialects, rules=(), coverage="")
+    names = [sequence.name for sequence in scored.protocol.sequences]
+    return replace(scored.protocol, dialects=dialects, rules=(), coverage=_coverage(protocol.name, names))
 
 
 def _row(
@@ -131,7 +132,7 @@ def _facts(record: ProtocolRecord, *, truncate: bool) -> ScoredProtocol:
         description=record.description,
         source=record.source,
         sequences=tuple(SequenceInfo(s.name, _frames(s, record), frozenset(s.attributes)) for s in record.sequences),
-        coverage=_coverage(record),
+        coverage=_coverage(record.name, [sequence.name for sequence in record.sequences]),
         dialects=dialects_of(record),
         attributes=PROTOCOLS[record.name].attributes if record.name in PROTOCOLS else record.attributes,
         one_shot=record.one_shot,
@@ -140,13 +141,13 @@ def _facts(record: ProtocolRecord, *, truncate: bool) -> ScoredProtocol:
     )
 
 
-def _coverage(record: ProtocolRecord) -> str:
+def _coverage(protocol: str, names: Sequence[str]) -> str:
     """Return how many of the official sequences there are; "" if all are, or if nobody lists them."""
     try:
-        official = official_extent(record.name).lengths
+        official = official_extent(protocol).lengths
     except (UnknownName, ValueError):
         return ""
-    present = sum(facts.name in official for facts in record.sequences)
+    present = sum(name in official for name in names)
     return f"{present} of {len(official)} sequences" if present < len(official) else ""
 
 

@@ -192,8 +192,7 @@ def _metric_column(result: Result, facts: ScoredProtocol, metric: Metric, footno
     else:
         dialect = facts.dialects[metric.key]
         texts = [_rules(facts, dialect), *_methods(result, facts), *([TRUNCATED] if facts.truncated else [])]
-        whole = f"{len(facts.sequences)} of {len(facts.sequences)} "
-        if result.study and facts.coverage and not facts.coverage.startswith(whole):
+        if result.study and facts.coverage:
             texts.append(PART.format(facts.coverage, facts.title))
         how, notes = f"dialect {dialect.name}", [footnotes.add(text) for text in texts]
         if metric.key == primary_metric(result, facts):
