@@ -24,8 +24,8 @@ def test_raw_results_of_a_cited_tracker_are_scored_and_held_against_the_printed_
     assert atom["published"]["lasot:auc" if "lasot:auc" in atom["published"] else "auc"]["trust"] == "paper"
     assert rows["STARK"]["metrics"]["auc"]["mean"] is None
     assert any("Computed from the raw results that --results names" in note for note in document["footnotes"])
-    assert any(note.startswith("On 30 of 280 sequences of LaSOT: not comparable") for note in document["footnotes"])
-    assert not any("Ours minus printed" in note for note in document["footnotes"]), "these are 30 of 280 sequences"
+    assert any(note.startswith("On 6 of 280 sequences of LaSOT: not comparable") for note in document["footnotes"])
+    assert not any("Ours minus printed" in note for note in document["footnotes"]), "these are 6 of 280 sequences"
     assert any("detrack on lasot: not trained to the end" in text for text in document["missing"])
 
 
