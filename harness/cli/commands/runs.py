@@ -1,0 +1,196 @@
+"""The commands that make and use single runs: train, evaluate, track, weights in and out, the embedded backbone."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trackablate.harness.cli.options import (
+    AnyRun,
+    Changes,
+    Data,
+    Device,
+    GpusPerRun,
+    Json,
+    LoaderWorkers,
+    Log,
+    Precisions,
+    ProfileName,
+    RunName,
+    StorePath,
+    TrackingPrecision,
+    answers,
+    can_log,
+    exit_status,
+    writable,
+)
+from trackablate.harness.errors import BadInput
+
+
+@answers
+def train(
+    variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")],
+    profile: ProfileName = "mini",
+    data: Data = None,
+    device: Device = "auto",
+    gpus_per_run: GpusPerRun = 1,
+    loader_workers: LoaderWorkers = None,
+    log: Log = "",
+    set_: Changes = None,
+    store: StorePath = Path("store"),
+    json: Json = False,
+) -> dict[str, Any]:
+    """Train one variant at a profile's size.
+
+    Example: python -m harness train ostrack-256-ce
+    """
+    from trackablate.harness.cli.pieces import train_variant
+    from trackablate.harness.profiles import load_profile, with_changes
+    from trackablate.harness.running.tasks import Execution
+
+    can_log(log)
+    asked = with_changes(load_profile(profile), set_ or [])
+    how = Execution(gpus_per_run=gpus_per_run, loader_workers=loader_workers, log=log)
+    return train_variant(variant, asked, data or [], store, device, how)
+
+
+@answers
+def evaluate(
+    run: AnyRun,
+    protocol: Annotated[str, typer.Option("--protocol", help="as `list protocols` shows them")],
+    data: Data = None,
+    device: Device = "auto",
+    gpus_per_run: GpusPerRun = 1,
+    precision: TrackingPrecision = Precisions.fp32,
+    store: StorePath = Path("store"),
+    again: Annotated[
+        bool, typer.Option("--again", help="track every sequence anew; former results are kept aside")
+    ] = False,
+    save_video: Annotated[
+        list[str] | None,
+        typer.Option("--save-video", metavar="SEQUENCE", help="draw its boxes and the true ones into video/; repeat"),
+    ] = None,
+    json: Json = False,
+) -> dict[str, Any]:
+    """Evaluate a stored run on one protocol.
+
+    Example: python -m harness evaluate ncc --protocol synthetic
+    """
+    from trackablate.harness.cli.pieces import EvaluateRequest, evaluate_run
+    from trackablate.harness.running.tasks import Execution
+    from trackablate.harness.spec import Evaluation
+
+    wanted = Evaluation(protocol=protocol, data="", precision=precision.value)
+    how = Execution(gpus_per_run=gpus_per_run, again=again)
+    return evaluate_run(EvaluateRequest(run, wanted, data or [], store, device, how, save_video or []))
+
+
+def track(
+    run: AnyRun,
+    video: Annotated[Path, typer.Argument(help="a folder of images, a video file, or a camera's number: 0")],
+    init: Annotated[str, typer.Option("--init", help="the target in the first frame: x,y,w,h in pixels")],
+    with_: Annotated[
+        list[str] | None, typer.Option("--with", help="[NAME=]RUN: one more run on the same target; repeat")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="draw the boxes into this video (.mp4, .mov, .mkv, .avi) or folder of images")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="draw the boxes in a window; closing it ends the command")
+    ] = False,
+    device: Device = "auto",
+    precision: TrackingPrecision = Precisions.fp32,
+    store: StorePath = Path("store"),
+    json: Json = False,
+) -> None:
+    """Track one target with a stored run; a box x,y,w,h per line. The boxes of --with are in the picture and in --json.
+
+    Example: python -m harness track ncc clip.mp4 --init 50,46,25,62 --out tracked.mp4
+    """
+    with exit_status():
+        from trackablate.harness.cli.pieces import TrackRequest, track_video
+        from trackablate.harness.cli.terminal import say_boxes, say_json
+
+        asked = TrackRequest([run, *(with_ or ())], video, init, store, device, precision.value, out, show)
+        boxes, *others = track_video(asked).items()
+        beside = {"with": dict(others)} if others else {}
+        say_json({"boxes": boxes[1], **beside}) if json else say_boxes(boxes[1])
+
+
+@answers
+def import_(
+    name: Annotated[str, typer.Argument(help="your name for the run: letters, digits, dots, dashes")],
+    weights: Annotated[Path, typer.Option(help="the file, as its project publishes it")],
+    as_: Annotated[str, typer.Option("--as", help="what they are weights of, as `list trackers` shows them")],
+    backbone: Annotated[
+        Path | None, typer.Option(help="the backbone's file, for LoRAT's weights that hold the trained entries alone")
+    ] = None,
+    alpha: Annotated[int | None, typer.Option(help="LoRA's alpha, if the weights do not say it")] = None,
+    store: StorePath = Path("store"),
+    json: Json = False,
+) -> dict[str, Any]:
+    """Put published weights into the store as a run, to be evaluated, tracked with, and compared.
+
+    Example: python -m harness import my-ostrack --weights OSTrack_ep0300.pth.tar --as ostrack-256-ce
+    """
+    from trackablate.trackers.variants import VARIANTS
+
+    spec = VARIANTS[as_]
+    from trackablate.harness.cli.study_data import open_store
+    from trackablate.harness.tracking.imported import Import, import_run
+
+    return import_run(Import(name, weights, spec, backbone, alpha), open_store(store))
+
+
+@answers
+def export_weights(
+    run: RunName,
+    out: Annotated[Path, typer.Option(help="the file: .safetensors, or any other ending for torch.load")],
+    store: StorePath = Path("store"),
+    json: Json = False,
+) -> dict[str, Any]:
+    """Write a stored run's weights, in the official layout where its tracker has one.
+
+    Example: python -m harness export-weights my-ostrack --out OSTrack.pth
+    """
+    from trackablate.harness.cli.study_data import find_run
+    from trackablate.harness.store import Store
+
+    writable(out, file=True)
+    folder = find_run(Store(store, make=False), run)
+    folder.refuse_lost_import()
+    if folder.training() is None:
+        raise BadInput(f"the run {folder.run.name} has no weights: it is not trained, or its tracker has none")
+    from trackablate.harness.tracking.imported import export_weights as write
+
+    return write(folder, out)
+
+
+def pretrain(
+    name: Annotated[str, typer.Argument(help="the recipe, a TOML file in harness/training")] = "mini",
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="the safetensors file to write; default: the shipped one")] = None,
+    store: StorePath = Path("store"),
+) -> None:
+    """Make the pretrained backbone of the embedded profiles.
+
+    Example: python -m harness pretrain mini --out mine.safetensors
+    """
+    with exit_status():
+        import os
+
+        from trackablate.harness.running.threads import quiet_threads
+
+        quiet_threads(os.cpu_count() or 1)
+        from trackablate.harness.cli.terminal import step_bar
+        from trackablate.harness.costing.devices import resolve_device
+        from trackablate.harness.training.pretraining import load_pretraining
+        from trackablate.harness.training.pretraining import pretrain as make
+        from trackablate.trackers.encoder.pretrained import FILES
+
+        asked = load_pretraining(name)
+        place, folder = out or FILES[asked.backbone], store / "pretraining" / name
+        writable(place, file=True)
+        writable(store, "--store")
+        with step_bar(f"pretraining {name}", asked.recipe.steps) as done:
+            make(asked, place, folder, resolve_device(device), done)

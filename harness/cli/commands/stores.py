@@ -1,0 +1,69 @@
+"""The commands on a whole store: look for damage, bring an old one up to date."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trackablate.harness.cli.options import Json, answers, exit_status
+from trackablate.harness.errors import BadInput
+
+store_app = typer.Typer(help="Look for damage in a store, or bring an old one up to date.", no_args_is_help=True)
+
+
+@store_app.command()
+@answers
+def migrate(path: Annotated[Path, typer.Argument(help="the store's folder")], json: Json = False) -> dict[str, Any]:
+    """Bring a store of an older version up to date, in place.
+
+    Example: python -m harness store migrate store
+    """
+    from trackablate.ablations.catalogue import STUDIES
+    from trackablate.harness.cli.session import studies_of_old_store
+    from trackablate.harness.migration import migrate as bring_up_to_date
+    from trackablate.harness.record import StudyRecord
+    from trackablate.harness.store import Store
+    from trackablate.trackers.variants import VARIANTS
+
+    rows = [study.spec(row) for study in STUDIES.values() for row in study.rows]
+    studies: list[StudyRecord] = []
+
+    def record_studies(store: Store) -> None:
+        studies.extend(studies_of_old_store(store))
+        for record in studies:
+            store.set_study(record)
+
+    found = bring_up_to_date(path, [*VARIANTS.values(), *rows], record_studies)
+    return {
+        "store": str(path),
+        "runs": found.runs,
+        "evaluations": found.evaluations,
+        "studies": [f"{record.study} at {record.profile.name}" for record in studies],
+        "sizes to be counted again": found.uncounted,
+    }
+
+
+@store_app.command()
+def verify(path: Annotated[Path, typer.Argument(help="the store's folder")], json: Json = False) -> None:
+    """Check every file of a store, and name what is damaged with its remedy. The exit status is then 1.
+
+    Example: python -m harness store verify store
+    """
+    with exit_status():
+        from trackablate.harness.cli.terminal import say_document, say_json
+        from trackablate.harness.store import Store
+        from trackablate.harness.verification import verify as look
+
+        opened = Store(path, make=False)
+        if not opened.exists:
+            raise BadInput(f"there is no store at {opened.root}: name the folder that `run` was given as --store")
+        found = look(opened)
+        document = {"store": str(opened.root), "files": found.files, "damaged": found.damaged}
+        say_json(document) if json else say_document(document)
+        if found.damaged:
+            raise typer.Exit(1)
+
+
+@store_app.callback()
+def _store_commands() -> None:
+    """Look for damage in a store, or bring an old one up to date."""

@@ -1,0 +1,186 @@
+"""The commands on a study: plan it, run it, watch it, report it."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trackablate.harness.cli.options import (
+    Beside,
+    Changes,
+    Data,
+    Device,
+    FrameGrid,
+    Full,
+    GpusPerRun,
+    Json,
+    LoaderWorkers,
+    Log,
+    Only,
+    ProfileName,
+    Protocols,
+    Results,
+    Seeds,
+    StorePath,
+    StudyName,
+    Truncate,
+    can_log,
+    can_report,
+    exit_status,
+)
+from trackablate.harness.errors import RunFailed
+
+
+def plan(
+    study: StudyName,
+    profile: ProfileName = "mini",
+    protocol: Protocols = None,
+    data: Data = None,
+    only: Only = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="measure a few steps on this device first, and keep that in the store")
+    ] = False,
+    device: Device = "auto",
+    device_peak: Annotated[str, typer.Option(help="another device, by its published peak: RTX 3090, H100, ...")] = "",
+    gpus: Annotated[int, typer.Option(help="how many of the device of --device-peak", min=1)] = 1,
+    budget: Annotated[str, typer.Option(help="what may be spent: 20gpuh, 90min, 2h; says which rows fit")] = "",
+    seeds: Seeds = None,
+    set_: Changes = None,
+    loader_workers: LoaderWorkers = None,
+    with_: Beside = None,
+    store: StorePath = Path("store"),
+    json: Json = False,
+) -> None:
+    """Say which runs of a study are done, what remains, and what that takes.
+
+    Example: python -m harness plan table3 --calibrate
+    """
+    with exit_status():
+        from trackablate.harness.cli.plan import plan_document, say_plan
+        from trackablate.harness.cli.session import StudyRequest, open_session
+        from trackablate.harness.cli.terminal import say_json
+        from trackablate.harness.running.tasks import Execution
+
+        names, beside = (protocol or [], data or [], only or []), tuple(with_ or ())
+        how, changes = Execution(loader_workers=loader_workers), tuple(set_ or ())
+        request = StudyRequest(
+            study, profile, *names, store, seeds, beside=beside, purpose="plan", changes=changes, how=how
+        )
+        session = open_session(request)
+        planned = plan_document(session, calibrate, device, device_peak, gpus, budget)
+        say_json(planned) if json else say_plan(planned)
+        session.refuse_absent_data()
+
+
+def run(
+    study: StudyName,
+    profile: ProfileName = "mini",
+    protocol: Protocols = None,
+    data: Data = None,
+    only: Only = None,
+    seeds: Seeds = None,
+    results: Results = None,
+    with_: Beside = None,
+    device: Device = "auto",
+    gpus_per_run: GpusPerRun = 1,
+    loader_workers: LoaderWorkers = None,
+    log: Log = "",
+    set_: Changes = None,
+    store: StorePath = Path("store"),
+    out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
+    truncate: Truncate = False,
+    full: Full = False,
+    json: Json = False,
+) -> None:
+    """Train and evaluate what is missing of a study, and report it.
+
+    Example: python -m harness run table3
+    """
+    with exit_status():
+        from trackablate.harness.cli.plan import forecast
+        from trackablate.harness.cli.session import StudyRequest, open_session
+        from trackablate.harness.cli.terminal import say_result
+        from trackablate.harness.running.executors import LocalExecutor
+        from trackablate.harness.running.runner import run as run_job
+        from trackablate.harness.running.tasks import Execution
+
+        names, added = (protocol or [], data or [], only or []), tuple(results or ())
+        beside, changes = tuple(with_ or ()), tuple(set_ or ())
+        how = Execution(gpus_per_run=gpus_per_run, loader_workers=loader_workers, log=log)
+        request = StudyRequest(
+            study, profile, *names, store, seeds, added, beside, changes=changes, how=how, truncate=truncate
+        )
+        can_log(log)
+        can_report(out or Path("report"))
+        session = open_session(request)
+        session.store.set_study(session.study_record())
+        failure = None
+        with forecast(session.job, session.store, study=True) as observer:
+            try:
+                run_job(session.job, session.store, LocalExecutor(session.store.logs), device, observer)
+            except RunFailed as error:
+                failure = error
+            observer.drawing()
+            drawn = session.draw(out)
+        say_result(*drawn, full=full, as_json=json)
+        if failure:
+            raise failure
+
+
+def watch(
+    store: StorePath = Path("store"),
+    once: Annotated[bool, typer.Option("--once", help="say it once, as it does where there is no terminal")] = False,
+    json: Json = False,
+) -> None:
+    """Show what is at work in a store, from any terminal; Ctrl-C ends the looking, not the work.
+
+    Example: python -m harness watch --store /data/runs
+    """
+    with exit_status():
+        from trackablate.harness.cli.terminal import say_watch
+
+        say_watch(store, once=once, as_json=json)
+
+
+def report(
+    study: StudyName,
+    profile: ProfileName = "mini",
+    protocol: Protocols = None,
+    data: Data = None,
+    only: Only = None,
+    seeds: Seeds = None,
+    results: Results = None,
+    set_: Changes = None,
+    with_: Beside = None,
+    store: StorePath = Path("store"),
+    format: Annotated[
+        str, typer.Option(help="comma-separated: html, latex (one table for a paper, and all), markdown, csv, json")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
+    truncate: Truncate = False,
+    grid: FrameGrid = None,
+    full: Full = False,
+    json: Json = False,
+) -> None:
+    """Render a study from the store alone.
+
+    Example: python -m harness report table3 --format html,latex
+    """
+    with exit_status():
+        from trackablate.harness.cli.session import StudyRequest, chosen_formats, open_session
+        from trackablate.harness.cli.terminal import say_result
+
+        chosen_formats(format)
+        can_report(out or Path("report"))
+        names, added = (protocol or [], data or [], only or []), tuple(results or ())
+        beside, changes = tuple(with_ or ()), tuple(set_ or ())
+        request = StudyRequest(
+            study, profile, *names, store, seeds, added, beside, "report", changes, truncate=truncate
+        )
+        request = replace(request, grid=tuple(grid or ()))
+        session = open_session(request)
+        say_result(*session.draw(out, format), full=full, as_json=json)
+        if elsewhere := session.elsewhere():
+            sys.stderr.write(f"{elsewhere}\n")
