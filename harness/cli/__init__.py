@@ -5,6 +5,7 @@ This package and `__main__` are the composition root: they may import any packag
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
-for _name, _command in {
+_COMMANDS: dict[str, Callable[..., None]] = {
     "list": about.list_,
     "show": about.show,
     "plan": studies.plan,
@@ -46,7 +47,8 @@ for _name, _command in {
     "cost": about.cost,
     "pretrain": runs.pretrain,
     "doctor": about.doctor,
-}.items():
+}
+for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
 
 
