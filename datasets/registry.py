@@ -67,8 +67,8 @@ class Registry(Mapping[str, T], Generic[T]):
         return self._entries
 
 
-MOST_LISTED = 30
-"""Number of names that are listed behind a sure suggestion."""
+MOST_LISTED, SHOWN = 30, 8
+"""Number of names that are all listed, and of those that stand for more."""
 SURE = 0.75
 """Likeness of two names, by difflib's ratio, from which a suggestion is sure to be meant."""
 
@@ -82,10 +82,12 @@ def near(name: str, known: Iterable[str], cutoff: float = 0.4) -> list[str]:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return the message for an unknown name: the nearest names, then all, unless these are too many to be read."""
+    """Return the message for an unknown name: the nearest names, then all, or some of too many to be read."""
     names = sorted(known)
     found = near(name, names)
     hint = f"did you mean {' or '.join(found)}?" if found else ""
-    sure = len(names) > MOST_LISTED and near(name, names, SURE)
-    every = "" if sure else f"there are: {', '.join(names)}"
+    many = len(names) > MOST_LISTED
+    every = f"there are: {', '.join(names)}"
+    if many:
+        every = "" if near(name, names, SURE) else f"there are {len(names)}: {', '.join(names[:SHOWN])}, ..."
     return f"no {kind} is called {name!r}: {' '.join(filter(None, (hint, every)))}"

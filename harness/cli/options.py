@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, Any, ParamSpec
 
 import typer
@@ -205,22 +206,33 @@ def exit_status() -> Iterator[None]:
         with _stoppable():
             yield
     except _mendable() as error:
-        sys.stderr.write(f"error: {_printable(error)}\n")
+        _say_error(f"error: {_printable(error)}")
         raise typer.Exit(2) from error
     except OSError as error:
         if error.filename is None and error.errno not in FULL:
             raise
         place = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"error: {_printable(place)}{error.strerror}; name another place, or make room there\n")
+        _say_error(f"error: {_printable(place)}{error.strerror}; name another place, or make room there")
         raise typer.Exit(2) from error
     except RunFailed as error:
-        sys.stderr.write(f"failed: {_printable(error)}\nwhat was done is kept; the same command goes on from there\n")
+        _say_error(f"failed: {_printable(error)}\nwhat was done is kept; the same command goes on from there")
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Stopped) else signal.SIGINT
         by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
         sys.stderr.write(f"stopped{by}; what was done is kept; the same command goes on from there\n")
         raise typer.Exit(128 + number) from error
+
+
+def _say_error(text: str) -> None:
+    # On a terminal it is broken at the width, between words.
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        lines = [
+            wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""] for line in text.splitlines()
+        ]
+        text = "\n".join(part for line in lines for part in line)
+    sys.stderr.write(f"{text}\n")
 
 
 def _printable(text: object) -> str:

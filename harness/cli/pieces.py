@@ -38,7 +38,7 @@ from trackablate.harness.protocol_store import ON_SERVER
 from trackablate.harness.record import ProtocolRecord
 from trackablate.harness.running.executors import LocalExecutor
 from trackablate.harness.running.image_files import find_replaced
-from trackablate.harness.running.runner import Job
+from trackablate.harness.running.runner import Job, refuse_at_once
 from trackablate.harness.running.runner import run as run_job
 from trackablate.harness.running.tasks import AS_USUAL, Execution, RunTask
 from trackablate.harness.scoring.dialects import known_protocol
@@ -75,8 +75,9 @@ def train_variant(
     assert run.data is not None
     roots = training_roots(run.data, given_data(data, [], [run.data]))
     task = RunTask(run=run, evaluations=(), roots=roots)
-    kept = open_store(store)
     job = Job([task], [VARIANTS[variant]], {}, profile, how=how)
+    refuse_at_once(job, Store(store, make=False), device)
+    kept = open_store(store)
     with forecast(job, kept) as observer:
         run_job(job, kept, LocalExecutor(kept.logs), device, observer)
     record = kept.run(task.run).record()
@@ -121,14 +122,16 @@ def evaluate_run(asked: EvaluateRequest) -> dict[str, Any]:
         writable(VIDEOS)
     evaluation = wanted.model_copy(update={"data": found.digest, "protocol": protocol})
     roots = {PROTOCOLS[protocol].data or "": str(found.root)} if found.root else {}
-    kept = open_store(asked.store)
-    folder, lengths = kept.run(run), {protocol: found.lengths}
+    kept, lengths = Store(asked.store, make=False), {protocol: found.lengths}
     task = RunTask(run=run, evaluations=(evaluation,), roots=roots)
     assert found.sequence_list is not None
     replaced, messages = find_replaced([task], kept, {protocol: found.sequence_list}, again=how.again)
     for message in messages:
         sys.stderr.write(f"{message}\n")
     job = Job([task], [], {protocol: found.sequences}, load_profile("mini"), lengths, how, replaced)
+    refuse_at_once(job, kept, asked.device)
+    kept = open_store(asked.store)
+    folder = kept.run(run)
     with forecast(job, kept) as observer:
         run_job(job, kept, LocalExecutor(kept.logs), asked.device, observer)
     document: dict[str, Any] = {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage}

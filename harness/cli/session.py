@@ -28,7 +28,7 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile, profile_names, with_changes
 from trackablate.harness.record import PlannedRow, StudyRecord
 from trackablate.harness.running.image_files import find_replaced
-from trackablate.harness.running.runner import Job
+from trackablate.harness.running.runner import Job, refuse_at_once
 from trackablate.harness.running.tasks import AS_USUAL, Execution
 from trackablate.harness.scoring.dialects import known_protocol
 from trackablate.harness.scoring.scored import Scored
@@ -68,6 +68,7 @@ class StudyRequest:
     purpose: Literal["run", "plan", "report"] = "run"
     changes: tuple[str, ...] = ()
     how: Execution = AS_USUAL
+    device: str = "auto"
     truncate: bool = False
     grid: tuple[str, ...] = ()
 
@@ -259,11 +260,22 @@ def open_session(request: StudyRequest) -> Session:
     request, reported = _reported(request, study, profile, names, rows)
     roots |= {PROTOCOLS[name].data or "": str(data.root) for name, data in found.items() if data.root}
     frames = _grid(request, digests, given, store)
-    store, work = open_store(request.store, make=request.purpose == "run"), tasks(rows, digests, roots)
+    work = tasks(rows, digests, roots)
     lists = {name: data.sequence_list for name, data in found.items() if data.sequence_list is not None}
     replaced, messages = find_replaced(work, store, lists, act=request.purpose == "run")
     for message in messages:
         sys.stderr.write(f"{message}\n")
+    job = Job(
+        tasks=work,
+        sizes=[row.tracker_at_paper_scale for row in rows if row.tracker_at_paper_scale],
+        sequences={name: data.sequences for name, data in found.items()},
+        profile=profile,
+        lengths={name: data.lengths for name, data in found.items()},
+        how=request.how,
+        replaced=replaced,
+    )
+    if request.purpose == "run":
+        refuse_at_once(job, store, request.device)
     return Session(
         request=request,
         study=study,
@@ -271,16 +283,8 @@ def open_session(request: StudyRequest) -> Session:
         rows=reported,
         digests=digests,
         coverage={name: data.coverage for name, data in found.items()},
-        store=store,
-        job=Job(
-            tasks=work,
-            sizes=[row.tracker_at_paper_scale for row in rows if row.tracker_at_paper_scale],
-            sequences={name: data.sequences for name, data in found.items()},
-            profile=profile,
-            lengths={name: data.lengths for name, data in found.items()},
-            how=request.how,
-            replaced=replaced,
-        ),
+        store=open_store(request.store, make=request.purpose == "run"),
+        job=job,
         recomputed=recomputed,
         problems=tuple(dict.fromkeys(problems)),
         grid=frames,

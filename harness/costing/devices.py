@@ -22,7 +22,7 @@ def resolve_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise BadInput(f"--device {name} is not usable here ({reason}): use auto, cpu or cuda") from error
+        raise BadInput(f"--device {name} is not usable here ({reason}): use cpu, or auto") from error
     return device
 
 

@@ -38,6 +38,11 @@ def expected_device(name: str = "auto", gpus: Path = _GPUS) -> str:
     return next(iter(expected_gpus(name, gpus)), processor_label())
 
 
+def surely_no_gpu() -> bool:
+    """Whether this machine shows no trace of a GPU. Some that CUDA can use, as in WSL, are not among `expected_gpus`."""
+    return not any(Path("/dev").glob("nvidia*")) and not any(map(os.path.exists, ("/dev/dxg", "/dev/kfd", _GPUS)))
+
+
 def several(device: str, count: int) -> str:
     """Return the name of several devices of a kind that share one run."""
     return device if count == 1 else f"{count} x {device}"

@@ -9,7 +9,7 @@ from functools import partial
 from filelock import Timeout
 
 from trackablate.datasets.protocols import PROTOCOLS
-from trackablate.harness.costing.hardware import expected_device, refuse_unknown_device, several
+from trackablate.harness.costing.hardware import expected_device, refuse_unknown_device, several, surely_no_gpu
 from trackablate.harness.costing.loaders import default_loader_workers
 from trackablate.harness.documents import left_out
 from trackablate.harness.errors import BadInput, RunFailed
@@ -97,6 +97,15 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
     if failures:
         raise RunFailed("\n".join(failures))
     observer.ended()
+
+
+def refuse_at_once(job: Job, store: Store, device: str) -> None:
+    """Raise BadInput for work that cannot be done here, as far as that is sure before a store is made or a worker starts."""
+    refuse_unknown_device(device)
+    lacking = missing(job, store)
+    _refuse_division([item for item in lacking if item.training], job.how.gpus_per_run)
+    if surely_no_gpu() and not device.startswith("cuda"):
+        _refuse_precision(lacking, Device(name=expected_device(device), gpus=()))
 
 
 def _mend(job: Job, store: Store) -> None:

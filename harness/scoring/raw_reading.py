@@ -102,6 +102,8 @@ def read_all(
                 yield job[0], found
                 report(done, len(jobs))
         except KeyboardInterrupt:  # else the pool waits for what its processes have begun
+            # What has not begun goes first: the pool's thread fails on it once the processes are gone.
+            pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
                 child.kill()
             raise

@@ -112,6 +112,7 @@ def run(
         request = StudyRequest(
             study, profile, *names, store, seeds, added, beside, changes=changes, how=how, truncate=truncate
         )
+        request = replace(request, device=device)
         can_log(log)
         can_report(out or Path("report"))
         session = open_session(request)

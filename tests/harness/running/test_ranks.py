@@ -179,6 +179,9 @@ def test_a_process_that_waits_in_vain_ends_itself(tmp_path: Path, monkeypatch: p
         others._workers[0].process.kill()
         with pytest.raises(RunFailed, match="process 1 of 2"):
             others.results()
+        limit = time.monotonic() + 10
+        while not ended and time.monotonic() < limit:  # leaving the block would call it off
+            time.sleep(0.02)
     assert ended == [ranks.LOST]
 
 
