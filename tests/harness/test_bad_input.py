@@ -212,7 +212,7 @@ def test_enough_disk_is_not_refused(store: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_device_that_is_not_here(store: Path) -> None:
     """The one refusal that needs a worker: only torch knows."""
     message = refusal(store, "run", "table3", "--profile", "smoke", "--device", "cuda:99")
-    assert re.search(r"--device cuda:99 is not usable here \(.+\): use auto, cpu or cuda", message)
+    assert re.search(r"--device cuda:99 is not usable here \(.+\): use cpu, or auto", message)
 
 
 @pytest.mark.usefixtures("no_workers")
