@@ -96,8 +96,12 @@ class RunFolder:
         return not isinstance(self.run.tracker, TrackerSpec) or self.training() is not None
 
     def training(self) -> TrainingRecord | None:
-        """Return the record of the finished training, None while it is not finished."""
-        return read_document(self.path / "training.json", TrainingRecord) if self.weights.exists() else None
+        """Return the record of the finished training, None while it is not finished, or if its weights are gone."""
+        return self.past_training() if self.weights.exists() else None
+
+    def past_training(self) -> TrainingRecord | None:
+        """Return the record of the finished training, also if its weights are gone since."""
+        return read_document(self.path / "training.json", TrainingRecord)
 
     def fault_of_weights(self) -> str:
         """Return what is wrong with the weights that a training or an import has made, "" if nothing is or none are made."""
@@ -133,15 +137,16 @@ class RunFolder:
     def lacking(self, evaluations: Mapping[Evaluation, Iterable[str]]) -> Lacking:
         """Return what the run lacks of evaluations on the named sequences. Raises BadInput for another specification.
 
-        A damaged record of the training counts as lacking: the worker that is given the run says so.
+        A damaged record of the training counts as lacking: the worker that is given the run says so. Weights that are gone
+        are lacking if there is anything left to do with them.
         """
         undamaged(self._refuse_another)
         left = {evaluation: tuple(self.missing(evaluation, names)) for evaluation, names in evaluations.items()}
-        return Lacking(
-            training=isinstance(self.run.tracker, TrackerSpec) and undamaged(self.training) is None,
-            sequences={evaluation: names for evaluation, names in left.items() if names},
-            speed=tuple(n for n in timed_layers(self.run, evaluations) if self.speed(n) is None),
-        )
+        sequences = {evaluation: names for evaluation, names in left.items() if names}
+        speed = tuple(n for n in timed_layers(self.run, evaluations) if self.speed(n) is None)
+        used = self.training if sequences or speed or not left else self.past_training
+        trains = isinstance(self.run.tracker, TrackerSpec) and undamaged(used) is None
+        return Lacking(training=trains, sequences=sequences, speed=speed)
 
     def evaluations(self) -> list[Evaluation]:
         """Return the evaluations that the run has results of. Raises BadInput for a folder that cannot be read."""
@@ -243,7 +248,7 @@ class RunFolder:
     def record(self, test_layers: int | None = None) -> RunRecord:
         """Return all that is known of the run, with its speed at so many layers. Raises BadInput for another run."""
         undamaged(self._refuse_another)
-        training, speed = undamaged(self.training), self.speed(test_layers)
+        training, speed = undamaged(self.past_training), self.speed(test_layers)
         return RunRecord(asked=self.run, training=training, speed=speed, failure=self.failure())
 
     def server_file(self, evaluation: Evaluation) -> Path:

@@ -226,7 +226,19 @@ def test_training_counts_as_done_with_weights_and_record(folder: RunFolder) -> N
     assert folder.training() == TRAINED
     assert not folder.checkpoint.exists()
     folder.weights.unlink()
-    assert folder.training() is None, "a record without its weights is worth nothing"
+    assert folder.training() is None, "nothing can be tracked without weights"
+    assert folder.record().training == TRAINED, "what the training cost stays known"
+
+
+def test_weights_that_nothing_needs_are_not_trained_again(folder: RunFolder) -> None:
+    write_bytes(folder.weights, b"weights")
+    folder.finish_training(TRAINED)
+    folder.weights.unlink()
+    folder.add_result(PLAIN_EVALUATION, result("a"))
+    folder.set_speed(SPEED)
+    assert folder.lacking({PLAIN_EVALUATION: ["a"]}).nothing
+    assert folder.lacking({PLAIN_EVALUATION: ["a", "b"]}).training
+    assert folder.lacking({}).training, "`train` wants the weights themselves"
 
 
 def test_verdict_follows_from_where_it_was_trained(folder: RunFolder) -> None:
