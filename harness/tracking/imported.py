@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from trackablate.datasets.atomic import write_bytes
+from trackablate.datasets.atomic import write_bytes, write_with
 from trackablate.harness.costing.devices import device_name
 from trackablate.harness.costing.macs import count_macs
 from trackablate.harness.errors import BadInput
@@ -99,11 +99,16 @@ def export_weights(folder: RunFolder, out: Path) -> dict[str, Any]:
     """Write a run's weights to a file, as safetensors or, by its ending, as torch.save does. Return what it holds.
 
     They have the official layout where the tracker has one; OSTrack's lie under `net`, as in its own checkpoints.
+    Raises BadInput for damaged weights.
     """
-    layout, state = official_state(trained_model(folder, merged=False))
+    try:
+        layout, state = official_state(trained_model(folder, merged=False))
+    except ValueError as error:
+        raise BadInput(str(error)) from error
     if out.suffix == ".safetensors":
         content = save({name: value.contiguous() for name, value in state.items()})
         write_bytes(out, content)
     else:
-        torch.save({"net": state} if layout_of(state) == OSTRACK else state, out)
+        document = {"net": state} if layout_of(state) == OSTRACK else state
+        write_with(out, lambda file: torch.save(document, file))
     return {"run": folder.run.name, "layout": layout, "entries": len(state), "file": str(out)}

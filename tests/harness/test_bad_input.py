@@ -301,6 +301,10 @@ def test_damaged_trained_weights_are_named_and_the_remedy_works(store: Path, mlp
         with pytest.raises(ValueError, match="move it away to train the run again") as caught:
             trained_model(folder)
         assert str(folder.weights) in str(caught.value)
+    out = store / "out.pth"
+    message = refusal(store, "export-weights", mlp_run.name, "--out", str(out))
+    assert f"{folder.weights} is damaged" in message
+    assert not out.exists()
     folder.weights.unlink()
     execute_run(task, settings(store))
     assert folder.weights.read_bytes() == whole
