@@ -302,8 +302,9 @@ def test_damaged_trained_weights_are_named_and_the_remedy_works(store: Path, mlp
             trained_model(folder)
         assert str(folder.weights) in str(caught.value)
     out = store / "out.pth"
-    message = refusal(store, "export-weights", mlp_run.name, "--out", str(out))
-    assert f"{folder.weights} is damaged" in message
+    done = CliRunner().invoke(app, ["export-weights", mlp_run.name, "--out", str(out), "--store", str(store)])
+    assert done.exit_code == 2
+    assert f"error: {folder.weights} is damaged" in done.stderr
     assert not out.exists()
     folder.weights.unlink()
     execute_run(task, settings(store))
