@@ -6,14 +6,14 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import wrap
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, ParamSpec, TextIO
 
 import typer
 
@@ -224,15 +224,18 @@ def exit_status() -> Iterator[None]:
         raise typer.Exit(128 + number) from error
 
 
+def say_to(stream: TextIO, lines: Iterable[str], indent: int = 0) -> None:
+    """Write lines. On a terminal they are broken at its width, between words, and go on after so many spaces."""
+    for line in lines:
+        parts = [line]
+        if stream.isatty():
+            width, rest = shutil.get_terminal_size().columns, " " * indent
+            parts = wrap(line, width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
+        stream.writelines(f"{part}\n" for part in parts or [""])
+
+
 def _say_error(text: str) -> None:
-    # On a terminal it is broken at the width, between words.
-    if sys.stderr.isatty():
-        width = shutil.get_terminal_size().columns
-        lines = [
-            wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""] for line in text.splitlines()
-        ]
-        text = "\n".join(part for line in lines for part in line)
-    sys.stderr.write(f"{text}\n")
+    say_to(sys.stderr, text.splitlines())
 
 
 def _printable(text: object) -> str:

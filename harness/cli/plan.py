@@ -12,6 +12,7 @@ from trackablate.ablations.catalogue import STUDIES
 from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.study import FaultyStudy, Study
 from trackablate.datasets.registry import UnknownName
+from trackablate.harness.cli.options import say_to
 from trackablate.harness.cli.session import Session
 from trackablate.harness.cli.terminal import display, say_lines
 from trackablate.harness.costing.hardware import expected_device, expected_gpus
@@ -202,7 +203,7 @@ def forecast(job: Job, store: Store, *, study: bool = False) -> Iterator[Forecas
     finally:
         shown.close()
         if study:
-            sys.stderr.writelines(f"{line}\n" for line in _outcome(observer.outcome().model_dump(mode="json")))
+            say_to(sys.stderr, _outcome(observer.outcome().model_dump(mode="json")), 4)
 
 
 def duration(seconds: float) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from textwrap import wrap
 from threading import Event, Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table as Grid
 
+from trackablate.harness.cli.options import say_to
 from trackablate.harness.errors import BadInput
 from trackablate.harness.running.observer import Line
 
@@ -51,13 +51,8 @@ def say(found: "Listing") -> None:
 
 
 def say_lines(lines: Iterable[str], indent: int) -> None:
-    """Write lines. On a terminal they are broken at its width, and go on after so many spaces."""
-    for line in lines:
-        broken = [line]
-        if sys.stdout.isatty():
-            width, rest = Console().width, " " * indent
-            broken = wrap(line, width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
-        sys.stdout.writelines(f"{part}\n" for part in broken or [""])
+    """Write lines on standard output; those that are too long for a terminal go on after so many spaces."""
+    say_to(sys.stdout, lines, indent)
 
 
 def say_document(document: dict[str, Any], indent: int = 0) -> None:
@@ -68,9 +63,9 @@ def say_document(document: dict[str, Any], indent: int = 0) -> None:
             say_document(value, indent + 1)
         elif isinstance(value, list) and any(len(str(item)) > LONG for item in value):
             sys.stdout.write(f"{'  ' * indent}{key}:\n")
-            sys.stdout.writelines(f"{'  ' * (indent + 1)}- {item}\n" for item in value)
+            say_lines((f"{'  ' * (indent + 1)}- {item}" for item in value), 2 * indent + 4)
         else:
-            sys.stdout.write(f"{'  ' * indent}{key}: {_plain(value)}\n")
+            say_lines([f"{'  ' * indent}{key}: {_plain(value)}"], 2 * indent + 2)
 
 
 def say_checks(checks: "list[Check]") -> None:

@@ -40,7 +40,9 @@ def expected_device(name: str = "auto", gpus: Path = _GPUS) -> str:
 
 def surely_no_gpu() -> bool:
     """Whether this machine shows no trace of a GPU. Some that CUDA can use, as in WSL, are not among `expected_gpus`."""
-    return not any(Path("/dev").glob("nvidia*")) and not any(map(os.path.exists, ("/dev/dxg", "/dev/kfd", _GPUS)))
+    return not any(Path("/dev").glob("nvidia*")) and not any(
+        Path(path).exists() for path in ("/dev/dxg", "/dev/kfd", _GPUS)
+    )
 
 
 def several(device: str, count: int) -> str:
