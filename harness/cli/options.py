@@ -6,14 +6,13 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
-from textwrap import wrap
-from typing import Annotated, Any, ParamSpec, TextIO
+from typing import Annotated, Any, ParamSpec
 
 import typer
 
@@ -224,17 +223,9 @@ def exit_status() -> Iterator[None]:
         raise typer.Exit(128 + number) from error
 
 
-def say_to(stream: TextIO, lines: Iterable[str], indent: int = 0) -> None:
-    """Write lines. On a terminal they are broken at its width, between words, and go on after so many spaces."""
-    for line in lines:
-        parts = [line]
-        if stream.isatty():
-            width, rest = shutil.get_terminal_size().columns, " " * indent
-            parts = wrap(line, width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
-        stream.writelines(f"{part}\n" for part in parts or [""])
-
-
 def _say_error(text: str) -> None:
+    from trackablate.harness.cli.terminal import say_to
+
     say_to(sys.stderr, text.splitlines())
 
 

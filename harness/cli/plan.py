@@ -12,9 +12,8 @@ from trackablate.ablations.catalogue import STUDIES
 from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.study import FaultyStudy, Study
 from trackablate.datasets.registry import UnknownName
-from trackablate.harness.cli.options import say_to
 from trackablate.harness.cli.session import Session
-from trackablate.harness.cli.terminal import display, say_lines
+from trackablate.harness.cli.terminal import display, say_lines, say_to
 from trackablate.harness.costing.hardware import expected_device, expected_gpus
 from trackablate.harness.costing.loaders import default_loader_workers, loader_bytes
 from trackablate.harness.errors import BadInput

@@ -1,21 +1,22 @@
 """What commands print: tables and documents on standard output; progress and everything else on standard error."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import wrap
 from threading import Event, Thread
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table as Grid
 
-from trackablate.harness.cli.options import say_to
 from trackablate.harness.errors import BadInput
 from trackablate.harness.running.observer import Line
 
@@ -48,6 +49,16 @@ def say(found: "Listing") -> None:
         sys.stdout.write(f"{kind}\n")
         width = max(map(len, entries))
         say_lines((f"  {name:<{width}}  {line}" for name, line in entries.items()), width + 4)
+
+
+def say_to(stream: TextIO, lines: Iterable[str], indent: int = 0) -> None:
+    """Write lines. On a terminal they are broken at its width, between words, and go on after so many spaces."""
+    for line in lines:
+        parts = [line]
+        if stream.isatty():
+            width, rest = shutil.get_terminal_size().columns, " " * indent
+            parts = wrap(line, width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
+        stream.writelines(f"{part}\n" for part in parts or [""])
 
 
 def say_lines(lines: Iterable[str], indent: int) -> None:
