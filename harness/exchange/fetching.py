@@ -1,7 +1,7 @@
 """Downloads of published weights and results: only from the addresses of `downloads.toml`, over HTTPS, whole or not at all.
 
-What has arrived lies beside the file as `.NAME.DIGEST.part` until all of it is there and compared; the digest is that of the server's
-version. Nothing here opens what it fetches.
+What has arrived lies beside the file as `.NAME.DIGEST.part` until all of it is there and compared; the digest is that of
+the server's version. Nothing here opens what it fetches.
 """
 
 import hashlib
