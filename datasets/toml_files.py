@@ -87,6 +87,18 @@ def configured_store() -> Path | None:
     return None
 
 
+def configured_weights(name: str) -> Path | None:
+    """Return the file that `NAME = "PATH"` under [weights] of a settings file names, None if none does. Raises DataError."""
+    for file, found in settings():
+        named = found.get("weights", {})
+        path = named.get(name) if isinstance(named, dict) else 0
+        if path is not None and not isinstance(path, str):
+            raise DataError.at(file, f"names no file for {name!r}", f'write [weights] and below it {name} = "PATH"')
+        if path:
+            return named_by(file, path)
+    return None
+
+
 def allowed_links() -> tuple[Path, ...]:
     """Return the folders outside a data set into which its links may lead, as environment and settings files name them.
 

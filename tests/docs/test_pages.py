@@ -18,7 +18,7 @@ from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.study import Study
 from trackablate.ablations.study_file import load_study
 from trackablate.datasets.roots import data_root
-from trackablate.datasets.toml_files import configured_store, read_toml
+from trackablate.datasets.toml_files import configured_store, configured_weights, read_toml
 from trackablate.harness.cli import app, plugins_first
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.scoring import metrics
@@ -53,7 +53,7 @@ def the(blocks: list[str], word: str) -> str:
 
 def test_the_pages_are_read() -> None:
     assert len(COMMANDS) > 50
-    assert (len(TOML), len(PYTHON)) == (7, 8), "a new example needs a test here"
+    assert (len(TOML), len(PYTHON)) == (8, 8), "a new example needs a test here"
 
 
 @pytest.mark.parametrize("line", sorted(set(COMMANDS)))
@@ -91,6 +91,12 @@ def test_the_settings_name_a_store_and_data(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("TRACKABLATE_DATA_LASOT", raising=False)
     assert configured_store() == tmp_path / "runs"
     assert data_root("lasot", {}) == tmp_path / "LaSOT"
+
+
+def test_the_settings_name_caes_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "trackablate.toml").write_text(the(TOML, "[weights]"))
+    monkeypatch.chdir(tmp_path)
+    assert configured_weights(STUDIES["table3"].starts_from) == Path("/data/weights/cae_base.pth")
 
 
 def test_the_declared_data_set_is_checked_tracked_scored_and_trained_on(tmp_path: Path) -> None:
