@@ -48,8 +48,8 @@ def survival(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | 
 
 
 def _in_time(facts: ScoredProtocol) -> Dialect | None:
-    """Return the dialect that reads a protocol's overlaps in time, None if none of its metrics needs one."""
-    return next((dialect for dialect in facts.dialects.values() if METRIC in dialect.readings), None)
+    """Return the dialect that reads overlaps in time: of a column, or one that raw results are asked for; None without."""
+    return next((dialect for dialect in (*facts.dialects.values(), *facts.rules) if METRIC in dialect.readings), None)
 
 
 def _alive(found: TrackerScores, dialect: Dialect) -> tuple[Floats, Floats]:

@@ -50,6 +50,13 @@ def test_the_share_of_sequences_that_are_not_lost_yet() -> None:
     assert "conv 50.0 % on synthetic-thermal" in drawing.alt
 
 
+def test_raw_results_have_one_if_they_are_asked_for_these_rules() -> None:
+    result = factory.study_result(4)
+    (facts,) = result.protocols
+    asked = replace(result, protocols=(replace(facts, rules=(DIALECTS["ostrack"], DIALECTS["in_time"])),))
+    assert survival(asked, pivot(asked), looks_of(asked)) is not None
+
+
 def test_no_figure_where_no_metric_reads_the_overlaps_in_time() -> None:
     result = factory.study_result(4)
     assert survival(result, pivot(result), looks_of(result)) is None
