@@ -90,4 +90,6 @@ def test_the_site_is_built_and_every_link_leads_somewhere(tmp_path: Path) -> Non
     number, wrong = loaded("check_links").faults(tmp_path / "site")
     assert wrong == []
     assert number > 5000
+    page = (tmp_path / "site" / "index.html").read_text()
+    assert re.findall(r'<(?:script|link|img)[^>]*="https?:[^>]*>', page) == [], "a page asks no other server"
     assert "Return the SHA-256 of a file" in (tmp_path / "site" / "modules" / "trackers.encoder.html").read_text()
