@@ -29,10 +29,15 @@ HERE = "--no-venv" in sys.argv or bool(INSTALLED and Path(INSTALLED.origin or ""
 """Whether sessions take the environment that nox was started from: this checkout is installed in it, or the user says so."""
 
 
+def _wanted(extra: str) -> list[str]:
+    """Return the requirements of one of the project's extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return list(project["optional-dependencies"][extra])
+
+
 def _lacks_packages() -> bool:
     """Return whether the environment lacks a package that only the tests need."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = {re.split(r"[<>=]", entry)[0] for entry in project["optional-dependencies"]["dev"]}
+    names = {re.split(r"[<>=]", entry)[0] for entry in _wanted("dev")}
     found = {distribution.name.lower().replace("_", "-") for distribution in distributions()}
     return not names <= found
 
@@ -105,6 +110,15 @@ def benchmark(session: nox.Session) -> None:
 def gpu(session: nox.Session) -> None:
     """Say what this machine's GPU does with the project, in at most 8 minutes; writes gpu/gpu.json and gpu/gpu.html."""
     session.run(_python(session), str(ROOT / "tests" / "benchmarks" / "bench_gpu.py"), *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/, with every warning an error, and check its links."""
+    python = _python(session)
+    session.run(python, "-m", "pip", "install", "--quiet", *_wanted("docs"), external=True)
+    session.run(python, "-P", "-m", "mkdocs", "build", "--strict", external=True, env={"NO_MKDOCS_2_WARNING": "1"})
+    session.run(python, str(ROOT / "docs" / "check_links.py"), str(ROOT / "site"), external=True)
 
 
 def _study_session(study: str, name: str) -> None:

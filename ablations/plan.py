@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from trackablate.ablations.recipes import Training, published_training
 from trackablate.ablations.study import FaultyStudy, Row, Study
 from trackablate.datasets.registry import UnknownName, unknown
+from trackablate.datasets.toml_files import configured_weights
 from trackablate.harness.record import PlannedRow, PlannedRun, evaluations_of
 from trackablate.harness.running.tasks import RunTask
 from trackablate.harness.spec import Profile, Recipe, RunSpec
@@ -46,6 +47,7 @@ def planned_rows(
         if name not in names:
             raise UnknownName(unknown(f"row of {study.name}", name, names))
     wanted = tuple(protocols or planned_protocols(study, profile))
+    profile = _with_weights(profile, study)
     rows = [
         PlannedRow(
             name=row.name,
@@ -94,6 +96,13 @@ def planned_rows(
         control="shuffled-template",
     )
     return [*rows, *floors, control]
+
+
+def _with_weights(profile: Profile, study: Study) -> Profile:
+    """Return the profile with the weights that the study starts from, if it is of paper scale and settings name them."""
+    file = configured_weights(study.starts_from) if study.starts_from and not profile.scale else None
+    own = {study.baseline.backbone: f"file:{file}"} if file else {}
+    return profile.model_copy(update={"pretrained": own | profile.pretrained})
 
 
 def _refuse_one_run_for_two(study: Study, profile: Profile, rows: list[PlannedRow]) -> None:

@@ -73,6 +73,8 @@ class Study:
         cited: Trackers that the paper's table only cites, by their names in `published.toml`.
         silent: Fields that the paper leaves open, dotted, with what was chosen, which `show` marks.
         remarks: Differences between rows here and in the paper, printed as footnotes.
+        starts_from: Name of pretrained weights under [weights] of trackablate.toml. If they are named there, all rows start
+            from them at paper scale.
         seeds: Number of runs of each row, unless the user asks for another.
         beside: Further rows as the user names them, `[NAME=]RUN`, which the store finds.
         others: Further rows.
@@ -96,6 +98,7 @@ class Study:
     cited: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     silent: Mapping[str, str] = field(default_factory=dict)
+    starts_from: str = ""
     seeds: int = 1
     beside: tuple[str, ...] = ()
     others: tuple[Other, ...] = ()

@@ -35,7 +35,7 @@ from trackablate.ablations.recipes import Training, published_training
 from trackablate.ablations.study import RECIPE, Coupled, FaultyStudy, Other, Row, Study
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.registry import UnknownName
-from trackablate.datasets.toml_files import faults, line_of, read_toml
+from trackablate.datasets.toml_files import anchored, faults, line_of, read_toml
 from trackablate.harness.scoring.dialects import known_protocol
 from trackablate.harness.spec import Recipe, RunSpec
 from trackablate.trackers.spec import Frozen, OutsideSpec, TrackerSpec, leaves, with_fields
@@ -80,7 +80,7 @@ def load_study(file: Path) -> Study:
     except DataError as error:
         raise FaultyStudy(str(error)) from error
     try:
-        return _study(_File.model_validate(document))
+        return _study(_File.model_validate(anchored(file, document)))
     except ValidationError as error:
         raise FaultyStudy("\n".join(faults(file, text, error, _File, TrackerSpec, Recipe))) from error
     except FaultyStudy as error:

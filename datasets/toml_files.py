@@ -57,6 +57,24 @@ def named_by(file: Path, path: str) -> Path:
     return file.expanduser().parent / Path(path).expanduser()
 
 
+def anchored(file: Path, content: Any, field: str = "") -> Any:
+    """Return a file's content with the paths in it relative to the file, wherever the program is started.
+
+    Paths are names of TOML files in lists, what follows "file:", and the `python` of an environment. In the file's own
+    folder they stay as they are written, since they are part of what runs are.
+    """
+    if isinstance(content, dict):
+        return {key: anchored(file, value, key) for key, value in content.items()}
+    if isinstance(content, list):
+        return [anchored(file, value, "list") for value in content]
+    if not isinstance(content, str) or file.parent == Path():
+        return content
+    prefix = "file:" if content.startswith("file:") else ""
+    path = Path(content.removeprefix(prefix))
+    named = prefix or (field == "list" and path.suffix == ".toml") or (field == "python" and "/" in content)
+    return f"{prefix}{named_by(file, str(path))}" if named and not path.is_absolute() else content
+
+
 def configured_store() -> Path | None:
     """Return the store that `store = "PATH"` of a settings file names, None if none does. Raises DataError."""
     for file, found in settings():
@@ -65,6 +83,18 @@ def configured_store() -> Path | None:
                 raise DataError.at(
                     file, f"`store` is {path!r}, which is no folder", 'write store = "PATH" above [data]'
                 )
+            return named_by(file, path)
+    return None
+
+
+def configured_weights(name: str) -> Path | None:
+    """Return the file that `NAME = "PATH"` under [weights] of a settings file names, None if none does. Raises DataError."""
+    for file, found in settings():
+        named = found.get("weights", {})
+        path = named.get(name) if isinstance(named, dict) else 0
+        if path is not None and not isinstance(path, str):
+            raise DataError.at(file, f"names no file for {name!r}", f'write [weights] and below it {name} = "PATH"')
+        if path:
             return named_by(file, path)
     return None
 

@@ -92,7 +92,13 @@ def test_a_wheel_holds_nothing_outside_its_own_name(wheel: Path) -> None:
         next(n for n in names if "dist-info" in n).split("/")[0],
     }
     data = {"datasets/splits/lasot_test.csv", "trackers/weights/vit-mini.safetensors", "reports/templates/page.html"}
-    data |= {"harness/profiles/mini.toml", "harness/training/mini.toml", "ablations/published.toml", "py.typed"}
+    data |= {
+        "harness/exchange/downloads.toml",
+        "harness/profiles/mini.toml",
+        "harness/training/mini.toml",
+        "ablations/published.toml",
+        "py.typed",
+    }
     assert {f"trackablate/{name}" for name in data} <= set(names)
 
 

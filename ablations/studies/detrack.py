@@ -17,6 +17,7 @@ CAE = (
     "The paper starts from CAE's weights, which timm does not have: the encoder here starts from MAE's, unless the "
     "profile names another file."
 )
+CAE_OR_MAE = f"{CAE[:-1]}, or trackablate.toml names CAE's: [weights] cae-b16."
 
 WARM_UP = (
     "Candidate elimination starts and is complete at OSTrack's shares of each training: epochs 20 and 100 of 300 for the "
@@ -129,8 +130,9 @@ table3 = Study(
     ),
     coupled=(*DECODER_NEEDS, LONGER_CONVOLUTION),
     trainings=(OSTRACK_ONE_SHOT,),
-    remarks=(CAE, CHOSEN),
+    remarks=(CAE_OR_MAE, CHOSEN),
     silent=SILENT,
+    starts_from="cae-b16",
 )
 
 
@@ -151,10 +153,11 @@ table4 = Study(
     trainings=(DETRACK_ONE_SHOT,),
     remarks=(
         "Rows with the same number of trained layers are one training, run with its first layers alone.",
-        CAE,
+        CAE_OR_MAE,
         CHOSEN,
     ),
     silent=SILENT,
+    starts_from="cae-b16",
 )
 
 table5 = Study(
@@ -171,8 +174,9 @@ table5 = Study(
         Row("outside", ("centre / outside",), {"denoising": Denoising(kind="centre-outside")}),
     ),
     trainings=(DETRACK_ONE_SHOT,),
-    remarks=(CAE, CHOSEN),
+    remarks=(CAE_OR_MAE, CHOSEN),
     silent=SILENT,
+    starts_from="cae-b16",
 )
 
 LABELS = {
@@ -201,8 +205,9 @@ table6 = Study(
     factors={"Labels": "labels", "Epochs": RECIPE},
     rows=tuple(_assignment(label, epochs) for label in LABELS for epochs in LENGTHS),
     trainings=(DETRACK_ONE_SHOT, Training(ostrack(60), FOUR_SETS, ("lasot",))),
-    remarks=(CAE, "Epochs: for GOT-10k / for LaSOT. Other profiles keep this proportion.", CHOSEN),
+    remarks=(CAE_OR_MAE, "Epochs: for GOT-10k / for LaSOT. Other profiles keep this proportion.", CHOSEN),
     silent=SILENT,
+    starts_from="cae-b16",
 )
 
 _CONVERGENCE = (

@@ -1,4 +1,4 @@
-"""A data set that a user declares in one TOML file, as good as a built-in one. The README has a complete example.
+"""A data set that a user declares in one TOML file, as good as a built-in one. docs/data.md has a complete example.
 
 The file says where boxes and images lie, which sequences there are, and by whose rules they are scored. Paths in it are
 templates below the data set's folder, with {name} for the sequence, {split}, and fields that the list of sequences has.

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from trackablate.harness.checkout import hide_checkout
-from trackablate.harness.cli.commands import about, runs, scores, studies
+from trackablate.harness.cli.commands import about, fetching, runs, scores, studies
 from trackablate.harness.cli.commands.data import data_app
 from trackablate.harness.cli.commands.stores import store_app
 from trackablate.harness.cli.options import exit_status
@@ -36,6 +36,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "report": studies.report,
     "train": runs.train,
     "score": scores.score,
+    "fetch": fetching.fetch,
     "import": runs.import_,
     "export-weights": runs.export_weights,
     "evaluate": runs.evaluate,

@@ -11,6 +11,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from trackablate.trackers.encoder.pretrained import FILES
+from trackablate.trackers.outside.named import OUTSIDE, TRAX, lacking
+from trackablate.trackers.spec import OutsideSpec
 
 NEEDED = ("torch", "timm", "peft", "accelerate", "numpy", "cv2", "safetensors", "pydantic", "matplotlib", "jinja2")
 FONTS = ("STIXGeneral", "DejaVuSans")
@@ -35,7 +37,8 @@ class Check(BaseModel):
 
 def examine(store: Path) -> list[Check]:
     """Return all checks. Another process asks for the device, because this one does not import torch."""
-    return [_python(), *map(_package, NEEDED), _device(), *map(_weights, FILES), _disk(store), fonts(), _latex()]
+    machine = [_python(), *map(_package, NEEDED), _device(), *map(_weights, FILES), _disk(store)]
+    return [*machine, fonts(), _latex(), _outside()]
 
 
 def _python() -> Check:
@@ -86,6 +89,14 @@ def fonts() -> Check:
         return Check(name="fonts", ok=True, found=", ".join(FONTS))
     remedy = "python -m pip install --force-reinstall matplotlib"
     return Check(name="fonts", ok=False, found=f"{', '.join(lacking)} missing", remedy=remedy)
+
+
+def _outside() -> Check:
+    """Return which outside trackers can be used; none of them is needed."""
+    reasons = {name: lacking(spec) for name, spec in OUTSIDE.items()} | {"TraX": lacking(OutsideSpec(target=TRAX))}
+    alike = {reason: [name for name, why in reasons.items() if why == reason] for reason in reasons.values()}
+    others = [f"not {', '.join(names)}: {reason}" for reason, names in alike.items() if reason]
+    return Check(name="outside trackers", ok=True, found="; ".join([", ".join(alike.get("", ["none"])), *others]))
 
 
 def _latex() -> Check:

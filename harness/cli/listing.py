@@ -14,8 +14,8 @@ from trackablate.datasets.synthetic.domains import DOMAINS
 from trackablate.harness.profiles import load_profile, profile_names
 from trackablate.harness.scoring.dialects import Treatments
 from trackablate.harness.scoring.metrics import DIALECTS, Dialect
-from trackablate.trackers.outside.named import OUTSIDE
-from trackablate.trackers.spec import TrackerSpec, differences
+from trackablate.trackers.outside.named import OUTSIDE, lacking
+from trackablate.trackers.spec import OutsideSpec, TrackerSpec, differences
 from trackablate.trackers.variants import VARIANTS
 
 Listing = dict[str, dict[str, str]]
@@ -29,10 +29,15 @@ def _datasets() -> dict[str, str]:
     return synthetic | real
 
 
+def _outside(spec: OutsideSpec) -> str:
+    reason = lacking(spec)
+    return f"{spec.name}: {f'not usable here, {reason}' if reason else 'usable here'}"
+
+
 KINDS: dict[str, Callable[[], dict[str, str]]] = {
     "studies": lambda: {name: f"{study.title}: {study.question}" for name, study in STUDIES.items()},
     "trackers": lambda: {name: describe(spec) for name, spec in VARIANTS.items()},
-    "outside": lambda: {name: spec.name for name, spec in OUTSIDE.items()},
+    "outside": lambda: {name: _outside(spec) for name, spec in OUTSIDE.items()},
     "protocols": lambda: {name: protocol.description for name, protocol in PROTOCOLS.items()},
     "dialects": lambda: {name: f"{d.description} ({', '.join(d.metrics)})" for name, d in DIALECTS.items()},
     "datasets": _datasets,

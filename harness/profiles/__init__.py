@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.registry import UnknownName, unknown
-from trackablate.datasets.toml_files import faults, read_toml
+from trackablate.datasets.toml_files import anchored, faults, read_toml
 from trackablate.harness.errors import BadInput
 from trackablate.harness.spec import Profile
 
@@ -40,7 +40,7 @@ def load_profile(name: str) -> Profile:
         raise UnknownName(unknown("profile", name, profile_names()) + "; or name a TOML file of your own")
     text, document = read_toml(file)
     try:
-        return Profile.model_validate({"name": file.stem, "caveat": OWN.format(file.stem)} | document)
+        return Profile.model_validate({"name": file.stem, "caveat": OWN.format(file.stem)} | anchored(file, document))
     except ValidationError as error:
         raise DataError("\n".join(faults(file, text, error, Profile))) from error
 

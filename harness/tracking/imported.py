@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save
 
 from trackablate.datasets.atomic import write_bytes, write_with
+from trackablate.datasets.errors import DataError
 from trackablate.harness.costing.devices import device_name
 from trackablate.harness.costing.macs import count_macs
 from trackablate.harness.errors import BadInput
@@ -24,6 +25,10 @@ from trackablate.trackers.encoder.pretrained import file_digest
 from trackablate.trackers.encoder.weight_files import read_weights
 from trackablate.trackers.model import OneStreamTracker
 from trackablate.trackers.spec import TrackerSpec
+
+UNFIT = (
+    "is not of {}: name the variant that it belongs to with --as, and the size that it was trained at with --profile"
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,10 @@ def import_run(asked: Import, store: Store) -> dict[str, Any]:
     """
     state = read_weights(asked.weights)
     completed = None if asked.backbone is None else read_weights(asked.backbone)
-    model = tracker_from(state, asked.spec, alpha=asked.alpha, backbone=completed)
+    try:
+        model = tracker_from(state, asked.spec, alpha=asked.alpha, backbone=completed)
+    except DataError as error:
+        raise DataError(f"{asked.weights} {UNFIT.format(asked.spec.name)}", *error.problems) from error
     digest, of_backbone = file_digest(asked.weights), file_digest(asked.backbone) if asked.backbone else None
     run = RunSpec(tracker=model.spec, weights=of_backbone, imported=Imported(name=asked.name, sha256=digest))
     for other in store.runs():

@@ -11,12 +11,13 @@ from trackablate.reports.figures.epochs import against_epochs
 from trackablate.reports.figures.frame_grid import frame_grid
 from trackablate.reports.figures.pairs import compared, pairs
 from trackablate.reports.figures.paper_style import PAPER_STYLE
+from trackablate.reports.figures.survival import survival
 from trackablate.reports.figures.training import training
 from trackablate.reports.results import Result
 from trackablate.reports.table import Table
 
 DRAWN = (
-    *(curves("success"), curves("precision"), curves("norm_precision")),
+    *(curves("success"), curves("precision"), curves("norm_precision"), survival),
     *(against_cost, against_epochs, training, distributions, pairs, compared, radar, differences, frame_grid),
 )
 """In the page's order. Each draws what it can of any result, or nothing."""

@@ -1,5 +1,8 @@
 """The published trainings, and what a smaller profile keeps of them."""
 
+import hashlib
+from pathlib import Path
+
 import pytest
 
 from trackablate.ablations.catalogue import STUDIES
@@ -7,11 +10,13 @@ from trackablate.ablations.plan import planned_rows, run_of, scaled_recipe
 from trackablate.ablations.recipes import LORAT_PAIRS, epochs, lorat, lorat_full, ostrack, published_training
 from trackablate.ablations.studies.detrack import CHOSEN, GFLOPS, SILENT, WARM_UP
 from trackablate.ablations.study import Study
+from trackablate.datasets.errors import DataError
 from trackablate.harness.cli.listing import details
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.spec import VideoData
 from trackablate.harness.training.rates import schedule
-from trackablate.trackers.spec import DeformableHead, leaves
+from trackablate.trackers.encoder.pretrained import weights_digest
+from trackablate.trackers.spec import DeformableHead, TrackerSpec, leaves
 from trackablate.trackers.variants import VARIANTS
 
 MINI, PAPER = load_profile("mini"), load_profile("paper")
@@ -234,3 +239,29 @@ def test_the_two_ways_of_counting_are_told_where_gflops_are_printed(name: str) -
     hidden = {kind: count * 3 * 768**2 / 1e9 for kind, count in tokens.items()}
     assert 21.517 - hidden["ce"] == pytest.approx(16.4, abs=0.05)
     assert 29.050 - hidden["none"] == pytest.approx(22.3, abs=0.05)
+
+
+def test_detracks_ablations_start_from_caes_weights_where_they_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows of tables 3 to 6 at published sizes; OSTrack's row in table 1, and smaller profiles, keep what they had."""
+    before = {name: planned_rows(STUDIES[name], PAPER) for name in ("table1", "table3")}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cae.pth").write_bytes(b"weights")
+    (tmp_path / "trackablate.toml").write_text('[weights]\ncae-b16 = "cae.pth"\n')
+    found = [row.run for row in planned_rows(STUDIES["table3"], PAPER) if row.role == "variant"]
+    assert {run.tracker.pretrained for run in found if isinstance(run.tracker, TrackerSpec)} == {"file:cae.pth"}
+    assert {run.weights for run in found} == {hashlib.sha256(b"weights").hexdigest()}
+    assert planned_rows(STUDIES["table1"], PAPER) == before["table1"]
+    small = planned_rows(STUDIES["table3"], MINI)[0].run.tracker
+    assert isinstance(small, TrackerSpec)
+    assert small.pretrained == "shipped"
+    own = PAPER.model_copy(update={"pretrained": {"vit-b16": "timm"}})
+    assert planned_rows(STUDIES["table3"], own) == before["table3"], "a profile's own choice comes first"
+    (tmp_path / "cae.pth").unlink()
+    weights_digest.cache_clear()
+    with pytest.raises(DataError, match=r"cae.pth: there is no such file"):
+        planned_rows(STUDIES["table3"], PAPER)
+    (tmp_path / "trackablate.toml").write_text("[weights]\ncae-b16 = 3\n")
+    with pytest.raises(DataError, match=r"names no file for 'cae-b16'"):
+        planned_rows(STUDIES["table3"], PAPER)

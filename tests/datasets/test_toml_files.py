@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 
 from trackablate.ablations.study_file import load_study
+from trackablate.datasets import protocols
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.registry import unknown
 from trackablate.datasets.toml_files import configured_store, read_toml
 from trackablate.harness.profiles import load_profile
+from trackablate.harness.spec import VideoData
+from trackablate.trackers.spec import OutsideSpec
 
 SHORT = '[data]\nkind = "videos"\nsets = ["lasot-train"]\n'
 
@@ -96,3 +99,46 @@ def test_near_names_are_found_in_any_case(name: str) -> None:
     assert unknown("row", "LaSOT", list(map(str, range(40)))).endswith(" 15, ...")
     assert unknown("row", "LaSOT", list(map(str, range(30)))).endswith(", 9")
     assert "did you mean CE-Conv" in unknown("row", "ce-conv", ["CE-Conv", "decoder"])
+
+
+def test_paths_in_a_file_are_relative_to_it_wherever_a_command_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Declared data sets, weights and environments; in the file's own folder the texts stay, and so do stored runs."""
+    monkeypatch.setattr(protocols, "DECLARED", {})
+    monkeypatch.setenv(protocols.VARIABLE, "")
+    lab = tmp_path / "lab"
+    (lab / "lists").mkdir(parents=True)
+    split = 'list = "lists/{}.txt"\n'
+    (lab / "drones.toml").write_text(
+        'name = "drones"\nfirst_pixel = 0\nboxes = "{name}.txt"\nframes = "{name}"\n[splits.train]\n'
+        + split.format("train")
+        + "[splits.test]\n"
+        + split.format("test")
+    )
+    (lab / "lists" / "train.txt").write_text("a\n")
+    (lab / "lists" / "test.txt").write_text("b\n")
+    (lab / "mine.toml").write_text(
+        'protocols = ["drones.toml"]\n[data]\nkind = "videos"\nsets = ["drones.toml"]\n'
+        '[pretrained]\nvit-b16 = "file:mae.pth"\n'
+    )
+    (lab / "ranks.toml").write_text(
+        'name = "r"\ntitle = "t"\nquestion = "q"\nbaseline = "lorat-b-224"\nprotocols = ["drones.toml"]\n'
+        '[factors]\nStart = "pretrained"\n[[rows]]\nname = "mine"\nset = { pretrained = "file:dino.pth" }\n'
+        '[outside.siam]\ntarget = "siam:Siam"\npython = "env/bin/python"\n'
+    )
+    profile, study = load_profile("../lab/mine.toml"), load_study(Path("../lab/ranks.toml"))
+    assert isinstance(profile.data, VideoData)
+    assert profile.data.sets[0].startswith("drones-train@")
+    assert [Path(name).resolve() for name in profile.protocols] == [lab / "drones.toml"]
+    assert profile.pretrained == {"vit-b16": "file:../lab/mae.pth"}
+    assert study.protocols == ("drones",)
+    assert study.rows[1].changes == {"pretrained": "file:../lab/dino.pth"}
+    (other,) = study.others
+    assert isinstance(other.run.tracker, OutsideSpec)
+    assert other.run.tracker.python == "../lab/env/bin/python"
+    monkeypatch.chdir(lab)
+    assert load_profile("mine.toml").pretrained == {"vit-b16": "file:mae.pth"}
+    (other,) = load_study(Path("ranks.toml")).others
+    assert isinstance(other.run.tracker, OutsideSpec)
+    assert other.run.tracker.python == "env/bin/python"

@@ -38,7 +38,7 @@ def said(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
 
 
 def test_the_readme_shows_this_plugin() -> None:
-    assert EXAMPLE.read_text(encoding="utf-8") in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert EXAMPLE.read_text(encoding="utf-8") in (ROOT / "docs" / "extend" / "head.md").read_text(encoding="utf-8")
 
 
 def test_a_plugins_tracker_is_shown_and_costed(tmp_path: Path) -> None:

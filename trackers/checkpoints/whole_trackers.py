@@ -10,6 +10,7 @@ from trackablate.trackers.checkpoints import ostrack
 from trackablate.trackers.checkpoints.lorat import OfficialLoRAT, from_lorat, to_lorat
 from trackablate.trackers.checkpoints.official import is_unused
 from trackablate.trackers.checkpoints.state_keys import load_exactly
+from trackablate.trackers.encoder.backbones import TIMM_NAMES
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.spec import LoRA, TrackerSpec, replace
 
@@ -78,12 +79,14 @@ def tracker_with(spec: TrackerSpec, state: Mapping[str, Tensor], source: str) ->
 def official_state(model: OneStreamTracker) -> tuple[str, dict[str, Tensor]]:
     """Return a tracker's weights and whose layout they have: the official one, or ours for trackers without one.
 
-    LoRAT's keep the form that they have. Other trackers are merged for it, in place.
+    LoRAT's keep the form that they have. Other trackers are merged for it, in place. LoRAT's layout is of the published
+    backbones alone: it tells them by their size.
     """
     spec = model.spec
     names = model.state_dict()
     if (
-        spec.head.kind == "mlp"
+        spec.backbone in TIMM_NAMES
+        and spec.head.kind == "mlp"
         and spec.adaptation.kind in ("lora", "full")
         and "encoder.embedding.token_types" in names
     ):

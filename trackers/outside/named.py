@@ -3,6 +3,9 @@
 import ast
 import json
 import re
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from trackablate.datasets.errors import DataError
@@ -40,6 +43,20 @@ def outside_tracker(text: str) -> OutsideSpec | None:
         return None
     arguments = _arguments(match["call"] or "()", text)
     return OutsideSpec(target=match["target"], arguments=arguments, python=match["python"] or "")
+
+
+def lacking(spec: OutsideSpec) -> str:
+    """Return why an outside tracker cannot be used on this machine, with the remedy; "" if nothing speaks against it."""
+    if spec.python:
+        return "" if shutil.which(str(Path(spec.python).expanduser())) else f"there is no {spec.python}"
+    if spec.target == OPENCV:
+        from trackablate.trackers.outside.opencv import kinds
+
+        return "" if spec.arguments.get("kind") in kinds() else "pip install opencv-contrib-python"
+    if spec.target == TRAX and find_spec("trax") is None:
+        return "pip install vot-trax"
+    module = spec.target.partition(":")[0].partition(".")[0]
+    return "" if find_spec(module) else f"there is no module {module} here"
 
 
 def _arguments(call: str, text: str) -> dict[str, Any]:

@@ -126,6 +126,7 @@ def import_(
         Path | None, typer.Option(help="the backbone's file, for LoRAT's weights that hold the trained entries alone")
     ] = None,
     alpha: Annotated[int | None, typer.Option(help="LoRA's alpha, if the weights do not say it")] = None,
+    profile: Annotated[str, typer.Option("--profile", help="the size that they have, as mini")] = "paper",
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> dict[str, Any]:
@@ -133,13 +134,16 @@ def import_(
 
     Example: python -m harness import my-ostrack --weights OSTrack_ep0300.pth.tar --as ostrack-256-ce
     """
+    from trackablate.harness.profiles import load_profile
+    from trackablate.trackers.scale import at_scale
     from trackablate.trackers.variants import VARIANTS
 
-    spec = VARIANTS[as_]
+    scale, spec = load_profile(profile).scale, VARIANTS[as_]
     from trackablate.harness.cli.study_data import open_store
     from trackablate.harness.tracking.imported import Import, import_run
 
-    return import_run(Import(name, weights, spec, backbone, alpha), open_store(store))
+    sized = at_scale(spec, scale) if scale else spec
+    return import_run(Import(name, weights, sized, backbone, alpha), open_store(store))
 
 
 @answers

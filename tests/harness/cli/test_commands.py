@@ -375,6 +375,7 @@ def test_cost_counts_without_weights() -> None:
 def test_doctor_names_packages_weights_and_disk(tmp_path: Path) -> None:
     checks = {check["name"]: check for check in said("doctor", "--store", tmp_path / "not" / "yet")}
     assert {"Python", "torch", "device", "disk", "weights of vit-mini"} <= set(checks)
+    assert checks["outside trackers"]["found"].startswith("opencv-mil"), "every OpenCV has it"
     for check in checks.values():
         assert check["found"]
         assert check["ok"] or check["remedy"], check

@@ -17,6 +17,7 @@ from examples import SCALE
 from stored_files import flip
 from trackablate.datasets.errors import DataError
 from trackablate.harness.errors import BadInput
+from trackablate.harness.profiles import load_profile
 from trackablate.harness.running.execute import execute_run
 from trackablate.harness.running.executors import LocalExecutor
 from trackablate.harness.running.tasks import RunTask, WorkerSettings
@@ -162,6 +163,26 @@ def test_ostracks_training_checkpoint_is_a_run_and_goes_out_under_net(tmp_path: 
     document = said("export-weights", "ce", "--out", tmp_path / "out.pth", *at)
     assert (document["layout"], document["entries"]) == ("OSTrack's layout", 242)
     same(torch.load(tmp_path / "out.pth")["net"], weights)
+
+
+@pytest.mark.parametrize("name", ["ostrack-256-ce", "lorat-b-224", "full-b-224", "detrack-ce"])
+def test_exported_weights_of_a_smaller_size_are_imported_again(name: str, tmp_path: Path) -> None:
+    """Under the variant's name and the profile's; at paper size they are refused, with the option to give."""
+    scale = load_profile("mini").scale
+    assert scale is not None
+    torch.manual_seed(0)
+    model = merge(build(at_scale(VARIANTS[name], scale), pretrained=False))
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "first.safetensors")
+    at = ("--as", name, "--store", tmp_path / "store")
+    said("import", "first", "--weights", tmp_path / "first.safetensors", "--profile", "mini", *at)
+    said("export-weights", "first", "--out", tmp_path / "out.safetensors", "--store", tmp_path / "store")
+    again = said("import", "again", "--weights", tmp_path / "out.safetensors", "--profile", "mini", *at)
+    folders = {folder.run.slug: folder for folder in Store(tmp_path / "store").runs()}
+    same(trained_model(folders["again"]).state_dict(), trained_model(folders["first"]).state_dict())
+    assert again["tracker"] == name
+    refused = invoke("import", "other", "--weights", tmp_path / "out.safetensors", *at)
+    assert refused.exit_code == 2
+    assert "--profile" in refused.stderr
 
 
 def test_merged_and_trained_entries_of_lorat_and_our_own_names_are_read() -> None:
