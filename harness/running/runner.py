@@ -1,7 +1,7 @@
 """Runs what is missing: asks the store, hands tasks to workers, and measures speed at the end."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +31,8 @@ from trackablate.harness.running.tasks import (
 )
 from trackablate.harness.spec import GPU_ONLY, Evaluation, Profile
 from trackablate.harness.store import Lacking, RunFolder, Store, timed_layers
-from trackablate.trackers.spec import TrackerSpec
+from trackablate.trackers.outside.named import lacking as cannot_start
+from trackablate.trackers.spec import AnyTracker, OutsideSpec, TrackerSpec
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def refuse_at_once(job: Job, store: Store, device: str) -> None:
     """Raise BadInput for work that cannot be done here, as far as that is sure before a store is made or a worker starts."""
     refuse_unknown_device(device)
     lacking = missing(job, store)
+    _refuse_unusable([item.task.run.tracker for item in lacking if item.sequences])
     _refuse_division([item for item in lacking if item.training], job.how.gpus_per_run)
     if surely_no_gpu() and not device.startswith("cuda"):
         _refuse_precision(lacking, Device(name=expected_device(device), gpus=()))
@@ -125,6 +127,12 @@ def _prepared(slot: Slot, preparation: PrepareTask, observer: Observer) -> Devic
     except RunFailed:
         found = slot.ask(preparation, observer.watch)
     return Device.model_validate_json(found)
+
+
+def _refuse_unusable(trackers: Iterable[AnyTracker]) -> None:
+    for tracker in trackers:
+        if isinstance(tracker, OutsideSpec) and (reason := cannot_start(tracker)):
+            raise BadInput(f"{tracker.name} cannot be started: {reason}")
 
 
 def _refuse_precision(work: list[Missing], device: Device) -> None:

@@ -223,6 +223,17 @@ def test_what_is_no_device_anywhere(store: Path) -> None:
     assert not (store / "protocols").exists()
 
 
+@pytest.mark.usefixtures("no_workers")
+def test_what_is_sure_to_fail_is_refused_before_a_store_is_made(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trackablate.harness.running.runner.surely_no_gpu", lambda: True)
+    smoke = ("--protocol", "synthetic-smoke")
+    assert "there is no module nowhere here" in refusal(store, "evaluate", "nowhere:Tracker", *smoke)
+    half = ("--profile", "smoke", "--set", "recipe.precision=fp16")
+    assert "precision fp16 needs a GPU" in refusal(store, "run", "table3", *half)
+    assert "precision fp16 needs a GPU" in refusal(store, "train", "ostrack-256", *half)
+    assert not store.exists()
+
+
 @pytest.fixture
 def broken_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file in the place of the shipped weights, its end cut off."""

@@ -4,6 +4,8 @@ import ast
 import json
 import re
 import shutil
+import sys
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,7 @@ def lacking(spec: OutsideSpec) -> str:
     if spec.target == TRAX and find_spec("trax") is None:
         return "pip install vot-trax"
     module = spec.target.partition(":")[0].partition(".")[0]
-    return "" if find_spec(module) else f"there is no module {module} here"
+    return "" if PathFinder.find_spec(module, ["", *sys.path]) else f"there is no module {module} here"
 
 
 def _arguments(call: str, text: str) -> dict[str, Any]:
