@@ -2,7 +2,7 @@
 
     STORE/store.json                        format of the store
     STORE/runs/NAME/spec.json               what was asked (NAME: RunSpec.name)
-    STORE/runs/NAME/lock                    held by the one process that works on the run
+    STORE/runs/NAME/.lease-N                held by the one process that works on the run (datasets.lease)
     STORE/runs/NAME/checkpoint.pt           while training, with checkpoint-before.pt, the one before it
     STORE/runs/NAME/diverged.pt             the batch at which the loss was not finite
     STORE/runs/NAME/weights.safetensors     result of the training, with training.json as its record

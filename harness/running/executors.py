@@ -15,9 +15,11 @@ from typing import Protocol
 from pydantic import BaseModel
 
 import trackablate
-from trackablate.harness.running.tasks import Reply, Task, WorkerSettings
+from trackablate.harness.running.tasks import Reply, RunTask, Task, WorkerSettings
 from trackablate.harness.running.threads import drop_launchers, quiet_threads
 
+STOP_SECONDS = 10.0
+"""How long a worker that is stopped may take for the step at hand and a checkpoint."""
 LOG_TAIL = 12
 """Lines of a worker's log that a message shows."""
 
@@ -32,7 +34,7 @@ class WorkerProcess(Protocol):
         """Return the reply to the task, None while the worker is at work."""
 
     def stop(self) -> None:
-        """End the worker now; what it has written to the store stays."""
+        """End the worker; what it has written to the store stays."""
 
 
 class Executor(Protocol):
@@ -47,6 +49,7 @@ class LocalWorker:
 
     def __init__(self, settings: WorkerSettings, log: Path) -> None:
         self._log, self._seen, self._text = log, 0, b""
+        self._runs = False
         self._replies, theirs = os.pipe()
         os.set_blocking(self._replies, False)
         with log.open("wb") as output:
@@ -67,6 +70,7 @@ class LocalWorker:
         """Hand over a task."""
         self._seen = self._log.stat().st_size
         self._write(task)
+        self._runs = type(task) is RunTask
 
     def poll(self) -> Reply | None:
         """Return the reply to the task, None while the worker is at work."""
@@ -76,14 +80,18 @@ class LocalWorker:
                 self._text += part
         line, found, rest = self._text.partition(b"\n")
         if found:
-            self._text = rest
+            self._text, self._runs = rest, False
             return Reply.model_validate_json(line)
         if status is None:
             return None
         return Reply(status="died", text=f"a worker stopped with status {status}: {self._said()}", last=True)
 
     def stop(self) -> None:
-        """End the worker now."""
+        """End the worker; a training saves a checkpoint first."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self._runs:
+                self.process.terminate()
+                self.process.wait(STOP_SECONDS)
         self.process.kill()
         self.process.wait()
         if self._replies >= 0:

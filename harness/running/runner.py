@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from filelock import Timeout
-
+from trackablate.datasets.lease import Held
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.costing.hardware import expected_device, refuse_unknown_device, several
 from trackablate.harness.costing.loaders import default_loader_workers
@@ -32,6 +32,8 @@ from trackablate.harness.running.tasks import (
 from trackablate.harness.spec import GPU_ONLY, Evaluation, Profile
 from trackablate.harness.store import Lacking, RunFolder, Store, timed_layers
 from trackablate.trackers.spec import TrackerSpec
+
+STOPPED_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _mend(job: Job, store: Store) -> None:
     store.sweep()
     for folder, evaluations in ((store.run(task.run), task.evaluations) for task in job.tasks):
         if folder.path.exists():
-            with suppress(Timeout), folder.lock().acquire(timeout=0):
+            with suppress(Held), folder.lock().acquire(timeout=0):
                 for file in folder.mend(evaluations):
                     left_out(f"{file} is damaged: it is made again, and kept as {file.name}.damaged")
 
@@ -218,8 +220,8 @@ def _workers(job: Job, tasks: int, store: Store, executor: Executor, device: str
             slot.start()
         yield slots
     finally:
-        for slot in slots:
-            slot.stop()
+        with ThreadPoolExecutor(STOPPED_AT_ONCE) as pool:  # each saves a checkpoint
+            list(pool.map(Slot.stop, slots))
 
 
 def _spread(slots: list[Slot], found: Device, job: Job, tasks: int, store: Store, executor: Executor) -> None:
