@@ -1,8 +1,4 @@
-"""Where workers run. An executor starts worker processes; the local one starts them on this machine.
-
-Another executor (a cluster's queue) needs the same: to hand lines of JSON to a worker and back, and to end the worker when
-the study ends.
-"""
+"""Where workers run. An executor starts workers; the local one starts processes on this machine, `slurm` has jobs."""
 
 import contextlib
 import json
@@ -15,8 +11,9 @@ from typing import Protocol
 from pydantic import BaseModel
 
 import trackablate
-from trackablate.harness.running.tasks import Reply, RunTask, Task, WorkerSettings
+from trackablate.harness.running.tasks import Execution, Reply, RunTask, Task, WorkerSettings
 from trackablate.harness.running.threads import drop_launchers, quiet_threads
+from trackablate.harness.store import Store
 
 STOP_SECONDS = 10.0
 """How long a worker that is stopped may take for the step at hand and a checkpoint."""
@@ -38,10 +35,22 @@ class WorkerProcess(Protocol):
 
 
 class Executor(Protocol):
-    """Starts workers."""
+    """Starts workers.
+
+    Attributes:
+        detached: Whether the study leaves as soon as every task is handed over.
+    """
+
+    detached: bool
 
     def start(self, settings: WorkerSettings) -> WorkerProcess:
         """Start a worker, and return before it is ready."""
+
+    def places(self, tasks: int, store: Store, device: str, how: Execution) -> list[WorkerSettings] | None:
+        """Return the settings of each worker; None if workers share this machine's devices."""
+
+    def farewell(self) -> str:
+        """Return what the user has to know of work that goes on without this process, "" for none."""
 
 
 class LocalWorker:
@@ -59,7 +68,7 @@ class LocalWorker:
                 stdout=output,
                 stderr=output,
                 text=True,
-                env=_environment(settings.threads),
+                env=environment(settings.threads),
                 pass_fds=(theirs,),
                 start_new_session=True,
             )
@@ -117,7 +126,7 @@ class LocalExecutor:
     """Starts worker processes on this machine; what they print goes to files in the folder `logs`."""
 
     def __init__(self, logs: Path) -> None:
-        self._logs, self._started = logs, 0
+        self._logs, self._started, self.detached = logs, 0, False
 
     def start(self, settings: WorkerSettings) -> LocalWorker:
         """Start a worker process."""
@@ -125,8 +134,16 @@ class LocalExecutor:
         self._started += 1
         return LocalWorker(settings, self._logs / f"worker-{os.getpid()}-{self._started}.log")
 
+    def places(self, tasks: int, store: Store, device: str, how: Execution) -> None:
+        """Return None: workers share this machine's devices."""
 
-def _environment(threads: int) -> dict[str, str]:
+    def farewell(self) -> str:
+        """Return nothing: workers end with this process."""
+        return ""
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return the environment of a worker with so many threads."""
     # The worker imports the project from where this process does.
     source = str(Path(trackablate.__file__).absolute().parents[1])
     found = dict(os.environ)

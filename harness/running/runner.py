@@ -94,6 +94,10 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
             _prepared(slots[0], _preparation(job, store), observer)
         place = several(found.name, job.how.gpus_per_run)
         queue = [item for item in observer.prepared(place, len(slots), lacking) if item in work]
+        if executor.detached:
+            for item, slot in zip(queue, slots, strict=False):
+                slot.do(item.task)
+            return
         failures = run_all(queue, slots, observer, partial(_died, job, store, place))
         failures += _measure_speed(job, store, slots, observer)
     if failures:
@@ -213,7 +217,9 @@ def timed(task: RunTask) -> list[Timed]:
 def _workers(job: Job, tasks: int, store: Store, executor: Executor, device: str) -> Iterator[list[Slot]]:
     # Workers take seconds to import torch. Unless there seems to be a GPU, all start now, while one prepares the study.
     on_cpu = expected_device(device).startswith("CPU")
-    settings = worker_settings((), device, job.profile, tasks, store, job.how if on_cpu else AS_USUAL)
+    settings = executor.places(1, store, device, job.how)
+    if settings is None:
+        settings = worker_settings((), device, job.profile, tasks, store, job.how if on_cpu else AS_USUAL)
     slots = [Slot(executor, each) for each in settings[: None if on_cpu else 1]]
     try:
         for slot in slots:
@@ -226,7 +232,10 @@ def _workers(job: Job, tasks: int, store: Store, executor: Executor, device: str
 
 def _spread(slots: list[Slot], found: Device, job: Job, tasks: int, store: Store, executor: Executor) -> None:
     # Keep the workers that fit the device that was found.
-    settings = worker_settings(found.gpus, slots[0].settings.device, job.profile, tasks, store, job.how)
+    device = slots[0].settings.device
+    settings = executor.places(tasks, store, device, job.how)
+    if settings is None:
+        settings = worker_settings(found.gpus, device, job.profile, tasks, store, job.how)
     spare = [slot for slot in slots if slot.settings not in settings]
     for slot in spare:
         slot.stop()
