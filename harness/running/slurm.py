@@ -1,8 +1,9 @@
 """Runs as jobs of SLURM, handed in through submitit: one job for each task.
 
 Everything goes through the folder `jobs` of the store, which every node has to see. A task is a file, and so is the reply to
-it; what a job prints is in a folder beside them, which stays if the job fails. A job's name says which task it has, so that a command that is started again finds the jobs of the one before. This
-process only hands in jobs and reads replies; it also prepares the study, which takes seconds. Imports no torch.
+it; what a job prints is in a folder beside them, which stays if the job fails. A job's name says which task it has, so that
+a command that is started again finds the jobs of the one before. This process only hands in jobs and reads replies; it also
+prepares the study, which takes seconds. Imports no torch.
 """
 
 import os
