@@ -30,6 +30,9 @@ class WorkerProcess(Protocol):
     def poll(self) -> Reply | None:
         """Return the reply to the task, None while the worker is at work."""
 
+    def at_work(self) -> bool:
+        """Return whether the worker has begun with the task; a job may have to wait for a node."""
+
     def stop(self) -> None:
         """End the worker; what it has written to the store stays."""
 
@@ -94,6 +97,10 @@ class LocalWorker:
         if status is None:
             return None
         return Reply(status="died", text=f"a worker stopped with status {status}: {self._said()}", last=True)
+
+    def at_work(self) -> bool:
+        """Return True: it begins at once."""
+        return True
 
     def stop(self) -> None:
         """End the worker; a training saves a checkpoint first."""

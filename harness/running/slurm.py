@@ -253,6 +253,10 @@ class SlurmWorker:
         how = f"ended as {state}" if state else "is not known to SLURM any more"
         return self._ended(Reply(status="died", text=f"job {self._job} of SLURM {how}: {self._said()}", last=True))
 
+    def at_work(self) -> bool:
+        """Return whether the job has left the queue."""
+        return self.executor.job(self._name)[1] not in ("", "PENDING", "CONFIGURING", "REQUEUED")
+
     def stop(self) -> None:
         """Leave the job to itself."""
         if self._here is not None:

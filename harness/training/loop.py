@@ -140,10 +140,7 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
 
 
 def _stop(job: Fit, optimizer: Any, accelerator: Accelerator, state: _State, clock: PhaseClock) -> None:
-    """Save a checkpoint, and raise Interrupted. Processes that share a training go back to the last validation instead.
-
-    There they have averaged their statistics; elsewhere each one's own would be lost.
-    """
+    """Save a checkpoint, and raise Interrupted. Processes that share a training, each with its own statistics, save none."""
     last = state.curve[-1].step if state.curve else 0
     if job.group.size == 1 and last < state.step:
         _book(job, state.cost, clock)

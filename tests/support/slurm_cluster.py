@@ -28,6 +28,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=1
 KillWait=15
+MinJobAge=3600
 ReturnToService=2
 SlurmctldPort={controller}
 SlurmdPort={daemon}

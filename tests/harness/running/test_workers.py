@@ -196,6 +196,9 @@ class InProcess:
         reply, self.reply = self.reply, None
         return reply
 
+    def at_work(self) -> bool:
+        return True
+
     def stop(self) -> None:
         self.reply = None
 
