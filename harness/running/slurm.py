@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from math import ceil
@@ -52,6 +52,8 @@ SIGNAL_SECONDS = 90
 """How long before the end of its time a job is told so."""
 LOOK_SECONDS, REPLY_SECONDS = 15.0, 1.0
 """How often SLURM is asked about the jobs, and the store for replies."""
+GRACE_SECONDS = 90.0
+"""How long a reply may stay unseen after its job's end: network file systems remember folders for a minute."""
 MOST_RESTARTS = 100
 """How often a job is queued again because its time was over."""
 ENDED = (
@@ -192,6 +194,7 @@ class SlurmExecutor:
             setup=[f"export {key}={shlex.quote(value)}" for key, value in own.items()],
             signal_delay_s=SIGNAL_SECONDS,
             stderr_to_stdout=True,
+            srun_args=[f"--cpus-per-task={self.asked.cpus}"],  # which srun of newer versions does not take from the job
             additional_parameters={"requeue": True},
             **self.asked.parameters,
         )
@@ -219,7 +222,7 @@ class SlurmWorker:
     _key: str = ""
     _job: str = ""
     _since: float = 0.0
-    _gone: set[float] = field(default_factory=set)
+    _gone: float | None = None
 
     def do(self, task: Task) -> None:
         """Hand in a job for the task, unless a process before this one did and it has not ended."""
@@ -228,7 +231,7 @@ class SlurmWorker:
             self._here.do(task)
             return
         line = task.model_dump_json()
-        self._key, self._gone = sha256(f"{self.settings.store} {line}".encode()).hexdigest()[:16], set()
+        self._key, self._gone = sha256(f"{self.settings.store} {line}".encode()).hexdigest()[:16], None
         self._job, state = self.executor.job(self._name)
         if not self._job or state in ENDED:
             self._reply.unlink(missing_ok=True)
@@ -246,9 +249,13 @@ class SlurmWorker:
         if self.executor.replied(self._key) and (reply := read_document(self._reply, Reply)):
             return self._ended(reply)
         job, state = self.executor.job(self._name)
-        if self.executor.looked > self._since and (not job or (job == self._job and state in ENDED)):
-            self._gone.add(self.executor.looked)
-        if len(self._gone) < 2:  # a reply may be seen later than the job's end
+        if self.executor.looked <= self._since or (job and state not in ENDED):
+            self._gone = None
+            return None
+        if self._gone is None:
+            self._gone = time.monotonic()
+            return None
+        if time.monotonic() - self._gone < GRACE_SECONDS:
             return None
         how = f"ended as {state}" if state else "is not known to SLURM any more"
         return self._ended(Reply(status="died", text=f"job {self._job} of SLURM {how}: {self._said()}", last=True))

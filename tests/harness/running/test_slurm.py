@@ -18,8 +18,11 @@ from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.documents import write_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.running import slurm
+from trackablate.harness.record import Spent
+from trackablate.harness.running import runner, slurm
 from trackablate.harness.running.executors import LocalExecutor, WorkerProcess
+from trackablate.harness.running.observer import Missing, Observer
+from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.slurm import Resources, SlurmExecutor, minutes, reply_file, resources
 from trackablate.harness.running.tasks import AS_USUAL, Execution, Reply, RunTask, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec
@@ -114,6 +117,7 @@ class Imagined(SlurmExecutor):
 def imagined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Imagined:
     monkeypatch.setattr(slurm, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(slurm, "REPLY_SECONDS", 0.0)
+    monkeypatch.setattr(slurm, "GRACE_SECONDS", 0.0)
     return Imagined(Store(tmp_path / "store"))
 
 
@@ -135,6 +139,54 @@ def test_a_job_that_is_there_is_not_handed_in_again(imagined: Imagined) -> None:
     assert second.poll() == Reply(status="done", text="{}", last=True)
     assert not list(imagined.folder.iterdir())
     assert imagined.farewell() == ""
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, None], ids=["Ctrl-C", "detached"])
+def test_a_command_that_ends_says_what_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException] | None
+) -> None:
+    """Nothing is drawn, since nothing is known yet."""
+
+    def left(job: object, store: Store, executor: SlurmExecutor, *_: object) -> None:
+        executor.left.update({"a": "17", "b": "9"})
+        if error:
+            raise error
+
+    monkeypatch.setattr(slurm, "refuse_absent", lambda: None)
+    monkeypatch.setattr(runner, "run", left)
+    words = ["run", "head", "--profile", "smoke", "--store", tmp_path / "store", "--out", tmp_path / "report"]
+    done = invoke(*words, "--executor", "slurm", *([] if error else ["--detach"]))
+    assert done.exit_code == (130 if error else 0)
+    assert (
+        f"2 jobs go on: `python -m harness watch --store {tmp_path / 'store'}` shows them, the same command takes up their"
+        " results, and `scancel 9 17` ends them"
+    ) in done.stderr
+    assert not (tmp_path / "report").exists()
+
+
+def test_tasks_count_as_started_when_their_jobs_leave_the_queue(imagined: Imagined) -> None:
+    events: list[str] = []
+
+    class Told(Observer):
+        def started(self, item: Missing) -> None:
+            events.append("started")
+
+        def watch(self) -> None:
+            events.append(f"{len(imagined.states)} queued")
+            for file in imagined.folder.glob("*[0-9a-f].json"):
+                name = f"trackablate-{file.stem}"
+                if imagined.states[name] == "RUNNING":
+                    reply = Reply(status="done", text=Spent(device_seconds=0.0).model_dump_json())
+                    write_document(reply_file(file), reply)
+                imagined.states[name] = "RUNNING"
+
+        def finished(self, item: Missing, spent: Spent | None) -> None:
+            events.append("finished" if spent else "failed")
+
+    places = imagined.places(1, Store(imagined.folder.parent), "cpu", AS_USUAL)
+    item = Missing(task=STATIC, training=False, sequences=1, speed=False)
+    assert run_all([item], [Slot(imagined, place) for place in places], Told(), lambda *_: "died") == []
+    assert events == ["1 queued", "started", "1 queued", "finished"]
 
 
 @pytest.mark.parametrize("state", ["CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", None])
@@ -165,7 +217,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("slurm")
     (folder / "often.py").write_text(
-        "from trackablate.harness.running import slurm\nslurm.LOOK_SECONDS, slurm.REPLY_SECONDS = 1.0, 0.2\n"
+        "from trackablate.harness.running import slurm\nslurm.LOOK_SECONDS, slurm.GRACE_SECONDS = 1.0, 5.0\n"
     )
     with slurm_cluster.cluster(folder / "cluster") as environment, pytest.MonkeyPatch.context() as patch:
         for name in ("SLURM_CONF", "PATH"):
@@ -173,6 +225,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("TRACKABLATE_PLUGINS", str(folder / "often.py"))
         patch.setenv("PYTHONPATH", str(SRC))
         patch.setattr(slurm, "LOOK_SECONDS", 1.0)
+        patch.setattr(slurm, "GRACE_SECONDS", 5.0)
         yield
 
 
