@@ -56,6 +56,8 @@ GRACE_SECONDS = 90.0
 """How long a reply may stay unseen after its job's end: network file systems remember folders for a minute."""
 MOST_RESTARTS = 100
 """How often a job is queued again because its time was over."""
+PREFIX = "trackablate-"
+"""Of the names of jobs."""
 ENDED = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
     *("REVOKED", "TIMEOUT"),
@@ -135,7 +137,7 @@ class SlurmExecutor:
         self.left: dict[str, str] = {}
         self._states: dict[str, tuple[str, str]] = {}
         self._replies: frozenset[str] = frozenset()
-        self.looked = self._read = -LOOK_SECONDS
+        self.looked = self._asked = self._read = -LOOK_SECONDS
 
     def start(self, settings: WorkerSettings) -> "SlurmWorker":
         """Return a worker; its jobs are handed in when it has tasks."""
@@ -149,7 +151,7 @@ class SlurmExecutor:
         loading = min(8, max(0, cpus // each - 1)) if gpus else 0
         settings = WorkerSettings(
             store=str(store.root),
-            device=shared[0] if each > 1 else device,
+            device=shared[0] if each > 1 or not gpus else device,
             threads=max(1, cpus // each) if gpus else 1,
             workers=1,
             command=command_line(),
@@ -171,7 +173,8 @@ class SlurmExecutor:
 
     def job(self, name: str) -> tuple[str, str]:
         """Return the number and state of the newest job of a name, by what SLURM said last; two empty texts for none."""
-        if time.monotonic() - self.looked >= LOOK_SECONDS:
+        if time.monotonic() - self._asked >= LOOK_SECONDS:
+            self._asked = time.monotonic()
             self._look()
         return self._states.get(name, ("", ""))
 
@@ -201,13 +204,16 @@ class SlurmExecutor:
         try:
             return str(submitter.submit(carry_out, str(order)).job_id)
         except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError) as error:
-            raise RunFailed(f"SLURM did not take the job: {error}") from error
+            raise RunFailed(
+                f"SLURM did not take a job: {error}. If it takes no more of yours, use --slurm jobs=N"
+            ) from error
 
     def _look(self) -> None:
         asked = ["squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%j"]
         done = subprocess.run(asked, capture_output=True, text=True, check=False)
         if done.returncode == 0:  # else the last answer counts
-            lines = sorted((line.split("|", 2) for line in done.stdout.splitlines()), key=lambda line: _number(line[0]))
+            lines = [line.split("|", 2) for line in done.stdout.splitlines() if f"|{PREFIX}" in line]
+            lines.sort(key=lambda line: _number(line[0]))
             self._states = {name: (job, state) for job, state, name in lines}
             self.looked = time.monotonic()
 
@@ -295,7 +301,7 @@ class SlurmWorker:
 
     @property
     def _name(self) -> str:
-        return f"trackablate-{self._key}"
+        return f"{PREFIX}{self._key}"
 
     @property
     def _order(self) -> Path:
@@ -311,8 +317,8 @@ def reply_file(order: Path) -> Path:
     return order.with_name(f"{order.stem}.reply.json")
 
 
-def carry_out(file: str) -> str:
-    """Do what an order says and write the reply: what runs on a node. At the end of its time the job is queued again."""
+def carry_out(file: str) -> None:
+    """Do what an order says, write the reply and exit. At the end of its time the job is queued again."""
     order = read_document(Path(file), Order)
     if order is None:
         raise BadInput(f"{file} is not there: is the store on a file system that this node sees?")
@@ -325,10 +331,12 @@ def carry_out(file: str) -> str:
         sys.stderr.write(f"{error}\n")
         if error.number == SIGUSR2 and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < MOST_RESTARTS:
             subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
-            return "queued again"
+            return
         raise
     write_document(reply_file(Path(file)), reply)
-    return reply.status
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # submitit would write a result of its own, into a folder that may be gone by now
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -89,7 +89,7 @@ def test_options_that_cannot_work_are_refused_before_any_work(tmp_path: Path, mo
 def test_each_task_has_a_place_with_the_devices_of_its_run(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     plain = SlurmExecutor(store, Resources(0, 6, None, {})).places(3, store, "auto", AS_USUAL)
-    assert [(s.device, s.threads, s.others, s.loader_workers) for s in plain] == [("auto", 1, (), 0)] * 3
+    assert [(s.device, s.threads, s.others, s.loader_workers) for s in plain] == [("cpu", 1, (), 0)] * 3
     how = Execution(gpus_per_run=2)
     (shared,) = SlurmExecutor(store, Resources(2, 8, 1, {})).places(3, store, "auto", how)
     assert (shared.device, shared.threads, shared.others, shared.loader_workers) == ("cuda:0", 4, ("cuda:1",), 3)
