@@ -136,7 +136,7 @@ class SlurmExecutor:
         self.local = LocalExecutor(store.logs)
         self.left: dict[str, str] = {}
         self._states: dict[str, tuple[str, str]] = {}
-        self._replies: frozenset[str] = frozenset()
+        self._replies = self.stale = frozenset(file.name for file in self.folder.glob("*.reply.json"))
         self.looked = self._asked = self._read = -LOOK_SECONDS
 
     def start(self, settings: WorkerSettings) -> "SlurmWorker":
@@ -239,7 +239,8 @@ class SlurmWorker:
         line = task.model_dump_json()
         self._key, self._gone = sha256(f"{self.settings.store} {line}".encode()).hexdigest()[:16], None
         self._job, state = self.executor.job(self._name)
-        if not self._job or state in ENDED:
+        replied = self._reply.exists() and self._reply.name not in self.executor.stale  # since the study was planned
+        if not replied and (not self._job or state in ENDED):
             self._reply.unlink(missing_ok=True)
             write_document(self._order, Order(task=line, settings=self.settings))
             self._job = self.executor.submit(self._name, self._order, self.settings.threads)

@@ -141,6 +141,20 @@ def test_a_job_that_is_there_is_not_handed_in_again(imagined: Imagined) -> None:
     assert imagined.farewell() == ""
 
 
+def test_a_job_that_ends_while_the_study_is_planned_is_not_handed_in_again(imagined: Imagined) -> None:
+    """A reply from before that says nothing: its run lacks something now."""
+    work_on(imagined)
+    (order,) = imagined.folder.glob("*.json")
+    imagined.states[f"trackablate-{order.stem}"] = "COMPLETED"
+    write_document(reply_file(order), Reply(status="done", text="{}"))
+    assert work_on(imagined).poll() == Reply(status="done", text="{}", last=True)
+    write_document(reply_file(order), Reply(status="done", text="{}"))
+    later = Imagined(Store(imagined.folder.parent))
+    later.states = imagined.states
+    assert work_on(later).poll() is None
+    assert later.states == {f"trackablate-{order.stem}": "PENDING"}
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, None], ids=["Ctrl-C", "detached"])
 def test_a_command_that_ends_says_what_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException] | None
