@@ -79,7 +79,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(name="tests-all", venv_backend="none")
 def tests_all(session: nox.Session) -> None:
-    """Run all tests, with the long simulations; `-- -m slow` runs those alone."""
+    """Run all tests, with the long simulations; `-- -m slow` runs those alone. SLURM's need slurm-wlm, munge and root."""
     _pytest(session, "-m", "")
 
 

@@ -23,6 +23,8 @@ LEFTOVER = 3600
 """Seconds after which a temporary file, or one that no index names, is taken for that of a process that was killed."""
 _SEAL = re.compile(rb',\s*"sha256":\s*"([0-9a-f]{64})"\s*\}\s*\Z')
 _SEAL_BYTES = 120
+GUARDS: dict[Path, Callable[[], None]] = {}
+"""Folders that this process may write to for as long as it holds them (see `lease`): called before a file appears there."""
 UNREADABLE = (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
 """What numpy and zipfile raise for an archive that is absent or damaged."""
 
@@ -31,6 +33,9 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replace `path` in one step by a file that `write` fills. Makes folders.
 
     An error leaves nothing behind, and names the file: a full disk does not.
+
+    Raises:
+        LeaseLost: The file is in a folder that another process has taken over.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -40,12 +45,23 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), 0o644)
+        refuse_lost(path)
         Path(name).replace(path)
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno and not error.filename:
             error.filename = str(path)
         raise
+
+
+def refuse_lost(path: Path) -> None:
+    """Raise LeaseLost if a file is in a folder that another process has taken over from this one.
+
+    Who takes over removes temporary files: a process that is stopped after this check has nothing left to rename.
+    """
+    for folder in path.parents if GUARDS else ():
+        if check := GUARDS.get(folder):
+            check()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -12,10 +12,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from filelock import Timeout
 from pydantic import BaseModel
 
 from trackablate.datasets.atomic import write_text
+from trackablate.datasets.lease import Held
 from trackablate.harness.documents import read_document, write_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import PaperScale, ProtocolRecord
@@ -92,8 +92,8 @@ def _plans(store: Store) -> list[Plan]:
                     plans.append((found, dict(_evaluations(found, protocols))))
             elif (store.root / "runs" / found.name / "spec.json").exists():
                 problems.append(found.reason)
-        except Timeout as error:
-            problems.append(f"{Path(error.lock_file).parent} is being worked on: wait until that has ended")
+        except Held as error:
+            problems.append(f"{error}: wait until that has ended")
         except BadInput as error:
             problems.append(str(error))
     if problems:

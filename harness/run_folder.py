@@ -9,10 +9,9 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
-
-from trackablate.datasets.atomic import whole_archive
+from trackablate.datasets.atomic import refuse_lost, whole_archive
 from trackablate.datasets.errors import unsafe
+from trackablate.datasets.lease import Lease, held
 from trackablate.harness.documents import damaged, is_whole, read_document, readable, undamaged, write_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import Failure, PhaseProgress, RunRecord, SequenceResult, Speed, TrainingRecord
@@ -57,10 +56,9 @@ class RunFolder:
         self.checkpoint = path / "checkpoint.pt"
         self.weights = path / "weights.safetensors"
 
-    def lock(self) -> FileLock:
+    def lock(self) -> Lease:
         """Return the run's lock. Only its holder works on the run; the lock goes with its process."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path / "lock")
+        return Lease(self.path)
 
     def clean(self) -> None:
         """Remove what killed processes left behind. Only the lock's holder may call this."""
@@ -227,14 +225,8 @@ class RunFolder:
         return undamaged(read_document, self.path / "progress.json", PhaseProgress)
 
     def held(self) -> bool:
-        """Return whether a process holds the run's lock now; True in a read-only store, where nobody can tell."""
-        lock = FileLock(self.path / "lock", timeout=0)
-        try:
-            lock.acquire()
-        except (Timeout, OSError):
-            return True
-        lock.release()
-        return False
+        """Return whether a process holds the run's lock now; True if nobody can tell, as for a machine that is away."""
+        return held(self.path)
 
     def silent(self) -> float:
         """Return the seconds since the process that works on the run gave its last sign of life."""
@@ -291,6 +283,7 @@ def older(checkpoint: Path) -> Path:
 
 def keep_older(checkpoint: Path) -> None:
     """Keep the checkpoint as the older one, since a new one is written now; a damaged one replaces no whole one."""
+    refuse_lost(checkpoint)
     if whole_archive(checkpoint):
         link = checkpoint.with_name(f".{checkpoint.name}.link.tmp")
         link.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
     STORE/store.json                        format of the store
     STORE/runs/NAME/spec.json               what was asked (NAME: RunSpec.name)
-    STORE/runs/NAME/lock                    held by the one process that works on the run
+    STORE/runs/NAME/.lease-N                held by the one process that works on the run (datasets.lease)
     STORE/runs/NAME/checkpoint.pt           while training, with checkpoint-before.pt, the one before it
     STORE/runs/NAME/diverged.pt             the batch at which the loss was not finite
     STORE/runs/NAME/weights.safetensors     result of the training, with training.json as its record
@@ -15,6 +15,7 @@
     STORE/calibration/, forecasts/          measured steps of devices, and forecasts (harness.planning)
     STORE/scores/, pretraining/             tallies of raw result files, and checkpoints of pretraining
     STORE/index/, logs/                     indices of data sets, and what workers printed
+    STORE/jobs/                             what jobs of a cluster have to do, their replies and logs (harness.running.slurm)
 
 Every file is written atomically, and none is changed in place. Documents have digests (harness.documents).
 A damaged file that is made again is kept as NAME.damaged. Imports no torch.

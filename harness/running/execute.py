@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trackablate.datasets.atomic import write_bytes
 from trackablate.datasets.errors import DataError
+from trackablate.datasets.lease import LeaseLost, following
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.protocols import PROTOCOLS, SequenceList
 from trackablate.datasets.sequence import Sequence
@@ -42,6 +43,7 @@ from trackablate.harness.training.group import Group, joined
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.logs import TrainingLog
 from trackablate.harness.training.loop import Fit, fit, trained_state
+from trackablate.harness.training.stopping import Interrupted, stop_if_asked
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.spec import TrackerSpec
@@ -54,12 +56,15 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
 
     Raises:
         RunFailed: The run failed; the store has the reason.
+        Interrupted: This process is asked to stop.
+        LeaseLost: Another process has taken the run over, since this one had been silent for too long.
         BadInput, DataError: The user can mend it.
     """
     device = resolve_device(settings.device)
     folder = Store(Path(settings.store)).run(task.run)
     clock = PhaseClock({}, lambda: None, on_cpu=device.type != "cuda")
-    with clock.phase("task"), folder.lock(), _failure_kept(folder, device, settings):
+    lease = folder.lock().acquire(meanwhile=partial(stop_if_asked, "while another process had the run"))
+    with clock.phase("task"), lease, _failure_kept(folder, device, settings):
         folder.clean()
         folder.claim()
         if not folder.trained:
@@ -80,7 +85,7 @@ def follow(task: RankTask, settings: WorkerSettings) -> Spent:
     device, run = resolve_device(settings.device), task.run
     folder = Store(Path(settings.store)).run(run.run)
     clock = PhaseClock({}, lambda: None, on_cpu=device.type != "cuda")
-    with clock.phase("task"):
+    with clock.phase("task"), following(folder.path):
         if not folder.trained:
             _make_textures_of(run.run)
             with joined(task.rank, task.size, task.port, device, LONGER * settings.patience) as group:
@@ -110,7 +115,7 @@ def _track(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
 def _failure_kept(folder: RunFolder, device: torch.device, settings: WorkerSettings) -> Iterator[None]:
     try:
         yield
-    except (BadInput, DataError):
+    except (BadInput, DataError, Interrupted, LeaseLost):
         raise
     except Exception as error:
         summary = str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}"
@@ -216,6 +221,8 @@ class _Reporter:
 
     def __call__(self, phase: str, done: int, total: int, loss: Tensor | None = None) -> None:
         now = time.monotonic()
+        if phase not in ("train", "validate"):  # the training loop looks by itself
+            stop_if_asked(f"in the phase {phase!r}; whole sequences are kept")
         if self._quiet:
             return
         if phase != self._phase or done == total or now - self._said >= 0.5:

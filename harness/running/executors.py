@@ -1,8 +1,4 @@
-"""Where workers run. An executor starts worker processes; the local one starts them on this machine.
-
-Another executor (a cluster's queue) needs the same: to hand lines of JSON to a worker and back, and to end the worker when
-the study ends.
-"""
+"""Where workers run. An executor starts workers; the local one starts processes on this machine, `slurm` has jobs."""
 
 import contextlib
 import json
@@ -15,9 +11,12 @@ from typing import Protocol
 from pydantic import BaseModel
 
 import trackablate
-from trackablate.harness.running.tasks import Reply, Task, WorkerSettings
+from trackablate.harness.running.tasks import Execution, Reply, RunTask, Task, WorkerSettings
 from trackablate.harness.running.threads import drop_launchers, quiet_threads
+from trackablate.harness.store import Store
 
+STOP_SECONDS = 10.0
+"""How long a worker that is stopped may take for the step at hand and a checkpoint."""
 LOG_TAIL = 12
 """Lines of a worker's log that a message shows."""
 
@@ -31,15 +30,30 @@ class WorkerProcess(Protocol):
     def poll(self) -> Reply | None:
         """Return the reply to the task, None while the worker is at work."""
 
+    def at_work(self) -> bool:
+        """Return whether the worker has begun with the task; a job may have to wait for a node."""
+
     def stop(self) -> None:
-        """End the worker now; what it has written to the store stays."""
+        """End the worker; what it has written to the store stays."""
 
 
 class Executor(Protocol):
-    """Starts workers."""
+    """Starts workers.
+
+    Attributes:
+        detached: Whether the study leaves as soon as every task is handed over.
+    """
+
+    detached: bool
 
     def start(self, settings: WorkerSettings) -> WorkerProcess:
         """Start a worker, and return before it is ready."""
+
+    def places(self, tasks: int, store: Store, device: str, how: Execution) -> list[WorkerSettings] | None:
+        """Return the settings of each worker; None if workers share this machine's devices."""
+
+    def farewell(self) -> str:
+        """Return what the user has to know of work that goes on without this process, "" for none."""
 
 
 class LocalWorker:
@@ -47,6 +61,7 @@ class LocalWorker:
 
     def __init__(self, settings: WorkerSettings, log: Path) -> None:
         self._log, self._seen, self._text = log, 0, b""
+        self._runs = False
         self._replies, theirs = os.pipe()
         os.set_blocking(self._replies, False)
         with log.open("wb") as output:
@@ -56,7 +71,7 @@ class LocalWorker:
                 stdout=output,
                 stderr=output,
                 text=True,
-                env=_environment(settings.threads),
+                env=environment(settings.threads),
                 pass_fds=(theirs,),
                 start_new_session=True,
             )
@@ -67,6 +82,7 @@ class LocalWorker:
         """Hand over a task."""
         self._seen = self._log.stat().st_size
         self._write(task)
+        self._runs = type(task) is RunTask
 
     def poll(self) -> Reply | None:
         """Return the reply to the task, None while the worker is at work."""
@@ -76,14 +92,22 @@ class LocalWorker:
                 self._text += part
         line, found, rest = self._text.partition(b"\n")
         if found:
-            self._text = rest
+            self._text, self._runs = rest, False
             return Reply.model_validate_json(line)
         if status is None:
             return None
         return Reply(status="died", text=f"a worker stopped with status {status}: {self._said()}", last=True)
 
+    def at_work(self) -> bool:
+        """Return True: it begins at once."""
+        return True
+
     def stop(self) -> None:
-        """End the worker now."""
+        """End the worker; a training saves a checkpoint first."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self._runs:
+                self.process.terminate()
+                self.process.wait(STOP_SECONDS)
         self.process.kill()
         self.process.wait()
         if self._replies >= 0:
@@ -109,7 +133,7 @@ class LocalExecutor:
     """Starts worker processes on this machine; what they print goes to files in the folder `logs`."""
 
     def __init__(self, logs: Path) -> None:
-        self._logs, self._started = logs, 0
+        self._logs, self._started, self.detached = logs, 0, False
 
     def start(self, settings: WorkerSettings) -> LocalWorker:
         """Start a worker process."""
@@ -117,8 +141,16 @@ class LocalExecutor:
         self._started += 1
         return LocalWorker(settings, self._logs / f"worker-{os.getpid()}-{self._started}.log")
 
+    def places(self, tasks: int, store: Store, device: str, how: Execution) -> None:
+        """Return None: workers share this machine's devices."""
 
-def _environment(threads: int) -> dict[str, str]:
+    def farewell(self) -> str:
+        """Return nothing: workers end with this process."""
+        return ""
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return the environment of a worker with so many threads."""
     # The worker imports the project from where this process does.
     source = str(Path(trackablate.__file__).absolute().parents[1])
     found = dict(os.environ)

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
-from filelock import Timeout
 from numpy.typing import NDArray
 
 from trackablate.datasets.atomic import read_arrays, write_arrays
 from trackablate.datasets.benchmark import SequenceList
 from trackablate.datasets.errors import some
+from trackablate.datasets.lease import Held
 from trackablate.datasets.reading.frames import ImageFiles
 from trackablate.datasets.sequence import FrameFiles
 from trackablate.harness.errors import BadInput
@@ -106,7 +106,7 @@ def _held(folder: RunFolder, needed: str) -> Iterator[bool]:
     lock = folder.lock()
     try:
         lock.acquire(timeout=0)
-    except Timeout:
+    except Held:
         if needed:
             raise BadInput(
                 f"{needed}: its results have to be tracked again, but another process works on this run: start again when"

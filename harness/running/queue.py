@@ -41,6 +41,11 @@ class Slot:
             self.stop()
         return reply
 
+    def at_work(self) -> bool:
+        """Return whether the worker has begun with the task."""
+        assert self._worker is not None
+        return self._worker.at_work()
+
     def ask(self, task: Task, watch: Callable[[], None] = lambda: None) -> str:
         """Return the result of a task, as JSON. Raises BadInput, or RunFailed if the task failed or the worker died.
 
@@ -95,19 +100,27 @@ def run_all(
     """
     failures: list[str] = []
     running: dict[Slot, Missing] = {}
-    waiting, free, watched = list(queue), list(slots), 0.0
+    queued: set[Slot] = set()
+    waiting, free, watched, took = list(queue), list(slots), 0.0, 0.0
     while waiting or running:
         while waiting and free:
             item, slot = waiting.pop(0), free.pop(0)
             slot.do(item.task)
             running[slot] = item
-            observer.started(item)
+            queued.add(slot)
+        for slot in [slot for slot in queued if slot.at_work()]:
+            queued.remove(slot)
+            observer.started(running[slot])
         time.sleep(POLL_SECONDS)
-        if time.monotonic() - watched > WATCH_SECONDS:
+        if time.monotonic() - watched > max(WATCH_SECONDS, 10 * took):  # thousands of runs take a while to look at
             watched = time.monotonic()
             observer.watch()
+            took = time.monotonic() - watched
         for slot, item in list(running.items()):
             if (reply := slot.poll()) is not None:
+                if slot in queued:
+                    queued.remove(slot)
+                    observer.started(item)
                 free.append(slot)
                 del running[slot]
                 failures += _failure(item, slot.settings, reply, died)

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from filelock import Timeout
-
+from trackablate.datasets.lease import Held
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.costing.hardware import expected_device, refuse_unknown_device, several, surely_no_gpu
 from trackablate.harness.costing.loaders import default_loader_workers
@@ -33,6 +33,8 @@ from trackablate.harness.spec import GPU_ONLY, Evaluation, Profile
 from trackablate.harness.store import Lacking, RunFolder, Store, timed_layers
 from trackablate.trackers.outside.named import lacking as cannot_start
 from trackablate.trackers.spec import AnyTracker, OutsideSpec, TrackerSpec
+
+STOPPED_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,10 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
             _prepared(slots[0], _preparation(job, store), observer)
         place = several(found.name, job.how.gpus_per_run)
         queue = [item for item in observer.prepared(place, len(slots), lacking) if item in work]
+        if executor.detached:
+            for item, slot in zip(queue, slots, strict=False):
+                slot.do(item.task)
+            return
         failures = run_all(queue, slots, observer, partial(_died, job, store, place))
         failures += _measure_speed(job, store, slots, observer)
     if failures:
@@ -115,7 +121,7 @@ def _mend(job: Job, store: Store) -> None:
     store.sweep()
     for folder, evaluations in ((store.run(task.run), task.evaluations) for task in job.tasks):
         if folder.path.exists():
-            with suppress(Timeout), folder.lock().acquire(timeout=0):
+            with suppress(Held), folder.lock().acquire(timeout=0):
                 for file in folder.mend(evaluations):
                     left_out(f"{file} is damaged: it is made again, and kept as {file.name}.damaged")
 
@@ -228,20 +234,25 @@ def timed(task: RunTask) -> list[Timed]:
 def _workers(job: Job, tasks: int, store: Store, executor: Executor, device: str) -> Iterator[list[Slot]]:
     # Workers take seconds to import torch. Unless there seems to be a GPU, all start now, while one prepares the study.
     on_cpu = expected_device(device).startswith("CPU")
-    settings = worker_settings((), device, job.profile, tasks, store, job.how if on_cpu else AS_USUAL)
+    settings = executor.places(1, store, device, job.how)
+    if settings is None:
+        settings = worker_settings((), device, job.profile, tasks, store, job.how if on_cpu else AS_USUAL)
     slots = [Slot(executor, each) for each in settings[: None if on_cpu else 1]]
     try:
         for slot in slots:
             slot.start()
         yield slots
     finally:
-        for slot in slots:
-            slot.stop()
+        with ThreadPoolExecutor(STOPPED_AT_ONCE) as pool:  # each saves a checkpoint
+            list(pool.map(Slot.stop, slots))
 
 
 def _spread(slots: list[Slot], found: Device, job: Job, tasks: int, store: Store, executor: Executor) -> None:
     # Keep the workers that fit the device that was found.
-    settings = worker_settings(found.gpus, slots[0].settings.device, job.profile, tasks, store, job.how)
+    device = slots[0].settings.device
+    settings = executor.places(tasks, store, device, job.how)
+    if settings is None:
+        settings = worker_settings(found.gpus, device, job.profile, tasks, store, job.how)
     spare = [slot for slot in slots if slot.settings not in settings]
     for slot in spare:
         slot.stop()

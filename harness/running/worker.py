@@ -4,7 +4,8 @@ The parent writes the settings and then tasks to the worker's standard input, an
 whose number is the worker's only argument; all are lines of JSON. Whatever plugins print goes to the worker's log.
 
 When its standard input closes, the parent has gone: the worker ends at once, so that a killed study leaves nothing behind
-that computes. All it loses is the work since its last checkpoint or sequence.
+that computes. All it loses is the work since its last checkpoint or sequence. At SIGTERM and SIGUSR2 a training saves a
+checkpoint after its step (`training.stopping`).
 """
 
 import json
@@ -19,9 +20,11 @@ from typing import TextIO, get_type_hints
 from pydantic import BaseModel
 
 from trackablate.datasets.errors import DataError
+from trackablate.datasets.lease import LeaseLost
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.running.tasks import Reply, Task, WorkerSettings
 from trackablate.harness.running.threads import quiet_threads
+from trackablate.harness.training.stopping import Interrupted, asked, listen, working
 from trackablate.trackers.plugins import load_plugins
 
 ORPHANED = 3
@@ -36,25 +39,40 @@ def main() -> None:
     requests, sys.stdin = sys.stdin, None
     settings = WorkerSettings.model_validate_json(requests.readline())
     quiet_threads(settings.threads)
+    listen()
     lines = _lines(requests)
     # Torch is imported while the parent still plans.
-    from trackablate.harness.running.fresh import start_afresh
+    from trackablate.harness.running import fresh  # noqa: F401
 
     last = False
     while not last:
         line = lines.get()
         try:
-            load_plugins()
-            last = not start_afresh(settings.threads)
-            function, task = _asked(line)
-            result = function(task, settings)
-            reply = Reply(status="done", text=result.model_dump_json() if result else "", last=last)
-        except (BadInput, DataError) as error:
-            reply = Reply(status="bad input", text=str(error), last=True)
-        except RunFailed as error:
+            reply = answer(line, settings)
+        except Interrupted as error:
             reply = Reply(status="failed", text=str(error), last=True)
         last = reply.last
         os.write(replies, f"{reply.model_dump_json()}\n".encode())
+
+
+def answer(line: str, settings: WorkerSettings) -> Reply:
+    """Do a task, which is a line of JSON, and return the reply to it. Raises Interrupted if a signal asks to stop."""
+    from trackablate.harness.running.fresh import start_afresh
+
+    try:
+        load_plugins()
+        last = not start_afresh(settings.threads)
+        function, task = _asked(line)
+        with working(task.function):
+            result = function(task, settings)
+        text = result.model_dump_json() if result else ""
+        return Reply(status="done", text=text, last=last or asked() is not None)
+    except (BadInput, DataError) as error:
+        return Reply(status="bad input", text=str(error), last=True)
+    except Interrupted:
+        raise
+    except (RunFailed, LeaseLost) as error:
+        return Reply(status="failed", text=str(error), last=True)
 
 
 def _lines(requests: TextIO) -> "SimpleQueue[str]":

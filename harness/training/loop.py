@@ -7,10 +7,11 @@ saves a *checkpoint*.
 
 An interrupted training *resumes* at its last checkpoint and gives the same numbers as an unbroken one. This needs no
 generator states, because nothing random outlives a step: pairs are numbered, and torch is seeded anew for each step.
+A training that is asked to stop saves a checkpoint after the step at hand.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +33,7 @@ from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loading import Batch, PairDataset, loader_deaths_named, made, pair_loader
 from trackablate.harness.training.logs import NO_LOG, TrainingLog
 from trackablate.harness.training.rates import parameter_groups, schedule
+from trackablate.harness.training.stopping import asked, stop_if_asked
 from trackablate.trackers.decoding import best_boxes
 from trackablate.trackers.training.losses import box_iou
 
@@ -77,11 +79,12 @@ class Fit:
 
 @dataclass
 class _State:
-    """The progress of a training. `step` is the number of steps done."""
+    """The progress of a training: `step` is the number of steps done, `means` what is in no point of the curve yet."""
 
     step: int
     curve: list[CurvePoint]
     cost: TrainingCost
+    means: "_LossMeans" = field(default_factory=lambda: _LossMeans())
 
 
 @loader_deaths_named()
@@ -95,6 +98,7 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
         FloatingPointError: The loss is not finite.
         ValueError: The checkpoint cannot be resumed.
         BadInput: The processes of the group are more than a batch can be divided among.
+        Interrupted: The process is asked to stop. The checkpoint is there.
     """
     accelerator = make_accelerator(job.device, job.recipe.precision)
     optimizer = torch.optim.AdamW(parameter_groups(job.model, job.recipe), fused=True)
@@ -104,13 +108,12 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
         model, optimizer, batches = accelerator.prepare(job.model, optimizer, _loader(job, state.step))
         if job.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(job.device)
-        means = _LossMeans()
         for batch in _timed(batches, clock):
             job.group.at(3 * state.step + 1)
             with clock.phase("train"):
                 losses = _step(job, accelerator, model, optimizer, batch, state)
             _refuse_infinite(job, losses, batch, state.step)
-            means.add(losses)
+            state.means.add(losses)
             state.step += 1
             state.cost.samples += job.recipe.batch_size
             job.group.at(3 * state.step)
@@ -123,7 +126,7 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
                     workers, device = job.loader_workers, accelerator.device
                     overlap = validation_iou(model, job.validation, job.recipe, device, workers, job.group)
                 _book(job, state.cost, clock)
-                point = {"step": state.step, "seconds": state.cost.wall(), "losses": means.take()}
+                point = {"step": state.step, "seconds": state.cost.wall(), "losses": state.means.take()}
                 state.curve.append(CurvePoint.model_validate(point | {"validation_iou": overlap}))
                 if job.log.wanted:
                     job.log.point(state.step, {"validation_iou": overlap, **_figures(job, state, losses)})
@@ -131,7 +134,19 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
                     _save(job, optimizer, accelerator, state)
             job.report(state.step, losses["total"])
             job.log.step(state.step, partial(_figures, job, state, losses))
+            if asked() and job.group.first and state.step < job.recipe.steps:
+                _stop(job, optimizer, accelerator, state, clock)
     return state.curve, state.cost
+
+
+def _stop(job: Fit, optimizer: Any, accelerator: Accelerator, state: _State, clock: PhaseClock) -> None:
+    """Save a checkpoint, and raise Interrupted. Processes that share a training, each with its own statistics, save none."""
+    last = state.curve[-1].step if state.curve else 0
+    if job.group.size == 1 and last < state.step:
+        _book(job, state.cost, clock)
+        _save(job, optimizer, accelerator, state)
+        last = state.step
+    stop_if_asked(f"with its checkpoint at step {last} of {job.recipe.steps}")
 
 
 def _figures(job: Fit, state: _State, losses: dict[str, Tensor]) -> dict[str, float]:
@@ -243,17 +258,17 @@ def _divisors(job: Fit, parts: list[Batch]) -> Tensor:
 class _LossMeans:
     """Means of the loss terms since the last `take`. They stay on the device, so that no step waits for them."""
 
-    def __init__(self) -> None:
-        self._sums: dict[str, tuple[Tensor, int]] = {}
+    def __init__(self, sums: dict[str, tuple[Tensor, int]] | None = None) -> None:
+        self.sums = sums or {}
 
     def add(self, losses: dict[str, Tensor]) -> None:
         for name, value in losses.items():
-            total, count = self._sums.get(name, (torch.zeros_like(value), 0))
-            self._sums[name] = total + value.detach(), count + 1
+            total, count = self.sums.get(name, (torch.zeros_like(value), 0))
+            self.sums[name] = total + value.detach(), count + 1
 
     def take(self) -> dict[str, float]:
-        means = {name: float(total) / count for name, (total, count) in self._sums.items()}
-        self._sums = {}
+        means = {name: float(total) / count for name, (total, count) in self.sums.items()}
+        self.sums = {}
         return means
 
 
@@ -287,6 +302,7 @@ def _save(job: Fit, optimizer: Any, accelerator: Accelerator, state: _State) -> 
         "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
         "curve": [point.model_dump() for point in state.curve],
         "cost": state.cost.model_dump(),
+        "means": {name: (total.cpu(), count) for name, (total, count) in state.means.sums.items()},
     }
     keep_older(job.checkpoint)
     write_with(job.checkpoint, lambda file: torch.save(content, file))
@@ -322,7 +338,9 @@ def _loaded(checkpoint: Path, job: Fit, optimizer: torch.optim.Optimizer, accele
     cost = TrainingCost.model_validate(content["cost"])
     curve = [CurvePoint.model_validate(point) for point in content["curve"]]
     cost.resumed += 1
-    return _State(int(content["step"]), curve, cost)
+    sums = content.get("means", {})  # none in a checkpoint of older versions, which were saved with a point only
+    means = _LossMeans({name: (total.to(job.device), count) for name, (total, count) in sums.items()})
+    return _State(int(content["step"]), curve, cost, means)
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:

@@ -76,7 +76,11 @@ def new(filled: Path, tmp_path: Path) -> Store:
 
 
 def files(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name != "lock"}
+    return {
+        str(p.relative_to(root)): p.read_bytes()
+        for p in root.rglob("*")
+        if p.is_file() and not p.name.startswith(".lease-")
+    }
 
 
 def test_a_migrated_store_is_a_store_of_this_version(new: Store) -> None:

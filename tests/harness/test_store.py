@@ -10,6 +10,7 @@ import pytest
 from examples import DATA, PLAIN, RECIPE, WHERE
 from stored_files import rewrite
 from trackablate.datasets.atomic import sealed, write_bytes, write_text, write_with
+from trackablate.datasets.lease import Held
 from trackablate.harness.documents import Damaged, read_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import (
@@ -305,9 +306,7 @@ def test_paper_scale_and_protocols_are_kept_by_content(store: Store) -> None:
 
 
 def test_the_lock_is_held_by_one(folder: RunFolder) -> None:
-    from filelock import Timeout
-
-    with folder.lock(), pytest.raises(Timeout), folder.lock().acquire(timeout=0.05):
+    with folder.lock(), pytest.raises(Held), folder.lock().acquire(timeout=0.05):
         pass
     with folder.lock().acquire(timeout=0.05):
         pass

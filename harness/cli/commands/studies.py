@@ -2,8 +2,9 @@
 
 import sys
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,7 +31,18 @@ from trackablate.harness.cli.options import (
     can_report,
     exit_status,
 )
-from trackablate.harness.errors import RunFailed
+from trackablate.harness.errors import BadInput, RunFailed
+
+if TYPE_CHECKING:
+    from trackablate.harness.cli.session import Session
+    from trackablate.harness.running.executors import Executor
+
+
+class Where(StrEnum):
+    """Where runs are done."""
+
+    local = "local"
+    slurm = "slurm"
 
 
 def plan(
@@ -87,6 +99,16 @@ def run(
     gpus_per_run: GpusPerRun = 1,
     loader_workers: LoaderWorkers = None,
     log: Log = "",
+    executor: Annotated[
+        Where,
+        typer.Option("--executor", help="this machine, or SLURM: one job for each run, on nodes that see the store"),
+    ] = Where.local,
+    slurm: Annotated[
+        str, typer.Option("--slurm", metavar="KEY=VALUE,...", help="what each job asks for: partition, gpus, time, ...")
+    ] = "",
+    detach: Annotated[
+        bool, typer.Option("--detach", help="hand in the jobs and leave; the same command takes up their results")
+    ] = False,
     set_: Changes = None,
     store: StorePath = Path("store"),
     out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
@@ -102,7 +124,6 @@ def run(
         from trackablate.harness.cli.plan import forecast
         from trackablate.harness.cli.session import StudyRequest, open_session
         from trackablate.harness.cli.terminal import say_result
-        from trackablate.harness.running.executors import LocalExecutor
         from trackablate.harness.running.runner import run as run_job
         from trackablate.harness.running.tasks import Execution
 
@@ -112,22 +133,44 @@ def run(
         request = StudyRequest(
             study, profile, *names, store, seeds, added, beside, changes=changes, how=how, truncate=truncate
         )
-        request = replace(request, device=device)
+        request = replace(request, device=device if executor == Where.local else "cuda")  # a node's is not known here
         can_log(log)
         can_report(out or Path("report"))
         session = open_session(request)
+        workers = _executor(executor, slurm, detach, session, device)
         session.store.set_study(session.study_record())
         failure = None
         with forecast(session.job, session.store, study=True) as observer:
             try:
-                run_job(session.job, session.store, LocalExecutor(session.store.logs), device, observer)
+                run_job(session.job, session.store, workers, device, observer)
             except RunFailed as error:
                 failure = error
+            finally:
+                farewell = workers.farewell()
+                sys.stderr.write(farewell)
+            if farewell:
+                return
             observer.drawing()
             drawn = session.draw(out)
         say_result(*drawn, full=full, as_json=json)
         if failure:
             raise failure
+
+
+def _executor(kind: Where, slurm: str, detach: bool, session: "Session", device: str) -> "Executor":
+    if kind == Where.local:
+        if slurm or detach:
+            raise BadInput(f"{'--slurm' if slurm else '--detach'} is for jobs: add --executor slurm")
+        from trackablate.harness.running.executors import LocalExecutor
+
+        return LocalExecutor(session.store.logs)
+    from trackablate.harness.running.slurm import SlurmExecutor, refuse_absent, resources
+
+    asked = resources(slurm, session.profile, session.job.how.gpus_per_run, device)
+    if detach and asked.jobs:
+        raise BadInput("--detach hands in all jobs at once: leave out jobs= of --slurm")
+    refuse_absent()
+    return SlurmExecutor(session.store, asked, detached=detach)
 
 
 def watch(

@@ -65,6 +65,9 @@ class Recorder:
     def poll(self) -> Reply | None:
         return Reply(status="done", text='{"device_seconds": 1}')
 
+    def at_work(self) -> bool:
+        return True
+
     def stop(self) -> None:
         pass
 

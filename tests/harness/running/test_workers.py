@@ -196,6 +196,9 @@ class InProcess:
         reply, self.reply = self.reply, None
         return reply
 
+    def at_work(self) -> bool:
+        return True
+
     def stop(self) -> None:
         self.reply = None
 
@@ -205,6 +208,13 @@ class InProcessExecutor:
 
     def __init__(self, deadly: dict[int, str] | None = None) -> None:
         self.deadly, self.tasks, self.started = deadly or {}, list[Task](), 0
+        self.detached = False
+
+    def places(self, *_: object) -> None:
+        """This machine's devices."""
+
+    def farewell(self) -> str:
+        return ""
 
     def start(self, settings: WorkerSettings) -> InProcess:
         self.started += 1
