@@ -46,8 +46,9 @@ class TrainingCost(_Block):
         peak_memory_bytes: The most that was held at a time. A process's peak includes `resident_before_bytes`.
         resident_before_bytes: What of a process's peak is not the training's: what Python held when the training began, and
             the libraries, of which more becomes resident as they are used. None on a GPU, whose memory is all given back.
-        pairs_at_once: Number of pairs that were computed at a time after the first steps, if more than published fitted;
-            the peak memory is that of the published number. None if all were computed as published.
+        pairs_at_once: Number of pairs that were computed at a time, if not as many as published. More were after the first
+            steps, whose peak memory is booked; fewer where memory did not hold the published number (--fit-memory).
+        recomputed: Whether activations were computed twice because memory did not hold them (--fit-memory).
     """
 
     phases: dict[str, PhaseCost] = {}
@@ -55,6 +56,7 @@ class TrainingCost(_Block):
     peak_memory_bytes: int | None = None
     resident_before_bytes: int | None = None
     pairs_at_once: int | None = None
+    recomputed: bool = False
     memory_kind: Literal["process peak RSS", "device peak allocated"] | None = None
     params: int | None = None
     trainable_params: int | None = None

@@ -188,6 +188,7 @@ def _asked(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
         divisor=model.loss_divisor,
         parts_are_free=model.parts_are_free,
         loader_workers=settings.loader_workers,
+        fit_memory=settings.fit_memory,
         log=TrainingLog(kind, Path(settings.store, "logs", kind), run.name, run.model_dump(mode="json")),
         group=group,
     )

@@ -7,6 +7,7 @@ from typing import Literal
 
 from trackablate.harness.record import RunRecord, Speed, TrainingCost
 from trackablate.harness.scoring.scored import ScoredTracker
+from trackablate.harness.spec import Recipe
 from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column
 from trackablate.reports.tables.block import Block, Footnotes, decimals_for, si, time_unit
@@ -156,12 +157,15 @@ def shared_machine(result: Result) -> str:
 
 
 def _memory_kinds(result: Result) -> dict[str, str]:
-    trained = {row.name: row.record.training.cost for row in result.variants if row.record and row.record.training}
+    records = {row.name: row.record for row in result.variants if row.record}
+    trained = {name: record.training.cost for name, record in records.items() if record.training}
     before = [cost.resident_before_bytes / 1e6 for cost in trained.values() if cost.resident_before_bytes is not None]
     least, most = (f"{end(before, default=0.0):.0f}" for end in (min, max))
     held = least if least == most else f"{least} to {most}"
     return {
-        name: "Peak memory of the training: " + _memory_kind(cost, held)
+        name: "Peak memory of the training: "
+        + _memory_kind(cost, held)
+        + _as_computed(cost, records[name].asked.recipe)
         for name, cost in trained.items()
         if cost.peak_memory_bytes is not None
     }
@@ -174,6 +178,19 @@ def _memory_kind(cost: TrainingCost, held: str) -> str:
     if cost.resident_before_bytes is None:
         return "the process's peak, with Python and its libraries, which an older record does not tell apart."
     return f"the process's peak, less the {held} MB of Python, its libraries and what it held before."
+
+
+def _as_computed(cost: TrainingCost, recipe: Recipe | None) -> str:
+    """Return how many pairs were computed at a time, if not as many as the recipe says."""
+    published, used = (recipe.pairs_at_once if recipe else None), cost.pairs_at_once
+    twice = " Activations were computed twice, because memory did not hold them." if cost.recomputed else ""
+    if published is None or used is None or used == published:
+        return twice
+    if used > published:
+        return f" {published} pairs at a time as published; after the first steps {used}, which took more.{twice}"
+    return (
+        f" {used} pairs at a time instead of {published}, which did not fit; the result is the same to rounding.{twice}"
+    )
 
 
 def _add_fps(result: Result, block: Block, footnotes: Footnotes) -> None:

@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trackablate.harness.record import TrainingCost
 from trackablate.harness.spec import Precision, Recipe
-from trackablate.harness.training import loop
 from trackablate.harness.training.engine import computing_in, make_accelerator
 from trackablate.harness.training.rates import parameter_groups
+from trackablate.harness.training.step import Fit, State, take_step
 from trackablate.trackers import model as models
 from trackablate.trackers.adaptation import lora
 from trackablate.trackers.adaptation.adapt import merge
@@ -54,10 +55,10 @@ def measure(model: OneStreamTracker, how: Recipe, device: torch.device, seconds:
     """Return pairs per second (median over steps) and the peak memory in GB, 0 on a CPU."""
     batch = batch_of(model.spec, how.batch_size, model.encoder.template_side**2, device)
     unused: Any = None
-    job = loop.Fit(model, how, unused, unused, 0, Path("none"), device, lambda _: None, model.loss_divisor)
+    job = Fit(model, how, unused, unused, 0, Path("none"), device, lambda _: None, model.loss_divisor)
     accelerator = make_accelerator(device, how.precision)
     optimizer: Any = torch.optim.AdamW(parameter_groups(model, how), fused=True)
-    state = loop._State(0, [], loop.TrainingCost())
+    state = State(0, [], TrainingCost())
     taken: list[float] = []
     with computing_in(model, how.precision):
         prepared, optimizer = accelerator.prepare(model, optimizer)
@@ -66,7 +67,7 @@ def measure(model: OneStreamTracker, how: Recipe, device: torch.device, seconds:
             if len(taken) == 2 and device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
             started = time.perf_counter()
-            losses = loop._step(job, accelerator, prepared, optimizer, batch, state)
+            losses = take_step(job, accelerator, prepared, optimizer, batch, state)
             assert bool(torch.isfinite(losses["total"]))  # waits for the device
             taken.append(time.perf_counter() - started)
     peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0

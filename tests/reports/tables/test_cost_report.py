@@ -143,6 +143,20 @@ def test_a_processs_memory_is_that_of_the_training(result: Result) -> None:
     assert any("allocated on the GPU" in note for note in notes)
 
 
+def test_the_memory_note_says_how_many_pairs_were_computed_at_a_time(result: Result) -> None:
+    recipe = factory.record_of(next(row for row in result.rows if row.name == "conv")).asked.recipe
+    assert recipe is not None
+    published = recipe.pairs_at_once
+    for change, said in (
+        ({"pairs_at_once": published}, None),
+        ({"pairs_at_once": 1}, f"1 pairs at a time instead of {published}, which did not fit; the result is the same"),
+        ({"pairs_at_once": 64}, f"{published} pairs at a time as published; after the first steps 64, which took more"),
+        ({"recomputed": True}, "Activations were computed twice, because memory did not hold them."),
+    ):
+        _, notes = memory_note(result, conv=change)
+        assert any(said in note for note in notes) if said else len(notes) == 1, notes
+
+
 def test_measured_columns_name_profile_device_and_who_shared_the_machine(result: Result) -> None:
     table = pivot(result)
     groups = {column.key: column.group for column in table.columns}
