@@ -27,6 +27,7 @@ from trackablate.harness.costing.devices import (
 )
 from trackablate.harness.costing.hardware import several
 from trackablate.harness.costing.macs import count_macs, paper_scale
+from trackablate.harness.costing.peaks import model_flops, published_peak
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.protocol_store import keep_protocol
 from trackablate.harness.provenance import provenance
@@ -160,6 +161,9 @@ def _train(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
     merged = merge(model)
     assert isinstance(merged, OneStreamTracker)
     cost.macs = count_macs(merged).all
+    cost.flops_per_pair = model_flops(cost.macs, cost.params, cost.trainable_params)
+    peak = published_peak(device_name(device))
+    cost.peak_tflops = peak.tflops if peak else None
     write_bytes(folder.weights, content)
     digest = hashlib.sha256(content).hexdigest()
     folder.finish_training(TrainingRecord(curve=curve, cost=cost, weights_digest=digest, where=where))

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from trackablate.datasets.atomic import whole_archive, write_with
 from trackablate.datasets.pairs.sampling import PairSampler
 from trackablate.harness.costing.clock import PhaseClock
-from trackablate.harness.costing.devices import energy_meter, peak_memory_bytes, synchroniser
+from trackablate.harness.costing.devices import energy_meter, held_bytes, peak_memory_bytes, synchroniser
 from trackablate.harness.record import CurvePoint, TrainingCost
 from trackablate.harness.run_folder import DIVERGED, keep_older, older
 from trackablate.harness.spec import Recipe
@@ -255,4 +255,7 @@ def _book(job: Fit, cost: TrainingCost, clock: PhaseClock) -> None:
         cost.pairs_at_once = least
     cost.recomputed = any(recomputed for _, recomputed in used)
     if cost.pairs_at_once is None or cost.pairs_at_once <= published:
+        held = held_bytes(job.device)
+        if held is not None:
+            cost.reserved_bytes, cost.driver_bytes = max(held[0], cost.reserved_bytes or 0), held[1]
         cost.peak_memory_bytes = max(*job.group.every(peak_memory_bytes(job.device)), cost.peak_memory_bytes or 0)

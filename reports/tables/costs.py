@@ -37,6 +37,9 @@ class Cost:
     train_seconds: float | None = None
     device_hours: float | None = None
     peak_memory_bytes: int | None = None
+    reserved_bytes: int | None = None
+    driver_bytes: int | None = None
+    mfu: float | None = None
     fps: float | None = None
 
     @property
@@ -58,6 +61,7 @@ def cost_of(row: ScoredTracker) -> Cost:
     if training is None or not costs:
         return Cost(fps=fps)
     first, booked = training.cost, [cost for cost in costs if cost.phases]
+    reached = [share for cost in costs if (share := cost.mfu()) is not None]
     return Cost(
         params=first.params,
         trainable_params=first.trainable_params,
@@ -65,6 +69,9 @@ def cost_of(row: ScoredTracker) -> Cost:
         train_seconds=fmean(cost.wall() for cost in booked) if booked else None,
         device_hours=fmean(cost.device() for cost in booked) / 3600 if booked else None,
         peak_memory_bytes=max((held for c in costs if (held := c.memory()) is not None), default=None),
+        reserved_bytes=max((c.reserved_bytes for c in costs if c.reserved_bytes is not None), default=None),
+        driver_bytes=max((c.driver_bytes for c in costs if c.driver_bytes is not None), default=None),
+        mfu=fmean(reached) if reached else None,
         fps=fps,
     )
 

@@ -25,7 +25,7 @@ from bench_training import measure, recipe, say
 from trackablate.harness.costing.device_cost import cost_on
 from trackablate.harness.costing.devices import device_name
 from trackablate.harness.costing.macs import paper_scale
-from trackablate.harness.planning.peaks import Peak, peaks, training_flops
+from trackablate.harness.costing.peaks import model_flops, published_peak
 from trackablate.harness.spec import Precision
 from trackablate.harness.training.engine import allow_tf32
 from trackablate.trackers.adaptation.adapt import merge
@@ -45,8 +45,7 @@ class Bench:
         self.device, self.until = device, time.monotonic() + 60 * minutes
         self.gpu = device.type == "cuda"
         self.batch, self.seconds = (128, 6.0) if self.gpu else (2, 1.0)
-        name = device_name(device)
-        self.peak: Peak | None = next((p for p in peaks() if f" {p.name.lower()}" in f" {name.lower()}"), None)
+        self.peak = published_peak(device_name(device))
 
     def left(self) -> float:
         """Return the seconds that are left."""
@@ -89,13 +88,16 @@ class Bench:
                 except torch.OutOfMemoryError:
                     yield {"what": f"train {name}", "value": f"out of memory with {parts} pairs at once"}
                     continue
-                flops = training_flops(spec, paper_scale(spec)) * rate
-                used = f", {100 * flops / self.peak.tflops / 1e12:.0f} % of the published peak" if self.peak else ""
+                size = paper_scale(spec)
+                flops = model_flops(size.macs, size.params, size.trainable_params) * rate
+                mfu = flops / self.peak.tflops / 1e12 if self.peak else None
+                used = f", MFU {100 * mfu:.0f} %" if mfu else ""
                 how = f"{'full' if full else 'LoRA'}, {precision}, {parts} of {self.batch} at once"
                 yield {
                     "what": f"train {name} ({how})",
                     "value": f"{rate:.3g} pairs/s, {peak:.1f} GB allocated{used}",
                     "pairs_per_second": rate,
+                    "mfu": mfu,
                     "gigabytes": peak,
                     "driver_gigabytes": self.held(),
                 }
