@@ -1,0 +1,213 @@
+"""Packs training sets: of each frame the surroundings of the target that a recipe can ask for, at the needed resolution."""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trackablate.datasets.atomic import sealed, write_arrays, write_text, write_with
+from trackablate.datasets.benchmark import OnProgress, SequenceList
+from trackablate.datasets.boxes import Box, clip, valid
+from trackablate.datasets.errors import DataError
+from trackablate.datasets.pairs.cropping import Colour, View
+from trackablate.datasets.pairs.geometries import GEOMETRIES, CropRequest, Jitter, mean_colour
+from trackablate.datasets.pairs.packed import VIDEOS_PER_FILE, Packing, read_folder
+from trackablate.datasets.roots import PACKED_MARK
+from trackablate.datasets.sequence import Image, Sequence
+
+SPREAD = 3.0
+"""Standard deviations of a recipe's jitter of size that the surroundings are enough for; the shift is bounded anyway."""
+DETAIL = 1.0
+"""Pixels of a packed frame for each pixel of a search crop without jitter, unless the frame has fewer."""
+MARGIN = 2
+"""Pixels around a template that interpolation may ask for."""
+AHEAD = 8
+"""Videos for each process that are packed before they are written."""
+WORTH = 0.5
+"""Largest share of a packed frame at which a picture of the template alone is kept beside it."""
+
+
+class PackedFrame(NamedTuple):
+    """A frame as it is packed.
+
+    Attributes:
+        pictures: JPEG files of the surroundings, and of the template alone; b"" for none.
+        box: (4,) the box in pixels of the surroundings.
+        size: (width, height) of the surroundings.
+        corner: Where the template's picture lies in them.
+        mean: Mean colour of the whole frame.
+    """
+
+    pictures: tuple[bytes, bytes]
+    box: Box
+    size: tuple[int, int]
+    corner: tuple[int, int]
+    mean: Colour
+
+
+def pack_frame(image: Image, box: Box, packing: Packing) -> PackedFrame:
+    """Pack one frame. box: (4,) xywh in pixels of the image."""
+    height, width = image.shape[:2]
+    (left, top, right, bottom), scale = _needed(box, packing, (width, height))
+    region = image[top:bottom, left:right]
+    size = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
+    if size != (right - left, bottom - top):
+        region = np.asarray(cv2.resize(region, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    factors = np.array([size[0] / (right - left), size[1] / (bottom - top)])
+    moved = np.concatenate([(box[:2] - (left, top)) * factors, box[2:] * factors])
+    found = _template(moved, packing, size)
+    alone, corner = b"", (0, 0)
+    if found and (found[2] - found[0]) * (found[3] - found[1]) < WORTH * size[0] * size[1]:
+        corner = found[0], found[1]
+        alone = _encoded(region[found[1] : found[3], found[0] : found[2]], packing.quality)
+    return PackedFrame((_encoded(region, packing.quality), alone), moved, size, corner, mean_colour(image))
+
+
+def _needed(box: Box, packing: Packing, size: tuple[int, int]) -> tuple[tuple[int, int, int, int], float]:
+    """Return the part of the image that a search crop can show, in whole pixels, and its scale; the image if it is empty."""
+    box = clip(box, *size) if packing.fit_boxes else box
+    cutting, jitter = GEOMETRIES[packing.geometry], Jitter(packing.scale_jitter, packing.centre_jitter)
+    try:
+        plain = _shown(cutting.around(box, CropRequest(packing.search_factor, packing.search_size, size)))
+    except ValueError:
+        return (0, 0, *size), 1.0
+    reach, centre = cutting.reach(box, packing.search_factor, jitter, SPREAD), box[:2] + box[2:] / 2
+    low = np.floor(centre - reach).clip(0, size).astype(int)
+    high = np.ceil(centre + reach).clip(0, size).astype(int)
+    if (low >= high).any():
+        return (0, 0, *size), 1.0
+    scale = min(1.0, DETAIL * packing.search_size / float(max(plain[2:])))
+    return (int(low[0]), int(low[1]), int(high[0]), int(high[1])), scale
+
+
+def _template(box: Box, packing: Packing, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """Return the pixels that a template crop shows, as left, top, right, bottom; None if there are none."""
+    box = clip(box, *size) if packing.fit_boxes else box
+    try:
+        view = GEOMETRIES[packing.geometry].around(
+            box, CropRequest(packing.template_factor, packing.template_size, size)
+        )
+    except ValueError:
+        return None
+    shown = _shown(view)
+    low = (np.floor(shown[:2]) - MARGIN).clip(0, size).astype(int)
+    high = (np.ceil(shown[:2] + shown[2:]) + MARGIN).clip(0, size).astype(int)
+    return (int(low[0]), int(low[1]), int(high[0]), int(high[1])) if (low < high).all() else None
+
+
+def _shown(view: View) -> Box:
+    return view.to_image(np.array([0.0, 0.0, 1.0, 1.0]))
+
+
+def _encoded(image: Image, quality: int) -> bytes:
+    pixels = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
+
+
+def pack_set(
+    sequences: SequenceList, name: str, packing: Packing, out: Path, progress: OnProgress, processes: int = 1
+) -> None:
+    """Pack a set into a folder that `begin` has made. Files that are there already are kept."""
+    images = np.full(len(sequences), -1, dtype=np.int64)
+    for number, objects in enumerate(getattr(sequences, "images", ())):
+        images[objects] = number
+    with ProcessPoolExecutor(processes, get_context("fork"), _SHARED.update, ({"work": (sequences, packing)},)) as pool:
+        for first in range(0, len(sequences), VIDEOS_PER_FILE):
+            file, end = out / f"{name}-{first // VIDEOS_PER_FILE:04d}.zip", min(first + VIDEOS_PER_FILE, len(sequences))
+            if not file.with_suffix(".npz").is_file():
+                _write(file, _packed(pool, range(first, end), AHEAD * processes, progress), images[first:end])
+            progress(end, len(sequences))
+
+
+def begin(out: Path, data: str, packing: Packing, sets: dict[str, SequenceList]) -> None:
+    """Make the folder of packed sets, or go on with one. Raises DataError if it holds something else."""
+    about = {"data": data, "packing": asdict(packing)}
+    about["sets"] = {name: {"videos": len(found), "digest": found.digest()} for name, found in sets.items()}
+    if (out / PACKED_MARK).is_file():
+        there = read_folder(out)
+        if about != {"data": there.data, "packing": asdict(there.packing), "sets": there.sets}:
+            raise DataError.at(out, "holds another packing, or one of other data", "name another --out")
+    elif out.is_dir() and any(out.iterdir()):
+        raise DataError.at(out, "is not empty", "name a new folder as --out")
+    else:
+        write_text(out / PACKED_MARK, sealed(json.dumps(about, indent=1)))
+
+
+class _Video(NamedTuple):
+    name: str
+    visible: NDArray[np.bool_]
+    frames: dict[int, PackedFrame]
+
+
+_SHARED: dict[str, tuple[SequenceList, Packing]] = {}
+"""What the processes were forked with: open data sets cannot be sent to them."""
+
+
+def _packed(pool: ProcessPoolExecutor, numbers: range, ahead: int, progress: OnProgress) -> Iterator[_Video]:
+    """Yield the packed videos in their order; few at a time, since a video takes tens of megabytes."""
+    for first in range(0, len(numbers), ahead):
+        for number, video in enumerate(pool.map(_packed_sequence, numbers[first : first + ahead]), numbers[first]):
+            yield video
+            progress(number, numbers.stop)
+
+
+def _packed_sequence(index: int) -> _Video:
+    sequences, packing = _SHARED["work"]
+    sequence: Sequence = sequences[index]
+    cv2.setNumThreads(1)
+    usable = np.flatnonzero(sequence.visible & valid(sequence.boxes))
+    frames = {int(at): pack_frame(sequence.frames[int(at)], sequence.boxes[at], packing) for at in usable}
+    return _Video(sequence.name, sequence.visible, frames)
+
+
+def _write(file: Path, videos: Iterator[_Video], images: NDArray[np.int64]) -> None:
+    """Write an archive, and then its index, which says that the archive is whole."""
+    rows: list[dict[str, Any]] = []
+    names: list[str] = []
+    starts = [0]
+
+    def fill(opened: BinaryIO) -> None:
+        with zipfile.ZipFile(opened, "w") as archive:
+            for video in videos:
+                for number, seen in enumerate(video.visible):
+                    rows.append(_row(archive, opened, f"{video.name}/{number:08d}", video.frames.get(number)))
+                    rows[-1]["visible"] = bool(seen) and number in video.frames
+                names.append(video.name)
+                starts.append(len(rows))
+
+    write_with(file, fill)
+    columns = {
+        "boxes": np.float64,
+        "visible": np.bool_,
+        "places": np.int64,
+        "counts": np.int32,
+        "checksums": np.uint32,
+        "corners": np.uint16,
+        "sizes": np.uint16,
+        "means": np.float32,
+    }
+    arrays: dict[str, NDArray[Any]] = {key: np.array([row[key] for row in rows], kind) for key, kind in columns.items()}
+    arrays |= {"names": np.array(names), "starts": np.array(starts, np.int64), "images": images}
+    write_arrays(file.with_suffix(".npz"), arrays | {"bytes": np.array(file.stat().st_size, np.int64)})
+
+
+def _row(archive: zipfile.ZipFile, opened: BinaryIO, name: str, frame: PackedFrame | None) -> dict[str, Any]:
+    found: dict[str, list[int]] = {"places": [], "counts": [], "checksums": []}
+    for picture, ending in zip(frame.pictures if frame else (b"", b""), (".jpg", "-template.jpg"), strict=True):
+        info = zipfile.ZipInfo(name + ending)
+        if picture:
+            archive.writestr(info, picture)
+        found["places"].append(opened.tell() - len(picture))
+        found["counts"].append(len(picture))
+        found["checksums"].append(info.CRC if picture else 0)
+    if frame is None:
+        return found | {"boxes": [np.nan] * 4, "corners": (0, 0), "sizes": (0, 0), "means": (0.0, 0.0, 0.0)}
+    return found | {"boxes": frame.box, "corners": frame.corner, "sizes": frame.size, "means": frame.mean}
