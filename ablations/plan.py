@@ -11,7 +11,7 @@ from trackablate.ablations.study import FaultyStudy, Row, Study
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.harness.record import PlannedRow, PlannedRun, evaluations_of
 from trackablate.harness.running.tasks import RunTask
-from trackablate.harness.spec import Profile, Recipe, RunSpec
+from trackablate.harness.spec import Profile, Recipe, RunSpec, VideoData
 from trackablate.trackers.encoder.pretrained import weights_digest
 from trackablate.trackers.scale import at_scale
 from trackablate.trackers.spec import DeformableHead, FloorSpec, TrackerSpec, leaves, replace, with_fields
@@ -195,6 +195,9 @@ def run_of(tracker: TrackerSpec, profile: Profile, seed: int, training: Training
         seed=seed,
     )
     run = _changed(run, profile.changes)
+    if isinstance(run.data, VideoData):
+        packed = tuple(f"{name}: {profile.packed[name]}" for name in run.data.all_sets if name in profile.packed)
+        run = run.model_copy(update={"data": run.data.model_copy(update={"packed": packed})})
     assert isinstance(run.tracker, TrackerSpec)
     return run.model_copy(update={"weights": weights_digest(run.tracker.backbone, run.tracker.pretrained)})
 

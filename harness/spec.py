@@ -118,6 +118,7 @@ class VideoData(Frozen):
             order, none twice before all (LoRAT). None for independent draws.
         by_image: Whether an image is drawn first and then one of its objects (LoRAT), not an object of any image.
         validation: Sets that only the validation during training looks at.
+        packed: Sets that are read as packed crops, whose pixels are not quite those of the frames: "SET: PACKING" for each.
     """
 
     kind: Literal["videos"] = "videos"
@@ -126,6 +127,7 @@ class VideoData(Frozen):
     pairs_per_epoch: PositiveInt | None = None
     by_image: bool = False
     validation: Annotated[tuple[str, ...], Field(min_length=1)] = ("got10k-val",)
+    packed: tuple[str, ...] = ()
 
     @property
     def all_sets(self) -> tuple[str, ...]:
@@ -279,6 +281,7 @@ class Profile(Frozen):
         length: Share of the published length of trainings, if the profile has no recipe of its own.
         pretrained: Source of a backbone's weights by backbone (as `TrackerSpec.pretrained`), if not the variant's own.
         changes: Fields of every run that has them, dotted from `recipe` or `tracker`, with their values. They come last.
+        packed: Training sets that are read as packed crops, with their packing; not written in a file, but by `--data`.
     """
 
     name: Annotated[str, AfterValidator(_file_name)]
@@ -292,6 +295,7 @@ class Profile(Frozen):
     length: Annotated[float, Field(gt=0, le=1)] = 1.0
     pretrained: dict[str, str] = Field(default_factory=dict)
     changes: dict[str, Any] = Field(default_factory=dict)
+    packed: dict[str, str] = Field(default_factory=dict)
     worker_gigabytes: PositiveFloat = Field(description="memory that one worker needs, for planning", default=2.0)
     disk_gigabytes: PositiveFloat = Field(description="disk that one run needs, for refusing too little", default=0.05)
 

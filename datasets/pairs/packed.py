@@ -55,9 +55,10 @@ class Packing:
     version: int = VERSION
 
     @classmethod
-    def of(cls, geometry: Any) -> "Packing":
-        """Return the packing that a `sampling.PairGeometry` needs."""
-        return cls(**{field.name: getattr(geometry, field.name) for field in fields(cls) if field.name not in OWN})
+    def of(cls, *sources: Any) -> "Packing":
+        """Return the packing that a tracker's crops and a recipe need, whose fields have the same names."""
+        needed = [field.name for field in fields(cls) if field.name not in OWN]
+        return cls(**{name: next(getattr(of, name) for of in sources if hasattr(of, name)) for name in needed})
 
     @property
     def words(self) -> str:
@@ -67,12 +68,12 @@ class Packing:
 
     def lacking(self, asked: "Packing") -> list[str]:
         """Return in words in what a recipe asks for more than these crops have."""
-        ours, theirs = asdict(self), asdict(asked)
-        exact = ("geometry", "fit_boxes", "template_factor", "version")
+        finer = asked.search_size / asked.search_factor > self.search_size / self.search_factor
+        differing = ("geometry", "fit_boxes", *(("search_size", "search_factor") if finer else ()))
         return [
-            f"{name} {theirs[name]} instead of {ours[name]}"
-            for name in ours
-            if (ours[name] != theirs[name] if name in exact else name != "quality" and ours[name] < theirs[name])
+            f"{name} {theirs} instead of {ours}"
+            for name, ours in asdict(self).items()
+            if (theirs := getattr(asked, name)) != ours and name not in OWN and (name in differing or theirs > ours)
         ]
 
 

@@ -4,6 +4,7 @@ import json
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
@@ -119,7 +120,9 @@ def pack_set(
     images = np.full(len(sequences), -1, dtype=np.int64)
     for number, objects in enumerate(getattr(sequences, "images", ())):
         images[objects] = number
-    with ProcessPoolExecutor(processes, get_context("fork"), _SHARED.update, ({"work": (sequences, packing)},)) as pool:
+    _SHARED["work"] = sequences, packing
+    cv2.setNumThreads(1)  # processes that are forked from one with OpenCV's threads would wait for them
+    with ProcessPoolExecutor(processes, get_context("fork")) if processes > 1 else nullcontext() as pool:
         for first in range(0, len(sequences), VIDEOS_PER_FILE):
             file, end = out / f"{name}-{first // VIDEOS_PER_FILE:04d}.zip", min(first + VIDEOS_PER_FILE, len(sequences))
             if not file.with_suffix(".npz").is_file():
@@ -151,10 +154,11 @@ _SHARED: dict[str, tuple[SequenceList, Packing]] = {}
 """What the processes were forked with: open data sets cannot be sent to them."""
 
 
-def _packed(pool: ProcessPoolExecutor, numbers: range, ahead: int, progress: OnProgress) -> Iterator[_Video]:
+def _packed(pool: ProcessPoolExecutor | None, numbers: range, ahead: int, progress: OnProgress) -> Iterator[_Video]:
     """Yield the packed videos in their order; few at a time, since a video takes tens of megabytes."""
     for first in range(0, len(numbers), ahead):
-        for number, video in enumerate(pool.map(_packed_sequence, numbers[first : first + ahead]), numbers[first]):
+        some = numbers[first : first + ahead]
+        for number, video in enumerate((pool.map if pool else map)(_packed_sequence, some), start=some[0] + 1):
             yield video
             progress(number, numbers.stop)
 
@@ -162,7 +166,6 @@ def _packed(pool: ProcessPoolExecutor, numbers: range, ahead: int, progress: OnP
 def _packed_sequence(index: int) -> _Video:
     sequences, packing = _SHARED["work"]
     sequence: Sequence = sequences[index]
-    cv2.setNumThreads(1)
     usable = np.flatnonzero(sequence.visible & valid(sequence.boxes))
     frames = {int(at): pack_frame(sequence.frames[int(at)], sequence.boxes[at], packing) for at in usable}
     return _Video(sequence.name, sequence.visible, frames)

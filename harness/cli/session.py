@@ -19,13 +19,14 @@ from trackablate.harness.cli.study_data import (
     given_data,
     named_run,
     open_store,
+    packings,
     planned_data,
     recompute,
     reported_data,
     training_roots,
 )
 from trackablate.harness.errors import BadInput
-from trackablate.harness.profiles import load_profile, profile_names, with_changes
+from trackablate.harness.profiles import load_profile, profile_names, with_changes, with_packed
 from trackablate.harness.record import PlannedRow, StudyRecord
 from trackablate.harness.running.image_files import find_replaced
 from trackablate.harness.running.runner import Job
@@ -228,6 +229,10 @@ def open_session(request: StudyRequest) -> Session:
     rows = planned_rows(study, profile, protocols=names, seeds=request.seeds, only=request.only)
     training = _trained_on(rows)
     given = given_data(request.data, names, training)
+    if packed := packings((planned.run for row in rows for planned in row.runs), given):
+        profile = with_packed(profile, packed)
+        rows = planned_rows(study, profile, protocols=names, seeds=request.seeds, only=request.only)
+        training = _trained_on(rows)
     recomputed = recompute(request.results, names, given, request.store, taken={row.name for row in rows})
     store = Store(request.store, make=False)
     if request.purpose == "report" and not recomputed and not store.exists:

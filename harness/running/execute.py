@@ -16,6 +16,7 @@ from trackablate.datasets.atomic import write_bytes
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.protocols import PROTOCOLS, SequenceList
+from trackablate.datasets.roots import packed_name
 from trackablate.datasets.sequence import Sequence
 from trackablate.datasets.synthetic.videos import make_sequence
 from trackablate.harness.costing.clock import PhaseClock, mapped_bytes, own_bytes
@@ -231,7 +232,10 @@ class _Reporter:
 
 def _training_sets(run: RunSpec, roots: dict[str, str], store: Path) -> dict[str, SequenceList]:
     known = [TRAINING_SETS[name] for name in run.data.all_sets] if isinstance(run.data, VideoData) else []
-    return {kind.name: kind.open(Path(roots[kind.data]), store / "index") for kind in known}
+    return {
+        kind.name: kind.found_in(Path(roots.get(packed_name(kind.data)) or roots[kind.data]), store / "index")
+        for kind in known
+    }
 
 
 def _open(evaluation: Evaluation, roots: dict[str, str], store: Path) -> SequenceList:
