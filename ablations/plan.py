@@ -151,7 +151,16 @@ def _shortened(recipe: Recipe, share: float) -> Recipe:
 
 
 RATES = ("lr_backbone", "lr_new", "weight_decay")
-SIZES = ("steps", "batch_size", "micro_batch", "precision", "warmup_steps", "validation_pairs", "checkpoint_every")
+SIZES = (
+    "steps",
+    "batch_size",
+    "micro_batch",
+    "precision",
+    "compile",
+    "warmup_steps",
+    "validation_pairs",
+    "checkpoint_every",
+)
 """Fields of a recipe that depend on the size at which it runs.
 
 A row's batch is scaled in proportion, its length as a share of the study's longest. The others are the profile's.

@@ -48,6 +48,7 @@ class TrainingCost(_Block):
             the libraries, of which more becomes resident as they are used. None on a GPU, whose memory is all given back.
         pairs_at_once: Number of pairs that were computed at a time, if not as many as published. More were after the first
             steps, whose peak memory is booked; fewer where memory did not hold the published number (--fit-memory).
+        compiled: Whether blocks were compiled; False as well if the recipe asks for it and they could not be.
         reserved_bytes: The most that torch held of a GPU's memory, its unused blocks included.
         driver_bytes: Memory of the GPU that the driver said was taken, by whichever process, at the last validation.
         flops_per_pair: FLOPs that training on one pair needs (`harness.costing.peaks.model_flops`).
@@ -61,6 +62,7 @@ class TrainingCost(_Block):
     resident_before_bytes: int | None = None
     pairs_at_once: int | None = None
     recomputed: bool = False
+    compiled: bool = False
     reserved_bytes: int | None = None
     driver_bytes: int | None = None
     flops_per_pair: float | None = None

@@ -42,6 +42,8 @@ class Recipe(Frozen):
             for several; None for the whole batch. The gradients sum to the batch's (`OneStreamTracker.loss_divisor`); batch
             normalisation sees a micro-batch.
         precision: Type of the products of matrices. fp16 scales the loss; bf16 and fp16 keep trained weights in float32.
+        compile: Whether torch compiles the backbone's blocks in training, which changes results by rounding. Where it
+            cannot, they are computed as they are.
         lr_backbone: Peak learning rate of pretrained weights, as in OSTrack and DETRack.
         lr_new: Peak learning rate of weights that start from scratch (head, token types, LoRA).
         schedule: After linear warm-up, `cosine` falls to `final_share` of the peak (LoRAT); `step` drops to it at once after
@@ -62,6 +64,7 @@ class Recipe(Frozen):
     batch_size: PositiveInt
     micro_batch: PositiveInt | None = None
     precision: Precision = "fp32"
+    compile: bool = False
     lr_backbone: PositiveFloat
     lr_new: PositiveFloat
     weight_decay: NonNegativeFloat

@@ -26,7 +26,13 @@ from trackablate.harness.costing.devices import energy_meter, held_bytes, peak_m
 from trackablate.harness.record import CurvePoint, TrainingCost
 from trackablate.harness.run_folder import DIVERGED, keep_older, older
 from trackablate.harness.spec import Recipe
-from trackablate.harness.training.engine import MEASURED_STEPS, computing_in, make_accelerator, pairs_that_fit
+from trackablate.harness.training.engine import (
+    MEASURED_STEPS,
+    compiled_blocks,
+    computing_in,
+    make_accelerator,
+    pairs_that_fit,
+)
 from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loading import Batch, PairDataset, loader_deaths_named, made, pair_loader
 from trackablate.harness.training.rates import parameter_groups, schedule
@@ -51,7 +57,9 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
     optimizer = torch.optim.AdamW(parameter_groups(job.model, job.recipe), fused=True)
     state = _resume(job, optimizer, accelerator)
     clock = _clock(job, state.cost)
-    with computing_in(job.model, job.recipe.precision):
+    state.cost.compiled = job.recipe.compile
+    compiled = compiled_blocks(job.model, wanted=job.recipe.compile)
+    with computing_in(job.model, job.recipe.precision), compiled:
         model, optimizer, batches = accelerator.prepare(job.model, optimizer, _loader(job, state.step))
         if job.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(job.device)

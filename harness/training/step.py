@@ -1,5 +1,6 @@
 """One step of a training: a batch divided into parts, and the parts into what the device's memory holds."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ from trackablate.datasets.pairs.sampling import PairSampler
 from trackablate.harness.errors import RunFailed
 from trackablate.harness.record import CurvePoint, TrainingCost
 from trackablate.harness.spec import Recipe
+from trackablate.harness.training.engine import failed_to_compile
 from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loading import Batch
 from trackablate.harness.training.logs import NO_LOG, TrainingLog
 from trackablate.harness.training.rates import schedule
+from trackablate.trackers.encoder.blocks import run_block
 from trackablate.trackers.model import OneStreamEncoder
 
 
@@ -93,7 +96,10 @@ def take_step(
 
 
 def _within_memory(job: Fit, state: State, gradients: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the result of `gradients`, which is called again with less memory as long as it does not fit."""
+    """Return the result of `gradients`, which is called again with less memory as long as it does not fit.
+
+    It is also called again if blocks cannot be compiled: then they are computed as they are.
+    """
     published, kept = job.recipe.pairs_at_once, _statistics(job)
     begun = state.cost.pairs_at_once or published, state.cost.recomputed
     before = [buffer.clone() for buffer in kept]
@@ -104,6 +110,11 @@ def _within_memory(job: Fit, state: State, gradients: Callable[[], dict[str, Ten
         except torch.OutOfMemoryError as error:
             if not _take_less(job, state):
                 raise RunFailed(f"step {state.step}: memory ran out, and no smaller part of the batch fits") from error
+        except RuntimeError as error:
+            if not state.cost.compiled or not failed_to_compile(error):
+                raise
+            warnings.warn(f"blocks are not compiled: {str(error).splitlines()[0]}", stacklevel=2)
+            state.cost.compiled, job.model.get_submodule("encoder").block = False, run_block  # type: ignore[assignment]
         # After the error, whose traceback holds the tensors of the failed attempt.
         for buffer, value in zip(kept, before, strict=True):
             buffer.copy_(value)
@@ -118,7 +129,8 @@ def _within_memory(job: Fit, state: State, gradients: Callable[[], dict[str, Ten
 
 def _statistics(job: Fit) -> list[Tensor]:
     """Return the running statistics, which a failed attempt would have moved; none if the loss has none of them."""
-    return list(job.model.buffers()) if job.fit_memory and not job.parts_are_free else []
+    again = job.fit_memory or job.recipe.compile
+    return list(job.model.buffers()) if again and not job.parts_are_free else []
 
 
 def _take_less(job: Fit, state: State) -> bool:

@@ -20,10 +20,9 @@ from torch import Tensor
 
 from trackablate.harness.record import TrainingCost
 from trackablate.harness.spec import Precision, Recipe
-from trackablate.harness.training.engine import computing_in, make_accelerator
+from trackablate.harness.training.engine import compiled_blocks, computing_in, make_accelerator
 from trackablate.harness.training.rates import parameter_groups
 from trackablate.harness.training.step import Fit, State, take_step
-from trackablate.trackers import model as models
 from trackablate.trackers.adaptation import lora
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.model import OneStreamTracker, build
@@ -60,7 +59,7 @@ def measure(model: OneStreamTracker, how: Recipe, device: torch.device, seconds:
     optimizer: Any = torch.optim.AdamW(parameter_groups(model, how), fused=True)
     state = State(0, [], TrainingCost())
     taken: list[float] = []
-    with computing_in(model, how.precision):
+    with computing_in(model, how.precision), compiled_blocks(model, wanted=how.compile):
         prepared, optimizer = accelerator.prepare(model, optimizer)
         until = time.perf_counter() + seconds
         while len(taken) < 3 or time.perf_counter() < until:
@@ -93,23 +92,21 @@ def ways(
         "LoRA by peft, at once": (by_peft, whole),
         "LoRA, in parts": (lambda: build(spec, pretrained=False), published),
         "LoRA, at once": (lambda: build(spec, pretrained=False), whole),
-        "LoRA, at once, compiled": (lambda: build(spec, pretrained=False), whole),
+        "LoRA, at once, compiled": (lambda: build(spec, pretrained=False), whole.model_copy(update={"compile": True})),
         "frozen, at once": (lambda: build(replace(spec, adaptation=FrozenBackbone()), pretrained=False), whole),
     }
 
 
 def compare(spec: TrackerSpec, batch: int, precision: Precision, device: torch.device, seconds: float) -> None:
     """Print a line for each way."""
-    first, eager = 0.0, models.run_block
+    first = 0.0
     for name, (make, how) in ways(spec, batch, precision).items():
         try:
-            models.run_block = torch.compile(eager) if "compiled" in name else eager
             rate, peak = measure(make().to(device).train(), how, device, seconds)
         except torch.OutOfMemoryError:
             say(f"{spec.name:14} {name:26} out of memory")
             continue
         finally:
-            models.run_block = eager
             if device.type == "cuda":
                 torch.cuda.empty_cache()
         first = first or rate

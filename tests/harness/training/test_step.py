@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.utils import counters
+from torch._inductor.exc import InvalidCxxCompiler
 
 from examples import SCALE
 from trackablate.harness.errors import RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import TrainingCost
-from trackablate.harness.training import step
+from trackablate.harness.training import engine, step
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.loop import fit
 from trackablate.harness.training.step import Fit
@@ -147,3 +149,40 @@ def test_a_step_that_never_fits_fails(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(RunFailed, match="step 0: memory ran out, and no smaller part of the batch fits"):
         fit(job(tmp_path, LORAT, fit_memory=True))
     assert tried == [4, 2, 1, 1], "the last time with activations computed twice"
+
+
+@pytest.mark.parametrize("spec", [LORAT, CONV], ids=["lorat", "conv"])
+def test_compiled_blocks_train_the_same(spec: TrackerSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced and differentiated by the compiler, but not made into C++, which takes minutes; with the same random draws."""
+    monkeypatch.setattr(engine, "COMPILER", "aot_eager")
+    monkeypatch.setattr(engine, "COMPILER_OPTIONS", None)
+    plain, cost = done(job(tmp_path / "plain", spec))
+    assert not cost.compiled
+    work = job(tmp_path / "compiled", spec)
+    graphs = counters["stats"]["unique_graphs"]
+    compiled, cost = done(dataclasses.replace(work, recipe=RECIPE.model_copy(update={"compile": True})))
+    assert cost.compiled
+    assert 0 < counters["stats"]["unique_graphs"] - graphs <= 2 * spec_depth(work)
+    assert not counters["graph_break"]
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-5)
+
+
+def spec_depth(work: Fit) -> int:
+    return len(list(work.model.encoder.blocks.children()))  # type: ignore[union-attr, operator]
+
+
+def test_blocks_that_cannot_be_compiled_are_computed_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_compiler(*_: object) -> None:
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(engine, "COMPILER", no_compiler)
+    monkeypatch.setattr(engine, "COMPILER_OPTIONS", None)
+    plain, _ = done(job(tmp_path / "plain", CONV))
+    work = job(tmp_path / "compiled", CONV)
+    with pytest.warns(UserWarning, match="blocks are not compiled"):
+        eager, cost = done(dataclasses.replace(work, recipe=RECIPE.model_copy(update={"compile": True})))
+    assert not cost.compiled
+    assert all(eager[name].equal(value) for name, value in plain.items())

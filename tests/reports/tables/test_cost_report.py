@@ -143,6 +143,18 @@ def test_a_processs_memory_is_that_of_the_training(result: Result) -> None:
     assert any("allocated on the GPU" in note for note in notes)
 
 
+def test_the_memory_note_says_whether_blocks_were_compiled(result: Result) -> None:
+    row = next(row for row in result.rows if row.name == "conv")
+    found = factory.record_of(row)
+    assert found.asked.recipe is not None
+    recipe = found.asked.recipe.model_copy(update={"compile": True})
+    asked = found.model_copy(update={"asked": found.asked.model_copy(update={"recipe": recipe})})
+    changed = factory.with_row(result, "conv", records=(asked,))
+    for compiled, said in ((True, "Blocks were compiled."), (False, "Blocks could not be compiled on this machine.")):
+        _, notes = memory_note(changed, conv={"compiled": compiled})
+        assert any(note.endswith(said) for note in notes), notes
+
+
 def test_the_share_of_the_peak_and_all_kinds_of_memory(result: Result) -> None:
     """A dash where the device's peak is not known; the convention is under the table."""
     row = next(row for row in result.rows if row.name == "conv")
