@@ -78,6 +78,7 @@ def train_variant(
     given = given_data(data, [], [run.data])
     profile = with_packed(profile, packings([run], given))
     run = run_of(VARIANTS[variant], profile, seed=0)
+    assert run.data is not None
     roots = training_roots(run.data, given)
     task = RunTask(run=run, evaluations=(), roots=roots)
     kept = open_store(store)

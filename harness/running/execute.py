@@ -43,7 +43,8 @@ from trackablate.harness.tracking.speed import FRAMES, measure_speed
 from trackablate.harness.training.group import Group, joined
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.logs import TrainingLog
-from trackablate.harness.training.loop import Fit, fit, trained_state
+from trackablate.harness.training.loop import fit, trained_state
+from trackablate.harness.training.step import Fit
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.spec import TrackerSpec

@@ -6,6 +6,7 @@ None of this changes what a step means. A recipe's precision does change its num
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -23,7 +24,8 @@ HALVES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.fl
 MEASURED_STEPS = 2
 """Steps that are computed in the published parts, the last of them with all of the optimizer's state."""
 
-COMPILER, COMPILER_OPTIONS = "inductor", {"fallback_random": True}
+COMPILER = "inductor"
+COMPILER_OPTIONS: dict[str, Any] = {"fallback_random": True}
 LARGEST_DEPTH = 64
 """Graphs of a block that are kept: each may have a rate of drop path of its own."""
 

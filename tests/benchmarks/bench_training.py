@@ -8,6 +8,7 @@ to the first. Pairs are random and at hand: loading is measured elsewhere.
 """
 
 import argparse
+import dataclasses
 import statistics
 import sys
 import time
@@ -71,6 +72,20 @@ def measure(model: OneStreamTracker, how: Recipe, device: torch.device, seconds:
             taken.append(time.perf_counter() - started)
     peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0
     return how.batch_size / statistics.median(taken[2:]), peak
+
+
+def one_step(model: OneStreamTracker, how: Recipe, device: torch.device) -> TrainingCost:
+    """Take one step in as large parts as memory holds, and return what that was."""
+    batch = batch_of(model.spec, how.batch_size, model.encoder.template_side**2, device)
+    unused: Any = None
+    job = Fit(model, how, unused, unused, 0, Path("none"), device, lambda *_: None, model.loss_divisor)
+    job = dataclasses.replace(job, parts_are_free=model.parts_are_free, fit_memory=True)
+    accelerator, state = make_accelerator(device, how.precision), State(0, [], TrainingCost())
+    optimizer: Any = torch.optim.AdamW(parameter_groups(model, how), fused=True)
+    with computing_in(model, how.precision):
+        prepared, optimizer = accelerator.prepare(model, optimizer)
+        assert bool(torch.isfinite(take_step(job, accelerator, prepared, optimizer, batch, state)["total"]))
+    return state.cost
 
 
 def ways(

@@ -32,8 +32,9 @@ from trackablate.harness.training.loading import (
     training_pairs,
     validation_pairs,
 )
-from trackablate.harness.training.loop import Fit, fit, load_trained, trained_state
+from trackablate.harness.training.loop import fit, load_trained, trained_state
 from trackablate.harness.training.rates import parameter_groups, schedule
+from trackablate.harness.training.step import Fit
 from trackablate.trackers.adaptation.adapt import is_added
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.scale import at_scale
