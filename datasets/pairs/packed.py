@@ -1,8 +1,9 @@
 """Packed training sets: crops of the frames that show the target, as `datasets.pairs.packing` writes them.
 
-A set is one zip archive of stored JPEG files for each thousand videos, `SET-0000.zip`, and beside it `SET-0000.npz`: names,
-boxes, and where each frame's file lies in the archive, with its CRC-32. So a frame is one read, from any process, and the
-archive can be looked into with any tool. `packed.json` says what was packed and for which recipe.
+A set is one zip archive of stored JPEG files for each thousand videos, `SET-0000.zip`. Beside it `SET-0000.npy` has a row
+for each frame (`ROW`), and `SET-0000.npz` has the videos. So a frame is one read from any process, processes share the rows,
+which are mapped and not loaded, and any tool can look into the archive. `packed.json` says what was packed and for which
+recipe.
 """
 
 import json
@@ -29,6 +30,19 @@ from trackablate.datasets.sequence import Image, Sequence
 VERSION = 1
 """Raised whenever the same frame would be packed to other pixels or boxes, or the files change."""
 VIDEOS_PER_FILE = 1000
+ROW = np.dtype(
+    [
+        ("box", np.float64, 4),
+        ("visible", np.bool_),
+        ("places", np.int64, 2),
+        ("counts", np.int32, 2),
+        ("checksums", np.uint32, 2),
+        ("corner", np.uint16, 2),
+        ("size", np.uint16, 2),
+        ("mean", np.float32, 3),
+    ]
+)
+"""A frame: the fields of a `packing.PackedFrame`, and for its two pictures the place in the archive, bytes and CRC-32."""
 AGAIN = "pack it again"
 OWN = ("quality", "version")
 """Fields of a packing that no recipe decides."""
@@ -127,33 +141,35 @@ class PackedFrames:
 
     def mean(self, index: int) -> Colour:
         """Return the mean colour of the whole frame, of which the packed one is a crop."""
-        red, green, blue = (float(value) for value in self._file.index["means"][self._first + index])
+        red, green, blue = (float(value) for value in self._file.rows["mean"][self._first + index])
         return red, green, blue
 
 
 class _File:
-    """One archive with its index."""
+    """One archive with its videos and its rows."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.index = path, read_arrays(path.with_suffix(".npz"))
+        self.path, self.videos = path, read_arrays(path.with_suffix(".npz"))
         try:
             self._open = os.open(path, os.O_RDONLY)
             size = os.fstat(self._open).st_size
-        except OSError as error:
-            raise DataError.at(path, f"cannot be opened ({error.strerror})", AGAIN) from None
-        if not self.index or size != int(self.index["bytes"]):
-            raise DataError.at(path, "does not belong to its index", AGAIN)
+            self.rows = np.load(path.with_suffix(".npy"), mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise DataError.at(path, f"or the .npy file beside it cannot be read ({error})", AGAIN) from None
+        whole = self.videos and self.rows.dtype == ROW and zlib.crc32(self.rows.data) == int(self.videos["checksum"])
+        if not whole or size != int(self.videos["bytes"]):
+            raise DataError.at(path, "does not belong to the files beside it", AGAIN)
 
-    def part(self, row: int, *, template: bool) -> Part:
-        index = self.index
-        which = int(template and index["counts"][row, 1] > 0)
-        count = int(index["counts"][row, which])
-        content = os.pread(self._open, count, int(index["places"][row, which]))  # forked processes share no position
-        if not count or zlib.crc32(content) != int(index["checksums"][row, which]):
-            name = index["names"][np.searchsorted(index["starts"], row, "right") - 1]
+    def part(self, number: int, *, template: bool) -> Part:
+        row = self.rows[number]
+        which = int(template and row["counts"][1] > 0)
+        count = int(row["counts"][which])
+        content = os.pread(self._open, count, int(row["places"][which]))  # forked processes share no position
+        if not count or zlib.crc32(content) != int(row["checksums"][which]):
+            name = self.videos["names"][np.searchsorted(self.videos["starts"], number, "right") - 1]
             raise DataError.at(self.path, f"a frame of {name} is {'damaged' if count else 'not packed'}", AGAIN)
-        left, top = (int(value) for value in index["corners"][row]) if which else (0, 0)
-        width, height = (int(value) for value in index["sizes"][row])
+        left, top = (int(value) for value in row["corner"]) if which else (0, 0)
+        width, height = (int(value) for value in row["size"])
         return Part(content, (left, top), (width, height))
 
 
@@ -177,19 +193,19 @@ class PackedSequences(SequenceList):
 
     def __getitem__(self, index: int, /) -> Sequence:
         file, at = self._place(range(len(self))[index])
-        first, end = (int(value) for value in file.index["starts"][at : at + 2])
-        boxes, visible = (file.index[name][first:end] for name in ("boxes", "visible"))
-        return Sequence(str(file.index["names"][at]), PackedFrames(file, first, end - first), boxes, visible)
+        first, end = (int(value) for value in file.videos["starts"][at : at + 2])
+        boxes, visible = (np.array(file.rows[name][first:end]) for name in ("box", "visible"))
+        return Sequence(str(file.videos["names"][at]), PackedFrames(file, first, end - first), boxes, visible)
 
     @property
     def names(self) -> tuple[str, ...]:
         """See SequenceList."""
-        return tuple(str(name) for file in self._files for name in file.index["names"])
+        return tuple(str(name) for file in self._files for name in file.videos["names"])
 
     @cached_property
     def images(self) -> tuple[NDArray[np.int64], ...]:
         """The numbers of the objects of each image, () for videos."""
-        image = np.concatenate([file.index["images"] for file in self._files])
+        image = np.concatenate([file.videos["images"] for file in self._files])
         if (image < 0).all():
             return ()
         order = np.argsort(image, kind="stable").astype(np.int64)
@@ -204,18 +220,18 @@ class PackedSequences(SequenceList):
         """See SequenceList."""
         content = sha256(self.packing.words.encode())
         for file in self._files:
-            for name in ("names", "boxes", "visible", "checksums"):
-                content.update(np.ascontiguousarray(file.index[name]).tobytes())
+            content.update(file.videos["names"].tobytes())
+            content.update(file.rows.data)
         return content.hexdigest()
 
     def stamp(self, index: int) -> str:
         """See SequenceList."""
         file, at = self._place(index)
-        return f"{int(file.index['bytes'])}:{at}"
+        return f"{int(file.videos['bytes'])}:{at}"
 
     def lengths(self) -> tuple[int, ...]:
         """See SequenceList."""
-        return tuple(int(count) for file in self._files for count in np.diff(file.index["starts"]))
+        return tuple(int(count) for file in self._files for count in np.diff(file.videos["starts"]))
 
     def _place(self, index: int) -> tuple[_File, int]:
         return self._files[index // VIDEOS_PER_FILE], index % VIDEOS_PER_FILE

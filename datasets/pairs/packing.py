@@ -2,13 +2,14 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ from trackablate.datasets.boxes import Box, clip, valid
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.pairs.cropping import Colour, View
 from trackablate.datasets.pairs.geometries import GEOMETRIES, CropRequest, Jitter, mean_colour
-from trackablate.datasets.pairs.packed import VIDEOS_PER_FILE, Packing, read_folder
+from trackablate.datasets.pairs.packed import ROW, VIDEOS_PER_FILE, Packing, read_folder
 from trackablate.datasets.roots import PACKED_MARK
 from trackablate.datasets.sequence import Image, Sequence
 
@@ -172,45 +173,36 @@ def _packed_sequence(index: int) -> _Video:
 
 
 def _write(file: Path, videos: Iterator[_Video], images: NDArray[np.int64]) -> None:
-    """Write an archive, and then its index, which says that the archive is whole."""
-    rows: list[dict[str, Any]] = []
+    """Write an archive, its rows, and at last its videos, which say that the others are whole."""
+    rows: list[NDArray[np.void]] = []
     names: list[str] = []
     starts = [0]
 
     def fill(opened: BinaryIO) -> None:
         with zipfile.ZipFile(opened, "w") as archive:
             for video in videos:
-                for number, seen in enumerate(video.visible):
+                for number in range(len(video.visible)):
                     rows.append(_row(archive, opened, f"{video.name}/{number:08d}", video.frames.get(number)))
-                    rows[-1]["visible"] = bool(seen) and number in video.frames
                 names.append(video.name)
                 starts.append(len(rows))
 
     write_with(file, fill)
-    columns = {
-        "boxes": np.float64,
-        "visible": np.bool_,
-        "places": np.int64,
-        "counts": np.int32,
-        "checksums": np.uint32,
-        "corners": np.uint16,
-        "sizes": np.uint16,
-        "means": np.float32,
-    }
-    arrays: dict[str, NDArray[Any]] = {key: np.array([row[key] for row in rows], kind) for key, kind in columns.items()}
-    arrays |= {"names": np.array(names), "starts": np.array(starts, np.int64), "images": images}
-    write_arrays(file.with_suffix(".npz"), arrays | {"bytes": np.array(file.stat().st_size, np.int64)})
+    table = np.array(rows, ROW)
+    write_with(file.with_suffix(".npy"), lambda opened: np.save(opened, table))
+    about = {"names": np.array(names), "starts": np.array(starts, np.int64), "images": images}
+    about |= {"bytes": np.array(file.stat().st_size, np.int64), "checksum": np.array(zlib.crc32(table.data), np.int64)}
+    write_arrays(file.with_suffix(".npz"), about)
 
 
-def _row(archive: zipfile.ZipFile, opened: BinaryIO, name: str, frame: PackedFrame | None) -> dict[str, Any]:
-    found: dict[str, list[int]] = {"places": [], "counts": [], "checksums": []}
-    for picture, ending in zip(frame.pictures if frame else (b"", b""), (".jpg", "-template.jpg"), strict=True):
-        info = zipfile.ZipInfo(name + ending)
-        if picture:
-            archive.writestr(info, picture)
-        found["places"].append(opened.tell() - len(picture))
-        found["counts"].append(len(picture))
-        found["checksums"].append(info.CRC if picture else 0)
-    if frame is None:
-        return found | {"boxes": [np.nan] * 4, "corners": (0, 0), "sizes": (0, 0), "means": (0.0, 0.0, 0.0)}
-    return found | {"boxes": frame.box, "corners": frame.corner, "sizes": frame.size, "means": frame.mean}
+def _row(archive: zipfile.ZipFile, opened: BinaryIO, name: str, frame: PackedFrame | None) -> NDArray[np.void]:
+    row = np.zeros((), ROW)
+    row["visible"], row["box"] = frame is not None, np.nan
+    if frame is not None:
+        row["box"], row["corner"], row["size"], row["mean"] = frame.box, frame.corner, frame.size, frame.mean
+        for which, (picture, ending) in enumerate(zip(frame.pictures, (".jpg", "-template.jpg"), strict=True)):
+            if picture:
+                info = zipfile.ZipInfo(name + ending)
+                archive.writestr(info, picture)
+                row["places"][which] = opened.tell() - len(picture)
+                row["counts"][which], row["checksums"][which] = len(picture), info.CRC
+    return row

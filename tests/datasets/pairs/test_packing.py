@@ -133,7 +133,7 @@ def test_damage_is_named(root: Path, tmp_path: Path) -> None:
     archive = out / "got10k-train-0000.zip"
     frames = PackedSequences(out, SET.name)[0].frames
     assert isinstance(frames, PackedFrames)
-    place = int(frames._file.index["places"][0, 0])
+    place = int(frames._file.rows["places"][0, 0])
     content = bytearray(archive.read_bytes())
     content[place + 100] ^= 1
     archive.write_bytes(content)
@@ -142,8 +142,15 @@ def test_damage_is_named(root: Path, tmp_path: Path) -> None:
     ):
         PackedSequences(out, SET.name)[0].frames[0]
     archive.write_bytes(content[:-1])
-    with pytest.raises(DataError, match="does not belong to its index; pack it again"):
+    with pytest.raises(DataError, match="does not belong to the files beside it; pack it again"):
         PackedSequences(out, SET.name)
+    archive.write_bytes(content)
+    rows = archive.with_suffix(".npy")
+    kept = rows.read_bytes()
+    rows.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    with pytest.raises(DataError, match="does not belong to the files beside it; pack it again"):
+        PackedSequences(out, SET.name)
+    rows.write_bytes(kept)
     about = json.loads(unsealed((out / "packed.json").read_bytes()).content)
     about["packing"]["version"] = 99
     (out / "packed.json").write_text(sealed(json.dumps(about)))
