@@ -1,11 +1,14 @@
 """Packs training sets: of each frame the surroundings of the target that a recipe can ask for, at the needed resolution."""
 
+import ctypes
 import json
+import signal
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trackablate.datasets.atomic import sealed, write_arrays, write_text, write_with
+from trackablate.datasets.atomic import sealed, sweep, write_arrays, write_text, write_with
 from trackablate.datasets.benchmark import OnProgress, SequenceList
 from trackablate.datasets.boxes import Box, clip, valid
 from trackablate.datasets.errors import DataError
@@ -123,7 +126,7 @@ def pack_set(
         images[objects] = number
     _SHARED["work"] = sequences, packing
     cv2.setNumThreads(1)  # processes that are forked from one with OpenCV's threads would wait for them
-    with ProcessPoolExecutor(processes, get_context("fork")) if processes > 1 else nullcontext() as pool:
+    with _processes(processes) if processes > 1 else nullcontext() as pool:
         for first in range(0, len(sequences), VIDEOS_PER_FILE):
             file, end = out / f"{name}-{first // VIDEOS_PER_FILE:04d}.zip", min(first + VIDEOS_PER_FILE, len(sequences))
             if not file.with_suffix(".npz").is_file():
@@ -136,6 +139,7 @@ def begin(out: Path, data: str, packing: Packing, sets: dict[str, SequenceList])
     about = {"data": data, "packing": asdict(packing)}
     about["sets"] = {name: {"videos": len(found), "digest": found.digest()} for name, found in sets.items()}
     if (out / PACKED_MARK).is_file():
+        sweep(out)
         there = read_folder(out)
         if about != {"data": there.data, "packing": asdict(there.packing), "sets": there.sets}:
             raise DataError.at(out, "holds another packing, or one of other data", "name another --out")
@@ -149,6 +153,23 @@ class _Video(NamedTuple):
     name: str
     visible: NDArray[np.bool_]
     frames: dict[int, PackedFrame]
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    pool = ProcessPoolExecutor(count, get_context("fork"), end_with_parent)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def end_with_parent(_worker: int = 0) -> None:
+    """Let a forked process end when the one that started it is killed, and not by the Ctrl-C that is meant for that one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        parent_death_signal = 1
+        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
 
 
 _SHARED: dict[str, tuple[SequenceList, Packing]] = {}
