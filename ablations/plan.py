@@ -12,7 +12,7 @@ from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.toml_files import configured_weights
 from trackablate.harness.record import PlannedRow, PlannedRun, evaluations_of
 from trackablate.harness.running.tasks import RunTask
-from trackablate.harness.spec import Profile, Recipe, RunSpec
+from trackablate.harness.spec import Profile, Recipe, RunSpec, VideoData
 from trackablate.trackers.encoder.pretrained import weights_digest
 from trackablate.trackers.scale import at_scale
 from trackablate.trackers.spec import DeformableHead, FloorSpec, TrackerSpec, leaves, replace, with_fields
@@ -160,7 +160,16 @@ def _shortened(recipe: Recipe, share: float) -> Recipe:
 
 
 RATES = ("lr_backbone", "lr_new", "weight_decay")
-SIZES = ("steps", "batch_size", "micro_batch", "precision", "warmup_steps", "validation_pairs", "checkpoint_every")
+SIZES = (
+    "steps",
+    "batch_size",
+    "micro_batch",
+    "precision",
+    "compile",
+    "warmup_steps",
+    "validation_pairs",
+    "checkpoint_every",
+)
 """Fields of a recipe that depend on the size at which it runs.
 
 A row's batch is scaled in proportion, its length as a share of the study's longest. The others are the profile's.
@@ -204,6 +213,9 @@ def run_of(tracker: TrackerSpec, profile: Profile, seed: int, training: Training
         seed=seed,
     )
     run = _changed(run, profile.changes)
+    if isinstance(run.data, VideoData):
+        packed = tuple(f"{name}: {profile.packed[name]}" for name in run.data.all_sets if name in profile.packed)
+        run = run.model_copy(update={"data": run.data.model_copy(update={"packed": packed})})
     assert isinstance(run.tracker, TrackerSpec)
     return run.model_copy(update={"weights": weights_digest(run.tracker.backbone, run.tracker.pretrained)})
 

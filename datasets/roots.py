@@ -17,6 +17,14 @@ from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
 from trackablate.datasets.registry import unknown
 from trackablate.datasets.toml_files import SETTINGS, named_by, settings
 
+PACKED_MARK = "packed.json"
+"""The file that makes a folder one of packed training sets."""
+
+
+def packed_name(name: str) -> str:
+    """Return the name under which the packed training sets of a data set are given, beside the data set itself."""
+    return f"{name} packed"
+
 
 def open_protocol(
     name: str, given: Mapping[str, str], index: Path | None = None, progress: OnProgress | None = None
@@ -53,6 +61,8 @@ def data_root(name: str, given: Mapping[str, str]) -> Path:
 def parse_data_options(options: Iterable[str]) -> dict[str, str]:
     """Return folders by data set, the `given` of `data_root`, from command-line values such as "otb=/data/otb100".
 
+    A folder of packed training sets stands beside the data set itself, by its `packed_name`.
+
     Raises:
         DataError: A value is not NAME=PATH, a name is not a data set, or a name is given twice.
     """
@@ -64,6 +74,8 @@ def parse_data_options(options: Iterable[str]) -> dict[str, str]:
         if name not in DATA_SETS:
             raise DataError(f"--data {shown(option)}: {unknown('data set', name, DATA_SETS)}")
         name = DATA_SETS[name].name  # it may be given as the file that declares it
+        if (Path(path).expanduser() / PACKED_MARK).is_file():
+            name = packed_name(name)
         if name in given:
             raise DataError(f"--data names {name!r} twice, {shown(given[name])} and {shown(path)}; keep one of them")
         given[name] = path

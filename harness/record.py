@@ -46,8 +46,14 @@ class TrainingCost(_Block):
         peak_memory_bytes: The most that was held at a time. A process's peak includes `resident_before_bytes`.
         resident_before_bytes: What of a process's peak is not the training's: what Python held when the training began, and
             the libraries, of which more becomes resident as they are used. None on a GPU, whose memory is all given back.
-        pairs_at_once: Number of pairs that were computed at a time after the first steps, if more than published fitted;
-            the peak memory is that of the published number. None if all were computed as published.
+        pairs_at_once: Number of pairs that were computed at a time, if not as many as published. More were after the first
+            steps, whose peak memory is booked; fewer where memory did not hold the published number (--fit-memory).
+        compiled: Whether blocks were compiled; False as well if the recipe asks for it and they could not be.
+        reserved_bytes: The most that torch held of a GPU's memory, its unused blocks included.
+        driver_bytes: Memory of the GPU that the driver said was taken, by whichever process, at the last validation.
+        flops_per_pair: FLOPs that training on one pair needs (`harness.costing.peaks.model_flops`).
+        peak_tflops: The device's published peak, dense and in 16 bits whatever the recipe's precision; None if unknown.
+        recomputed: Whether activations were computed twice because memory did not hold them (--fit-memory).
     """
 
     phases: dict[str, PhaseCost] = {}
@@ -55,6 +61,12 @@ class TrainingCost(_Block):
     peak_memory_bytes: int | None = None
     resident_before_bytes: int | None = None
     pairs_at_once: int | None = None
+    recomputed: bool = False
+    compiled: bool = False
+    reserved_bytes: int | None = None
+    driver_bytes: int | None = None
+    flops_per_pair: float | None = None
+    peak_tflops: float | None = None
     memory_kind: Literal["process peak RSS", "device peak allocated"] | None = None
     params: int | None = None
     trainable_params: int | None = None
@@ -74,6 +86,16 @@ class TrainingCost(_Block):
     def device(self) -> float:
         """Return the device seconds of all phases."""
         return sum(p.device_seconds for p in self.phases.values())
+
+    def mfu(self) -> float | None:
+        """Return the share of the device's published peak that the steps reached (MFU), 0..1; None if that is not known.
+
+        Waiting for data and validation are left out. If several devices shared the training, it is the share of all.
+        """
+        steps = self.phases.get("train")
+        if not (self.flops_per_pair and self.peak_tflops and steps and steps.device_seconds):
+            return None
+        return self.flops_per_pair * self.samples / (steps.device_seconds * self.peak_tflops * 1e12)
 
     def energy(self) -> float | None:
         """Return the joules of all phases, None if one of them is not known."""

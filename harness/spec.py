@@ -42,6 +42,8 @@ class Recipe(Frozen):
             for several; None for the whole batch. The gradients sum to the batch's (`OneStreamTracker.loss_divisor`); batch
             normalisation sees a micro-batch.
         precision: Type of the products of matrices. fp16 scales the loss; bf16 and fp16 keep trained weights in float32.
+        compile: Whether torch compiles the backbone's blocks in training, which changes results by rounding. Where it
+            cannot, they are computed as they are.
         lr_backbone: Peak learning rate of pretrained weights, as in OSTrack and DETRack.
         lr_new: Peak learning rate of weights that start from scratch (head, token types, LoRA).
         schedule: After linear warm-up, `cosine` falls to `final_share` of the peak (LoRAT); `step` drops to it at once after
@@ -62,6 +64,7 @@ class Recipe(Frozen):
     batch_size: PositiveInt
     micro_batch: PositiveInt | None = None
     precision: Precision = "fp32"
+    compile: bool = False
     lr_backbone: PositiveFloat
     lr_new: PositiveFloat
     weight_decay: NonNegativeFloat
@@ -118,6 +121,7 @@ class VideoData(Frozen):
             order, none twice before all (LoRAT). None for independent draws.
         by_image: Whether an image is drawn first and then one of its objects (LoRAT), not an object of any image.
         validation: Sets that only the validation during training looks at.
+        packed: Sets that are read as packed crops, whose pixels are not quite those of the frames: "SET: PACKING" for each.
     """
 
     kind: Literal["videos"] = "videos"
@@ -126,6 +130,7 @@ class VideoData(Frozen):
     pairs_per_epoch: PositiveInt | None = None
     by_image: bool = False
     validation: Annotated[tuple[str, ...], Field(min_length=1)] = ("got10k-val",)
+    packed: tuple[str, ...] = ()
 
     @property
     def all_sets(self) -> tuple[str, ...]:
@@ -279,6 +284,7 @@ class Profile(Frozen):
         length: Share of the published length of trainings, if the profile has no recipe of its own.
         pretrained: Source of a backbone's weights by backbone (as `TrackerSpec.pretrained`), if not the variant's own.
         changes: Fields of every run that has them, dotted from `recipe` or `tracker`, with their values. They come last.
+        packed: Training sets that are read as packed crops, with their packing; not written in a file, but by `--data`.
     """
 
     name: Annotated[str, AfterValidator(_file_name)]
@@ -292,6 +298,7 @@ class Profile(Frozen):
     length: Annotated[float, Field(gt=0, le=1)] = 1.0
     pretrained: dict[str, str] = Field(default_factory=dict)
     changes: dict[str, Any] = Field(default_factory=dict)
+    packed: dict[str, str] = Field(default_factory=dict)
     worker_gigabytes: PositiveFloat = Field(description="memory that one worker needs, for planning", default=2.0)
     disk_gigabytes: PositiveFloat = Field(description="disk that one run needs, for refusing too little", default=0.05)
 

@@ -47,6 +47,7 @@ class OneStreamEncoder(nn.Module):
     Attributes:
         lean: Whether to leave out what nothing reads: the last block's output for the template, and every block's
             output for prompts. The result is the same. Costs are counted with it off, as the papers count them.
+        block: Computes one block in training: `run_block`, or the same compiled.
     """
 
     def __init__(self, vit: ViT, spec: TrackerSpec) -> None:
@@ -66,6 +67,7 @@ class OneStreamEncoder(nn.Module):
         self.norm: nn.Module = final_norm(vit)
         self.sparsity, self.mixed, self.checkpointing = spec.sparsity, spec.attention == "mixed", spec.checkpointing
         self.lean = True
+        self.block: Callable[..., Tensor] = run_block
         self.rotation: Tensor | None
         sliced = spec.embedding.template_positions == "slice"
         self.register_buffer("rotation", rotations(vit, *sides, sliced=sliced), persistent=False)
@@ -98,7 +100,7 @@ class OneStreamEncoder(nn.Module):
                 judging, first = judges(self.sparsity, self.template_side, mask), 0
                 tokens, index = self._run(eliminating_block, block, tokens, index, layout, judging, keep_ratio)
             else:
-                tokens = self._run(run_block, block, tokens, layout, first)
+                tokens = self._run(self.block if self.training else run_block, block, tokens, layout, first)
             tokens = tokens[:, max(0, prompts - first) :]
         return SearchTokens(self.norm(tokens)[:, -index.shape[1] :], index, self.search_side)
 

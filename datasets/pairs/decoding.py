@@ -12,7 +12,9 @@ from typing import NamedTuple, cast
 import cv2
 import numpy as np
 
-from trackablate.datasets.reading.frames import ImageFiles
+from trackablate.datasets.pairs.cropping import Colour
+from trackablate.datasets.pairs.packed import PackedFrames, Part
+from trackablate.datasets.reading.frames import ImageFiles, decoded
 from trackablate.datasets.sequence import Frames, Image
 
 MARGIN = 1
@@ -41,11 +43,21 @@ class Frame:
 
     Attributes:
         rows: Rows from the top that crops need. Raised before `image` is asked for.
+        mean: Mean colour of the whole frame where the image is a crop of it; None where the image tells.
+
+    Args:
+        template: Whether only a template is cut from it. Of a packed frame, the rest of the image may then be black.
     """
 
-    def __init__(self, frames: Frames, index: int) -> None:
+    def __init__(self, frames: Frames, index: int, *, template: bool = False) -> None:
         self._frames, self._index, self.rows = frames, index, 1
-        self._content = frames.content(index) if isinstance(frames, ImageFiles) else b""
+        self.mean: Colour | None = None
+        self._part: Part | None = None
+        if isinstance(frames, PackedFrames):
+            self._part, self.mean = frames.part(index, template=template), frames.mean(index)
+            self._content = self._part.content
+        else:
+            self._content = frames.content(index) if isinstance(frames, ImageFiles) else b""
         self._header = header_of(self._content)
         if self._header is None:
             self.image = frames[index]
@@ -53,6 +65,8 @@ class Frame:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels of the whole image."""
+        if self._part is not None:
+            return self._part.size
         if self._header is not None:
             return self._header.width, self._header.height
         return self.image.shape[1], self.image.shape[0]
@@ -60,8 +74,20 @@ class Frame:
     @cached_property
     def image(self) -> Image:
         """The image. Rows from `rows` on may be missing."""
+        if self._part is not None and self._header and self._part.size != self._header[:2]:
+            return self._placed(self._part)
         upper = _upper_rows(self._content, self._header, self.rows) if self._header and _simplejpeg() else None
         return self._frames[self._index] if upper is None else upper
+
+    def _placed(self, part: Part) -> Image:
+        """Return the picture of a template at its place in a black image."""
+        decode = _simplejpeg()
+        picture = decode(part.content) if decode else decoded(part.content)
+        assert picture is not None
+        (left, top), (height, width) = part.corner, picture.shape[:2]
+        image = np.zeros((part.size[1], part.size[0], 3), dtype=np.uint8)  # of pages that are made when written to
+        image[top : top + height, left : left + width] = picture
+        return image
 
 
 def header_of(content: bytes) -> Header | None:

@@ -1,5 +1,6 @@
 """The crop geometries by name: views around a box, their jitter in training, and the colour outside the image."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,12 +48,15 @@ class Geometry:
     Attributes:
         around: Returns the view around a box xywh. Raises ValueError for a box that cannot be shown.
         jittered: Draws one jittered view around a box; None if it shows too little of the target.
+        reach: Returns how far from the box's centre a jittered view can show the image, in x and y, with a jitter of size of
+            so many standard deviations.
         outside: Returns the colour for pixels outside the image.
     """
 
     around: Callable[[Box, CropRequest], View]
     jittered: Callable[[Box, CropRequest, Jitter, Generator], View | None]
     outside: Callable[[Image], Colour]
+    reach: Callable[[Box, float, Jitter, float], Box]
 
 
 def _square(box: Box, request: CropRequest) -> Window:
@@ -70,6 +74,11 @@ def _jittered_square(box: Box, request: CropRequest, jitter: Jitter, rng: Genera
     window = window_around(np.concatenate([centre - size / 2, size]), request.factor)
     inside = clip(box - (window.left, window.top, 0, 0), window.side, window.side)
     return window if inside[2:].prod() >= 0.5 * box[2:].prod() else None
+
+
+def _square_reach(box: Box, factor: float, jitter: Jitter, spread: float) -> Box:
+    side = math.sqrt(box[2] * box[3]) * math.exp(spread * jitter.scale / math.sqrt(2))
+    return np.full(2, side * (factor + min(jitter.centre, factor)) / 2 + 1)
 
 
 def _aligned(box: Box, request: CropRequest) -> AlignedView:
@@ -98,6 +107,13 @@ def jittered_placement(box: Box, request: CropRequest, jitter: Jitter, rng: Gene
     return Placement((float(scale[0]), float(scale[1])), (float(offset[0]), float(offset[1])))
 
 
+def _aligned_reach(box: Box, factor: float, jitter: Jitter, spread: float) -> Box:
+    # A part of the target is in the crop: its centre is at most half a crop and half a target away from the crop's.
+    half = 1 / (2 * placement_around(box, factor, 1).scale[0]) * math.exp(spread * jitter.scale)
+    shift = float(box[2:].sum()) * 0.5 * math.exp(spread * jitter.scale) * jitter.centre
+    return half + np.minimum(shift, half + box[2:] / 2) + 1
+
+
 def _asked(placement: Placement, box: Box, size: int) -> Box:
     """Return the box as placed and cut to the crop, xywh in crop pixels."""
     corners = np.concatenate([box[:2], box[:2] + box[2:]]) * np.tile(placement.scale, 2) + np.tile(placement.offset, 2)
@@ -116,5 +132,5 @@ def black(image: Image) -> Colour:
 
 
 GEOMETRIES: Registry[Geometry] = Registry("crop geometry")
-GEOMETRIES.add("ostrack", Geometry(_square, _jittered_square, black))
-GEOMETRIES.add("lorat", Geometry(_aligned, _jittered_aligned, mean_colour))
+GEOMETRIES.add("ostrack", Geometry(_square, _jittered_square, black, _square_reach))
+GEOMETRIES.add("lorat", Geometry(_aligned, _jittered_aligned, mean_colour, _aligned_reach))

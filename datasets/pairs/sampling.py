@@ -110,7 +110,7 @@ class PairSampler:
 
     def _pair(self, sequence: Sequence, first: int, second: int, rng: Generator) -> Pair | None:
         geometry, cutting = self.geometry, GEOMETRIES[self.geometry.geometry]
-        template, box = Frame(sequence.frames, first), sequence.boxes[first]
+        template, box = Frame(sequence.frames, first, template=first != second), sequence.boxes[first]
         search, truth = template if first == second else Frame(sequence.frames, second), sequence.boxes[second]
         if geometry.fit_boxes:
             box, truth = clip(box, *template.size), clip(truth, *search.size)
@@ -132,11 +132,16 @@ class PairSampler:
 
     def _needs_whole(self, frame: Frame, view: View) -> bool:
         """Return whether a crop leaves the image, and the colour outside depends on all of the image."""
-        return GEOMETRIES[self.geometry.geometry].outside is not black and not view.inside(frame.size)
+        outside = GEOMETRIES[self.geometry.geometry].outside
+        return outside is not black and frame.mean is None and not view.inside(frame.size)
 
     def _cut(self, frame: Frame, view: View, size: int) -> Crop:
         outside = GEOMETRIES[self.geometry.geometry].outside
-        return view.cut(frame.image, size, outside(frame.image) if self._needs_whole(frame, view) else BLACK)
+        if outside is black:
+            return view.cut(frame.image, size, BLACK)
+        return view.cut(
+            frame.image, size, outside(frame.image) if self._needs_whole(frame, view) else frame.mean or BLACK
+        )
 
     def _jittered(self, box: NDArray[np.float64], request: CropRequest, rng: Generator) -> View | None:
         """Return the first of ATTEMPTS jittered views that shows enough of the target, or None."""

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
@@ -14,10 +15,12 @@ from trackablate.datasets.benchmarks import coco, got10k, lasot, tnl2k, tracking
 from trackablate.datasets.benchmarks.declared import TRAIN
 from trackablate.datasets.boxes import valid
 from trackablate.datasets.errors import DataError
+from trackablate.datasets.pairs.packed import PackedSequences
 from trackablate.datasets.protocols import PROTOCOLS, declarations
 from trackablate.datasets.reading.reader import Part
 from trackablate.datasets.reading.tables import names
 from trackablate.datasets.registry import Registry
+from trackablate.datasets.roots import PACKED_MARK
 from trackablate.datasets.sequence import Sequence
 
 KEPT = 64
@@ -71,7 +74,7 @@ class Mixture:
     def _images(self, which: int) -> tuple[NDArray[np.int64], ...]:
         """Return the objects of each image of a set, () if they are drawn as they are."""
         found = self.sets[which]
-        return found.images if self.by_image and isinstance(found, coco.CocoObjects) else ()
+        return found.images if self.by_image and isinstance(found, coco.CocoObjects | PackedSequences) else ()
 
     def _length(self, which: int) -> int:
         return len(self._images(which) or self.sets[which])
@@ -118,6 +121,10 @@ class TrainingSet:
     benchmark: str
     sequences: Callable[[], Iterable[str]]
     open: Opener
+
+    def found_in(self, root: Path, index: Path | None = None) -> SequenceList:
+        """Return the sequences of a folder or archive, which may be packed. Raises DataError if there are none."""
+        return PackedSequences(root, self.name) if (root / PACKED_MARK).is_file() else self.open(root, index)
 
 
 def _of_part(part: Part, title: str, benchmark: str) -> TrainingSet:

@@ -40,15 +40,10 @@ class ImageFiles:
         return content
 
     def __getitem__(self, index: int, /) -> Image:
-        content = self.content(index)
-        try:
-            # Decoded from memory: OpenCV cannot open archives, nor paths outside its character set.
-            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:
-            image = None
+        image = decoded(self.content(index))
         if image is None:
             self._refuse(index, "cannot be decoded as an image")
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        return image
 
     def file(self, index: int) -> str:
         """Return a frame's file, relative to the root of `files`."""
@@ -83,6 +78,16 @@ class ImageFiles:
 
     def _refuse(self, index: int, fault: str) -> NoReturn:
         raise DataError.at(self.files.place(self.file(index)), fault, self.remedy)
+
+
+def decoded(content: bytes) -> Image | None:
+    """Return the image of a file's content, None if it cannot be decoded."""
+    try:
+        # Decoded from memory: OpenCV cannot open archives, nor paths outside its character set.
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 class NoFrames:

@@ -348,6 +348,8 @@ def _refuse_doubles(entries: Iterable[SequenceFiles]) -> None:
 
 def _hint(part: Part, files: Files) -> str:
     """Return a hint for a user who named a folder of one sequence, or one that is too high."""
+    if files.is_file("packed.json"):
+        return "; it holds packed training sets: name the data set itself too, to track or score on it"
     marks = {layout.boxes.rpartition("/")[2] for layout in part.own_layouts or part.layouts}
     if any(files.is_file(mark) for mark in marks if "{" not in mark):
         return f"; this is one sequence: name the folder above it, {shown(files.root.absolute().parent)}"

@@ -71,6 +71,14 @@ Changes = Annotated[
 GpusPerRun = Annotated[
     int, typer.Option("--gpus-per-run", min=1, max=64, help="GPUs that share each run; without a GPU, processes")
 ]
+FitMemory = Annotated[
+    bool,
+    typer.Option(
+        "--fit-memory",
+        help="where the device's memory does not hold a step, compute it in smaller parts, to the same result; else the run"
+        " fails and says which part fits",
+    ),
+]
 Log = Annotated[str, typer.Option("--log", help="also log trainings: tensorboard, wandb, trackio or mlflow")]
 LoaderWorkers = Annotated[
     int | None,

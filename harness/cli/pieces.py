@@ -18,10 +18,11 @@ from trackablate.datasets.errors import DataError, NothingThereError, raise_all,
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList
 from trackablate.datasets.reading.frames import NoFrames
 from trackablate.datasets.registry import UnknownName, unknown
-from trackablate.datasets.roots import data_root, parse_data_options
+from trackablate.datasets.roots import data_root, packed_name, parse_data_options
 from trackablate.datasets.sequence import Sequence as VideoSequence
 from trackablate.datasets.synthetic.writing import LAYOUTS, videos, write
 from trackablate.harness.cli.options import Stopped, writable
+from trackablate.harness.cli.packing import check_packed
 from trackablate.harness.cli.plan import forecast
 from trackablate.harness.cli.study_data import (
     asked_run,
@@ -29,11 +30,12 @@ from trackablate.harness.cli.study_data import (
     named_run,
     open_store,
     opened,
+    packings,
     training_roots,
 )
 from trackablate.harness.cli.terminal import step_bar
 from trackablate.harness.errors import BadInput, RunFailed
-from trackablate.harness.profiles import load_profile
+from trackablate.harness.profiles import load_profile, with_packed
 from trackablate.harness.protocol_store import ON_SERVER
 from trackablate.harness.record import ProtocolRecord
 from trackablate.harness.running.executors import LocalExecutor
@@ -73,7 +75,11 @@ def train_variant(
     run = run_of(VARIANTS[variant], profile, seed=0)
     refuse_unknown_changes(profile.changes, [run])
     assert run.data is not None
-    roots = training_roots(run.data, given_data(data, [], [run.data]))
+    given = given_data(data, [], [run.data])
+    profile = with_packed(profile, packings([run], given))
+    run = run_of(VARIANTS[variant], profile, seed=0)
+    assert run.data is not None
+    roots = training_roots(run.data, given)
     task = RunTask(run=run, evaluations=(), roots=roots)
     job = Job([task], [VARIANTS[variant]], {}, profile, how=how)
     refuse_at_once(job, Store(store, make=False), device)
@@ -269,6 +275,8 @@ def check_data(entry: str, options: list[str] | None = None, *, deep: bool = Fal
     data, parts = DATA_SETS[name].name, DATA_SETS[name].parts
     known_protocol(name) if name.endswith(".toml") else None
     given = parse_data_options([*(options or []), *([entry] if "=" in entry else [])])
+    if packed_name(data) in given:
+        return check_packed(data_root(packed_name(data), given), deep=deep)
     root = data_root(data, given)
     found: dict[str, str] = {}
     problems: list[str] = []

@@ -31,7 +31,7 @@ from trackablate.harness.store import Store
 from trackablate.trackers.spec import TrackerSpec
 
 REMEDY = (
-    "measure this device in a minute with --calibrate, or name one of harness/planning/devices.toml with --device-peak"
+    "measure this device in a minute with --calibrate, or name one of harness/costing/devices.toml with --device-peak"
 )
 
 

@@ -19,13 +19,14 @@ from trackablate.harness.cli.study_data import (
     given_data,
     named_run,
     open_store,
+    packings,
     planned_data,
     recompute,
     reported_data,
     training_roots,
 )
 from trackablate.harness.errors import BadInput
-from trackablate.harness.profiles import load_profile, profile_names, with_changes
+from trackablate.harness.profiles import load_profile, profile_names, with_changes, with_packed
 from trackablate.harness.record import PlannedRow, StudyRecord
 from trackablate.harness.running.image_files import find_replaced
 from trackablate.harness.running.runner import Job, refuse_at_once
@@ -84,6 +85,7 @@ class StudyRequest:
         words += [f"--results {quote(entry.split('=')[0])}=PATH" for entry in self.results]
         words += [f"--set {quote(text)}" for text in self.changes]
         words += [f"--gpus-per-run {self.how.gpus_per_run}"] if self.how.gpus_per_run > 1 else []
+        words += ["--fit-memory"] if self.how.fit_memory else []
         words += [f"--with {quote(entry)}" for entry in self.beside]
         words += ["--truncate"] if self.truncate else []
         return " ".join(words)
@@ -228,6 +230,10 @@ def open_session(request: StudyRequest) -> Session:
     rows = planned_rows(study, profile, protocols=names, seeds=request.seeds, only=request.only)
     training = _trained_on(rows)
     given = given_data(request.data, names, training)
+    if packed := packings((planned.run for row in rows for planned in row.runs), given):
+        profile = with_packed(profile, packed)
+        rows = planned_rows(study, profile, protocols=names, seeds=request.seeds, only=request.only)
+        training = _trained_on(rows)
     recomputed = recompute(request.results, names, given, request.store, taken={row.name for row in rows})
     store = Store(request.store, make=False)
     if request.purpose == "report" and not recomputed and not store.exists:

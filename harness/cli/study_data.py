@@ -8,10 +8,11 @@ from pathlib import Path
 
 from trackablate.datasets.errors import DataError, raise_all, shown
 from trackablate.datasets.extents import official_extent
+from trackablate.datasets.pairs.packed import Packing, read_folder
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList, as_asked
 from trackablate.datasets.registry import UnknownName, unknown
-from trackablate.datasets.roots import data_root, open_protocol, parse_data_options
+from trackablate.datasets.roots import data_root, open_protocol, packed_name, parse_data_options
 from trackablate.harness.cli.options import writable
 from trackablate.harness.cli.terminal import step_bar
 from trackablate.harness.errors import BadInput
@@ -23,6 +24,7 @@ from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import RunSpec, TrainingData, VideoData
 from trackablate.harness.store import RunFolder, Store
 from trackablate.trackers.outside.named import outside_tracker
+from trackablate.trackers.spec import TrackerSpec
 
 Given = Mapping[str, str]
 """Folder or archive of each data set that --data names."""
@@ -38,7 +40,12 @@ def given_data(options: Iterable[str], protocols: Iterable[str], trained_on: Ite
     given = parse_data_options(options)
     sets = [name for data in trained_on if isinstance(data, VideoData) for name in data.all_sets]
     used = {PROTOCOLS[name].data for name in protocols} | {TRAINING_SETS[name].data for name in sets}
+    used |= {packed_name(TRAINING_SETS[name].data) for name in sets}
     for name in (name for name in given if name not in used):
+        if name not in DATA_SETS:
+            raise BadInput(
+                f"--data {given[name]} holds packed training sets, which are not trained on here: leave it out"
+            )
         ways = " or ".join(f"--protocol {as_asked(protocol.name)}" for protocol in DATA_SETS[name].protocols)
         raise BadInput(f"--data {name} is not used: {f'add {ways}' if ways else 'train on it'}, or leave it out")
     return given
@@ -68,16 +75,41 @@ def training_roots(data: TrainingData, given: Given) -> dict[str, str]:
     uses: dict[str, list[str]] = {}
     for kind in (TRAINING_SETS[name] for name in data.all_sets):
         try:
-            root = data_root(kind.data, given).resolve()
-            kind.open(root)
+            name = packed_name(kind.data) if packed_name(kind.data) in given else kind.data
+            root = data_root(name, given).resolve()
+            kind.found_in(root)
         except DataError as error:
             use = f"to {'train' if kind.name in data.sets else 'validate during training'} on {kind.name}"
             for problem in error.problems:
                 uses.setdefault(problem, []).append(use)
         else:
-            roots[kind.data] = str(root)
+            roots[name] = str(root)
     raise_all([f"{', '.join(of)}: {problem}" for problem, of in uses.items()])
     return roots
+
+
+def packings(runs: Iterable[RunSpec], given: Given) -> dict[str, str]:
+    """Return the packing of each training set that --data names as packed.
+
+    Raises:
+        BadInput: It was packed for another recipe; the message has the remedy.
+        DataError: The folder is damaged, or of another version.
+    """
+    found: dict[str, str] = {}
+    for run in runs:
+        sets = [TRAINING_SETS[name] for name in run.data.all_sets] if isinstance(run.data, VideoData) else []
+        for kind in (kind for kind in sets if packed_name(kind.data) in given):
+            assert isinstance(run.tracker, TrackerSpec)
+            assert run.recipe is not None
+            root = data_root(packed_name(kind.data), given)
+            packing = read_folder(root).packing
+            if lacking := packing.lacking(Packing.of(run.tracker.crop, run.recipe)):
+                raise BadInput(
+                    f"{shown(root)} was packed for another recipe than that of {run.slug} ({', '.join(lacking)}): pack it"
+                    f" for this one with `data pack {kind.data}=PATH --for VARIANT`, or name the data set itself"
+                )
+            found[kind.name] = packing.words
+    return found
 
 
 @dataclass(frozen=True)

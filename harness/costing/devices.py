@@ -71,6 +71,14 @@ def peak_memory_bytes(device: torch.device) -> int:
     return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else peak_rss_bytes()
 
 
+def held_bytes(device: torch.device) -> tuple[int, int] | None:
+    """Return the most that torch reserved of a GPU, and what its driver says is taken now; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    return int(torch.cuda.max_memory_reserved(device)), total - free
+
+
 def driver_version(device: torch.device) -> str | None:
     """Return torch's CUDA version and the GPU's compute capability; None on a CPU."""
     if device.type != "cuda":

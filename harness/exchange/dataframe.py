@@ -170,6 +170,7 @@ def _happened(folder: RunFolder) -> Fields:
         "device_hours": cost.device() / 3600 if cost and cost.phases else None,
         "peak_memory_bytes": cost.memory() if cost else None,
         "energy_joules": cost.energy() if cost else None,
+        "mfu": cost.mfu() if cost else None,
         "fps": record.speed.fps if record.speed else None,
         "commit": where.commit if where else None,
         "device": where.device if where else record.speed.device if record.speed else None,

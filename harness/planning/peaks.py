@@ -1,10 +1,9 @@
-"""Unit times from MACs and the published peaks of GPUs (devices.toml). Imports no torch."""
+"""Unit times from MACs and the published peaks of GPUs (`harness.costing.peaks`). Imports no torch."""
 
-import tomllib
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 from trackablate.datasets.registry import UnknownName, unknown
+from trackablate.harness.costing.peaks import DevicePeak, model_flops, published_peaks
 from trackablate.harness.planning.ranges import Range
 from trackablate.harness.planning.work import Unit
 from trackablate.harness.record import PaperScale
@@ -33,13 +32,8 @@ LOADERS = 8
 
 
 @dataclass(frozen=True)
-class Peak:
-    """A device. tflops: dense, 16 bit; gigabytes: of memory, as sold; source: the vendor's document."""
-
-    name: str
-    tflops: float
-    gigabytes: float
-    source: str
+class Peak(DevicePeak):
+    """A device, with the times that its published peak lets expect."""
 
     def training(self, tracker: TrackerSpec, size: PaperScale, recipe: Recipe) -> dict[Unit, Range]:
         """Return the unit times of training."""
@@ -61,29 +55,18 @@ class Peak:
         return Range(*(flops / (self.tflops * 1e12 * share) for share in reversed(utilisation)))
 
 
-def peaks() -> list[Peak]:
-    """Return all published peaks."""
-    entries = tomllib.loads(Path(__file__).with_name("devices.toml").read_text("utf-8"))
-    return [Peak(name, **entry) for name, entry in entries.items()]
-
-
 def peak_of(name: str) -> Peak:
     """Return a device's peak. Case does not matter. Raises UnknownName with the nearest names."""
-    found = {peak.name.lower(): peak for peak in peaks()}
+    found = {peak.name.lower(): peak for peak in published_peaks()}
     if name.lower() not in found:
         raise UnknownName(unknown("device", name, [peak.name for peak in found.values()]))
-    return found[name.lower()]
+    return Peak(**asdict(found[name.lower()]))
 
 
 def training_flops(tracker: TrackerSpec, size: PaperScale) -> float:
-    """Return the FLOPs of training on one pair.
-
-    The forward pass takes 2 FLOPs per MAC. The backward pass takes as much for the gradients of the activations, and as
-    much for the gradients of the weights, times the share of the weights that trains. So full fine-tuning takes 3 forward
-    passes, LoRA a little over 2. Recomputed activations (`checkpointing`) add one.
-    """
-    passes = 2 + size.trainable_params / size.params + (1 if tracker.checkpointing else 0)
-    return 2.0 * size.macs * passes
+    """Return the FLOPs of training on one pair. Recomputed activations (`checkpointing`) add a forward pass."""
+    again = 2.0 * size.macs if tracker.checkpointing else 0.0
+    return model_flops(size.macs, size.params, size.trainable_params) + again
 
 
 def training_memory(size: PaperScale, pairs: int) -> Range | None:

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,21 @@ def with_changes(profile: Profile, changes: Sequence[str]) -> Profile:
     caveat = f"Changed by --set in every row that is trained here and has the field: {told}. {profile.caveat}".strip()
     return profile.model_copy(
         update={"name": name, "caveat": caveat, "changes": {**profile.changes, **found}, "comparable_with_paper": False}
+    )
+
+
+def with_packed(profile: Profile, packed: Mapping[str, str]) -> Profile:
+    """Return a profile whose runs read these training sets as packed crops, by packing. Its name and caveat say so."""
+    if not packed:
+        return profile
+    told = "; ".join(f"{name} ({words})" for name, words in packed.items())
+    name = f"{profile.name}-packed-{sha256(told.encode()).hexdigest()[:8]}"
+    caveat = (
+        f"Read as packed crops in training: {told}. They were reduced to the resolution of a search crop and encoded again,"
+        f" so that pixels differ a little from the frames'. {profile.caveat}"
+    ).strip()
+    return profile.model_copy(
+        update={"name": name, "caveat": caveat, "packed": dict(packed), "comparable_with_paper": False}
     )
 
 

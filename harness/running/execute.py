@@ -17,6 +17,7 @@ from trackablate.datasets.errors import DataError
 from trackablate.datasets.lease import LeaseLost, following
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.protocols import PROTOCOLS, SequenceList
+from trackablate.datasets.roots import packed_name
 from trackablate.datasets.sequence import Sequence
 from trackablate.datasets.synthetic.videos import make_sequence
 from trackablate.harness.costing.clock import PhaseClock, mapped_bytes, own_bytes
@@ -28,6 +29,7 @@ from trackablate.harness.costing.devices import (
 )
 from trackablate.harness.costing.hardware import several
 from trackablate.harness.costing.macs import count_macs, paper_scale
+from trackablate.harness.costing.peaks import model_flops, published_peak
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.protocol_store import keep_protocol
 from trackablate.harness.provenance import provenance
@@ -42,7 +44,8 @@ from trackablate.harness.tracking.speed import FRAMES, measure_speed
 from trackablate.harness.training.group import Group, joined
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.logs import TrainingLog
-from trackablate.harness.training.loop import Fit, fit, trained_state
+from trackablate.harness.training.loop import fit, trained_state
+from trackablate.harness.training.step import Fit
 from trackablate.harness.training.stopping import Interrupted, stop_if_asked
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.model import OneStreamTracker, build
@@ -165,6 +168,9 @@ def _train(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
     merged = merge(model)
     assert isinstance(merged, OneStreamTracker)
     cost.macs = count_macs(merged).all
+    cost.flops_per_pair = model_flops(cost.macs, cost.params, cost.trainable_params)
+    peak = published_peak(device_name(device))
+    cost.peak_tflops = peak.tflops if peak else None
     write_bytes(folder.weights, content)
     digest = hashlib.sha256(content).hexdigest()
     folder.finish_training(TrainingRecord(curve=curve, cost=cost, weights_digest=digest, where=where))
@@ -193,6 +199,7 @@ def _asked(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
         divisor=model.loss_divisor,
         parts_are_free=model.parts_are_free,
         loader_workers=settings.loader_workers,
+        fit_memory=settings.fit_memory,
         log=TrainingLog(kind, Path(settings.store, "logs", kind), run.name, run.model_dump(mode="json")),
         group=group,
     )
@@ -233,7 +240,10 @@ class _Reporter:
 
 def _training_sets(run: RunSpec, roots: dict[str, str], store: Path) -> dict[str, SequenceList]:
     known = [TRAINING_SETS[name] for name in run.data.all_sets] if isinstance(run.data, VideoData) else []
-    return {kind.name: kind.open(Path(roots[kind.data]), store / "index") for kind in known}
+    return {
+        kind.name: kind.found_in(Path(roots.get(packed_name(kind.data)) or roots[kind.data]), store / "index")
+        for kind in known
+    }
 
 
 def _open(evaluation: Evaluation, roots: dict[str, str], store: Path) -> SequenceList:

@@ -213,6 +213,7 @@ def worker_settings(
         workers=len(groups),
         command=command_line(),
         loader_workers=loading,
+        fit_memory=how.fit_memory,
         log=how.log,
     )
     return [settings.model_copy(update={"device": first, "others": tuple(others)}) for first, *others in groups]

@@ -106,6 +106,7 @@ class Execution(BaseModel):
     Attributes:
         gpus_per_run: Number of GPUs that share each run; without a GPU, number of processes.
         loader_workers: Processes that make the pairs of each training; None for `default_loader_workers`.
+        fit_memory: Whether a training goes on with less memory where the device does not hold it (`training.step.Fit`).
         log: The logger that trainings are handed to; "" for none.
         again: Whether what is tracked already is tracked anew.
     """
@@ -114,6 +115,7 @@ class Execution(BaseModel):
 
     gpus_per_run: int = 1
     loader_workers: int | None = None
+    fit_memory: bool = False
     log: str = ""
     again: bool = False
 
@@ -131,6 +133,7 @@ class WorkerSettings(BaseModel):
         workers: Number of workers on this machine, this one included.
         command: The command that needs the work, for the records.
         loader_workers: Number of processes that make a training's pairs; 0 for none.
+        fit_memory: Whether a training goes on with less memory where the device does not hold it.
         log: The logger that trainings are handed to; "" for none.
         others: Further devices for each of the worker's runs.
         patience: Seconds without a sign of life after which one of the processes of a run is said to hang.
@@ -144,6 +147,7 @@ class WorkerSettings(BaseModel):
     workers: int
     command: str
     loader_workers: int = 0
+    fit_memory: bool = False
     log: str = ""
     others: tuple[str, ...] = ()
     patience: float = 600.0

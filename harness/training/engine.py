@@ -6,6 +6,7 @@ None of this changes what a step means. A recipe's precision does change its num
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -14,12 +15,19 @@ from torch import nn
 
 from trackablate.harness.errors import BadInput
 from trackablate.harness.spec import GPU_ONLY, Precision
+from trackablate.trackers.encoder.blocks import run_block
+from trackablate.trackers.model import OneStreamEncoder
 
 HALVES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """Precisions whose products are computed in 16 bits. Trained weights and the optimizer's state stay in float32."""
 
 MEASURED_STEPS = 2
 """Steps that are computed in the published parts, the last of them with all of the optimizer's state."""
+
+COMPILER = "inductor"
+COMPILER_OPTIONS: dict[str, Any] = {"fallback_random": True}
+LARGEST_DEPTH = 64
+"""Graphs of a block that are kept: each may have a rate of drop path of its own."""
 
 FILLED = 0.8
 """Share of the free memory that larger parts may take."""
@@ -72,6 +80,34 @@ def computing_in(model: nn.Module, precision: Precision) -> Iterator[None]:
             for layer in layers:
                 layer.float()
         allow_tf32(False)
+
+
+@contextmanager
+def compiled_blocks(model: nn.Module, *, wanted: bool) -> Iterator[None]:
+    """Compile a tracker's blocks for training if that is wanted; one graph serves all that are alike.
+
+    Random numbers are drawn as without. What cannot be compiled raises an error in the first step (`failed_to_compile`).
+    """
+    encoder = getattr(model, "encoder", None)
+    if not wanted or not isinstance(encoder, OneStreamEncoder):
+        yield
+        return
+    from torch._dynamo import config  # takes a second to import
+
+    encoder.block = torch.compile(run_block, backend=COMPILER, options=COMPILER_OPTIONS)
+    try:
+        with config.patch(recompile_limit=LARGEST_DEPTH):
+            yield
+    finally:
+        encoder.block = run_block
+
+
+def failed_to_compile(error: RuntimeError) -> bool:
+    """Return whether an error says that something cannot be compiled, or that there is no compiler."""
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    return isinstance(error, TorchDynamoException | InvalidCxxCompiler)
 
 
 def allow_tf32(allowed: bool) -> None:

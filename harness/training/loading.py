@@ -1,8 +1,5 @@
 """Training and validation pairs of a run as the training loop takes them, and the processes that make them."""
 
-import ctypes
-import signal
-import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from trackablate.datasets.benchmark import SequenceList
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.pairs.cropping import Crop
+from trackablate.datasets.pairs.packing import end_with_parent
 from trackablate.datasets.pairs.sampling import PairGeometry, PairSampler
 from trackablate.datasets.pairs.training_sets import Mixture
 from trackablate.datasets.sequence import Sequence
@@ -119,7 +117,7 @@ def pair_loader(
         prefetch_factor=PREFETCHED,
         pin_memory=pinned,
         multiprocessing_context="fork",
-        worker_init_fn=_end_with_parent,
+        worker_init_fn=end_with_parent,
     )
 
 
@@ -144,13 +142,6 @@ def loader_deaths_named() -> Iterator[None]:
             f"a process that makes training pairs died ({said}): most likely memory ran out, in total or in /dev/shm;"
             " make room, or use fewer --loader-workers"
         ) from error
-
-
-def _end_with_parent(_worker: int) -> None:
-    # Else they outlive a killed training by seconds, and hold its run's lock.
-    if sys.platform == "linux":
-        parent_death_signal = 1
-        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
 
 
 class ClipWindow:

@@ -10,8 +10,7 @@ generator states, because nothing random outlives a step: pairs are numbered, an
 A training that is asked to stop saves a checkpoint after the step at hand.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -24,67 +23,24 @@ from torch.utils.data import DataLoader
 from trackablate.datasets.atomic import whole_archive, write_with
 from trackablate.datasets.pairs.sampling import PairSampler
 from trackablate.harness.costing.clock import PhaseClock
-from trackablate.harness.costing.devices import energy_meter, peak_memory_bytes, synchroniser
+from trackablate.harness.costing.devices import energy_meter, held_bytes, peak_memory_bytes, synchroniser
 from trackablate.harness.record import CurvePoint, TrainingCost
 from trackablate.harness.run_folder import DIVERGED, keep_older, older
 from trackablate.harness.spec import Recipe
-from trackablate.harness.training.engine import MEASURED_STEPS, computing_in, make_accelerator, pairs_that_fit
+from trackablate.harness.training.engine import (
+    MEASURED_STEPS,
+    compiled_blocks,
+    computing_in,
+    make_accelerator,
+    pairs_that_fit,
+)
 from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loading import Batch, PairDataset, loader_deaths_named, made, pair_loader
-from trackablate.harness.training.logs import NO_LOG, TrainingLog
 from trackablate.harness.training.rates import parameter_groups, schedule
+from trackablate.harness.training.step import Fit, LossMeans, State, take_step
 from trackablate.harness.training.stopping import asked, stop_if_asked
 from trackablate.trackers.decoding import best_boxes
 from trackablate.trackers.training.losses import box_iou
-
-
-@dataclass(frozen=True)
-class Fit:
-    """Everything that one training needs.
-
-    Attributes:
-        model: Called as `model(template, search, mask, truth, progress)`, it returns named loss terms; without `truth` it
-            returns a Prediction. `mask`: the template tokens inside the target's box. `progress`: the share of the
-            training that is done, 0..1, by which candidate elimination warms up.
-        checkpoint: The checkpoint file.
-        report: Called after every step with the number of steps done and its loss, and before a validation with the loss
-            None.
-        divisor: Returns the normaliser of the loss of pairs with these true boxes. Parts of a batch are weighted by it, so
-            that they sum to the loss of the whole batch.
-        parts_are_free: Whether that sum is the same for any division into parts, so that larger parts may be computed.
-        loader_workers: Number of processes that make the pairs; 0 for none. Pairs are numbered, so it changes nothing.
-        log: Is told the figures of steps and validations, for whoever watches.
-        group: The processes that share the training. Each calls `fit`, with its own `device`, `report` and `group`.
-    """
-
-    model: nn.Module
-    recipe: Recipe
-    training: PairSampler
-    validation: PairSampler
-    seed: int
-    checkpoint: Path
-    device: torch.device
-    report: Callable[[int, Tensor | None], None]
-    divisor: Callable[[Tensor], Tensor] = lambda truth: truth.new_tensor(float(len(truth)))
-    parts_are_free: bool = False
-    loader_workers: int = 0
-    log: TrainingLog = NO_LOG
-    group: Group = ALONE
-
-    @property
-    def share(self) -> range:
-        """Which pairs of each batch this process computes: whole published parts, where the loss depends on the parts."""
-        return self.group.share(self.recipe.batch_size, 1 if self.parts_are_free else self.recipe.pairs_at_once)
-
-
-@dataclass
-class _State:
-    """The progress of a training: `step` is the number of steps done, `means` what is in no point of the curve yet."""
-
-    step: int
-    curve: list[CurvePoint]
-    cost: TrainingCost
-    means: "_LossMeans" = field(default_factory=lambda: _LossMeans())
 
 
 @loader_deaths_named()
@@ -104,14 +60,16 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
     optimizer = torch.optim.AdamW(parameter_groups(job.model, job.recipe), fused=True)
     state = _resume(job, optimizer, accelerator)
     clock = _clock(job, state.cost)
-    with computing_in(job.model, job.recipe.precision):
+    state.cost.compiled = job.recipe.compile
+    compiled = compiled_blocks(job.model, wanted=job.recipe.compile)
+    with computing_in(job.model, job.recipe.precision), compiled:
         model, optimizer, batches = accelerator.prepare(job.model, optimizer, _loader(job, state.step))
         if job.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(job.device)
         for batch in _timed(batches, clock):
             job.group.at(3 * state.step + 1)
             with clock.phase("train"):
-                losses = _step(job, accelerator, model, optimizer, batch, state)
+                losses = take_step(job, accelerator, model, optimizer, batch, state)
             _refuse_infinite(job, losses, batch, state.step)
             state.means.add(losses)
             state.step += 1
@@ -139,7 +97,7 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
     return state.curve, state.cost
 
 
-def _stop(job: Fit, optimizer: Any, accelerator: Accelerator, state: _State, clock: PhaseClock) -> None:
+def _stop(job: Fit, optimizer: Any, accelerator: Accelerator, state: State, clock: PhaseClock) -> None:
     """Save a checkpoint, and raise Interrupted. Processes that share a training, each with its own statistics, save none."""
     last = state.curve[-1].step if state.curve else 0
     if job.group.size == 1 and last < state.step:
@@ -149,7 +107,7 @@ def _stop(job: Fit, optimizer: Any, accelerator: Accelerator, state: _State, clo
     stop_if_asked(f"with its checkpoint at step {last} of {job.recipe.steps}")
 
 
-def _figures(job: Fit, state: _State, losses: dict[str, Tensor]) -> dict[str, float]:
+def _figures(job: Fit, state: State, losses: dict[str, Tensor]) -> dict[str, float]:
     named = {f"loss/{name}": float(value) for name, value in losses.items()}
     rate = job.recipe.lr_new * schedule(job.recipe, state.step - 1)
     seconds = state.cost.wall()
@@ -157,67 +115,14 @@ def _figures(job: Fit, state: _State, losses: dict[str, Tensor]) -> dict[str, fl
     return {**named, "learning_rate": rate, "peak_memory_bytes": peak_memory_bytes(job.device), **speed}
 
 
-def _enlarge_parts(job: Fit, state: _State, clock: PhaseClock) -> None:
+def _enlarge_parts(job: Fit, state: State, clock: PhaseClock) -> None:
     """Let a GPU take as many pairs at a time as fit, once the memory of the published number is booked."""
-    if job.parts_are_free and job.device.type == "cuda":
+    published = job.recipe.pairs_at_once
+    as_published = state.cost.pairs_at_once is None and not state.cost.recomputed
+    if job.parts_are_free and job.device.type == "cuda" and as_published:
         _book(job, state.cost, clock)
-        published = job.recipe.pairs_at_once
         pairs = pairs_that_fit(job.device, published, len(job.share))
         state.cost.pairs_at_once = pairs if pairs > published else None
-
-
-def _return_to_published(job: Fit, state: _State, error: torch.OutOfMemoryError) -> None:
-    """Compute in the published parts from now on, since larger ones do not fit any more.
-
-    Raises:
-        OutOfMemoryError: The parts are the published ones already.
-    """
-    if state.cost.pairs_at_once in (None, job.recipe.pairs_at_once):
-        raise error
-    state.cost.pairs_at_once = job.recipe.pairs_at_once
-    torch.cuda.empty_cache()
-
-
-def _step(
-    job: Fit, accelerator: Accelerator, model: nn.Module, optimizer: Any, batch: Batch, state: _State
-) -> dict[str, Tensor]:
-    """Update the weights once, and return the batch's loss terms and their "total"."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * schedule(job.recipe, state.step, group["peak"])
-    whole = None  # the divisor of the whole batch, if other processes have some of its pairs
-    if job.group.size > 1:
-        whole = job.group.sum(_divisors(job, _parts(batch, job.recipe.pairs_at_once)).sum())
-    try:
-        losses = _gradients(job, accelerator, model, batch, state, whole)
-    except torch.OutOfMemoryError as error:
-        _return_to_published(job, state, error)
-        losses = _gradients(job, accelerator, model, batch, state, whole)
-    job.group.at(3 * state.step + 2)  # from here on it waits for the others
-    losses = job.group.add_gradients(job.model, losses)
-    accelerator.clip_grad_norm_(model.parameters(), job.recipe.clip_norm)
-    optimizer.step()
-    return losses
-
-
-def _gradients(
-    job: Fit, accelerator: Accelerator, model: nn.Module, batch: Batch, state: _State, whole: Tensor | None
-) -> dict[str, Tensor]:
-    """Compute the gradients of this process's pairs, and return their share of the batch's loss terms and "total"."""
-    step = state.step
-    torch.manual_seed(job.seed * 1_000_003 + step + 1 + (job.group.rank << 40))
-    model.zero_grad()
-    sums: dict[str, Tensor] = {}
-    parts = _parts(batch, state.cost.pairs_at_once or job.recipe.pairs_at_once)
-    for weight, part in zip(_weights(job, parts, whole), parts, strict=True):
-        with accelerator.autocast():
-            losses: dict[str, Tensor] = model(
-                part["template"].float(), part["search"].float(), part["mask"], part["truth"], step / job.recipe.steps
-            )
-            total = torch.stack(list(losses.values())).sum()
-        accelerator.backward(total * weight)
-        for name, value in (losses | {"total": total}).items():
-            sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * weight
-    return sums
 
 
 def _refuse_infinite(job: Fit, losses: dict[str, Tensor], batch: Batch, step: int) -> None:
@@ -229,47 +134,6 @@ def _refuse_infinite(job: Fit, losses: dict[str, Tensor], batch: Batch, step: in
         if job.group.first:
             write_with(kept, lambda file: torch.save({"step": step, "losses": terms, "batch": whole}, file))
         raise FloatingPointError(f"the loss is not finite at step {step}: {terms}. The batch is kept in {kept}")
-
-
-def _parts(batch: Batch, pairs: int) -> list[Batch]:
-    """Split the batch into parts of `pairs` pairs."""
-    count = len(batch["truth"])
-    if count <= pairs:
-        return [batch]
-    slices = [slice(first, first + pairs) for first in range(0, count, pairs)]
-    return [
-        Batch(template=batch["template"][s], search=batch["search"][s], truth=batch["truth"][s], mask=batch["mask"][s])
-        for s in slices
-    ]
-
-
-def _weights(job: Fit, parts: list[Batch], whole: Tensor | None) -> Tensor:
-    """Return the weights with which the losses of the parts sum to the batch's loss, whose divisor is `whole`."""
-    if whole is None and len(parts) == 1:
-        return torch.ones(1, device=parts[0]["truth"].device)
-    divisors = _divisors(job, parts)
-    return divisors / (divisors.sum() if whole is None else whole)
-
-
-def _divisors(job: Fit, parts: list[Batch]) -> Tensor:
-    return torch.stack([job.divisor(part["truth"]) for part in parts])
-
-
-class _LossMeans:
-    """Means of the loss terms since the last `take`. They stay on the device, so that no step waits for them."""
-
-    def __init__(self, sums: dict[str, tuple[Tensor, int]] | None = None) -> None:
-        self.sums = sums or {}
-
-    def add(self, losses: dict[str, Tensor]) -> None:
-        for name, value in losses.items():
-            total, count = self.sums.get(name, (torch.zeros_like(value), 0))
-            self.sums[name] = total + value.detach(), count + 1
-
-    def take(self) -> dict[str, float]:
-        means = {name: float(total) / count for name, (total, count) in self.sums.items()}
-        self.sums = {}
-        return means
 
 
 @torch.no_grad()
@@ -294,7 +158,7 @@ def validation_iou(
     return float(torch.cat(overlaps).mean() if group.size == 1 else group.sum(torch.cat(overlaps).sum()) / count)
 
 
-def _save(job: Fit, optimizer: Any, accelerator: Accelerator, state: _State) -> None:
+def _save(job: Fit, optimizer: Any, accelerator: Accelerator, state: State) -> None:
     content = {
         "step": state.step,
         "model": trained_state(job.model),
@@ -308,7 +172,7 @@ def _save(job: Fit, optimizer: Any, accelerator: Accelerator, state: _State) -> 
     write_with(job.checkpoint, lambda file: torch.save(content, file))
 
 
-def _resume(job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> _State:
+def _resume(job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> State:
     """Load the checkpoint into model, optimizer and loss scaler, and return the state; a new state if there is none.
 
     If the checkpoint is damaged, the training goes back to the one before.
@@ -320,14 +184,14 @@ def _resume(job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator
         except Exception as error:  # noqa: BLE001 torch raises anything for a damaged file
             failures.append((checkpoint, error))
     if not failures:
-        return _State(0, [], TrainingCost())
+        return State(0, [], TrainingCost())
     file, reason = failures[0]
     raise ValueError(
         f"the checkpoint {file} cannot be resumed ({type(reason).__name__}): move it away to start the training anew"
     ) from reason
 
 
-def _loaded(checkpoint: Path, job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> _State:
+def _loaded(checkpoint: Path, job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> State:
     if not whole_archive(checkpoint):  # torch compares no checksums
         raise ValueError("it is damaged")
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
@@ -339,8 +203,8 @@ def _loaded(checkpoint: Path, job: Fit, optimizer: torch.optim.Optimizer, accele
     curve = [CurvePoint.model_validate(point) for point in content["curve"]]
     cost.resumed += 1
     sums = content.get("means", {})  # none in a checkpoint of older versions, which were saved with a point only
-    means = _LossMeans({name: (total.to(job.device), count) for name, (total, count) in sums.items()})
-    return _State(int(content["step"]), curve, cost, means)
+    means = LossMeans({name: (total.to(job.device), count) for name, (total, count) in sums.items()})
+    return State(int(content["step"]), curve, cost, means)
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
@@ -391,8 +255,15 @@ def _timed(batches: Iterable[Batch], clock: PhaseClock) -> Iterator[Batch]:
 
 
 def _book(job: Fit, cost: TrainingCost, clock: PhaseClock) -> None:
-    on_gpu = job.device.type == "cuda"
+    on_gpu, published = job.device.type == "cuda", job.recipe.pairs_at_once
     cost.phases = job.group.booked(clock.booked, on_gpu=on_gpu)
     cost.memory_kind = "device peak allocated" if on_gpu else "process peak RSS"
-    if cost.pairs_at_once is None:
+    used = [(each.pairs_at_once or published, each.recomputed) for each in job.group.every(cost)]
+    if (least := min(pairs for pairs, _ in used)) < published:
+        cost.pairs_at_once = least
+    cost.recomputed = any(recomputed for _, recomputed in used)
+    if cost.pairs_at_once is None or cost.pairs_at_once <= published:
+        held = held_bytes(job.device)
+        if held is not None:
+            cost.reserved_bytes, cost.driver_bytes = max(held[0], cost.reserved_bytes or 0), held[1]
         cost.peak_memory_bytes = max(*job.group.every(peak_memory_bytes(job.device)), cost.peak_memory_bytes or 0)

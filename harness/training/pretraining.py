@@ -26,7 +26,8 @@ from trackablate.harness.record import CurvePoint, Provenance, TrainingCost
 from trackablate.harness.run_folder import forget_checkpoints
 from trackablate.harness.spec import Recipe, SyntheticData
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
-from trackablate.harness.training.loop import Fit, fit
+from trackablate.harness.training.loop import fit
+from trackablate.harness.training.step import Fit
 from trackablate.trackers.encoder.backbones import BACKBONES
 from trackablate.trackers.model import Normalise, OneStreamEncoder, make_head
 from trackablate.trackers.scale import Scale, at_scale

@@ -178,7 +178,10 @@ def _phases(row: ScoredTracker) -> dict[str, Any]:
         "trainings": costs.trainings,
         "training": {name: phase.model_dump() for name, phase in costs.phases.items()},
         "evaluation_seconds": costs.evaluation,
+        "mfu": cost.mfu,
         "peak_memory_bytes": cost.peak_memory_bytes,
+        "reserved_bytes": cost.reserved_bytes,
+        "driver_bytes": cost.driver_bytes,
         "fps": cost.fps,
     }
 

@@ -18,6 +18,13 @@ ENERGY = (
     "Energy of the whole device during the training, by its own counter: a GPU's (NVML), or the processor packages' (RAPL,"
     " memory not counted). What else ran on the device at that time is counted too."
 )
+MFU = (
+    "Share of the device's published peak that the steps reach (model FLOPs utilisation), waiting for data left out. The"
+    " FLOPs are those of the forward pass, of the gradients of all activations, and of the gradients of the weights that"
+    " train; computing activations twice does not count. The peak is the dense one in 16 bits, whatever the precision. A"
+    " dash: no peak of this device is known here."
+)
+HELD = "By driver: what the driver said was taken of the GPU, by whichever process, at the last validation."
 MEAN = "Mean over its trainings with different seeds."
 
 
@@ -58,9 +65,10 @@ def cost_table(result: Result) -> Table:
     footnotes, measured, block = Footnotes(), [row for row in result.rows if row.records], Block()
     costs = {row.name: phase_costs(row) for row in measured}
     _add_training(costs, block, f"{DEVICE} {shared_machine(result)}".strip(), footnotes)
-    _add_evaluation(costs, block, footnotes)
+    _add_reached(measured, block, footnotes)
     _add_energy(costs, block, footnotes)
-    _add_device(measured, block)
+    _add_evaluation(costs, block, footnotes)
+    _add_device(measured, block, footnotes)
     return Table(
         title=f"Cost by phase, profile {result.profile_name}, {trained_on(measured)}",
         question="Where do time, memory and energy go?",
@@ -105,14 +113,27 @@ def _add_energy(costs: Mapping[str, PhaseCosts], block: Block, footnotes: Footno
         _add_scaled(block, column, joules, divisor)
 
 
-def _add_device(rows: list[ScoredTracker], block: Block) -> None:
-    """Add peak memory and speed, as in the study's table."""
+def _add_reached(rows: list[ScoredTracker], block: Block, footnotes: Footnotes) -> None:
+    """Add the share of the device's peak that the trainings reached."""
     costs = {row.name: cost_of(row) for row in rows}
-    memory = {name: c.peak_memory_bytes for name, c in costs.items() if c.peak_memory_bytes is not None}
+    reached = {name: Cell(100 * c.mfu) for name, c in costs.items() if c.mfu is not None}
+    if any(c.train_seconds is not None for c in costs.values()):
+        block.add(Column("mfu", "MFU", "%", 1, None, "training", "", "cost", footnotes=(footnotes.add(MFU),)), reached)
+
+
+def _add_device(rows: list[ScoredTracker], block: Block, footnotes: Footnotes) -> None:
+    """Add memory and speed; peak memory and speed as in the study's table."""
+    costs = {row.name: cost_of(row) for row in rows}
     speeds = {name: c.fps for name, c in costs.items() if c.fps is not None}
-    if memory:
-        divisor, prefix = si(max(memory.values()))
-        _add_scaled(block, Column("memory", "peak mem.", f"{prefix}B", group="device"), memory, divisor)
+    for key, field, heading in (
+        ("memory", "peak_memory_bytes", "peak mem."),
+        ("reserved", "reserved_bytes", "reserved"),
+        ("driver", "driver_bytes", "by driver"),
+    ):
+        if found := {name: held for name, c in costs.items() if (held := getattr(c, field)) is not None}:
+            divisor, prefix = si(max(found.values()))
+            notes = (footnotes.add(HELD),) if key == "driver" else ()
+            _add_scaled(block, Column(key, heading, f"{prefix}B", group="device", footnotes=notes), found, divisor)
     if speeds:
         _add_scaled(block, Column("fps", "FPS", "frames/s", group="device"), speeds, 1.0)
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from trackablate.harness.record import RunRecord, Speed, TrainingCost
 from trackablate.harness.scoring.scored import ScoredTracker
+from trackablate.harness.spec import Recipe
 from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column
 from trackablate.reports.tables.block import Block, Footnotes, decimals_for, si, time_unit
@@ -36,6 +37,9 @@ class Cost:
     train_seconds: float | None = None
     device_hours: float | None = None
     peak_memory_bytes: int | None = None
+    reserved_bytes: int | None = None
+    driver_bytes: int | None = None
+    mfu: float | None = None
     fps: float | None = None
 
     @property
@@ -57,6 +61,7 @@ def cost_of(row: ScoredTracker) -> Cost:
     if training is None or not costs:
         return Cost(fps=fps)
     first, booked = training.cost, [cost for cost in costs if cost.phases]
+    reached = [share for cost in costs if (share := cost.mfu()) is not None]
     return Cost(
         params=first.params,
         trainable_params=first.trainable_params,
@@ -64,6 +69,9 @@ def cost_of(row: ScoredTracker) -> Cost:
         train_seconds=fmean(cost.wall() for cost in booked) if booked else None,
         device_hours=fmean(cost.device() for cost in booked) / 3600 if booked else None,
         peak_memory_bytes=max((held for c in costs if (held := c.memory()) is not None), default=None),
+        reserved_bytes=max((c.reserved_bytes for c in costs if c.reserved_bytes is not None), default=None),
+        driver_bytes=max((c.driver_bytes for c in costs if c.driver_bytes is not None), default=None),
+        mfu=fmean(reached) if reached else None,
         fps=fps,
     )
 
@@ -156,12 +164,15 @@ def shared_machine(result: Result) -> str:
 
 
 def _memory_kinds(result: Result) -> dict[str, str]:
-    trained = {row.name: row.record.training.cost for row in result.variants if row.record and row.record.training}
+    records = {row.name: row.record for row in result.variants if row.record}
+    trained = {name: record.training.cost for name, record in records.items() if record.training}
     before = [cost.resident_before_bytes / 1e6 for cost in trained.values() if cost.resident_before_bytes is not None]
     least, most = (f"{end(before, default=0.0):.0f}" for end in (min, max))
     held = least if least == most else f"{least} to {most}"
     return {
-        name: "Peak memory of the training: " + _memory_kind(cost, held)
+        name: "Peak memory of the training: "
+        + _memory_kind(cost, held)
+        + _as_computed(cost, records[name].asked.recipe)
         for name, cost in trained.items()
         if cost.peak_memory_bytes is not None
     }
@@ -174,6 +185,21 @@ def _memory_kind(cost: TrainingCost, held: str) -> str:
     if cost.resident_before_bytes is None:
         return "the process's peak, with Python and its libraries, which an older record does not tell apart."
     return f"the process's peak, less the {held} MB of Python, its libraries and what it held before."
+
+
+def _as_computed(cost: TrainingCost, recipe: Recipe | None) -> str:
+    """Return how many pairs were computed at a time, if not as many as the recipe says."""
+    published, used = (recipe.pairs_at_once if recipe else None), cost.pairs_at_once
+    twice = " Activations were computed twice, because memory did not hold them." if cost.recomputed else ""
+    if recipe and recipe.compile:
+        twice += " Blocks were compiled." if cost.compiled else " Blocks could not be compiled on this machine."
+    if published is None or used is None or used == published:
+        return twice
+    if used > published:
+        return f" {published} pairs at a time as published; after the first steps {used}, which took more.{twice}"
+    return (
+        f" {used} pairs at a time instead of {published}, which did not fit; the result is the same to rounding.{twice}"
+    )
 
 
 def _add_fps(result: Result, block: Block, footnotes: Footnotes) -> None:

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_training import measure, recipe, say
+from bench_training import measure, one_step, recipe, say
 
 from trackablate.harness.costing.device_cost import cost_on
 from trackablate.harness.costing.devices import device_name
 from trackablate.harness.costing.macs import paper_scale
-from trackablate.harness.planning.peaks import Peak, peaks, training_flops
-from trackablate.harness.spec import Precision
+from trackablate.harness.costing.peaks import model_flops, published_peak
+from trackablate.harness.spec import Precision, Recipe
 from trackablate.harness.training.engine import allow_tf32
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.inference import NetworkTracker
@@ -34,7 +34,10 @@ from trackablate.trackers.model import build
 from trackablate.trackers.spec import FullFineTuning, TrackerSpec, replace
 from trackablate.trackers.variants import VARIANTS
 
+LITTLE = 5e9
+"""Bytes that hold no step of 128 pairs of LoRAT-B-224."""
 FAMILIES = ("lorat-b-224", "ostrack-256-ce", "detrack-ce")
+SECTIONS = ("correct", "training", "memory", "tracking", "whole", "loading", "compiled")
 Row = dict[str, Any]
 
 
@@ -45,8 +48,7 @@ class Bench:
         self.device, self.until = device, time.monotonic() + 60 * minutes
         self.gpu = device.type == "cuda"
         self.batch, self.seconds = (128, 6.0) if self.gpu else (2, 1.0)
-        name = device_name(device)
-        self.peak: Peak | None = next((p for p in peaks() if f" {p.name.lower()}" in f" {name.lower()}"), None)
+        self.peak = published_peak(device_name(device))
 
     def left(self) -> float:
         """Return the seconds that are left."""
@@ -89,23 +91,55 @@ class Bench:
                 except torch.OutOfMemoryError:
                     yield {"what": f"train {name}", "value": f"out of memory with {parts} pairs at once"}
                     continue
-                flops = training_flops(spec, paper_scale(spec)) * rate
-                used = f", {100 * flops / self.peak.tflops / 1e12:.0f} % of the published peak" if self.peak else ""
+                size = paper_scale(spec)
+                flops = model_flops(size.macs, size.params, size.trainable_params) * rate
+                mfu = flops / self.peak.tflops / 1e12 if self.peak else None
+                used = f", MFU {100 * mfu:.0f} %" if mfu else ""
                 how = f"{'full' if full else 'LoRA'}, {precision}, {parts} of {self.batch} at once"
                 yield {
                     "what": f"train {name} ({how})",
                     "value": f"{rate:.3g} pairs/s, {peak:.1f} GB allocated{used}",
                     "pairs_per_second": rate,
+                    "mfu": mfu,
                     "gigabytes": peak,
                     "driver_gigabytes": self.held(),
                 }
                 break
 
+    def compiled(self) -> Iterator[Row]:
+        """LoRA's steps with compiled blocks, which take a minute to compile."""
+        for name in ("lorat-l-224", "lorat-b-224") if self.gpu else ():
+            if self.left() > 150:
+                how = recipe(self.batch, self.batch, "fp16").model_copy(update={"compile": True})
+                rate, peak = self.measured(VARIANTS[name], how)
+                value = f"{rate:.3g} pairs/s, {peak:.1f} GB allocated"
+                yield {"what": f"train {name} (LoRA, fp16, compiled)", "value": value, "pairs_per_second": rate}
+
+    def memory(self) -> Iterator[Row]:
+        """One step that this process's memory does not hold, with --fit-memory."""
+        spec, how = VARIANTS["lorat-b-224"], recipe(self.batch, self.batch, "fp16" if self.gpu else "fp32")
+        if self.gpu:
+            total = torch.cuda.get_device_properties(self.device).total_memory
+            torch.cuda.set_per_process_memory_fraction(LITTLE / total, self.device)
+        try:
+            cost = one_step(build(spec, pretrained=False).to(self.device).train(), how, self.device)
+        finally:
+            if self.gpu:
+                torch.cuda.set_per_process_memory_fraction(1.0, self.device)
+                torch.cuda.empty_cache()
+        used = cost.pairs_at_once or self.batch
+        value = f"{used} of {self.batch} pairs at a time" + (f" in {LITTLE / 1e9:g} GB" if self.gpu else "")
+        yield {"what": "a step with --fit-memory", "value": value, "ok": used < self.batch or not self.gpu}
+
     def rate(self, spec: TrackerSpec, precision: Precision, parts: int) -> tuple[float, float]:
         """Return pairs per second and the peak memory in GB."""
+        return self.measured(spec, recipe(self.batch, parts, precision))
+
+    def measured(self, spec: TrackerSpec, how: Recipe) -> tuple[float, float]:
+        """Return the same for a recipe."""
         try:
             model = build(spec, pretrained=False).to(self.device).train()
-            return measure(model, recipe(self.batch, parts, precision), self.device, self.seconds)
+            return measure(model, how, self.device, self.seconds)
         finally:
             model = None  # type: ignore[assignment]
             if self.gpu:
@@ -218,7 +252,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--out", type=Path, default=Path("gpu"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--only", nargs="+", default=["correct", "training", "tracking", "whole", "loading"])
+    parser.add_argument(
+        "--only", nargs="+", default=["correct", "training", "memory", "tracking", "whole", "loading", "compiled"]
+    )
     asked = parser.parse_args()
     bench = Bench(torch.device(asked.device), asked.minutes)
     title = f"{device_name(bench.device)}, torch {torch.__version__}"

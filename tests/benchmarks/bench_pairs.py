@@ -3,6 +3,8 @@
     python tests/benchmarks/bench_pairs.py --seconds 10
     python tests/benchmarks/bench_pairs.py --loaders 1 2 4       # batches of 128 from so many processes, wall time
 
+Each is measured from the frames and from crops of them that `data pack` makes.
+
 Beside ours stand decoding alone (OpenCV, both frames whole), and a plain loop that takes the way of LoRAT's published
 pipeline: decode both frames whole, convert them to float32, crop there with `F.interpolate`, augment in float, normalise.
 The plain loop draws no frames and no jitter and reads no annotation. All take turns, and count the CPU time of their
@@ -27,6 +29,8 @@ from torch import Tensor
 from trackablate.ablations import recipes
 from trackablate.datasets.benchmarks.got10k import TRAIN
 from trackablate.datasets.pairs.aligned_cropping import AlignedView, view_around
+from trackablate.datasets.pairs.packed import PackedSequences, Packing
+from trackablate.datasets.pairs.packing import begin, pack_set
 from trackablate.datasets.sequence import Sequence
 from trackablate.harness.spec import Recipe, VideoData
 from trackablate.harness.training.loading import PairDataset, made, pair_geometry, pair_loader, training_pairs
@@ -35,7 +39,8 @@ from trackablate.trackers.spec import CropInput
 
 SIZES = {"480p": (640, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
 TARGETS = {"480p": 200, "720p": 100, "1080p": 55}
-VIDEOS, FRAMES, QUALITY, BATCH = 6, 12, 90, 128
+PACKED = 300
+VIDEOS, FRAMES, QUALITY, BATCH = 6, 24, 90, 128
 LORAT = CropInput(geometry="lorat", window="blend", template_size=112, search_size=224)
 WAYS: dict[str, tuple[CropInput, Recipe]] = {
     "LoRAT": (LORAT, recipes.lorat(1)),
@@ -144,6 +149,12 @@ def ways_from(root: Path) -> dict[str, Callable[[int], object]]:
         geometry = pair_geometry(crop, recipe, 8)
         sampler = training_pairs(VideoData(sets=(TRAIN.name,)), geometry, 0, {TRAIN.name: videos})
         ways[name] = PairDataset(sampler, 0, 10**9).__getitem__
+        packing, out = Packing.of(geometry), root / f"packed-{name}"
+        begin(out, TRAIN.data, packing, {TRAIN.name: videos})
+        pack_set(videos, TRAIN.name, packing, out, lambda *_: None)
+        packed = {TRAIN.name: PackedSequences(out, TRAIN.name)}
+        sampler = training_pairs(VideoData(sets=(TRAIN.name,)), geometry, 0, packed)
+        ways[f"{name} packed"] = PairDataset(sampler, 0, 10**9).__getitem__
     ways["plain loop"] = lambda number: plain_pair(videos[number % VIDEOS], rng)
     ways["decoding alone"] = lambda number: [decoded(file) for file in files_of(videos[number % VIDEOS], rng)[0]]
     return ways
@@ -185,7 +196,7 @@ def main() -> None:
             write_videos(Path(folder), size)
             found = rates(ways_from(Path(folder)), asked.seconds)
         rated = ", ".join(f"{way} {rate:.0f}" for way, rate in found.items())
-        sys.stdout.write(f"{name}: pairs per second and core: {rated} (to reach: {TARGETS[name]})\n")
+        sys.stdout.write(f"{name}: pairs per second and core: {rated} (to reach: {TARGETS[name]}, packed {PACKED})\n")
         sys.stdout.flush()
 
 

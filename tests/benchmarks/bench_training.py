@@ -8,6 +8,7 @@ to the first. Pairs are random and at hand: loading is measured elsewhere.
 """
 
 import argparse
+import dataclasses
 import statistics
 import sys
 import time
@@ -18,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trackablate.harness.record import TrainingCost
 from trackablate.harness.spec import Precision, Recipe
-from trackablate.harness.training import loop
-from trackablate.harness.training.engine import computing_in, make_accelerator
+from trackablate.harness.training.engine import compiled_blocks, computing_in, make_accelerator
 from trackablate.harness.training.rates import parameter_groups
-from trackablate.trackers import model as models
+from trackablate.harness.training.step import Fit, State, take_step
 from trackablate.trackers.adaptation import lora
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.model import OneStreamTracker, build
@@ -54,23 +55,37 @@ def measure(model: OneStreamTracker, how: Recipe, device: torch.device, seconds:
     """Return pairs per second (median over steps) and the peak memory in GB, 0 on a CPU."""
     batch = batch_of(model.spec, how.batch_size, model.encoder.template_side**2, device)
     unused: Any = None
-    job = loop.Fit(model, how, unused, unused, 0, Path("none"), device, lambda _: None, model.loss_divisor)
+    job = Fit(model, how, unused, unused, 0, Path("none"), device, lambda _: None, model.loss_divisor)
     accelerator = make_accelerator(device, how.precision)
     optimizer: Any = torch.optim.AdamW(parameter_groups(model, how), fused=True)
-    state = loop._State(0, [], loop.TrainingCost())
+    state = State(0, [], TrainingCost())
     taken: list[float] = []
-    with computing_in(model, how.precision):
+    with computing_in(model, how.precision), compiled_blocks(model, wanted=how.compile):
         prepared, optimizer = accelerator.prepare(model, optimizer)
         until = time.perf_counter() + seconds
         while len(taken) < 3 or time.perf_counter() < until:
             if len(taken) == 2 and device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
             started = time.perf_counter()
-            losses = loop._step(job, accelerator, prepared, optimizer, batch, state)
+            losses = take_step(job, accelerator, prepared, optimizer, batch, state)
             assert bool(torch.isfinite(losses["total"]))  # waits for the device
             taken.append(time.perf_counter() - started)
     peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0
     return how.batch_size / statistics.median(taken[2:]), peak
+
+
+def one_step(model: OneStreamTracker, how: Recipe, device: torch.device) -> TrainingCost:
+    """Take one step in as large parts as memory holds, and return what that was."""
+    batch = batch_of(model.spec, how.batch_size, model.encoder.template_side**2, device)
+    unused: Any = None
+    job = Fit(model, how, unused, unused, 0, Path("none"), device, lambda *_: None, model.loss_divisor)
+    job = dataclasses.replace(job, parts_are_free=model.parts_are_free, fit_memory=True)
+    accelerator, state = make_accelerator(device, how.precision), State(0, [], TrainingCost())
+    optimizer: Any = torch.optim.AdamW(parameter_groups(model, how), fused=True)
+    with computing_in(model, how.precision):
+        prepared, optimizer = accelerator.prepare(model, optimizer)
+        assert bool(torch.isfinite(take_step(job, accelerator, prepared, optimizer, batch, state)["total"]))
+    return state.cost
 
 
 def ways(
@@ -92,23 +107,21 @@ def ways(
         "LoRA by peft, at once": (by_peft, whole),
         "LoRA, in parts": (lambda: build(spec, pretrained=False), published),
         "LoRA, at once": (lambda: build(spec, pretrained=False), whole),
-        "LoRA, at once, compiled": (lambda: build(spec, pretrained=False), whole),
+        "LoRA, at once, compiled": (lambda: build(spec, pretrained=False), whole.model_copy(update={"compile": True})),
         "frozen, at once": (lambda: build(replace(spec, adaptation=FrozenBackbone()), pretrained=False), whole),
     }
 
 
 def compare(spec: TrackerSpec, batch: int, precision: Precision, device: torch.device, seconds: float) -> None:
     """Print a line for each way."""
-    first, eager = 0.0, models.run_block
+    first = 0.0
     for name, (make, how) in ways(spec, batch, precision).items():
         try:
-            models.run_block = torch.compile(eager) if "compiled" in name else eager
             rate, peak = measure(make().to(device).train(), how, device, seconds)
         except torch.OutOfMemoryError:
             say(f"{spec.name:14} {name:26} out of memory")
             continue
         finally:
-            models.run_block = eager
             if device.type == "cuda":
                 torch.cuda.empty_cache()
         first = first or rate

@@ -53,6 +53,9 @@ def together(layers: Sequence[LowRankLinear], x: Tensor, *, gelu: bool = False) 
 
     With `gelu`, the layers see GELU(x). Its result is computed twice, so that only x is kept for the backward pass.
     """
+    if torch.compiler.is_compiling():  # a compiler does by itself what is written out below, and cannot read that
+        x = F.gelu(x) if gelu else x
+        return torch.cat([layer.base_layer(x) + layer.scale * _product(layer, x) for layer in layers], dim=-1)
     a = torch.cat([layer.factors[0] for layer in layers])
     b = torch.stack([layer.factors[1] for layer in layers])
     weights = [layer.base_layer.weight for layer in layers]
@@ -63,6 +66,11 @@ def together(layers: Sequence[LowRankLinear], x: Tensor, *, gelu: bool = False) 
         tensors = [tensor.to(kind) for tensor in tensors]
     result: Tensor = _LowRank.apply(layers[0].scale, gelu, *tensors)
     return result.reshape(*x.shape[:-1], -1)
+
+
+def _product(layer: LowRankLinear, x: Tensor) -> Tensor:
+    a, b = layer.factors
+    return F.linear(F.linear(x, a), b)
 
 
 class _LowRank(torch.autograd.Function):

@@ -1,15 +1,15 @@
-"""The commands on data sets: verify one, make a synthetic one."""
+"""The commands on data sets: verify one, make a synthetic one, pack one for training."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from trackablate.harness.cli.options import Data, Json, answers
+from trackablate.harness.cli.options import Data, Json, ProfileName, answers
 
 SIZE = (160, 120)
 
-data_app = typer.Typer(help="Verify data sets, or make synthetic ones.", no_args_is_help=True)
+data_app = typer.Typer(help="Verify data sets, make synthetic ones, or pack them for training.", no_args_is_help=True)
 
 
 @data_app.command()
@@ -56,3 +56,26 @@ def make(
     from trackablate.harness.cli.pieces import make_data
 
     return make_data(what, layout, out, count=count, length=length, size=size, seed=seed, test_boxes=test_boxes)
+
+
+@data_app.command()
+@answers
+def pack(
+    entry: Annotated[
+        str, typer.Argument(metavar="NAME[=PATH]", help="the data set; its folder or archive if it is not configured")
+    ],
+    out: Annotated[Path, typer.Option(help="a new folder, or one that an interrupted command began")],
+    variant: Annotated[str, typer.Option("--for", help="the tracker whose recipe decides how much of a frame is kept")],
+    profile: ProfileName = "paper",
+    sets: Annotated[
+        list[str] | None, typer.Option("--sets", help="these training sets instead of those of the recipe; repeat")
+    ] = None,
+    json: Json = False,
+) -> dict[str, Any]:
+    """Pack training sets as crops in a few files, for slow disks and few cores; then train with --data NAME=OUT.
+
+    Example: python -m harness data pack got10k=/data/GOT-10k --out packed --for lorat-b-224
+    """
+    from trackablate.harness.cli.packing import PackRequest, pack_data
+
+    return pack_data(PackRequest(entry, out, variant, profile, sets or ()))

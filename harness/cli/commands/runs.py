@@ -10,6 +10,7 @@ from trackablate.harness.cli.options import (
     Changes,
     Data,
     Device,
+    FitMemory,
     GpusPerRun,
     Json,
     LoaderWorkers,
@@ -35,6 +36,7 @@ def train(
     device: Device = "auto",
     gpus_per_run: GpusPerRun = 1,
     loader_workers: LoaderWorkers = None,
+    fit_memory: FitMemory = False,
     log: Log = "",
     set_: Changes = None,
     store: StorePath = Path("store"),
@@ -50,7 +52,7 @@ def train(
 
     can_log(log)
     asked = with_changes(load_profile(profile), set_ or [])
-    how = Execution(gpus_per_run=gpus_per_run, loader_workers=loader_workers, log=log)
+    how = Execution(gpus_per_run=gpus_per_run, loader_workers=loader_workers, fit_memory=fit_memory, log=log)
     return train_variant(variant, asked, data or [], store, device, how)
 
 

@@ -13,6 +13,7 @@ from trackablate.harness.cli.options import (
     Changes,
     Data,
     Device,
+    FitMemory,
     FrameGrid,
     Full,
     GpusPerRun,
@@ -98,6 +99,7 @@ def run(
     device: Device = "auto",
     gpus_per_run: GpusPerRun = 1,
     loader_workers: LoaderWorkers = None,
+    fit_memory: FitMemory = False,
     log: Log = "",
     executor: Annotated[
         Where,
@@ -129,7 +131,7 @@ def run(
 
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
         beside, changes = tuple(with_ or ()), tuple(set_ or ())
-        how = Execution(gpus_per_run=gpus_per_run, loader_workers=loader_workers, log=log)
+        how = Execution(gpus_per_run=gpus_per_run, loader_workers=loader_workers, fit_memory=fit_memory, log=log)
         request = StudyRequest(
             study, profile, *names, store, seeds, added, beside, changes=changes, how=how, truncate=truncate
         )

@@ -8,6 +8,7 @@ import pytest
 from examples import PLAIN, RECIPE
 from planning_examples import ELIMINATING, NCC, OTHER, RUN, SIZE, STATIC, calibrate, item, track, train
 from trackablate.harness.costing.macs import paper_scale
+from trackablate.harness.costing.peaks import published_peaks
 from trackablate.harness.planning import calibration, work
 from trackablate.harness.planning.calibration import short_form
 from trackablate.harness.planning.estimate import (
@@ -23,7 +24,7 @@ from trackablate.harness.planning.estimate import (
 )
 from trackablate.harness.planning.forecast import forecasts
 from trackablate.harness.planning.history import FEWEST_FRAMES, SETUP, History, gather, shelf
-from trackablate.harness.planning.peaks import peak_of, peaks, training_flops, training_memory
+from trackablate.harness.planning.peaks import peak_of, training_flops, training_memory
 from trackablate.harness.planning.ranges import Range, about, total
 from trackablate.harness.planning.work import speed_work, tracking_work, training_work
 from trackablate.harness.running.observer import Missing, passes
@@ -247,7 +248,7 @@ def test_what_is_kept_for_the_backward_pass_counts_views_once() -> None:
 def test_peaks_are_found_by_any_case_and_sourced() -> None:
     peak = peak_of("rtx 3090")
     assert (peak.name, peak.tflops, peak.gigabytes) == ("RTX 3090", 71.0, 24)
-    assert all(entry.source for entry in peaks())
+    assert all(entry.source for entry in published_peaks())
     size = SIZE.model_copy(update={"macs": 71e12 / 6})
     recipe = RECIPE.model_copy(update={"batch_size": 4, "validation_pairs": 60, "checkpoint_every": 10})
     step = peak.training(PLAIN, size, recipe)["step"].expected

@@ -78,6 +78,9 @@ def test_the_weights_are_those_of_one_process(tracker: TrackerSpec, size: int, t
     assert (one.cost.samples, many.cost.samples) == (36, 36)
     assert many.where.device == f"{size} x {one.where.device}"
     assert many.cost.phases["train"].device_seconds > 0
+    assert many.cost.flops_per_pair == one.cost.flops_per_pair
+    assert 4 * (one.cost.macs or 0) < (one.cost.flops_per_pair or 0) <= 6 * (one.cost.macs or 0)
+    assert (one.cost.peak_tflops, one.cost.mfu()) == (None, None), "no peak of a CPU is published"
     for ours, theirs in zip(many.curve, one.curve, strict=True):
         assert ours.losses.keys() == theirs.losses.keys()
         if tracker is LORAT:

@@ -13,7 +13,8 @@ from trackablate.harness.profiles import load_profile
 from trackablate.harness.training import logs
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.logs import TrainingLog
-from trackablate.harness.training.loop import Fit, fit
+from trackablate.harness.training.loop import fit
+from trackablate.harness.training.step import Fit
 from trackablate.trackers.model import build
 from trackablate.trackers.scale import at_scale
 from trackablate.trackers.variants import ostrack_mlp

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +25,6 @@ from trackablate.harness.profiles import load_profile, profile_names
 from trackablate.harness.record import CurvePoint, PhaseCost, TrainingCost
 from trackablate.harness.run_folder import keep_older
 from trackablate.harness.spec import Recipe
-from trackablate.harness.training import loop
 from trackablate.harness.training.loading import (
     ClipWindow,
     PairDataset,
@@ -34,8 +32,9 @@ from trackablate.harness.training.loading import (
     training_pairs,
     validation_pairs,
 )
-from trackablate.harness.training.loop import Fit, fit, load_trained, trained_state
+from trackablate.harness.training.loop import fit, load_trained, trained_state
 from trackablate.harness.training.rates import parameter_groups, schedule
+from trackablate.harness.training.step import Fit
 from trackablate.trackers.adaptation.adapt import is_added
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.scale import at_scale
@@ -341,31 +340,6 @@ def test_a_pair_that_cannot_be_made_ends_the_training_with_its_number(tmp_path: 
     with pytest.raises(DataError) as caught:
         fit(dataclasses.replace(work, loader_workers=workers))
     assert str(caught.value) == f"pair {RECIPE.batch_size + 1}: /data/00000007.jpg: is empty; copy it again"
-
-
-def test_larger_parts_that_no_longer_fit_give_way_to_the_published_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another process may take memory meanwhile, or a training may go on with a smaller GPU."""
-    taken: list[int | None] = []
-    real = loop._gradients
-
-    def gradients(*arguments: Any) -> dict[str, Tensor]:
-        state = arguments[-2]
-        taken.append(state.cost.pairs_at_once)
-        if state.step == 1 and state.cost.pairs_at_once is None:
-            state.cost.pairs_at_once = 2
-        if state.cost.pairs_at_once == 2:
-            raise torch.OutOfMemoryError
-        return real(*arguments)
-
-    monkeypatch.setattr(loop, "_gradients", gradients)
-    _, cost = fit(job(tmp_path, fresh(), RECIPE.model_copy(update={"micro_batch": 1})))
-    assert taken == [None, None, 1, 1, 1]
-    assert cost.pairs_at_once == 1
-    monkeypatch.setattr(loop, "_gradients", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
-    with pytest.raises(torch.OutOfMemoryError):
-        fit(job(tmp_path / "published", fresh()))
 
 
 @pytest.mark.parametrize("precision", ["fp16", "tf32"])

@@ -132,3 +132,46 @@ def test_a_profile_that_is_not_there_is_refused(tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["plan", "table3", "--profile", str(tmp_path / "none.toml")])
     assert found.exit_code == 2
     assert "TOML file of your own" in found.stderr
+
+
+def test_a_packed_set_is_trained_from_and_belongs_to_the_run(tmp_path: Path, roots: dict[str, Path]) -> None:
+    """Its packing is in the fingerprint, and other recipes are refused; the data set itself stands beside it."""
+    profile, store, packed = profile_file(tmp_path), tmp_path / "store", tmp_path / "packed"
+    words = [
+        "data",
+        "pack",
+        f"got10k={roots['got10k']}",
+        "--profile",
+        str(profile),
+        "--for",
+        "ostrack-256-mlp",
+        "--json",
+    ]
+    found = CliRunner().invoke(app, [*words, "--out", str(packed)])
+    assert found.exit_code == 0, found.stderr
+    assert json.loads(found.stdout)["packed"] == {
+        "got10k-train": "3 packed sequences",
+        "got10k-val": "3 packed sequences",
+    }
+    words = ["--profile", str(profile), "--store", str(store), "--json"]
+    train = ["train", "ostrack-256-mlp", *words]
+    plain = CliRunner().invoke(app, [*train, "--data", f"got10k={roots['got10k']}"])
+    found = CliRunner().invoke(app, [*train, "--data", f"got10k={packed}"])
+    assert found.exit_code == 0, found.stderr
+    assert json.loads(found.stdout)["run"] != json.loads(plain.stdout)["run"]
+    asked = read_document(store / "runs" / json.loads(found.stdout)["run"] / "spec.json", RunSpec)
+    assert asked is not None
+    assert isinstance(asked.data, VideoData)
+    assert [text.partition(":")[0] for text in asked.data.packed] == ["got10k-train", "got10k-val"]
+    refused = CliRunner().invoke(app, ["train", "lorat-b-224", *words, "--data", f"got10k={packed}"])
+    assert refused.exit_code == 2
+    assert "was packed for another recipe" in refused.stderr
+    assert "geometry lorat instead of ostrack" in refused.stderr
+    study = ["plan", "table3", *words, "--protocol", "got10k-val", "--data", f"got10k={packed}"]
+    refused = CliRunner().invoke(app, study)
+    assert "got10k-val shares" in refused.stderr or "the folder of the data set 'got10k' is not known" in refused.stderr
+    unused = CliRunner().invoke(app, ["plan", "table3", "--profile", "smoke", "--data", f"got10k={packed}"])
+    assert unused.exit_code == 2
+    assert "holds packed training sets, which are not trained on here" in unused.stderr
+    checked = CliRunner().invoke(app, ["data", "check", f"got10k={packed}", "--deep", "--json"])
+    assert checked.exit_code == 0, checked.stderr

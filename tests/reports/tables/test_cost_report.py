@@ -104,7 +104,7 @@ def test_as_a_document_and_in_latex(result: Result) -> None:
     assert document["conv"]["evaluation_seconds"] == {factory.PROTOCOL: 10.0}
     assert document["shuffled-template"]["training"] == {}
     assert math.isclose(document["conv"]["fps"], 190.0)
-    assert r"\multicolumn{4}{c}{training}" in all_tables([cost_table(result)])
+    assert r"\multicolumn{5}{c}{training}" in all_tables([cost_table(result)])
 
 
 def test_a_study_of_nothing_has_an_empty_table(result: Result) -> None:
@@ -141,6 +141,57 @@ def test_a_processs_memory_is_that_of_the_training(result: Result) -> None:
     column, notes = memory_note(result, **told)
     assert column["conv"] == pytest.approx(5)
     assert any("allocated on the GPU" in note for note in notes)
+
+
+def test_the_memory_note_says_whether_blocks_were_compiled(result: Result) -> None:
+    row = next(row for row in result.rows if row.name == "conv")
+    found = factory.record_of(row)
+    assert found.asked.recipe is not None
+    recipe = found.asked.recipe.model_copy(update={"compile": True})
+    asked = found.model_copy(update={"asked": found.asked.model_copy(update={"recipe": recipe})})
+    changed = factory.with_row(result, "conv", records=(asked,))
+    for compiled, said in ((True, "Blocks were compiled."), (False, "Blocks could not be compiled on this machine.")):
+        _, notes = memory_note(changed, conv={"compiled": compiled})
+        assert any(note.endswith(said) for note in notes), notes
+
+
+def test_the_share_of_the_peak_and_all_kinds_of_memory(result: Result) -> None:
+    """A dash where the device's peak is not known; the convention is under the table."""
+    row = next(row for row in result.rows if row.name == "conv")
+    found = factory.record_of(row)
+    assert found.training is not None
+    held = {"reserved_bytes": 3_000_000_000, "driver_bytes": 4_000_000_000}
+    cost = found.training.cost.model_copy(update={"flops_per_pair": 1e9, "peak_tflops": 0.5, **held})
+    steps = cost.phases["train"].device_seconds
+    training = found.training.model_copy(update={"cost": cost})
+    changed = factory.with_row(result, "conv", records=(found.model_copy(update={"training": training}),))
+    table = cost_table(changed)
+    assert value(table, "conv", "mfu") == pytest.approx(100 * 4800 * 1e9 / (steps * 0.5e12))
+    assert value(table, "decoder", "mfu") is None
+    assert value(table, "ncc", "mfu") == ""
+    assert [value(table, "conv", key) for key in ("memory", "reserved", "driver")] == pytest.approx([1.26, 3, 4])
+    assert any("model FLOPs utilisation" in note and "A dash" in note for note in table.footnotes)
+    document = json.loads(results_json(changed, pivot(changed)))
+    share = pytest.approx(4800 * 1e9 / (steps * 0.5e12))
+    assert (
+        next(each for each in document["rows"] if each["name"] == "conv")["cost"] | held | {"mfu": share}
+        == (next(each for each in document["rows"] if each["name"] == "conv")["cost"])
+    )
+    assert {each["name"]: each["mfu"] for each in document["phases"]}["decoder"] is None
+
+
+def test_the_memory_note_says_how_many_pairs_were_computed_at_a_time(result: Result) -> None:
+    recipe = factory.record_of(next(row for row in result.rows if row.name == "conv")).asked.recipe
+    assert recipe is not None
+    published = recipe.pairs_at_once
+    for change, said in (
+        ({"pairs_at_once": published}, None),
+        ({"pairs_at_once": 1}, f"1 pairs at a time instead of {published}, which did not fit; the result is the same"),
+        ({"pairs_at_once": 64}, f"{published} pairs at a time as published; after the first steps 64, which took more"),
+        ({"recomputed": True}, "Activations were computed twice, because memory did not hold them."),
+    ):
+        _, notes = memory_note(result, conv=change)
+        assert any(said in note for note in notes) if said else len(notes) == 1, notes
 
 
 def test_measured_columns_name_profile_device_and_who_shared_the_machine(result: Result) -> None:
