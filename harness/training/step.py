@@ -72,11 +72,13 @@ class LossMeans:
         self.sums = sums or {}
 
     def add(self, losses: dict[str, Tensor]) -> None:
+        """Count a step's loss terms."""
         for name, value in losses.items():
             total, count = self.sums.get(name, (torch.zeros_like(value), 0))
             self.sums[name] = total + value.detach(), count + 1
 
     def take(self) -> dict[str, float]:
+        """Return the means by name, and begin anew."""
         means = {name: float(total) / count for name, (total, count) in self.sums.items()}
         self.sums = {}
         return means
