@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,12 +17,14 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table as Grid
 
+from trackablate.datasets.errors import shown
 from trackablate.harness.errors import BadInput
 from trackablate.harness.running.observer import Line
 
 if TYPE_CHECKING:
     from trackablate.harness.cli.doctor import Check
     from trackablate.harness.cli.listing import Listing
+    from trackablate.harness.keeping.inventory import ListedRun
     from trackablate.reports.results import Result
     from trackablate.reports.table import Table
 
@@ -78,6 +81,29 @@ def say_checks(checks: "list[Check]") -> None:
     for check in checks:
         remedy = f" -> {check.remedy}" if check.remedy else ""
         sys.stdout.write(f"{'ok  ' if check.ok else 'LACK'}  {check.name}: {check.found}{remedy}\n")
+
+
+def say_runs(runs: "list[ListedRun]") -> None:
+    """Write the runs of a store, a line each, and how many there are."""
+    cells = []
+    for run in runs:
+        more = f" and {len(run.rows) - 1} more" if len(run.rows) > 1 else ""
+        tracked = ", ".join(f"{t.evaluation} {t.sequences}/{'?' if t.of is None else t.of}" for t in run.evaluated)
+        row = f"{run.rows[0]}{more}" if run.rows else "no study"
+        cells.append((run.run, row, f"seed {run.seed}", run.state, tracked, size_of(run.bytes), run.date[:10], run.problem))
+    widths = [max((len(line[at]) for line in cells), default=0) for at in range(7)]
+    lines = ("  ".join((*map(str.ljust, line[:7], widths), line[7])).rstrip() for line in cells)
+    say_lines(map(shown, lines), 4)
+    states = ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).items())
+    sys.stdout.write(f"{len(runs)} runs, {size_of(sum(run.bytes for run in runs))}" + (f": {states}\n" if states else "\n"))
+
+
+def size_of(count: float) -> str:
+    """Return a number of bytes as people say it."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}" if count < 1000 * factor else f"{count / factor:.0f} {unit}"
+    return f"{count:.0f} bytes"
 
 
 def say_boxes(boxes: list[list[float]]) -> None:

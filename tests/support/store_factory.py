@@ -32,7 +32,7 @@ def fill(
     left_out = {planned.run.name for row in rows if row.name in set(unfinished) for planned in row.runs}
     broken = {planned.run.name for row in rows if row.name == failed for planned in row.runs}
     (protocol,) = profile.protocols
-    _keep_protocol(store, protocol, on_server)
+    keep_protocol(store, protocol, on_server)
     record = StudyRecord(
         study=study.name,
         profile=profile,
@@ -66,7 +66,7 @@ def fill(
     return written
 
 
-def _keep_protocol(store: Store, protocol: str, on_server: bool) -> None:
+def keep_protocol(store: Store, protocol: str, on_server: bool) -> None:
     folder = store.protocol(Evaluation(protocol=protocol, data=DIGEST))
     folder.mkdir(parents=True, exist_ok=True)
     strips = {name: factory.film_strip(name) for name in factory.names(SEQUENCES)}

@@ -1,19 +1,38 @@
-"""The commands on a whole store: look for damage, bring an old one up to date."""
+"""The commands on a whole store: list it, look for damage, clear it, copy it, bring an old one up to date."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trackablate.harness.cli.options import Json, answers, exit_status
 from trackablate.harness.errors import BadInput
 
-store_app = typer.Typer(help="Look for damage in a store, or bring an old one up to date.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from trackablate.harness.store import Store
+
+WHAT = "List a store, look for damage in it, clear it, copy it, or bring an old one up to date."
+store_app = typer.Typer(help=WHAT, no_args_is_help=True)
+StoreFolder = Annotated[Path, typer.Argument(help="the store's folder")]
+
+
+@store_app.command(name="list")
+def list_(path: StoreFolder, json: Json = False) -> None:
+    """List the runs of a store, one line each: rows, state, tracked sequences, size and date.
+
+    Example: python -m harness store list store
+    """
+    with exit_status():
+        from trackablate.harness.cli.terminal import say_json, say_runs
+        from trackablate.harness.keeping.inventory import inventory
+
+        found = list(inventory(_opened(path)))
+        say_json([run.model_dump() for run in found]) if json else say_runs(found)
 
 
 @store_app.command()
 @answers
-def migrate(path: Annotated[Path, typer.Argument(help="the store's folder")], json: Json = False) -> dict[str, Any]:
+def migrate(path: StoreFolder, json: Json = False) -> dict[str, Any]:
     """Bring a store of an older version up to date, in place.
 
     Example: python -m harness store migrate store
@@ -44,19 +63,16 @@ def migrate(path: Annotated[Path, typer.Argument(help="the store's folder")], js
 
 
 @store_app.command()
-def verify(path: Annotated[Path, typer.Argument(help="the store's folder")], json: Json = False) -> None:
+def verify(path: StoreFolder, json: Json = False) -> None:
     """Check every file of a store, and name what is damaged with its remedy. The exit status is then 1.
 
     Example: python -m harness store verify store
     """
     with exit_status():
         from trackablate.harness.cli.terminal import say_document, say_json
-        from trackablate.harness.store import Store
-        from trackablate.harness.verification import verify as look
+        from trackablate.harness.keeping.verification import verify as look
 
-        opened = Store(path, make=False)
-        if not opened.exists:
-            raise BadInput(f"there is no store at {opened.root}: name the folder that `run` was given as --store")
+        opened = _opened(path)
         found = look(opened)
         document = {"store": str(opened.root), "files": found.files, "damaged": found.damaged}
         say_json(document) if json else say_document(document)
@@ -64,6 +80,14 @@ def verify(path: Annotated[Path, typer.Argument(help="the store's folder")], jso
             raise typer.Exit(1)
 
 
-@store_app.callback()
-def _store_commands() -> None:
-    """Look for damage in a store, or bring an old one up to date."""
+@store_app.callback(help=WHAT)
+def _store_commands() -> None: ...
+
+
+def _opened(path: Path) -> "Store":
+    from trackablate.harness.store import Store
+
+    opened = Store(path, make=False)
+    if not opened.exists:
+        raise BadInput(f"there is no store at {opened.root}: name the folder that `run` was given as --store")
+    return opened
