@@ -70,9 +70,7 @@ def _differing(value: Any) -> Any:
         return {
             name: inner
             for name, inner in found.items()
-            if name in ALWAYS_HASHED
-            or fields[name].is_required()
-            or _as_text(inner) != _default(type(value), name)
+            if name in ALWAYS_HASHED or fields[name].is_required() or _as_text(inner) != _default(type(value), name)
         }
     if isinstance(value, dict):
         return {str(key): _differing(inner) for key, inner in value.items()}

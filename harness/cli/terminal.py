@@ -90,12 +90,32 @@ def say_runs(runs: "list[ListedRun]") -> None:
         more = f" and {len(run.rows) - 1} more" if len(run.rows) > 1 else ""
         tracked = ", ".join(f"{t.evaluation} {t.sequences}/{'?' if t.of is None else t.of}" for t in run.evaluated)
         row = f"{run.rows[0]}{more}" if run.rows else "no study"
-        cells.append((run.run, row, f"seed {run.seed}", run.state, tracked, size_of(run.bytes), run.date[:10], run.problem))
+        cells.append(
+            (run.run, row, f"seed {run.seed}", run.state, tracked, size_of(run.bytes), run.date[:10], run.problem)
+        )
     widths = [max((len(line[at]) for line in cells), default=0) for at in range(7)]
     lines = ("  ".join((*map(str.ljust, line[:7], widths), line[7])).rstrip() for line in cells)
     say_lines(map(shown, lines), 4)
     states = ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).items())
-    sys.stdout.write(f"{len(runs)} runs, {size_of(sum(run.bytes for run in runs))}" + (f": {states}\n" if states else "\n"))
+    sys.stdout.write(
+        f"{len(runs)} runs, {size_of(sum(run.bytes for run in runs))}" + (f": {states}\n" if states else "\n")
+    )
+
+
+def say_clearing(document: dict[str, Any], *, named: bool) -> None:
+    """Write what goes from a store by kind, each path too if the user has named the kinds, and what stays."""
+    for kind, found in document["kinds"].items():
+        count = f"{len(found['paths'])} of {size_of(found['bytes'])}" if found["paths"] else "nothing"
+        say_lines([f"{kind:<12} {count:<18} {found['what']}"], 32)
+        say_lines((f"  {shown(path)}" for path in found["paths"] if named), 4)
+    say_lines((f"stays: {shown(reason)}" for reason in document["stays"]), 7)
+    freed = size_of(sum(found["bytes"] for found in document["kinds"].values()))
+    if document["removed"]:
+        sys.stdout.write(f"{freed} are removed\n")
+    elif named:
+        sys.stdout.write(f"nothing is removed yet: add --yes, and {freed} are\n")
+    else:
+        sys.stdout.write("nothing is removed: name what shall go with --drop KIND\n")
 
 
 def size_of(count: float) -> str:

@@ -15,9 +15,8 @@ from pydantic_core import from_json, to_json
 from trackablate.datasets.atomic import unsealed
 from trackablate.harness.documents import readable
 from trackablate.harness.run_folder import EVALUATION
-from trackablate.harness.spec import Evaluation, RunSpec
+from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import NOT_ASKED, Store
-
 
 T = TypeVar("T")
 
@@ -105,7 +104,10 @@ def _state(folder: Path, spec: dict[str, Any], scan: _Scan) -> tuple[str, str, s
     """Return state, date and problem of a run."""
     training, problem = _document(folder / "training.json", _trained) if "training.json" in scan.names else (None, "")
     failure, _ = _document(folder / "failure.json") if "failure.json" in scan.names else (None, "")
-    trained, begun = "weights.safetensors" in scan.names and training is not None, (folder / "spec.json").stat().st_mtime
+    trained, begun = (
+        "weights.safetensors" in scan.names and training is not None,
+        (folder / "spec.json").stat().st_mtime,
+    )
     date = training.where.started if training else datetime.fromtimestamp(begun).astimezone().isoformat("T", "seconds")
     if failure:
         return "failed", date, failure["summary"]

@@ -18,16 +18,16 @@ from pydantic import BaseModel
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-import report_factory as factory  # noqa: E402
-from store_factory import DIGEST, SEQUENCES, keep_protocol  # noqa: E402
-from trackablate.ablations.catalogue import STUDIES  # noqa: E402
-from trackablate.ablations.plan import planned_rows, tasks  # noqa: E402
-from trackablate.datasets.atomic import sealed  # noqa: E402
-from trackablate.harness.profiles import load_profile  # noqa: E402
-from trackablate.harness.record import SequenceResult, StudyRecord  # noqa: E402
-from trackablate.harness.run_folder import EVALUATION  # noqa: E402
-from trackablate.harness.running.tasks import RunTask  # noqa: E402
-from trackablate.harness.store import Store  # noqa: E402
+import report_factory as factory
+from store_factory import DIGEST, SEQUENCES, keep_protocol
+from trackablate.ablations.catalogue import STUDIES
+from trackablate.ablations.plan import planned_rows, tasks
+from trackablate.datasets.atomic import sealed
+from trackablate.harness.profiles import load_profile
+from trackablate.harness.record import SequenceResult, StudyRecord
+from trackablate.harness.run_folder import EVALUATION
+from trackablate.harness.running.tasks import RunTask
+from trackablate.harness.store import Store
 
 SIZES, SEEDS = 25, 50
 LIST_TARGET, SITE_TARGET = 2.0, 10.0
@@ -56,9 +56,7 @@ def make_store(root: Path) -> Store:
         command = f"python -m harness run table3 --profile size{size}.toml --seeds {SEEDS}"
         put(
             store.root / "studies" / study.name / f"{profile.name}.json",
-            StudyRecord(
-                study=study.name, profile=profile, digests=digests, seeds=SEEDS, command=command, rows=rows
-            ),
+            StudyRecord(study=study.name, profile=profile, digests=digests, seeds=SEEDS, command=command, rows=rows),
         )
         for task in tasks(list(rows), digests, {}):
             make_run(store, task)
@@ -102,7 +100,9 @@ def main() -> int:
         store = make_store(root)
         runs, files = len(list((root / "runs").iterdir())), sum(1 for _ in root.rglob("*"))
         cold, warm = timed("store", "list", store.root), min(timed("store", "list", store.root) for _ in range(3))
-        sys.stdout.write(f"{runs} runs, {files} files: list {cold:.1f} s, again {warm:.1f} s (target {LIST_TARGET} s)\n")
+        sys.stdout.write(
+            f"{runs} runs, {files} files: list {cold:.1f} s, again {warm:.1f} s (target {LIST_TARGET} s)\n"
+        )
         if not arguments.site:
             return int(warm > LIST_TARGET)
         first, second = (timed("site", "--store", store.root, "--out", f"{temporary}/site") for _ in range(2))

@@ -80,6 +80,51 @@ def verify(path: StoreFolder, json: Json = False) -> None:
             raise typer.Exit(1)
 
 
+@store_app.command()
+def gc(
+    path: StoreFolder,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="a kind that goes: temporary, damaged, checkpoints, former (results), logs, thumbnails, caches, weights or"
+            " runs (of no study); repeat"
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="remove it; otherwise it is only said")] = False,
+    json: Json = False,
+) -> None:
+    """Say what can go from a store, why, and how many bytes that frees. With --drop and --yes it goes.
+
+    Example: python -m harness store gc store --drop checkpoints --drop temporary --yes
+    """
+    with exit_status():
+        from trackablate.harness.cli.terminal import say_clearing, say_json
+        from trackablate.harness.keeping.clearing import KINDS, clear, clearing
+
+        opened, kinds = _opened(path), drop or list(KINDS)
+        if unknown := sorted(set(kinds) - KINDS.keys()):
+            raise BadInput(f"--drop {', '.join(unknown)}: there are {', '.join(KINDS)}")
+        if yes and not drop:
+            raise BadInput("--yes removes only what --drop names: add --drop KIND for each kind that shall go")
+        found = clearing(opened, kinds)
+        if yes:
+            clear(opened, found)
+        document = {
+            "store": str(opened.root),
+            "removed": yes,
+            "kinds": {
+                kind: {
+                    "what": KINDS[kind],
+                    "bytes": sum(one.bytes for one in items),
+                    "paths": [str(one.path.relative_to(opened.root)) for one in items],
+                }
+                for kind, items in found.items.items()
+            },
+            "stays": found.stays,
+        }
+        say_json(document) if json else say_clearing(document, named=bool(drop))
+
+
 @store_app.callback(help=WHAT)
 def _store_commands() -> None: ...
 
