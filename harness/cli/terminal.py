@@ -24,6 +24,7 @@ from trackablate.harness.running.observer import Line
 if TYPE_CHECKING:
     from trackablate.harness.cli.doctor import Check
     from trackablate.harness.cli.listing import Listing
+    from trackablate.harness.keeping.copying import Copied
     from trackablate.harness.keeping.inventory import ListedRun
     from trackablate.reports.results import Result
     from trackablate.reports.table import Table
@@ -116,6 +117,14 @@ def say_clearing(document: dict[str, Any], *, named: bool) -> None:
         sys.stdout.write(f"nothing is removed yet: add --yes, and {freed} are\n")
     else:
         sys.stdout.write("nothing is removed: name what shall go with --drop KIND\n")
+
+
+def say_copied(copied: "Copied") -> None:
+    """Write what a copy has done, what it has left, and what stands in its way."""
+    sys.stdout.write(f"{copied.files} files of {size_of(copied.bytes)} copied, {copied.same} were there\n")
+    say_lines((f"not copied: {reason}" for reason in copied.left), 12)
+    say_lines((f"conflict: {name} differs, and is left as it is" for name in copied.conflicts), 10)
+    say_lines((f"refused: {reason}" for reason in copied.refused), 9)
 
 
 def size_of(count: float) -> str:

@@ -50,8 +50,7 @@ def fill(
         folder.claim()
         written += 1
         if task.run.name in broken:
-            where = factory.provenance(failed)
-            folder.set_failure(Failure(summary="<b>out of memory</b>", traceback="MemoryError", where=where))
+            folder.set_failure(failure("<b>out of memory</b>"))
             continue
         record = factory.record(task.run.tracker, task.run.slug)
         if task.run.data is not None and record.training is not None:
@@ -64,6 +63,11 @@ def fill(
                 boxes = factory.predicted(task.run.name, name, 0.1).tolist()
                 folder.add_result(evaluation, SequenceResult(name=name, boxes=boxes, seconds=0.4))
     return written
+
+
+def failure(summary: str) -> Failure:
+    """A run's failure."""
+    return Failure(summary=summary, traceback="MemoryError", where=factory.provenance(summary))
 
 
 def keep_protocol(store: Store, protocol: str, on_server: bool) -> None:

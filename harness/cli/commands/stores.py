@@ -1,5 +1,6 @@
 """The commands on a whole store: list it, look for damage, clear it, copy it, bring an old one up to date."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ from trackablate.harness.cli.options import Json, answers, exit_status
 from trackablate.harness.errors import BadInput
 
 if TYPE_CHECKING:
+    from trackablate.harness.keeping.copying import Copied
     from trackablate.harness.store import Store
 
 WHAT = "List a store, look for damage in it, clear it, copy it, or bring an old one up to date."
@@ -123,6 +125,46 @@ def gc(
             "stays": found.stays,
         }
         say_json(document) if json else say_clearing(document, named=bool(drop))
+
+
+Remote = Annotated[
+    str, typer.Argument(help="a folder as fsspec names it: s3://BUCKET/FOLDER, sftp://HOST/FOLDER, PATH")
+]
+
+
+@store_app.command()
+def push(path: StoreFolder, remote: Remote, json: Json = False) -> None:
+    """Copy the finished runs of a store to a remote, what is not there yet. The exit status is 1 if something differs there.
+
+    Example: python -m harness store push store s3://results/store
+    """
+    with exit_status():
+        from trackablate.harness.keeping.copying import push as copy
+
+        _say_copied(copy(_opened(path), remote), json)
+
+
+@store_app.command()
+def pull(path: StoreFolder, remote: Remote, json: Json = False) -> None:
+    """Copy the runs of a remote into a store, what is not there yet. The exit status is 1 if something differs here.
+
+    Example: python -m harness store pull store s3://results/store
+    """
+    with exit_status():
+        from trackablate.harness.keeping.copying import pull as copy
+        from trackablate.harness.keeping.remotes import RemoteEnd
+        from trackablate.harness.store import Store
+
+        RemoteEnd(remote)  # no store is made for a remote that is none
+        _say_copied(copy(Store(path), remote), json)
+
+
+def _say_copied(copied: "Copied", json: bool) -> None:
+    from trackablate.harness.cli.terminal import say_copied, say_json
+
+    say_json(asdict(copied)) if json else say_copied(copied)
+    if copied.conflicts or copied.refused:
+        raise typer.Exit(1)
 
 
 @store_app.callback(help=WHAT)
