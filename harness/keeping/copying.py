@@ -12,7 +12,7 @@ from filelock import Timeout
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from trackablate.datasets.atomic import unsealed
+from trackablate.datasets.atomic import read_ordinary, unsealed
 from trackablate.datasets.errors import shown
 from trackablate.harness.documents import DIGESTS, MARKER, Damaged
 from trackablate.harness.errors import BadInput
@@ -45,7 +45,7 @@ class Copied:
 
 def push(store: Store, url: str) -> Copied:
     """Copy the finished runs of a store to a remote. Raises BadInput if that cannot be reached."""
-    marker = (store.root / MARKER).read_bytes()
+    marker = read_ordinary(store.root / MARKER)
     done, here, there = Copied(), LocalEnd(store), _reached(url, marker)
     _refuse_missing_digests(store, there, to=f"{url}/{MARKER}", wanting=there.digests and not _has_digests(store))
     units = [path.relative_to(store.root).as_posix() for path in sorted((store.root / "protocols").glob("[!.]*"))]
@@ -102,7 +102,7 @@ def _reached(url: str, marker: bytes | None = None) -> RemoteEnd:
 
 
 def _has_digests(store: Store) -> bool:
-    return f'"{DIGESTS}"' in (store.root / MARKER).read_text(encoding="utf-8")
+    return f'"{DIGESTS}"'.encode() in read_ordinary(store.root / MARKER)
 
 
 def _refuse_missing_digests(store: Store, there: RemoteEnd, *, to: str, wanting: bool) -> None:

@@ -4,18 +4,18 @@ Documents are checked by their digests, and read without their models, which wou
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
-from trackablate.datasets.atomic import unsealed
-from trackablate.harness.documents import readable
+from trackablate.datasets.atomic import read_ordinary, unsealed
+from trackablate.harness.documents import left_out, readable
 from trackablate.harness.run_folder import EVALUATION
-from trackablate.harness.spec import RunSpec
+from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import NOT_ASKED, Store
 
 T = TypeVar("T")
@@ -55,9 +55,31 @@ class _Where(BaseModel):
 
 
 class _Trained(BaseModel):
-    """What a list shows of a training's record: of the rest no objects are made."""
+    """What a list shows of a training's record: of the rest no objects are made. So it is with the other documents."""
 
     where: _Where
+
+
+class _Failed(BaseModel):
+    summary: str
+
+
+class _Named(BaseModel):
+    name: str
+
+
+class _Planned(BaseModel):
+    run: dict[str, Any]
+
+
+class _Row(_Named):
+    runs: list[_Planned]
+
+
+class _Study(BaseModel):
+    study: str
+    profile: _Named
+    rows: list[_Row]
 
 
 class _Scan(NamedTuple):
@@ -70,15 +92,15 @@ class _Scan(NamedTuple):
 
 def inventory(store: Store) -> Iterator[ListedRun]:
     """Yield a line for each run folder, by name, also for those that cannot be read."""
-    found = [(folder, *_document(folder / "spec.json")) for folder in _run_folders(store)]
+    found = [(folder, *_document(folder / "spec.json", _specification)) for folder in _run_folders(store)]
     rows = _rows(store, {_text(spec): folder.name for folder, spec, _ in found if spec})
     sequences = {record.digest: len(record.sequences) for record in store.protocols()}
     wanted: dict[str, int | None] = {}
     for folder, spec, problem in found:
         scan = _scan(folder)
         for key in scan.results.keys() - wanted.keys():
-            evaluation, _ = _document(folder / "evaluations" / key / EVALUATION)
-            wanted[key] = sequences.get(evaluation["data"]) if evaluation else None
+            evaluation, _ = _document(folder / "evaluations" / key / EVALUATION, Evaluation.model_validate_json)
+            wanted[key] = sequences.get(evaluation.data) if evaluation else None
         state, date, why = _state(folder, spec, scan) if spec else ("unreadable", "", problem)
         yield ListedRun(
             run=folder.name,
@@ -102,15 +124,12 @@ def _run_folders(store: Store) -> list[Path]:
 
 def _state(folder: Path, spec: dict[str, Any], scan: _Scan) -> tuple[str, str, str]:
     """Return state, date and problem of a run."""
-    training, problem = _document(folder / "training.json", _trained) if "training.json" in scan.names else (None, "")
-    failure, _ = _document(folder / "failure.json") if "failure.json" in scan.names else (None, "")
-    trained, begun = (
-        "weights.safetensors" in scan.names and training is not None,
-        (folder / "spec.json").stat().st_mtime,
-    )
+    training, problem = _document(folder / "training.json", _Trained.model_validate_json, scan.names)
+    failure, _ = _document(folder / "failure.json", _Failed.model_validate_json, scan.names)
+    trained, begun = "weights.safetensors" in scan.names and training, (folder / "spec.json").stat().st_mtime
     date = training.where.started if training else datetime.fromtimestamp(begun).astimezone().isoformat("T", "seconds")
     if failure:
-        return "failed", date, failure["summary"]
+        return "failed", date, failure.summary
     if "backbone" not in spec["tracker"]:
         return "no training", date, problem
     if spec.get("imported"):
@@ -147,11 +166,14 @@ def _rows(store: Store, folders: dict[str, str]) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for file in sorted((store.root / "studies").glob("*/[!.]*.json")):
-        record, _ = _document(file)
-        for row in record["rows"] if record else ():
-            place = f"{record['study']} at {record['profile']['name']}: {row['name']}" if record else ""
-            for planned in row["runs"]:
-                name = folders.get(_text(planned["run"])) or _name(planned["run"]) or ""
+        record, problem = _document(file, _Study.model_validate_json)
+        if record is None:
+            left_out(problem)
+            continue
+        for row in record.rows:
+            place = f"{record.study} at {record.profile.name}: {row.name}"
+            for planned in row.runs:
+                name = folders.get(_text(planned.run)) or _name(planned.run) or ""
                 if name and place not in found.setdefault(name, []):
                     found[name].append(place)
     return found
@@ -165,22 +187,26 @@ def _text(spec: dict[str, Any]) -> bytes:
     return to_json(spec)
 
 
-def _object(content: bytes) -> dict[str, Any]:
+def _specification(content: bytes) -> dict[str, Any]:
     found = from_json(content)
-    if not isinstance(found, dict):
-        raise ValueError("it is no object")
+    if not isinstance(found, dict) or not isinstance(found.get("tracker"), dict):
+        raise ValueError("it specifies no run")
     return found
 
 
-def _trained(content: bytes) -> _Trained:
-    return _Trained.model_validate_json(content)
+def _document(path: Path, read: Callable[[bytes], T], there: Container[str] | None = None) -> tuple[T | None, str]:
+    """Return the content of a document, and what is wrong with it; None if it is not there or damaged.
 
-
-def _document(path: Path, read: Callable[[bytes], T] = _object) -> tuple[T | None, str]:  # type: ignore[assignment]
-    """Return the content of a document, and what is wrong with it; None if it is not there or damaged."""
+    `there` has the names of the files in its folder, if they are known.
+    """
+    if there is not None and path.name not in there:
+        return None, ""
     try:
-        return read(unsealed(path.read_bytes()).content), ""
+        return read(unsealed(read_ordinary(path)).content), ""
     except FileNotFoundError:
         return None, NOT_ASKED
-    except (OSError, ValueError) as error:
-        return None, f"{path} is damaged ({error})"
+    except OSError as error:
+        return None, f"{path} is damaged ({error.strerror})"
+    except ValueError as error:
+        problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        return None, f"{path} is damaged ({problem})"

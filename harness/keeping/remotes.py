@@ -14,7 +14,7 @@ from typing import IO, Any, Protocol
 
 from pydantic import BaseModel, NonNegativeInt
 
-from trackablate.datasets.atomic import sealed, unsealed, whole_archive, write_with
+from trackablate.datasets.atomic import LARGEST, sealed, unsealed, whole_archive, write_with
 from trackablate.datasets.errors import shown, unsafe
 from trackablate.harness.documents import DIGESTS, MARKER, Damaged, damaged, is_whole
 from trackablate.harness.errors import BadInput
@@ -33,8 +33,6 @@ COPIED = (
 MANIFESTS = "manifests"
 LARGEST_MANIFEST = 64 * 2**20
 """Bytes. A run on 10,000 sequences has a manifest of 2 MB."""
-LARGEST_DOCUMENT = 512 * 2**20
-"""Bytes of everything but weights. A protocol of a million annotated frames takes about 60 MB."""
 CHUNK = 2**20
 
 
@@ -74,7 +72,7 @@ def fault_of_name(name: str, unit: str) -> str:
     return "" if good else f"{shown(name)!r} is no file of {shown(unit)}"
 
 
-def read(end: End, name: str, most: int = LARGEST_DOCUMENT) -> bytes:
+def read(end: End, name: str, most: int = LARGEST) -> bytes:
     """Return the content of a file. Raises Damaged for a larger one."""
     with end.open(name) as file:
         content = file.read(most + 1)
@@ -189,9 +187,9 @@ class RemoteEnd:
             raise Damaged(f"{MANIFESTS}/{unit}.json is damaged: {shown(error)[:200]}") from error
         if fault := next(filter(None, (fault_of_name(name, unit) for name in found.files)), ""):
             raise Damaged(f"{MANIFESTS}/{unit}.json: {fault}")
-        large = [name for name, entry in found.files.items() if entry.size > LARGEST_DOCUMENT]
+        large = [name for name, entry in found.files.items() if entry.size > LARGEST]
         if large := [name for name in large if not name.endswith(".safetensors")]:
-            raise Damaged(f"{large[0]} has more than {LARGEST_DOCUMENT} bytes")
+            raise Damaged(f"{large[0]} has more than {LARGEST} bytes")
         return found
 
     def files(self, unit: str) -> dict[str, Entry]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trackablate.harness.cli.options import Json, answers, exit_status
+from trackablate.harness.cli.options import Json, answers, exit_status, writable
 from trackablate.harness.errors import BadInput
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ def gc(
             raise BadInput(f"--drop {', '.join(unknown)}: there are {', '.join(KINDS)}")
         if yes and not drop:
             raise BadInput("--yes removes only what --drop names: add --drop KIND for each kind that shall go")
+        if yes:
+            writable(opened.root, "STORE", needed=0)
         found = clearing(opened, kinds)
         if yes:
             clear(opened, found)
@@ -155,6 +157,7 @@ def pull(path: StoreFolder, remote: Remote, json: Json = False) -> None:
         from trackablate.harness.keeping.remotes import RemoteEnd
         from trackablate.harness.store import Store
 
+        writable(path, "STORE", needed=0)
         RemoteEnd(remote)  # no store is made for a remote that is none
         _say_copied(copy(Store(path), remote), json)
 
