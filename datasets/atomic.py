@@ -27,7 +27,10 @@ LEFTOVER = 3600
 """Seconds after which a temporary file, or one that no index names, is taken for that of a process that was killed."""
 _SEAL = re.compile(rb',\s*"sha256":\s*"([0-9a-f]{64})"\s*\}\s*\Z')
 _SEAL_BYTES = 120
-UNREADABLE = (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, EOFError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 """What numpy and zipfile raise for an archive that is absent or damaged."""
 
 

@@ -230,13 +230,11 @@ class Archive(Listed):
 
     restore = "restore it from the data set"
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, most: int = MOST_ENTRIES) -> None:
         self.root = root
         try:
-            if (count := _entries(root)) > MOST_ENTRIES:
-                raise DataError.at(
-                    root, f"has {count} entries, more than {MOST_ENTRIES}", "unpack it and name the folder"
-                )
+            if (count := _entries(root)) > most:
+                raise DataError.at(root, f"has {count} entries, more than {most}", "unpack it and name the folder")
             self._process, self._zip = os.getpid(), zipfile.ZipFile(root)
         except DataError:
             raise

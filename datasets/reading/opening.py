@@ -28,7 +28,7 @@ from pydantic_core import from_json
 
 from trackablate.datasets.atomic import LARGEST, read_ordinary
 from trackablate.datasets.errors import DataError
-from trackablate.datasets.reading.files import Archive, Files, Folder, Listed
+from trackablate.datasets.reading.files import MOST_ENTRIES, Archive, Files, Folder, Listed
 from trackablate.datasets.reading.layouts import FileLayout, FlagFile
 
 _PRESENT = "pysot/absent/{name}.txt"
@@ -46,15 +46,15 @@ LONGEST = 511
 AGAIN = "make the database again from the data set"
 
 
-def open_files(path: Path) -> Files:
-    """Return the files below a folder, in a zip archive or in LMDB databases.
+def open_files(path: Path, most: int = MOST_ENTRIES) -> Files:
+    """Return the files below a folder, in a zip archive of `most` entries, or in LMDB databases.
 
     Raises DataError if the path is something else, a hostile archive or a damaged database, or if lmdb is missing.
     """
     if path.suffix.lower() == ".json" and path.is_file():
         return pysot_annotation(path)
     if path.is_file():
-        return Archive(path)
+        return Archive(path, most)
     if not path.is_dir():
         raise DataError.at(path, "is neither a folder nor a zip archive", "name one that exists")
     if (path / DATA).is_file():

@@ -62,8 +62,10 @@ def clearing(store: Store, kinds: Collection[str] = tuple(KINDS)) -> Clearing:
     busy = {folder.path for folder in folders if (folder.path / "lock").exists() and folder.held()}
     free = [folder for folder in folders if folder.path not in busy]
     unnamed, stays = _unnamed(store, free) if {"weights", "runs"} & set(kinds) else ([], [])
+    foreign = {folder.path: reason for folder in unnamed if (reason := _foreign(folder))}
+    whole = [folder for folder in unnamed if folder.path not in foreign]
+    stays += foreign.values() if "runs" in kinds else []
     found = Clearing(stays=[f"{path.name} is at work" for path in sorted(busy)] + stays)
-    whole = [folder for folder in unnamed if not (foreign := _foreign(folder)) or found.stays.append(foreign)]
     finders: dict[str, Callable[[], Iterator[Item]]] = {
         "temporary": lambda: _temporary(store, free),
         "damaged": lambda: _files(free, "**/*.damaged"),

@@ -7,6 +7,7 @@ nothing of it is copied, since results of other weights must not be mixed. Only 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 
 from filelock import Timeout
 from pydantic import ValidationError
@@ -56,7 +57,7 @@ def push(store: Store, url: str) -> Copied:
         else:
             units.append(f"runs/{folder.path.name}")
     for unit in (*units, "studies", "counted"):
-        if files := _guarded(lambda unit=unit: _merge(unit, here, there, done), done, there.url):
+        if files := _guarded(partial(_merge, unit, here, there, done), done, there.url):
             there.keep(unit, files)
     return done
 
@@ -70,7 +71,7 @@ def pull(store: Store, url: str) -> Copied:
     units, bad = there.units()
     done.refused += [f"{name} is no manifest of a store" for name in bad]
     for unit in units:
-        _guarded(lambda unit=unit: _pull_unit(unit, store, here, there, done), done, there.url)
+        _guarded(partial(_pull_unit, unit, store, here, there, done), done, there.url)
     return done
 
 

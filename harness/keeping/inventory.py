@@ -159,7 +159,7 @@ def _is_result(name: str) -> bool:
     return name.endswith(".json") and name != EVALUATION and not name.startswith(".")
 
 
-def _rows(store: Store, folders: dict[str, str]) -> dict[str, list[str]]:
+def _rows(store: Store, folders: dict[bytes, str]) -> dict[str, list[str]]:
     """Return the rows that need each run, by the name of its folder.
 
     Specifications are compared as text. Only those of another version's text are read, since their names take time.
