@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
 from trackablate.datasets.atomic import read_ordinary, unsealed
-from trackablate.harness.documents import left_out, readable
+from trackablate.harness.documents import left_out
 from trackablate.harness.run_folder import EVALUATION
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import NOT_ASKED, Store
@@ -173,14 +173,17 @@ def _rows(store: Store, folders: dict[bytes, str]) -> dict[str, list[str]]:
         for row in record.rows:
             place = f"{record.study} at {record.profile.name}: {row.name}"
             for planned in row.runs:
-                name = folders.get(_text(planned.run)) or _name(planned.run) or ""
+                name = folders.get(_text(planned.run)) or _name(planned.run)
                 if name and place not in found.setdefault(name, []):
                     found[name].append(place)
     return found
 
 
-def _name(spec: dict[str, Any]) -> str | None:
-    return readable(lambda: RunSpec.model_validate(spec).name)
+def _name(spec: dict[str, Any]) -> str:
+    try:
+        return RunSpec.model_validate(spec).name
+    except ValidationError:  # of another version, or of a plugin that is not loaded
+        return ""
 
 
 def _text(spec: dict[str, Any]) -> bytes:
