@@ -23,8 +23,8 @@ REMEDIES = {
 """Problem and remedy by pydantic's name of a fault, where its own words are not plain."""
 
 
-LARGEST_TOML = 256 * 2**10
-"""Bytes. The longest of ours has 8 kB; the time to read a key grows with the square of its length."""
+LARGEST_TOML = 2 * 2**20
+"""Bytes. A data set that names 20,000 sequences in its file is smaller."""
 MOST_DOTS = 64
 """Parts of a dotted key. The time to read one grows with the square of their number."""
 _LONG_KEY = re.compile(rf"(?:[\w-]+\s*\.\s*){{{MOST_DOTS}}}")

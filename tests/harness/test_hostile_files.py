@@ -270,7 +270,7 @@ TOMLS = {
     "deep": "a = " + "[" * 3000 + "]" * 3000,
     "dots": "a" + ".a" * 100_000 + " = 1",
     "dotted table": "[a" + " . a" * 1000 + "]",
-    "keys": "\n".join(f"a{number} = 1" for number in range(15_000)),
+    "keys": "\n".join(f"a{number} = 1" for number in range(100_000)),
     "long": "a = '" + "x" * 10_000_000 + "'",
     "date": "a = 99999-99-99",
 }
