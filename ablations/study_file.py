@@ -77,7 +77,8 @@ class _File(Frozen):
 def load_study(file: Path) -> Study:
     """Return the study in a file. Raises FaultyStudy with file, line and remedy if it cannot be read or is faulty."""
     if not file.is_file():
-        raise FaultyStudy(f"{file} is not there: name a study of `list studies`, or a TOML file")
+        there = "is no ordinary file" if file.exists() else "is not there"
+        raise FaultyStudy(f"{file} {there}: name a study of `list studies`, or a TOML file")
     try:
         text, document = read_toml(file)
     except DataError as error:

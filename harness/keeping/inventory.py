@@ -4,6 +4,7 @@ Documents are checked by their digests, and read without their models, which wou
 """
 
 import os
+import re
 from collections.abc import Callable, Container, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import NOT_ASKED, Store
 
 T = TypeVar("T")
+_STARTED = re.compile(rb'"started":\s*"([^"]*)"')
 
 
 class Tracked(BaseModel):
@@ -48,16 +50,6 @@ class ListedRun(BaseModel):
     bytes: int
     date: str = ""
     problem: str = ""
-
-
-class _Where(BaseModel):
-    started: str
-
-
-class _Trained(BaseModel):
-    """What a list shows of a training's record: of the rest no objects are made. So it is with the other documents."""
-
-    where: _Where
 
 
 class _Failed(BaseModel):
@@ -119,15 +111,21 @@ def inventory(store: Store) -> Iterator[ListedRun]:
 
 
 def _run_folders(store: Store) -> list[Path]:
-    return sorted(path for path in (store.root / "runs").glob("[!.]*") if path.is_dir())
+    runs = store.root / "runs"
+    entries = os.scandir(runs) if runs.is_dir() else ()
+    return [runs / name for name in sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))]
 
 
 def _state(folder: Path, spec: dict[str, Any], scan: _Scan) -> tuple[str, str, str]:
     """Return state, date and problem of a run."""
-    training, problem = _document(folder / "training.json", _Trained.model_validate_json, scan.names)
+    training, problem = _document(folder / "training.json", _started, scan.names)
     failure, _ = _document(folder / "failure.json", _Failed.model_validate_json, scan.names)
-    trained, begun = "weights.safetensors" in scan.names and training, (folder / "spec.json").stat().st_mtime
-    date = training.where.started if training else datetime.fromtimestamp(begun).astimezone().isoformat("T", "seconds")
+    trained = "weights.safetensors" in scan.names and training is not None
+    if training is None:
+        begun = (folder / "spec.json").stat().st_mtime
+        date = datetime.fromtimestamp(begun).astimezone().isoformat("T", "seconds")
+    else:
+        date = training
     if failure:
         return "failed", date, failure.summary
     if "backbone" not in spec["tracker"]:
@@ -139,24 +137,32 @@ def _state(folder: Path, spec: dict[str, Any], scan: _Scan) -> tuple[str, str, s
 
 def _scan(folder: Path) -> _Scan:
     size, names, results = 0, set[str](), dict[str, int]()
-    ahead = [(str(folder), "")]
-    while ahead:
-        path, within = ahead.pop()
-        for entry in os.scandir(path):
-            if entry.is_dir(follow_symlinks=False):
-                ahead.append((entry.path, f"{within}{entry.name}/"))
-                continue
+    for entry in os.scandir(folder):
+        if not entry.is_dir(follow_symlinks=False):
             size += entry.stat(follow_symlinks=False).st_size
-            kind, _, key = within.partition("/")
-            if not kind:
-                names.add(entry.name)
-            elif kind == "evaluations" and key.count("/") == 1 and _is_result(entry.name):
-                results[key[:-1]] = results.get(key[:-1], 0) + 1
+            names.add(entry.name)
+            continue
+        for inner in os.scandir(entry.path):
+            within, count = _sizes(inner)
+            size += within
+            if count and entry.name == "evaluations":
+                results[inner.name] = count
     return _Scan(size, names, results)
 
 
-def _is_result(name: str) -> bool:
-    return name.endswith(".json") and name != EVALUATION and not name.startswith(".")
+def _sizes(entry: os.DirEntry[str]) -> tuple[int, int]:
+    """Return the bytes of a file or a folder, and the number of results directly in the folder."""
+    if not entry.is_dir(follow_symlinks=False):
+        return entry.stat(follow_symlinks=False).st_size, 0
+    size, count = 0, 0
+    for inner in os.scandir(entry.path):
+        if inner.is_dir(follow_symlinks=False):
+            size += _sizes(inner)[0]
+            continue
+        size += inner.stat(follow_symlinks=False).st_size
+        name = inner.name
+        count += name.endswith(".json") and name != EVALUATION and not name.startswith(".")
+    return size, count
 
 
 def _rows(store: Store, folders: dict[bytes, str]) -> dict[str, list[str]]:
@@ -195,6 +201,13 @@ def _specification(content: bytes) -> dict[str, Any]:
     if not isinstance(found, dict) or not isinstance(found.get("tracker"), dict):
         raise ValueError("it specifies no run")
     return found
+
+
+def _started(content: bytes) -> str:
+    """Return when a training began. Of the rest of its record, which may be long, no objects are made."""
+    if (found := _STARTED.search(content)) is None:
+        raise ValueError("it does not say when it began")
+    return found[1].decode()
 
 
 def _document(path: Path, read: Callable[[bytes], T], there: Container[str] | None = None) -> tuple[T | None, str]:
