@@ -100,6 +100,14 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def audit(session: nox.Session) -> None:
+    """Ask the registry for known vulnerabilities of every installed package, with pip-audit. It needs the network."""
+    session.run(
+        _python(session), "-m", "pip_audit", "--local", "--skip-editable", "--progress-spinner=off", external=True
+    )
+
+
+@nox.session(venv_backend="none")
 def benchmark(session: nox.Session) -> None:
     """Run a benchmark by its name without "bench_", with its arguments: nox -s benchmark -- score."""
     name, *arguments = session.posargs or ["score"]

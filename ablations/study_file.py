@@ -26,6 +26,7 @@ python = "/envs/siamese/bin/python"
 
 import itertools
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,8 @@ from trackablate.trackers.variants import VARIANTS
 
 MOST_SEEDS = 1000
 """The most runs of each row, as for the option --seeds."""
+MOST_ROWS = 1000
+"""Combinations of a grid."""
 PREFIX = f"{RECIPE}."
 """Beginning of the recipe's fields in a row's `set`."""
 
@@ -74,7 +77,8 @@ class _File(Frozen):
 def load_study(file: Path) -> Study:
     """Return the study in a file. Raises FaultyStudy with file, line and remedy if it cannot be read or is faulty."""
     if not file.is_file():
-        raise FaultyStudy(f"{file} is not there: name a study of `list studies`, or a TOML file")
+        there = "is no ordinary file" if file.exists() else "is not there"
+        raise FaultyStudy(f"{file} {there}: name a study of `list studies`, or a TOML file")
     try:
         text, document = read_toml(file)
     except DataError as error:
@@ -122,6 +126,8 @@ def _rows(asked: _File, baseline: TrackerSpec, training: Training) -> list[Row]:
 
 
 def _grid(grid: dict[str, tuple[Any, ...]]) -> Iterator[_Row]:
+    if (rows := prod(map(len, grid.values()))) > MOST_ROWS:
+        raise FaultyStudy(f"[grid] has {rows} combinations, more than {MOST_ROWS}: leave out some of its values")
     for values in itertools.product(*grid.values()) if grid else ():
         name = "-".join(f"{field.rsplit('.', 1)[-1]}-{_word(value)}" for field, value in zip(grid, values, strict=True))
         yield _Row(name=name, set=dict(zip(grid, values, strict=True)))

@@ -3,8 +3,11 @@
 JSON documents end with the SHA-256 of what is before it (`sealed`). Archives (.npz, .pt) have a checksum of each entry.
 """
 
+import errno
+import io
 import os
 import re
+import stat
 import struct
 import tempfile
 import time
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 LEFTOVER = 3600
@@ -25,8 +29,40 @@ _SEAL = re.compile(rb',\s*"sha256":\s*"([0-9a-f]{64})"\s*\}\s*\Z')
 _SEAL_BYTES = 120
 GUARDS: dict[Path, Callable[[], None]] = {}
 """Folders that this process may write to for as long as it holds them (see `lease`): called before a file appears there."""
-UNREADABLE = (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, EOFError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 """What numpy and zipfile raise for an archive that is absent or damaged."""
+
+
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+"""Errors of a place that cannot be written to. What can be made again is not kept there."""
+LARGEST = 512 * 2**20
+"""Bytes of the largest file that is read at once. The largest of any benchmark, COCO's training annotation, has 448 MiB."""
+
+
+def read_ordinary(path: Path, most: int = LARGEST) -> bytes:
+    """Return the content of a file of `most` bytes. Raises OSError for a larger one, a pipe, a device or a socket."""
+    # Without O_NONBLOCK, opening a pipe would wait for its other end.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
+        if about.st_size > most:
+            raise OSError(errno.EFBIG, f"it has more than {most} bytes", str(path))
+        content = os.read(handle, about.st_size + 1)
+        while len(content) < about.st_size and (part := os.read(handle, about.st_size)):
+            content += part
+        return content
+    finally:
+        os.close(handle)
+
+
+def read_ordinary_text(path: Path, most: int = LARGEST) -> str:
+    """Return the UTF-8 text of a file, without byte order mark and with plain line ends. Raises as `read_ordinary` does."""
+    return io.TextIOWrapper(io.BytesIO(read_ordinary(path, most)), encoding="utf-8-sig").read()
 
 
 def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -82,19 +118,36 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays of an .npz file, {} if it is absent or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with open_arrays(path) as kept:
             return {key: kept[key] for key in kept.files}
     except UNREADABLE:
         return {}
 
 
+def open_arrays(path: Path) -> NpzFile:
+    """Return an open .npz file. Raises one of UNREADABLE for another file, and for one that unpacks to more than it has."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    with zipfile.ZipFile(path) as archive:
+        _refuse_packed(path, archive)
+    found: NpzFile = np.load(path, allow_pickle=False)
+    return found
+
+
 def whole_archive(path: Path) -> bool:
     """Return whether a zip archive is there and every entry has its checksum; .npz and torch's files are such archives."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path if path.is_file() else "") as archive:
+            _refuse_packed(path, archive)
             return archive.testzip() is None
     except (*UNREADABLE, NotImplementedError):
         return False
+
+
+def _refuse_packed(path: Path, archive: zipfile.ZipFile) -> None:
+    # Neither numpy nor torch packs what it saves: an entry that is packed would only fill the memory.
+    if sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
+        raise ValueError("it unpacks to more than it has")
 
 
 class Unsealed(NamedTuple):

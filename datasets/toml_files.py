@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from trackablate.datasets.atomic import read_ordinary_text
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.registry import near
 
@@ -22,6 +23,14 @@ REMEDIES = {
 """Problem and remedy by pydantic's name of a fault, where its own words are not plain."""
 
 
+LARGEST_TOML = 2 * 2**20
+"""Bytes. A data set that names 20,000 sequences in its file is smaller."""
+MOST_DOTS = 64
+"""Parts of a dotted key. The time to read one grows with the square of their number."""
+_LONG_KEY = re.compile(rf"(?:[\w-]+\s*\.\s*){{{MOST_DOTS}}}")
+MOST_FAULTS = 10
+"""Faults of one file that are told."""
+
 SETTINGS = (Path("trackablate.toml"), Path("~/.config/trackablate/data.toml"))
 """Files in which a user says where the data sets and the store lie. The first one that names a thing wins."""
 
@@ -33,8 +42,12 @@ LINKS = "TRACKABLATE_ALLOW_LINKS"
 def read_toml(file: Path) -> tuple[str, dict[str, Any]]:
     """Return a file's text and content; a byte order mark is no part of it. Raises DataError with file and line."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_ordinary_text(file, LARGEST_TOML)
+        if _LONG_KEY.search(text):
+            raise DataError.at(file, f"has a key of more than {MOST_DOTS} parts", "correct it")
         return text, tomllib.loads(text)
+    except DataError:
+        raise
     except tomllib.TOMLDecodeError as error:
         found = re.search(r" \(at line (\d+).*\)$", str(error))
         line, problem = (int(found[1]), str(error)[: found.start()]) if found else (None, str(error))
@@ -124,7 +137,7 @@ def faults(file: Path, text: str, error: "ValidationError", *models: "type[BaseM
             unknown one.
     """
     tables = [table for model in models if model.__name__ == error.title for table in _tables(model)]
-    for fault in error.errors():
+    for fault in error.errors()[:MOST_FAULTS]:
         where = [str(part) for part in fault["loc"] if part not in ("synthetic", "videos")]
         problem, remedy = REMEDIES.get(fault["type"], (f"{_plain(fault['msg'])}, got {fault['input']!r}", "correct it"))
         remedy = remedy.format(**fault.get("ctx", {}))
@@ -141,6 +154,8 @@ def faults(file: Path, text: str, error: "ValidationError", *models: "type[BaseM
             problem, remedy = _plain(fault["msg"]), ""
         field = f"{'.'.join(where)}: " if where else ""
         yield f"{file}{line_of(text, *where[::-1])}: {field}{problem}" + (f"; {remedy}" if remedy else "")
+    if (more := error.error_count() - MOST_FAULTS) > 0:
+        yield f"{file}: {more} more faults"
 
 
 def _tables(

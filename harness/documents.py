@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from trackablate.datasets.atomic import sealed, unsealed, write_text
+from trackablate.datasets.atomic import read_ordinary, sealed, unsealed, write_text
 from trackablate.harness.errors import BadInput
 
 MARKER = "store.json"
@@ -38,9 +38,11 @@ def read_document(path: Path, model: type[M]) -> M | None:
         BadInput: It is of another version. Both messages have the remedy.
     """
     try:
-        content = path.read_bytes()
+        content = read_ordinary(path)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise damaged(path, str(error.strerror)) from error
     text = _content(path, content)
     try:
         return model.model_validate_json(text)
@@ -52,7 +54,7 @@ def read_document(path: Path, model: type[M]) -> M | None:
 def is_whole(path: Path) -> bool:
     """Return whether a file is there and holds what was written, by its digest alone if it has one."""
     try:
-        content = path.read_bytes()
+        content = read_ordinary(path)
         text = _content(path, content)
     except (OSError, Damaged):
         return False
@@ -106,8 +108,8 @@ def _needs_digests(folder: Path) -> Path | None:
     """Return the marker of the store that a folder is in, if all documents of the store have digests."""
     for place in (folder, *folder.parents):
         try:
-            return place / MARKER if f'"{DIGESTS}"' in (place / MARKER).read_text(encoding="utf-8") else None
-        except (OSError, UnicodeDecodeError):
+            return place / MARKER if f'"{DIGESTS}"'.encode() in read_ordinary(place / MARKER) else None
+        except OSError:
             continue
     return None
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from trackablate.datasets.atomic import UNREADABLE, write_arrays
+from trackablate.datasets.atomic import UNREADABLE, open_arrays, write_arrays
 from trackablate.datasets.protocols import Protocol, SequenceList
 from trackablate.datasets.sequence import Image, Sequence
 from trackablate.harness.documents import left_out, write_document
@@ -60,8 +60,7 @@ def read_strip(folder: Path, facts: SequenceFacts) -> tuple[bytes, ...]:
 @lru_cache(maxsize=1)
 def _opened(file: Path, changed: int) -> NpzFile:
     # The archive stays open: finding one thumbnail among thousands takes reading the archive's directory.
-    archive: NpzFile = np.load(file, allow_pickle=False)
-    return archive
+    return open_arrays(file)
 
 
 def _facts(sequence: Sequence, thumbnails: int) -> tuple[SequenceFacts, dict[int, NDArray[np.uint8]]]:

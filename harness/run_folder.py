@@ -109,6 +109,8 @@ class RunFolder:
             return "is gone" if file.exists() or self.run.imported else ""
         if record is None:
             return "has no whole record" if file.exists() or self.run.imported else ""
+        if not self.weights.is_file():  # reading a pipe would never end
+            return "is no ordinary file"
         with self.weights.open("rb") as opened:
             whole = file_digest(opened, "sha256").hexdigest() == record.weights_digest
         return "" if whole else "is damaged (its SHA-256 is not the one that was recorded)"

@@ -28,7 +28,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from trackablate.datasets.atomic import sweep, whole_archive, write_text
+from trackablate.datasets.atomic import read_ordinary, sweep, whole_archive, write_text
 from trackablate.datasets.errors import shown, unsafe
 from trackablate.datasets.protocols import PROTOCOLS, declared
 from trackablate.harness.documents import (
@@ -202,10 +202,10 @@ class Store:
 def stored_format(marker: Path) -> int:
     """Return the format that a store's marker names. Raises BadInput for a damaged marker."""
     try:
-        found = json.loads(marker.read_text(encoding="utf-8"))["format"]
+        found = json.loads(read_ordinary(marker))["format"]
         if not isinstance(found, int):
             raise TypeError("`format` is no number")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f'{marker} is damaged ({error}): write {{"format": {FORMAT}}} into it') from error
     return found
 

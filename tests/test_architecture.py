@@ -36,7 +36,7 @@ ROOMS = {
             "provenance",
             "profiles",
             "protocol_store",
-            "verification",
+            "keeping",
         ),
         *("costing", "training", "scoring", "tracking", "exchange", "running", "planning"),
     ),

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, JsonValue, PositiveFloat, model_validator
@@ -69,9 +70,7 @@ def _differing(value: Any) -> Any:
         return {
             name: inner
             for name, inner in found.items()
-            if name in ALWAYS_HASHED
-            or fields[name].is_required()
-            or _as_text(inner) != _as_text(_differing(fields[name].get_default(call_default_factory=True)))
+            if name in ALWAYS_HASHED or fields[name].is_required() or _as_text(inner) != _default(type(value), name)
         }
     if isinstance(value, dict):
         return {str(key): _differing(inner) for key, inner in value.items()}
@@ -79,6 +78,11 @@ def _differing(value: Any) -> Any:
         return [_differing(inner) for inner in value]
     found = to_jsonable_python(value)
     return sorted(found, key=_as_text) if isinstance(value, set | frozenset) else found
+
+
+@cache
+def _default(model: type[BaseModel], name: str) -> str:
+    return _as_text(_differing(model.model_fields[name].get_default(call_default_factory=True)))
 
 
 def _as_text(value: Any) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
-from trackablate.datasets.atomic import read_arrays, write_arrays
+from trackablate.datasets.atomic import READ_ONLY, read_arrays, write_arrays
 from trackablate.datasets.benchmark import DataSet, OnProgress, Opener, SequenceList
 from trackablate.datasets.boxes import valid
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all
@@ -179,6 +179,8 @@ class CocoObjects(SequenceList):
             if index:
                 write_arrays(index, {"stamp": stamp, **found._asdict()})
         except OSError as error:
+            if error.errno in READ_ONLY:
+                return found
             problem = f"the index cannot be written ({error.strerror})"
             raise DataError.at(index or Path(), problem, "free space, or make the folder writable") from None
         return found

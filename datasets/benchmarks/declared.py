@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
+from trackablate.datasets.atomic import read_ordinary_text
 from trackablate.datasets.benchmark import DataSet
 from trackablate.datasets.boxes import xyxy_to_xywh
 from trackablate.datasets.errors import DataError, shown, some
@@ -266,7 +267,7 @@ def _out_of_order(content: bytes, found: Rows) -> tuple[BadLine, ...]:
 
 def _content(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return read_ordinary_text(file)
     except (OSError, UnicodeDecodeError) as error:
         problem = f"cannot be read as a list of sequences ({error})"
         raise DataError.at(file, problem, "write one name a line, or a CSV table with a column `name`") from None

@@ -18,16 +18,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from trackablate.datasets.atomic import LARGEST
 from trackablate.datasets.errors import DataError, raise_all, shown
 from trackablate.datasets.toml_files import allowed_links
 
-LARGEST = 512 * 2**20
-"""Bytes of the largest file that is read. The largest of any benchmark, COCO's training annotation, has 448 MiB."""
 HIGHEST_RATIO = 200
 """Ratio of unpacked to packed size from which an archive's entry counts as a zip bomb.
 
 Deflate reaches 1032 on pure repetition; numbers as text and images stay below 20.
 """
+MOST_ENTRIES = 2 * 10**6
+"""Entries of the largest archive that is read. GOT-10k has 1.5 million files; a million takes 0.6 GB of memory."""
 SMALL = 2**20
 """Bytes up to which an entry may have any ratio, because it cannot fill the memory."""
 
@@ -229,15 +230,23 @@ class Archive(Listed):
 
     restore = "restore it from the data set"
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, most: int = MOST_ENTRIES) -> None:
         self.root = root
         try:
+            if (count := _entries(root)) > most:
+                raise DataError.at(root, f"has {count} entries, more than {most}", "unpack it and name the folder")
             self._process, self._zip = os.getpid(), zipfile.ZipFile(root)
+        except DataError:
+            raise
         except (zipfile.BadZipFile, OSError, ValueError) as error:
             if kind := _kind(root):
                 problem = f"is a {kind} file, which is not read in place"
                 raise DataError.at(root, problem, "unpack it and name the folder, or pack that as zip") from None
             raise DataError.at(root, f"is not a readable zip archive ({error})", "get the archive again") from None
+        whole, packed = sum(info.file_size for info in self._zip.infolist()), root.stat().st_size
+        if whole > max(LARGEST, HIGHEST_RATIO * packed):  # entries may share their packed bytes
+            problem = f"has {packed} bytes and unpacks to {whole}"
+            raise DataError.at(root, problem, "get the archive again")
         infos = [(path, info) for info in self._zip.infolist() if not _is_left_out(path := _meant(info.filename))]
         self._entries = {path: info for path, info in infos if not path.endswith("/")}
         self._paths = sorted(path for path, _ in infos)
@@ -272,6 +281,18 @@ class Archive(Listed):
         if len(content) != size:
             raise DataError.at(self.place(name), "is not as long as the archive says", "get the archive again")
         return content
+
+
+def _entries(root: Path) -> int:
+    """Return how many entries the end of a zip archive announces, 0 if it has no such end. Reads 64 KiB."""
+    with root.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 2**16 - 100))
+        end = file.read()
+    count = (at := end.rfind(b"PK\5\6")) >= 0 and int.from_bytes(end[at + 10 : at + 12], "little")
+    # A count of two bytes that is full stands for one of eight in another record.
+    long = end.rfind(b"PK\6\6") if count == 2**16 - 1 else -1
+    return int.from_bytes(end[long + 32 : long + 40], "little") if long >= 0 else int(count)
 
 
 PACKED = {
@@ -331,62 +352,3 @@ def _faults(infos: Iterable[tuple[str, zipfile.ZipInfo]]) -> list[str]:
             faults.append(f"has an entry of {packed}, {shown(name)!r}")
         seen.add(path)
     return faults
-
-
-class Redirected(Files):
-    """Files that lie in other files. Subclasses say where."""
-
-    def _target(self, name: str) -> tuple[Files, str]:
-        """Return the files that hold a name, and its name there."""
-        raise NotImplementedError
-
-    def names(self, folder: str = "") -> tuple[str, ...]:
-        """See Files."""
-        files, name = self._target(folder)
-        return files.names(name)
-
-    def is_file(self, name: str) -> bool:
-        """See Files."""
-        files, name = self._target(name)
-        return files.is_file(name)
-
-    def is_folder(self, name: str) -> bool:
-        """See Files."""
-        files, name = self._target(name)
-        return files.is_folder(name)
-
-    def read(self, name: str) -> bytes:
-        """See Files."""
-        files, name = self._target(name)
-        return files.read(name)
-
-    def ends(self, name: str, count: int) -> tuple[bytes, bytes]:
-        """See Files."""
-        files, name = self._target(name)
-        return files.ends(name, count)
-
-    def place(self, name: str) -> Path:
-        """See Files."""
-        files, name = self._target(name)
-        return files.place(name)
-
-    def stamp(self, name: str) -> tuple[int, int]:
-        """See Files."""
-        files, name = self._target(name)
-        return files.stamp(name)
-
-    def stamps(self, folder: str, names: Iterable[str]) -> list[tuple[int, int]]:
-        """See Files."""
-        files, folder = self._target(folder)
-        return files.stamps(folder, names)
-
-
-class Below(Redirected):
-    """The content of one folder of other files, as a root of its own. Archives often hold a single folder."""
-
-    def __init__(self, files: Files, folder: str) -> None:
-        self.root = files.place(folder)
-        self._files, self._folder = files, folder
-
-    def _target(self, name: str) -> tuple[Files, str]:
-        return self._files, f"{self._folder}/{name}".rstrip("/")

@@ -1,8 +1,8 @@
 """Image files as frames: decoded one by one when needed, and checked together without decoding."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import cv2
 import numpy as np
@@ -15,6 +15,8 @@ from trackablate.datasets.sequence import Image
 _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _TAIL = 64
+MOST_PIXELS = 2**27
+"""Pixels of the largest image that is decoded: a frame of 16K video, which takes 0.4 GB. No benchmark comes near."""
 
 
 class ImageFiles:
@@ -35,7 +37,7 @@ class ImageFiles:
     def content(self, index: int) -> bytes:
         """Return a frame's file, which is whole as far as its ends tell."""
         content = self.files.read(self.file(index))
-        if fault := _fault_of(content):
+        if fault := _fault_of(content) or _too_large(content):
             self._refuse(index, fault)
         return content
 
@@ -131,6 +133,45 @@ def _fault_of(content: bytes) -> str | None:
             size = int.from_bytes(content[at : at + 4], "little") + more
             return None if len(content) >= size else f"is truncated (a {kind} of {size} bytes)"
     return "is neither JPEG nor PNG, BMP or WebP"
+
+
+def _too_large(content: bytes) -> str:
+    """Return how large an image says it is, if that is too much to decode, else ""."""
+    width, height = image_size(content)
+    return f"says that it is {width} x {height} pixels, too large to decode" if width * height > MOST_PIXELS else ""
+
+
+def image_size(content: bytes) -> tuple[int, int]:
+    """Return the largest (width, height) in pixels that the header of a JPEG, PNG, BMP or WebP names, (0, 0) for none."""
+
+    def number(at: int, count: int, order: Literal["little", "big"] = "little") -> int:
+        return int.from_bytes(content[at : at + count], order)
+
+    if content.startswith(_JPEG):
+        sizes = [(number(at + 7, 2, "big"), number(at + 5, 2, "big")) for at in _jpeg_frames(content)]
+        return max((w for w, _ in sizes), default=0), max((h for _, h in sizes), default=0)
+    if content.startswith(_PNG):
+        return number(16, 4, "big"), number(20, 4, "big")
+    if content[:2] == b"BM":
+        wide = number(14, 4) != 12  # the oldest kind has numbers of two bytes; a negative height counts from the top
+        height = number(22, 4)
+        return (number(18, 4), min(height, 2**32 - height)) if wide else (number(18, 2), number(20, 2))
+    kind, mask = content[12:16], 2**14 - 1
+    if kind == b"VP8X":
+        return number(24, 3) + 1, number(27, 3) + 1
+    if kind == b"VP8L":
+        return (number(21, 4) & mask) + 1, (number(21, 4) >> 14 & mask) + 1
+    return (number(26, 2) & mask, number(28, 2) & mask) if kind == b"VP8 " else (0, 0)
+
+
+def _jpeg_frames(content: bytes) -> Iterator[int]:
+    """Yield the positions of the markers before the first scan that name a JPEG's size."""
+    at = content.find(b"\xff", 2)
+    while 0 <= at < len(content) - 9 and (marker := content[at + 1]) != 0xDA:
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            yield at
+        is_fill = marker in (0x00, 0xFF)
+        at = content.find(b"\xff", at + 1 if is_fill else at + 2 + int.from_bytes(content[at + 2 : at + 4]))
 
 
 def _jpeg_ends(content: bytes) -> bool:

@@ -13,13 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trackablate.datasets.atomic import LEFTOVER, sealed, unsealed, write_text, write_with
+from trackablate.datasets.atomic import LEFTOVER, READ_ONLY, read_ordinary, sealed, unsealed, write_text, write_with
 from trackablate.datasets.benchmark import OnProgress
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
@@ -89,8 +90,8 @@ def digest_of(name: str, found: Annotation) -> str:
 def open_index(folder: Path, entries: Sequence[SequenceFiles], progress: OnProgress) -> Index:
     """Return the index kept in a folder, after reading new and changed sequences in several threads.
 
-    Sequences that cannot be read stay out of it, and raise their error when they are needed. Raises DataError if the folder
-    cannot be written.
+    Sequences that cannot be read stay out of it, and raise their error when they are needed. In a read-only place nothing
+    is kept. Raises DataError if the disk is full.
     """
     began = time.time_ns()
     stamps = _stamps(entries)
@@ -101,9 +102,15 @@ def open_index(folder: Path, entries: Sequence[SequenceFiles], progress: OnProgr
         return kept
     found = _read(entries, kept, fresh, progress)
     stamps[stamps[..., 1] > began - SETTLED] = _UNSETTLED
+    names = [entry.clip.name for entry in entries]
     try:
-        _write(folder, [entry.clip.name for entry in entries], clips, found, stamps)
+        _write(folder, names, clips, found, stamps)
     except OSError as error:
+        if error.errno in READ_ONLY:
+            with TemporaryDirectory() as elsewhere:  # what is mapped into memory stays when its file is removed
+                _write(Path(elsewhere), names, clips, found, stamps)
+                if index := _load(Path(elsewhere)):
+                    return index
         problem = f"the index cannot be written ({error.strerror})"
         raise DataError.at(folder, problem, "free space, or make the folder writable") from None
     written = _load(folder)
@@ -211,7 +218,7 @@ def _tidy(folder: Path, index: Index, replaced: Index | None) -> None:
 def _load(folder: Path) -> Index | None:
     """Return the index in a folder; None unless it is complete and of this version."""
     try:
-        content, is_sealed = unsealed((folder / "index.json").read_bytes())
+        content, is_sealed = unsealed(read_ordinary(folder / "index.json"))
         document = json.loads(content)
         if not is_sealed or document["revision"] != REVISION:
             return None

@@ -16,7 +16,7 @@ import re
 import tarfile
 import zlib
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
@@ -26,8 +26,9 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from trackablate.datasets.atomic import LARGEST, read_ordinary
 from trackablate.datasets.errors import DataError
-from trackablate.datasets.reading.files import LARGEST, Archive, Files, Folder, Listed, Redirected
+from trackablate.datasets.reading.files import MOST_ENTRIES, Archive, Files, Folder, Listed
 from trackablate.datasets.reading.layouts import FileLayout, FlagFile
 
 _PRESENT = "pysot/absent/{name}.txt"
@@ -45,15 +46,15 @@ LONGEST = 511
 AGAIN = "make the database again from the data set"
 
 
-def open_files(path: Path) -> Files:
-    """Return the files below a folder, in a zip archive or in LMDB databases.
+def open_files(path: Path, most: int = MOST_ENTRIES) -> Files:
+    """Return the files below a folder, in a zip archive of `most` entries, or in LMDB databases.
 
     Raises DataError if the path is something else, a hostile archive or a damaged database, or if lmdb is missing.
     """
     if path.suffix.lower() == ".json" and path.is_file():
         return pysot_annotation(path)
     if path.is_file():
-        return Archive(path)
+        return Archive(path, most)
     if not path.is_dir():
         raise DataError.at(path, "is neither a folder nor a zip archive", "name one that exists")
     if (path / DATA).is_file():
@@ -103,7 +104,7 @@ def pysot_annotation(file: Path) -> Unpacked:
     """Return pysot's annotation as files of the layout PYSOT. Raises DataError for another content."""
     lines: dict[str, bytes] = {}
     try:
-        for key, video in from_json(file.read_bytes().removeprefix(BOM_UTF8)).items():
+        for key, video in from_json(read_ordinary(file).removeprefix(BOM_UTF8)).items():
             name = _OTB_TARGETS.sub(r"\1_\2", key)
             rows = "".join(",".join(map(repr, map(float, box))) + "\n" for box in video["gt_rect"])
             lines[PYSOT.boxes.format(name=name)] = rows.encode()
@@ -166,6 +167,65 @@ class Database(Listed):
     def _content(self, name: str, size: int) -> bytes:
         with self._reading() as transaction:
             return bytes(transaction.get(_key(name)))
+
+
+class Redirected(Files):
+    """Files that lie in other files. Subclasses say where."""
+
+    def _target(self, name: str) -> tuple[Files, str]:
+        """Return the files that hold a name, and its name there."""
+        raise NotImplementedError
+
+    def names(self, folder: str = "") -> tuple[str, ...]:
+        """See Files."""
+        files, name = self._target(folder)
+        return files.names(name)
+
+    def is_file(self, name: str) -> bool:
+        """See Files."""
+        files, name = self._target(name)
+        return files.is_file(name)
+
+    def is_folder(self, name: str) -> bool:
+        """See Files."""
+        files, name = self._target(name)
+        return files.is_folder(name)
+
+    def read(self, name: str) -> bytes:
+        """See Files."""
+        files, name = self._target(name)
+        return files.read(name)
+
+    def ends(self, name: str, count: int) -> tuple[bytes, bytes]:
+        """See Files."""
+        files, name = self._target(name)
+        return files.ends(name, count)
+
+    def place(self, name: str) -> Path:
+        """See Files."""
+        files, name = self._target(name)
+        return files.place(name)
+
+    def stamp(self, name: str) -> tuple[int, int]:
+        """See Files."""
+        files, name = self._target(name)
+        return files.stamp(name)
+
+    def stamps(self, folder: str, names: Iterable[str]) -> list[tuple[int, int]]:
+        """See Files."""
+        files, folder = self._target(folder)
+        return files.stamps(folder, names)
+
+
+class Below(Redirected):
+    """The content of one folder of other files, as a root of its own. Archives often hold a single folder."""
+
+    def __init__(self, files: Files, folder: str) -> None:
+        self.root = files.place(folder)
+        self._files, self._folder = files, folder
+
+    def _target(self, name: str) -> tuple[Files, str]:
+        return self._files, f"{self._folder}/{name}".rstrip("/")
 
 
 class Databases(Redirected):

@@ -30,11 +30,11 @@ from trackablate.datasets.benchmark import OnProgress, Protocol, SequenceList
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all, shown, some
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.checking import frame_problems
-from trackablate.datasets.reading.files import Below, Files
+from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.frames import ImageFiles, NoFrames
 from trackablate.datasets.reading.index import digest_of, open_index
 from trackablate.datasets.reading.layouts import FIELD, AnnotationRules, Clip, FileLayout, find_clips
-from trackablate.datasets.reading.opening import PYSOT, open_files, unpacked
+from trackablate.datasets.reading.opening import PYSOT, Below, open_files, unpacked
 from trackablate.datasets.reading.tables import quirks
 from trackablate.datasets.sequence import FrameFiles, Sequence
 

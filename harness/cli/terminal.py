@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,12 +18,15 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table as Grid
 
+from trackablate.datasets.errors import shown
 from trackablate.harness.errors import BadInput
 from trackablate.harness.running.observer import Line
 
 if TYPE_CHECKING:
     from trackablate.harness.cli.doctor import Check
     from trackablate.harness.cli.listing import Listing
+    from trackablate.harness.keeping.copying import Copied
+    from trackablate.harness.keeping.inventory import ListedRun
     from trackablate.reports.results import Result
     from trackablate.reports.table import Table
 
@@ -84,6 +88,57 @@ def say_checks(checks: "list[Check]") -> None:
     for check in checks:
         remedy = f" -> {check.remedy}" if check.remedy else ""
         sys.stdout.write(f"{'ok  ' if check.ok else 'LACK'}  {check.name}: {check.found}{remedy}\n")
+
+
+def say_runs(runs: "list[ListedRun]") -> None:
+    """Write the runs of a store, a line each, and how many there are."""
+    cells = []
+    for run in runs:
+        more = f" and {len(run.rows) - 1} more" if len(run.rows) > 1 else ""
+        tracked = ", ".join(f"{t.evaluation} {t.sequences}/{'?' if t.of is None else t.of}" for t in run.evaluated)
+        row = f"{run.rows[0]}{more}" if run.rows else "no study"
+        cells.append(
+            (run.run, row, f"seed {run.seed}", run.state, tracked, size_of(run.bytes), run.date[:10], run.problem)
+        )
+    widths = [max((len(line[at]) for line in cells), default=0) for at in range(7)]
+    lines = ("  ".join((*map(str.ljust, line[:7], widths), line[7])).rstrip() for line in cells)
+    say_lines(map(shown, lines), 4)
+    states = ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).items())
+    sys.stdout.write(
+        f"{len(runs)} runs, {size_of(sum(run.bytes for run in runs))}" + (f": {states}\n" if states else "\n")
+    )
+
+
+def say_clearing(document: dict[str, Any], *, named: bool) -> None:
+    """Write what goes from a store by kind, each path too if the user has named the kinds, and what stays."""
+    for kind, found in document["kinds"].items():
+        count = f"{len(found['paths'])} of {size_of(found['bytes'])}" if found["paths"] else "nothing"
+        say_lines([f"{kind:<12} {count:<18} {found['what']}"], 32)
+        say_lines((f"  {shown(path)}" for path in found["paths"] if named), 4)
+    say_lines((f"stays: {shown(reason)}" for reason in document["stays"]), 7)
+    freed = size_of(sum(found["bytes"] for found in document["kinds"].values()))
+    if document["removed"]:
+        sys.stdout.write(f"{freed} are removed\n")
+    elif named:
+        sys.stdout.write(f"nothing is removed yet: add --yes, and {freed} are\n")
+    else:
+        sys.stdout.write("nothing is removed: name what shall go with --drop KIND\n")
+
+
+def say_copied(copied: "Copied") -> None:
+    """Write what a copy has done, what it has left, and what stands in its way."""
+    sys.stdout.write(f"{copied.files} files of {size_of(copied.bytes)} copied, {copied.same} were there\n")
+    say_lines((f"not copied: {reason}" for reason in copied.left), 12)
+    say_lines((f"conflict: {name} differs, and is left as it is" for name in copied.conflicts), 10)
+    say_lines((f"refused: {reason}" for reason in copied.refused), 9)
+
+
+def size_of(count: float) -> str:
+    """Return a number of bytes as people say it."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}" if count < 1000 * factor else f"{count / factor:.0f} {unit}"
+    return f"{count:.0f} bytes"
 
 
 def say_boxes(boxes: list[list[float]]) -> None:

@@ -20,6 +20,8 @@ from trackablate.datasets.reading.opening import open_files
 from trackablate.harness.scoring.finding import FoundResults, find_results, like_names
 from trackablate.harness.scoring.layouts import lines_of_json
 
+MOST_RESULTS = 200_000
+"""Entries of an archive of results: a hundred trackers on a thousand sequences, with a file of times each."""
 LARGEST = 1e9
 """The largest plausible coordinate in pixels. Products of two larger ones could overflow in the metrics."""
 AGAIN = "track the sequence again"
@@ -131,7 +133,7 @@ def open_results(name: str, path: Path, sequences: Sequence[str], *, repetition:
     DataError if there are no results, those of several trackers or runs, or if the archive is hostile.
     """
     root, folder = _root_of(path)
-    files = open_files(root)
+    files = open_files(root, MOST_RESULTS)
     found = find_results(files, folder, sequences, 1 if repetition is None else repetition)
     more = [number for number in found.repetitions if number != 1] if repetition is None else []
     others = tuple(ResultFiles(name, files, find_results(files, folder, sequences, number)) for number in more)

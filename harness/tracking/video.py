@@ -17,7 +17,7 @@ from trackablate.datasets.atomic import write_bytes
 from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.reading.files import Folder
 from trackablate.datasets.reading.frame_names import SUFFIXES, frame_names
-from trackablate.datasets.reading.frames import ImageFiles
+from trackablate.datasets.reading.frames import MOST_PIXELS, ImageFiles
 from trackablate.datasets.sequence import Image
 from trackablate.harness.errors import BadInput
 
@@ -153,8 +153,9 @@ def frames_of(video: Path) -> Iterator[Image]:
         return iter(ImageFiles(files, "", names))
     if is_camera(video):
         return _seen(int(str(video)))
-    if not video.exists():
-        raise DataError(f"{shown(video)} is not there: name a folder of images, a video file, or a camera's number")
+    if not video.is_file():  # a pipe would be waited for
+        there = "is neither a file nor a folder" if video.exists() else "is not there"
+        raise DataError(f"{shown(video)} {there}: name a folder of images, a video file, or a camera's number")
     return _decoded(video)
 
 
@@ -162,7 +163,7 @@ def frame_count(video: Path) -> int:
     """Return the number of frames of a folder of images or, by its own word, of a video file; 0 if it does not say."""
     if video.is_dir():
         return sum(name.lower().endswith(SUFFIXES) for name in Folder(video).names())
-    return 0 if is_camera(video) else max(0, int(cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT)))
+    return max(0, int(cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT))) if video.is_file() else 0
 
 
 def frame_rate(video: Path) -> float:
@@ -187,6 +188,10 @@ def _seen(number: int) -> Iterator[Image]:
 def _decoded(video: Path) -> Iterator[Image]:
     capture = cv2.VideoCapture(str(video))
     try:
+        width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > MOST_PIXELS:
+            said = f"{shown(video)} says that its frames are {width} x {height} pixels"
+            raise DataError(f"{said}, too large to decode: make them smaller")
         more, image = capture.read()
         if not more:
             raise DataError(f"{video} is no video that OpenCV can decode: convert it, or name a folder of its frames")

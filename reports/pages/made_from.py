@@ -1,8 +1,10 @@
 """Whether a report on disk was made from the same files that a new one would be made from, so that nothing is redrawn."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import BaseModel
 
@@ -23,17 +25,21 @@ class _MadeFrom(BaseModel):
     files: dict[str, int]
 
 
-def source_digest(asked: str, paths: Iterable[Path]) -> str:
-    """Return a digest of what was asked, of the files in some folders by name, size and time, and of the project's code."""
+def source_digest(asked: str, paths: Iterable[Path], known: Mapping[Path, str] = MappingProxyType({})) -> str:
+    """Return a digest of what was asked, of the files in some folders by name, size and time, and of the project's code.
+
+    `known` has the digests of folders that were looked through already.
+    """
     digest = hashlib.sha256(asked.encode())
-    code = [file for name in PACKAGES for file in _files(ROOT / name) if file.suffix != ".pyc"]
-    for file in sorted({*code, *(file for path in paths for file in _files(path))}):
-        try:
-            about = file.stat()
-        except FileNotFoundError:  # another process has just replaced it
-            continue
-        digest.update(f"{file}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
+    for path in sorted({*(ROOT / name for name in PACKAGES), *paths}):
+        digest.update((known.get(path) or folder_digest(path)).encode())
     return digest.hexdigest()
+
+
+def folder_digest(path: Path) -> str:
+    """Return a digest of the files in a folder by name, size and time."""
+    found = sorted(_stamps(str(path)))
+    return hashlib.sha256(f"{path}\0{found!r}".encode(errors="surrogateescape")).hexdigest()
 
 
 def unchanged(folder: Path, source: str) -> list[Path]:
@@ -55,6 +61,21 @@ def keep_source(folder: Path, source: str, written: Sequence[Path]) -> None:
     write_document(folder / FILE, _MadeFrom(source=source, files=files))
 
 
-def _files(path: Path) -> Iterator[Path]:
-    found = (inner for inner in path.rglob("[!.]*") if inner.name not in AT_WORK)
-    return (inner for inner in found if inner.is_file())
+def _stamps(folder: str) -> Iterator[tuple[str, int, int]]:
+    ahead = [folder]
+    while ahead:
+        try:
+            entries = list(os.scandir(ahead.pop()))
+        except (FileNotFoundError, NotADirectoryError):  # another process has just removed it
+            continue
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in AT_WORK or entry.name.endswith(".pyc"):
+                continue
+            if entry.is_dir():
+                ahead.append(entry.path)
+                continue
+            try:
+                about = entry.stat()
+            except FileNotFoundError:  # another process has just replaced it
+                continue
+            yield entry.path, about.st_size, about.st_mtime_ns

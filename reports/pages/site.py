@@ -5,17 +5,26 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from trackablate.ablations.study import Study
 from trackablate.datasets.atomic import write_text
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.harness.documents import read_document, readable, write_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.store import NOT_ASKED, RunFolder, Store, Unreadable
 from trackablate.reports.assemble import assemble
 from trackablate.reports.figures import pictures
+from trackablate.reports.formats.panels import DASH, figure, interval
 from trackablate.reports.pages.html import page, render
+from trackablate.reports.pages.made_from import folder_digest, keep_source, source_digest, unchanged
 from trackablate.reports.pages.sections import sections
 from trackablate.reports.pages.site_studies import StoredStudy, progress, stored_studies
-from trackablate.reports.tables.answers import standings
+from trackablate.reports.tables.answers import Standing, standings
 from trackablate.reports.tables.pivot import pivot
+from trackablate.trackers.plugins import load_plugins
+
+BEST = ".best.json"
 
 
 @dataclass(frozen=True)
@@ -31,27 +40,75 @@ class RunEntry:
     studies: tuple[tuple[str, str], ...]
 
 
+class Best(BaseModel):
+    """What the index says of a study's best variants, kept beside the page: their names, their figure as text and value."""
+
+    names: str
+    figure: str
+    value: float | None
+
+
 def write_site(store: Store, out: Path, studies: Iterable[Study], profiles: Collection[str] = ()) -> list[Path]:
     """Write index.html and STUDY-PROFILE/index.html for every study found, and return them, the index first.
 
-    `profiles` are the names of the profiles wanted; all without any.
+    Pages stay as they are if they were made from the same files. `profiles` are the names of the profiles wanted; all
+    without any.
     """
+    studies = list(studies)
+    known = {path: folder_digest(path) for path in _looked_through(store)}
+    source = source_digest(repr((studies, profiles, load_plugins())), known, known)
+    if written := unchanged(out, source):
+        return written
     entries, written = [], []
     used: dict[str, list[tuple[str, str]]] = {}
     folders = [folder for folder in store.folders() if isinstance(folder, RunFolder) or folder.reason != NOT_ASKED]
     for found in _whole(stored_studies(store, studies, profiles), store):
         record, href = found.record, f"{found.folder}/index.html"
-        result = assemble(found.study, record.profile, record.rows, record.digests, store, record.command)
-        table = pivot(result)
+        best = _page(found, store, out / found.folder, known)
         written.append(out / href)
-        write_text(written[-1], page(result, table, pictures(result, table, pdf=False), sections(result)))
-        standing = next((one for one in standings(result, table) if one.variants), None)
-        entries.append((found, progress(record, store), standing, href))
+        entries.append((found, progress(record, store), best, href))
         for run, _ in record.evaluations().values():
             used.setdefault(run.name, []).append((f"{found.study.name}, {record.profile.name}", href))
     runs = [_run(folder, used) for folder in folders]
     write_text(out / "index.html", render("site.html", {"entries": entries, "runs": runs}))
+    keep_source(out, source, [out / "index.html", *written])
     return [out / "index.html", *written]
+
+
+def _looked_through(store: Store) -> list[Path]:
+    """Return the folders of the store that pages are made from."""
+    runs = [path for path in (store.root / "runs").glob("*") if path.is_dir()]
+    return [*runs, *(store.root / name for name in ("studies", "protocols", "counted"))]
+
+
+def _page(found: StoredStudy, store: Store, folder: Path, known: Mapping[Path, str]) -> Best:
+    """Write the page of a study, unless it was made from the same files, and return its best variants."""
+    record, file = found.record, folder / "index.html"
+    paths = [store.run(run).path for run, _ in record.evaluations().values()]
+    paths += [store.root / "protocols", store.root / "counted"]
+    own = [(name, PROTOCOLS[name].metrics, PROTOCOLS[name].scored_as) for name in record.digests if name in PROTOCOLS]
+    source = source_digest(repr((found.study, record.model_dump_json(), load_plugins(), own)), paths, known)
+    if unchanged(folder, source) and (kept := readable(read_document, folder / BEST, Best)):
+        return kept
+    result = assemble(found.study, record.profile, record.rows, record.digests, store, record.command)
+    table = pivot(result)
+    write_text(file, page(result, table, pictures(result, table, pdf=False), sections(result)))
+    best = _best(next((one for one in standings(result, table) if one.variants), None))
+    write_document(folder / BEST, best)
+    keep_source(folder, source, [file])
+    return best
+
+
+def _best(standing: Standing | None) -> Best:
+    if standing is None:
+        return Best(names=DASH, figure=DASH, value=None)
+    cell, column = standing.cell(standing.variants[0]), standing.column
+    shown = f"{figure(cell, column)} {interval(cell, column)}".strip()
+    return Best(
+        names=", ".join(row.name for row in standing.leaders),
+        figure=f"{standing.metric.symbol} {shown}, {standing.facts.name}",
+        value=cell.value,
+    )
 
 
 def _whole(found: Iterable[StoredStudy], store: Store) -> list[StoredStudy]:

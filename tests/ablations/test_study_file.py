@@ -105,3 +105,10 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, old: str, new: str
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(FaultyStudy, match="is not there"):
         load_study(Path("nothing.toml"))
+
+
+def test_a_grid_of_a_thousand_thousands_is_refused(tmp_path: Path) -> None:
+    ranks = ", ".join(map(str, range(1, 1002)))
+    text = RANKS.replace("[16, 64]", f"[{ranks}]").replace('["lorat", "lora"]', f"[{ranks}]")
+    with pytest.raises(FaultyStudy, match=r"mine\.toml: \[grid\] has 1002001 combinations, more than 1000"):
+        load_study(written(tmp_path, text))

@@ -32,7 +32,7 @@ def fill(
     left_out = {planned.run.name for row in rows if row.name in set(unfinished) for planned in row.runs}
     broken = {planned.run.name for row in rows if row.name == failed for planned in row.runs}
     (protocol,) = profile.protocols
-    _keep_protocol(store, protocol, on_server)
+    keep_protocol(store, protocol, on_server)
     record = StudyRecord(
         study=study.name,
         profile=profile,
@@ -50,8 +50,7 @@ def fill(
         folder.claim()
         written += 1
         if task.run.name in broken:
-            where = factory.provenance(failed)
-            folder.set_failure(Failure(summary="<b>out of memory</b>", traceback="MemoryError", where=where))
+            folder.set_failure(failure("<b>out of memory</b>"))
             continue
         record = factory.record(task.run.tracker, task.run.slug)
         if task.run.data is not None and record.training is not None:
@@ -66,7 +65,12 @@ def fill(
     return written
 
 
-def _keep_protocol(store: Store, protocol: str, on_server: bool) -> None:
+def failure(summary: str) -> Failure:
+    """A run's failure."""
+    return Failure(summary=summary, traceback="MemoryError", where=factory.provenance(summary))
+
+
+def keep_protocol(store: Store, protocol: str, on_server: bool) -> None:
     folder = store.protocol(Evaluation(protocol=protocol, data=DIGEST))
     folder.mkdir(parents=True, exist_ok=True)
     strips = {name: factory.film_strip(name) for name in factory.names(SEQUENCES)}

@@ -37,10 +37,16 @@ def weights_digest(backbone: str, pretrained: str = "shipped") -> str | None:
     return _shipped_digest(backbone) if pretrained == "shipped" and backbone in FILES else None
 
 
+def refuse_absent(file: Path) -> None:
+    """Raise DataError if a weights file is missing, or is no ordinary file."""
+    if not file.is_file():
+        problem = "is no ordinary file" if file.exists() else "there is no such file"
+        raise DataError.at(file, problem, "give the path of a weights file")
+
+
 def file_digest(file: Path) -> str:
     """Return the SHA-256 of a file. Raises DataError if it is missing."""
-    if not file.is_file():
-        raise DataError.at(file, "there is no such file", "give the path of a weights file")
+    refuse_absent(file)
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

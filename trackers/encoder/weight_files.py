@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from trackablate.datasets.errors import DataError
+from trackablate.trackers.encoder.pretrained import refuse_absent
 
 WITHIN = ("net", "model", "state_dict", "model_state_dict", "module")
 """Keys that training checkpoints keep weights under, in the order in which they are tried (OSTrack: net; MAE: model)."""
@@ -32,6 +33,8 @@ UNREADABLE = (
 )
 """Errors that the readers raise on damaged files. The unpickler trusts its input to be well formed."""
 REMEDY = "give a file of torch.save or safetensors; if it is one, copy or download it again"
+LARGEST_HEADER = 5 * 10**6
+"""Bytes of safetensors' header. A tracker of a thousand tensors needs 0.1 MB."""
 OTHERS = {
     b"<": ("is a web page", "download the file behind it"),
     b"version https://git-lfs": ("is a pointer of Git LFS", "fetch the file itself with `git lfs pull`"),
@@ -89,8 +92,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     Raises:
         DataError: The file is missing, damaged, or holds no tensors.
     """
-    if not file.is_file():
-        raise DataError.at(file, "there is no such file", "give the path of a weights file")
+    refuse_absent(file)
     try:
         content = _content(file)
     except DataError:
@@ -115,6 +117,8 @@ def _content(file: Path) -> Any:
     with file.open("rb") as opened:
         first = opened.read(64)
     if first[8:9] == b"{":
+        if (header := int.from_bytes(first[:8], "little")) > LARGEST_HEADER:
+            raise DataError.at(file, f"has a header of {header} bytes, more than any weights need", REMEDY)
         return load_file(file)
     for beginning, (what, remedy) in OTHERS.items():
         if first.lstrip().startswith(beginning):
@@ -125,6 +129,9 @@ def _content(file: Path) -> Any:
     if is_zip:
         with zipfile.ZipFile(file) as archive:
             names = [Path(name).name for name in archive.namelist()]
+            size = sum(info.file_size for info in archive.infolist())
+        if size > file.stat().st_size:  # torch.save packs nothing
+            raise DataError.at(file, f"unpacks to {size} bytes, more than it has", REMEDY)
         if not {"constants.pkl", "data.pkl"}.intersection(names):
             raise DataError.at(file, "is a zip archive without weights of torch.save", "unpack it first")
         if "constants.pkl" in names or "constants.pkl" in _records(file):  # torch.load would run its code

@@ -141,6 +141,9 @@ def import_(
     from trackablate.trackers.variants import VARIANTS
 
     scale, spec = load_profile(profile).scale, VARIANTS[as_]
+    from trackablate.trackers.encoder.pretrained import refuse_absent
+
+    refuse_absent(weights)  # before torch is imported, which takes seconds
     from trackablate.harness.cli.study_data import open_store
     from trackablate.harness.tracking.imported import Import, import_run
 

@@ -14,8 +14,8 @@ import pytest
 
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.reading import files as files_module
-from trackablate.datasets.reading.files import Archive, Below, Files, Folder
-from trackablate.datasets.reading.opening import open_files
+from trackablate.datasets.reading.files import Archive, Files, Folder
+from trackablate.datasets.reading.opening import Below, open_files
 from video_factory import write, zipped
 
 CONTENT = {"a/b/c.txt": "hello", "a/d.txt": "", "e.txt": "x" * 300, ".hidden": "no", "__MACOSX/a": "no"}

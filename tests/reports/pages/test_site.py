@@ -16,6 +16,7 @@ from trackablate.ablations.catalogue import STUDIES
 from trackablate.harness.cli import app
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.store import Store
+from trackablate.reports.pages import site
 from trackablate.reports.pages.site import write_site
 
 SMOKE = load_profile("smoke")
@@ -54,6 +55,32 @@ def test_a_finished_study_is_done_and_the_same_store_gives_the_same_bytes(tmp_pa
     again = write_site(store, tmp_path / "b", [STUDIES["head"]])
     assert [page.read_bytes() for page in first] == [page.read_bytes() for page in again]
     assert '<td class="words">done</td>' in text(first[0])
+
+
+def test_only_what_has_changed_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, studies = Store(tmp_path / "store"), [STUDIES["head"], STUDIES["table3"]]
+    for study in studies:
+        store_factory.fill(store, study, SMOKE)
+    pages = write_site(store, tmp_path / "out", studies)
+    before = {page: (page.read_bytes(), page.stat().st_mtime_ns) for page in pages}
+    drawn: list[str] = []
+    whole = site.assemble
+    monkeypatch.setattr(site, "assemble", lambda study, *rest: drawn.append(study.name) or whole(study, *rest))
+    assert write_site(store, tmp_path / "out", studies) == pages
+    assert {page: (page.read_bytes(), page.stat().st_mtime_ns) for page in pages} == before
+    assert not drawn
+    decoder = next(folder for folder in store.runs() if "deformable" in folder.run.slug and "-ce-" in folder.run.slug)
+    decoder.set_failure(store_factory.failure("lightning"))
+    write_site(store, tmp_path / "out", studies)
+    assert drawn == ["table3"]
+    assert text(pages[0]).count("lightning") == 2
+    assert pages[1].read_bytes() == before[pages[1]][0]
+    pages[1].write_text("cut off")
+    write_site(store, tmp_path / "out", studies)
+    assert drawn == ["table3", "head"]
+    assert pages[1].read_bytes() == before[pages[1]][0]
+    write_site(store, tmp_path / "out", studies[:1])
+    assert drawn == ["table3", "head"], "the index alone is another one"
 
 
 def test_the_best_variants_are_those_of_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

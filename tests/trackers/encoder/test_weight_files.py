@@ -3,9 +3,12 @@
 import argparse
 import io
 import pickle
+import re
+import resource
 import struct
 import sys
 import tarfile
+import time
 import types
 import zipfile
 from collections.abc import Callable, Iterator
@@ -218,3 +221,46 @@ def test_a_pickled_model_and_a_file_without_weights_are_refused(tmp_path: Path) 
     (tmp_path / "cut").write_bytes((tmp_path / "whole").read_bytes()[:-4])
     with pytest.raises(DataError, match="cannot be read as weights"):
         read_weights(tmp_path / "cut")
+
+
+def _headed(header: bytes, content: bytes = b"") -> bytes:
+    return struct.pack("<Q", len(header)) + header + content
+
+
+def _packed(size: int) -> bytes:
+    """torch.save's archive with one tensor's bytes packed, so that a few kilobytes say that they are so many."""
+    plain, packed = io.BytesIO(), io.BytesIO()
+    torch.save({"net": {"a": torch.zeros(1)}}, plain)
+    with zipfile.ZipFile(plain) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, bytes(size) if name.endswith("data/0") else old.read(name))
+    return packed.getvalue()
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "header of 2^60 bytes": lambda: struct.pack("<Q", 1 << 60) + b"{" + b" " * 100,
+    "deep header": lambda: _headed(b'{"a":' + b"[" * 4_000_000),
+    "long header": lambda: _headed(b"{" + b" " * 6_000_000 + b"}"),
+    "shape of 2^60": lambda: _headed(
+        b'{"a":{"dtype":"F32","shape":[1099511627776,1048576],"data_offsets":[0,4]}}', bytes(4)
+    ),
+    "negative shape": lambda: _headed(b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}', bytes(4)),
+    "digits": lambda: _headed(b'{"a":{"dtype":"F32","shape":[' + b"9" * 5000 + b'],"data_offsets":[0,4]}}'),
+    "packed tensor": lambda: _packed(500 << 20),
+    "nested pickle": lambda: b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".",
+    "text of 2^40 bytes": lambda: b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b"x",
+    "number of digits": lambda: b"I" + b"9" * 3_000_000 + b"\n.",
+    "long number": lambda: b"\x80\x02\x8b" + struct.pack("<i", 5_000_000) + b"\x7f" * 5_000_000 + b".",
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_bombs_are_refused_at_once(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "bomb.pt"
+    file.write_bytes(BOMBS[kind]())
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    with pytest.raises(DataError, match=re.escape(str(file))) as caught:
+        read_weights(file)
+    assert time.monotonic() - began < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
+    assert len(str(caught.value)) < 500

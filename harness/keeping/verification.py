@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import BaseModel
+
 from trackablate.datasets.atomic import whole_archive
 from trackablate.harness.documents import is_whole
 from trackablate.harness.run_folder import holds_its_sequence
@@ -12,6 +14,8 @@ from trackablate.harness.store import Store
 RESTORE = "restore it from a copy; `run` fails this run until then"
 AGAIN = "`run` makes it again"
 NEEDED = "it is made again when it is needed"
+REMOVED = "weights-removed.json"
+"""The document in the folder of a run whose weights the user has removed by `store gc`."""
 CHECKS: dict[str, tuple[Callable[[Path], bool], str]] = {
     "runs/*/spec.json": (is_whole, RESTORE),
     "runs/*/training.json": (
@@ -23,6 +27,7 @@ CHECKS: dict[str, tuple[Callable[[Path], bool], str]] = {
         "restore it from a copy, or move it away, submit the boxes and enter the scores again",
     ),
     "runs/*/evaluations/*/[!.]*.json": (holds_its_sequence, AGAIN),
+    f"runs/*/{REMOVED}": (is_whole, "restore the weights, or let `run` train the run again"),
     "runs/*/speed*.json": (is_whole, AGAIN),
     "runs/*/failure.json": (is_whole, AGAIN),
     "runs/*/progress.json": (is_whole, AGAIN),
@@ -40,6 +45,13 @@ CHECKS: dict[str, tuple[Callable[[Path], bool], str]] = {
     "index/**/index.json": (is_whole, NEEDED),
 }
 """How each kind of file is checked, and what to do if one is damaged."""
+
+
+class RemovedWeights(BaseModel):
+    """The weights that were removed."""
+
+    sha256: str
+    bytes: int
 
 
 class Verified(NamedTuple):
@@ -65,6 +77,8 @@ def _weights(store: Store) -> Iterator[tuple[Path, str]]:
     """
     for folder in store.runs():
         record = folder.path / "training.json"
+        if not folder.weights.exists() and is_whole(folder.path / REMOVED):
+            continue
         if is_whole(record) or (folder.run.imported and not record.exists()):
             fault = folder.fault_of_weights()
             yield folder.weights, fault and f"{fault}: {folder.remedy_of_weights}"

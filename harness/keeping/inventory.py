@@ -1,0 +1,228 @@
+"""Lists the runs of a store, from its documents alone: a store of 5,000 runs in two seconds.
+
+Documents are checked by their digests, and read without their models, which would take several times as long.
+"""
+
+import os
+import re
+from collections.abc import Callable, Container, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
+
+from trackablate.datasets.atomic import read_ordinary, unsealed
+from trackablate.harness.documents import left_out
+from trackablate.harness.run_folder import EVALUATION
+from trackablate.harness.spec import Evaluation, RunSpec
+from trackablate.harness.store import NOT_ASKED, Store
+
+T = TypeVar("T")
+_STARTED = re.compile(rb'"started":\s*"([^"]*)"')
+
+
+class Tracked(BaseModel):
+    """How many sequences of an evaluation are tracked; `of` is None if the store has no record of the protocol."""
+
+    evaluation: str
+    sequences: int
+    of: int | None
+
+
+class ListedRun(BaseModel):
+    """One run of a store.
+
+    Attributes:
+        rows: The rows of stored studies that need the run, as "STUDY at PROFILE: ROW".
+        state: `unfinished` is a training without a result; `no training` is a floor, or an outside tracker.
+        date: When its training began, else when its folder was begun; ISO 8601, "" if nothing is known.
+        problem: Why it failed, or cannot be read.
+    """
+
+    run: str
+    rows: list[str] = []
+    tracker: str = ""
+    seed: int = 0
+    state: str = ""
+    evaluated: list[Tracked] = []
+    bytes: int
+    date: str = ""
+    problem: str = ""
+
+
+class _Failed(BaseModel):
+    summary: str
+
+
+class _Named(BaseModel):
+    name: str
+
+
+class _Planned(BaseModel):
+    run: dict[str, Any]
+
+
+class _Row(_Named):
+    runs: list[_Planned]
+
+
+class _Study(BaseModel):
+    study: str
+    profile: _Named
+    rows: list[_Row]
+
+
+class _Scan(NamedTuple):
+    """A run folder: its bytes, the names of its files, and the number of results in each evaluation's folder."""
+
+    bytes: int
+    names: set[str]
+    results: dict[str, int]
+
+
+def inventory(store: Store) -> Iterator[ListedRun]:
+    """Yield a line for each run folder, by name, also for those that cannot be read."""
+    found = [(folder, *_document(folder / "spec.json", _specification)) for folder in _run_folders(store)]
+    rows = _rows(store, {_text(spec): folder.name for folder, spec, _ in found if spec})
+    sequences = {record.digest: len(record.sequences) for record in store.protocols()}
+    wanted: dict[str, int | None] = {}
+    for folder, spec, problem in found:
+        scan = _scan(folder)
+        for key in scan.results.keys() - wanted.keys():
+            evaluation, _ = _document(folder / "evaluations" / key / EVALUATION, Evaluation.model_validate_json)
+            wanted[key] = sequences.get(evaluation.data) if evaluation else None
+        state, date, why = _state(folder, spec, scan) if spec else ("unreadable", "", problem)
+        yield ListedRun(
+            run=folder.name,
+            rows=rows.get(folder.name, []),
+            tracker=folder.name.rpartition("-")[0],
+            seed=spec.get("seed", 0) if spec else 0,
+            state=state,
+            evaluated=[
+                Tracked(evaluation=key.rpartition("-")[0], sequences=count, of=wanted[key])
+                for key, count in sorted(scan.results.items())
+            ],
+            bytes=scan.bytes,
+            date=date,
+            problem=why,
+        )
+
+
+def _run_folders(store: Store) -> list[Path]:
+    runs = store.root / "runs"
+    entries = os.scandir(runs) if runs.is_dir() else ()
+    return [runs / name for name in sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))]
+
+
+def _state(folder: Path, spec: dict[str, Any], scan: _Scan) -> tuple[str, str, str]:
+    """Return state, date and problem of a run."""
+    training, problem = _document(folder / "training.json", _started, scan.names)
+    failure, _ = _document(folder / "failure.json", _Failed.model_validate_json, scan.names)
+    trained = "weights.safetensors" in scan.names and training is not None
+    if training is None:
+        begun = (folder / "spec.json").stat().st_mtime
+        date = datetime.fromtimestamp(begun).astimezone().isoformat("T", "seconds")
+    else:
+        date = training
+    if failure:
+        return "failed", date, failure.summary
+    if "backbone" not in spec["tracker"]:
+        return "no training", date, problem
+    if spec.get("imported"):
+        return "imported", date, problem or ("" if trained else "its weights are gone")
+    return "trained" if trained else "unfinished", date, problem
+
+
+def _scan(folder: Path) -> _Scan:
+    size, names, results = 0, set[str](), dict[str, int]()
+    for entry in os.scandir(folder):
+        if not entry.is_dir(follow_symlinks=False):
+            size += entry.stat(follow_symlinks=False).st_size
+            names.add(entry.name)
+            continue
+        for inner in os.scandir(entry.path):
+            within, count = _sizes(inner)
+            size += within
+            if count and entry.name == "evaluations":
+                results[inner.name] = count
+    return _Scan(size, names, results)
+
+
+def _sizes(entry: os.DirEntry[str]) -> tuple[int, int]:
+    """Return the bytes of a file or a folder, and the number of results directly in the folder."""
+    if not entry.is_dir(follow_symlinks=False):
+        return entry.stat(follow_symlinks=False).st_size, 0
+    size, count = 0, 0
+    for inner in os.scandir(entry.path):
+        if inner.is_dir(follow_symlinks=False):
+            size += _sizes(inner)[0]
+            continue
+        size += inner.stat(follow_symlinks=False).st_size
+        name = inner.name
+        count += name.endswith(".json") and name != EVALUATION and not name.startswith(".")
+    return size, count
+
+
+def _rows(store: Store, folders: dict[bytes, str]) -> dict[str, list[str]]:
+    """Return the rows that need each run, by the name of its folder.
+
+    Specifications are compared as text. Only those of another version's text are read, since their names take time.
+    """
+    found: dict[str, list[str]] = {}
+    for file in sorted((store.root / "studies").glob("*/[!.]*.json")):
+        record, problem = _document(file, _Study.model_validate_json)
+        if record is None:
+            left_out(problem)
+            continue
+        for row in record.rows:
+            place = f"{record.study} at {record.profile.name}: {row.name}"
+            for planned in row.runs:
+                name = folders.get(_text(planned.run)) or _name(planned.run)
+                if name and place not in found.setdefault(name, []):
+                    found[name].append(place)
+    return found
+
+
+def _name(spec: dict[str, Any]) -> str:
+    try:
+        return RunSpec.model_validate(spec).name
+    except ValidationError:  # of another version, or of a plugin that is not loaded
+        return ""
+
+
+def _text(spec: dict[str, Any]) -> bytes:
+    return to_json(spec)
+
+
+def _specification(content: bytes) -> dict[str, Any]:
+    found = from_json(content)
+    if not isinstance(found, dict) or not isinstance(found.get("tracker"), dict):
+        raise ValueError("it specifies no run")
+    return found
+
+
+def _started(content: bytes) -> str:
+    """Return when a training began. Of the rest of its record, which may be long, no objects are made."""
+    if (found := _STARTED.search(content)) is None:
+        raise ValueError("it does not say when it began")
+    return found[1].decode()
+
+
+def _document(path: Path, read: Callable[[bytes], T], there: Container[str] | None = None) -> tuple[T | None, str]:
+    """Return the content of a document, and what is wrong with it; None if it is not there or damaged.
+
+    `there` has the names of the files in its folder, if they are known.
+    """
+    if there is not None and path.name not in there:
+        return None, ""
+    try:
+        return read(unsealed(read_ordinary(path)).content), ""
+    except FileNotFoundError:
+        return None, NOT_ASKED
+    except OSError as error:
+        return None, f"{path} is damaged ({error.strerror})"
+    except ValueError as error:
+        problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        return None, f"{path} is damaged ({problem})"
