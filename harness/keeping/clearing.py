@@ -67,7 +67,7 @@ class Clearing:
 def clearing(store: Store, kinds: Collection[str] = tuple(KINDS)) -> Clearing:
     """Return what of these kinds can go. Changes nothing."""
     folders = [folder for folder in store.runs() if not folder.path.is_symlink()]
-    busy = {folder.path for folder in folders if (folder.path / "lock").exists() and folder.held()}
+    busy = {folder.path for folder in folders if folder.held()}
     free = [folder for folder in folders if folder.path not in busy]
     unnamed, stays = _unnamed(store, free) if {"weights", "runs"} & set(kinds) else ([], [])
     foreign = {folder.path: reason for folder in unnamed if (reason := _foreign(folder))}

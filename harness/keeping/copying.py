@@ -14,6 +14,7 @@ from pydantic_core import from_json
 
 from trackablate.datasets.atomic import read_ordinary, unsealed
 from trackablate.datasets.errors import shown
+from trackablate.datasets.lease import Held
 from trackablate.harness.documents import DIGESTS, MARKER, Damaged
 from trackablate.harness.errors import BadInput
 from trackablate.harness.keeping.remotes import End, Entry, LocalEnd, RemoteEnd, checked, chunks_of, read

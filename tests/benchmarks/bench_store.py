@@ -7,6 +7,7 @@ for the next time; by default it is made in a temporary folder and removed. The 
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -68,7 +69,7 @@ def make_run(store: Store, task: RunTask) -> None:
     """Write one finished run."""
     folder, record = store.run(task.run), factory.record(task.run.tracker, task.run.slug)
     put(folder.path / "spec.json", task.run)
-    (folder.path / "lock").touch()
+    (folder.path / ".lease-1").write_text(json.dumps({"owner": ""}))
     if record.training is not None and task.run.data is not None:
         folder.weights.write_bytes(WEIGHTS)
         digest = sha256(WEIGHTS).hexdigest()

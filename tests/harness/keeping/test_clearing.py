@@ -73,7 +73,8 @@ def litter(store: Store) -> dict[str, Path]:
 
 
 def everything(store: Store) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file() and path.name != "lock"}
+    files = (path for path in store.root.rglob("*") if path.is_file() and not path.name.startswith(".lease-"))
+    return {path: path.read_bytes() for path in files}
 
 
 def reported(store: Store) -> str:
