@@ -122,11 +122,11 @@ def gpu(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def docs(session: nox.Session) -> None:
-    """Build the documentation into site/, with every warning an error, and check its links."""
+    """Build the documentation into docs-site/, with every warning an error, and check its links."""
     python = _python(session)
     session.run(python, "-m", "pip", "install", "--quiet", *_wanted("docs"), external=True)
     session.run(python, "-P", "-m", "mkdocs", "build", "--strict", external=True, env={"NO_MKDOCS_2_WARNING": "1"})
-    session.run(python, str(ROOT / "docs" / "check_links.py"), str(ROOT / "site"), external=True)
+    session.run(python, str(ROOT / "docs" / "check_links.py"), str(ROOT / "docs-site"), external=True)
 
 
 def _study_session(study: str, name: str) -> None:

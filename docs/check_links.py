@@ -1,4 +1,4 @@
-"""Checks every link of the built site: `python docs/check_links.py site`. Pages, files and anchors must be there."""
+"""Checks every link of the built site: `python docs/check_links.py docs-site`. Pages, files and anchors must be there."""
 
 import sys
 from html.parser import HTMLParser
