@@ -25,7 +25,7 @@ KINDS = {
     "damaged": "damaged files that were made again, kept as *.damaged",
     "checkpoints": "checkpoints of trainings that are finished",
     "former": "results that `evaluate --again` and replaced images have set aside",
-    "logs": "what workers printed",
+    "logs": "what workers and jobs printed",
     "thumbnails": "thumbnails of sequences; `run` makes them again from the data",
     "caches": "indices of data sets and tallies of raw results; they are made again when they are needed",
     "weights": "weights of runs that no stored study names; their results and records stay",
@@ -79,7 +79,7 @@ def clearing(store: Store, kinds: Collection[str] = tuple(KINDS)) -> Clearing:
         "damaged": lambda: _files(free, "**/*.damaged"),
         "checkpoints": lambda: _checkpoints(free),
         "former": lambda: _former(free),
-        "logs": lambda: (item(file) for file in store.logs.glob("*.log") if not busy),
+        "logs": lambda: (item(path) for path in (*store.logs.glob("*.log"), *_of_ended_jobs(store)) if not busy),
         "thumbnails": lambda: (item(file) for file in store.root.glob(f"protocols/*/{STRIPS}")),
         "caches": lambda: (item(path) for name in ("index", "scores") for path in (store.root / name).glob("[!.]*")),
         "weights": lambda: _weights(unnamed, whole if "runs" in kinds else []),
@@ -141,6 +141,12 @@ def _checkpoints(free: list[RunFolder]) -> Iterator[Item]:
     for folder in (folder for folder in free if folder.training() is not None):
         files = (folder.checkpoint, older(folder.checkpoint), folder.checkpoint.with_name(DIVERGED))
         yield from (item(file, folder) for file in files if file.exists())
+
+
+def _of_ended_jobs(store: Store) -> Iterator[Path]:
+    # What a job printed lies beside its order, which goes when its reply is read.
+    folders = (path for path in (store.root / "jobs").glob("[!.]*") if path.is_dir())
+    return (path for path in folders if not path.with_suffix(".json").exists())
 
 
 def _former(free: list[RunFolder]) -> Iterator[Item]:

@@ -189,3 +189,13 @@ def test_what_is_not_finished_stays(store: Store) -> None:
     assert not found.items["former"]
     assert not found.items["checkpoints"]
     assert fresh not in [item.path for item in found.items["temporary"]]
+
+
+def test_what_ended_jobs_printed_can_go_but_not_that_of_a_job_whose_reply_is_not_read(store: Store) -> None:
+    for name in ("ended", "waits"):
+        folder = store.root / "jobs" / name
+        folder.mkdir(parents=True)
+        (folder / "1_0_log.out").write_text("printed")
+    (store.root / "jobs" / "waits.json").write_text("{}")
+    clear(store, clearing(store, ["logs"]))
+    assert [path.name for path in sorted((store.root / "jobs").iterdir())] == ["waits", "waits.json"]
