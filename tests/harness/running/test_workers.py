@@ -30,7 +30,7 @@ from trackablate.harness.running.queue import Slot, result_of
 from trackablate.harness.running.tasks import Device, PrepareTask, Reply, RunTask, SpeedTask, Task, WorkerSettings
 from trackablate.harness.running.threads import drop_launchers
 from trackablate.harness.spec import Evaluation, RunSpec
-from trackablate.harness.store import Store
+from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.training import loop
 from trackablate.trackers.floors import StaticBox
 from trackablate.trackers.spec import FloorSpec
@@ -435,6 +435,21 @@ def test_a_run_that_cannot_track_any_more_is_left_out_of_the_measurement(
     speed = store.run(NCC).speed()
     assert speed is not None
     assert speed.measured_with == [NCC.name]
+
+
+def test_a_run_whose_weights_are_gone_is_not_measured_again(
+    job: runner.Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lacks nothing. Only the others' speed is to be measured."""
+    store = Store(tmp_path / "store")
+    runner.run(job, store, InProcessExecutor(), "cpu")
+    store.run(NCC).path.joinpath("speed.json").unlink()
+    before = store.run(STATIC).speed()
+    monkeypatch.setattr(RunFolder, "trained", property(lambda self: self.run != STATIC))
+    executor = InProcessExecutor()
+    runner.run(job, store, executor, "cpu")
+    assert store.run(NCC).speed() is not None
+    assert store.run(STATIC).speed() == before
 
 
 def test_a_device_that_is_not_here_is_refused_by_the_worker(job: runner.Job, tmp_path: Path) -> None:
