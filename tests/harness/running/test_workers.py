@@ -479,9 +479,9 @@ def test_eight_calls_lead_from_the_command_to_the_training_step(
         seen.extend(traceback.extract_stack())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "_step", step)
+    monkeypatch.setattr(loop, "take_step", step)
     monkeypatch.setattr("trackablate.harness.running.executors.LocalExecutor", lambda logs: InProcessExecutor())
     done = invoke("run", "table3", "--profile", "smoke", "--store", tmp_path / "store")
     assert done.exit_code == 130, done.output
     ours = [frame.name for frame in seen if Path(frame.filename).resolve().is_relative_to(ROOT / "harness")]
-    assert [*ours, "_step"] == ["run", "run", "run_all", "do", "execute_run", "_train", "fit", "_step"]
+    assert [*ours, "take_step"] == ["run", "run", "run_all", "do", "execute_run", "_train", "fit", "take_step"]
