@@ -27,6 +27,7 @@ SECONDS = 60.0
 RENEWALS = 4
 """How often a lease is renewed in that time."""
 POLL_SECONDS = 0.2
+RUNS = "runs"
 _GONE = (errno.ENOENT, errno.ESTALE)
 
 
@@ -63,7 +64,7 @@ class Holder(NamedTuple):
     @property
     def ended(self) -> bool:
         """Whether the lease was given back, or the process is one of this machine and has ended."""
-        return not self.owner or (self.place == this_place() and started(self.pid) != self.started)
+        return not self.owner or (self.place == this_place() and started(self.pid) not in (self.started, RUNS))
 
 
 class Lease:
@@ -181,11 +182,11 @@ def this_place() -> str:
 
 
 def started(pid: int) -> str:
-    """Return when a process of this machine was started, in its own unit; "" if it has ended."""
+    """Return when a process of this machine was started, in its own unit; "" if it has ended, RUNS if nobody can tell."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    except OSError:
-        return "" if Path("/proc/self/stat").exists() else _runs(pid)
+    except OSError:  # there is no /proc, or it hides the processes of other users
+        return _runs(pid)
     return "" if state in "ZX" else fields[18]
 
 
@@ -195,8 +196,8 @@ def _runs(pid: int) -> str:
     except ProcessLookupError:
         return ""
     except PermissionError:
-        return "runs"
-    return "runs"
+        return RUNS
+    return RUNS
 
 
 def _lost(folder: Path, seconds: float) -> LeaseLost:
@@ -242,6 +243,7 @@ def _write(file: Path, holder: Holder, *, new: bool) -> bool:
     try:
         with os.fdopen(handle, "wb") as opened:
             opened.write(content)
+            os.fchmod(handle, 0o644)  # as all files of a store: other users of it see who works
         if new:
             return _linked(draft, file, content)
         draft.replace(file)

@@ -58,6 +58,17 @@ def data_root(name: str, given: Mapping[str, str]) -> Path:
     return path
 
 
+def training_root(name: str, given: Mapping[str, str]) -> tuple[str, Path]:
+    """Return where the training sets of a data set lie, and under which name: that of packed ones if they are packed.
+
+    Whoever names the folder of packed sets, `--data`, the environment or a file, says that they are used. Raises DataError
+    as `data_root` does.
+    """
+    packed = packed_name(name)
+    root = data_root(packed if packed in given else name, given)
+    return (packed if (root / PACKED_MARK).is_file() else name), root
+
+
 def parse_data_options(options: Iterable[str]) -> dict[str, str]:
     """Return folders by data set, the `given` of `data_root`, from command-line values such as "otb=/data/otb100".
 

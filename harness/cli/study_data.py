@@ -12,7 +12,7 @@ from trackablate.datasets.pairs.packed import Packing, read_folder
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList, as_asked
 from trackablate.datasets.registry import UnknownName, unknown
-from trackablate.datasets.roots import data_root, open_protocol, packed_name, parse_data_options
+from trackablate.datasets.roots import data_root, open_protocol, packed_name, parse_data_options, training_root
 from trackablate.harness.cli.options import writable
 from trackablate.harness.cli.terminal import step_bar
 from trackablate.harness.errors import BadInput
@@ -75,9 +75,8 @@ def training_roots(data: TrainingData, given: Given) -> dict[str, str]:
     uses: dict[str, list[str]] = {}
     for kind in (TRAINING_SETS[name] for name in data.all_sets):
         try:
-            name = packed_name(kind.data) if packed_name(kind.data) in given else kind.data
-            root = data_root(name, given).resolve()
-            kind.found_in(root)
+            name, found = training_root(kind.data, given)
+            kind.found_in(root := found.resolve())
         except DataError as error:
             use = f"to {'train' if kind.name in data.sets else 'validate during training'} on {kind.name}"
             for problem in error.problems:
@@ -89,7 +88,7 @@ def training_roots(data: TrainingData, given: Given) -> dict[str, str]:
 
 
 def packings(runs: Iterable[RunSpec], given: Given) -> dict[str, str]:
-    """Return the packing of each training set that --data names as packed.
+    """Return the packing of each training set that is read as packed crops. Data that are not found have none.
 
     Raises:
         BadInput: It was packed for another recipe; the message has the remedy.
@@ -98,10 +97,15 @@ def packings(runs: Iterable[RunSpec], given: Given) -> dict[str, str]:
     found: dict[str, str] = {}
     for run in runs:
         sets = [TRAINING_SETS[name] for name in run.data.all_sets] if isinstance(run.data, VideoData) else []
-        for kind in (kind for kind in sets if packed_name(kind.data) in given):
+        for kind in sets:
+            try:
+                name, root = training_root(kind.data, given)
+            except DataError:
+                continue  # `training_roots` says so, if anything is trained
+            if name == kind.data:
+                continue
             assert isinstance(run.tracker, TrackerSpec)
             assert run.recipe is not None
-            root = data_root(packed_name(kind.data), given)
             packing = read_folder(root).packing
             if lacking := packing.lacking(Packing.of(run.tracker.crop, run.recipe)):
                 raise BadInput(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-OTHER_CARDS = re.compile(r"\b(ti|super|laptop|mobile|max q|pcie|nvl|mig|d)\b")
+OTHER_CARDS = re.compile(r"\b(ti|super|laptop|mobile|max q|pcie|nvl|mig|d|\d+[abcq])\b")
 """Words behind a device's name that make it another device, or a part of one."""
 
 

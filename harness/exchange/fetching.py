@@ -102,7 +102,7 @@ def inspect(found: Download) -> Offer:
     with answer:
         size = stated.get("X-Linked-Size") or answer.headers.get("Content-Length") or ""
         digest = (stated.get("X-Linked-Etag") or "").strip('"')
-        version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+        version = _version(answer)
     if not size.isdigit() or not 0 < int(size) <= LARGEST:
         raise DataError(f"{found.address} states no size up to {LARGEST / 1e9:.0f} GB; fetch it by hand")
     return Offer(int(size), version, found.sha256 or (digest if re.fullmatch("[0-9a-f]{64}", digest) else ""))
@@ -169,6 +169,9 @@ def _receive(found: Download, offer: Offer, part: Path, progress: Callable[[int]
         resumed = answer.status == http.client.PARTIAL_CONTENT
         if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
             raise DataError(f"{found.address}: the server sends another part than was asked for; fetch it by hand")
+        if resumed and _version(answer) not in ("", offer.version):  # it does not heed If-Range
+            part.unlink()
+            raise DataError(f"{found.address} has changed meanwhile; nothing is kept, fetch it again")
         done = done if resumed else 0
         with part.open("ab" if resumed else "wb") as file:
             while piece := _piece(answer, found.address):
@@ -184,6 +187,10 @@ def _receive(found: Download, offer: Offer, part: Path, progress: Callable[[int]
             os.fsync(file.fileno())
     if done < offer.size:
         raise RunFailed(f"{found.address}: the connection broke off after {done} of {offer.size} bytes")
+
+
+def _version(answer: Any) -> str:
+    return answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
 
 
 def _piece(answer: Any, address: str) -> bytes:

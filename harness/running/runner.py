@@ -327,7 +327,8 @@ def _died(job: Job, store: Store, device: str, item: Missing, settings: WorkerSe
 def _measure_speed(job: Job, store: Store, slots: list[Slot], observer: Observer) -> list[str]:
     # All runs that are whole are measured as soon as one of them lacks it, so that the figures of one table come from one
     # measurement, while nothing else of ours runs. A run that failed may fail again, and would take the others along.
-    every = [one for task in job.tasks if not _lacking(task, job, store).scores for one in timed(task)]
+    whole = [task for task in job.tasks if not _lacking(task, job, store).scores and store.run(task.run).trained]
+    every = [one for task in whole for one in timed(task)]
     if all(store.run(one.run).speed(one.test_layers) is not None for one in every):
         return []
     first, *others = slots

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from signal import SIGUSR2
 
@@ -137,7 +137,7 @@ class SlurmExecutor:
         self.left: dict[str, str] = {}
         self._states: dict[str, tuple[str, str]] = {}
         self._replies = self.stale = frozenset(file.name for file in self.folder.glob("*.reply.json"))
-        self.looked = self._asked = self._read = -LOOK_SECONDS
+        self.looked = self._asked = self._read = -inf
 
     def start(self, settings: WorkerSettings) -> "SlurmWorker":
         """Return a worker; its jobs are handed in when it has tasks."""
@@ -156,6 +156,7 @@ class SlurmExecutor:
             workers=1,
             command=command_line(),
             loader_workers=loading if how.loader_workers is None else how.loader_workers,
+            fit_memory=how.fit_memory,
             log=how.log,
             others=tuple(shared[1:]),
         )
@@ -172,7 +173,10 @@ class SlurmExecutor:
         )
 
     def job(self, name: str) -> tuple[str, str]:
-        """Return the number and state of the newest job of a name, by what SLURM said last; two empty texts for none."""
+        """Return the number and state of the newest job of a name, by what SLURM said last; two empty texts for none.
+
+        Raises RunFailed if SLURM has never answered: jobs of the command before would be handed in a second time.
+        """
         if time.monotonic() - self._asked >= LOOK_SECONDS:
             self._asked = time.monotonic()
             self._look()
@@ -216,6 +220,8 @@ class SlurmExecutor:
             lines.sort(key=lambda line: _number(line[0]))
             self._states = {name: (job, state) for job, state, name in lines}
             self.looked = time.monotonic()
+        elif self.looked == -inf:
+            raise RunFailed(f"squeue does not answer ({done.stderr.strip()}): start the command again when it does")
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Training and validation pairs of a run as the training loop takes them, and the processes that make them."""
 
+import signal
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -117,8 +118,14 @@ def pair_loader(
         prefetch_factor=PREFETCHED,
         pin_memory=pinned,
         multiprocessing_context="fork",
-        worker_init_fn=end_with_parent,
+        worker_init_fn=_serve_parent,
     )
+
+
+def _serve_parent(_worker: int) -> None:
+    # A signal to the process group, as when a machine shuts down, asks the training to save a checkpoint: it needs these.
+    end_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def made(batches: Iterable[Batch]) -> Iterator[Batch]:

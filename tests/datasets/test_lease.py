@@ -63,6 +63,7 @@ def test_a_lease_says_who_has_it(tmp_path: Path) -> None:
         assert len(found.owner) == 16
         assert found.started.isdecimal()
         assert found.host in found.place
+        assert (tmp_path / "run" / name).stat().st_mode & 0o777 == 0o644, "another user's `watch` reads it"
         assert held(tmp_path / "run")
     assert not held(tmp_path / "run")
     assert not held(tmp_path / "nowhere")
@@ -102,6 +103,29 @@ def test_an_ended_process_of_this_machine_holds_nothing(tmp_path: Path, former: 
     assert not held(tmp_path)
     with Lease(tmp_path).acquire(timeout=0):
         assert leases(tmp_path) == [".lease-2"]
+
+
+def test_a_process_that_proc_hides_has_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On machines that many share, /proc often shows nobody the processes of others (its option hidepid)."""
+    plain, hidden = Path.read_text, Path(f"/proc/{os.getppid()}/stat")
+
+    def read_text(self: Path, *args: object, **named: object) -> str:
+        if self == hidden:
+            raise FileNotFoundError(self)
+        return plain(self, *args, **named)  # type: ignore[arg-type]
+
+    file = left_by(
+        tmp_path,
+        place=lease.this_place(),
+        pid=os.getppid(),
+        started=lease.started(os.getppid()),
+        owner="other",
+        seconds=1.0,
+    )
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert held(tmp_path)
+    os.utime(file, (1.0, 1.0))
+    assert not held(tmp_path), "it has not renewed its lease"
 
 
 def test_another_machine_holds_until_it_was_silent_for_the_lease_time(

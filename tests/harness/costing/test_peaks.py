@@ -20,6 +20,8 @@ from trackablate.harness.record import PhaseCost, TrainingCost
         ("NVIDIA GeForce GTX 1080 Ti", "GTX 1080 Ti"),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
         ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+        ("GRID A100-10C", None),
+        ("GRID V100-8Q", None),
         ("NVIDIA GH200 480GB", None),
         ("Tesla V100-PCIE-16GB", None),
         ("CPU (Intel Xeon)", None),

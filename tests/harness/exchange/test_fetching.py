@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from command_line import invoke, said
+from trackablate.datasets.errors import DataError
+from trackablate.harness.errors import RunFailed
 from trackablate.harness.exchange import fetching
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -30,6 +32,7 @@ class Served:
     to: str = ""
     linked: str = ""
     sparing: bool = True
+    careless: bool = False
     asked: list[str] = field(default_factory=list)
     address: str = ""
 
@@ -55,7 +58,9 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         begin = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-        resumed = bool(wanted) and served.sparing and self.headers.get("If-Range") == served.version
+        resumed = (
+            bool(wanted) and served.sparing and (served.careless or self.headers.get("If-Range") == served.version)
+        )
         begin = begin if resumed else 0
         self.send_response(206 if resumed else 200)
         self.send_header("Content-Length", str(served.size - begin))
@@ -125,6 +130,18 @@ def test_an_interrupted_download_goes_on(served: Served, tmp_path: Path) -> None
     served.breaks_after = 0
     assert said("fetch", "weights", "one", "--yes")["sha256"] == SHA256
     assert "GET bytes=1000000-" in served.asked
+
+
+def test_a_part_of_another_version_is_not_appended(served: Served, tmp_path: Path) -> None:
+    """The file changes between the question and the answer, and the server does not heed If-Range."""
+    offer = fetching.inspect(fetching.download("weights", "one"))
+    served.breaks_after = 1_000_000
+    with pytest.raises(RunFailed):
+        fetching.fetch(fetching.download("weights", "one"), offer, tmp_path / "weights.pth")
+    served.breaks_after, served.careless, served.version = 0, True, '"two"'
+    with pytest.raises(DataError, match="has changed meanwhile; nothing is kept, fetch it again"):
+        fetching.fetch(fetching.download("weights", "one"), offer, tmp_path / "weights.pth")
+    assert [file.name for file in tmp_path.iterdir()] == ["table.toml"]
 
 
 @pytest.mark.parametrize("sparing", [True, False])

@@ -16,7 +16,7 @@ from places import SRC
 from trackablate.ablations.plan import run_of
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.documents import write_document
-from trackablate.harness.errors import BadInput
+from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import Spent
 from trackablate.harness.running import runner, slurm
@@ -90,9 +90,10 @@ def test_each_task_has_a_place_with_the_devices_of_its_run(tmp_path: Path) -> No
     store = Store(tmp_path / "store")
     plain = SlurmExecutor(store, Resources(0, 6, None, {})).places(3, store, "auto", AS_USUAL)
     assert [(s.device, s.threads, s.others, s.loader_workers) for s in plain] == [("cpu", 1, (), 0)] * 3
-    how = Execution(gpus_per_run=2)
+    how = Execution(gpus_per_run=2, fit_memory=True, log="csv")
     (shared,) = SlurmExecutor(store, Resources(2, 8, 1, {})).places(3, store, "auto", how)
     assert (shared.device, shared.threads, shared.others, shared.loader_workers) == ("cuda:0", 4, ("cuda:1",), 3)
+    assert (shared.fit_memory, shared.log) == (True, "csv")
 
 
 class Imagined(SlurmExecutor):
@@ -139,6 +140,25 @@ def test_a_job_that_is_there_is_not_handed_in_again(imagined: Imagined) -> None:
     assert second.poll() == Reply(status="done", text="{}", last=True)
     assert not list(imagined.folder.iterdir())
     assert imagined.farewell() == ""
+
+
+def test_nothing_is_handed_in_while_slurm_does_not_say_which_jobs_there_are(
+    imagined: Imagined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command before may have handed in the same."""
+    squeue = tmp_path / "squeue"
+    squeue.write_text("#!/bin/sh\necho Socket timed out >&2; exit 1\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(Imagined, "_look", SlurmExecutor._look)
+    with pytest.raises(RunFailed, match=r"squeue does not answer \(Socket timed out\)"):
+        work_on(imagined)
+    assert not imagined.states
+    squeue.write_text("#!/bin/sh\n")
+    work_on(imagined)
+    squeue.write_text("#!/bin/sh\nexit 1\n")
+    assert imagined.job("any") == ("", ""), "afterwards the last answer counts"
+    assert len(imagined.states) == 1
 
 
 def test_a_job_that_ends_while_the_study_is_planned_is_not_handed_in_again(imagined: Imagined) -> None:

@@ -30,7 +30,7 @@ from trackablate.harness.running.queue import Slot, result_of
 from trackablate.harness.running.tasks import Device, PrepareTask, Reply, RunTask, SpeedTask, Task, WorkerSettings
 from trackablate.harness.running.threads import drop_launchers
 from trackablate.harness.spec import Evaluation, RunSpec
-from trackablate.harness.store import Store
+from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.training import loop
 from trackablate.trackers.floors import StaticBox
 from trackablate.trackers.spec import FloorSpec
@@ -437,6 +437,21 @@ def test_a_run_that_cannot_track_any_more_is_left_out_of_the_measurement(
     assert speed.measured_with == [NCC.name]
 
 
+def test_a_run_whose_weights_are_gone_is_not_measured_again(
+    job: runner.Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lacks nothing. Only the others' speed is to be measured."""
+    store = Store(tmp_path / "store")
+    runner.run(job, store, InProcessExecutor(), "cpu")
+    store.run(NCC).path.joinpath("speed.json").unlink()
+    before = store.run(STATIC).speed()
+    monkeypatch.setattr(RunFolder, "trained", property(lambda self: self.run != STATIC))
+    executor = InProcessExecutor()
+    runner.run(job, store, executor, "cpu")
+    assert store.run(NCC).speed() is not None
+    assert store.run(STATIC).speed() == before
+
+
 def test_a_device_that_is_not_here_is_refused_by_the_worker(job: runner.Job, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="--device gpuuu is not usable here"):
         runner.run(job, Store(tmp_path / "store"), InProcessExecutor(), "gpuuu")
@@ -464,9 +479,9 @@ def test_eight_calls_lead_from_the_command_to_the_training_step(
         seen.extend(traceback.extract_stack())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "_step", step)
+    monkeypatch.setattr(loop, "take_step", step)
     monkeypatch.setattr("trackablate.harness.running.executors.LocalExecutor", lambda logs: InProcessExecutor())
     done = invoke("run", "table3", "--profile", "smoke", "--store", tmp_path / "store")
     assert done.exit_code == 130, done.output
     ours = [frame.name for frame in seen if Path(frame.filename).resolve().is_relative_to(ROOT / "harness")]
-    assert [*ours, "_step"] == ["run", "run", "run_all", "do", "execute_run", "_train", "fit", "_step"]
+    assert [*ours, "take_step"] == ["run", "run", "run_all", "do", "execute_run", "_train", "fit", "take_step"]

@@ -31,7 +31,9 @@ def run_spec() -> RunSpec:
 
 
 def started(store: Store) -> LocalWorker:
-    settings = WorkerSettings(store=str(store.root), device="cpu", threads=1, workers=1, command="test")
+    settings = WorkerSettings(
+        store=str(store.root), device="cpu", threads=1, workers=1, command="test", loader_workers=1
+    )
     worker = LocalExecutor(store.logs).start(settings)
     evaluation = Evaluation(protocol="synthetic-smoke", data=PROTOCOLS["synthetic-smoke"].open(None).digest())
     worker.do(RunTask(run=run_spec(), evaluations=(evaluation,)))
@@ -66,12 +68,13 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def test_a_training_that_is_asked_to_stop_goes_on_from_that_step(tmp_path: Path, unbroken: RunFolder) -> None:
+    """Its loader's processes hear the signal too, as when a machine shuts down."""
     store = Store(tmp_path / "store")
     folder, before = store.run(run_spec()), 0
     for number in (signal.SIGTERM, signal.SIGUSR2):
         worker = started(store)
         wait_until(lambda beyond=before: trains(folder, beyond))
-        os.kill(worker.process.pid, number)
+        os.killpg(worker.process.pid, number)
         reply = reply_of(worker)
         step = torch.load(folder.checkpoint)["step"]
         assert reply.status == "failed"

@@ -134,7 +134,9 @@ def test_a_profile_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert "TOML file of your own" in found.stderr
 
 
-def test_a_packed_set_is_trained_from_and_belongs_to_the_run(tmp_path: Path, roots: dict[str, Path]) -> None:
+def test_a_packed_set_is_trained_from_and_belongs_to_the_run(
+    tmp_path: Path, roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its packing is in the fingerprint, and other recipes are refused; the data set itself stands beside it."""
     profile, store, packed = profile_file(tmp_path), tmp_path / "store", tmp_path / "packed"
     words = [
@@ -163,6 +165,11 @@ def test_a_packed_set_is_trained_from_and_belongs_to_the_run(tmp_path: Path, roo
     assert asked is not None
     assert isinstance(asked.data, VideoData)
     assert [text.partition(":")[0] for text in asked.data.packed] == ["got10k-train", "got10k-val"]
+    with monkeypatch.context() as named:
+        named.setenv("TRACKABLATE_DATA_GOT10K", str(packed))
+        again = CliRunner().invoke(app, train)
+        assert json.loads(again.stdout)["run"] == json.loads(found.stdout)["run"], "whoever names the folder"
+        assert "was packed for another recipe" in CliRunner().invoke(app, ["train", "lorat-b-224", *words]).stderr
     refused = CliRunner().invoke(app, ["train", "lorat-b-224", *words, "--data", f"got10k={packed}"])
     assert refused.exit_code == 2
     assert "was packed for another recipe" in refused.stderr
