@@ -106,8 +106,10 @@ class Lease:
         GUARDS.pop(self.folder, None)
         file, self._file = self._file, None
         if file and (found := _read(file)) and found[0].owner == self._holder.owner:
-            # The file stays: a slow taker, which looked long ago, must not find its number free.
-            _write(file, Holder(owner=""), new=False)
+            # The file stays: a slow taker, which looked long ago, must not find its number free. On a full
+            # disk it ends by age.
+            with suppress(OSError):
+                _write(file, Holder(owner=""), new=False)
 
     def __enter__(self) -> "Lease":
         return self if self._file else self.acquire()

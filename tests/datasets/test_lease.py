@@ -263,3 +263,15 @@ def test_two_machines_never_hold_one_folder(tmp_path: Path, two_machines: list[s
         assert process.wait(120) == 0, process.communicate()[1]
         assert (tmp_path / "run" / f"done-{process.pid}").exists()
     assert len(leases(tmp_path / "run")) - len(list((tmp_path / "run").glob(".lease.*.tmp"))) == 1
+
+
+def test_a_full_disk_does_not_keep_a_process_from_giving_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = Lease(tmp_path / "run").acquire()
+
+    def full(*_: object, **__: object) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("trackablate.datasets.lease._write", full)
+        lease.release()
+    assert held(tmp_path / "run"), "until it has not been renewed for long enough"
