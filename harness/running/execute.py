@@ -39,7 +39,7 @@ from trackablate.harness.spec import Evaluation, RunSpec, SyntheticData, VideoDa
 from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.tracking.evaluation import evaluate
 from trackablate.harness.tracking.speed import FRAMES, measure_speed
-from trackablate.harness.training.group import Group, joined
+from trackablate.harness.training.group import Group, joined, meet
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.logs import TrainingLog
 from trackablate.harness.training.loop import Fit, fit, trained_state
@@ -73,7 +73,7 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
         with Ranks(task, settings) as ranks:
             if not folder.trained:
                 _train(folder, task, device, settings, ranks)
-            _track(folder, task, device, settings, Group(0, ranks.size))
+            _track(folder, task, device, settings, ranks.apart)
             others = [Spent.model_validate_json(result).device_seconds for result in ranks.results()]
         for evaluation in task.evaluations:
             folder.unfinished(evaluation).unlink(missing_ok=True)
@@ -92,7 +92,7 @@ def follow(task: RankTask, settings: WorkerSettings) -> Spent:
                 fit(_asked(folder, run, device, settings, group))
         while not folder.trained:  # the worker writes it down
             time.sleep(POLL_SECONDS)
-        _track(folder, run, device, settings, Group(task.rank, task.size))
+        _track(folder, run, device, settings, Group(task.rank, task.size, meet(task.port)))
     return Spent(device_seconds=clock.booked["task"].device_seconds)
 
 
