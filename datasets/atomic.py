@@ -3,11 +3,11 @@
 JSON documents end with the SHA-256 of what is before it (`sealed`). Archives (.npz, .pt) have a checksum of each entry.
 """
 
+import errno
 import os
 import re
 import struct
 import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -23,6 +23,8 @@ LEFTOVER = 3600
 """Seconds after which a temporary file, or one that no index names, is taken for that of a process that was killed."""
 _SEAL = re.compile(rb',\s*"sha256":\s*"([0-9a-f]{64})"\s*\}\s*\Z')
 _SEAL_BYTES = 120
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""Errors of a disk that is full or cannot be written, which name no file when a write fails."""
 GUARDS: dict[Path, Callable[[], None]] = {}
 """Folders that this process may write to for as long as it holds them (see `lease`): called before a file appears there."""
 UNREADABLE = (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
@@ -37,9 +39,11 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         LeaseLost: The file is in a folder that another process has taken over.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    name = ""
+    refuse_lost(path)  # before a folder is made again that somebody has removed
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
@@ -48,8 +52,9 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
         refuse_lost(path)
         Path(name).replace(path)
     except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno and not error.filename:
+        if name:
+            Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and (error.errno in FULL or (error.errno and not error.filename)):
             error.filename = str(path)
         raise
 
@@ -122,9 +127,20 @@ def unsealed(content: bytes) -> Unsealed:
     return Unsealed(head + b"}", sealed=True)
 
 
+def file_clock(folder: Path) -> float:
+    """Return the present time by the clock of a folder's file system: this machine's may be another."""
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".clock.", suffix=".tmp")
+    try:
+        os.utime(handle)
+        return os.fstat(handle).st_mtime
+    finally:
+        os.close(handle)
+        Path(name).unlink(missing_ok=True)
+
+
 def sweep(folder: Path) -> None:
     """Remove the temporary files that killed processes left in a folder and those below it."""
     for file in folder.rglob(".*.tmp"):
         with suppress(OSError):  # another process may remove or rename the same file
-            if file.stat().st_mtime < time.time() - LEFTOVER:
+            if file.stat().st_mtime < file_clock(file.parent) - LEFTOVER:
                 file.unlink()

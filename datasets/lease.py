@@ -20,7 +20,7 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import NamedTuple
 
-from trackablate.datasets.atomic import GUARDS
+from trackablate.datasets.atomic import GUARDS, file_clock
 
 SECONDS = 60.0
 """How long a lease lasts after it was last renewed, unless its process is known to have ended."""
@@ -106,7 +106,8 @@ class Lease:
         file, self._file = self._file, None
         if file and (found := _read(file)) and found[0].owner == self._holder.owner:
             # The file stays: a slow taker, which looked long ago, must not find its number free.
-            _write(file, Holder(owner=""), new=False)
+            with suppress(OSError):  # a full disk: the lease ends with its process, or when it is renewed no more
+                _write(file, Holder(owner=""), new=False)
 
     def __enter__(self) -> "Lease":
         return self if self._file else self.acquire()
@@ -166,7 +167,7 @@ def at_work(folder: Path, holder: Holder, renewed: float) -> bool:
     if holder.ended:
         return False
     try:
-        return _now(folder) - renewed <= holder.seconds
+        return file_clock(folder) - renewed <= holder.seconds
     except OSError:  # a read-only store, or the holder has just removed the file
         return True
 
@@ -200,6 +201,8 @@ def _runs(pid: int) -> str:
 
 
 def _lost(folder: Path, seconds: float) -> LeaseLost:
+    if not _numbers(folder):
+        return LeaseLost(f"{folder} was removed, or its disk is away; this process has stopped")
     return LeaseLost(
         f"this process gave no sign of life for {seconds:.0f} s, so that another one has taken over {folder}; it has"
         " stopped, and the other one goes on"
@@ -266,14 +269,3 @@ def _linked(draft: Path, file: Path, content: bytes) -> bool:
         except FileExistsError:
             return False
     return True
-
-
-def _now(folder: Path) -> float:
-    """Return the present time by the clock of a folder's file system."""
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".lease.", suffix=".tmp")
-    try:
-        os.utime(handle)
-        return os.fstat(handle).st_mtime
-    finally:
-        os.close(handle)
-        Path(name).unlink(missing_ok=True)

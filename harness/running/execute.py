@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from trackablate.datasets.atomic import write_bytes
+from trackablate.datasets.atomic import FULL, write_bytes
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.lease import LeaseLost, following
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
@@ -118,6 +118,8 @@ def _failure_kept(folder: RunFolder, device: torch.device, settings: WorkerSetti
     except (BadInput, DataError, Interrupted, LeaseLost):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:  # the reason cannot be written down either
+            raise
         summary = str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}"
         where = _where(device, settings)
         folder.set_failure(Failure(summary=summary, traceback=traceback.format_exc(), where=where))

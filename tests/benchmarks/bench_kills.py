@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_kills.py [KILLS] [SEED]
 
 The study has two rows, each trained by two processes whose pairs are made by two more. Each round is one store: one kill in
-each phase, and the same command is started again until it ends with status 0. Weights, boxes and table must then be those of an
-unbroken study bit for bit, no process may be left, and no command may end with a traceback. The status is 1 unless all rounds are.
+each phase, and the same command is started again until it ends with status 0. Weights, boxes and table must then be those of
+an unbroken study bit for bit, no process may be left, and no command may end with a traceback. Else the status is 1.
 """
 
 import hashlib
@@ -132,13 +132,18 @@ def round_of(folder: Path, kills: int, chance: random.Random) -> Iterator[tuple[
     study.start()
     for phase in list(SPANS)[:kills]:
         if hit := kill(study, phase, chance):
-            print(f"  killed: {hit[1]}, {hit[0]}", flush=True)
+            say(f"  killed: {hit[1]}, {hit[0]}")
             yield hit
             if hit[1] != "coordinator":
                 continue  # the study goes on, or ends and is started again
             study.process.wait()
             study.start()
     study.finish()
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main() -> int:
@@ -163,11 +168,11 @@ def main() -> int:
                 assert not differ, f"other numbers: {differ}"
             except AssertionError as error:
                 lost += 1
-                print(f"round {rounds} lost: {error}")
-            print(f"round {rounds}: {time.monotonic() - begun:.0f} s", flush=True)
+                say(f"round {rounds} lost: {error}")
+            say(f"round {rounds}: {time.monotonic() - begun:.0f} s")
     for (phase, kind), count in sorted(hits.items()):
-        print(f"{phase:12} {kind:12} {count}")
-    print(f"{sum(hits.values())} kills in {rounds} studies, {lost} studies lost")
+        say(f"{phase:12} {kind:12} {count}")
+    say(f"{sum(hits.values())} kills in {rounds} studies, {lost} studies lost")
     return 1 if lost else 0
 
 

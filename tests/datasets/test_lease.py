@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from trackablate.datasets import lease
-from trackablate.datasets.atomic import write_text, write_with
+from trackablate.datasets.atomic import file_clock, write_text, write_with
 from trackablate.datasets.lease import Held, Holder, Lease, LeaseLost, following, held
 
 FIGHTER = """
@@ -23,7 +23,7 @@ import os, random, sys, time
 from pathlib import Path
 
 from trackablate.datasets import lease
-from trackablate.datasets.atomic import write_text
+from trackablate.datasets.atomic import file_clock, write_text
 
 folder, host, skew, rounds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
 lease.this_place = lambda: host
@@ -127,7 +127,7 @@ def test_a_lease_is_renewed_while_it_is_held(tmp_path: Path) -> None:
         time.sleep(1.0)
         found = lease._newest(tmp_path)[1]
         assert found is not None
-        assert lease._now(tmp_path) - found[1] < 0.3
+        assert file_clock(tmp_path) - found[1] < 0.3
 
 
 def test_who_has_lost_a_folder_writes_nothing_into_it(tmp_path: Path) -> None:

@@ -180,12 +180,10 @@ def test_a_process_that_hangs_while_it_tracks_is_named(tmp_path: Path, monkeypat
     evaluation = Evaluation(protocol="synthetic-smoke", data=sequences.digest())
     task = RunTask(run=RunSpec(tracker=FloorSpec(kind="static")), evaluations=(evaluation,))
     monkeypatch.setattr(ranks, "GRACE", 60.0)
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(RunFailed, match="process 1 of 2 on cpu: nothing happened for 20 s"),
-    ):
+    with monkeypatch.context() as patch:
         patch.setenv("TRACKABLATE_PLUGINS", str(tmp_path / "hangs.py"))  # this process has its plugins already
-        execute.execute_run(task, settings_of(tmp_path / "store", 2, patience=20.0))
+        with pytest.raises(RunFailed, match="process 1 of 2 on cpu: nothing happened for 20 s"):
+            execute.execute_run(task, settings_of(tmp_path / "store", 2, patience=20.0))
     folder = Store(tmp_path / "store").run(task.run)
     assert 0 < len(folder.missing(evaluation, sequences.names)) < len(sequences)
     assert done(task, tmp_path / "store", 2).missing(evaluation, sequences.names) == []

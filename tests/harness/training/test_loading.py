@@ -109,7 +109,9 @@ def test_a_process_that_hangs_is_one_message(monkeypatch: pytest.MonkeyPatch) ->
         return pair(number)
 
     monkeypatch.setattr(loading, "PATIENCE", 2)
-    with pytest.raises(RuntimeError, match=r"^the processes that make training pairs gave none for 2 s: .*goes on from"):
+    with pytest.raises(
+        RuntimeError, match=r"^the processes that make training pairs gave none for 2 s: .*goes on from"
+    ):
         loaded(hangs, 2)
     for process in multiprocessing.active_children():
         process.kill()
