@@ -73,7 +73,8 @@ def answer(line: str, settings: WorkerSettings) -> Reply:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        return Reply(status="bad input", text=f"{error.filename or settings.store}: {error.strerror}; make room there", last=True)
+        place = error.filename or settings.store
+        return Reply(status="bad input", text=f"{place}: {error.strerror}; make room there", last=True)
     except Interrupted:
         raise
     except (RunFailed, LeaseLost) as error:
