@@ -22,7 +22,6 @@ A damaged file that is made again is kept as NAME.damaged. Imports no torch.
 """
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -90,11 +89,6 @@ class Store:
     def exists(self) -> bool:
         """Whether the store has been made."""
         return self._marker.exists()
-
-    @property
-    def kept_index(self) -> Path | None:
-        """The folder of indices; None where none can be kept, since there is no store yet, or it cannot be written."""
-        return self.index if self.exists and os.access(self.root, os.W_OK) else None
 
     def refuse_gone(self) -> None:
         """Raise BadInput if the store was removed, or its disk is away."""

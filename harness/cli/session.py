@@ -242,7 +242,8 @@ def open_session(request: StudyRequest) -> Session:
         digests = asked.digests if asked else {}
         found = {name: reported_data(name, given, store, runs, digests.get(name, "")) for name in names}
     else:
-        found = {name: planned_data(name, given, store.kept_index) for name in names}
+        index = store.index if store.exists else None  # no store is made only to keep an index in it
+        found = {name: planned_data(name, given, index) for name in names}
         problems += [problem for data in found.values() for problem in data.problems]
         for data in training:
             if isinstance(data, VideoData):

@@ -168,7 +168,7 @@ def reported_data(name: str, given: Given, store: Store, runs: Iterable[RunSpec]
         if kept:
             return Data(kept[0].names, kept[0].digest, f"{len(kept[0].names)} sequences in the store", None)
     try:
-        return opened(name, given, store.kept_index, frames=False)
+        return opened(name, given, store.index if store.exists else None, frames=False)
     except DataError:
         if data in given:
             raise

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import torch
 
-from command_line import invoke
 from trackablate.ablations.plan import run_of
 from trackablate.datasets import lease
 from trackablate.datasets.protocols import PROTOCOLS
@@ -163,16 +162,6 @@ def test_a_store_that_turns_read_only(small_disk: Path, unbroken: dict[str, obje
     finally:
         subprocess.run(["umount", "-l", place], check=True)
     goes_on(store, unbroken)
-
-
-def test_a_store_that_cannot_be_written_is_read(small_disk: Path, tmp_path: Path) -> None:
-    """The index of the data, which cannot be kept, is made for the command alone."""
-    write("lasot", videos("lasot", count=4, length=4, size=(64, 64), seed=0, test_boxes=True), tmp_path / "data")
-    store = Store(small_disk / "store")
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    where = ("--data", f"lasot={tmp_path / 'data'}", "--store", store.root)
-    planned = invoke("plan", "table3", "--profile", "smoke", "--protocol", "lasot", *where)
-    assert "4 of 280 sequences" in planned.output, planned.output
 
 
 def test_a_store_that_is_removed_is_not_made_again(tmp_path: Path, unbroken: dict[str, object]) -> None:
