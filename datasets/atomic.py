@@ -3,7 +3,6 @@
 JSON documents end with the SHA-256 of what is before it (`sealed`). Archives (.npz, .pt) have a checksum of each entry.
 """
 
-import errno
 import os
 import re
 import struct
@@ -19,12 +18,12 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trackablate.datasets.errors import FULL
+
 LEFTOVER = 3600
 """Seconds after which a temporary file, or one that no index names, is taken for that of a process that was killed."""
 _SEAL = re.compile(rb',\s*"sha256":\s*"([0-9a-f]{64})"\s*\}\s*\Z')
 _SEAL_BYTES = 120
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-"""Errors of a disk that is full or cannot be written, which name no file when a write fails."""
 GUARDS: dict[Path, Callable[[], None]] = {}
 """Folders that this process may write to for as long as it holds them (see `lease`): called before a file appears there."""
 UNREADABLE = (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)

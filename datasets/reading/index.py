@@ -19,7 +19,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from trackablate.datasets.atomic import LEFTOVER, file_clock, sealed, unsealed, write_text, write_with
+from trackablate.datasets.atomic import LEFTOVER, sealed, unsealed, write_text, write_with
 from trackablate.datasets.benchmark import OnProgress
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
@@ -203,7 +203,7 @@ def _tidy(folder: Path, index: Index, replaced: Index | None) -> None:
     """
     for file in folder.glob("*.npy*"):
         with suppress(OSError):  # another process may remove the same file
-            is_old = file.stat().st_mtime < file_clock(folder) - LEFTOVER
+            is_old = file.stat().st_mtime < time.time() - LEFTOVER
             if index.tag not in file.name and (is_old or (replaced is not None and replaced.tag in file.name)):
                 file.unlink()
 

@@ -205,7 +205,7 @@ def exit_status() -> Iterator[None]:
         _say_error(f"error: {_printable(error)}")
         raise typer.Exit(2) from error
     except OSError as error:
-        from trackablate.datasets.atomic import FULL
+        from trackablate.datasets.errors import FULL
 
         if error.filename is None and error.errno not in FULL:
             raise

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from trackablate.datasets.atomic import FULL, write_bytes
-from trackablate.datasets.errors import DataError
+from trackablate.datasets.atomic import write_bytes
+from trackablate.datasets.errors import FULL, DataError
 from trackablate.datasets.lease import LeaseLost, following
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.protocols import PROTOCOLS, SequenceList

@@ -19,8 +19,7 @@ from typing import TextIO, get_type_hints
 
 from pydantic import BaseModel
 
-from trackablate.datasets.atomic import FULL
-from trackablate.datasets.errors import DataError
+from trackablate.datasets.errors import FULL, DataError
 from trackablate.datasets.lease import LeaseLost
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.running.tasks import Reply, Task, WorkerSettings
