@@ -146,6 +146,14 @@ def test_who_has_lost_a_folder_writes_nothing_into_it(tmp_path: Path) -> None:
     assert leases(tmp_path / "run") == [".lease-5"], "the loser gives nothing back"
 
 
+def test_a_folder_that_is_removed_is_not_made_again(tmp_path: Path) -> None:
+    with Lease(tmp_path / "run"):
+        (tmp_path / "run").rename(tmp_path / "away")
+        with pytest.raises(LeaseLost, match="run was removed, or its disk is away; this process has stopped"):
+            write_text(tmp_path / "run" / "deep" / "file", "late")
+        assert not (tmp_path / "run").exists()
+
+
 def test_who_is_stopped_between_the_check_and_the_last_step_of_writing_writes_nothing(tmp_path: Path) -> None:
     """Who takes a run over removes temporary files first."""
 
