@@ -105,8 +105,9 @@ class Lease:
         GUARDS.pop(self.folder, None)
         file, self._file = self._file, None
         if file and (found := _read(file)) and found[0].owner == self._holder.owner:
-            # The file stays: a slow taker, which looked long ago, must not find its number free.
-            with suppress(OSError):  # a full disk: the lease ends with its process, or when it is renewed no more
+            # The file stays: a slow taker, which looked long ago, must not find its number free. On a full
+            # disk it ends by age.
+            with suppress(OSError):
                 _write(file, Holder(owner=""), new=False)
 
     def __enter__(self) -> "Lease":
