@@ -10,7 +10,6 @@ import re
 import stat
 import struct
 import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -22,6 +21,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
+
+from trackablate.datasets.errors import FULL
 
 LEFTOVER = 3600
 """Seconds after which a temporary file, or one that no index names, is taken for that of a process that was killed."""
@@ -73,9 +74,11 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         LeaseLost: The file is in a folder that another process has taken over.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    name = ""
+    refuse_lost(path)  # before a folder is made again that somebody has removed
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
@@ -84,8 +87,9 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
         refuse_lost(path)
         Path(name).replace(path)
     except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno and not error.filename:
+        if name:
+            Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and (error.errno in FULL or (error.errno and not error.filename)):
             error.filename = str(path)
         raise
 
@@ -175,9 +179,20 @@ def unsealed(content: bytes) -> Unsealed:
     return Unsealed(head + b"}", sealed=True)
 
 
+def file_clock(folder: Path) -> float:
+    """Return the present time by the clock of a folder's file system: this machine's may be another."""
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".clock.", suffix=".tmp")
+    try:
+        os.utime(handle)
+        return os.fstat(handle).st_mtime
+    finally:
+        os.close(handle)
+        Path(name).unlink(missing_ok=True)
+
+
 def sweep(folder: Path) -> None:
     """Remove the temporary files that killed processes left in a folder and those below it."""
     for file in folder.rglob(".*.tmp"):
         with suppress(OSError):  # another process may remove or rename the same file
-            if file.stat().st_mtime < time.time() - LEFTOVER:
+            if file.stat().st_mtime < file_clock(file.parent) - LEFTOVER:
                 file.unlink()

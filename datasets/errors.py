@@ -1,5 +1,6 @@
 """The error for bad data: what is wrong, in which file and line, and what to do."""
 
+import errno
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Self
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 LISTED = 10
 """Number of problems that one message shows; the others are only counted."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""Errors of a disk that is full or cannot be written, which name no file when a write fails."""
 
 
 class DataError(ValueError):

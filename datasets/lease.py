@@ -20,7 +20,7 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import NamedTuple
 
-from trackablate.datasets.atomic import GUARDS
+from trackablate.datasets.atomic import GUARDS, file_clock
 
 SECONDS = 60.0
 """How long a lease lasts after it was last renewed, unless its process is known to have ended."""
@@ -169,7 +169,7 @@ def at_work(folder: Path, holder: Holder, renewed: float) -> bool:
     if holder.ended:
         return False
     try:
-        return _now(folder) - renewed <= holder.seconds
+        return file_clock(folder) - renewed <= holder.seconds
     except OSError:  # a read-only store, or the holder has just removed the file
         return True
 
@@ -203,6 +203,8 @@ def _runs(pid: int) -> str:
 
 
 def _lost(folder: Path, seconds: float) -> LeaseLost:
+    if not _numbers(folder):
+        return LeaseLost(f"{folder} was removed, or its disk is away; this process has stopped")
     return LeaseLost(
         f"this process gave no sign of life for {seconds:.0f} s, so that another one has taken over {folder}; it has"
         " stopped, and the other one goes on"
@@ -270,14 +272,3 @@ def _linked(draft: Path, file: Path, content: bytes) -> bool:
         except FileExistsError:
             return False
     return True
-
-
-def _now(folder: Path) -> float:
-    """Return the present time by the clock of a folder's file system."""
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".lease.", suffix=".tmp")
-    try:
-        os.utime(handle)
-        return os.fstat(handle).st_mtime
-    finally:
-        os.close(handle)
-        Path(name).unlink(missing_ok=True)

@@ -90,6 +90,11 @@ class Store:
         """Whether the store has been made."""
         return self._marker.exists()
 
+    def refuse_gone(self) -> None:
+        """Raise BadInput if the store was removed, or its disk is away."""
+        if not self.exists:
+            raise BadInput(f"the store {self.root} is gone: bring it back, and the same command goes on from there")
+
     def run(self, run: RunSpec) -> RunFolder:
         """Return the folder of a run, whether or not it exists."""
         return RunFolder(self.root / "runs" / run.name, run)

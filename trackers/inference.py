@@ -254,10 +254,15 @@ def _begin(tracker: NetworkTracker, batch: TrackingBatch, i: int) -> _Run:
     return _Run(sequence, tracker.target(batch.template(i, sequence), sequence.boxes[0]), [sequence.boxes[0]])
 
 
-def track_one_by_one(tracker: FrameTracker, sequences: Iterable[Sequence]) -> Iterator[Trajectory]:
-    """Track sequences one after the other."""
+def track_one_by_one(
+    tracker: FrameTracker, sequences: Iterable[Sequence], report: Callable[[int], None] = lambda frames: None
+) -> Iterator[Trajectory]:
+    """Track sequences one after the other; `report` is called with the number of frames that were just tracked."""
     for sequence in sequences:
         started = time.perf_counter()
         tracker.initialise(sequence.frames[0], sequence.boxes[0])
-        boxes = [sequence.boxes[0], *(tracker.update(sequence.frames[i]) for i in range(1, len(sequence)))]
+        boxes = [sequence.boxes[0]]
+        for i in range(1, len(sequence)):
+            boxes.append(tracker.update(sequence.frames[i]))
+            report(1)
         yield Trajectory(sequence.name, np.stack(boxes), time.perf_counter() - started)

@@ -1,6 +1,5 @@
 """What all commands share: arguments, options, what they check of their outputs, and how a command ends."""
 
-import errno
 import shutil
 import signal
 import sys
@@ -109,8 +108,6 @@ TestLayers = Annotated[
 
 P = ParamSpec("P")
 LOGGERS = ("tensorboard", "wandb", "trackio", "mlflow")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-"""Errors of a disk that is full or cannot be written, which name no file when a write fails."""
 STOPPING = ("SIGTERM", "SIGHUP", "SIGQUIT")
 """Signals that stop a command as Ctrl-C does, by name since not every system has all of them."""
 REPORT_BYTES = 100_000_000
@@ -216,6 +213,8 @@ def exit_status() -> Iterator[None]:
         _say_error(f"error: {_printable(error)}")
         raise typer.Exit(2) from error
     except OSError as error:
+        from trackablate.datasets.errors import FULL
+
         if error.filename is None and error.errno not in FULL:
             raise
         place = f"{error.filename}: " if error.filename else ""

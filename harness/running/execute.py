@@ -13,7 +13,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from trackablate.datasets.atomic import write_bytes
-from trackablate.datasets.errors import DataError
+from trackablate.datasets.errors import FULL, DataError
 from trackablate.datasets.lease import LeaseLost, following
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.protocols import PROTOCOLS, SequenceList
@@ -41,7 +41,7 @@ from trackablate.harness.spec import Evaluation, RunSpec, SyntheticData, VideoDa
 from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.tracking.evaluation import evaluate
 from trackablate.harness.tracking.speed import FRAMES, measure_speed
-from trackablate.harness.training.group import Group, joined
+from trackablate.harness.training.group import Group, joined, meet
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.logs import TrainingLog
 from trackablate.harness.training.loop import fit, trained_state
@@ -76,7 +76,7 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
         with Ranks(task, settings) as ranks:
             if not folder.trained:
                 _train(folder, task, device, settings, ranks)
-            _track(folder, task, device, settings, Group(0, ranks.size))
+            _track(folder, task, device, settings, ranks.apart)
             others = [Spent.model_validate_json(result).device_seconds for result in ranks.results()]
         for evaluation in task.evaluations:
             folder.unfinished(evaluation).unlink(missing_ok=True)
@@ -95,7 +95,7 @@ def follow(task: RankTask, settings: WorkerSettings) -> Spent:
                 fit(_asked(folder, run, device, settings, group))
         while not folder.trained:  # the worker writes it down
             time.sleep(POLL_SECONDS)
-        _track(folder, run, device, settings, Group(task.rank, task.size))
+        _track(folder, run, device, settings, Group(task.rank, task.size, meet(task.port)))
     return Spent(device_seconds=clock.booked["task"].device_seconds)
 
 
@@ -121,6 +121,8 @@ def _failure_kept(folder: RunFolder, device: torch.device, settings: WorkerSetti
     except (BadInput, DataError, Interrupted, LeaseLost):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:  # the reason cannot be written down either
+            raise
         summary = str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}"
         where = _where(device, settings)
         folder.set_failure(Failure(summary=summary, traceback=traceback.format_exc(), where=where))

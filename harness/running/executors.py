@@ -11,6 +11,7 @@ from typing import Protocol
 from pydantic import BaseModel
 
 import trackablate
+from trackablate.harness.errors import BadInput
 from trackablate.harness.running.tasks import Execution, Reply, RunTask, Task, WorkerSettings
 from trackablate.harness.running.threads import drop_launchers, quiet_threads
 from trackablate.harness.store import Store
@@ -136,7 +137,9 @@ class LocalExecutor:
         self._logs, self._started, self.detached = logs, 0, False
 
     def start(self, settings: WorkerSettings) -> LocalWorker:
-        """Start a worker process."""
+        """Start a worker process. Raises BadInput if the folder of logs, and so the store, was removed."""
+        if self._started and not self._logs.exists():
+            raise BadInput(f"{self._logs.parent} is gone: bring it back, and the same command goes on from there")
         self._logs.mkdir(parents=True, exist_ok=True)
         self._started += 1
         return LocalWorker(settings, self._logs / f"worker-{os.getpid()}-{self._started}.log")

@@ -16,6 +16,8 @@ from trackablate.harness.running.executors import LocalExecutor, WorkerProcess
 from trackablate.harness.running.tasks import RankTask, Reply, RunTask, WorkerSettings
 from trackablate.harness.store import Store
 from trackablate.harness.training.group import ALONE, Group, joined, meet, meeting_point, moments
+from trackablate.trackers.outside.processes import STARTS
+from trackablate.trackers.spec import OutsideSpec
 
 LOST = 4
 """Exit status of a worker that waits in vain for another process of its run."""
@@ -37,10 +39,13 @@ class Ranks:
     def __init__(self, task: RunTask, settings: WorkerSettings) -> None:
         self.size = 1 + len(settings.others)
         self.settings, self._task = settings, task
+        self._patience = settings.patience
+        if isinstance(task.run.tracker, OutsideSpec):  # it has a limit of its own for each frame
+            self._patience = max(self._patience, 2 * STARTS * task.run.tracker.timeout)
         self._workers: list[WorkerProcess] = []
         self._replies: dict[int, Reply] = {}
         self._lost: Reply | None = None
-        self._left, self._together = threading.Event(), threading.Event()
+        self._left, self._waits = threading.Event(), threading.Event()
         self._watch = threading.Thread(target=self._watching, daemon=True)
 
     def __enter__(self) -> "Ranks":
@@ -56,17 +61,22 @@ class Ranks:
 
     @contextmanager
     def group(self, device: torch.device) -> Iterator[Group]:
-        """Meet the other processes to train together, while none of them may be silent for long."""
+        """Meet the other processes to train together."""
         if self.size == 1:
             yield ALONE
             return
+        self.apart.at(0)  # from here on it waits for the others
         with joined(0, self.size, self._store.port, device, LONGER * self.settings.patience) as group:
-            self._together.set()
             yield group
-            self._together.clear()
+
+    @property
+    def apart(self) -> Group:
+        """This process's view of the processes while each tracks sequences of its own."""
+        return Group(0, self.size, self._store) if self.size > 1 else ALONE
 
     def results(self) -> list[str]:
         """Wait for the other processes, and return their results as JSON."""
+        self._waits.set()
         while len(self._replies) < len(self._workers) and self._lost is None:
             time.sleep(WATCH_SECONDS)
         self._raise_lost(None)
@@ -94,7 +104,7 @@ class Ranks:
 
     def _watching(self) -> None:
         # Ends this process if it waits for one that has gone or hangs: on a GPU it would wait for ever.
-        seen, since, connection = [-1] * self.size, time.monotonic(), meet(self._store.port)
+        seen, since, connection = [-1] * self.size, [time.monotonic()] * self.size, meet(self._store.port)
         while not self._left.wait(WATCH_SECONDS):
             for rank, worker in enumerate(self._workers, start=1):
                 if rank not in self._replies and (reply := worker.poll()) is not None:
@@ -102,12 +112,13 @@ class Ranks:
                     if reply.status != "done":
                         self._give_up([rank], reply)
                         return
-            now = moments(connection, self.size)
-            if now != seen or not self._together.is_set():
-                seen, since = now, time.monotonic()
-            elif time.monotonic() - since > self.settings.patience:
-                slow = [rank for rank, moment in enumerate(now) if moment == min(now)]
-                text = f"nothing happened for {self.settings.patience:.0f} s"
+            before, seen = seen, moments(connection, self.size)
+            for rank in range(self.size):
+                if seen[rank] != before[rank] or rank in self._replies or (rank == 0 and self._waits.is_set()):
+                    since[rank] = time.monotonic()
+            if silent := [rank for rank in range(self.size) if time.monotonic() - since[rank] > self._patience]:
+                slow = [rank for rank in silent if seen[rank] == min(seen[other] for other in silent)]
+                text = f"nothing happened for {self._patience:.0f} s"
                 self._give_up(slow, Reply(status="died", text=text))
                 return
 

@@ -102,6 +102,7 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         failures = run_all(queue, slots, observer, partial(_died, job, store, place))
         failures += _measure_speed(job, store, slots, observer)
     if failures:
+        store.refuse_gone()
         raise RunFailed("\n".join(failures))
     observer.ended()
 
@@ -320,7 +321,8 @@ def _died(job: Job, store: Store, device: str, item: Missing, settings: WorkerSe
     where = provenance(
         device=device, driver=None, threads=settings.threads, workers=settings.workers, command=settings.command
     )
-    store.run(item.task.run).set_failure(Failure(summary=reason, traceback="", where=where))
+    with suppress(OSError):  # the disk may be full, which is the reason
+        store.run(item.task.run).set_failure(Failure(summary=reason, traceback="", where=where))
     return f"{item.task.row}, run {item.task.run.name}: {reason}"
 
 

@@ -19,7 +19,7 @@ from typing import TextIO, get_type_hints
 
 from pydantic import BaseModel
 
-from trackablate.datasets.errors import DataError
+from trackablate.datasets.errors import FULL, DataError
 from trackablate.datasets.lease import LeaseLost
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.running.tasks import Reply, Task, WorkerSettings
@@ -69,6 +69,11 @@ def answer(line: str, settings: WorkerSettings) -> Reply:
         return Reply(status="done", text=text, last=last or asked() is not None)
     except (BadInput, DataError) as error:
         return Reply(status="bad input", text=str(error), last=True)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        place = error.filename or settings.store
+        return Reply(status="bad input", text=f"{place}: {error.strerror}; make room there", last=True)
     except Interrupted:
         raise
     except (RunFailed, LeaseLost) as error:

@@ -102,6 +102,7 @@ def evaluate(
     def tracked(frames: int) -> None:
         nonlocal done
         done += frames
+        group.at(done)
         report(done, total)
 
     tracked(0)
@@ -132,9 +133,7 @@ def _trajectories(
         return
     if not isinstance(tracker, TrackerSpec):
         todo = (sequences[i] for i, name in enumerate(sequences.names) if name in missing)
-        for trajectory in _one_by_one(online_tracker(folder, device), todo):
-            tracked(len(trajectory.boxes) - 1)
-            yield trajectory
+        yield from _one_by_one(online_tracker(folder, device), todo, tracked)
         return
     opened = dict(enumerate(sequences))
     batch = TrackingBatch(
@@ -149,7 +148,9 @@ def _trajectories(
     yield from track_together(NetworkTracker(trained_model(folder, evaluation.test_layers), device, half), batch)
 
 
-def _one_by_one(tracker: FrameTracker, sequences: Iterable[Sequence]) -> Iterator[Trajectory]:
+def _one_by_one(
+    tracker: FrameTracker, sequences: Iterable[Sequence], tracked: Callable[[int], None]
+) -> Iterator[Trajectory]:
     """Track sequences one after the other; those on which an outside tracker fails are named at the end.
 
     Raises TrackerFailed, at once if the tracker cannot be started.
@@ -157,7 +158,7 @@ def _one_by_one(tracker: FrameTracker, sequences: Iterable[Sequence]) -> Iterato
     failed = []
     for sequence in sequences:
         try:
-            yield from track_one_by_one(tracker, [sequence])
+            yield from track_one_by_one(tracker, [sequence], tracked)
         except TrackerUnusable:
             raise
         except TrackerFailed as error:

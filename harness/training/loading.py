@@ -30,6 +30,8 @@ from trackablate.trackers.spec import CropInput
 
 VALIDATION_SEED = 20_000
 VALIDATION_CLIPS = 64
+PATIENCE = 500
+"""Seconds to wait for a batch: less than the processes of a run wait for each other, so that the right one is named."""
 
 Sets = Mapping[str, SequenceList]
 """Opened training sets by name. Only video data needs them."""
@@ -115,6 +117,7 @@ def pair_loader(
         batch_sampler=batches,
         collate_fn=collate,
         num_workers=workers,
+        timeout=PATIENCE,
         prefetch_factor=PREFETCHED,
         pin_memory=pinned,
         multiprocessing_context="fork",
@@ -138,10 +141,15 @@ def made(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 @contextmanager
 def loader_deaths_named() -> Iterator[None]:
-    """Turn torch's error about a dead process of a loader into one that says what to do. Raises RuntimeError."""
+    """Turn torch's error about a dead or hanging process of a loader into one that says what to do. Raises RuntimeError."""
     try:
         yield
     except RuntimeError as error:
+        if str(error).startswith("DataLoader timed out"):
+            raise RuntimeError(
+                f"the processes that make training pairs gave none for {PATIENCE} s: see whether the disk of the data"
+                " answers; the same command goes on from the last checkpoint"
+            ) from error
         if not str(error).startswith("DataLoader worker"):
             raise
         said = str(error).partition(". ")[0]

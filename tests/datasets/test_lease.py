@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from trackablate.datasets import lease
-from trackablate.datasets.atomic import write_text, write_with
+from trackablate.datasets.atomic import file_clock, write_text, write_with
 from trackablate.datasets.lease import Held, Holder, Lease, LeaseLost, following, held
 
 FIGHTER = """
@@ -23,7 +23,7 @@ import os, random, sys, time
 from pathlib import Path
 
 from trackablate.datasets import lease
-from trackablate.datasets.atomic import write_text
+from trackablate.datasets.atomic import file_clock, write_text
 
 folder, host, skew, rounds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
 lease.this_place = lambda: host
@@ -151,7 +151,7 @@ def test_a_lease_is_renewed_while_it_is_held(tmp_path: Path) -> None:
         time.sleep(1.0)
         found = lease._newest(tmp_path)[1]
         assert found is not None
-        assert lease._now(tmp_path) - found[1] < 0.3
+        assert file_clock(tmp_path) - found[1] < 0.3
 
 
 def test_who_has_lost_a_folder_writes_nothing_into_it(tmp_path: Path) -> None:
@@ -168,6 +168,14 @@ def test_who_has_lost_a_folder_writes_nothing_into_it(tmp_path: Path) -> None:
             assert (tmp_path / "run" / "deep" / "file").read_text() == "old"
             write_text(tmp_path / "other", "may be written")
     assert leases(tmp_path / "run") == [".lease-5"], "the loser gives nothing back"
+
+
+def test_a_folder_that_is_removed_is_not_made_again(tmp_path: Path) -> None:
+    with Lease(tmp_path / "run"):
+        (tmp_path / "run").rename(tmp_path / "away")
+        with pytest.raises(LeaseLost, match="run was removed, or its disk is away; this process has stopped"):
+            write_text(tmp_path / "run" / "deep" / "file", "late")
+        assert not (tmp_path / "run").exists()
 
 
 def test_who_is_stopped_between_the_check_and_the_last_step_of_writing_writes_nothing(tmp_path: Path) -> None:

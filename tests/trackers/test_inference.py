@@ -354,6 +354,8 @@ def test_correlation_starts_at_the_images_edge_and_with_a_tiny_box() -> None:
 
 def test_the_static_box_stays() -> None:
     sequence = Square(STEPS).sequence()
-    (found,) = track_one_by_one(StaticBox(), [sequence])
+    reported: list[int] = []
+    (found,) = track_one_by_one(StaticBox(), [sequence], reported.append)
+    assert reported == [1] * (len(sequence) - 1), "frame by frame, as a sign of life"
     assert (found.boxes == sequence.boxes[0]).all()
     assert len(found.boxes) == len(sequence)

@@ -1,6 +1,7 @@
 """Commands that are stopped: one line says how to go on, the status names the signal, and no process is left behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from command_line import attentive
 from places import MINI
@@ -87,6 +89,27 @@ def test_a_stopped_run_says_how_to_go_on_and_leaves_no_worker(tmp_path: Path, na
         assert said[-1] == f"stopped{by}; what was done is kept; the same command goes on from there"
         assert not any("Traceback" in line for line in said)
         assert run.returncode == 128 + number
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_run_that_is_stopped_while_it_trains_saves_a_checkpoint(tmp_path: Path, name: str) -> None:
+    """It would make none by itself before step 2000."""
+    steps = [f"--set=recipe.{field}=2000" for field in ("steps", "checkpoint_every")]
+    words = ["run", "table3", "--profile", "smoke", "--only", "conv", "--device", "cpu", *steps]
+    with started(*words, cwd=tmp_path) as run:
+        trains = re.compile(r'"phase":"train","done":[1-9]')
+        runs = tmp_path / "store" / "runs"
+        wait_until(lambda: any(trains.search(file.read_text()) for file in runs.glob("vit*/progress.json")))
+        workers = children(run.pid)
+        run.send_signal(getattr(signal, name))
+        assert orphans_of(run, workers) == []
+        assert run.returncode == 128 + getattr(signal, name)
+        said = run.communicate()[1].splitlines()
+        assert said[-1].endswith("what was done is kept; the same command goes on from there")
+        assert not any("Traceback" in line for line in said)
+    (checkpoint,) = runs.glob("*/checkpoint.pt")
+    assert 1 <= torch.load(checkpoint, weights_only=True)["step"] < 2000
+    assert not list(runs.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])

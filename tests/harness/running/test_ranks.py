@@ -173,6 +173,25 @@ def test_a_process_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         execute.execute_run(task_of(LORAT), settings_of(tmp_path, 2, patience=20.0))
 
 
+def test_a_process_that_hangs_while_it_tracks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the other processes have tracked stays, and the next start tracks the rest."""
+    hangs = (
+        "import time\nfrom trackablate.trackers import floors\nfloors.StaticBox.update = lambda *_: time.sleep(600)\n"
+    )
+    (tmp_path / "hangs.py").write_text(hangs)
+    sequences = PROTOCOLS["synthetic-smoke"].open(None)
+    evaluation = Evaluation(protocol="synthetic-smoke", data=sequences.digest())
+    task = RunTask(run=RunSpec(tracker=FloorSpec(kind="static")), evaluations=(evaluation,))
+    monkeypatch.setattr(ranks, "GRACE", 60.0)
+    with monkeypatch.context() as patch:
+        patch.setenv("TRACKABLATE_PLUGINS", str(tmp_path / "hangs.py"))  # this process has its plugins already
+        with pytest.raises(RunFailed, match="process 1 of 2 on cpu: nothing happened for 20 s"):
+            execute.execute_run(task, settings_of(tmp_path / "store", 2, patience=20.0))
+    folder = Store(tmp_path / "store").run(task.run)
+    assert 0 < len(folder.missing(evaluation, sequences.names)) < len(sequences)
+    assert done(task, tmp_path / "store", 2).missing(evaluation, sequences.names) == []
+
+
 def test_a_process_that_waits_in_vain_ends_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU it would wait for ever for one that has died."""
     ended: list[int] = []

@@ -123,10 +123,9 @@ def test_an_outside_tracker_that_fails_is_named_by_sequence_and_leaves_the_other
         evaluate(bad, evaluation(), SEQUENCES, CPU, lambda *_: None)
     result = boxes(bad, evaluation()).keys()
     todo = next(name for name in SEQUENCES.names if name not in result)
+    tracker, sequence = OutsideTracker(OutsideSpec(target="outsiders:Bad")), SEQUENCES[SEQUENCES.names.index(todo)]
     with pytest.raises(TrackerFailed, match=rf"it failed on 1 sequence: {todo}: "):
-        _ = [
-            *_one_by_one(OutsideTracker(OutsideSpec(target="outsiders:Bad")), [SEQUENCES[SEQUENCES.names.index(todo)]])
-        ]
+        _ = [*_one_by_one(tracker, [sequence], lambda frames: None)]
     left_out = measure_speed([(bad, None), (good, None)], SEQUENCES[1], CPU)
     assert left_out == [f"{bad.run.name}: ValueError: lost (outsiders.py, line 13)"]
     assert good.speed() is not None

@@ -1,5 +1,6 @@
 """Processes that make pairs: the same batches, errors that name the pair, and what happens when one of them dies."""
 
+import multiprocessing
 import os
 import re
 import signal
@@ -26,6 +27,7 @@ from trackablate.harness.profiles import load_profile
 from trackablate.harness.running.runner import worker_settings
 from trackablate.harness.running.tasks import Execution
 from trackablate.harness.store import Store
+from trackablate.harness.training import loading
 from trackablate.harness.training.loading import PairDataset, loader_deaths_named, made, pair_loader
 from trackablate.trackers.spec import CropInput
 from video_factory import JPEG, WIDTH
@@ -98,6 +100,21 @@ def test_a_process_that_dies_is_one_message() -> None:
         RuntimeError, match=r"^a process that makes training pairs died \(.*(killed|exited).*--loader-workers$"
     ):
         loaded(dies, 2)
+
+
+def test_a_process_that_hangs_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(number: int) -> Pair:
+        if number == 10:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return pair(number)
+
+    monkeypatch.setattr(loading, "PATIENCE", 2)
+    with pytest.raises(
+        RuntimeError, match=r"^the processes that make training pairs gave none for 2 s: .*goes on from"
+    ):
+        loaded(hangs, 2)
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 def test_another_error_of_the_training_stays_as_it_is() -> None:
