@@ -35,7 +35,7 @@ from trackablate.harness.errors import BadInput, RunFailed
 
 if TYPE_CHECKING:
     from trackablate.harness.cli.session import Session
-    from trackablate.harness.running.executors import Executor
+    from trackablate.harness.running.executors.protocol import Executor
 
 
 class Where(StrEnum):
@@ -161,10 +161,10 @@ def _executor(kind: Where, slurm: str, detach: bool, session: "Session", device:
     if kind == Where.local:
         if slurm or detach:
             raise BadInput(f"{'--slurm' if slurm else '--detach'} is for jobs: add --executor slurm")
-        from trackablate.harness.running.executors import LocalExecutor
+        from trackablate.harness.running.executors.local import LocalExecutor
 
         return LocalExecutor(session.store.logs)
-    from trackablate.harness.running.slurm import SlurmExecutor, refuse_absent, resources
+    from trackablate.harness.running.executors.slurm import SlurmExecutor, refuse_absent, resources
 
     asked = resources(slurm, session.profile, session.job.how.gpus_per_run, device)
     if detach and asked.jobs:

@@ -19,11 +19,13 @@ from trackablate.harness.documents import write_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import Spent
-from trackablate.harness.running import runner, slurm
-from trackablate.harness.running.executors import LocalExecutor, WorkerProcess
+from trackablate.harness.running import runner
+from trackablate.harness.running.executors import slurm
+from trackablate.harness.running.executors.local import LocalExecutor
+from trackablate.harness.running.executors.protocol import WorkerProcess
+from trackablate.harness.running.executors.slurm import Resources, SlurmExecutor, minutes, reply_file, resources
 from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, run_all
-from trackablate.harness.running.slurm import Resources, SlurmExecutor, minutes, reply_file, resources
 from trackablate.harness.running.tasks import AS_USUAL, Execution, Reply, RunTask, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import RunFolder, Store
@@ -231,7 +233,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("slurm")
     (folder / "often.py").write_text(
-        "from trackablate.harness.running import slurm\nslurm.LOOK_SECONDS, slurm.GRACE_SECONDS = 1.0, 5.0\n"
+        "from trackablate.harness.running.executors import slurm\nslurm.LOOK_SECONDS, slurm.GRACE_SECONDS = 1.0, 5.0\n"
     )
     with slurm_cluster.cluster(folder / "cluster") as environment, pytest.MonkeyPatch.context() as patch:
         for name in ("SLURM_CONF", "PATH"):

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 from trackablate.harness.documents import read_document, write_document
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.provenance import command_line
-from trackablate.harness.running.executors import LOG_TAIL, LocalExecutor, LocalWorker, environment
+from trackablate.harness.running.executors.local import LOG_TAIL, LocalExecutor, LocalWorker, environment
 from trackablate.harness.running.tasks import Device, Execution, PrepareTask, Reply, Task, WorkerSettings
 from trackablate.harness.running.threads import drop_launchers, quiet_threads
 from trackablate.harness.running.worker import answer
