@@ -1,9 +1,9 @@
 """Runs as tasks of an existing Ray cluster, which is never started here: one Ray task for each task.
 
 A Ray task starts a worker process on its node, as the local executor does here, and waits for its reply. The order is a
-file in the folder `jobs` of the store, which every node has to see: only the file's name and the reply go through Ray. If Ray
-loses a task with its node, it is handed in again, and its run goes on from its checkpoint. When the command ends, so do its
-tasks, and each training saves a checkpoint first. Imports no torch.
+file in the folder `jobs` of the store, which every node has to see: only the file's name and the reply go through Ray. If
+Ray loses a task with its node, it is handed in again, and its run goes on from its checkpoint. When the command ends, so
+do its tasks, and each training saves a checkpoint first. Imports no torch.
 """
 
 import re
