@@ -264,7 +264,10 @@ def _refuse_blind(nodes: Iterable[dict[str, Any]], store: Store) -> None:
             try:
                 answer = ray.get(reference, timeout=ANSWER_SECONDS)
             except RayError as error:
-                raise BadInput(f"the node {name} of the cluster cannot work for this store: {_said(error)}") from error
+                raise BadInput(
+                    f"the node {name} cannot do this project's work ({_said(error)}): nodes need the Python environment of"
+                    " this machine, at the same place"
+                ) from error
             if answer != "yes":
                 raise BadInput(f"the node {name} does not see {store.root}: name a --store that all nodes see")
     finally:
