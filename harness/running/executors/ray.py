@@ -223,8 +223,10 @@ def carry_out(file: str) -> str:
     try:
         slot.do(order.task)
         return slot.wait().model_dump_json()
-    finally:  # also when the task is cancelled, which is a KeyboardInterrupt here
+    finally:  # also when the task is cancelled, which is a KeyboardInterrupt here, and another one every two seconds
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         slot.stop()
+        signal.signal(signal.SIGINT, before)
 
 
 def sees(file: str) -> str:
@@ -241,7 +243,7 @@ def _connect(address: str) -> None:
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), timeout=10.0).close()
         ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
         raise BadInput(
             f"--executor ray: no cluster can be joined at {address} ({_said(error)}); start one with `ray start --head`, or"
             " name its head by --ray address=HOST:PORT"

@@ -1,5 +1,6 @@
 """Runs as tasks of Ray: what is refused, what happens to tasks that Ray loses, and all of it on a real cluster."""
 
+import _thread
 import json
 import signal
 import socket
@@ -307,6 +308,30 @@ def test_an_order_that_a_node_does_not_see_is_refused_there() -> None:
     reply = Reply.model_validate_json(carry_out("/nowhere/order.json"))
     assert reply.status == "bad input"
     assert reply.text.startswith("/nowhere/order.json is not on the node ")
+
+
+def test_a_cancelled_task_has_the_time_for_its_checkpoint(
+    tmp_path: Path, imagined: Imagined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray interrupts it again and again until it has ended."""
+    stopped: list[int] = []
+
+    class Cancelling(Slot):
+        def wait(self, watch: Callable[[], None] = lambda: None) -> Reply:
+            raise KeyboardInterrupt
+
+        def stop(self) -> None:
+            _thread.interrupt_main()
+            super().stop()
+            stopped.append(1)
+
+    monkeypatch.setattr(executor_module, "Slot", Cancelling)
+    work_on(RayExecutor(Store(tmp_path), ONE))
+    ((_, (file,), _),) = imagined.tasks
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(file)
+    assert stopped
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 @pytest.fixture
