@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from trackablate.harness.documents import read_document, write_document
-from trackablate.harness.errors import BadInput
+from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.running.executors import elsewhere
 from trackablate.harness.running.executors.elsewhere import Preparing, Resources, devices, own_environment, pairs
 from trackablate.harness.running.executors.local import STOP_SECONDS, LocalExecutor
@@ -186,6 +187,7 @@ class RayWorker:
         if self._reference is not None:
             import ray
 
+            self._order.unlink(missing_ok=True)
             ray.cancel(self._reference)
             if not ray.wait([self._reference], timeout=2 * STOP_SECONDS)[0]:
                 ray.cancel(self._reference, force=True)
@@ -222,11 +224,17 @@ def carry_out(file: str) -> str:
     slot = Slot(LocalExecutor(Path(file).parent), order.settings)
     try:
         slot.do(order.task)
-        return slot.wait().model_dump_json()
+        return slot.wait(partial(_stop_if_withdrawn, Path(file))).model_dump_json()
     finally:  # also when the task is cancelled, which is a KeyboardInterrupt here, and another one every two seconds
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         slot.stop()
         signal.signal(signal.SIGINT, before)
+
+
+def _stop_if_withdrawn(order: Path) -> None:
+    # Ray's own message does not always arrive.
+    if not order.exists():
+        raise RunFailed(f"{order} was withdrawn")
 
 
 def sees(file: str) -> str:

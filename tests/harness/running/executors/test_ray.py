@@ -20,7 +20,7 @@ from places import SRC
 from trackablate.ablations.plan import run_of
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.documents import read_document
-from trackablate.harness.errors import BadInput
+from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import Spent
 from trackablate.harness.running.executors import ray as executor_module
@@ -332,6 +332,32 @@ def test_a_cancelled_task_has_the_time_for_its_checkpoint(
         carry_out(file)
     assert stopped
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_a_task_whose_order_is_withdrawn_ends(
+    tmp_path: Path, imagined: Imagined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's message does not always arrive."""
+    ended: list[bool] = []
+
+    class Endless(Slot):
+        def wait(self, watch: Callable[[], None] = lambda: None) -> Reply:
+            watch()
+            worker.stop()
+            watch()
+            raise AssertionError("it goes on")
+
+        def stop(self) -> None:
+            super().stop()
+            ended.append(True)
+
+    monkeypatch.setattr(executor_module, "Slot", Endless)
+    worker = work_on(RayExecutor(Store(tmp_path), ONE))
+    ((_, (file,), _),) = imagined.tasks
+    imagined.ends[1] = Cancelled("cancelled")
+    with pytest.raises(RunFailed, match="was withdrawn"):
+        carry_out(file)
+    assert ended
 
 
 @pytest.fixture
