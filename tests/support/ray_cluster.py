@@ -56,7 +56,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
                 environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
                 process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
                 started.append(process)
-                _wait_for_daemon(process, folder / "daemons.log")
+                _wait_for_node(started, folder / "daemons.log")
             yield Cluster(address, (started[1], started[2]))
         finally:
             for process in reversed(started):
@@ -66,10 +66,10 @@ def cluster(folder: Path) -> Iterator[Cluster]:
                 process.kill()
 
 
-def _wait_for_daemon(process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for_node(started: list[subprocess.Popen[bytes]], log: Path) -> None:
     end = time.monotonic() + PATIENCE
-    while not _daemon(process.pid) or b"Ray runtime started" not in log.read_bytes():
-        if process.poll() is not None or time.monotonic() > end:
+    while not _daemon(started[-1].pid) or log.read_bytes().count(b"Ray runtime started") < len(started):
+        if started[-1].poll() is not None or time.monotonic() > end:
             raise RuntimeError(log.read_text(errors="replace")[-2000:])
         time.sleep(0.2)
 
