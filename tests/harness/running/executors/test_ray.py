@@ -394,7 +394,7 @@ def reply_of(worker: WorkerProcess) -> Reply:
 
 
 def training(seed: int, every: int) -> RunTask:
-    update = {"steps": 100, "batch_size": 4, "checkpoint_every": every, "validation_pairs": 4}
+    update = {"steps": 200, "batch_size": 4, "checkpoint_every": every, "validation_pairs": 4}
     profile = SMOKE.model_copy(update={"recipe": SMOKE.recipe and SMOKE.recipe.model_copy(update=update)})
     evaluation = Evaluation(protocol="synthetic-smoke", data=PROTOCOLS["synthetic-smoke"].open(None).digest())
     return RunTask(run=run_of(ostrack_mlp, profile, seed), evaluations=(evaluation,))
@@ -425,7 +425,7 @@ def test_trainings_go_on_when_their_node_is_killed_or_their_task_is_stopped(
 ) -> None:
     """They end with the numbers of unbroken ones."""
     store, tasks = Store(tmp_path / "store"), [training(0, 20), training(1, 20)]
-    folders, stopped = [store.run(task.run) for task in tasks], training(2, 100)
+    folders, stopped = [store.run(task.run) for task in tasks], training(2, 200)
     worker = work_on(joined, stopped)
     wait_until(lambda: trains(store.run(stopped.run), 3))
     worker.stop()
@@ -434,7 +434,7 @@ def test_trainings_go_on_when_their_node_is_killed_or_their_task_is_stopped(
     killed: list[int] = []
 
     def kill_one() -> None:
-        if not killed and all(trains(folder, 40) for folder in folders):
+        if not killed and all(trains(folder, 20) for folder in folders):
             killed.append(1)
             cluster.kill_node(1)
 
