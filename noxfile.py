@@ -79,7 +79,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(name="tests-all", venv_backend="none")
 def tests_all(session: nox.Session) -> None:
-    """Run all tests, with the long simulations; `-- -m slow` runs those alone. SLURM's need slurm-wlm, munge and root."""
+    """Run all tests, with the long simulations; `-- -m slow` runs those alone.
+
+    SLURM's need slurm-wlm, munge and root; Ray's need ray.
+    """
     _pytest(session, "-m", "")
 
 

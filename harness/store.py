@@ -15,7 +15,7 @@
     STORE/calibration/, forecasts/          measured steps of devices, and forecasts (harness.planning)
     STORE/scores/, pretraining/             tallies of raw result files, and checkpoints of pretraining
     STORE/index/, logs/                     indices of data sets, and what workers printed
-    STORE/jobs/                             what jobs of a cluster have to do, their replies and logs (harness.running.slurm)
+    STORE/jobs/                             jobs of a cluster, their replies and logs (harness.running.executors)
 
 Every file is written atomically, and none is changed in place. Documents have digests (harness.documents).
 A damaged file that is made again is kept as NAME.damaged. Imports no torch.

@@ -38,7 +38,7 @@ from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile, with_packed
 from trackablate.harness.protocol_store import ON_SERVER
 from trackablate.harness.record import ProtocolRecord
-from trackablate.harness.running.executors import LocalExecutor
+from trackablate.harness.running.executors.local import LocalExecutor
 from trackablate.harness.running.image_files import find_replaced
 from trackablate.harness.running.runner import Job, refuse_at_once
 from trackablate.harness.running.runner import run as run_job

@@ -23,7 +23,7 @@ from trackablate.harness.planning.estimate import RunEstimate, StudyEstimate, es
 from trackablate.harness.planning.forecast import Forecaster, compared, forecasts
 from trackablate.harness.planning.history import History, gather
 from trackablate.harness.record import PlannedRow
-from trackablate.harness.running.executors import LocalExecutor
+from trackablate.harness.running.executors.local import LocalExecutor
 from trackablate.harness.running.observer import Missing
 from trackablate.harness.running.runner import Job, cpu_workers, missing
 from trackablate.harness.spec import Profile

@@ -21,7 +21,7 @@ from trackablate.harness.planning.history import shelf
 from trackablate.harness.planning.work import FRAMES_PER_CLIP, VALIDATION_CLIPS
 from trackablate.harness.provenance import command_line
 from trackablate.harness.record import PhaseCost, Spent, TrainingRecord
-from trackablate.harness.running.executors import Executor
+from trackablate.harness.running.executors.protocol import Executor
 from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.runner import worker_settings

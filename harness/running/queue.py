@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.record import Spent
-from trackablate.harness.running.executors import Executor, WorkerProcess
+from trackablate.harness.running.executors.protocol import Executor, WorkerProcess
 from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.tasks import Reply, Task, WorkerSettings
 

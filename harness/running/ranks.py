@@ -12,7 +12,8 @@ from types import TracebackType
 import torch
 
 from trackablate.harness.errors import BadInput, RunFailed
-from trackablate.harness.running.executors import LocalExecutor, WorkerProcess
+from trackablate.harness.running.executors.local import LocalExecutor
+from trackablate.harness.running.executors.protocol import WorkerProcess
 from trackablate.harness.running.tasks import RankTask, Reply, RunTask, WorkerSettings
 from trackablate.harness.store import Store
 from trackablate.harness.training.group import ALONE, Group, joined, meet, meeting_point, moments

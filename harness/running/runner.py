@@ -15,7 +15,7 @@ from trackablate.harness.documents import left_out
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.provenance import command_line, provenance
 from trackablate.harness.record import Failure
-from trackablate.harness.running.executors import Executor
+from trackablate.harness.running.executors.protocol import Executor
 from trackablate.harness.running.image_files import Replaced, set_aside
 from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, run_all

@@ -20,7 +20,7 @@ from trackablate.harness.cli import app
 from trackablate.harness.errors import RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.running.execute import execute_run
-from trackablate.harness.running.executors import LocalExecutor
+from trackablate.harness.running.executors.local import LocalExecutor
 from trackablate.harness.running.tasks import RunTask, WorkerSettings
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import FORMAT, Store

@@ -36,7 +36,7 @@ from trackablate.harness.errors import BadInput, RunFailed
 
 if TYPE_CHECKING:
     from trackablate.harness.cli.session import Session
-    from trackablate.harness.running.executors import Executor
+    from trackablate.harness.running.executors.protocol import Executor
 
 
 class Where(StrEnum):
@@ -44,6 +44,7 @@ class Where(StrEnum):
 
     local = "local"
     slurm = "slurm"
+    ray = "ray"
 
 
 def plan(
@@ -103,10 +104,16 @@ def run(
     log: Log = "",
     executor: Annotated[
         Where,
-        typer.Option("--executor", help="this machine, or SLURM: one job for each run, on nodes that see the store"),
+        typer.Option(
+            "--executor", help="this machine, SLURM or Ray: one job for each run, on nodes that see the store"
+        ),
     ] = Where.local,
     slurm: Annotated[
         str, typer.Option("--slurm", metavar="KEY=VALUE,...", help="what each job asks for: partition, gpus, time, ...")
+    ] = "",
+    ray: Annotated[
+        str,
+        typer.Option("--ray", metavar="KEY=VALUE,...", help="cluster, and what each task asks for: address, gpus, ..."),
     ] = "",
     detach: Annotated[
         bool, typer.Option("--detach", help="hand in the jobs and leave; the same command takes up their results")
@@ -139,7 +146,7 @@ def run(
         can_log(log)
         can_report(out or Path("report"))
         session = open_session(request)
-        workers = _executor(executor, slurm, detach, session, device)
+        workers = _executor(executor, {Where.slurm: slurm, Where.ray: ray}, detach, session, device)
         session.store.set_study(session.study_record())
         failure = None
         with forecast(session.job, session.store, study=True) as observer:
@@ -159,20 +166,31 @@ def run(
             raise failure
 
 
-def _executor(kind: Where, slurm: str, detach: bool, session: "Session", device: str) -> "Executor":
+def _executor(kind: Where, asked: dict[Where, str], detach: bool, session: "Session", device: str) -> "Executor":
+    for other, text in asked.items():
+        if text and other != kind:
+            raise BadInput(f"--{other} says what its jobs ask for: add --executor {other}")
+    if detach and kind != Where.slurm:
+        raise BadInput("--detach is for jobs of SLURM: add --executor slurm")
+    store, each = session.store, session.job.how.gpus_per_run
     if kind == Where.local:
-        if slurm or detach:
-            raise BadInput(f"{'--slurm' if slurm else '--detach'} is for jobs: add --executor slurm")
-        from trackablate.harness.running.executors import LocalExecutor
+        from trackablate.harness.running.executors.local import LocalExecutor
 
-        return LocalExecutor(session.store.logs)
-    from trackablate.harness.running.slurm import SlurmExecutor, refuse_absent, resources
+        return LocalExecutor(store.logs)
+    if kind == Where.ray:
+        from trackablate.harness.running.executors.ray import RayExecutor, join
+        from trackablate.harness.running.executors.ray import resources as resources_of_ray
 
-    asked = resources(slurm, session.profile, session.job.how.gpus_per_run, device)
-    if detach and asked.jobs:
+        found = resources_of_ray(asked[kind], each, device)
+        join(store, found)
+        return RayExecutor(store, found)
+    from trackablate.harness.running.executors.slurm import SlurmExecutor, refuse_absent, resources
+
+    found = resources(asked[kind], session.profile, each, device)
+    if detach and found.jobs:
         raise BadInput("--detach hands in all jobs at once: leave out jobs= of --slurm")
     refuse_absent()
-    return SlurmExecutor(session.store, asked, detached=detach)
+    return SlurmExecutor(store, found, detached=detach)
 
 
 def watch(

@@ -19,7 +19,7 @@ from trackablate.datasets.synthetic.writing import videos, write
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.running import execute, ranks
-from trackablate.harness.running.executors import LocalExecutor, LocalWorker
+from trackablate.harness.running.executors.local import LocalExecutor, LocalWorker
 from trackablate.harness.running.image_files import find_replaced
 from trackablate.harness.running.tasks import RunTask, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec

@@ -22,8 +22,10 @@ from trackablate.harness.costing.clock import peak_rss_bytes, reset_peak_rss
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import Failure, PhaseProgress, Spent
-from trackablate.harness.running import execute, executors, runner
-from trackablate.harness.running.executors import LocalExecutor, LocalWorker, WorkerProcess
+from trackablate.harness.running import execute, runner
+from trackablate.harness.running.executors import local
+from trackablate.harness.running.executors.local import LocalExecutor, LocalWorker
+from trackablate.harness.running.executors.protocol import WorkerProcess
 from trackablate.harness.running.fresh import start_afresh
 from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, result_of
@@ -104,7 +106,7 @@ def test_settings_of_launchers_reach_no_worker(tmp_path: Path, monkeypatch: pyte
     for name, value in left.items():
         monkeypatch.setenv(name, value)
     started: list[dict[str, str]] = []
-    monkeypatch.setattr(executors.subprocess, "Popen", lambda *_, env, **__: started.append(env) or 1 / 0)
+    monkeypatch.setattr(local.subprocess, "Popen", lambda *_, env, **__: started.append(env) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         LocalExecutor(tmp_path).start(settings(tmp_path))
     assert {name for name in left if name in started[0]} == {"TRACKABLATE_PLUGINS"}
@@ -480,7 +482,7 @@ def test_eight_calls_lead_from_the_command_to_the_training_step(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(loop, "take_step", step)
-    monkeypatch.setattr("trackablate.harness.running.executors.LocalExecutor", lambda logs: InProcessExecutor())
+    monkeypatch.setattr("trackablate.harness.running.executors.local.LocalExecutor", lambda logs: InProcessExecutor())
     done = invoke("run", "table3", "--profile", "smoke", "--store", tmp_path / "store")
     assert done.exit_code == 130, done.output
     ours = [frame.name for frame in seen if Path(frame.filename).resolve().is_relative_to(ROOT / "harness")]

@@ -19,7 +19,7 @@ from trackablate.datasets.errors import DataError
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.running.execute import execute_run
-from trackablate.harness.running.executors import LocalExecutor
+from trackablate.harness.running.executors.local import LocalExecutor
 from trackablate.harness.running.tasks import RunTask, WorkerSettings
 from trackablate.harness.store import Store
 from trackablate.harness.tracking.evaluation import online_tracker, trained_model

@@ -13,7 +13,7 @@ from trackablate.ablations.plan import run_of
 from trackablate.datasets.lease import Lease
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.running.executors import LocalExecutor, LocalWorker
+from trackablate.harness.running.executors.local import LocalExecutor, LocalWorker
 from trackablate.harness.running.tasks import Reply, RunTask, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import RunFolder, Store

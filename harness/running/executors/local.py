@@ -1,4 +1,4 @@
-"""Where workers run. An executor starts workers; the local one starts processes on this machine, `slurm` has jobs."""
+"""Workers as processes of this machine."""
 
 import contextlib
 import json
@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Protocol
 
 from pydantic import BaseModel
 
@@ -20,41 +19,6 @@ STOP_SECONDS = 10.0
 """How long a worker that is stopped may take for the step at hand and a checkpoint."""
 LOG_TAIL = 12
 """Lines of a worker's log that a message shows."""
-
-
-class WorkerProcess(Protocol):
-    """A worker that takes one task after the other."""
-
-    def do(self, task: Task) -> None:
-        """Hand over a task. The worker must have replied to the one before."""
-
-    def poll(self) -> Reply | None:
-        """Return the reply to the task, None while the worker is at work."""
-
-    def at_work(self) -> bool:
-        """Return whether the worker has begun with the task; a job may have to wait for a node."""
-
-    def stop(self) -> None:
-        """End the worker; what it has written to the store stays."""
-
-
-class Executor(Protocol):
-    """Starts workers.
-
-    Attributes:
-        detached: Whether the study leaves as soon as every task is handed over.
-    """
-
-    detached: bool
-
-    def start(self, settings: WorkerSettings) -> WorkerProcess:
-        """Start a worker, and return before it is ready."""
-
-    def places(self, tasks: int, store: Store, device: str, how: Execution) -> list[WorkerSettings] | None:
-        """Return the settings of each worker; None if workers share this machine's devices."""
-
-    def farewell(self) -> str:
-        """Return what the user has to know of work that goes on without this process, "" for none."""
 
 
 class LocalWorker:

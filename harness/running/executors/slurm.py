@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.util import find_spec
 from math import ceil, inf
@@ -24,9 +24,17 @@ from pydantic import BaseModel
 
 from trackablate.harness.documents import read_document, write_document
 from trackablate.harness.errors import BadInput, RunFailed
-from trackablate.harness.provenance import command_line
-from trackablate.harness.running.executors import LOG_TAIL, LocalExecutor, LocalWorker, environment
-from trackablate.harness.running.tasks import Device, Execution, PrepareTask, Reply, Task, WorkerSettings
+from trackablate.harness.running.executors import elsewhere
+from trackablate.harness.running.executors.elsewhere import (
+    Preparing,
+    Resources,
+    devices,
+    own_environment,
+    pairs,
+    places,
+)
+from trackablate.harness.running.executors.local import LOG_TAIL, LocalExecutor
+from trackablate.harness.running.tasks import Execution, PrepareTask, Reply, Task, WorkerSettings
 from trackablate.harness.running.threads import drop_launchers, quiet_threads
 from trackablate.harness.running.worker import answer
 from trackablate.harness.spec import Profile
@@ -71,39 +79,21 @@ class Order(BaseModel):
     settings: WorkerSettings
 
 
-@dataclass(frozen=True)
-class Resources:
-    """What each job asks of SLURM.
-
-    Attributes:
-        jobs: How many there are at once; None for one for each task.
-        parameters: What submitit is told.
-    """
-
-    gpus: int
-    cpus: int
-    jobs: int | None
-    parameters: dict[str, object]
-
-
 def resources(text: str, profile: Profile, each: int, device: str) -> Resources:
     """Return what --slurm asks for, by default what a profile's runs need with so many GPUs or processes each.
 
     Raises:
         BadInput: A key or value that SLURM does not know, or fewer GPUs than share a run.
     """
-    asked = dict(_pair(part) for part in filter(None, map(str.strip, text.split(","))))
-    gpus = _count("gpus", asked.get("gpus", str(each if device.startswith("cuda") else 0)), least=0)
-    if gpus and gpus < each:
-        raise BadInput(f"--slurm gpus={gpus}: each run has {each} by --gpus-per-run; ask for gpus={each}")
-    cpus = _count("cpus", asked.get("cpus", str(4 * gpus or each)))
-    jobs = _count("jobs", asked.pop("jobs")) if "jobs" in asked else None
+    asked = pairs("--slurm", text, (*PASSED_ON, "jobs"))
+    found = elsewhere.resources("--slurm", asked, each, device)
+    gpus, cpus = found.gpus, found.cpus
     memory = asked.get("memory", f"{ceil(profile.worker_gigabytes * max(each, gpus))}G")
     if not re.fullmatch(r"\d+[KMGT]?B?", memory):
         raise BadInput(f"--slurm memory={memory}: write a size, as memory=16G")
     known = {**asked, "cpus": cpus, "memory": memory, "time": minutes(asked["time"]) if "time" in asked else MINUTES}
     known["gpus"] = gpus
-    return Resources(gpus, cpus, jobs, {PASSED_ON[key]: value for key, value in known.items() if value})
+    return replace(found, parameters={PASSED_ON[key]: value for key, value in known.items() if value and key != "jobs"})
 
 
 def minutes(text: str) -> int:
@@ -145,22 +135,7 @@ class SlurmExecutor:
 
     def places(self, tasks: int, store: Store, device: str, how: Execution) -> list[WorkerSettings]:
         """Return the settings of a worker for each task, or for as many as shall be at work at once."""
-        gpus, cpus, each = self.asked.gpus, self.asked.cpus, how.gpus_per_run
-        kind = "cuda" if gpus else "cpu"
-        shared = [f"{kind}:{rank}" if gpus else kind for rank in range(each)]
-        loading = min(8, max(0, cpus // each - 1)) if gpus else 0
-        settings = WorkerSettings(
-            store=str(store.root),
-            device=shared[0] if each > 1 or not gpus else device,
-            threads=max(1, cpus // each) if gpus else 1,
-            workers=1,
-            command=command_line(),
-            loader_workers=loading if how.loader_workers is None else how.loader_workers,
-            fit_memory=how.fit_memory,
-            log=how.log,
-            others=tuple(shared[1:]),
-        )
-        return [settings] * min(max(1, tasks), self.asked.jobs or max(1, tasks))
+        return places(self.asked, tasks, store, device, how)
 
     def farewell(self) -> str:
         """Return what the user has to know of the jobs that go on without this process, "" if there are none."""
@@ -195,10 +170,9 @@ class SlurmExecutor:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         submitter = Submitter(order.with_suffix(""), python=f"{shlex.quote(sys.executable)} -P")
-        own = {key: value for key, value in environment(threads).items() if _is_ours(key, value)}
         submitter.update_parameters(
             job_name=name,
-            setup=[f"export {key}={shlex.quote(value)}" for key, value in own.items()],
+            setup=[f"export {key}={shlex.quote(value)}" for key, value in own_environment(threads).items()],
             signal_delay_s=SIGNAL_SECONDS,
             stderr_to_stdout=True,
             srun_args=[f"--cpus-per-task={self.asked.cpus}"],  # which srun of newer versions does not take from the job
@@ -230,7 +204,7 @@ class SlurmWorker:
 
     executor: SlurmExecutor
     settings: WorkerSettings
-    _here: LocalWorker | None = None
+    _here: Preparing | None = None
     _key: str = ""
     _job: str = ""
     _since: float = 0.0
@@ -239,8 +213,8 @@ class SlurmWorker:
     def do(self, task: Task) -> None:
         """Hand in a job for the task, unless a process before this one did and it has not ended."""
         if isinstance(task, PrepareTask):
-            self._here = self.executor.local.start(self.settings.model_copy(update={"device": "cpu", "others": ()}))
-            self._here.do(task)
+            device = devices("a node of SLURM", self.executor.asked)
+            self._here = Preparing(self.executor.local, self.settings, task, device)
             return
         line = task.model_dump_json()
         self._key, self._gone = sha256(f"{self.settings.store} {line}".encode()).hexdigest()[:16], None
@@ -256,7 +230,7 @@ class SlurmWorker:
     def poll(self) -> Reply | None:
         """Return the reply to the task, None while its job waits or is at work."""
         if self._here is not None:
-            return self._prepared()
+            return self._here.poll()
         if not self._key:
             return None
         if self.executor.replied(self._key) and (reply := read_document(self._reply, Reply)):
@@ -282,15 +256,6 @@ class SlurmWorker:
         if self._here is not None:
             self._here.stop()
             self._here = None
-
-    def _prepared(self) -> Reply | None:
-        assert self._here is not None
-        reply = self._here.poll()
-        if reply is None or reply.status != "done":
-            return reply
-        self.stop()
-        gpus = tuple(f"cuda:{number}" for number in range(self.executor.asked.gpus))
-        return reply.model_copy(update={"text": Device(name="a node of SLURM", gpus=gpus).model_dump_json()})
 
     def _ended(self, reply: Reply) -> Reply:
         self._reply.unlink(missing_ok=True)
@@ -344,23 +309,6 @@ def carry_out(file: str) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # submitit would write a result of its own, into a folder that may be gone by now
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, _, value = text.partition("=")
-    if key not in (*PASSED_ON, "jobs") or not value:
-        raise BadInput(f"--slurm {text}: write KEY=VALUE,KEY=VALUE with {', '.join((*PASSED_ON, 'jobs'))}")
-    return key, value
-
-
-def _count(key: str, text: str, least: int = 1) -> int:
-    if not re.fullmatch(r"\d{1,5}", text) or int(text) < least:
-        raise BadInput(f"--slurm {key}={text}: write a number from {least}")
-    return int(text)
-
-
-def _is_ours(key: str, value: str) -> bool:
-    return key.startswith("TRACKABLATE_") or os.environ.get(key) != value
 
 
 def _number(job: str) -> int:

@@ -19,11 +19,14 @@ from trackablate.harness.documents import write_document
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import Spent
-from trackablate.harness.running import runner, slurm
-from trackablate.harness.running.executors import LocalExecutor, WorkerProcess
+from trackablate.harness.running import runner
+from trackablate.harness.running.executors import slurm
+from trackablate.harness.running.executors.elsewhere import Resources
+from trackablate.harness.running.executors.local import LocalExecutor
+from trackablate.harness.running.executors.protocol import WorkerProcess
+from trackablate.harness.running.executors.slurm import SlurmExecutor, minutes, reply_file, resources
 from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, run_all
-from trackablate.harness.running.slurm import Resources, SlurmExecutor, minutes, reply_file, resources
 from trackablate.harness.running.tasks import AS_USUAL, Execution, Reply, RunTask, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import RunFolder, Store
@@ -74,8 +77,8 @@ def test_what_slurm_does_not_know_is_refused(text: str, said: str) -> None:
 
 def test_options_that_cannot_work_are_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["run", "head", "--profile", "smoke", "--store", tmp_path / "store"]
-    assert "--slurm is for jobs: add --executor slurm" in invoke(*words, "--slurm", "gpus=1").stderr
-    assert "--detach is for jobs: add --executor slurm" in invoke(*words, "--detach").stderr
+    assert "--slurm says what its jobs ask for: add --executor slurm" in invoke(*words, "--slurm", "gpus=1").stderr
+    assert "--detach is for jobs of SLURM: add --executor slurm" in invoke(*words, "--detach").stderr
     both = invoke(*words, "--executor", "slurm", "--detach", "--slurm", "jobs=2")
     assert "leave out jobs= of --slurm" in both.stderr
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -251,7 +254,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("slurm")
     (folder / "often.py").write_text(
-        "from trackablate.harness.running import slurm\nslurm.LOOK_SECONDS, slurm.GRACE_SECONDS = 1.0, 5.0\n"
+        "from trackablate.harness.running.executors import slurm\nslurm.LOOK_SECONDS, slurm.GRACE_SECONDS = 1.0, 5.0\n"
     )
     with slurm_cluster.cluster(folder / "cluster") as environment, pytest.MonkeyPatch.context() as patch:
         for name in ("SLURM_CONF", "PATH"):
