@@ -13,9 +13,9 @@ from trackablate.datasets.toml_files import configured_weights
 from trackablate.harness.record import PlannedRow, PlannedRun, evaluations_of
 from trackablate.harness.running.tasks import RunTask
 from trackablate.harness.spec import Profile, Recipe, RunSpec, VideoData
-from trackablate.trackers.encoder.pretrained import weights_digest
+from trackablate.trackers.encoder.pretrained import FILES, weights_digest
 from trackablate.trackers.scale import at_scale
-from trackablate.trackers.spec import DeformableHead, FloorSpec, TrackerSpec, leaves, replace, with_fields
+from trackablate.trackers.spec import AnyTracker, DeformableHead, FloorSpec, TrackerSpec, leaves, replace, with_fields
 
 FLOOR_ROWS: dict[Literal["static", "ncc"], str] = {
     "static": "repeats the first frame's box: the score of standing still",
@@ -71,7 +71,7 @@ def planned_rows(
             cells=(),
             description=f"beside the study: {other.run.name}",
             runs=(PlannedRun(run=other.run, protocols=wanted),),
-            tracker_at_paper_scale=other.run.tracker if isinstance(other.run.tracker, TrackerSpec) else None,
+            tracker_at_paper_scale=_published_size(other.run.tracker),
         )
         for other in study.others
     ]
@@ -103,6 +103,11 @@ def _with_weights(profile: Profile, study: Study) -> Profile:
     file = configured_weights(study.starts_from) if study.starts_from and not profile.scale else None
     own = {study.baseline.backbone: f"file:{file}"} if file else {}
     return profile.model_copy(update={"pretrained": own | profile.pretrained})
+
+
+def _published_size(tracker: AnyTracker) -> TrackerSpec | None:
+    """Return the tracker, None if it has none of the published sizes: it is no network of ours, or an embedded one."""
+    return tracker if isinstance(tracker, TrackerSpec) and tracker.backbone not in FILES else None
 
 
 def _refuse_one_run_for_two(study: Study, profile: Profile, rows: list[PlannedRow]) -> None:

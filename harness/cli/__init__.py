@@ -82,6 +82,7 @@ def _with_plugins(
         if found:
             assert isinstance(context.command, TyperGroup)
             context.default_map = {name: {"store": str(found)} for name in context.command.commands}
+            context.default_map["store"] = {name: {"path": str(found)} for name in ("list", "verify", "gc", "migrate")}
 
 
 def plugins_first(arguments: list[str]) -> list[str]:

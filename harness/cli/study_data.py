@@ -110,7 +110,8 @@ def packings(runs: Iterable[RunSpec], given: Given) -> dict[str, str]:
             if lacking := packing.lacking(Packing.of(run.tracker.crop, run.recipe)):
                 raise BadInput(
                     f"{shown(root)} was packed for another recipe than that of {run.slug} ({', '.join(lacking)}): pack it"
-                    f" for this one with `data pack {kind.data}=PATH --for VARIANT`, or name the data set itself"
+                    f" for this one with `data pack {kind.data}=PATH --for VARIANT --profile PROFILE`, the tracker and the"
+                    " profile of this run, or name the data set itself"
                 )
             found[kind.name] = packing.words
     return found

@@ -57,12 +57,20 @@ def say(found: "Listing") -> None:
 
 def say_to(stream: TextIO, lines: Iterable[str], indent: int = 0) -> None:
     """Write lines. On a terminal they are broken at its width, between words, and go on after so many spaces."""
-    for line in lines:
+    for line in map(_as_called, lines):
         parts = [line]
         if stream.isatty():
             width, rest = shutil.get_terminal_size().columns, " " * indent
             parts = wrap(line, width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
         stream.writelines(f"{part}\n" for part in parts or [""])
+
+
+def _as_called(line: str) -> str:
+    # Outside a checkout there is no `python -m harness`: remedies name the command that the user has.
+    started = Path(sys.argv[0])
+    installed = {"trackablate": "trackablate", "__main__": "python -m trackablate"}
+    own = "trackablate" in (started.stem, started.parent.name)
+    return line.replace("python -m harness", installed.get(started.stem, "python -m harness")) if own else line
 
 
 def say_lines(lines: Iterable[str], indent: int) -> None:

@@ -25,6 +25,9 @@ from trackablate.harness.store import PROTOCOL, RunFolder, Store
 KEPT = "image_files.npz"
 """The file in an evaluation's folder."""
 
+MOST_DECODED = 20
+"""Number of a sequence's changed images that are decoded before its results are set aside."""
+
 Replaced = dict[tuple[str, Evaluation], list[str]]
 """Names of the sequences to be tracked again, by the name of the run and the evaluation."""
 
@@ -155,6 +158,8 @@ def _compared(
             replaced[name] = "files with other names"
         elif len(others := np.flatnonzero(old.sizes != new.sizes)):
             frames = sequences[index].frames
+            for number in others[:MOST_DECODED]:
+                frames[int(number)]  # damage is refused here, before a good result gives way to none
             first = frames.file(int(others[0])).rpartition("/")[2] if isinstance(frames, ImageFiles) else ""
             more = f" and {len(others) - 1} more files" if len(others) > 1 else ""
             replaced[name] = f"{first}{more}: other sizes"

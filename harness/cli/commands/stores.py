@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 WHAT = "List a store, look for damage in it, clear it, copy it, or bring an old one up to date."
 store_app = typer.Typer(help=WHAT, no_args_is_help=True)
-StoreFolder = Annotated[Path, typer.Argument(help="the store's folder")]
+StoreFolder = Annotated[Path, typer.Argument(envvar="TRACKABLATE_STORE", help="the store's folder")]
 
 
 @store_app.command(name="list")
-def list_(path: StoreFolder, json: Json = False) -> None:
+def list_(path: StoreFolder = Path("store"), json: Json = False) -> None:
     """List the runs of a store, one line each: rows, state, tracked sequences, size and date.
 
     Example: python -m harness store list store
@@ -34,7 +34,7 @@ def list_(path: StoreFolder, json: Json = False) -> None:
 
 @store_app.command()
 @answers
-def migrate(path: StoreFolder, json: Json = False) -> dict[str, Any]:
+def migrate(path: StoreFolder = Path("store"), json: Json = False) -> dict[str, Any]:
     """Bring a store of an older version up to date, in place.
 
     Example: python -m harness store migrate store
@@ -65,7 +65,7 @@ def migrate(path: StoreFolder, json: Json = False) -> dict[str, Any]:
 
 
 @store_app.command()
-def verify(path: StoreFolder, json: Json = False) -> None:
+def verify(path: StoreFolder = Path("store"), json: Json = False) -> None:
     """Check every file of a store, and name what is damaged with its remedy. The exit status is then 1.
 
     Example: python -m harness store verify store
@@ -84,7 +84,7 @@ def verify(path: StoreFolder, json: Json = False) -> None:
 
 @store_app.command()
 def gc(
-    path: StoreFolder,
+    path: StoreFolder = Path("store"),
     drop: Annotated[
         list[str] | None,
         typer.Option(

@@ -183,7 +183,7 @@ class SlurmExecutor:
             return str(submitter.submit(carry_out, str(order)).job_id)
         except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError) as error:
             raise RunFailed(
-                f"SLURM did not take a job: {error}. If it takes no more of yours, use --slurm jobs=N"
+                f"SLURM did not take a job: {error}. If that says that you have too many, use --slurm jobs=N"
             ) from error
 
     def _look(self) -> None:

@@ -25,7 +25,7 @@ from trackablate.harness.cli.plan import forecast
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.running import runner
-from trackablate.harness.running.executors import LocalExecutor, LocalWorker
+from trackablate.harness.running.executors.local import LocalExecutor, LocalWorker
 from trackablate.harness.running.observer import Observer
 from trackablate.harness.running.tasks import Execution, RunTask
 from trackablate.harness.spec import Evaluation, RunSpec, VideoData
