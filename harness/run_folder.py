@@ -130,14 +130,7 @@ class RunFolder:
             raise BadInput(f"{self.weights} {fault}: {self.remedy_of_weights}")
 
     def finish_training(self, record: TrainingRecord) -> None:
-        """Write the record of the training, whose weights must be there, and remove the checkpoints.
-
-        Results of other weights, which were there before and are gone, are set aside: a run has those of one training.
-        """
-        before = undamaged(self.past_training)
-        if before and before.weights_digest != record.weights_digest:
-            for evaluation in self.evaluations():
-                self.set_aside(evaluation, [result.name for result in self.results(evaluation)])
+        """Write the record of the training, whose weights must be there, and remove the checkpoints."""
         write_document(self.path / "training.json", record)
         forget_checkpoints(self.checkpoint)
 

@@ -242,19 +242,6 @@ def test_weights_that_nothing_needs_are_not_trained_again(folder: RunFolder) -> 
     assert folder.lacking({}).training, "`train` wants the weights themselves"
 
 
-def test_results_of_other_weights_are_set_aside(folder: RunFolder) -> None:
-    write_bytes(folder.weights, b"weights")
-    folder.finish_training(TRAINED)
-    folder.add_result(PLAIN_EVALUATION, result("a"))
-    folder.weights.unlink()
-    write_bytes(folder.weights, b"weights")
-    folder.finish_training(TRAINED)
-    assert folder.missing(PLAIN_EVALUATION, ["a"]) == [], "trained again to the same weights"
-    folder.finish_training(TRAINED.model_copy(update={"weights_digest": "other"}))
-    assert folder.missing(PLAIN_EVALUATION, ["a"]) == ["a"]
-    assert list(folder.path.glob("evaluations/*/former/*/a.json"))
-
-
 def test_verdict_follows_from_where_it_was_trained(folder: RunFolder) -> None:
     write_bytes(folder.weights, b"weights")
     for commit, dirty, verdict in (("c", False, "reproducible"), ("c", True, "trial"), (None, None, "trial")):
