@@ -16,13 +16,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
-
-import numpy as np
-from numpy.lib.npyio import NpzFile
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from trackablate.datasets.errors import FULL
+
+if TYPE_CHECKING:
+    from numpy.lib.npyio import NpzFile
+    from numpy.typing import NDArray
 
 LEFTOVER = 3600
 """Seconds after which a temporary file, or one that no index names, is taken for that of a process that was killed."""
@@ -114,12 +114,14 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+def write_arrays(path: Path, arrays: "Mapping[str, NDArray[Any]]") -> None:
     """Replace `path` by an .npz file in one step."""
+    import numpy as np
+
     write_with(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path) -> "dict[str, NDArray[Any]]":
     """Return the arrays of an .npz file, {} if it is absent or damaged."""
     try:
         with open_arrays(path) as kept:
@@ -128,12 +130,14 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         return {}
 
 
-def open_arrays(path: Path) -> NpzFile:
+def open_arrays(path: Path) -> "NpzFile":
     """Return an open .npz file. Raises one of UNREADABLE for another file, and for one that unpacks to more than it has."""
     if not path.is_file():
         raise FileNotFoundError(path)
     with zipfile.ZipFile(path) as archive:
         _refuse_packed(path, archive)
+    import numpy as np  # `--help` reads texts, and waits for no numpy
+
     found: NpzFile = np.load(path, allow_pickle=False)
     return found
 

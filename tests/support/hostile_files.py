@@ -2,8 +2,10 @@
 
 import io
 import os
+import shutil
 import socket
 import struct
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -21,8 +23,11 @@ def special(kind: str, file: Path) -> Path:
     elif kind == "device":
         file.symlink_to("/dev/zero")
     else:
+        short = Path(tempfile.mkdtemp()) / "s"  # a socket's address has at most 107 bytes
         with socket.socket(socket.AF_UNIX) as one:
-            one.bind(str(file))
+            one.bind(str(short))
+        shutil.move(short, file)
+        short.parent.rmdir()
     return file
 
 

@@ -47,6 +47,13 @@ def request(place: Path, *beside: str, purpose: str = "run") -> StudyRequest:
     return replace(asked, purpose=purpose)  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def everything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trackers of other environments count as usable."""
+    monkeypatch.setattr("trackablate.harness.running.runner.cannot_start", lambda _: "")
+
+
+@pytest.mark.usefixtures("everything_starts")
 def test_named_runs_stand_beside_the_rows(tmp_path: Path) -> None:
     imported(Store(tmp_path / "store"))
     session = open_session(request(tmp_path, "mine", "csrt=opencv-csrt", 'my.trackers:Siam(size=255, f="a=b")'))
@@ -78,6 +85,7 @@ def test_what_names_no_run_is_refused(tmp_path: Path) -> None:
         open_session(request(tmp_path / "empty", "mine"))
 
 
+@pytest.mark.usefixtures("everything_starts")
 def test_a_studys_file_names_them_too(tmp_path: Path) -> None:
     imported(Store(tmp_path / "store"))
     text = """

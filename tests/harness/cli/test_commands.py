@@ -34,7 +34,7 @@ NAMES = ["conv", "decoder", "ce-conv", "ce-decoder", "static", "ncc", "shuffled-
 
 def contents(root: Path, pattern: str = "*") -> dict[str, tuple[int, int]]:
     """Every file with its identity and time: a rewritten file shows."""
-    files = [p for p in root.rglob(pattern) if p.is_file()]
+    files = [p for p in root.rglob(pattern) if p.is_file() and not p.name.startswith(".lease-")]
     return {str(p.relative_to(root)): (p.stat().st_ino, p.stat().st_mtime_ns) for p in files}
 
 

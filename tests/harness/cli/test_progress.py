@@ -100,10 +100,17 @@ def test_a_file_gets_one_line_for_each_event(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize(("told", "frames", "end"), [(-1.0, 0, "video"), (0.0, 0, "video"), (8.0, 8, "5/8, 0:03 left")])
 def test_a_video_that_does_not_tell_its_length(
-    told: float, frames: int, end: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    told: float,
+    frames: int,
+    end: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", lambda _: SimpleNamespace(get=lambda _: told))
-    total = frame_count(Path("clip.mp4"))
+    clip = tmp_path / "clip.mp4"
+    clip.touch()
+    total = frame_count(clip)
     assert total == frames
     now = [1000.0]
     monkeypatch.setattr(terminal, "monotonic", lambda: now[0])

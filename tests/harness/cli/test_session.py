@@ -202,7 +202,7 @@ def test_a_study_stays_recorded_with_the_whole_of_its_data(place: Path) -> None:
     session = open_session(request(place))
     session.store.set_study(session.study_record())
     (name, digest) = next(iter(session.digests.items()))
-    store_factory._keep_protocol(session.store, name, on_server=False)
+    store_factory.keep_protocol(session.store, name, on_server=False)
     known = session.study_record().model_copy(update={"digests": {name: store_factory.DIGEST}})
     session.store.set_study(known)
     assert session.study_record().digests == {name: digest}, "as large, and newer"

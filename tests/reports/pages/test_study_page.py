@@ -452,6 +452,9 @@ def test_json_keeps_the_contract(result: Result, table: Table, written: Path) ->
         "device_hours": cost.device() / 3600,
         "peak_memory_bytes": cost.peak_memory_bytes,
         "fps": 190.0,
+        "mfu": None,
+        "reserved_bytes": None,
+        "driver_bytes": None,
     }
     assert conv["paper_scale"] == {
         "params": 92_366_469,

@@ -314,6 +314,7 @@ def test_a_cancelled_task_has_the_time_for_its_checkpoint(
     tmp_path: Path, imagined: Imagined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray interrupts it again and again until it has ended."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a caller may ignore it
     stopped: list[int] = []
 
     class Cancelling(Slot):
@@ -331,7 +332,7 @@ def test_a_cancelled_task_has_the_time_for_its_checkpoint(
     with pytest.raises(KeyboardInterrupt):
         carry_out(file)
     assert stopped
-    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) == signal.default_int_handler
 
 
 def test_a_task_whose_order_is_withdrawn_ends(
