@@ -9,6 +9,7 @@ import pytest
 import store_factory
 from command_line import invoke, said
 from trackablate.ablations.catalogue import STUDIES
+from trackablate.ablations.plan import run_of
 from trackablate.ablations.study import FaultyStudy, Other
 from trackablate.ablations.study_file import load_study
 from trackablate.datasets.registry import UnknownName
@@ -71,6 +72,15 @@ def test_named_runs_stand_beside_the_rows(tmp_path: Path) -> None:
     )
     asked = session.study_record()
     assert [row.name for row in asked.rows][4:6] == ["mine", "csrt"]
+
+
+def test_a_small_checkpoint_has_no_size_at_paper_scale(tmp_path: Path) -> None:
+    store, run = Store(tmp_path / "store"), run_of(VARIANTS["detrack"], SMOKE, 0)
+    small = RunSpec(tracker=run.tracker, imported=Imported(name="small", sha256="cd" * 32))
+    store.run(small).claim()
+    rows = {row.name: row for row in open_session(request(tmp_path, "small", purpose="plan")).rows}
+    assert rows["small"].run.name == small.name
+    assert rows["small"].tracker_at_paper_scale is None
 
 
 def test_what_names_no_run_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import SequenceResult
@@ -157,3 +158,10 @@ def test_replaced_images_of_a_run_that_another_process_works_on_are_refused(trac
 def test_a_damaged_list_of_image_files_is_as_none(tracked: Tracked, data: Path, content: bytes) -> None:
     (tracked.folder.evaluation_folder(tracked.evaluation) / KEPT).write_bytes(content)
     assert tracked.again(data) == ""
+
+
+def test_a_damaged_image_takes_no_result_away(tracked: Tracked, data: Path) -> None:
+    (data / FRAME).write_bytes(OTHER[: len(OTHER) // 2])
+    with pytest.raises(DataError, match=FRAME.rpartition("/")[2]):
+        tracked.again(data)
+    assert tracked.missing == []
