@@ -64,29 +64,9 @@ def planned_rows(
     ]
     refuse_unknown_changes(profile.changes, [planned.run for row in rows for planned in row.runs])
     _refuse_changes_of_the_question(study, profile, rows)
-    rows += [
-        PlannedRow(
-            name=other.name,
-            role="variant",
-            cells=(),
-            description=f"beside the study: {other.run.name}",
-            runs=(PlannedRun(run=other.run, protocols=wanted),),
-            tracker_at_paper_scale=_published_size(other.run.tracker),
-        )
-        for other in study.others
-    ]
+    rows += _others(study, wanted)
     _refuse_one_run_for_two(study, profile, rows)
     baseline = next(row for row in rows if row.baseline)
-    floors = [
-        PlannedRow(
-            name=kind,
-            role="floor",
-            cells=(),
-            description=text,
-            runs=(PlannedRun(run=RunSpec(tracker=FloorSpec(kind=kind)), protocols=wanted),),
-        )
-        for kind, text in FLOOR_ROWS.items()
-    ]
     control = PlannedRow(
         name="shuffled-template",
         role="control",
@@ -95,7 +75,7 @@ def planned_rows(
         runs=baseline.runs,
         control="shuffled-template",
     )
-    return [*rows, *floors, control]
+    return [*rows, *_floors(wanted), control]
 
 
 def _with_weights(profile: Profile, study: Study) -> Profile:
@@ -103,6 +83,34 @@ def _with_weights(profile: Profile, study: Study) -> Profile:
     file = configured_weights(study.starts_from) if study.starts_from and not profile.scale else None
     own = {study.baseline.backbone: f"file:{file}"} if file else {}
     return profile.model_copy(update={"pretrained": own | profile.pretrained})
+
+
+def _others(study: Study, protocols: tuple[str, ...]) -> list[PlannedRow]:
+    """Return the rows that the study's file or the user put beside the study's own."""
+    return [
+        PlannedRow(
+            name=other.name,
+            role="variant",
+            cells=(),
+            description=f"beside the study: {other.run.name}",
+            runs=(PlannedRun(run=other.run, protocols=protocols),),
+            tracker_at_paper_scale=_published_size(other.run.tracker),
+        )
+        for other in study.others
+    ]
+
+
+def _floors(protocols: tuple[str, ...]) -> list[PlannedRow]:
+    return [
+        PlannedRow(
+            name=kind,
+            role="floor",
+            cells=(),
+            description=text,
+            runs=(PlannedRun(run=RunSpec(tracker=FloorSpec(kind=kind)), protocols=protocols),),
+        )
+        for kind, text in FLOOR_ROWS.items()
+    ]
 
 
 def _published_size(tracker: AnyTracker) -> TrackerSpec | None:

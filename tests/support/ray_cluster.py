@@ -5,7 +5,6 @@ It needs Ray (`python -m pip install ray`).
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,8 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
+
+from on_clusters import free_ports
 
 BYTES = 80_000_000
 """Of each node's object store."""
@@ -41,7 +42,7 @@ def lacking() -> str:
 def cluster(folder: Path) -> Iterator[Cluster]:
     """Yield a cluster whose nodes know nothing of the project."""
     folder.mkdir()
-    head, client = _free_ports(2)
+    head, client = free_ports(2)
     address, started = f"127.0.0.1:{head}", list[subprocess.Popen[bytes]]()
     # The paths of sockets have to be short.
     with tempfile.TemporaryDirectory(prefix="ray") as place, (folder / "daemons.log").open("wb") as log:
@@ -83,13 +84,3 @@ def _daemon(parent: int) -> int:
             if name == "raylet" and int(fields.split()[1]) == parent:
                 return int(number)
     return 0
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

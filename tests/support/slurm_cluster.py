@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from on_clusters import free_ports
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
 CONFIGURATION = """
 ClusterName=tests
@@ -56,7 +58,7 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     """Yield the environment in which the commands of SLURM reach the cluster."""
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
-    controller, daemon = _free_ports(2)
+    controller, daemon = free_ports(2)
     about = {"host": socket.gethostname(), "folder": folder, "cpus": os.cpu_count() or 1, "megabytes": _megabytes()}
     (folder / "slurm.conf").write_text(CONFIGURATION.format(**about, controller=controller, daemon=daemon))
     (folder / "key").write_bytes(os.urandom(128))
@@ -110,13 +112,3 @@ def _megabytes() -> int:
 
 def _path() -> str:
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

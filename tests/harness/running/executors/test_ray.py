@@ -4,7 +4,6 @@ import _thread
 import json
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import pytest
 
 import ray_cluster
 from command_line import invoke
+from on_clusters import ended, study
 from places import SRC
 from trackablate.ablations.plan import run_of
 from trackablate.datasets.protocols import PROTOCOLS
@@ -465,18 +465,6 @@ def same_numbers(found: RunFolder, expected: RunFolder) -> int:
         return 0
     assert [point.losses for point in training.curve] == [point.losses for point in unbroken.curve]
     return training.cost.resumed
-
-
-def study(folder: Path, store: str, *more: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-P", "-m", "trackablate", "run", "head", "--profile", "smoke", "--only", "mlp"]
-    words += ["--device", "cpu", "--store", str(folder / store), "--out", str(folder / f"report-{store}"), *more]
-    return subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def ended(process: subprocess.Popen[str]) -> str:
-    _, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
-    return said
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 import slurm_cluster
 from command_line import invoke
+from on_clusters import ended, study
 from places import SRC
 from trackablate.ablations.plan import run_of
 from trackablate.datasets.protocols import PROTOCOLS
@@ -332,18 +332,6 @@ def test_a_cancelled_job_is_reported_and_the_next_one_goes_on(tmp_path: Path) ->
     assert found.weights_digest == expected.weights_digest
     assert [point.losses for point in found.curve] == [point.losses for point in expected.curve]
     assert [r.boxes for r in folder.results(evaluation)] == [r.boxes for r in unbroken.results(evaluation)]
-
-
-def study(folder: Path, store: str, *more: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-P", "-m", "trackablate", "run", "head", "--profile", "smoke", "--only", "mlp"]
-    words += ["--device", "cpu", "--store", str(folder / store), "--out", str(folder / f"report-{store}"), *more]
-    return subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def ended(process: subprocess.Popen[str]) -> str:
-    _, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
-    return said
 
 
 @pytest.mark.slow
