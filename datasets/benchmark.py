@@ -56,9 +56,12 @@ class SequenceList(typing.Protocol):
         """Raise one DataError with everything that prevents scoring. Reads no frames."""
         return
 
-    def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
-        """Raise one DataError with everything that is wrong for tracking. A deep check decodes every frame."""
-        return
+    def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> str:
+        """Raise one DataError with everything that is wrong for tracking. A deep check decodes every frame.
+
+        Return how many frames were decoded, in words; "" if frames are not read from files.
+        """
+        return ""
 
     def notes(self) -> list[str]:
         """Return remarks that are not errors: missing sequences, other files in the folder, known oddities."""

@@ -20,6 +20,7 @@ from trackablate.datasets.atomic import READ_ONLY, read_arrays, write_arrays
 from trackablate.datasets.benchmark import DataSet, OnProgress, Opener, SequenceList
 from trackablate.datasets.boxes import valid
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all
+from trackablate.datasets.reading.checking import decoded_of
 from trackablate.datasets.reading.decoding import decoding_problems
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.frame_names import FrameNames, FrameRange
@@ -149,7 +150,7 @@ class CocoObjects(SequenceList):
         """See SequenceList."""
         return (1,) * len(self)
 
-    def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
+    def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> str:
         """Raise DataError for missing or damaged images, among a sample that is spread over the list, or all (deep)."""
         _, firsts = np.unique(self._objects.images, return_index=True)
         images = [self._image(at) for at in np.sort(firsts)[:: 1 if deep else -(-len(firsts) // SAMPLED)].tolist()]
@@ -160,6 +161,7 @@ class CocoObjects(SequenceList):
             if progress:
                 progress(done, len(images))
         raise_all(problems)
+        return decoded_of(len(firsts) if deep else 0, len(firsts))
 
     def _name(self, at: int) -> str:
         return f"{self.part}-{self._objects.numbers[at]}"

@@ -53,6 +53,11 @@ def frame_problems(
     return problems
 
 
+def decoded_of(decoded: int, frames: int) -> str:
+    """Return in words how many frames were decoded."""
+    return f"all {frames:,} decoded" if decoded == frames else f"{decoded:,} of {frames:,} decoded; --deep decodes all"
+
+
 def _decoded(whole: Sequence[tuple[SequenceFiles, Annotation]]) -> Iterator[list[str]]:
     """Yield one message for each damaged frame, sequence by sequence."""
     files = list({id(entry.files): entry.files for entry, _ in whole}.values())

@@ -29,7 +29,7 @@ import numpy as np
 from trackablate.datasets.benchmark import OnProgress, Protocol, SequenceList
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all, shown, some
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
-from trackablate.datasets.reading.checking import frame_problems
+from trackablate.datasets.reading.checking import SEQUENCES, decoded_of, frame_problems
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.frames import ImageFiles, NoFrames
 from trackablate.datasets.reading.index import digest_of, open_index
@@ -216,9 +216,11 @@ class StoredSequences(SequenceList):
                     problems += error.problems
         raise_all(problems)
 
-    def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> None:
+    def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> str:
         """See SequenceList; `datasets.reading.checking` says what is checked."""
         raise_all(frame_problems(self.found.entries, self.annotation, deep=deep, progress=progress or _silent))
+        frames = sum(self.lengths())
+        return decoded_of(frames if deep else min(SEQUENCES, len(self)), frames)
 
     def notes(self) -> list[str]:
         """See SequenceList."""

@@ -265,7 +265,8 @@ def check_data(entry: str, options: list[str] | None = None, *, deep: bool = Fal
         deep: Whether to decode every frame.
 
     Returns:
-        Under `protocols` the coverage of each part, under `problems` what should be known but is no error.
+        Under `protocols` the coverage of each part, under `frames` how many of its frames were decoded, under `problems`
+        what should be known but is no error.
 
     Raises:
         DataError: Something is wrong, or nothing of the data set is there; the message has all of it.
@@ -279,6 +280,7 @@ def check_data(entry: str, options: list[str] | None = None, *, deep: bool = Fal
         return check_packed(data_root(packed_name(data), given), deep=deep)
     root = data_root(data, given)
     found: dict[str, str] = {}
+    frames: dict[str, str] = {}
     problems: list[str] = []
     faults: list[str] = []
     absent: list[str] = []
@@ -293,22 +295,26 @@ def check_data(entry: str, options: list[str] | None = None, *, deep: bool = Fal
             continue
         found[name] = sequences.coverage
         try:
-            problems += _checked(name, sequences, deep=deep)
+            decoded, remarks = _checked(name, sequences, deep=deep)
+            problems += remarks
+            frames |= {name: decoded} if decoded else {}
         except DataError as error:
             faults.extend(error.problems)
     # A root that cannot be opened at all is refused by each part in the same words.
     raise_all(list(dict.fromkeys(faults)) or ([] if found else absent))
     place = {} if given else {"place": str(root)}
-    return {"data": data, **place, "protocols": found, "problems": problems + absent}
+    return {"data": data, **place, "protocols": found, "frames": frames, "problems": problems + absent}
 
 
-def _checked(name: str, sequences: SequenceList, *, deep: bool) -> list[str]:
+def _checked(name: str, sequences: SequenceList, *, deep: bool) -> tuple[str, list[str]]:
+    """Verify one part. Return how many of its frames were decoded, and remarks."""
     sequences.check_annotations()
     if all(isinstance(one.frames, NoFrames) and not one.frames.unread() for one in sequences):
-        return [f"{name}: annotations only, enough to score results; add the images to track them", *sequences.notes()]
+        remark = f"{name}: annotations only, enough to score results; add the images to track them"
+        return "", [remark, *sequences.notes()]
     with step_bar(f"checking {name}", len(sequences), after=1.0) as bar:
-        sequences.check(deep=deep, progress=lambda done, _total: bar(done))
-    return sequences.notes()
+        decoded = sequences.check(deep=deep, progress=lambda done, _total: bar(done))
+    return decoded, sequences.notes()
 
 
 def make_data(

@@ -34,9 +34,14 @@ def test_what_is_there_and_what_is_not(root: Path, tmp_path: Path, packed: bool)
     found = check_data(f"got10k={zipped(root, tmp_path / 'g.zip') if packed else root}", deep=True)
     assert found["data"] == "got10k"
     assert found["protocols"] == {"got10k-val": "1 of 180 sequences"}
+    assert found["frames"] == {"got10k-val": "all 20 decoded"}
     missing, *absent = found["problems"]
     assert missing.startswith("missing of GOT-10k's validation set: GOT-10k_Val_000002, ")
     assert [": holds no sequence of GOT-10k's test set; expected" in absent[0], len(absent)] == [True, 2]
+
+
+def test_a_check_that_is_not_deep_says_how_much_it_decoded(root: Path) -> None:
+    assert check_data(f"got10k={root}")["frames"] == {"got10k-val": "1 of 20 decoded; --deep decodes all"}
 
 
 def test_annotations_only_are_said_to_be_that(root: Path) -> None:
@@ -44,6 +49,7 @@ def test_annotations_only_are_said_to_be_that(root: Path) -> None:
         image.unlink()
     first = check_data(f"got10k={root}")["problems"][0]
     assert first == "got10k-val: annotations only, enough to score results; add the images to track them"
+    assert check_data(f"got10k={root}")["frames"] == {}
     (root / VAL / "cover.label").unlink()
     assert "cover.label: is missing" in _message(f"got10k={root}")
 
