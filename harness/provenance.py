@@ -9,10 +9,14 @@ from importlib import metadata
 from pathlib import Path
 
 from trackablate.harness.checkout import ROOT
+from trackablate.harness.errors import BadInput
 from trackablate.harness.record import Provenance
 
 CODE = ("ablations", "datasets", "harness", "reports", "src", "trackers")
 """Folders of code: a file in them that git does not know makes a run unrepeatable."""
+
+SAME_RELEASE = "install torch and torchvision of one release from one index"
+_PINNED = re.compile(r"torch *\(?==([\w.]+)")
 
 PACKAGES = (
     *("torch", "timm", "peft", "accelerate", "numpy", "opencv-python-headless", "safetensors", "simplejpeg"),
@@ -36,6 +40,17 @@ def provenance(*, device: str, driver: str | None, threads: int, workers: int, c
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
     )
+
+
+def refuse_mixed_torch() -> None:
+    """Raise BadInput if torch and torchvision are of releases or indexes that do not fit, by their metadata."""
+    torch, vision = _version("torch"), _version("torchvision")
+    if torch is None or vision is None:
+        return
+    wanted = next((found for text in metadata.requires("torchvision") or () if (found := _PINNED.match(text))), None)
+    builds = {version.partition("+")[2] for version in (torch, vision)} - {""}
+    if len(builds) > 1 or (wanted and wanted[1] != torch.partition("+")[0]):
+        raise BadInput(f"torchvision {vision} does not fit torch {torch}: {SAME_RELEASE}")
 
 
 def _version(package: str) -> str | None:

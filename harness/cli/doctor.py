@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from trackablate.harness.provenance import SAME_RELEASE
 from trackablate.trackers.encoder.pretrained import FILES
 from trackablate.trackers.outside.named import OUTSIDE, TRAX, lacking
 from trackablate.trackers.spec import OutsideSpec
@@ -21,9 +22,6 @@ PROBE = (
     "import torch, timm, peft; cuda = torch.cuda.is_available(); "
     "print(torch.__version__, torch.cuda.get_device_name(0) if cuda else 'no GPU')"
 )
-
-
-AGAIN = "install torch and torchvision of one release from one index"
 
 
 class Check(BaseModel):
@@ -61,7 +59,10 @@ def _device() -> Check:
     cores = f"{os.cpu_count()} CPU cores"
     if done.returncode != 0:
         return Check(
-            name="device", ok=False, found=(done.stderr.strip().splitlines() or ["it said nothing"])[-1], remedy=AGAIN
+            name="device",
+            ok=False,
+            found=(done.stderr.strip().splitlines() or ["it said nothing"])[-1],
+            remedy=SAME_RELEASE,
         )
     return Check(name="device", ok=True, found=f"torch {done.stdout.strip()}, {cores}")
 

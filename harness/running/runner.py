@@ -13,7 +13,7 @@ from trackablate.harness.costing.hardware import expected_device, refuse_unknown
 from trackablate.harness.costing.loaders import default_loader_workers
 from trackablate.harness.documents import left_out
 from trackablate.harness.errors import BadInput, RunFailed
-from trackablate.harness.provenance import command_line, provenance
+from trackablate.harness.provenance import command_line, provenance, refuse_mixed_torch
 from trackablate.harness.record import Failure
 from trackablate.harness.running.executors.protocol import Executor
 from trackablate.harness.running.image_files import Replaced, set_aside
@@ -110,6 +110,7 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
 def refuse_at_once(job: Job, store: Store, device: str) -> None:
     """Raise BadInput for work that cannot be done here, as far as that is sure before a store is made or a worker starts."""
     refuse_unknown_device(device)
+    refuse_mixed_torch()
     lacking = missing(job, store)
     _refuse_unusable([item.task.run.tracker for item in lacking if item.sequences])
     _refuse_division([item for item in lacking if item.training], job.how.gpus_per_run)

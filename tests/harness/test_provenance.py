@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from trackablate.harness import provenance as module
+from trackablate.harness.errors import BadInput
 
 
 @pytest.fixture
@@ -46,3 +48,25 @@ def test_commands_leave_out_folders_of_this_machine(monkeypatch: pytest.MonkeyPa
         sys, "argv", ["__main__.py", "run", "table3", "--store", "/home/me/store", "--data", "otb=/data/o"]
     )
     assert module.command_line() == "python -m harness run table3 --store PATH --data otb=PATH"
+
+
+@pytest.mark.parametrize(
+    ("torch", "vision", "needs", "fits"),
+    [
+        ("2.14.1", "0.29.1", "torch (==2.14.1)", True),
+        ("2.14.1+cpu", "0.29.1+cpu", "torch==2.14.1", True),
+        ("2.14.1+cpu", "0.29.1", "torch >=2.14.0", True),
+        ("2.14.1", "0.28.0", "torch (==2.13.0)", False),
+        ("2.14.1+cpu", "0.29.1+cu130", "torch (==2.14.1)", False),
+    ],
+)
+def test_torch_and_torchvision_of_different_releases_are_refused_before_work(
+    monkeypatch: pytest.MonkeyPatch, torch: str, vision: str, needs: str, fits: bool
+) -> None:
+    monkeypatch.setattr(module.metadata, "version", {"torch": torch, "torchvision": vision}.__getitem__)
+    monkeypatch.setattr(module.metadata, "requires", lambda name: ["numpy", needs] if name == "torchvision" else [])
+    with nullcontext() if fits else pytest.raises(BadInput) as caught:
+        module.refuse_mixed_torch()
+    if caught:
+        said = f"torchvision {vision} does not fit torch {torch}: {module.SAME_RELEASE}"
+        assert str(caught.value) == said
