@@ -6,9 +6,9 @@ from functools import cached_property
 
 from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column, Table, TableRow
-from trackablate.reports.tables import accuracy
+from trackablate.reports.tables import accuracy, pivot
 from trackablate.reports.tables.answers import Standing, answers, standings
-from trackablate.reports.tables.pivot import absences
+from trackablate.reports.tables.block import NOT_APPLICABLE
 
 MOST_FOOTNOTES = 5
 TOLD = (
@@ -74,7 +74,7 @@ def summary(result: Result, table: Table) -> Summary:
         sentences=answers(result, table),
         parts=tuple(_part(result, table, one, costs=one is found[0]) for one in found),
         legend=_legend(found, result.seeds),
-        missing=tuple(absences(result)),
+        missing=tuple(pivot.absences(result)),
         footnotes=len(table.footnotes),
     )
 
@@ -104,6 +104,8 @@ def _row(row: TableRow, one: Standing, more: list[str]) -> TableRow:
         cells[DIFFERENCE] = Cell(text="baseline" if row.baseline else "best")
     elif figure.delta is not None:  # its interval and p value decide about the colour
         cells[DIFFERENCE] = replace(figure, value=figure.delta, low=None, high=None, rank=None, footnotes=())
+    elif row.role == "cited":
+        cells[DIFFERENCE] = NOT_APPLICABLE
     return replace(row, cells=cells)
 
 
@@ -111,18 +113,20 @@ def _verdict(row: TableRow, cell: Cell, one: Standing) -> str:
     """Return a row's verdict in words."""
     if cell.value is None:
         return "missing"
-    if row.role in ("floor", "control"):
+    if row.role != "variant":
         return "not beaten" if cell.beaten is False else row.role
-    return "" if one.first is None or row.name == one.first.name or row.role == "cited" else one.verdict(row)
+    return "" if one.first is None or row.name == one.first.name else one.verdict(row)
 
 
 def _by_importance(parts: Sequence[Table]) -> Iterator[int]:
-    """Yield footnotes: of single figures, of variants, of whole columns. The sentences say what floors are."""
+    """Yield footnotes: what unlike variants are, then of figures, of variants, of columns. The sentences tell of floors."""
+    of_variants = [index for part in parts for row in part.rows if row.role == "variant" for index in row.footnotes]
+    yield from (index for index in of_variants if parts[0].footnotes[index].startswith(pivot.UNLIKE_OTHERS))
     for part in parts:
         for row in part.rows:
             figures = [row.cells[c.key] for c in part.columns if c.key in row.cells]
             yield from (index for cell in figures if cell.value is not None for index in cell.footnotes)
-    yield from (index for part in parts for row in part.rows if row.role == "variant" for index in row.footnotes)
+    yield from of_variants
     yield from (index for part in parts for column in reversed(part.columns) for index in column.footnotes)
 
 

@@ -26,6 +26,9 @@ ROLES = ("variant", "floor", "control")
 GENERAL = (NOT_SUBMITTED, NOTHING)
 """Reasons that hold for every row until something is submitted: they are given once, not for each row."""
 
+UNLIKE_OTHERS = (TRIAL, OUTSIDE) = ("Trial", "Outside tracker, not trained here")
+"""Beginnings of the footnotes of variants whose figures are not like the others'."""
+
 
 def pivot(result: Result) -> Table:
     """Return the main table: factors, each protocol, measured cost, size at paper scale, published figures."""
@@ -131,7 +134,7 @@ def _row_notes(result: Result, row: ScoredTracker, footnotes: Footnotes) -> tupl
         texts += _coupled(result, row) + _from_outside(row)
     texts += [f"Failed{_of_seed(row, record)}: {record.failure.summary}" for record in row.records if record.failure]
     if any(record.verdict == "trial" for record in row.records):
-        texts.append("Trial: trained from uncommitted or unknown code, not to be published.")
+        texts.append(f"{TRIAL}: trained from uncommitted or unknown code, not to be published.")
     return tuple(footnotes.add(text) for text in texts)
 
 
@@ -142,7 +145,7 @@ def _from_outside(row: ScoredTracker) -> list[str]:
         return [f"Imported, not trained here: the weights of the file with SHA-256 {asked.imported.sha256}."]
     outside = asked.tracker if asked and isinstance(asked.tracker, OutsideSpec) else None
     way = "its FPS includes the way of the frames to its process"
-    return [f"Outside tracker, not trained here: {outside.name}; {way}."] if outside else []
+    return [f"{OUTSIDE}: {outside.name}; {way}."] if outside else []
 
 
 def _coupled(result: Result, row: ScoredTracker) -> list[str]:
