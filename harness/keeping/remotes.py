@@ -170,9 +170,12 @@ class RemoteEnd:
         """Return the units that have a manifest, and the names of manifests that cannot be one's."""
         found = [path.partition(f"{self._root}/{MANIFESTS}/")[2] for path in self._fs.find(f"{self._root}/{MANIFESTS}")]
         units = {name.removesuffix(".json"): name for name in sorted(found) if name.endswith(".json")}
-        good = [unit for unit in units if not fault_of_name(f"{unit}/spec.json", unit)] if units else []
-        good += [unit for unit in units if not fault_of_name(f"{unit}/protocol.json", unit)]
-        good += [unit for unit in units if unit in ("studies", "counted")]
+        files = ("spec.json", "protocol.json")  # of a run, of a protocol
+        good = [
+            unit
+            for unit in units
+            if unit in ("studies", "counted") or any(not fault_of_name(f"{unit}/{name}", unit) for name in files)
+        ]
         return good, [shown(name) for unit, name in units.items() if unit not in good]
 
     def manifest(self, unit: str) -> Manifest | None:

@@ -23,16 +23,19 @@ from trackablate.harness.keeping.copying import pull, push
 from trackablate.harness.keeping.remotes import Entry, RemoteEnd, fault_of_name
 from trackablate.harness.keeping.verification import verify
 from trackablate.harness.profiles import load_profile
+from trackablate.harness.record import PaperScale
 from trackablate.harness.store import RunFolder, Store
 from trackablate.reports.assemble import assemble
 from trackablate.reports.formats.documents import results_json
 from trackablate.reports.tables.pivot import pivot
 
 STUDY, SMOKE = STUDIES["table3"], load_profile("smoke")
+SIZE = PaperScale(params=9, trainable_params=8, head_params=1, macs=7, macs_linear_conv=6, qkv_params=3, qkv_macs=2)
 
 
 def with_weights(store: Store, content: bytes = b"weights") -> Store:
     store_factory.fill(store, STUDY, SMOKE)
+    store.set_paper_scale(STUDY.spec(STUDY.rows[0]), SIZE)
     for folder in store.runs():
         if record := folder.training():
             folder.weights.write_bytes(content)
@@ -90,7 +93,7 @@ def test_a_store_goes_there_and_back_with_the_same_bytes_and_numbers(store: Stor
     pushed = said("store", "push", store.root, url)
     assert (pushed["same"], pushed["conflicts"], pushed["refused"], pushed["left"]) == (0, [], [], [])
     pulled = said("store", "pull", tmp_path / "other", url)
-    assert (pulled["files"], pulled["bytes"]) == (pushed["files"], pushed["bytes"])
+    assert (pulled["files"], pulled["bytes"], pulled["same"]) == (pushed["files"], pushed["bytes"], 0)
     other = Store(tmp_path / "other")
     assert content(other) == content(store)
     assert reported(other) == reported(store)
