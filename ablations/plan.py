@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from trackablate.ablations.recipes import Training, published_training
 from trackablate.ablations.study import FaultyStudy, Row, Study
 from trackablate.datasets.registry import UnknownName, unknown
-from trackablate.datasets.toml_files import configured_weights
+from trackablate.datasets.toml_files import configured_weights, in_words
 from trackablate.harness.record import PlannedRow, PlannedRun, evaluations_of
 from trackablate.harness.running.tasks import RunTask
 from trackablate.harness.spec import Profile, Recipe, RunSpec, VideoData
@@ -248,8 +248,10 @@ def _changed(run: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
         tracker = with_fields(run.tracker, parts["tracker"]) if parts["tracker"] else run.tracker
         recipe = Recipe.model_validate(run.recipe.model_dump() | parts["recipe"]) if run.recipe else None
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, fault['loc']))}={fault['input']}: {fault['msg']}" for fault in error.errors()]
-        raise FaultyStudy(f"--set {'; '.join(told)}") from error
+        fault = error.errors()[0]
+        field = ".".join(("recipe" if error.title == Recipe.__name__ else "tracker", *map(str, fault["loc"])))
+        problem, remedy = in_words(fault)
+        raise FaultyStudy(f"--set {field}: {problem}{f'; {remedy}' if remedy else ''}") from error
     return run.model_copy(update={"tracker": tracker, "recipe": recipe})
 
 

@@ -35,7 +35,7 @@ class DataError(ValueError):
         if len(self.args) == 1:
             return str(self.args[0])
         more = [f"and {len(self.args) - LISTED} more"] if len(self.args) > LISTED else []
-        return "\n".join([f"{len(self.args)} problems in the data:", *self.args[:LISTED], *more])
+        return "\n".join([f"{len(self.args)} problems:", *self.args[:LISTED], *more])
 
 
 class NothingThereError(DataError):

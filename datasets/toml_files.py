@@ -13,6 +13,7 @@ from trackablate.datasets.registry import near
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
+    from pydantic_core import ErrorDetails
 
 REMEDIES = {
     "missing": ("is missing", "write it"),
@@ -21,6 +22,13 @@ REMEDIES = {
     "union_tag_invalid": ("is of no known kind", "write one of {expected_tags}"),
 }
 """Problem and remedy by pydantic's name of a fault, where its own words are not plain."""
+OF_VALUES = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), ("is no whole number", "write one")),
+    **dict.fromkeys(("float_parsing", "float_type"), ("is no number", "write one")),
+    **dict.fromkeys(("bool_parsing", "bool_type"), ("is no truth value", "write true or false")),
+    "literal_error": ("is no known value", "write {expected}"),
+}
+"""The same of faults whose message repeats the value."""
 
 
 LARGEST_TOML = 2 * 2**20
@@ -139,8 +147,7 @@ def faults(file: Path, text: str, error: "ValidationError", *models: "type[BaseM
     tables = [table for model in models if model.__name__ == error.title for table in _tables(model)]
     for fault in error.errors()[:MOST_FAULTS]:
         where = [str(part) for part in fault["loc"] if part not in ("synthetic", "videos")]
-        problem, remedy = REMEDIES.get(fault["type"], (f"{_plain(fault['msg'])}, got {fault['input']!r}", "correct it"))
-        remedy = remedy.format(**fault.get("ctx", {}))
+        problem, remedy = in_words(fault)
         if fault["type"] == "extra_forbidden":
             place = tuple(part for part in fault["loc"][:-1] if isinstance(part, str))
             here = {name for loc, name, _ in tables if loc == place}  # a table of another kind has other fields
@@ -150,8 +157,6 @@ def faults(file: Path, text: str, error: "ValidationError", *models: "type[BaseM
                 problem, remedy = f"belongs in another table ({named})", "move it there"
             elif likely := near(where[-1], [name for loc, _, fields in tables if loc == place for name in fields]):
                 remedy = f"did you mean {' or '.join(likely)}?"
-        if fault["type"] == "value_error":  # a message of our own, with its remedy
-            problem, remedy = _plain(fault["msg"]), ""
         field = f"{'.'.join(where)}: " if where else ""
         yield f"{file}{line_of(text, *where[::-1])}: {field}{problem}" + (f"; {remedy}" if remedy else "")
     if (more := error.error_count() - MOST_FAULTS) > 0:
@@ -178,8 +183,15 @@ def _models(annotation: Any) -> "Iterator[type[BaseModel]]":
         yield from _models(part)
 
 
-def _plain(message: str) -> str:
-    return message.removeprefix("Value error, ").replace("Input should", "should")
+def in_words(fault: "ErrorDetails") -> tuple[str, str]:
+    """Return what is wrong with a field, after its name, and what to do; "" if the problem says that."""
+    plain = fault["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    if fault["type"] == "value_error":  # a message of our own, with its remedy
+        return plain, ""
+    problem, remedy = REMEDIES.get(fault["type"]) or OF_VALUES.get(fault["type"], (plain, "correct it"))
+    if fault["type"] not in REMEDIES and not isinstance(fault["input"], dict):
+        problem += f", got {fault['input']!r}"
+    return problem, remedy.format(**fault.get("ctx", {}))
 
 
 def line_of(text: str, *words: str) -> str:

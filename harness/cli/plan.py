@@ -182,7 +182,7 @@ def say_plan(plan: dict[str, Any]) -> None:
         for note in run["estimate"]["notes"] if run["estimate"] else []:
             sources.setdefault(note, []).append(run["row"])
     lines += [f"  from {note} ({', '.join(rows)})" for note, rows in sources.items()]
-    lines += [*_fits(plan["budget"]), *_outcome(plan["compared"])]
+    lines += [*_fits(plan["budget"]), *_last_start(plan["compared"])]
     lines += [f"not here: {problem}" for problem in plan["missing_here"]]
     say_lines(lines, 6)
 
@@ -232,12 +232,12 @@ def _remains(plan: dict[str, Any]) -> list[str]:
     if estimate["unknown"]:
         return [f"{runs}; time of {len(estimate['unknown'])} of them: unknown; {disk}", f"  {REMEDY}"]
     if all(run["done"] for run in plan["runs"]):
-        return [f"{runs}; nothing is left; {disk}"]
+        return [f"{runs}; nothing is left"]
     needed, limit, device = estimate["memory_bytes"], estimate["memory_limit_bytes"], estimate["device"]
     place = f"{estimate['workers']} at a time on {device}" if estimate["workers"] > 1 else device
     memory = f"; peak memory of a run {_range(needed, _bytes)}" if needed else ""
     lines = [f"{runs}; what remains takes {_range(estimate['wall_seconds'], duration)} on {place},"]
-    lines.append(f"  {_range(estimate['device_hours'], '{:.3g}'.format)} device-hours{memory}; {disk}")
+    lines.append(f"  {_range(estimate['device_hours'], _hours)} device-hours{memory}; {disk}")
     if loader := plan["loader"]["workers"]:
         each = _bytes(plan["loader"]["bytes_each"])
         lines.append(
@@ -258,21 +258,30 @@ def _fits(budget: dict[str, Any] | None) -> list[str]:
         f"within {budget['asked']}: {', '.join(budget['chosen'])}",
         f"  left out: {', '.join(budget['left_out']) or 'nothing'}",
         f"  rule: {budget['rule']}",
-        f"  takes {_range(wall, duration)}, {_range(hours, '{:.3g}'.format)} device-hours: {budget['command']}",
+        f"  takes {_range(wall, duration)}, {_range(hours, _hours)} device-hours: {budget['command']}",
     ]
 
 
 def _outcome(outcome: dict[str, Any]) -> list[str]:
     """Return predicted against actual, nothing if no prediction came to its end."""
-
-    def gap(one: dict[str, Any]) -> str:
-        return f"{duration(one['predicted']['expected'])} -> {duration(one['actual'])} ({100 * one['gap']:+.0f} %)"
-
-    lines = [f"  {run['run']}: {gap(run['wall'])}; device {gap(run['device'])}" for run in outcome["runs"]]
+    lines = [f"  {run['run']}: {_gap(run['wall'])}; device {_gap(run['device'])}" for run in outcome["runs"]]
     if outcome["wall"]:
         runs = f"{outcome['started']} run{'s' * (outcome['started'] > 1)} with all around them"
-        lines.append(f"  {runs}: {gap(outcome['wall'])}; device of all runs {gap(outcome['device'])}")
+        lines.append(f"  {runs}: {_gap(outcome['wall'])}; device of all runs {_gap(outcome['device'])}")
     return ["predicted -> actual wall time, and device time:", *lines] if lines else []
+
+
+def _last_start(outcome: dict[str, Any]) -> list[str]:
+    """Return how good the prediction of the last start was; `--json` has that of every run."""
+    return [f"last start, predicted -> actual: {_gap(outcome['wall'])}"] if outcome["wall"] else []
+
+
+def _gap(one: dict[str, Any]) -> str:
+    return f"{duration(one['predicted']['expected'])} -> {duration(one['actual'])} ({100 * one['gap']:+.0f} %)"
+
+
+def _hours(count: float) -> str:
+    return f"{count:.3g}" if count >= 0.01 else "under 0.01"
 
 
 def _range(span: dict[str, float], say: Callable[[float], str]) -> str:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 LONG = 40
 """Characters from which the items of a list get a line each."""
+UNBROKEN = "\N{NO-BREAK SPACE}"
+"""Where a line is not broken; it is written as a space."""
 NAME = 28
 """Characters of a name that fit on one line beside a bar."""
 WIDE = 100
@@ -62,7 +64,7 @@ def say_to(stream: TextIO, lines: Iterable[str], indent: int = 0) -> None:
         if stream.isatty():
             width, rest = shutil.get_terminal_size().columns, " " * indent
             parts = wrap(line, width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
-        stream.writelines(f"{part}\n" for part in parts or [""])
+        stream.writelines(f"{part.replace(UNBROKEN, ' ')}\n" for part in parts or [""])
 
 
 def _as_called(line: str) -> str:
@@ -86,7 +88,7 @@ def say_document(document: dict[str, Any], indent: int = 0) -> None:
             say_document(value, indent + 1)
         elif isinstance(value, list) and any(len(str(item)) > LONG for item in value):
             sys.stdout.write(f"{'  ' * indent}{key}:\n")
-            say_lines((f"{'  ' * (indent + 1)}- {item}" for item in value), 2 * indent + 4)
+            say_lines((f"{'  ' * (indent + 1)}- {_plain(item)}" for item in value), 2 * indent + 4)
         else:
             say_lines([f"{'  ' * indent}{key}: {_plain(value)}"], 2 * indent + 2)
 
@@ -103,14 +105,20 @@ def say_runs(runs: "list[ListedRun]") -> None:
     cells = []
     for run in runs:
         more = f" and {len(run.rows) - 1} more" if len(run.rows) > 1 else ""
-        tracked = ", ".join(f"{t.evaluation} {t.sequences}/{'?' if t.of is None else t.of}" for t in run.evaluated)
+        tracked = ", ".join(
+            f"{shown(t.evaluation)}{UNBROKEN}{t.sequences}/{'?' if t.of is None else t.of}" for t in run.evaluated
+        )
         row = f"{run.rows[0]}{more}" if run.rows else "no study"
         cells.append(
-            (run.run, row, f"seed {run.seed}", run.state, tracked, size_of(run.bytes), run.date[:10], run.problem)
+            (
+                *map(shown, (run.run, row, f"seed {run.seed}", run.state)),
+                tracked,
+                *map(shown, (size_of(run.bytes), run.date[:10], run.problem)),
+            )
         )
     widths = [max((len(line[at]) for line in cells), default=0) for at in range(7)]
     lines = ("  ".join((*map(str.ljust, line[:7], widths), line[7])).rstrip() for line in cells)
-    say_lines(map(shown, lines), 4)
+    say_lines(lines, 4)
     states = ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).items())
     sys.stdout.write(
         f"{len(runs)} runs, {size_of(sum(run.bytes for run in runs))}" + (f": {states}\n" if states else "\n")
@@ -120,7 +128,7 @@ def say_runs(runs: "list[ListedRun]") -> None:
 def say_clearing(document: dict[str, Any], *, named: bool) -> None:
     """Write what goes from a store by kind, each path too if the user has named the kinds, and what stays."""
     for kind, found in document["kinds"].items():
-        count = f"{len(found['paths'])} of {size_of(found['bytes'])}" if found["paths"] else "nothing"
+        count = f"{len(found['paths'])}, {size_of(found['bytes'])}" if found["paths"] else "nothing"
         say_lines([f"{kind:<12} {count:<18} {found['what']}"], 32)
         say_lines((f"  {shown(path)}" for path in found["paths"] if named), 4)
     say_lines((f"stays: {shown(reason)}" for reason in document["stays"]), 7)
@@ -186,6 +194,10 @@ def say_tables(tables: "list[Table]") -> None:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, dict) and value:
+        return ", ".join(
+            f"{key} ({_plain(v)})" if isinstance(v, dict) else f"{key} {_plain(v)}" for key, v in value.items()
+        )
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "none"
     if isinstance(value, float):

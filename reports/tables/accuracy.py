@@ -23,7 +23,7 @@ METHOD = (
 )
 METHOD_OF_SEEDS = (
     "Brackets of rows with several seeds or repetitions: 95 % interval over seeds and sequences, Student's t on the"
-    " variance components of seed, sequence and residual (docs/statistics.md)."
+    " variance components of seed, sequence and residual (the project's docs/statistics.md)."
 )
 PAIRED = "Row minus baseline on the same sequences, with its own 95 % interval."
 PLAIN_DIFFERENCE = (
@@ -39,8 +39,8 @@ UNBEATEN = "The best variant, {best}, is not shown to beat {{}}."
 FOOTNOTED_BELOW = 20
 """Sequences below which figures and differences have the footnote `FEW`."""
 FEW = (
-    f"With fewer than {FOOTNOTED_BELOW} sequences an interval covers a little less than it says (docs/statistics.md); with"
-    f" fewer than {FEWEST_SEQUENCES} none is given, and no difference counts as resolved."
+    f"With fewer than {FOOTNOTED_BELOW} sequences an interval covers a little less than it says (the project's"
+    f" docs/statistics.md); with fewer than {FEWEST_SEQUENCES} none is given, and no difference counts as resolved."
 )
 TRUNCATED = (
     "Predicted boxes are cut to integers before scoring (--truncate), as pytracking's and OSTrack's result files are."

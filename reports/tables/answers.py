@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from trackablate.harness.scoring.metrics import METRICS, Metric
 from trackablate.harness.scoring.scored import ScoredProtocol
 from trackablate.reports.results import Result, primary_metric
+from trackablate.reports.statistics.bootstrap import FEWEST_SEQUENCES
 from trackablate.reports.table import Cell, Column, Table, TableRow
 from trackablate.reports.tables.accuracy import in_words, metric_key, p_in_words
 from trackablate.reports.tables.costs import tracked_on, trained_on
@@ -172,7 +173,8 @@ def _apart(one: Standing, rival: str) -> str:
     size = f"{one.column.written(abs(cell.delta))} {unit} {side} {rival}"
     corrected = "" if cell.p is None else p_in_words(cell.p)
     if cell.resolved is None:
-        return f"{size}, which may be chance (not tested)"
+        few = cell.n is not None and cell.n < FEWEST_SEQUENCES
+        return f"{size}, which may be chance ({f'{cell.n} sequences are too few to test it' if few else 'not tested'})"
     if cell.resolved:
         return f"{size}, more than chance explains ({corrected})"
     wanted = f"; to tell takes {in_words(cell.needed)}" if cell.needed else ""

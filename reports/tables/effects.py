@@ -16,7 +16,7 @@ from trackablate.reports.table import Cell, Column, Table, TableRow
 
 RANK_METHOD = (
     "Sequences are drawn anew, the same for all rows, and training seeds for each row where it has several (two-level"
-    " bootstrap, docs/statistics.md). Ranks of rows with one seed look more stable than they are."
+    " bootstrap, the project's docs/statistics.md). Ranks of rows with one seed look more stable than they are."
 )
 
 

@@ -256,7 +256,7 @@ def test_all_bad_files_are_counted_and_the_first_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         raise_all(frames.problems())
     lines = str(caught.value).splitlines()
-    assert lines[0] == f"{LISTED + 3} problems in the data:"
+    assert lines[0] == f"{LISTED + 3} problems:"
     assert "not an ordinary file" in lines[1]
     assert "not an ordinary file" in lines[2]
     assert lines[LISTED].startswith(f"{tmp_path / files[LISTED - 1]}: is missing; ")

@@ -234,7 +234,9 @@ def test_too_few_sequences_are_not_tested_and_a_profile_may_compare(result: Resu
     untested = Cell(48.6, n=3, delta=0.8)
     found = answers(profile, told(profile, {"conv": Cell(47.8, n=3), "decoder": untested}))
     assert found[0].startswith("At profile mini and with 2 of 4 variants scored, decoder has the highest")
-    assert found[0].endswith("0.8 points above the baseline conv (47.8 %), which may be chance (not tested).")
+    assert found[0].endswith(
+        "0.8 points above the baseline conv (47.8 %), which may be chance (3 sequences are too few to test it)."
+    )
 
 
 def replace_profile(result: Result, *, comparable: bool) -> Result:
