@@ -1,20 +1,21 @@
 """One study at one size in one store: what `plan`, `run` and `report` share."""
 
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
-from trackablate.ablations.catalogue import STUDIES, named_study
+from trackablate.ablations.catalogue import named_study
 from trackablate.ablations.plan import planned_protocols, planned_rows, tasks
 from trackablate.ablations.study import FaultyStudy, Other, Study
 from trackablate.datasets.errors import DataError, raise_all
 from trackablate.datasets.pairs.training_sets import check_disjoint
 from trackablate.datasets.protocols import PROTOCOLS, as_asked
 from trackablate.harness.cli.study_data import (
+    Given,
+    StudyData,
     asked_run,
     given_data,
     named_run,
@@ -26,7 +27,7 @@ from trackablate.harness.cli.study_data import (
     training_roots,
 )
 from trackablate.harness.errors import BadInput
-from trackablate.harness.profiles import load_profile, profile_names, with_changes, with_packed
+from trackablate.harness.profiles import load_profile, with_changes, with_packed
 from trackablate.harness.record import PlannedRow, StudyRecord
 from trackablate.harness.running.image_files import find_replaced
 from trackablate.harness.running.runner import Job, refuse_at_once
@@ -39,9 +40,6 @@ from trackablate.trackers.plugins import load_plugins
 
 if TYPE_CHECKING:
     from trackablate.reports.results import FrameRow, Result
-
-MOST_SEEDS = 16
-"""Number of seeds of each row that are looked for in a store without records of studies."""
 
 
 @dataclass(frozen=True)
@@ -223,54 +221,103 @@ def open_session(request: StudyRequest) -> Session:
 
     That includes a tracker that would be trained or validated on what one of the protocols tests it on.
     """
+    asked, store = _resolved(request), Store(request.store, make=False)
+    request, names, rows = asked.request, asked.names, asked.rows
+    recomputed = recompute(request.results, names, asked.given, store.root, taken={row.name for row in rows})
+    if request.purpose == "report":
+        if not recomputed and not store.exists:
+            first = f"name it with --store, or `python -m harness run {asked.study.name}` first"
+            raise BadInput(f"there is no store at {store.root}: {first}")
+        found, roots, problems = _stored_data(asked, store), dict[str, str](), list[str]()
+    else:
+        found, roots, problems = _data_here(asked, store)
+    if any(len(data.sequences) == 1 for data in found.values()):
+        rows = [row for row in rows if row.control == "none"]  # one sequence has no other one's template
+    digests = {name: data.digest for name, data in found.items()}
+    request, reported = _reported(request, asked.study, asked.profile, names, rows)
+    frames = _grid(request, digests, asked.given, store)
+    job = _job(request, asked.profile, rows, found, roots, store)
+    return Session(
+        request=request,
+        study=asked.study,
+        profile=asked.profile,
+        rows=reported,
+        digests=digests,
+        coverage={name: data.coverage for name, data in found.items()},
+        store=open_store(request.store, make=request.purpose == "run"),
+        job=job,
+        recomputed=recomputed,
+        problems=tuple(problems),
+        grid=frames,
+    )
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """A request whose names are known: its rows, and the places of data that it gives, by name."""
+
+    request: StudyRequest
+    study: Study
+    profile: Profile
+    names: list[str]
+    rows: list[PlannedRow]
+    given: Given
+
+
+def _resolved(request: StudyRequest) -> _Resolved:
     profile = with_changes(load_profile(request.profile), request.changes)
     study = _with_others(named_study(request.study), request.beside, Store(request.store, make=False))
     names = [known_protocol(name).name for name in request.protocols or planned_protocols(study, profile)]
     request = replace(request, protocols=names if request.protocols else [])
     rows = planned_rows(study, profile, protocols=names, seeds=request.seeds, only=request.only)
-    training = _trained_on(rows)
-    given = given_data(request.data, names, training)
+    given = given_data(request.data, names, _trained_on(rows))
     if packed := packings((planned.run for row in rows for planned in row.runs), given):
         profile = with_packed(profile, packed)
         rows = planned_rows(study, profile, protocols=names, seeds=request.seeds, only=request.only)
-        training = _trained_on(rows)
-    recomputed = recompute(request.results, names, given, request.store, taken={row.name for row in rows})
-    store = Store(request.store, make=False)
-    if request.purpose == "report" and not recomputed and not store.exists:
-        raise BadInput(
-            f"there is no store at {store.root}: name it with --store, or `python -m harness run {study.name}` first"
-        )
+    return _Resolved(request, study, profile, names, rows, given)
+
+
+def _stored_data(asked: _Resolved, store: Store) -> dict[str, StudyData]:
+    """Return the data of each protocol as the store knows them."""
+    known = store.study(asked.study.name, asked.profile.name) if store.exists else None
+    runs = [planned.run for row in asked.rows for planned in row.runs]
+    digests = known.digests if known else {}
+    return {name: reported_data(name, asked.given, store, runs, digests.get(name, "")) for name in asked.names}
+
+
+def _data_here(asked: _Resolved, store: Store) -> tuple[dict[str, StudyData], dict[str, str], list[str]]:
+    """Return the data of each protocol, the place of each data set, and what is not here, which only a plan accepts."""
+    index = store.index if store.exists else None  # no store is made only to keep an index in it
+    found = {name: planned_data(name, asked.given, index) for name in asked.names}
+    problems = [problem for data in found.values() for problem in data.problems]
     roots: dict[str, str] = {}
-    problems: list[str] = []
-    if request.purpose == "report":
-        asked = store.study(study.name, profile.name) if store.exists else None
-        runs = [planned.run for row in rows for planned in row.runs]
-        digests = asked.digests if asked else {}
-        found = {name: reported_data(name, given, store, runs, digests.get(name, "")) for name in names}
-    else:
-        index = store.index if store.exists else None  # no store is made only to keep an index in it
-        found = {name: planned_data(name, given, index) for name in names}
-        problems += [problem for data in found.values() for problem in data.problems]
-        for data in training:
-            if isinstance(data, VideoData):
-                check_disjoint(data.all_sets, names)
-            try:
-                roots |= training_roots(data, given)
-            except DataError as error:
-                problems += error.problems
-    if request.purpose == "run":
-        raise_all(list(dict.fromkeys(problems)))
-    if any(len(data.sequences) == 1 for data in found.values()):
-        rows = [row for row in rows if row.control == "none"]  # one sequence has no other one's template
-    digests = {name: data.digest for name, data in found.items()}
-    request, reported = _reported(request, study, profile, names, rows)
-    roots |= {PROTOCOLS[name].data or "": str(data.root) for name, data in found.items() if data.root}
-    frames = _grid(request, digests, given, store)
-    work = tasks(rows, digests, roots)
+    for data in _trained_on(asked.rows):
+        if isinstance(data, VideoData):
+            check_disjoint(data.all_sets, asked.names)
+        try:
+            roots |= training_roots(data, asked.given)
+        except DataError as error:
+            problems += error.problems
+    problems = list(dict.fromkeys(problems))
+    if asked.request.purpose == "run":
+        raise_all(problems)
+    return found, roots, problems
+
+
+def _job(
+    request: StudyRequest,
+    profile: Profile,
+    rows: list[PlannedRow],
+    found: Mapping[str, StudyData],
+    roots: Mapping[str, str],
+    store: Store,
+) -> Job:
+    """Return what has to be done. Raises BadInput for what cannot be done here."""
+    places = {PROTOCOLS[name].data or "": str(data.root) for name, data in found.items() if data.root}
+    work = tasks(rows, {name: data.digest for name, data in found.items()}, {**roots, **places})
     lists = {name: data.sequence_list for name, data in found.items() if data.sequence_list is not None}
     replaced, messages = find_replaced(work, store, lists, act=request.purpose == "run")
-    for message in messages:
-        sys.stderr.write(f"{message}\n")
+    sys.stderr.writelines(f"{message}\n" for message in messages)
     job = Job(
         tasks=work,
         sizes=[row.tracker_at_paper_scale for row in rows if row.tracker_at_paper_scale],
@@ -282,19 +329,7 @@ def open_session(request: StudyRequest) -> Session:
     )
     if request.purpose == "run":
         refuse_at_once(job, store, request.device)
-    return Session(
-        request=request,
-        study=study,
-        profile=profile,
-        rows=reported,
-        digests=digests,
-        coverage={name: data.coverage for name, data in found.items()},
-        store=open_store(request.store, make=request.purpose == "run"),
-        job=job,
-        recomputed=recomputed,
-        problems=tuple(dict.fromkeys(problems)),
-        grid=frames,
-    )
+    return job
 
 
 def _grid(
@@ -337,27 +372,3 @@ def _trained_on(rows: list[PlannedRow]) -> list[TrainingData]:
         if run.data is not None and run.data not in found:
             found.append(run.data)
     return found
-
-
-def studies_of_old_store(store: Store) -> Iterator[StudyRecord]:
-    """Yield the record of each built-in study and profile that a store has runs of, for a store without records."""
-    present = {folder.path.name: folder for folder in store.runs()}
-    for study in STUDIES.values():
-        for profile in map(load_profile, profile_names()):
-            rows = [row for row in planned_rows(study, profile, seeds=MOST_SEEDS) if row.role == "variant"]
-            runs = [planned.run for row in rows for planned in row.runs if planned.run.name in present]
-            if runs:
-                seeds = max(study.seeds, *(run.seed + 1 for run in runs))
-                asked = None if seeds == study.seeds else seeds
-                tracked = Counter((e.protocol, e.data) for run in runs for e in present[run.name].evaluations())
-                digests = {name: data for (name, data), _ in reversed(tracked.most_common())}
-                if not digests:  # nothing is tracked yet: the study is recorded when it is started again
-                    continue
-                yield StudyRecord(
-                    study=study.name,
-                    profile=profile,
-                    digests=digests,
-                    seeds=seeds,
-                    command=StudyRequest(study.name, profile.name, [], [], [], store.root, asked).command,
-                    rows=tuple(planned_rows(study, profile, protocols=digests, seeds=seeds)),
-                )

@@ -118,7 +118,7 @@ def packings(runs: Iterable[RunSpec], given: Given) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Data:
+class StudyData:
     """The data of a protocol.
 
     Attributes:
@@ -139,7 +139,7 @@ class Data:
     sequence_list: SequenceList | None = None
 
 
-def opened(name: str, given: Given, index: Path | None = None, *, frames: bool = True) -> Data:
+def opened(name: str, given: Given, index: Path | None = None, *, frames: bool = True) -> StudyData:
     """Return a protocol's data, checked. Raises UnknownName or DataError.
 
     Args:
@@ -157,7 +157,7 @@ def opened(name: str, given: Given, index: Path | None = None, *, frames: bool =
         sequences.check_annotations()
     root = data_root(data, given).resolve() if data else None
     lengths = dict(zip(sequences.names, sequences.lengths(), strict=True))
-    return Data(
+    return StudyData(
         sequences=list(sequences.names),
         digest=sequences.digest(),
         coverage=sequences.coverage,
@@ -167,7 +167,7 @@ def opened(name: str, given: Given, index: Path | None = None, *, frames: bool =
     )
 
 
-def planned_data(name: str, given: Given, index: Path | None) -> Data:
+def planned_data(name: str, given: Given, index: Path | None) -> StudyData:
     """Return a protocol's data to track; those of its official list, with the problems, if they are not in order here."""
     try:
         return opened(name, given, index)
@@ -178,10 +178,10 @@ def planned_data(name: str, given: Given, index: Path | None) -> Data:
             raise error from None
         count, frames = len(extent.lengths), extent.frames
         coverage = f"0 of {count} sequences of {name} here; planned for all, {frames} frames by {extent.source}"
-        return Data(list(extent.lengths), "not here", coverage, None, extent.lengths, tuple(error.problems))
+        return StudyData(list(extent.lengths), "not here", coverage, None, extent.lengths, tuple(error.problems))
 
 
-def reported_data(name: str, given: Given, store: Store, runs: Iterable[RunSpec], asked: str = "") -> Data:
+def reported_data(name: str, given: Given, store: Store, runs: Iterable[RunSpec], asked: str = "") -> StudyData:
     """Return a protocol's data for a report, which needs no frames.
 
     It takes what `--data` names, else the version that the store has results of, else what is configured, if anything is.
@@ -203,13 +203,13 @@ def reported_data(name: str, given: Given, store: Store, runs: Iterable[RunSpec]
         if len(kept) > 1:
             raise BadInput(which_version(name, kept))
         if kept:
-            return Data(kept[0].names, kept[0].digest, f"{len(kept[0].names)} sequences in the store", None)
+            return StudyData(kept[0].names, kept[0].digest, f"{len(kept[0].names)} sequences in the store", None)
     try:
         return opened(name, given, store.index if store.exists else None, frames=False)
     except DataError:
         if data in given:
             raise
-        return Data([], "", f"{name}: not here", None)
+        return StudyData([], "", f"{name}: not here", None)
 
 
 def largest(versions: Sequence[ProtocolRecord]) -> list[ProtocolRecord]:

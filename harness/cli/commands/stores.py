@@ -1,5 +1,7 @@
 """The commands on a whole store: list it, look for damage, clear it, copy it, bring an old one up to date."""
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,10 +13,13 @@ from trackablate.harness.errors import BadInput
 
 if TYPE_CHECKING:
     from trackablate.harness.keeping.copying import Copied
+    from trackablate.harness.record import StudyRecord
     from trackablate.harness.store import Store
 
 WHAT = "List a store, look for damage in it, clear it, copy it, or bring an old one up to date."
 store_app = typer.Typer(help=WHAT, no_args_is_help=True)
+MOST_SEEDS = 16
+"""Number of seeds of each row that are looked for in a store without records of studies."""
 StoreFolder = Annotated[Path, typer.Argument(envvar="TRACKABLATE_STORE", help="the store's folder")]
 
 
@@ -40,7 +45,6 @@ def migrate(path: StoreFolder = Path("store"), json: Json = False) -> dict[str, 
     Example: python -m harness store migrate store
     """
     from trackablate.ablations.catalogue import STUDIES
-    from trackablate.harness.cli.session import studies_of_old_store
     from trackablate.harness.migration import migrate as bring_up_to_date
     from trackablate.harness.record import StudyRecord
     from trackablate.harness.store import Store
@@ -50,7 +54,7 @@ def migrate(path: StoreFolder = Path("store"), json: Json = False) -> dict[str, 
     studies: list[StudyRecord] = []
 
     def record_studies(store: Store) -> None:
-        studies.extend(studies_of_old_store(store))
+        studies.extend(_studies_of_old_store(store))
         for record in studies:
             store.set_study(record)
 
@@ -181,3 +185,33 @@ def _opened(path: Path) -> "Store":
     if not opened.exists:
         raise BadInput(f"there is no store at {opened.root}: name the folder that `run` was given as --store")
     return opened
+
+
+def _studies_of_old_store(store: "Store") -> Iterator["StudyRecord"]:
+    """Yield the record of each built-in study and profile that a store has runs of, for a store without records."""
+    from trackablate.ablations.catalogue import STUDIES
+    from trackablate.ablations.plan import planned_rows
+    from trackablate.harness.cli.session import StudyRequest
+    from trackablate.harness.profiles import load_profile, profile_names
+    from trackablate.harness.record import StudyRecord
+
+    present = {folder.path.name: folder for folder in store.runs()}
+    for study in STUDIES.values():
+        for profile in map(load_profile, profile_names()):
+            rows = [row for row in planned_rows(study, profile, seeds=MOST_SEEDS) if row.role == "variant"]
+            runs = [planned.run for row in rows for planned in row.runs if planned.run.name in present]
+            if runs:
+                seeds = max(study.seeds, *(run.seed + 1 for run in runs))
+                asked = None if seeds == study.seeds else seeds
+                tracked = Counter((e.protocol, e.data) for run in runs for e in present[run.name].evaluations())
+                digests = {name: data for (name, data), _ in reversed(tracked.most_common())}
+                if not digests:  # nothing is tracked yet: the study is recorded when it is started again
+                    continue
+                yield StudyRecord(
+                    study=study.name,
+                    profile=profile,
+                    digests=digests,
+                    seeds=seeds,
+                    command=StudyRequest(study.name, profile.name, [], [], [], store.root, asked).command,
+                    rows=tuple(planned_rows(study, profile, protocols=digests, seeds=seeds)),
+                )
