@@ -21,6 +21,8 @@ from trackablate.trackers.spec import TrackerSpec, leaves
 EVALUATION = "evaluation.json"
 """The document in an evaluation's folder that says which evaluation it is."""
 
+BEFORE = "checkpoint-before.pt"
+"""The checkpoint before the last one."""
 DIVERGED = "diverged.pt"
 """The batch at which the loss of a training was not finite, beside its checkpoint."""
 
@@ -280,7 +282,7 @@ class RunFolder:
 
 def older(checkpoint: Path) -> Path:
     """Return the file of the checkpoint before the newest one, to which a training goes back if that one is damaged."""
-    return checkpoint.with_name("checkpoint-before.pt")
+    return checkpoint.with_name(BEFORE)
 
 
 def keep_older(checkpoint: Path) -> None:

@@ -191,7 +191,7 @@ class Store:
         if self.root.exists() and not self.root.is_dir():
             raise BadInput(f"--store {self.root} is a file: name a folder")
         found = list(self.root.iterdir()) if self.root.exists() else []
-        return [path for path in found if not path.name.startswith((".store.json.", *NO_RUNS))]
+        return [path for path in found if not path.name.startswith(".store.json.") and path.name not in NO_RUNS]
 
     def _create(self, others: Sequence[Path]) -> None:
         if (self.root / "runs").is_dir():

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trackablate.datasets.registry import Registry
 from trackablate.harness.scoring.dialects import DIALECTS, Curve, Dialect, Reading
 from trackablate.harness.scoring.threshold_counts import GRID, TREATMENTS, Fact, Measured, Tally, Treated, tally
 
@@ -71,24 +72,23 @@ def unbroken(overlaps: Floats) -> float:
     return int(_runs(overlaps > 0.5)[1].max(initial=0)) / len(overlaps)
 
 
-METRICS = {
-    m.key: m
-    for m in (
-        Metric("ao", "AO", "average overlap: mean IoU over frames after the first"),
-        Metric("sr50", "SR50", "success rate: share of frames with IoU above 0.5"),
-        Metric("sr75", "SR75", "success rate: share of frames with IoU above 0.75"),
-        Metric("auc", "AUC", "area under the success curve: mean over 21 overlap thresholds"),
-        Metric("precision", "P", "precision: share of frames with centre error of at most 20 px"),
-        Metric("norm_precision", "P_norm", "normalised precision: share with normalised centre error of at most 0.2"),
-        Metric("op50", "OP50", "overlap precision: share of frames with IoU above 0.5"),
-        Metric("op75", "OP75", "overlap precision: share of frames with IoU above 0.75"),
-        Metric("norm_precision_at_20", "P_norm@.2", "share of frames with normalised centre error of at most 0.2"),
-        Metric("norm_precision_mean", "P_norm mean", "mean of the normalised precision curve over 0..0.5"),
-        Metric("until_failure", "T_fail", "time to first failure: share of frames before it", in_time=until_failure),
-        Metric("survived", "Survived", "share of sequences without a failure", in_time=survived),
-        Metric("unbroken", "Unbroken", "longest run with IoU above 0.5: share of frames", in_time=unbroken),
-    )
-}
+METRICS: Registry[Metric] = Registry("metric")
+for _metric in (
+    Metric("ao", "AO", "average overlap: mean IoU over frames after the first"),
+    Metric("sr50", "SR50", "success rate: share of frames with IoU above 0.5"),
+    Metric("sr75", "SR75", "success rate: share of frames with IoU above 0.75"),
+    Metric("auc", "AUC", "area under the success curve: mean over 21 overlap thresholds"),
+    Metric("precision", "P", "precision: share of frames with centre error of at most 20 px"),
+    Metric("norm_precision", "P_norm", "normalised precision: share with normalised centre error of at most 0.2"),
+    Metric("op50", "OP50", "overlap precision: share of frames with IoU above 0.5"),
+    Metric("op75", "OP75", "overlap precision: share of frames with IoU above 0.75"),
+    Metric("norm_precision_at_20", "P_norm@.2", "share of frames with normalised centre error of at most 0.2"),
+    Metric("norm_precision_mean", "P_norm mean", "mean of the normalised precision curve over 0..0.5"),
+    Metric("until_failure", "T_fail", "time to first failure: share of frames before it", in_time=until_failure),
+    Metric("survived", "Survived", "share of sequences without a failure", in_time=survived),
+    Metric("unbroken", "Unbroken", "longest run with IoU above 0.5: share of frames", in_time=unbroken),
+):
+    METRICS.add(_metric.key, _metric)
 
 
 def treatments(dialects: Collection[Dialect]) -> tuple[Treated, ...]:

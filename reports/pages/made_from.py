@@ -11,9 +11,10 @@ from pydantic import BaseModel
 from trackablate.harness.checkout import ROOT
 from trackablate.harness.documents import read_document, write_document
 from trackablate.harness.errors import BadInput
+from trackablate.harness.run_folder import BEFORE, DIVERGED
 
 FILE = ".made-from.json"
-AT_WORK = ("lock", "progress.json", "checkpoint.pt")
+AT_WORK = ("progress.json", "checkpoint.pt", BEFORE, DIVERGED)
 """Files of a run that change while it is trained and that no report shows."""
 PACKAGES = ("ablations", "datasets", "harness", "reports", "trackers")
 

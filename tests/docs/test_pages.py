@@ -207,7 +207,7 @@ def test_the_benchmark_is_read(tmp_path: Path) -> None:
 
 
 def test_the_metric_is_read_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "METRICS", dict(METRICS))
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS))
     monkeypatch.setattr(DIALECTS, "_entries", dict(DIALECTS.built_in))
     executed("def early")
     whole, away = [10.0, 10, 20, 20], [90.0, 90, 5, 5]

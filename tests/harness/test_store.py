@@ -148,6 +148,13 @@ def test_a_damaged_marker_is_named(tmp_path: Path, content: bytes) -> None:
         Store(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["scores-2024.csv", "pretraining_notes.txt"])
+def test_files_that_only_begin_like_folders_of_ours_make_no_store(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(BadInput, match="neither empty nor a store"):
+        Store(tmp_path)
+
+
 def test_a_place_that_is_no_store_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(BadInput, match="neither empty nor a store: name another folder"):

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from trackablate.harness.scoring.dialects import DIALECTS, Dialect, Reading, Treatments
 from trackablate.harness.scoring.metrics import (
     METRICS,
+    Metric,
     Tally,
     curve,
     survived,
@@ -344,6 +345,11 @@ def test_boxes_with_area_need_not_be_held() -> None:
 def test_a_metric_that_a_dialect_lacks_is_no_number() -> None:
     with pytest.raises(KeyError, match="ao"):
         values([scored(BOXES, TRUTH)], "ao", DIALECTS["ostrack"])
+
+
+def test_a_plugin_does_not_replace_a_metric_by_another_of_its_name() -> None:
+    with pytest.raises(ValueError, match="metric 'ao' is claimed twice"):
+        METRICS.add("ao", Metric("ao", "AO", "another"))
 
 
 def test_metrics_are_described() -> None:

@@ -220,7 +220,7 @@ def test_several_protocols(result: Result) -> None:
 
 def test_a_metric_where_lower_is_better(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
-        METRICS, "ao", replace(METRICS["ao"], better="lower", unit="px", symbol="E", description="error")
+        METRICS._entries, "ao", replace(METRICS["ao"], better="lower", unit="px", symbol="E", description="error")
     )
     cells = {"conv": Cell(10.0, n=80), "decoder": against(8.0, -2.0, 0.01), "ce-conv": against(12.0, 2.0, 0.01)}
     assert answers(result, told(result, cells))[0].endswith(
