@@ -1,6 +1,6 @@
 """Specifications: what is equal has one fingerprint, what is misspelt or cannot work is refused with its reason."""
 
-from typing import Any
+from typing import Any, Literal, Self
 
 import pytest
 from hypothesis import given, settings
@@ -11,8 +11,8 @@ from examples import DATA, PLAIN, RECIPE, SCALE
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.spec import Recipe, RunSpec
-from trackablate.trackers.plugins import HEADS
-from trackablate.trackers.scale import at_scale
+from trackablate.trackers.plugins import HEADS, add_head
+from trackablate.trackers.scale import Scale, at_scale
 from trackablate.trackers.spec import (
     IA3,
     ILLEGAL,
@@ -30,6 +30,7 @@ from trackablate.trackers.spec import (
     FloorSpec,
     FrozenBackbone,
     FullFineTuning,
+    HeadSpec,
     InputEmbedding,
     LoRA,
     MLPHead,
@@ -326,6 +327,21 @@ def test_a_scale_touches_every_field_it_names() -> None:
     assert isinstance(scaled.adaptation, LoRA)
     assert (scaled.backbone, scaled.crop.search_size, scaled.adaptation.rank) == ("vit-mini", 64, 8)
     assert (scaled.head.width, scaled.head.layers, scaled.head.points) == (64, 3, 4)
+
+
+class Sized(HeadSpec):
+    kind: Literal["sized"] = "sized"
+    width: int = 256
+
+    def at_scale(self, scale: Scale) -> Self:
+        return self.model_copy(update={"width": scale.decoder_width})
+
+
+def test_a_plugins_head_says_its_size_at_a_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HEADS, "_entries", dict(HEADS.built_in))
+    add_head(Sized, "none:None", labels=("iou-aware",))
+    spec = replace(VARIANTS["ostrack-256"], head=Sized(), labels="iou-aware")
+    assert at_scale(spec, SCALE).head == Sized(width=SCALE.decoder_width) != spec.head
 
 
 def test_two_studies_share_the_runs_of_their_common_rows() -> None:

@@ -1,25 +1,34 @@
 """The adaptation axis: how the pretrained encoder is trained. Their modules are in `trackers/adaptation/`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt
 
 from trackablate.trackers.axes.frozen import Frozen
+from trackablate.trackers.axes.scale import Scale
 
 
-class FullFineTuning(Frozen):
+class AdaptationSpec(Frozen):
+    """The specification of any adaptation method."""
+
+    def at_scale(self, scale: Scale) -> Self:
+        """Return the method at a profile's scale. A method that has no sizes, or keeps them, is as it is."""
+        return self
+
+
+class FullFineTuning(AdaptationSpec):
     """Every parameter of the encoder trains."""
 
     kind: Literal["full"] = "full"
 
 
-class FrozenBackbone(Frozen):
+class FrozenBackbone(AdaptationSpec):
     """No parameter of the encoder trains, only the head."""
 
     kind: Literal["frozen"] = "frozen"
 
 
-class BitFit(Frozen):
+class BitFit(AdaptationSpec):
     """Only the encoder's biases train."""
 
     kind: Literal["bitfit"] = "bitfit"
@@ -28,7 +37,7 @@ class BitFit(Frozen):
 LoRATarget = Literal["q", "k", "v", "proj", "fc1", "fc2"]
 
 
-class LoRA(Frozen):
+class LoRA(AdaptationSpec):
     """Low-rank adaptation of the blocks' linear layers; q, k and v are adapted separately (LoRAT, section 3.3).
 
     Attributes:
@@ -48,8 +57,12 @@ class LoRA(Frozen):
     rslora: bool = False
     dora: bool = False
 
+    def at_scale(self, scale: Scale) -> Self:
+        """See AdaptationSpec."""
+        return self.model_copy(update={"rank": scale.of_rank(self.rank), "alpha": scale.of_rank(self.alpha)})
 
-class Adapter(Frozen):
+
+class Adapter(AdaptationSpec):
     """A bottleneck of `width` with GELU after every block's attention branch, added to the branch's result.
 
     Attributes:
@@ -61,14 +74,18 @@ class Adapter(Frozen):
     width: PositiveInt = 96
     init: Literal["identity", "zero"] = "identity"
 
+    def at_scale(self, scale: Scale) -> Self:
+        """See AdaptationSpec."""
+        return self.model_copy(update={"width": scale.of_rank(self.width)})
 
-class IA3(Frozen):
+
+class IA3(AdaptationSpec):
     """Vectors, started at one, that scale k, v and the input of the MLP's second layer."""
 
     kind: Literal["ia3"] = "ia3"
 
 
-class Prompts(Frozen):
+class Prompts(AdaptationSpec):
     """Deep visual prompts: `count` new trained tokens before every block's input, dropped after the block."""
 
     kind: Literal["prompts"] = "prompts"

@@ -3,12 +3,13 @@
 A built-in head is registered at the end of this file, in the way in which a plugin registers its own.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, SerializeAsAny
 
 from trackablate.datasets.registry import unknown
 from trackablate.trackers.axes.frozen import Frozen
+from trackablate.trackers.axes.scale import Scale
 from trackablate.trackers.plugins import HEADS, add_head
 
 Labels = Literal[
@@ -28,6 +29,10 @@ class HeadSpec(Frozen):
 
     kind: str
 
+    def at_scale(self, scale: Scale) -> Self:
+        """Return the head at a profile's scale. A head that has no sizes, or keeps them, is as it is."""
+        return self
+
 
 class CentreHead(HeadSpec):
     """OSTrack's convolutional centre head: three towers of 3x3 convolutions, each half as wide as the one before.
@@ -41,6 +46,10 @@ class CentreHead(HeadSpec):
     channels: PositiveInt = 256
     offset_from: Literal["index", "centre"] = "index"
 
+    def at_scale(self, scale: Scale) -> Self:
+        """See HeadSpec."""
+        return self.model_copy(update={"channels": scale.centre_channels})
+
 
 class ConvHead(HeadSpec):
     """Two towers of 3x3 convolutions for score and box, anchor-free as LoRAT's MLP head (LoRAT's convhead ablation)."""
@@ -48,12 +57,20 @@ class ConvHead(HeadSpec):
     kind: Literal["conv"] = "conv"
     channels: PositiveInt = 256
 
+    def at_scale(self, scale: Scale) -> Self:
+        """See HeadSpec."""
+        return self.model_copy(update={"channels": scale.centre_channels})
+
 
 class CornerHead(HeadSpec):
     """STARK's corner head: two towers of 3x3 convolutions. The box's corners are the expectations of two heat maps."""
 
     kind: Literal["corner"] = "corner"
     channels: PositiveInt = 256
+
+    def at_scale(self, scale: Scale) -> Self:
+        """See HeadSpec."""
+        return self.model_copy(update={"channels": scale.centre_channels})
 
 
 class MLPHead(HeadSpec):
@@ -88,6 +105,11 @@ class DeformableHead(HeadSpec):
     points: PositiveInt = 4
     feedforward: PositiveInt = 2048
     top_k: PositiveInt = 9
+
+    def at_scale(self, scale: Scale) -> Self:
+        """See HeadSpec."""
+        sizes = ("width", "queries", "heads", "feedforward", "top_k")
+        return self.model_copy(update={name: getattr(scale, f"decoder_{name}") for name in sizes})
 
 
 class Denoising(Frozen):

@@ -17,14 +17,8 @@ def run(tmp_path: Path) -> Path:
 
 def test_files_at_work_and_halves_of_files_do_not_count(run: Path) -> None:
     before = source_digest("asked", [run])
-    for name in (
-        "checkpoint-before.pt",
-        "diverged.pt",
-        ".lease-3",
-        "progress.json",
-        "checkpoint.pt",
-        ".training.json.x.tmp",
-    ):
+    at_work = ("checkpoint-before.pt", "diverged.pt", "progress.json", "checkpoint.pt")
+    for name in (*at_work, ".lease-3", ".training.json.x.tmp"):
         (run / name).write_text("x")
     assert source_digest("asked", [run]) == before
     (run / "result.json").write_text("x")
