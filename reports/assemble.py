@@ -13,7 +13,6 @@ from trackablate.datasets.registry import UnknownName
 from trackablate.harness.exchange.server_scores import returned
 from trackablate.harness.protocol_store import ON_SERVER, read_strip
 from trackablate.harness.record import PlannedRow, ProtocolRecord, RunRecord, SequenceFacts
-from trackablate.harness.scoring.metrics import DIALECTS
 from trackablate.harness.scoring.scored import (
     Scored,
     ScoredProtocol,
@@ -25,7 +24,7 @@ from trackablate.harness.scoring.stored_scores import dialects_of, scores_of_run
 from trackablate.harness.scoring.threshold_counts import annotated
 from trackablate.harness.spec import Evaluation, Profile
 from trackablate.harness.store import RunFolder, Store, read_protocol
-from trackablate.reports.results import FilmStrip, Result
+from trackablate.reports.results import FilmStrip, Result, has_returned
 
 
 def assemble(
@@ -51,7 +50,9 @@ def assemble(
     facts |= {name: _facts(record, truncate=truncate) for name, record in known.items()}
     missing = [f"protocol {name}: nothing was evaluated on it yet" for name in digests if name not in known]
     missing += [
-        f"protocol {name}: {ON_SERVER.format(name)}" for name in known if facts[name].on_server and _silent(found, name)
+        f"protocol {name}: {ON_SERVER.format(name)}"
+        for name in known
+        if facts[name].on_server and not has_returned(found, name)
     ]
     return Result(
         protocols=tuple(sorted((facts[name] for name in digests if name in facts), key=lambda one: one.on_server)),
@@ -62,12 +63,6 @@ def assemble(
         missing=tuple(missing),
         strips={name: _strips(record, store, digests[name]) for name, record in known.items() if not record.on_server},
     )
-
-
-def _silent(rows: list[ScoredTracker], protocol: str) -> bool:
-    """Return whether an evaluation server has returned nothing for any row."""
-    on = [row.protocols[protocol] for row in rows if protocol in row.protocols]
-    return not any(returned.scores for scores in on for returned in scores.returned)
 
 
 def _cited(study: Study, recomputed: Mapping[str, Scored]) -> Iterator[ScoredTracker]:
@@ -82,11 +77,8 @@ def _cited(study: Study, recomputed: Mapping[str, Scored]) -> Iterator[ScoredTra
 def _given(scored: Scored) -> ScoredProtocol:
     """Return a protocol that only raw results were scored on, with the columns that a study shows."""
     protocol = PROTOCOLS[scored.protocol.name]
-    dialects = {
-        metric: DIALECTS[dialect].on(protocol.scored_as or protocol.name) for metric, dialect in protocol.metrics
-    }
     names = [sequence.name for sequence in scored.protocol.sequences]
-    return replace(scored.protocol, dialects=dialects, rules=(), coverage=_coverage(protocol.name, names))
+    return replace(scored.protocol, dialects=dialects_of(protocol), rules=(), coverage=_coverage(protocol.name, names))
 
 
 def _row(

@@ -1,6 +1,6 @@
 """A result: scored trackers with all that a report shows of them, and of the study if they belong to one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,6 +55,12 @@ class FrameRow:
     truth: NDArray[np.float64]
 
 
+def has_returned(rows: Sequence[ScoredTracker], protocol: str) -> bool:
+    """Return whether an evaluation server has returned scores of any of these rows."""
+    on = (row.protocols[protocol] for row in rows if protocol in row.protocols)
+    return any(returned.scores for scores in on for returned in scores.returned)
+
+
 @dataclass(frozen=True)
 class Result:
     """Everything that a report shows, of a study or of raw results.
@@ -92,6 +98,10 @@ class Result:
     def variants(self) -> list[ScoredTracker]:
         """The trackers that are ranked."""
         return self.of_role("variant")
+
+    def has_returned(self, protocol: str) -> bool:
+        """Return whether an evaluation server has returned scores of any row."""
+        return has_returned(self.rows, protocol)
 
     def of_role(self, *roles: str) -> list[ScoredTracker]:
         """Return the trackers of these roles, in order."""

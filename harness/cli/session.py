@@ -117,7 +117,9 @@ class Session:
     def refuse_absent_data(self) -> None:
         """Raise BadInput if the data of this plan are not here."""
         if self.problems:
-            raise BadInput(f"it cannot run here, for want of data, as said above: {len(self.problems)} missing")
+            raise BadInput(
+                "the study cannot run here: data are missing (listed above); name them with --data NAME=PATH"
+            )
 
     def draw(self, out: Path | None, formats: str = "") -> "tuple[Result, list[Path]]":
         """Return the result and the report's files, which stay as they are if they were made from the same files."""
@@ -176,8 +178,7 @@ class Session:
     def study_record(self) -> StudyRecord:
         """Return what the study is asked to be, together with what earlier starts asked of it.
 
-        Of a protocol's data it has the version with the most
-        sequences, the newest one of equally large ones.
+        Of a protocol's data it has the version with the most sequences, the newest one of equally large ones.
         """
         before = self.store.study(self.study.name, self.profile.name)
         digests = dict(before.digests if before else {})

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trackablate.datasets.benchmark import Protocol
 from trackablate.datasets.boxes import valid
 from trackablate.harness.documents import undamaged
 from trackablate.harness.record import ProtocolRecord, RunRecord, SequenceResult
@@ -76,6 +77,6 @@ def scores_of_runs(
     )
 
 
-def dialects_of(protocol: ProtocolRecord) -> dict[str, Dialect]:
+def dialects_of(protocol: ProtocolRecord | Protocol) -> dict[str, Dialect]:
     """Return each metric of a protocol with its dialect."""
     return {metric: DIALECTS[dialect].on(protocol.scored_as or protocol.name) for metric, dialect in protocol.metrics}

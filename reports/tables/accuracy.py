@@ -61,8 +61,7 @@ def add_protocol(
 
     `found` are the differences to the study's baseline or to the best of raw results, `floors` those to the best variant.
     """
-    on = [row.protocols[facts.name] for row in result.rows if facts.name in row.protocols]
-    if facts.on_server and not any(returned.scores for scores in on for returned in scores.returned):
+    if facts.on_server and not result.has_returned(facts.name):
         return
     for metric in (METRICS[name] for name in facts.metrics):
         make, column = _server_cell if facts.on_server else _cell, _metric_column(result, facts, metric, footnotes)

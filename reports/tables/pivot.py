@@ -64,7 +64,7 @@ def missing(result: Result) -> tuple[str, ...]:
 
 
 def absences(result: Result) -> list[str]:
-    """Return the same with one line for each reason, and all its rows."""
+    """Return what `missing` returns, one line for each reason, with all its rows."""
     names: dict[str, list[str]] = {}
     for name, what in _absent(result):
         names.setdefault(what, []).append(name)
@@ -209,8 +209,7 @@ def _server_reasons(result: Result, row: ScoredTracker, facts: ScoredProtocol) -
     if text := _unfinished(row, found.records):
         yield text
         return
-    on = [other.protocols[facts.name] for other in result.rows if facts.name in other.protocols]
-    some = any(returned.scores for scores in on for returned in scores.returned)
+    some = result.has_returned(facts.name)
     for record, returned in zip(found.records, found.returned, strict=True):
         general = returned.reason in GENERAL and (row.role != "variant" or not some)
         if returned.reason and not general:
