@@ -98,30 +98,26 @@ def test_a_job_of_an_array_is_cancelled_and_others_are_queued_again_alone(tmp_pa
     first, second = executor.left.values()
     array = first.partition("_")[0]
     assert (first, second) == (f"{array}_0", f"{array}_1")
-    subprocess.run(["scancel", first], check=True)
+    stopped(folders[1], "scancel", "--signal=USR2", second)  # as SLURM sends it before the time is over
+    assert jobs()[first] == "RUNNING", "it is not queued again with the other one of its array"
+    stopped(folders[0], "scancel", first)
     reply = reply_of(cancelled)
     assert reply.status == "died"
     assert f"job {first} of SLURM ended as CANCELLED: " in reply.text
     assert "stopped by SIGTERM with its checkpoint at step " in reply.text
-    assert folders[0].checkpoint.exists()
     assert "1 job goes on" in executor.farewell()
 
     executor = SlurmExecutor(store, asked)
     workers = work_on(executor, *tasks)
-    again, found = executor.left.values()
+    found, again = executor.left.values()
     assert found == second
-    assert array not in again
-    for number, folder, way in (
-        (second, folders[1], ["scancel", "--signal=USR2"]),  # as SLURM sends it before the time is over
-        (again, folders[0], ["scontrol", "requeue"]),
-    ):
-        wait_until(lambda folder=folder: trains(folder, 0))
-        checkpoint = folder.checkpoint.stat().st_ino if folder.checkpoint.exists() else 0
-        subprocess.run([*way, number], check=True)
-        wait_until(lambda folder=folder, before=checkpoint: changed(folder.checkpoint, before))
+    assert not again.startswith(array)
+    (folders[0].path / "progress.json").unlink()
+    wait_until(lambda: trains(folders[0], 0))
+    stopped(folders[0], "scontrol", "requeue", again)
     assert [reply_of(worker).status for worker in workers] == ["done", "done"]
     assert executor.farewell() == ""
-    assert jobs()[first] == "CANCELLED", "it was not queued again with the other one of its array"
+    assert jobs()[first] == "CANCELLED"
 
     settings = WorkerSettings(store=str(tmp_path / "local"), device="cpu", threads=1, workers=1, command="test")
     local = LocalExecutor(tmp_path / "logs").start(settings)
@@ -132,8 +128,11 @@ def test_a_job_of_an_array_is_cancelled_and_others_are_queued_again_alone(tmp_pa
     local.stop()
 
 
-def changed(file: Path, before: int) -> bool:
-    return file.exists() and file.stat().st_ino != before
+def stopped(folder: RunFolder, *words: str) -> None:
+    """Have a command of SLURM stop a training, which saves a checkpoint and makes none by itself."""
+    before = folder.checkpoint.stat().st_ino if folder.checkpoint.exists() else 0
+    subprocess.run(words, check=True)
+    wait_until(lambda: folder.checkpoint.exists() and folder.checkpoint.stat().st_ino != before)
 
 
 def same_numbers(folder: RunFolder, unbroken: RunFolder, resumed: int) -> None:
