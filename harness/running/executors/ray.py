@@ -90,6 +90,7 @@ class RayExecutor:
         self.folder, self.asked, self.detached = store.root / "jobs" / f"ray-{secrets.token_hex(8)}", asked, False
         self.local = LocalExecutor(store.logs)
         self.waiting: set[Any] = set()
+        self.failed: set[Path] = set()
         self._ended: set[Any] = set()
         self._begun: set[Path] = set()
         self._looked = -LOOK_SECONDS
@@ -108,6 +109,8 @@ class RayExecutor:
     def farewell(self) -> str:
         """Clear up, and return nothing: tasks end with this process."""
         self._lease.release()
+        for task in set(self.folder.glob("[!.]*")) - self.failed:
+            shutil.rmtree(task, ignore_errors=True)  # a node may have begun with it while it was withdrawn
         _clear(self.folder)
         return ""
 
@@ -180,6 +183,8 @@ class RayWorker:
         self._order.unlink(missing_ok=True)
         if reply.status == "done":
             shutil.rmtree(self._order.parent, ignore_errors=True)
+        else:
+            self.executor.failed.add(self._order.parent)
         return reply.model_copy(update={"last": True})
 
     def at_work(self) -> bool:

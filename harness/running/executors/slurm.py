@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from math import inf
 from pathlib import Path
@@ -98,12 +98,13 @@ class SlurmExecutor:
     def farewell(self) -> str:
         """Clear up, and return what the user has to know of the jobs that go on without this process, "" for none."""
         self._clear()
-        if not self.left:
+        numbers = (self._known() | self.left).values()
+        if not numbers:
             return ""
-        store, count = shlex.quote(str(self.folder.parent)), len(self.left)
+        store, count = shlex.quote(str(self.folder.parent)), len(numbers)
         return (
             f"{count} {'job goes' if count == 1 else 'jobs go'} on: `python -m harness watch --store {store}` shows them,"
-            f" the same command takes up their results, and `scancel {brief(self.left.values())}` ends them\n"
+            f" the same command takes up their results, and `scancel {brief(numbers)}` ends them\n"
         )
 
     def replied(self, order: Path) -> bool:
@@ -151,6 +152,13 @@ class SlurmExecutor:
             return True
         return False
 
+    def _known(self) -> dict[str, str]:
+        """Return the numbers of the store's jobs that go on, by task, if SLURM has said which there are."""
+        files = self.folder.glob("*.json") if self.jobs.looked > -inf else ()
+        orders = {file.stem: order for file in files if not file.name.endswith(REPLIED) and (order := read_order(file))}
+        jobs = {key: self.jobs.job(order.batch, order.index) for key, order in orders.items()}
+        return {key: job.number for key, job in jobs.items() if job.goes_on}
+
     def _cancel_outdated(self, orders: list[Order]) -> None:
         """Cancel jobs that wait for other resources, and those whose command was killed while it handed them in."""
         known = [(order, self.jobs.job(order.batch, order.index)) for order in orders]
@@ -164,10 +172,11 @@ class SlurmExecutor:
         if self.renews:
             self.jobs.cancel([job.number for _, job in other if job.state == "PENDING"])
             stay = sum(self.jobs.job(order.batch, order.index).goes_on for order, _ in other)
-            said += f"{len(other) - stay} waiting jobs are handed in again with it; {stay} at work keep what they have"
+            said += f"jobs that waited and are handed in again with it: {len(other) - stay}"
+            said += f"; jobs at work, which keep what they have: {stay}"
         else:
-            said += f"{len(other)} jobs keep what they have; give --slurm to hand those that wait in again with it"
-        logging.getLogger(__name__).warning(said)
+            said += f"jobs that keep what they have: {len(other)}; name --slurm to change that of jobs that wait"
+        _say(said)
 
     def _submit(self, workers: "list[SlurmWorker]", arrays: int) -> None:
         batch, parameters = secrets.token_hex(8), self.asked.parameters
@@ -307,6 +316,13 @@ def reply_file(order: Path) -> Path:
     return order.with_name(f"{order.stem}{REPLIED}")
 
 
+def handed_in_and_replied(store: Store) -> tuple[int, int]:
+    """Return how many orders a store has, and how many replies to them: those that no command has cleared away."""
+    names = [file.name for file in (store.root / "jobs").glob("*.json")]
+    replied = sum(name.endswith(REPLIED) for name in names)
+    return len(names) - replied, replied
+
+
 def read_order(file: Path) -> Order | None:
     """Return the order in a file; None if there is none, or it is damaged."""
     return readable(read_document, file, Order)
@@ -332,6 +348,12 @@ def carry_out(file: str) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # submitit would write a result of its own, into a folder that may be gone by now
+
+
+@cache
+def _say(text: str) -> None:
+    """Log a warning once: a command that hands in a few jobs at a time finds one after the other."""
+    logging.getLogger(__name__).warning(text)
 
 
 def _own_number() -> str:

@@ -79,6 +79,7 @@ def imagined(monkeypatch: pytest.MonkeyPatch) -> Imagined:
     monkeypatch.setattr(slurm_jobs, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(slurm, "REPLY_SECONDS", 0.0)
     monkeypatch.setattr(slurm, "GRACE_SECONDS", 0.0)
+    slurm._say.cache_clear()
     return Imagined()
 
 
@@ -161,6 +162,15 @@ def test_a_job_of_an_array_is_found_again(command: Command, imagined: Imagined) 
     assert [worker.poll() for worker in workers] == [DONE.model_copy(update={"last": True})] * 3
     assert executor.farewell() == ""
     assert command.remains() == []
+
+
+def test_a_command_that_ends_names_jobs_that_it_had_no_place_for_yet(command: Command, imagined: Imagined) -> None:
+    command.work_on(STATIC, NCC, SECOND)
+    imagined.states["1_0"] = "COMPLETED"
+    executor = command.begin(Resources(0, 1, 1, {"time": 60}))
+    command.work_on(NCC, executor=executor)
+    assert "2 jobs go on" in executor.farewell()
+    assert "`scancel '1_[1-2]'`" in executor.farewell()
 
 
 def test_a_job_that_another_command_hands_in_at_the_same_time_is_handed_in_once(
@@ -272,8 +282,8 @@ def test_jobs_that_wait_get_the_resources_that_are_asked_for_now(
         **{"2_0": "PENDING", "2_1": "PENDING"},
     }
     assert [record.message for record in caplog.records] == [
-        "--slurm partition unset -> big, time 60 -> 120: 2 waiting jobs are handed in again with it; 1 at work keep what"
-        " they have"
+        "--slurm partition unset -> big, time 60 -> 120: jobs that waited and are handed in again with it: 2; jobs at work,"
+        " which keep what they have: 1"
     ]
     assert [worker.poll() for worker in workers] == [None] * 3
     caplog.clear()
@@ -289,8 +299,8 @@ def test_a_command_without_resources_of_its_own_leaves_those_of_jobs_that_wait(
     command.work_on(STATIC, executor=command.begin(ONE, renews=False))
     assert imagined.states == {"1": "PENDING"}
     assert [record.message for record in caplog.records] == [
-        "--slurm partition big -> unset, time 120 -> 60: 1 jobs keep what they have; give --slurm to hand those that wait"
-        " in again with it"
+        "--slurm partition big -> unset, time 120 -> 60: jobs that keep what they have: 1; name --slurm to change that of"
+        " jobs that wait"
     ]
 
 
