@@ -32,7 +32,7 @@ from trackablate.harness.running.executors.elsewhere import Preparing, Resources
 from trackablate.harness.running.executors.local import LOG_TAIL, LocalExecutor
 from trackablate.harness.running.executors.slurm_jobs import Job, Jobs, brief
 from trackablate.harness.running.executors.slurm_options import changes
-from trackablate.harness.running.tasks import Execution, PrepareTask, Reply, Task, WorkerSettings
+from trackablate.harness.running.tasks import Execution, PrepareTask, Reply, SpeedTask, Task, WorkerSettings
 from trackablate.harness.running.threads import drop_launchers, quiet_threads
 from trackablate.harness.running.worker import answer
 from trackablate.harness.store import Store
@@ -47,6 +47,7 @@ MOST_RESTARTS = 100
 MOST_TASKS = 1000
 """Of one array: SLURM takes 1001 unless its administrator has changed that."""
 REPLIED = ".reply.json"
+UNKNOWN = "is not known to SLURM any more, as if it was cancelled while it waited"
 
 
 class Order(BaseModel):
@@ -230,6 +231,7 @@ class SlurmWorker:
     task: str = ""
     batch: str = ""
     _index: int | None = None
+    _measures: bool = False
     _here: Preparing | None = None
     _number: str = ""
     _since: float = 0.0
@@ -241,7 +243,7 @@ class SlurmWorker:
             device = devices("a node of SLURM", self.executor.asked)
             self._here = Preparing(self.executor.local, self.settings, task, device)
             return
-        self.task, self.batch = task.model_dump_json(), ""
+        self.task, self.batch, self._measures = task.model_dump_json(), "", isinstance(task, SpeedTask)
         self.key = sha256(f"{self.settings.store} {self.task}".encode()).hexdigest()[:16]
         self.executor.gather(self)
 
@@ -274,11 +276,9 @@ class SlurmWorker:
         if order and order.batch != self.batch:  # another command has handed it in again
             self.take(order, self.executor.jobs.job(order.batch, order.index))
             return None
-        how = (
-            f"ended as {job.state}"
-            if job.state
-            else "is not known to SLURM any more, as if it was cancelled while it waited"
-        )
+        if order is None and self._measures:  # the command that has read the reply says whether it failed
+            return self._end(Reply(status="done", text=""))
+        how = f"ended as {job.state}" if job.state else UNKNOWN
         return self._end(Reply(status="died", text=f"job {self._number} of SLURM {how}: {self._said()}"))
 
     def at_work(self) -> bool:

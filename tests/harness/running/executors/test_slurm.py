@@ -20,7 +20,7 @@ from trackablate.harness.running.executors.slurm import Order, SlurmExecutor, re
 from trackablate.harness.running.executors.slurm_jobs import Job, Jobs, brief
 from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, run_all
-from trackablate.harness.running.tasks import AS_USUAL, Execution, Reply, RunTask
+from trackablate.harness.running.tasks import AS_USUAL, Execution, Reply, RunTask, SpeedTask, Task
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import Store
 from trackablate.trackers.spec import FloorSpec
@@ -94,7 +94,7 @@ class Command:
         executor.jobs = self.jobs
         return executor
 
-    def work_on(self, *tasks: RunTask, executor: SlurmExecutor | None = None) -> list[WorkerProcess]:
+    def work_on(self, *tasks: Task, executor: SlurmExecutor | None = None) -> list[WorkerProcess]:
         executor = executor or self.begin()
         (place,) = executor.places(1, Store(self.root), "cpu", AS_USUAL)
         workers = [executor.start(place) for _ in tasks]
@@ -195,16 +195,18 @@ def test_a_job_that_another_command_hands_in_at_the_same_time_is_handed_in_once(
 def test_a_reply_that_another_command_has_read_is_not_waited_for(
     command: Command, imagined: Imagined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether the run is whole is for the runner to see, as for any job that died."""
+    """Whether the run is whole is for the runner to see, as for any job that died; speed is measured anyway."""
     monkeypatch.setattr(slurm, "GRACE_SECONDS", 60.0)
-    (worker,) = command.work_on(STATIC)
-    imagined.states["1"] = "COMPLETED"
-    assert worker.poll() is None
-    (order,) = command.orders().values()
-    order.unlink()
-    reply = worker.poll()
-    assert reply is not None
-    assert (reply.status, reply.text) == ("died", "job 1 of SLURM ended as COMPLETED: it said nothing")
+    workers = command.work_on(STATIC, SpeedTask(timed=()))
+    imagined.states = dict.fromkeys(imagined.states, "COMPLETED")
+    assert [worker.poll() for worker in workers] == [None, None]
+    for order in command.orders().values():
+        order.unlink()
+    died = "job 1_0 of SLURM ended as COMPLETED: it said nothing"
+    assert [worker.poll() for worker in workers] == [
+        Reply(status="died", text=died, last=True),
+        Reply(status="done", text="", last=True),
+    ]
 
 
 def test_nothing_is_handed_in_while_slurm_does_not_say_which_jobs_there_are(
