@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from hashlib import sha256
@@ -24,9 +25,9 @@ from signal import SIGUSR2
 
 from pydantic import BaseModel
 
-from trackablate.datasets.lease import Lease
+from trackablate.datasets.lease import Lease, LeaseLost
 from trackablate.harness.documents import read_document, readable, write_document
-from trackablate.harness.errors import BadInput
+from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.running.executors import slurm_jobs
 from trackablate.harness.running.executors.elsewhere import Preparing, Resources, devices, places
 from trackablate.harness.running.executors.local import LOG_TAIL, LocalExecutor
@@ -98,7 +99,8 @@ class SlurmExecutor:
 
     def farewell(self) -> str:
         """Clear up, and return what the user has to know of the jobs that go on without this process, "" for none."""
-        self._clear()
+        with suppress(OSError):  # the disk may be full, which is the reason
+            self._clear()
         numbers = (self._known() | self.left).values()
         if not numbers:
             return ""
@@ -125,33 +127,32 @@ class SlurmExecutor:
             return
         self._handed_in = time.monotonic()
         self._store.refuse_gone()
-        with Lease(self.folder):
+        with suppress(LeaseLost), Lease(self.folder):
             if not self.jobs.look():
                 return
             found = {worker.order: order for worker in self._new if (order := read_order(worker.order))}
-            self._cancel_outdated(list(found.values()))
-            lacking = [worker for worker in self._new if not self._has_job(worker, found.get(worker.order))]
+            gone = self._cancelled(list(found.values()))
+            lacking = [worker for worker in self._new if not self._has_job(worker, found.get(worker.order), gone)]
             for worker in lacking:
                 if before := found.get(worker.order):
                     self._remove(worker.order, before)
             arrays = -(-len(lacking) // MOST_TASKS)
             for first in range(0, len(lacking), MOST_TASKS):
                 self._submit(lacking[first : first + MOST_TASKS], arrays)
-        self._new.clear()
+            self._new.clear()
 
     def ended(self, worker: "SlurmWorker") -> None:
         """Forget the job of a worker. Its files go with this command, since another one may wait for the same reply."""
         self.left.pop(worker.key, None)
         self._ended[worker.order] = worker.batch
 
-    def _has_job(self, worker: "SlurmWorker", order: Order | None) -> bool:
-        if order is None:
-            return False
-        job = self.jobs.job(order.batch, order.index)
-        if job.goes_on or reply_file(worker.order).exists():
+    def _has_job(self, worker: "SlurmWorker", order: Order | None, gone: set[str]) -> bool:
+        """Return whether a task has a job, or a reply to one; the worker then waits for it."""
+        job = self.jobs.job(order.batch, order.index) if order else Job()
+        found = (job.goes_on and job.number not in gone) or reply_file(worker.order).exists()
+        if order and found:
             worker.take(order, job)
-            return True
-        return False
+        return order is not None and found
 
     def _known(self) -> dict[str, str]:
         """Return the numbers of the store's jobs that go on, by task, if SLURM has said which there are."""
@@ -160,24 +161,24 @@ class SlurmExecutor:
         jobs = {key: self.jobs.job(order.batch, order.index) for key, order in orders.items()}
         return {key: job.number for key, job in jobs.items() if job.goes_on}
 
-    def _cancel_outdated(self, orders: list[Order]) -> None:
-        """Cancel jobs that wait for other resources, and those whose command was killed while it handed them in."""
-        known = [(order, self.jobs.job(order.batch, order.index)) for order in orders]
-        lost = [job for order, job in known if job.goes_on and not _pickle(self.folder / order.batch, job).exists()]
-        self.jobs.cancel([job.number for job in lost])
-        other = [(order, job) for order, job in known if job.goes_on and order.asked != self.asked.parameters]
-        other = [(order, job) for order, job in other if job not in lost]
-        if not other:
-            return
-        said = f"--slurm {changes(other[0][0].asked, self.asked.parameters)}: "
-        if self.renews:
-            self.jobs.cancel([job.number for _, job in other if job.state == "PENDING"])
-            stay = sum(self.jobs.job(order.batch, order.index).goes_on for order, _ in other)
-            said += f"jobs that waited and are handed in again with it: {len(other) - stay}"
-            said += f"; jobs at work, which keep what they have: {stay}"
-        else:
-            said += f"jobs that keep what they have: {len(other)}; name --slurm to change that of jobs that wait"
-        _say(said)
+    def _cancelled(self, orders: list[Order]) -> set[str]:
+        """Cancel jobs that wait for other resources, and those that a killed command has handed in by half.
+
+        Returns their numbers.
+        """
+        known = [(order, job) for order in orders if (job := self.jobs.job(order.batch, order.index)).goes_on]
+        half = {job.number for order, job in known if not _pickle(self.folder / order.batch, job).exists()}
+        other = [
+            (order, job) for order, job in known if order.asked != self.asked.parameters and job.number not in half
+        ]
+        waiting = {job.number for _, job in other if self.renews and job.state == "PENDING"}
+        if other:
+            said, stay = changes(other[0][0].asked, self.asked.parameters), len(other) - len(waiting)
+            again = f"jobs that waited, handed in again with it: {len(waiting)}; others, which keep what they have"
+            kept = "name --slurm to change that of jobs that wait; jobs that keep what they have"
+            _say(f"--slurm {said}: {again if self.renews else kept}: {stay}")
+        self.jobs.cancel([*half, *waiting])
+        return half | waiting
 
     def _submit(self, workers: "list[SlurmWorker]", arrays: int) -> None:
         batch, parameters = secrets.token_hex(8), self.asked.parameters
@@ -188,10 +189,16 @@ class SlurmExecutor:
         if len(orders) == 1:
             orders[0].index = None
         for worker, order in zip(workers, orders, strict=True):
+            reply_file(worker.order).unlink(missing_ok=True)
             write_document(worker.order, order)
         asked = replace(self.asked, jobs=self.asked.jobs and max(1, self.asked.jobs // arrays))
         calls = [partial(carry_out, str(worker.order)) for worker in workers]
-        numbers = self.jobs.submit(self.folder / batch, asked, calls, workers[0].settings.threads)
+        try:
+            numbers = self.jobs.submit(self.folder / batch, asked, calls, workers[0].settings.threads)
+        except RunFailed:
+            for worker in workers:
+                worker.order.unlink(missing_ok=True)
+            raise
         for worker, order, number in zip(workers, orders, numbers, strict=True):
             worker.take(order, Job(number, "PENDING"))
 

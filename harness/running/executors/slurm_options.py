@@ -32,8 +32,8 @@ LEAST_MINUTES = 5
 """A job's shortest time: its imports can take a minute, and SLURM rings 90 s before the end."""
 TEST_SECONDS = 60.0
 """How long SLURM may take to say whether it would take a job; it is asked again when jobs are handed in."""
-_REFUSED = re.compile(r"invalid|not available|not permitted|not allowed|exceeds|violates", re.IGNORECASE)
-_FOR_NOW = re.compile(r"busy|down, drained|currently not available", re.IGNORECASE)
+_NEVER = re.compile(r"invalid|configuration is not available", re.IGNORECASE)
+"""In words of SLURM; others are of the moment, such as a node that is down or a user who has too many jobs."""
 
 
 def resources(text: str, profile: Profile, each: int, device: str) -> Resources:
@@ -88,7 +88,7 @@ def refuse_unknown(asked: Resources) -> None:
     except subprocess.TimeoutExpired:
         return
     said = done.stderr.strip()
-    if done.returncode and _REFUSED.search(said) and not _FOR_NOW.search(said):
+    if done.returncode and _NEVER.search(said):
         raise BadInput(f"--slurm: SLURM would not take such a job: {said.splitlines()[-1]}")
 
 

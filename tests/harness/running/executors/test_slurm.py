@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from command_line import invoke
+from trackablate.datasets.lease import LeaseLost
 from trackablate.harness.cli.options import Stopped
 from trackablate.harness.documents import read_document, write_document
 from trackablate.harness.errors import RunFailed
@@ -284,8 +285,8 @@ def test_jobs_that_wait_get_the_resources_that_are_asked_for_now(
         **{"2_0": "PENDING", "2_1": "PENDING"},
     }
     assert [record.message for record in caplog.records] == [
-        "--slurm partition unset -> big, time 60 -> 120: jobs that waited and are handed in again with it: 2; jobs at work,"
-        " which keep what they have: 1"
+        "--slurm partition unset -> big, time 60 -> 120: jobs that waited, handed in again with it: 2; others, which keep"
+        " what they have: 1"
     ]
     assert [worker.poll() for worker in workers] == [None] * 3
     caplog.clear()
@@ -301,8 +302,8 @@ def test_a_command_without_resources_of_its_own_leaves_those_of_jobs_that_wait(
     command.work_on(STATIC, executor=command.begin(ONE, renews=False))
     assert imagined.states == {"1": "PENDING"}
     assert [record.message for record in caplog.records] == [
-        "--slurm partition big -> unset, time 120 -> 60: jobs that keep what they have: 1; name --slurm to change that of"
-        " jobs that wait"
+        "--slurm partition big -> unset, time 120 -> 60: name --slurm to change that of jobs that wait; jobs that keep"
+        " what they have: 1"
     ]
 
 
@@ -314,6 +315,38 @@ def test_a_command_follows_jobs_that_another_one_hands_in_again(command: Command
     (order,) = command.orders().values()
     command.reply(order)
     assert worker.poll() == DONE.model_copy(update={"last": True})
+
+
+def test_jobs_that_slurm_does_not_take_leave_no_orders(
+    command: Command, imagined: Imagined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else takes them for jobs that wait."""
+
+    def refused(*_: object) -> list[str]:
+        raise RunFailed("SLURM did not take the jobs")
+
+    monkeypatch.setattr(imagined, "submit", refused)
+    with pytest.raises(RunFailed, match="SLURM did not take the jobs"):
+        command.work_on(STATIC, NCC)
+    assert command.remains() == []
+
+
+def test_a_command_that_was_silent_while_it_handed_in_tries_again(
+    command: Command, imagined: Imagined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, lost = command.begin(), [True]
+
+    def write(path: Path, order: Order) -> None:
+        if lost:
+            lost.pop()
+            raise LeaseLost("another one has taken over")
+        write_document(path, order)
+
+    monkeypatch.setattr(slurm, "write_document", write)
+    (worker,) = command.work_on(STATIC, executor=executor)
+    assert imagined.arrays == []
+    assert worker.poll() is None
+    assert imagined.arrays == [(ONE, 1)]
 
 
 def test_a_job_whose_command_was_killed_while_it_handed_it_in_is_replaced(command: Command, imagined: Imagined) -> None:

@@ -194,7 +194,7 @@ def test_jobs_that_wait_are_handed_in_again_with_other_resources(
     work_on(before, *tasks)
     executor = SlurmExecutor(store, resources("time=30", SMOKE, 1, "cpu"))
     workers = work_on(executor, *tasks)
-    assert "--slurm time 20 -> 30: jobs that waited and are handed in again with it: 3;" in caplog.text
+    assert "--slurm time 20 -> 30: jobs that waited, handed in again with it: 3;" in caplog.text
     assert not {state for number, state in jobs().items() if number in before.left.values()} - {"CANCELLED"}
     assert {jobs()[number] for number in executor.left.values()} == {"PENDING"}
     asked = ["squeue", "--noheader", "--array", "--states=PENDING", "--format=%l"]

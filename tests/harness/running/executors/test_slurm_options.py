@@ -94,6 +94,7 @@ def test_options_that_cannot_work_are_refused_before_any_work(tmp_path: Path, mo
         ("allocation failure: Requested time limit is invalid (missing or exceeds some limit)", True),
         ("allocation failure: Required node not available (down, drained or reserved)", False),
         ("allocation failure: Requested nodes are busy", False),
+        ("allocation failure: Job violates accounting/QOS policy (job submit limit, user's size)", False),
         ("slurm_load_ctl_conf error: Unable to contact slurm controller", False),
     ],
 )
