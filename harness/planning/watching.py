@@ -4,7 +4,7 @@ import time
 
 from trackablate.harness.planning.pace import Part
 from trackablate.harness.record import StudyRecord
-from trackablate.harness.running.executors.slurm import handed_in_and_replied
+from trackablate.harness.running.executors.slurm_orders import handed_in_and_replied
 from trackablate.harness.running.observer import Line
 from trackablate.harness.store import RunFolder, Store
 

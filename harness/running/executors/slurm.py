@@ -8,12 +8,9 @@ replies; it also prepares the study, which takes seconds. Imports no torch.
 """
 
 import logging
-import os
 import secrets
 import shlex
 import shutil
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,51 +18,26 @@ from functools import cache, partial
 from hashlib import sha256
 from math import inf
 from pathlib import Path
-from signal import SIGUSR2
-
-from pydantic import BaseModel
 
 from trackablate.datasets.lease import Lease, LeaseLost
 from trackablate.harness.documents import read_document, readable, write_document
-from trackablate.harness.errors import BadInput, RunFailed
+from trackablate.harness.errors import RunFailed
 from trackablate.harness.running.executors import slurm_jobs
 from trackablate.harness.running.executors.elsewhere import Preparing, Resources, devices, places
 from trackablate.harness.running.executors.local import LOG_TAIL, LocalExecutor
 from trackablate.harness.running.executors.slurm_jobs import Job, Jobs, brief
 from trackablate.harness.running.executors.slurm_options import changes
+from trackablate.harness.running.executors.slurm_orders import REPLIED, Order, carry_out, read_order, reply_file
 from trackablate.harness.running.tasks import Execution, PrepareTask, Reply, SpeedTask, Task, WorkerSettings
-from trackablate.harness.running.threads import drop_launchers, quiet_threads
-from trackablate.harness.running.worker import answer
 from trackablate.harness.store import Store
-from trackablate.harness.training.stopping import Interrupted, listen
 
 REPLY_SECONDS = 1.0
 """How often the store is asked for replies."""
 GRACE_SECONDS = 90.0
 """How long a reply may stay unseen after its job's end: network file systems remember folders for a minute."""
-MOST_RESTARTS = 100
-"""How often a job is queued again because its time was over."""
 MOST_TASKS = 1000
 """Of one array: SLURM takes 1001 unless its administrator has changed that."""
-REPLIED = ".reply.json"
 UNKNOWN = "is not known to SLURM any more, as if it was cancelled while it waited"
-
-
-class Order(BaseModel):
-    """What a job has to do.
-
-    Attributes:
-        task: The task's line of JSON.
-        batch: Name of the jobs that were handed in together.
-        index: The job's number in its array, None if it is alone in its batch.
-        asked: The resources that were asked for, as submitit calls them.
-    """
-
-    task: str
-    settings: WorkerSettings
-    batch: str
-    index: int | None
-    asked: dict[str, str | int]
 
 
 class SlurmExecutor:
@@ -104,10 +76,11 @@ class SlurmExecutor:
         numbers = (self._known() | self.left).values()
         if not numbers:
             return ""
-        store, count = shlex.quote(str(self.folder.parent)), len(numbers)
+        store = shlex.quote(str(self.folder.parent))
+        told = f"{len(numbers)} jobs of this store go on" if len(numbers) > 1 else "1 job of this store goes on"
         return (
-            f"{count} {'job goes' if count == 1 else 'jobs go'} on: `python -m harness watch --store {store}` shows them,"
-            f" the same command takes up their results, and `scancel {brief(numbers)}` ends them\n"
+            f"{told}: `python -m harness watch --store {store}` shows them, the same command takes up their results, and"
+            f" `scancel {brief(numbers)}` ends them\n"
         )
 
     def replied(self, order: Path) -> bool:
@@ -318,55 +291,10 @@ class SlurmWorker:
         return "\n".join(lines[-LOG_TAIL:]) or "it said nothing"
 
 
-def reply_file(order: Path) -> Path:
-    """Return the file for the reply to an order."""
-    return order.with_name(f"{order.stem}{REPLIED}")
-
-
-def handed_in_and_replied(store: Store) -> tuple[int, int]:
-    """Return how many orders a store has, and how many replies to them: those that no command has cleared away."""
-    names = [file.name for file in (store.root / "jobs").glob("*.json")]
-    replied = sum(name.endswith(REPLIED) for name in names)
-    return len(names) - replied, replied
-
-
-def read_order(file: Path) -> Order | None:
-    """Return the order in a file; None if there is none, or it is damaged."""
-    return readable(read_document, file, Order)
-
-
-def carry_out(file: str) -> None:
-    """Do what an order says, write the reply and exit. At the end of its time the job is queued again."""
-    order = read_document(Path(file), Order)
-    if order is None:
-        raise BadInput(f"{file} is not there: is the store on a file system that this node sees?")
-    drop_launchers()
-    quiet_threads(order.settings.threads)
-    listen()
-    try:
-        reply = answer(order.task, order.settings)
-    except Interrupted as error:
-        sys.stderr.write(f"{error}\n")
-        if error.number == SIGUSR2 and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < MOST_RESTARTS:
-            subprocess.run(["scontrol", "requeue", _own_number()], check=True)
-            return
-        raise
-    write_document(reply_file(Path(file)), reply)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)  # submitit would write a result of its own, into a folder that may be gone by now
-
-
 @cache
 def _say(text: str) -> None:
     """Log a warning once: a command that hands in a few jobs at a time finds one after the other."""
     logging.getLogger(__name__).warning(text)
-
-
-def _own_number() -> str:
-    # One job of an array has the number of the whole array as its own, and would queue all of it again.
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
 
 
 def _pickle(folder: Path, job: Job) -> Path:

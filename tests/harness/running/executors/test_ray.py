@@ -156,6 +156,7 @@ def test_options_that_cannot_work_are_refused_before_any_work(tmp_path: Path, mo
     absent = invoke(*words, "--executor", "ray")
     assert absent.exit_code == 2
     assert "python -m pip install 'trackablate[ray]'" in absent.stderr
+    assert not list(tmp_path.iterdir()), "not even a store"
 
 
 def test_a_cluster_that_does_not_answer_is_refused_with_the_remedy(

@@ -17,8 +17,9 @@ from trackablate.harness.running import runner
 from trackablate.harness.running.executors import slurm, slurm_jobs, slurm_options
 from trackablate.harness.running.executors.elsewhere import Resources
 from trackablate.harness.running.executors.protocol import WorkerProcess
-from trackablate.harness.running.executors.slurm import Order, SlurmExecutor, reply_file
+from trackablate.harness.running.executors.slurm import SlurmExecutor
 from trackablate.harness.running.executors.slurm_jobs import Job, Jobs, brief
+from trackablate.harness.running.executors.slurm_orders import REPLIED, Order, reply_file
 from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.tasks import AS_USUAL, Execution, Reply, RunTask, SpeedTask, Task
@@ -106,7 +107,7 @@ class Command:
 
     def orders(self) -> dict[str, Path]:
         """The file of each order, by its job's number in the array, "" for a single job."""
-        files = [file for file in (self.root / "jobs").glob("*.json") if not file.name.endswith(slurm.REPLIED)]
+        files = [file for file in (self.root / "jobs").glob("*.json") if not file.name.endswith(REPLIED)]
         found = {file: read_document(file, Order) for file in files}
         return {"" if order.index is None else str(order.index): file for file, order in found.items() if order}
 
@@ -129,7 +130,7 @@ def test_tasks_that_are_ready_together_are_one_array(command: Command, imagined:
     workers = command.work_on(STATIC, NCC, executor=executor)
     assert imagined.arrays == [(ONE, 2)]
     assert list(imagined.states) == ["1_0", "1_1"]
-    assert "2 jobs go on" in executor.farewell()
+    assert "2 jobs of this store go on" in executor.farewell()
     assert "`scancel '1_[0-1]'` ends them" in executor.farewell()
     later = command.work_on(SECOND, executor=executor)
     assert list(imagined.states) == ["1_0", "1_1", "2"]
@@ -170,7 +171,7 @@ def test_a_command_that_ends_names_jobs_that_it_had_no_place_for_yet(command: Co
     imagined.states["1_0"] = "COMPLETED"
     executor = command.begin(Resources(0, 1, 1, {"time": 60}))
     command.work_on(NCC, executor=executor)
-    assert "2 jobs go on" in executor.farewell()
+    assert "2 jobs of this store go on" in executor.farewell()
     assert "`scancel '1_[1-2]'`" in executor.farewell()
 
 
@@ -377,8 +378,8 @@ def test_a_command_that_ends_says_what_goes_on(
     number = error.number if isinstance(error, Stopped) else 2
     assert done.exit_code == (128 + number if error else 0)
     assert (
-        f"2 jobs go on: `python -m harness watch --store {tmp_path / 'store'}` shows them, the same command takes up their"
-        " results, and `scancel 9 17` ends them"
+        f"2 jobs of this store go on: `python -m harness watch --store {tmp_path / 'store'}` shows them, the same command"
+        " takes up their results, and `scancel 9 17` ends them"
     ) in done.stderr
     assert not (tmp_path / "report").exists()
 
@@ -438,7 +439,7 @@ def test_tasks_count_as_started_when_their_jobs_leave_the_queue(command: Command
 def test_a_job_that_ended_without_a_reply_has_died(command: Command, imagined: Imagined, state: str | None) -> None:
     executor = command.begin()
     (worker,) = command.work_on(STATIC, executor=executor)
-    assert "1 job goes on" in executor.farewell()
+    assert "1 job of this store goes on" in executor.farewell()
     (pickled,) = (command.root / "jobs").glob("*/1_submitted.pkl")
     log = pickled.with_name("1_0_log.out")
     log.write_text("what went before\nslurmstepd: error\n")

@@ -105,7 +105,7 @@ def test_a_job_of_an_array_is_cancelled_and_others_are_queued_again_alone(tmp_pa
     assert reply.status == "died"
     assert f"job {first} of SLURM ended as CANCELLED: " in reply.text
     assert "stopped by SIGTERM with its checkpoint at step " in reply.text
-    assert "1 job goes on" in executor.farewell()
+    assert "1 job of this store goes on" in executor.farewell()
 
     executor = SlurmExecutor(store, asked)
     workers = work_on(executor, *tasks)
@@ -152,7 +152,7 @@ def test_a_study_is_handed_in_left_killed_and_taken_up(tmp_path: Path) -> None:
     by_jobs = ("--executor", "slurm", "--slurm", "cpus=1,time=20")
     both = [study(tmp_path, "jobs", *by_jobs, "--detach") for _ in range(2)]
     for said in map(ended, both):
-        assert "jobs go on: `python -m harness watch --store" in said
+        assert "jobs of this store go on: `python -m harness watch --store" in said
     assert not (tmp_path / "report-jobs").exists()
     handed_in = jobs().keys() - before.keys()
     assert len({number.partition("_")[0] for number in handed_in}) == 1, "they are one array"
