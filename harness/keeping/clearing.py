@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trackablate.datasets.atomic import LEFTOVER
-from trackablate.datasets.lease import Held
+from trackablate.datasets.lease import Held, held
 from trackablate.harness.documents import write_document
 from trackablate.harness.keeping.verification import REMOVED, RemovedWeights
 from trackablate.harness.run_folder import DIVERGED, RunFolder, older
@@ -144,9 +144,9 @@ def _checkpoints(free: list[RunFolder]) -> Iterator[Item]:
 
 
 def _of_ended_jobs(store: Store) -> Iterator[Path]:
-    # What a job printed lies beside its order, which goes when its reply is read.
+    # A job's pickle goes when its reply is read; a command holds the folder of its tasks of Ray.
     folders = (path for path in (store.root / "jobs").glob("[!.]*") if path.is_dir())
-    return (path for path in folders if not path.with_suffix(".json").exists())
+    return (path for path in folders if not held(path) and not any(path.glob("*.pkl")))
 
 
 def _former(free: list[RunFolder]) -> Iterator[Item]:

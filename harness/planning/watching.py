@@ -4,6 +4,7 @@ import time
 
 from trackablate.harness.planning.pace import Part
 from trackablate.harness.record import StudyRecord
+from trackablate.harness.running.executors.slurm_orders import handed_in_and_replied
 from trackablate.harness.running.observer import Line
 from trackablate.harness.store import RunFolder, Store
 
@@ -20,8 +21,11 @@ class Watch:
         self._done: set[tuple[str, str]] = set()
 
     def look(self) -> list[Line]:
-        """Return a line for each study that the store has a record of, followed by its runs that are at work."""
-        return [line for record in self._store.studies() for line in self._study(record)]
+        """Return a line for each study that the store has a record of, followed by its runs that are at work.
+
+        The last one is of jobs, if there are any whose replies no command has taken up.
+        """
+        return [*(line for record in self._store.studies() for line in self._study(record)), *self._jobs()]
 
     def _study(self, record: StudyRecord) -> list[Line]:
         name, key = f"{record.study} at {record.profile.name}", (record.study, record.profile.name)
@@ -44,6 +48,10 @@ class Watch:
             self._done.add(key)
         phase = "done" if done == len(runs) else "running" if lines else "not running"
         return [Line(name, phase, done, len(runs), numbers=f"{failed} failed" if failed else ""), *lines]
+
+    def _jobs(self) -> list[Line]:
+        handed_in, replied = handed_in_and_replied(self._store)
+        return [Line("jobs handed in to SLURM", "ended", replied, handed_in)] if handed_in else []
 
     def _at_work(self, folder: RunFolder, slug: str) -> Line | None:
         said, silent = folder.progress(), folder.silent()

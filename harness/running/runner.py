@@ -98,6 +98,8 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         if executor.detached:
             for item, slot in zip(queue, slots, strict=False):
                 slot.do(item.task)
+            if queue:
+                slots[0].poll()  # all are handed in together
             return
         failures = run_all(queue, slots, observer, partial(_died, job, store, place))
         failures += _measure_speed(job, store, slots, observer)

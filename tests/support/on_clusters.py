@@ -5,12 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+from command_line import attentive
+
 
 def study(folder: Path, store: str, *more: str) -> subprocess.Popen[str]:
     """Start the head study of one row and its baseline at smoke size, with a store of that name in the folder."""
     words = [sys.executable, "-P", "-m", "trackablate", "run", "head", "--profile", "smoke", "--only", "mlp"]
     words += ["--device", "cpu", "--store", str(folder / store), "--out", str(folder / f"report-{store}"), *more]
-    return subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=attentive
+    )
 
 
 def ended(process: subprocess.Popen[str]) -> str:

@@ -1,6 +1,7 @@
 """The commands on a study: plan it, run it, watch it, report it."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -35,8 +36,9 @@ from trackablate.harness.cli.options import (
 from trackablate.harness.errors import BadInput, RunFailed
 
 if TYPE_CHECKING:
-    from trackablate.harness.cli.session import Session
+    from trackablate.harness.cli.session import StudyRequest
     from trackablate.harness.running.executors.protocol import Executor
+    from trackablate.harness.store import Store
 
 
 class Where(StrEnum):
@@ -145,8 +147,9 @@ def run(
         request = replace(request, device=device if executor == Where.local else "cuda")  # a node's is not known here
         can_log(log)
         can_report(out or Path("report"))
+        start = _executor(executor, {Where.slurm: slurm, Where.ray: ray}, detach, request, device)
         session = open_session(request)
-        workers = _executor(executor, {Where.slurm: slurm, Where.ray: ray}, detach, session, device)
+        workers = start(session.store)
         session.store.set_study(session.study_record())
         failure = None
         with forecast(session.job, session.store, study=True) as observer:
@@ -166,31 +169,35 @@ def run(
             raise failure
 
 
-def _executor(kind: Where, asked: dict[Where, str], detach: bool, session: "Session", device: str) -> "Executor":
+def _executor(
+    kind: Where, asked: dict[Where, str], detach: bool, request: "StudyRequest", device: str
+) -> "Callable[[Store], Executor]":
+    """Return what starts the executor on a store, after all checks that need none: a refusal leaves no store behind."""
     for other, text in asked.items():
         if text and other != kind:
             raise BadInput(f"--{other} says what its jobs ask for: add --executor {other}")
     if detach and kind != Where.slurm:
         raise BadInput("--detach is for jobs of SLURM: add --executor slurm")
-    store, each = session.store, session.job.how.gpus_per_run
+    each = request.how.gpus_per_run
     if kind == Where.local:
         from trackablate.harness.running.executors.local import LocalExecutor
 
-        return LocalExecutor(store.logs)
+        return lambda store: LocalExecutor(store.logs)
     if kind == Where.ray:
         from trackablate.harness.running.executors.ray import RayExecutor, join
         from trackablate.harness.running.executors.ray import resources as resources_of_ray
 
         found = resources_of_ray(asked[kind], each, device)
-        join(store, found)
-        return RayExecutor(store, found)
-    from trackablate.harness.running.executors.slurm import SlurmExecutor, refuse_absent, resources
+        join(request.store, found)
+        return lambda store: RayExecutor(store, found)
+    from trackablate.harness.profiles import load_profile
+    from trackablate.harness.running.executors.slurm import SlurmExecutor
+    from trackablate.harness.running.executors.slurm_options import refuse_absent, refuse_unknown, resources
 
-    found = resources(asked[kind], session.profile, each, device)
-    if detach and found.jobs:
-        raise BadInput("--detach hands in all jobs at once: leave out jobs= of --slurm")
+    wanted = resources(asked[kind], load_profile(request.profile), each, device)
     refuse_absent()
-    return SlurmExecutor(store, found, detached=detach)
+    refuse_unknown(wanted)
+    return lambda store: SlurmExecutor(store, wanted, detached=detach, renews=bool(asked[kind]))
 
 
 def watch(

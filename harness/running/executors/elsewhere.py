@@ -24,7 +24,7 @@ class Resources:
     gpus: int
     cpus: int
     jobs: int | None = None
-    parameters: dict[str, object] = field(default_factory=dict)
+    parameters: dict[str, str | int] = field(default_factory=dict)
 
 
 def pairs(option: str, text: str, keys: tuple[str, ...]) -> dict[str, str]:

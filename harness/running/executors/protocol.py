@@ -38,4 +38,4 @@ class Executor(Protocol):
         """Return the settings of each worker; None if workers share this machine's devices."""
 
     def farewell(self) -> str:
-        """Return what the user has to know of work that goes on without this process, "" for none."""
+        """Clear up, and return what the user has to know of work that goes on without this process, "" for none."""

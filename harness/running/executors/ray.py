@@ -1,9 +1,9 @@
 """Runs as tasks of an existing Ray cluster, which is never started here: one Ray task for each task.
 
 A Ray task starts a worker process on its node, as the local executor does here, and waits for its reply. The order is a
-file in the folder `jobs` of the store, which every node has to see: only the file's name and the reply go through Ray. If
-Ray loses a task with its node, it is handed in again, and its run goes on from its checkpoint. When the command ends, so
-do its tasks, and each training saves a checkpoint first. Imports no torch.
+file in a folder of this command in the store, which every node has to see: only the file's name and the reply go through
+Ray. If Ray loses a task with its node, it is handed in again, and its run goes on from its checkpoint. When the command
+ends, so do its tasks, and each training saves a checkpoint first. Imports no torch.
 """
 
 import re
@@ -11,6 +11,7 @@ import secrets
 import shutil
 import signal
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterable
@@ -22,6 +23,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from trackablate.datasets.atomic import LEFTOVER
+from trackablate.datasets.lease import Lease, held
 from trackablate.harness.documents import read_document, write_document
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.running.executors import elsewhere
@@ -60,8 +63,8 @@ def resources(text: str, each: int, device: str) -> Resources:
     return replace(elsewhere.resources("--ray", asked, each, device), parameters={"address": address})
 
 
-def join(store: Store, asked: Resources) -> None:
-    """Connect to the cluster, and let each node that may get tasks look for a file in the store.
+def join(store: Path, asked: Resources) -> None:
+    """Connect to the cluster, and let each node that may get tasks look for a file in the store, or where it will be.
 
     Raises:
         BadInput: There is no Ray or no cluster, no node has the resources, or one cannot work for this store.
@@ -84,12 +87,16 @@ class RayExecutor:
     """Hands tasks to a Ray cluster that this process has joined."""
 
     def __init__(self, store: Store, asked: Resources) -> None:
-        self.folder, self.asked, self.detached = store.root / "jobs", asked, False
+        self.folder, self.asked, self.detached = store.root / "jobs" / f"ray-{secrets.token_hex(8)}", asked, False
         self.local = LocalExecutor(store.logs)
         self.waiting: set[Any] = set()
+        self.failed: set[Path] = set()
         self._ended: set[Any] = set()
         self._begun: set[Path] = set()
         self._looked = -LOOK_SECONDS
+        for folder in self.folder.parent.glob("ray-*"):
+            _clear(folder)
+        self._lease = Lease(self.folder, seconds=LEFTOVER).acquire()
 
     def start(self, settings: WorkerSettings) -> "RayWorker":
         """Return a worker; the cluster hears of it when it has a task."""
@@ -100,7 +107,11 @@ class RayExecutor:
         return elsewhere.places(self.asked, tasks, store, device, how)
 
     def farewell(self) -> str:
-        """Return nothing: tasks end with this process."""
+        """Clear up, and return nothing: tasks end with this process."""
+        self._lease.release()
+        for task in set(self.folder.glob("[!.]*")) - self.failed:
+            shutil.rmtree(task, ignore_errors=True)  # a node may have begun with it while it was withdrawn
+        _clear(self.folder)
         return ""
 
     def hand_in(self, order: Path, threads: int) -> Any:
@@ -133,7 +144,7 @@ class RayExecutor:
         self._looked = time.monotonic()
         every = list(self.waiting)
         self._ended = set(ray.wait(every, num_returns=len(every), timeout=0)[0]) if every else set()
-        self._begun = {log.parent for log in self.folder.glob("ray-*/*.log")}
+        self._begun = {log.parent for log in self.folder.glob("*/*.log")}
 
 
 @dataclass
@@ -154,8 +165,7 @@ class RayWorker:
             self._here = Preparing(self.executor.local, self.settings, task, device)
             return
         assert isinstance(task, RunTask | SpeedTask)
-        self._order, self._lost = self.executor.folder / f"ray-{secrets.token_hex(8)}" / "order.json", 0
-        self._order.parent.mkdir(parents=True)
+        self._order, self._lost = self.executor.folder / secrets.token_hex(4) / "order.json", 0
         write_document(self._order, Order(task=task, settings=self.settings))
         self._reference = self.executor.hand_in(self._order, self.settings.threads)
 
@@ -173,6 +183,8 @@ class RayWorker:
         self._order.unlink(missing_ok=True)
         if reply.status == "done":
             shutil.rmtree(self._order.parent, ignore_errors=True)
+        else:
+            self.executor.failed.add(self._order.parent)
         return reply.model_copy(update={"last": True})
 
     def at_work(self) -> bool:
@@ -261,15 +273,24 @@ def _connect(address: str) -> None:
             signal.signal(signal.SIGTERM, before)  # Ray has set its own
 
 
-def _refuse_blind(nodes: Iterable[dict[str, Any]], store: Store) -> None:
+def _clear(folder: Path) -> None:
+    """Remove the files of a command that has ended, but not what its failed tasks have printed."""
+    if held(folder):
+        return
+    for task in folder.glob("[!.]*"):
+        if (task / "order.json").exists():  # the command was killed, and so were its tasks
+            shutil.rmtree(task, ignore_errors=True)
+    if not any(folder.glob("[!.]*")):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse_blind(nodes: Iterable[dict[str, Any]], store: Path) -> None:
     import ray
     from ray.exceptions import RayError
 
-    sign = store.root / "jobs" / f"ray-{secrets.token_hex(8)}.sign"
-    sign.parent.mkdir(parents=True, exist_ok=True)
-    sign.touch()
-    try:
-        answers = [(node["NodeManagerHostname"], _asked(node, sign)) for node in nodes]
+    place = next(folder for folder in (store.absolute(), *store.absolute().parents) if folder.is_dir())
+    with tempfile.NamedTemporaryFile(dir=place, prefix=".seen-by-ray.", suffix=".tmp") as sign:
+        answers = [(node["NodeManagerHostname"], _asked(node, sign.name)) for node in nodes]
         for name, reference in answers:
             try:
                 answer = ray.get(reference, timeout=ANSWER_SECONDS)
@@ -279,16 +300,14 @@ def _refuse_blind(nodes: Iterable[dict[str, Any]], store: Store) -> None:
                     " this machine, at the same place"
                 ) from error
             if answer != "yes":
-                raise BadInput(f"the node {name} does not see {store.root}: name a --store that all nodes see")
-    finally:
-        sign.unlink(missing_ok=True)
+                raise BadInput(f"the node {name} does not see {place}: name a --store that all nodes see")
 
 
-def _asked(node: dict[str, Any], sign: Path) -> Any:
+def _asked(node: dict[str, Any], sign: str) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    return _remote(sees, 1, num_cpus=0, scheduling_strategy=there).remote(str(sign))
+    return _remote(sees, 1, num_cpus=0, scheduling_strategy=there).remote(sign)
 
 
 def _remote(function: Any, threads: int, **options: Any) -> Any:

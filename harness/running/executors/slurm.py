@@ -1,255 +1,269 @@
-"""Runs as jobs of SLURM, handed in through submitit: one job for each task.
+"""Runs as jobs of SLURM, handed in through submitit: one job for each task, and one array for tasks that come together.
 
-Everything goes through the folder `jobs` of the store, which every node has to see. A task is a file, and so is the reply to
-it; what a job prints is in a folder beside them, which stays if the job fails. A job's name says which task it has, so that
-a command that is started again finds the jobs of the one before. This process only hands in jobs and reads replies; it also
-prepares the study, which takes seconds. Imports no torch.
+Everything goes through the folder `jobs` of the store, which every node has to see. A task is a file, its order, and so is
+the reply to it. The order says in which batch its job was handed in, and the job's name says so too: that is how a command
+finds the jobs of another one. Who hands in holds a lease, so that two commands on one store hand in nothing twice. What the
+jobs of a batch print is in a folder of its own, where it stays if they fail. This process only hands in jobs and reads
+replies; it also prepares the study, which takes seconds. Imports no torch.
 """
 
-import os
-import re
+import logging
+import secrets
 import shlex
 import shutil
-import subprocess
-import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from hashlib import sha256
-from importlib.util import find_spec
-from math import ceil, inf
+from math import inf
 from pathlib import Path
-from signal import SIGUSR2
 
-from pydantic import BaseModel
-
-from trackablate.harness.documents import read_document, write_document
-from trackablate.harness.errors import BadInput, RunFailed
-from trackablate.harness.running.executors import elsewhere
-from trackablate.harness.running.executors.elsewhere import (
-    Preparing,
-    Resources,
-    devices,
-    own_environment,
-    pairs,
-    places,
-)
+from trackablate.datasets.lease import Lease, LeaseLost
+from trackablate.harness.documents import read_document, readable, write_document
+from trackablate.harness.errors import RunFailed
+from trackablate.harness.running.executors import slurm_jobs
+from trackablate.harness.running.executors.elsewhere import Preparing, Resources, devices, places
 from trackablate.harness.running.executors.local import LOG_TAIL, LocalExecutor
-from trackablate.harness.running.tasks import Execution, PrepareTask, Reply, Task, WorkerSettings
-from trackablate.harness.running.threads import drop_launchers, quiet_threads
-from trackablate.harness.running.worker import answer
-from trackablate.harness.spec import Profile
+from trackablate.harness.running.executors.slurm_jobs import Job, Jobs, brief
+from trackablate.harness.running.executors.slurm_options import changes
+from trackablate.harness.running.executors.slurm_orders import REPLIED, Order, carry_out, read_order, reply_file
+from trackablate.harness.running.tasks import Execution, PrepareTask, Reply, SpeedTask, Task, WorkerSettings
 from trackablate.harness.store import Store
-from trackablate.harness.training.stopping import Interrupted, listen
 
-PASSED_ON = {
-    "partition": "partition",
-    "account": "account",
-    "qos": "qos",
-    "constraint": "constraint",
-    "nodelist": "nodelist",
-    "exclude": "exclude",
-    "gpus": "gpus_per_node",
-    "cpus": "cpus_per_task",
-    "memory": "mem",
-    "time": "time",
-}
-"""The keys of --slurm, and what submitit calls them; `jobs` is beside them."""
-MINUTES = 240
-"""A job's time unless the user says another: a run that takes longer goes on in the same job, which is queued again."""
-SIGNAL_SECONDS = 90
-"""How long before the end of its time a job is told so."""
-LOOK_SECONDS, REPLY_SECONDS = 15.0, 1.0
-"""How often SLURM is asked about the jobs, and the store for replies."""
+REPLY_SECONDS = 1.0
+"""How often the store is asked for replies."""
 GRACE_SECONDS = 90.0
 """How long a reply may stay unseen after its job's end: network file systems remember folders for a minute."""
-MOST_RESTARTS = 100
-"""How often a job is queued again because its time was over."""
-PREFIX = "trackablate-"
-"""Of the names of jobs."""
-ENDED = (
-    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
-    *("REVOKED", "TIMEOUT"),
-)
-
-
-class Order(BaseModel):
-    """What a job has to do. `task` is the task's line of JSON."""
-
-    task: str
-    settings: WorkerSettings
-
-
-def resources(text: str, profile: Profile, each: int, device: str) -> Resources:
-    """Return what --slurm asks for, by default what a profile's runs need with so many GPUs or processes each.
-
-    Raises:
-        BadInput: A key or value that SLURM does not know, or fewer GPUs than share a run.
-    """
-    asked = pairs("--slurm", text, (*PASSED_ON, "jobs"))
-    found = elsewhere.resources("--slurm", asked, each, device)
-    gpus, cpus = found.gpus, found.cpus
-    memory = asked.get("memory", f"{ceil(profile.worker_gigabytes * max(each, gpus))}G")
-    if not re.fullmatch(r"\d+[KMGT]?B?", memory):
-        raise BadInput(f"--slurm memory={memory}: write a size, as memory=16G")
-    known = {**asked, "cpus": cpus, "memory": memory, "time": minutes(asked["time"]) if "time" in asked else MINUTES}
-    known["gpus"] = gpus
-    return replace(found, parameters={PASSED_ON[key]: value for key, value in known.items() if value and key != "jobs"})
-
-
-def minutes(text: str) -> int:
-    """Return a time as SLURM writes it, in minutes: 90, 90:00, 1:30:00, 2-0, 2-12:00 or 2-12:00:00. Raises BadInput."""
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
-    if not found or not any(map(int, filter(None, found.groups()))):
-        raise BadInput(f"--slurm time={text}: write minutes, hours:minutes:seconds or days-hours, as time=4:00:00")
-    days, *parts = (int(part or 0) for part in found.groups())
-    first, second, third = parts
-    if found[1] or found[4]:
-        return ceil(days * 1440 + first * 60 + second + third / 60)
-    return ceil(first + second / 60)
-
-
-def refuse_absent() -> None:
-    """Raise BadInput if there is no SLURM here, or no submitit."""
-    if find_spec("submitit") is None:
-        raise BadInput("--executor slurm needs a package: python -m pip install 'trackablate[slurm]'")
-    if shutil.which("sbatch") is None:
-        raise BadInput(
-            "--executor slurm: sbatch is not on the PATH; start the command where jobs are handed in, as on a login node"
-        )
+MOST_TASKS = 1000
+"""Of one array: SLURM takes 1001 unless its administrator has changed that."""
+UNKNOWN = "is not known to SLURM any more, as if it was cancelled while it waited"
 
 
 class SlurmExecutor:
-    """Hands tasks to SLURM. `detached`: it leaves when all jobs are handed in."""
+    """Hands tasks to SLURM.
 
-    def __init__(self, store: Store, asked: Resources, *, detached: bool = False) -> None:
-        self.folder, self.asked, self.detached = store.root / "jobs", asked, detached
-        self.local = LocalExecutor(store.logs)
+    Attributes:
+        detached: Whether the command leaves when all jobs are handed in.
+        renews: Whether jobs that wait with other resources are cancelled and handed in with those that are asked for now.
+        left: The numbers of the jobs that have not replied, by task.
+    """
+
+    def __init__(self, store: Store, asked: Resources, *, detached: bool = False, renews: bool = True) -> None:
+        self.folder, self.asked, self.detached, self.renews = store.root / "jobs", asked, detached, renews
+        self.local, self._store = LocalExecutor(store.logs), store
+        self.jobs = Jobs()
         self.left: dict[str, str] = {}
-        self._states: dict[str, tuple[str, str]] = {}
-        self._replies = self.stale = frozenset(file.name for file in self.folder.glob("*.reply.json"))
-        self.looked = self._asked = self._read = -inf
+        self._new: list[SlurmWorker] = []
+        self._replies: frozenset[str] = frozenset()
+        self._read = self._handed_in = -inf
+        before = [file.with_name(file.name.removesuffix(REPLIED) + ".json") for file in self.folder.glob(f"*{REPLIED}")]
+        self._ended: dict[Path, str] = dict.fromkeys(before, "")
+        self._clear()  # the study's plan knows what these jobs have done
 
     def start(self, settings: WorkerSettings) -> "SlurmWorker":
         """Return a worker; its jobs are handed in when it has tasks."""
         return SlurmWorker(self, settings)
 
     def places(self, tasks: int, store: Store, device: str, how: Execution) -> list[WorkerSettings]:
-        """Return the settings of a worker for each task, or for as many as shall be at work at once."""
-        return places(self.asked, tasks, store, device, how)
+        """Return the settings of a worker for each task, or for as many as shall be handed in at once."""
+        return places(replace(self.asked, jobs=None) if self.detached else self.asked, tasks, store, device, how)
 
     def farewell(self) -> str:
-        """Return what the user has to know of the jobs that go on without this process, "" if there are none."""
-        if not self.left:
+        """Clear up, and return what the user has to know of the jobs that go on without this process, "" for none."""
+        with suppress(OSError):  # the disk may be full, which is the reason
+            self._clear()
+        numbers = (self._known() | self.left).values()
+        if not numbers:
             return ""
-        store, jobs = shlex.quote(str(self.folder.parent)), " ".join(sorted(self.left.values(), key=_number))
+        store = shlex.quote(str(self.folder.parent))
+        told = f"{len(numbers)} jobs of this store go on" if len(numbers) > 1 else "1 job of this store goes on"
         return (
-            f"{len(self.left)} jobs go on: `python -m harness watch --store {store}` shows them, the same command takes up"
-            f" their results, and `scancel {jobs}` ends them\n"
+            f"{told}: `python -m harness watch --store {store}` shows them, the same command takes up their results, and"
+            f" `scancel {brief(numbers)}` ends them\n"
         )
 
-    def job(self, name: str) -> tuple[str, str]:
-        """Return the number and state of the newest job of a name, by what SLURM said last; two empty texts for none.
-
-        Raises RunFailed if SLURM has never answered: jobs of the command before would be handed in a second time.
-        """
-        if time.monotonic() - self._asked >= LOOK_SECONDS:
-            self._asked = time.monotonic()
-            self._look()
-        return self._states.get(name, ("", ""))
-
-    def replied(self, key: str) -> bool:
-        """Return whether the reply to a task is there, by what the store had last."""
+    def replied(self, order: Path) -> bool:
+        """Return whether the reply to an order is there, by what the store had last."""
         if time.monotonic() - self._read >= REPLY_SECONDS:
             self._read = time.monotonic()
-            self._replies = frozenset(file.name for file in self.folder.glob("*.reply.json"))
-        return f"{key}.reply.json" in self._replies
+            self._replies = frozenset(file.name for file in self.folder.glob(f"*{REPLIED}"))
+        return reply_file(order).name in self._replies
 
-    def submit(self, name: str, order: Path, threads: int) -> str:
-        """Hand in a job and return its number. Raises RunFailed with the words of SLURM."""
-        from submitit import SlurmExecutor as Submitter
-        from submitit.core.utils import FailedJobError, FailedSubmissionError
+    def gather(self, worker: "SlurmWorker") -> None:
+        """Keep a worker's task until all tasks that are ready are handed in together."""
+        self._new.append(worker)
 
-        submitter = Submitter(order.with_suffix(""), python=f"{shlex.quote(sys.executable)} -P")
-        submitter.update_parameters(
-            job_name=name,
-            setup=[f"export {key}={shlex.quote(value)}" for key, value in own_environment(threads).items()],
-            signal_delay_s=SIGNAL_SECONDS,
-            stderr_to_stdout=True,
-            srun_args=[f"--cpus-per-task={self.asked.cpus}"],  # which srun of newer versions does not take from the job
-            additional_parameters={"requeue": True},
-            **self.asked.parameters,
-        )
+    def hand_in(self) -> None:
+        """Hand in the gathered tasks, except those that have a job or a reply. Raises RunFailed with the words of SLURM."""
+        if not self._new or time.monotonic() - self._handed_in < slurm_jobs.LOOK_SECONDS:
+            return
+        self._handed_in = time.monotonic()
+        self._store.refuse_gone()
+        with suppress(LeaseLost), Lease(self.folder):
+            if not self.jobs.look():
+                return
+            found = {worker.order: order for worker in self._new if (order := read_order(worker.order))}
+            gone = self._cancelled(list(found.values()))
+            lacking = [worker for worker in self._new if not self._has_job(worker, found.get(worker.order), gone)]
+            for worker in lacking:
+                if before := found.get(worker.order):
+                    self._remove(worker.order, before)
+            arrays = -(-len(lacking) // MOST_TASKS)
+            for first in range(0, len(lacking), MOST_TASKS):
+                self._submit(lacking[first : first + MOST_TASKS], arrays)
+            self._new.clear()
+
+    def ended(self, worker: "SlurmWorker") -> None:
+        """Forget the job of a worker. Its files go with this command, since another one may wait for the same reply."""
+        self.left.pop(worker.key, None)
+        self._ended[worker.order] = worker.batch
+
+    def _has_job(self, worker: "SlurmWorker", order: Order | None, gone: set[str]) -> bool:
+        """Return whether a task has a job, or a reply to one; the worker then waits for it."""
+        job = self.jobs.job(order.batch, order.index) if order else Job()
+        found = (job.goes_on and job.number not in gone) or reply_file(worker.order).exists()
+        if order and found:
+            worker.take(order, job)
+        return order is not None and found
+
+    def _known(self) -> dict[str, str]:
+        """Return the numbers of the store's jobs that go on, by task, if SLURM has said which there are."""
+        files = self.folder.glob("*.json") if self.jobs.looked > -inf else ()
+        orders = {file.stem: order for file in files if not file.name.endswith(REPLIED) and (order := read_order(file))}
+        jobs = {key: self.jobs.job(order.batch, order.index) for key, order in orders.items()}
+        return {key: job.number for key, job in jobs.items() if job.goes_on}
+
+    def _cancelled(self, orders: list[Order]) -> set[str]:
+        """Cancel jobs that wait for other resources, and those that a killed command has handed in by half.
+
+        Returns their numbers.
+        """
+        known = [(order, job) for order in orders if (job := self.jobs.job(order.batch, order.index)).goes_on]
+        half = {job.number for order, job in known if not _pickle(self.folder / order.batch, job).exists()}
+        other = [
+            (order, job) for order, job in known if order.asked != self.asked.parameters and job.number not in half
+        ]
+        waiting = {job.number for _, job in other if self.renews and job.state == "PENDING"}
+        if other:
+            said, stay = changes(other[0][0].asked, self.asked.parameters), len(other) - len(waiting)
+            again = f"jobs that waited, handed in again with it: {len(waiting)}; others, which keep what they have"
+            kept = "name --slurm to change that of jobs that wait; jobs that keep what they have"
+            _say(f"--slurm {said}: {again if self.renews else kept}: {stay}")
+        self.jobs.cancel([*half, *waiting])
+        return half | waiting
+
+    def _submit(self, workers: "list[SlurmWorker]", arrays: int) -> None:
+        batch, parameters = secrets.token_hex(8), self.asked.parameters
+        orders = [
+            Order(task=worker.task, settings=worker.settings, batch=batch, index=index, asked=parameters)
+            for index, worker in enumerate(workers)
+        ]
+        if len(orders) == 1:
+            orders[0].index = None
+        for worker, order in zip(workers, orders, strict=True):
+            reply_file(worker.order).unlink(missing_ok=True)
+            write_document(worker.order, order)
+        asked = replace(self.asked, jobs=self.asked.jobs and max(1, self.asked.jobs // arrays))
+        calls = [partial(carry_out, str(worker.order)) for worker in workers]
         try:
-            return str(submitter.submit(carry_out, str(order)).job_id)
-        except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError) as error:
-            raise RunFailed(
-                f"SLURM did not take a job: {error}. If that says that you have too many, use --slurm jobs=N"
-            ) from error
+            numbers = self.jobs.submit(self.folder / batch, asked, calls, workers[0].settings.threads)
+        except RunFailed:
+            for worker in workers:
+                worker.order.unlink(missing_ok=True)
+            raise
+        for worker, order, number in zip(workers, orders, numbers, strict=True):
+            worker.take(order, Job(number, "PENDING"))
 
-    def _look(self) -> None:
-        asked = ["squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%j"]
-        done = subprocess.run(asked, capture_output=True, text=True, check=False)
-        if done.returncode == 0:  # else the last answer counts
-            lines = [line.split("|", 2) for line in done.stdout.splitlines() if f"|{PREFIX}" in line]
-            lines.sort(key=lambda line: _number(line[0]))
-            self._states = {name: (job, state) for job, state, name in lines}
-            self.looked = time.monotonic()
-        elif self.looked == -inf:
-            raise RunFailed(f"squeue does not answer ({done.stderr.strip()}): start the command again when it does")
+    def _clear(self) -> None:
+        """Remove the files of jobs that have ended, unless another command has handed in the same task again."""
+        if not self._ended or not self.folder.exists():
+            return
+        with Lease(self.folder):
+            for file, batch in self._ended.items():
+                order = read_order(file)
+                if order is None:
+                    reply_file(file).unlink(missing_ok=True)
+                elif batch in (order.batch, ""):
+                    self._remove(file, order)
+        self._ended.clear()
+
+    def _remove(self, file: Path, order: Order) -> None:
+        reply = readable(read_document, reply_file(file), Reply)
+        folder, job = self.folder / order.batch, "" if order.index is None else f"_{order.index}"
+        kinds = ["submitted.pkl", "0_result.pkl"] + (["0_log.out"] if reply and reply.status == "done" else [])
+        for kind in kinds:
+            for one in folder.glob(f"*{job}_{kind}"):
+                one.unlink(missing_ok=True)
+        if not any(one.suffix in (".pkl", ".out") for one in folder.glob("*")):
+            shutil.rmtree(folder, ignore_errors=True)
+        reply_file(file).unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
 
 
-@dataclass
+@dataclass(eq=False)
 class SlurmWorker:
     """One job after the other, or none: the next task is the next job. Preparation is done by a process here."""
 
     executor: SlurmExecutor
     settings: WorkerSettings
+    key: str = ""
+    task: str = ""
+    batch: str = ""
+    _index: int | None = None
+    _measures: bool = False
     _here: Preparing | None = None
-    _key: str = ""
-    _job: str = ""
+    _number: str = ""
     _since: float = 0.0
     _gone: float | None = None
 
     def do(self, task: Task) -> None:
-        """Hand in a job for the task, unless a process before this one did and it has not ended."""
+        """Hand in a job for the task with the next poll, unless another command did and it has not ended."""
         if isinstance(task, PrepareTask):
             device = devices("a node of SLURM", self.executor.asked)
             self._here = Preparing(self.executor.local, self.settings, task, device)
             return
-        line = task.model_dump_json()
-        self._key, self._gone = sha256(f"{self.settings.store} {line}".encode()).hexdigest()[:16], None
-        self._job, state = self.executor.job(self._name)
-        replied = self._reply.exists() and self._reply.name not in self.executor.stale  # since the study was planned
-        if not replied and (not self._job or state in ENDED):
-            self._reply.unlink(missing_ok=True)
-            write_document(self._order, Order(task=line, settings=self.settings))
-            self._job = self.executor.submit(self._name, self._order, self.settings.threads)
-        self._since = time.monotonic()
-        self.executor.left[self._key] = self._job
+        self.task, self.batch, self._measures = task.model_dump_json(), "", isinstance(task, SpeedTask)
+        self.key = sha256(f"{self.settings.store} {self.task}".encode()).hexdigest()[:16]
+        self.executor.gather(self)
+
+    def take(self, order: Order, job: Job) -> None:
+        """Wait for a job from now on."""
+        self.batch, self._index, self._gone = order.batch, order.index, None
+        self._number, self._since = job.number, time.monotonic()
+        if job.number:
+            self.executor.left[self.key] = job.number
 
     def poll(self) -> Reply | None:
         """Return the reply to the task, None while its job waits or is at work."""
         if self._here is not None:
             return self._here.poll()
-        if not self._key:
+        if not self.key:
             return None
-        if self.executor.replied(self._key) and (reply := read_document(self._reply, Reply)):
-            return self._ended(reply)
-        job, state = self.executor.job(self._name)
-        if self.executor.looked <= self._since or (job and state not in ENDED):
+        self.executor.hand_in()
+        if not self.batch:
+            return None
+        if self.executor.replied(self.order) and (reply := read_document(reply_file(self.order), Reply)):
+            return self._end(reply)
+        job = self._job
+        if self.executor.jobs.looked <= self._since or job.goes_on:
             self._gone = None
             return None
-        if self._gone is None:
-            self._gone = time.monotonic()
+        self._gone = self._gone or time.monotonic()
+        if time.monotonic() - self._gone < GRACE_SECONDS and self.order.exists():  # else another command has read it
             return None
-        if time.monotonic() - self._gone < GRACE_SECONDS:
+        order = read_order(self.order)
+        if order and order.batch != self.batch:  # another command has handed it in again
+            self.take(order, self.executor.jobs.job(order.batch, order.index))
             return None
-        how = f"ended as {state}" if state else "is not known to SLURM any more"
-        return self._ended(Reply(status="died", text=f"job {self._job} of SLURM {how}: {self._said()}", last=True))
+        if order is None and self._measures:  # the command that has read the reply says whether it failed
+            return self._end(Reply(status="done", text=""))
+        how = f"ended as {job.state}" if job.state else UNKNOWN
+        return self._end(Reply(status="died", text=f"job {self._number} of SLURM {how}: {self._said()}"))
 
     def at_work(self) -> bool:
         """Return whether the job has left the queue."""
-        return self.executor.job(self._name)[1] not in ("", "PENDING", "CONFIGURING", "REQUEUED")
+        return bool(self.batch) and self._job.state not in ("", "PENDING", "CONFIGURING", "REQUEUED")
 
     def stop(self) -> None:
         """Leave the job to itself."""
@@ -257,59 +271,32 @@ class SlurmWorker:
             self._here.stop()
             self._here = None
 
-    def _ended(self, reply: Reply) -> Reply:
-        self._reply.unlink(missing_ok=True)
-        self._order.unlink(missing_ok=True)
-        if reply.status == "done":
-            shutil.rmtree(self._order.with_suffix(""), ignore_errors=True)
-        del self.executor.left[self._key]
-        self._key = ""
+    @property
+    def order(self) -> Path:
+        """The file of the order."""
+        return self.executor.folder / f"{self.key}.json"
+
+    @property
+    def _job(self) -> Job:
+        return self.executor.jobs.job(self.batch, self._index)
+
+    def _end(self, reply: Reply) -> Reply:
+        self.executor.ended(self)
+        self.key = ""
         return reply.model_copy(update={"last": True})
 
     def _said(self) -> str:
-        log = self._order.with_suffix("") / f"{self._job}_0_log.out"
+        log = self.executor.folder / self.batch / f"{self._number}_0_log.out"
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
         return "\n".join(lines[-LOG_TAIL:]) or "it said nothing"
 
-    @property
-    def _name(self) -> str:
-        return f"{PREFIX}{self._key}"
 
-    @property
-    def _order(self) -> Path:
-        return self.executor.folder / f"{self._key}.json"
-
-    @property
-    def _reply(self) -> Path:
-        return reply_file(self._order)
+@cache
+def _say(text: str) -> None:
+    """Log a warning once: a command that hands in a few jobs at a time finds one after the other."""
+    logging.getLogger(__name__).warning(text)
 
 
-def reply_file(order: Path) -> Path:
-    """Return the file for the reply to an order."""
-    return order.with_name(f"{order.stem}.reply.json")
-
-
-def carry_out(file: str) -> None:
-    """Do what an order says, write the reply and exit. At the end of its time the job is queued again."""
-    order = read_document(Path(file), Order)
-    if order is None:
-        raise BadInput(f"{file} is not there: is the store on a file system that this node sees?")
-    drop_launchers()
-    quiet_threads(order.settings.threads)
-    listen()
-    try:
-        reply = answer(order.task, order.settings)
-    except Interrupted as error:
-        sys.stderr.write(f"{error}\n")
-        if error.number == SIGUSR2 and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < MOST_RESTARTS:
-            subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
-            return
-        raise
-    write_document(reply_file(Path(file)), reply)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)  # submitit would write a result of its own, into a folder that may be gone by now
-
-
-def _number(job: str) -> int:
-    return int(job.partition("_")[0])
+def _pickle(folder: Path, job: Job) -> Path:
+    """Return the file that submitit keeps for a job once it is handed in whole."""
+    return folder / f"{job.number}_submitted.pkl"

@@ -11,6 +11,7 @@ import store_factory
 from command_line import invoke, said
 from stored_files import flip
 from trackablate.ablations.catalogue import STUDIES
+from trackablate.datasets.lease import Lease
 from trackablate.harness.keeping.clearing import KINDS, clear, clearing
 from trackablate.harness.keeping.verification import REMOVED, verify
 from trackablate.harness.profiles import load_profile
@@ -192,10 +193,12 @@ def test_what_is_not_finished_stays(store: Store) -> None:
 
 
 def test_what_ended_jobs_printed_can_go_but_not_that_of_a_job_whose_reply_is_not_read(store: Store) -> None:
-    for name in ("ended", "waits"):
+    """Nor that of tasks whose command is at work."""
+    for name in ("ended", "waits", "ray-at-work"):
         folder = store.root / "jobs" / name
         folder.mkdir(parents=True)
         (folder / "1_0_log.out").write_text("printed")
-    (store.root / "jobs" / "waits.json").write_text("{}")
-    clear(store, clearing(store, ["logs"]))
-    assert [path.name for path in sorted((store.root / "jobs").iterdir())] == ["waits", "waits.json"]
+    (store.root / "jobs" / "waits" / "1_submitted.pkl").touch()
+    with Lease(store.root / "jobs" / "ray-at-work"):
+        clear(store, clearing(store, ["logs"]))
+    assert [path.name for path in sorted((store.root / "jobs").iterdir())] == ["ray-at-work", "waits"]

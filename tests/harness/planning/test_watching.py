@@ -87,3 +87,13 @@ def test_the_command_says_it_once_where_there_is_no_terminal(store: Store, tmp_p
     assert shown.stdout.splitlines() == ["table3 at smoke: running 4/6, 1 failed", "ce-conv: training 10/100"]
     assert named == ["table3 at smoke", "ce-conv"]
     assert invoke("watch", "--store", tmp_path / "none").exit_code == 2
+
+
+def test_jobs_that_are_handed_in_are_told_from_nothing_at_work(store: Store) -> None:
+    watch = Watch(store)
+    assert all("SLURM" not in line.name for line in watch.look())
+    (store.root / "jobs").mkdir()
+    for name in ("a.json", "b.json", "b.reply.json"):
+        (store.root / "jobs" / name).touch()
+    *_, line = watch.look()
+    assert (line.name, line.phase, line.done, line.total) == ("jobs handed in to SLURM", "ended", 1, 2)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import ray_cluster
-from command_line import invoke
+from command_line import harness, invoke
 from on_clusters import ended, study
 from places import SRC
 from trackablate.ablations.plan import run_of
@@ -156,6 +156,7 @@ def test_options_that_cannot_work_are_refused_before_any_work(tmp_path: Path, mo
     absent = invoke(*words, "--executor", "ray")
     assert absent.exit_code == 2
     assert "python -m pip install 'trackablate[ray]'" in absent.stderr
+    assert not list(tmp_path.iterdir()), "not even a store"
 
 
 def test_a_cluster_that_does_not_answer_is_refused_with_the_remedy(
@@ -168,32 +169,32 @@ def test_a_cluster_that_does_not_answer_is_refused_with_the_remedy(
         with pytest.raises(
             BadInput, match=r"no cluster can be joined at 127.0.0.1:\d+ .*start one with `ray start --head`"
         ):
-            join(Store(tmp_path), asked)
+            join(tmp_path / "store", asked)
 
     def absent(**_: object) -> None:
         raise ConnectionError("Could not find any running Ray instance.")
 
     monkeypatch.setattr(imagined, "init", absent)
     with pytest.raises(BadInput, match=r"at auto \(Could not find any running Ray instance\.\)"):
-        join(Store(tmp_path), ONE)
+        join(tmp_path / "store", ONE)
 
 
 def test_every_node_that_may_get_tasks_looks_for_a_file_in_the_store(tmp_path: Path, imagined: Imagined) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    join(Store(tmp_path), ONE)
+    join(tmp_path / "store", ONE)
     assert signal.getsignal(signal.SIGTERM) == before
     ((_, _, options),) = imagined.tasks
     assert options["scheduling_strategy"] == "one"
     assert (options["num_cpus"], options["max_retries"]) == (0, 0)
     assert str(SRC) in options["runtime_env"]["env_vars"]["PYTHONPATH"]
     assert list(options["runtime_env"]) == ["env_vars"], "nothing is uploaded"
-    assert not list((tmp_path / "jobs").iterdir())
+    assert not list(tmp_path.iterdir()), "not even a store"
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (sees("/nowhere"), "the node one does not see .*: name a --store that all nodes see"),
+        (sees("/nowhere"), "the node one does not see /.*: name a --store that all nodes see"),
         (
             Lost("Traceback\nNo module named 'trackablate'"),
             r"the node one cannot do .* \(No module named 'trackablate'\): nodes need the Python",
@@ -205,19 +206,24 @@ def test_a_node_that_cannot_work_is_refused(
 ) -> None:
     imagined.here = lambda *_: answer
     with pytest.raises(BadInput, match=said):
-        join(Store(tmp_path), ONE)
-    assert not list((tmp_path / "jobs").iterdir())
+        join(tmp_path / "store", ONE)
+    assert not list(tmp_path.iterdir()), "not even a store"
 
 
 def test_resources_that_no_node_has_are_refused(tmp_path: Path, imagined: Imagined) -> None:
     with pytest.raises(BadInput, match="--ray gpus=0,cpus=2: no node of the cluster has so many; ask for fewer"):
-        join(Store(tmp_path), Resources(0, 2, None, {"address": "auto"}))
+        join(tmp_path / "store", Resources(0, 2, None, {"address": "auto"}))
 
 
 def work_on(executor: RayExecutor, task: RunTask = STATIC) -> WorkerProcess:
-    worker = executor.start(executor.places(1, Store(executor.folder.parent), "cpu", AS_USUAL)[0])
+    worker = executor.start(executor.places(1, Store(executor.folder.parents[1]), "cpu", AS_USUAL)[0])
     worker.do(task)
     return worker
+
+
+def remains(executor: RayExecutor) -> list[Path]:
+    """What is in the folder of a command, its lease apart."""
+    return list(executor.folder.glob("[!.]*"))
 
 
 def test_a_task_is_an_order_in_the_store(tmp_path: Path, imagined: Imagined, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,9 +247,11 @@ def test_a_task_is_an_order_in_the_store(tmp_path: Path, imagined: Imagined, mon
     assert worker.poll() is None
     imagined.ends[1] = DONE.model_dump_json()
     assert worker.poll() == DONE.model_copy(update={"last": True})
-    assert not list(executor.folder.iterdir())
+    assert remains(executor) == []
     worker.stop()
     assert imagined.cancelled == []
+    assert executor.farewell() == ""
+    assert not executor.folder.exists()
 
 
 def test_a_task_that_ray_loses_is_handed_in_again(tmp_path: Path, imagined: Imagined) -> None:
@@ -267,6 +275,27 @@ def test_a_task_that_ray_loses_again_and_again_has_died(tmp_path: Path, imagined
     assert not executor.waiting
 
 
+def test_the_next_command_clears_what_a_killed_one_left(tmp_path: Path, imagined: Imagined) -> None:
+    """What failed tasks printed stays, and everything of a command that is at work."""
+    store, failed = Store(tmp_path), Reply(status="failed", text="no")
+    other, ended = RayExecutor(store, ONE), RayExecutor(store, ONE)
+    for executor, end in ((other, None), (ended, None), (ended, failed)):
+        worker = work_on(executor)
+        (file,) = imagined.tasks[-1][1]
+        (Path(file).parent / "worker-7-1.log").write_text("it was at work")
+        if end:
+            imagined.ends[len(imagined.tasks)] = end.model_dump_json()
+            assert worker.poll() == end.model_copy(update={"last": True})
+    assert len(remains(ended)) == 2
+    (number, holder), *_ = ((file, json.loads(file.read_text())) for file in ended.folder.glob(".lease-*"))
+    number.write_text(json.dumps(holder | {"started": "a process before"}))  # as if it had been killed
+    RayExecutor(store, ONE).farewell()
+    (kept,) = remains(ended)
+    assert [path.name for path in kept.iterdir()] == ["worker-7-1.log"]
+    assert len(remains(other)) == 1
+    assert sorted(path.name for path in (tmp_path / "jobs").iterdir()) == sorted([ended.folder.name, other.folder.name])
+
+
 def test_a_task_that_somebody_cancels_is_not_handed_in_again(tmp_path: Path, imagined: Imagined) -> None:
     worker = work_on(RayExecutor(Store(tmp_path), ONE))
     imagined.ends[1] = Cancelled("cancelled")
@@ -283,7 +312,7 @@ def test_a_worker_that_is_stopped_cancels_its_task(tmp_path: Path, imagined: Ima
     worker.stop()
     assert imagined.cancelled == [(1, False)] if ends else [(1, False), (1, True)]
     assert not executor.waiting
-    assert not list(executor.folder.iterdir())
+    assert remains(executor) == []
 
 
 def test_the_study_is_prepared_here(tmp_path: Path, imagined: Imagined) -> None:
@@ -376,8 +405,10 @@ def joined(tmp_path: Path, cluster: ray_cluster.Cluster) -> Iterator[RayExecutor
     import ray
 
     store, asked = Store(tmp_path / "store"), resources(f"address={cluster.address}", 1, "cpu")
-    join(store, asked)
-    yield RayExecutor(store, asked)
+    join(store.root, asked)
+    executor = RayExecutor(store, asked)
+    yield executor
+    executor.farewell()
     ray.shutdown()
 
 
@@ -441,7 +472,7 @@ def test_trainings_go_on_when_their_node_is_killed_or_their_task_is_stopped(
 
     work_through(joined, joined.places(3, store, "cpu", AS_USUAL), [*tasks, stopped], kill_one)
     assert killed
-    assert not list(joined.folder.iterdir())
+    assert remains(joined) == []
 
     settings = WorkerSettings(store=str(tmp_path / "local"), device="cpu", threads=1, workers=2, command="test")
     work_through(LocalExecutor(tmp_path / "logs"), [settings] * 2, [*tasks, stopped], lambda: None)
@@ -468,16 +499,38 @@ def same_numbers(found: RunFolder, expected: RunFolder) -> int:
 
 
 @pytest.mark.slow
-def test_a_study_ends_with_the_same_numbers_though_a_node_is_killed(
+def test_a_study_is_stopped_and_killed_and_loses_a_node_and_ends_with_the_same_numbers(
     tmp_path: Path, cluster: ray_cluster.Cluster
 ) -> None:
-    by_ray = study(tmp_path, "far", "--executor", "ray", "--ray", f"address={cluster.address}")
-    wait_until(lambda: by_ray.poll() is not None or len(list(tmp_path.glob("far/jobs/ray-*/*.log"))) >= 2)
+    """Nothing is left of the commands before it, and what is refused leaves no store behind."""
+    refused = ["run", "head", "--profile", "smoke", "--store", tmp_path / "far", "--executor", "ray", "--ray"]
+    for text in ("colour=blue", f"address={cluster.address},gpus=1", "address=127.0.0.1:1", "cpus=none"):
+        done = harness(*refused, text, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "error: " in done.stderr
+        assert not (tmp_path / "far").exists()
+    by_ray = ("far", "--executor", "ray", "--ray", f"address={cluster.address}")
+    for number, status in ((signal.SIGINT, 130), (signal.SIGKILL, -9), (signal.SIGTERM, 143)):
+        stopped = study(tmp_path, *by_ray)
+        wait_until(lambda stopped=stopped: at_work(tmp_path / "far", stopped.pid))
+        stopped.send_signal(number)
+        _, said = stopped.communicate()
+        assert stopped.returncode == status, said
+        assert status < 0 or "what was done is kept; the same command goes on from there" in said
+        assert bool(list((tmp_path / "far" / "jobs").iterdir())) == (number == signal.SIGKILL)
+    last = study(tmp_path, *by_ray)
+    wait_until(lambda: at_work(tmp_path / "far", last.pid))
     cluster.kill_node(0)
-    ended(by_ray)
+    ended(last)
     assert not list((tmp_path / "far" / "jobs").iterdir())
     ended(study(tmp_path, "here"))
     runs = list(Store(tmp_path / "far").runs())
     assert len(runs) == 2 + len(FLOORS)
     for folder in runs:
         same_numbers(folder, Store(tmp_path / "here").run(folder.run))
+
+
+def at_work(store: Path, command: int) -> bool:
+    """Whether a node has begun with a task of a command, by the number of its process."""
+    folders = (file.parent for file in store.glob("jobs/ray-*/.lease-*") if f'"pid": {command},' in file.read_text())
+    return any(list(folder.glob("*/*.log")) for folder in folders)

@@ -1,186 +1,367 @@
-"""Runs as jobs: what is asked of SLURM, what is made of its answers, and all of it on a real SLURM of one node."""
+"""Runs as jobs, as far as an imagined SLURM can show it: what is handed in, found again, cancelled, and left behind."""
 
 import os
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-import slurm_cluster
 from command_line import invoke
-from on_clusters import ended, study
-from places import SRC
-from trackablate.ablations.plan import run_of
-from trackablate.datasets.protocols import PROTOCOLS
-from trackablate.harness.documents import write_document
-from trackablate.harness.errors import BadInput, RunFailed
-from trackablate.harness.profiles import load_profile
+from trackablate.datasets.lease import LeaseLost
+from trackablate.harness.cli.options import Stopped
+from trackablate.harness.documents import read_document, write_document
+from trackablate.harness.errors import RunFailed
 from trackablate.harness.record import Spent
 from trackablate.harness.running import runner
-from trackablate.harness.running.executors import slurm
+from trackablate.harness.running.executors import slurm, slurm_jobs, slurm_options
 from trackablate.harness.running.executors.elsewhere import Resources
-from trackablate.harness.running.executors.local import LocalExecutor
 from trackablate.harness.running.executors.protocol import WorkerProcess
-from trackablate.harness.running.executors.slurm import SlurmExecutor, minutes, reply_file, resources
+from trackablate.harness.running.executors.slurm import SlurmExecutor
+from trackablate.harness.running.executors.slurm_jobs import Job, Jobs, brief
+from trackablate.harness.running.executors.slurm_orders import REPLIED, Order, reply_file
 from trackablate.harness.running.observer import Missing, Observer
 from trackablate.harness.running.queue import Slot, run_all
-from trackablate.harness.running.tasks import AS_USUAL, Execution, Reply, RunTask, WorkerSettings
-from trackablate.harness.spec import Evaluation, RunSpec
-from trackablate.harness.store import RunFolder, Store
-from trackablate.trackers.floors import FLOORS
+from trackablate.harness.running.tasks import AS_USUAL, Execution, Reply, RunTask, SpeedTask, Task
+from trackablate.harness.spec import RunSpec
+from trackablate.harness.store import Store
 from trackablate.trackers.spec import FloorSpec
-from trackablate.trackers.variants import ostrack_mlp
 
-SMOKE = load_profile("smoke")
-PATIENCE = 240.0
-STATIC = RunTask(run=RunSpec(tracker=FloorSpec(kind="static")), evaluations=())
-
-
-def test_resources_come_from_the_profile_unless_they_are_named() -> None:
-    assert resources("", SMOKE, 1, "auto").parameters == {"cpus_per_task": 1, "mem": "3G", "time": slurm.MINUTES}
-    found = resources("partition=gpu, gpus=2,time=1-12:00,memory=64G,jobs=8", SMOKE, 2, "auto")
-    assert (found.gpus, found.cpus, found.jobs) == (2, 8, 8)
-    assert found.parameters == {
-        **{"partition": "gpu", "gpus_per_node": 2, "cpus_per_task": 8, "mem": "64G"},
-        "time": 36 * 60,
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [("90", 90), ("90:30", 91), ("4:00:00", 240), ("2-0", 2880), ("1-01:30", 1530), ("0-0:0:1", 1)],
+STATIC, NCC, SECOND = (
+    RunTask(run=RunSpec(tracker=FloorSpec(kind=kind), seed=seed), evaluations=())
+    for kind, seed in (("static", 0), ("ncc", 0), ("static", 1))
 )
-def test_times_are_written_as_for_slurm(text: str, found: int) -> None:
-    assert minutes(text) == found
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("colour=blue", "write KEY=VALUE,KEY=VALUE with partition, account, .*time, jobs"),
-        ("partition", "--slurm partition: write KEY=VALUE"),
-        ("gpus=none", "--slurm gpus=none: write a number from 0"),
-        ("cpus=0", "write a number from 1"),
-        ("gpus=1", "each run has 2 by --gpus-per-run; ask for gpus=2"),
-        ("time=soon", "write minutes, hours:minutes:seconds or days-hours"),
-        ("time=0:00:00", "write minutes"),
-        ("memory=much", "write a size, as memory=16G"),
-    ],
-)
-def test_what_slurm_does_not_know_is_refused(text: str, said: str) -> None:
-    with pytest.raises(BadInput, match=said):
-        resources(text, SMOKE, 2, "auto")
-
-
-def test_options_that_cannot_work_are_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["run", "head", "--profile", "smoke", "--store", tmp_path / "store"]
-    assert "--slurm says what its jobs ask for: add --executor slurm" in invoke(*words, "--slurm", "gpus=1").stderr
-    assert "--detach is for jobs of SLURM: add --executor slurm" in invoke(*words, "--detach").stderr
-    both = invoke(*words, "--executor", "slurm", "--detach", "--slurm", "jobs=2")
-    assert "leave out jobs= of --slurm" in both.stderr
-    monkeypatch.setenv("PATH", str(tmp_path))
-    absent = invoke(*words, "--executor", "slurm")
-    assert absent.exit_code == 2
-    assert "sbatch is not on the PATH; start the command where jobs are handed in" in absent.stderr
-    monkeypatch.setattr(slurm, "find_spec", lambda name: None)
-    assert "python -m pip install 'trackablate[slurm]'" in invoke(*words, "--executor", "slurm").stderr
+DONE = Reply(status="done", text=Spent(device_seconds=0.0).model_dump_json())
+ONE = Resources(0, 1, None, {"time": 60})
 
 
 def test_each_task_has_a_place_with_the_devices_of_its_run(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    plain = SlurmExecutor(store, Resources(0, 6, None, {})).places(3, store, "auto", AS_USUAL)
+    plain = SlurmExecutor(store, Resources(0, 6)).places(3, store, "auto", AS_USUAL)
     assert [(s.device, s.threads, s.others, s.loader_workers) for s in plain] == [("cpu", 1, (), 0)] * 3
     how = Execution(gpus_per_run=2, fit_memory=True, log="csv")
-    (shared,) = SlurmExecutor(store, Resources(2, 8, 1, {})).places(3, store, "auto", how)
+    (shared,) = SlurmExecutor(store, Resources(2, 8, 1)).places(3, store, "auto", how)
     assert (shared.device, shared.threads, shared.others, shared.loader_workers) == ("cuda:0", 4, ("cuda:1",), 3)
     assert (shared.fit_memory, shared.log) == (True, "csv")
+    left = SlurmExecutor(store, Resources(2, 8, 1), detached=True).places(3, store, "auto", how)
+    assert left == [shared] * 3, "SLURM itself holds the others back"
 
 
-class Imagined(SlurmExecutor):
-    """Its jobs are what `states` says of them."""
+class Imagined(Jobs):
+    """Its jobs are what `states` says of them. `arrays`: what was asked for with each hand-in, and how many jobs it had."""
 
-    def __init__(self, store: Store) -> None:
-        super().__init__(store, Resources(0, 1, None, {}))
+    def __init__(self) -> None:
+        super().__init__()
         self.states: dict[str, str] = {}
-        self.looks = 0
+        self.arrays: list[tuple[Resources, int]] = []
+        self.places: dict[str, tuple[str, int | None]] = {}
 
-    def submit(self, name: str, order: Path, threads: int) -> str:
-        self.states[name] = "PENDING"
-        return str(len(self.states))
+    def submit(self, folder: Path, asked: Resources, calls: Sequence[Callable[[], None]], threads: int) -> list[str]:
+        self.arrays.append((asked, len(calls)))
+        array = len(self.arrays)
+        numbers = [f"{array}"] if len(calls) == 1 else [f"{array}_{index}" for index in range(len(calls))]
+        folder.mkdir()
+        for index, number in enumerate(numbers) if len(numbers) > 1 else [(None, numbers[0])]:
+            (folder / f"{number}_submitted.pkl").touch()
+            self.states[number], self.places[number] = "PENDING", (folder.name, index)
+        return numbers
 
-    def _look(self) -> None:
-        self.looks += 1
-        self._states = {name: (str(n), state) for n, (name, state) in enumerate(self.states.items(), start=1)}
+    def look(self) -> bool:
+        self._found = {self.places[number]: Job(number, state) for number, state in self.states.items()}
         self.looked = time.monotonic()
+        return True
+
+    def cancel(self, numbers: Sequence[str]) -> None:
+        self.states |= dict.fromkeys(numbers, "CANCELLED")
+        self.look()
 
 
 @pytest.fixture
-def imagined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Imagined:
-    monkeypatch.setattr(slurm, "LOOK_SECONDS", 0.0)
+def imagined(monkeypatch: pytest.MonkeyPatch) -> Imagined:
+    monkeypatch.setattr(slurm_jobs, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(slurm, "REPLY_SECONDS", 0.0)
     monkeypatch.setattr(slurm, "GRACE_SECONDS", 0.0)
-    return Imagined(Store(tmp_path / "store"))
+    slurm._say.cache_clear()
+    return Imagined()
 
 
-def work_on(executor: SlurmExecutor, task: RunTask = STATIC) -> WorkerProcess:
-    worker = executor.start(executor.places(1, Store(executor.folder.parent), "cpu", AS_USUAL)[0])
-    worker.do(task)
-    return worker
+class Command:
+    """A command that hands in jobs for one store: `begin` is its start."""
+
+    def __init__(self, root: Path, jobs: Jobs) -> None:
+        self.root, self.jobs = root, jobs
+
+    def begin(self, asked: Resources = ONE, **named: bool) -> SlurmExecutor:
+        executor = SlurmExecutor(Store(self.root), asked, **named)
+        executor.jobs = self.jobs
+        return executor
+
+    def work_on(self, *tasks: Task, executor: SlurmExecutor | None = None) -> list[WorkerProcess]:
+        executor = executor or self.begin()
+        (place,) = executor.places(1, Store(self.root), "cpu", AS_USUAL)
+        workers = [executor.start(place) for _ in tasks]
+        for worker, task in zip(workers, tasks, strict=True):
+            worker.do(task)
+        executor.hand_in()
+        return list(workers)
+
+    def orders(self) -> dict[str, Path]:
+        """The file of each order, by its job's number in the array, "" for a single job."""
+        files = [file for file in (self.root / "jobs").glob("*.json") if not file.name.endswith(REPLIED)]
+        found = {file: read_document(file, Order) for file in files}
+        return {"" if order.index is None else str(order.index): file for file, order in found.items() if order}
+
+    def reply(self, order: Path, reply: Reply = DONE) -> None:
+        write_document(reply_file(order), reply)
+
+    def remains(self) -> list[str]:
+        """What is in the folder of jobs, the lease apart."""
+        return sorted(path.name for path in (self.root / "jobs").glob("[!.]*"))
 
 
-def test_a_job_that_is_there_is_not_handed_in_again(imagined: Imagined) -> None:
-    first = work_on(imagined)
-    (name,) = imagined.states
-    imagined.states[name] = "RUNNING"
-    second = work_on(imagined)
-    assert len(imagined.states) == 1
-    assert first.poll() is None
-    (order,) = imagined.folder.glob("*.json")
-    write_document(reply_file(order), Reply(status="done", text="{}"))
-    assert second.poll() == Reply(status="done", text="{}", last=True)
-    assert not list(imagined.folder.iterdir())
-    assert imagined.farewell() == ""
+@pytest.fixture
+def command(tmp_path: Path, imagined: Imagined) -> Command:
+    return Command(tmp_path / "store", imagined)
+
+
+def test_tasks_that_are_ready_together_are_one_array(command: Command, imagined: Imagined) -> None:
+    """A task alone is a job of its own."""
+    executor = command.begin()
+    workers = command.work_on(STATIC, NCC, executor=executor)
+    assert imagined.arrays == [(ONE, 2)]
+    assert list(imagined.states) == ["1_0", "1_1"]
+    assert "2 jobs of this store go on" in executor.farewell()
+    assert "`scancel '1_[0-1]'` ends them" in executor.farewell()
+    later = command.work_on(SECOND, executor=executor)
+    assert list(imagined.states) == ["1_0", "1_1", "2"]
+    assert [worker.poll() for worker in (*workers, *later)] == [None] * 3
+    orders = command.orders()
+    command.reply(orders["1"], Reply(status="failed", text="no"))
+    assert [worker.poll() for worker in workers] == [None, Reply(status="failed", text="no", last=True)]
+
+
+def test_an_array_has_as_many_jobs_as_slurm_takes(
+    command: Command, imagined: Imagined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many as the user wants at once are divided among several arrays."""
+    monkeypatch.setattr(slurm, "MOST_TASKS", 2)
+    asked = Resources(0, 1, 4, {})
+    executor = command.begin(asked, detached=True)
+    command.work_on(STATIC, NCC, SECOND, executor=executor)
+    assert imagined.arrays == [(Resources(0, 1, 2, {}), 2), (Resources(0, 1, 2, {}), 1)]
+
+
+def test_a_job_of_an_array_is_found_again(command: Command, imagined: Imagined) -> None:
+    """By a command that knows nothing but the store: also what is not handed in again goes on under its old number."""
+    command.work_on(STATIC, NCC)
+    imagined.states["1_1"] = "RUNNING"
+    executor = command.begin()
+    workers = command.work_on(STATIC, NCC, SECOND, executor=executor)
+    assert imagined.arrays == [(ONE, 2), (ONE, 1)]
+    assert [worker.at_work() for worker in workers] == [False, True, False]
+    for order in command.orders().values():
+        command.reply(order)
+    assert [worker.poll() for worker in workers] == [DONE.model_copy(update={"last": True})] * 3
+    assert executor.farewell() == ""
+    assert command.remains() == []
+
+
+def test_a_command_that_ends_names_jobs_that_it_had_no_place_for_yet(command: Command, imagined: Imagined) -> None:
+    command.work_on(STATIC, NCC, SECOND)
+    imagined.states["1_0"] = "COMPLETED"
+    executor = command.begin(Resources(0, 1, 1, {"time": 60}))
+    command.work_on(NCC, executor=executor)
+    assert "2 jobs of this store go on" in executor.farewell()
+    assert "`scancel '1_[1-2]'`" in executor.farewell()
+
+
+def test_a_job_that_another_command_hands_in_at_the_same_time_is_handed_in_once(
+    command: Command, imagined: Imagined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one has asked SLURM before the first one hands in; a minute goes by until it would ask again."""
+    first, second = command.begin(), command.begin()
+    second.jobs = late = Imagined()
+    late.states, late.places = imagined.states, imagined.places
+    late.look()
+    monkeypatch.setattr(slurm_jobs, "LOOK_SECONDS", 60.0)
+    (worker,) = command.work_on(STATIC, executor=first)
+    (other,) = command.work_on(STATIC, executor=second)
+    assert (len(imagined.arrays), len(late.arrays)) == (1, 0)
+    (order,) = command.orders().values()
+    command.reply(order)
+    assert [worker.poll() for worker in (worker, other)] == [DONE.model_copy(update={"last": True})] * 2
+    assert (first.farewell(), command.remains()) == ("", [])
+    assert (second.farewell(), command.remains()) == ("", [])
+
+
+def test_a_reply_that_another_command_has_read_is_not_waited_for(
+    command: Command, imagined: Imagined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the run is whole is for the runner to see, as for any job that died; speed is measured anyway."""
+    monkeypatch.setattr(slurm, "GRACE_SECONDS", 60.0)
+    workers = command.work_on(STATIC, SpeedTask(timed=()))
+    imagined.states = dict.fromkeys(imagined.states, "COMPLETED")
+    assert [worker.poll() for worker in workers] == [None, None]
+    for order in command.orders().values():
+        order.unlink()
+    died = "job 1_0 of SLURM ended as COMPLETED: it said nothing"
+    assert [worker.poll() for worker in workers] == [
+        Reply(status="died", text=died, last=True),
+        Reply(status="done", text="", last=True),
+    ]
 
 
 def test_nothing_is_handed_in_while_slurm_does_not_say_which_jobs_there_are(
-    imagined: Imagined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command before may have handed in the same."""
     squeue = tmp_path / "squeue"
     squeue.write_text("#!/bin/sh\necho Socket timed out >&2; exit 1\n")
     squeue.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(Imagined, "_look", SlurmExecutor._look)
+    monkeypatch.setattr(Imagined, "look", Jobs.look)
     with pytest.raises(RunFailed, match=r"squeue does not answer \(Socket timed out\)"):
-        work_on(imagined)
-    assert not imagined.states
+        command.work_on(STATIC)
     squeue.write_text("#!/bin/sh\n")
-    work_on(imagined)
+    executor = command.begin()
+    command.work_on(STATIC, executor=executor)
+    assert isinstance(executor.jobs, Imagined)
+    assert len(executor.jobs.arrays) == 1
     squeue.write_text("#!/bin/sh\nexit 1\n")
-    assert imagined.job("any") == ("", ""), "afterwards the last answer counts"
-    assert len(imagined.states) == 1
+    (worker,) = command.work_on(NCC, executor=executor)
+    assert worker.poll() is None, "afterwards the last answer counts"
+    assert len(executor.jobs.arrays) == 1, "but nothing new is handed in"
+    squeue.write_text("#!/bin/sh\n")
+    worker.poll()
+    assert len(executor.jobs.arrays) == 2
 
 
-def test_a_job_that_ends_while_the_study_is_planned_is_not_handed_in_again(imagined: Imagined) -> None:
+def test_a_job_that_ends_while_the_study_is_planned_is_not_handed_in_again(
+    command: Command, imagined: Imagined
+) -> None:
     """A reply from before that says nothing: its run lacks something now."""
-    work_on(imagined)
-    (order,) = imagined.folder.glob("*.json")
-    imagined.states[f"trackablate-{order.stem}"] = "COMPLETED"
-    write_document(reply_file(order), Reply(status="done", text="{}"))
-    assert work_on(imagined).poll() == Reply(status="done", text="{}", last=True)
-    write_document(reply_file(order), Reply(status="done", text="{}"))
-    later = Imagined(Store(imagined.folder.parent))
-    later.states = imagined.states
-    assert work_on(later).poll() is None
-    assert later.states == {f"trackablate-{order.stem}": "PENDING"}
+    command.work_on(STATIC)
+    executor = command.begin()
+    (order,) = command.orders().values()
+    imagined.states["1"] = "COMPLETED"
+    command.reply(order)
+    (worker,) = command.work_on(STATIC, executor=executor)
+    assert worker.poll() == DONE.model_copy(update={"last": True})
+    (worker,) = command.work_on(STATIC)
+    assert worker.poll() is None
+    assert imagined.states == {"1": "COMPLETED", "2": "PENDING"}
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, None], ids=["Ctrl-C", "detached"])
+def test_the_next_command_clears_what_is_finished(command: Command, imagined: Imagined) -> None:
+    """What a failed job printed stays, and so does everything of a job that waits."""
+    command.work_on(STATIC, NCC, SECOND)
+    orders = command.orders()
+    (batch,) = (path for path in (command.root / "jobs").iterdir() if path.is_dir() and not path.name.startswith("."))
+    for index in "01":
+        (batch / f"1_{index}_0_log.out").write_text("it works\n")
+    command.reply(orders["0"])
+    command.reply(orders["1"], Reply(status="failed", text="no"))
+    command.begin()
+    assert command.orders() == {"2": orders["2"]}
+    assert sorted(path.name for path in batch.iterdir()) == ["1_1_0_log.out", "1_2_submitted.pkl"]
+    command.reply(orders["2"])
+    command.begin()
+    assert command.remains() == [batch.name]
+    assert [path.name for path in batch.iterdir()] == ["1_1_0_log.out"]
+
+
+OTHER = Resources(0, 1, None, {"time": 120, "partition": "big"})
+
+
+def test_jobs_that_wait_get_the_resources_that_are_asked_for_now(
+    command: Command, imagined: Imagined, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job at work keeps what it has."""
+    command.work_on(STATIC, NCC, SECOND)
+    imagined.states["1_2"] = "RUNNING"
+    workers = command.work_on(STATIC, NCC, SECOND, executor=command.begin(OTHER))
+    assert imagined.arrays[1:] == [(OTHER, 2)]
+    assert imagined.states == {
+        **{"1_0": "CANCELLED", "1_1": "CANCELLED", "1_2": "RUNNING"},
+        **{"2_0": "PENDING", "2_1": "PENDING"},
+    }
+    assert [record.message for record in caplog.records] == [
+        "--slurm partition unset -> big, time 60 -> 120: jobs that waited, handed in again with it: 2; others, which keep"
+        " what they have: 1"
+    ]
+    assert [worker.poll() for worker in workers] == [None] * 3
+    caplog.clear()
+    command.work_on(STATIC, NCC, executor=command.begin(OTHER))
+    assert len(imagined.arrays) == 2
+    assert not caplog.records
+
+
+def test_a_command_without_resources_of_its_own_leaves_those_of_jobs_that_wait(
+    command: Command, imagined: Imagined, caplog: pytest.LogCaptureFixture
+) -> None:
+    command.work_on(STATIC, executor=command.begin(OTHER))
+    command.work_on(STATIC, executor=command.begin(ONE, renews=False))
+    assert imagined.states == {"1": "PENDING"}
+    assert [record.message for record in caplog.records] == [
+        "--slurm partition big -> unset, time 120 -> 60: name --slurm to change that of jobs that wait; jobs that keep"
+        " what they have: 1"
+    ]
+
+
+def test_a_command_follows_jobs_that_another_one_hands_in_again(command: Command, imagined: Imagined) -> None:
+    (worker,) = command.work_on(STATIC)
+    command.work_on(STATIC, executor=command.begin(OTHER))
+    assert imagined.states == {"1": "CANCELLED", "2": "PENDING"}
+    assert [worker.poll() for _ in range(4)] == [None] * 4
+    (order,) = command.orders().values()
+    command.reply(order)
+    assert worker.poll() == DONE.model_copy(update={"last": True})
+
+
+def test_jobs_that_slurm_does_not_take_leave_no_orders(
+    command: Command, imagined: Imagined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else takes them for jobs that wait."""
+
+    def refused(*_: object) -> list[str]:
+        raise RunFailed("SLURM did not take the jobs")
+
+    monkeypatch.setattr(imagined, "submit", refused)
+    with pytest.raises(RunFailed, match="SLURM did not take the jobs"):
+        command.work_on(STATIC, NCC)
+    assert command.remains() == []
+
+
+def test_a_command_that_was_silent_while_it_handed_in_tries_again(
+    command: Command, imagined: Imagined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, lost = command.begin(), [True]
+
+    def write(path: Path, order: Order) -> None:
+        if lost:
+            lost.pop()
+            raise LeaseLost("another one has taken over")
+        write_document(path, order)
+
+    monkeypatch.setattr(slurm, "write_document", write)
+    (worker,) = command.work_on(STATIC, executor=executor)
+    assert imagined.arrays == []
+    assert worker.poll() is None
+    assert imagined.arrays == [(ONE, 1)]
+
+
+def test_a_job_whose_command_was_killed_while_it_handed_it_in_is_replaced(command: Command, imagined: Imagined) -> None:
+    """Submitit had not yet written what the job waits for."""
+    command.work_on(STATIC)
+    (pickled,) = (command.root / "jobs").glob("*/1_submitted.pkl")
+    pickled.unlink()
+    command.work_on(STATIC)
+    assert imagined.states == {"1": "CANCELLED", "2": "PENDING"}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Stopped(1), Stopped(3), Stopped(15), None], ids=str)
 def test_a_command_that_ends_says_what_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException] | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException | None
 ) -> None:
     """Nothing is drawn, since nothing is known yet."""
 
@@ -189,19 +370,48 @@ def test_a_command_that_ends_says_what_goes_on(
         if error:
             raise error
 
-    monkeypatch.setattr(slurm, "refuse_absent", lambda: None)
+    monkeypatch.setattr(slurm_options, "refuse_absent", lambda: None)
+    monkeypatch.setattr(slurm_options, "refuse_unknown", lambda _: None)
     monkeypatch.setattr(runner, "run", left)
     words = ["run", "head", "--profile", "smoke", "--store", tmp_path / "store", "--out", tmp_path / "report"]
     done = invoke(*words, "--executor", "slurm", *([] if error else ["--detach"]))
-    assert done.exit_code == (130 if error else 0)
+    number = error.number if isinstance(error, Stopped) else 2
+    assert done.exit_code == (128 + number if error else 0)
     assert (
-        f"2 jobs go on: `python -m harness watch --store {tmp_path / 'store'}` shows them, the same command takes up their"
-        " results, and `scancel 9 17` ends them"
+        f"2 jobs of this store go on: `python -m harness watch --store {tmp_path / 'store'}` shows them, the same command"
+        " takes up their results, and `scancel 9 17` ends them"
     ) in done.stderr
     assert not (tmp_path / "report").exists()
 
 
-def test_tasks_count_as_started_when_their_jobs_leave_the_queue(imagined: Imagined) -> None:
+def test_squeue_says_one_line_for_the_rest_of_an_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for one that was cancelled before any of its jobs began."""
+    lines = ["7_3|RUNNING|trackablate-a", "7_[4-9%8]|PENDING|trackablate-a", "8|CANCELLED|trackablate-b", "9|RUNNING|x"]
+    (tmp_path / "squeue").write_text("#!/bin/sh\ncat <<END\n" + "\n".join(lines) + "\nEND\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = Jobs()
+    assert found.job("a", 3) == Job("7_3", "RUNNING")
+    assert found.job("a", 5) == Job("7_5", "PENDING")
+    assert found.job("b", None) == Job("8", "CANCELLED")
+    assert found.job("b", 1) == Job("8_1", "CANCELLED")
+    assert found.job("x", None) == Job()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        (["17", "9"], "9 17"),
+        (["12_3"], "12_3"),
+        (["12_10", "12_0", "7", "12_2", "12_1"], "7 '12_[0-2,10]'"),
+        (["3_0", "4_1", "3_2"], "'3_[0,2]' 4_1"),
+    ],
+)
+def test_numbers_of_jobs_are_told_as_scancel_takes_them(numbers: list[str], told: str) -> None:
+    assert brief(numbers) == told
+
+
+def test_tasks_count_as_started_when_their_jobs_leave_the_queue(command: Command, imagined: Imagined) -> None:
     events: list[str] = []
 
     class Told(Observer):
@@ -210,162 +420,37 @@ def test_tasks_count_as_started_when_their_jobs_leave_the_queue(imagined: Imagin
 
         def watch(self) -> None:
             events.append(f"{len(imagined.states)} queued")
-            for file in imagined.folder.glob("*[0-9a-f].json"):
-                name = f"trackablate-{file.stem}"
-                if imagined.states[name] == "RUNNING":
-                    reply = Reply(status="done", text=Spent(device_seconds=0.0).model_dump_json())
-                    write_document(reply_file(file), reply)
-                imagined.states[name] = "RUNNING"
+            for file in command.orders().values():
+                if imagined.states["1"] == "RUNNING":
+                    command.reply(file)
+                imagined.states["1"] = "RUNNING"
 
         def finished(self, item: Missing, spent: Spent | None) -> None:
             events.append("finished" if spent else "failed")
 
-    places = imagined.places(1, Store(imagined.folder.parent), "cpu", AS_USUAL)
+    executor = command.begin()
+    places = executor.places(1, Store(command.root), "cpu", AS_USUAL)
     item = Missing(task=STATIC, training=False, sequences=1, speed=False)
-    assert run_all([item], [Slot(imagined, place) for place in places], Told(), lambda *_: "died") == []
-    assert events == ["1 queued", "started", "1 queued", "finished"]
+    assert run_all([item], [Slot(executor, place) for place in places], Told(), lambda *_: "died") == []
+    assert [event for event in events if event != "0 queued"] == ["1 queued", "started", "1 queued", "finished"]
 
 
 @pytest.mark.parametrize("state", ["CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", None])
-def test_a_job_that_ended_without_a_reply_has_died(imagined: Imagined, state: str | None) -> None:
-    worker = work_on(imagined)
-    assert worker.poll() is None
-    (name,) = imagined.states
-    assert "scancel 1` ends them" in imagined.farewell()
-    log = imagined.folder / name.removeprefix("trackablate-") / "1_0_log.out"
-    log.parent.mkdir()
+def test_a_job_that_ended_without_a_reply_has_died(command: Command, imagined: Imagined, state: str | None) -> None:
+    executor = command.begin()
+    (worker,) = command.work_on(STATIC, executor=executor)
+    assert "1 job of this store goes on" in executor.farewell()
+    (pickled,) = (command.root / "jobs").glob("*/1_submitted.pkl")
+    log = pickled.with_name("1_0_log.out")
     log.write_text("what went before\nslurmstepd: error\n")
-    imagined.states.pop(name)
-    imagined.states |= {name: state} if state else {}
-    assert worker.poll() is None, "its reply may come later"
+    imagined.states = {"1": state} if state else {}
     reply = worker.poll()
     assert reply is not None
     assert reply.status == "died"
-    how = f"ended as {state}" if state else "is not known to SLURM any more"
+    how = f"ended as {state}" if state else "is not known to SLURM any more, as if it was cancelled while it waited"
     assert reply.text == f"job 1 of SLURM {how}: what went before\nslurmstepd: error"
-    assert log.exists()
-    work_on(imagined)
-    assert imagined.states[name] == "PENDING", "it is handed in again"
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    if reason := slurm_cluster.lacking():
-        pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("slurm")
-    (folder / "often.py").write_text(
-        "from trackablate.harness.running.executors import slurm\nslurm.LOOK_SECONDS, slurm.GRACE_SECONDS = 1.0, 5.0\n"
-    )
-    with slurm_cluster.cluster(folder / "cluster") as environment, pytest.MonkeyPatch.context() as patch:
-        for name in ("SLURM_CONF", "PATH"):
-            patch.setenv(name, environment[name])
-        patch.setenv("TRACKABLATE_PLUGINS", str(folder / "often.py"))
-        patch.setenv("PYTHONPATH", str(SRC))
-        patch.setattr(slurm, "LOOK_SECONDS", 1.0)
-        patch.setattr(slurm, "GRACE_SECONDS", 5.0)
-        yield
-
-
-def wait_until(happened: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < end, "nothing happened for too long"
-        time.sleep(0.02)
-
-
-def reply_of(worker: WorkerProcess) -> Reply:
-    replies: list[Reply] = []
-    wait_until(lambda: (reply := worker.poll()) and (replies.append(reply) or True))
-    return replies[0]
-
-
-def long_training(seed: int) -> RunTask:
-    """It makes no checkpoint by itself before its end."""
-    update = {"steps": 200, "batch_size": 4, "checkpoint_every": 200, "validation_pairs": 4}
-    profile = SMOKE.model_copy(update={"recipe": SMOKE.recipe and SMOKE.recipe.model_copy(update=update)})
-    evaluation = Evaluation(protocol="synthetic-smoke", data=PROTOCOLS["synthetic-smoke"].open(None).digest())
-    return RunTask(run=run_of(ostrack_mlp, profile, seed), evaluations=(evaluation,))
-
-
-def trains(folder: RunFolder, beyond: int) -> bool:
-    said = folder.progress()
-    return said is not None and said.phase == "train" and said.done > beyond
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("cluster")
-def test_a_cancelled_job_is_reported_and_the_next_one_goes_on(tmp_path: Path) -> None:
-    """After that it is queued again twice, once by itself as at the end of its time, and ends with the same numbers."""
-    store, task = Store(tmp_path / "store"), long_training(0)
-    executor, folder = SlurmExecutor(store, resources("time=10", SMOKE, 1, "cpu")), store.run(task.run)
-    worker = work_on(executor, task)
-    wait_until(lambda: trains(folder, 3))
-    (job,) = executor.left.values()
-    subprocess.run(["scancel", job], check=True)
-    reply = reply_of(worker)
-    assert reply.status == "died"
-    assert f"job {job} of SLURM ended as CANCELLED: " in reply.text
-    assert "stopped by SIGTERM with its checkpoint at step " in reply.text
-    assert folder.checkpoint.exists()
-
-    worker, ways = work_on(executor, task), (["scancel", "--signal=USR2"], ["scontrol", "requeue"])
-    (job,) = executor.left.values()
-    for way in ways:
-        (folder.path / "progress.json").unlink()
-        wait_until(lambda: trains(folder, 0))
-        checkpoint = folder.checkpoint.stat().st_ino
-        subprocess.run([*way, job], check=True)
-        wait_until(lambda before=checkpoint: folder.checkpoint.stat().st_ino != before)
-    assert reply_of(worker).status == "done"
-    assert list(executor.left) == []
-
-    settings = WorkerSettings(store=str(tmp_path / "local"), device="cpu", threads=1, workers=1, command="test")
-    local, (evaluation,) = LocalExecutor(tmp_path / "logs").start(settings), task.evaluations
-    local.do(task)
-    assert reply_of(local).status == "done"
-    local.stop()
-    unbroken = Store(tmp_path / "local").run(task.run)
-    found, expected = folder.training(), unbroken.training()
-    assert found is not None
-    assert expected is not None
-    assert found.cost.resumed == 3
-    assert found.weights_digest == expected.weights_digest
-    assert [point.losses for point in found.curve] == [point.losses for point in expected.curve]
-    assert [r.boxes for r in folder.results(evaluation)] == [r.boxes for r in unbroken.results(evaluation)]
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("cluster")
-def test_a_study_is_handed_in_left_killed_and_taken_up(tmp_path: Path) -> None:
-    """Its numbers are those of this machine's own workers, and no run was handed in twice."""
-    before = jobs()
-    by_jobs = ("--executor", "slurm", "--slurm", "cpus=1,time=20")
-    said = ended(study(tmp_path, "jobs", *by_jobs, "--detach"))
-    assert "jobs go on: `python -m harness watch --store" in said
-    assert not (tmp_path / "report-jobs").exists()
-    killed = study(tmp_path, "jobs", *by_jobs)
-    wait_until(lambda: "RUNNING" in jobs().values())
-    time.sleep(5.0)  # so that it has found them
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    ended(study(tmp_path, "jobs", *by_jobs))
-    runs = list(Store(tmp_path / "jobs").runs())
-    assert len(jobs().keys() - before.keys()) == len(runs) + 1, "one each, and one for the speed"
-    assert len(runs) == 2 + len(FLOORS)
-    assert not list((tmp_path / "jobs" / "jobs").iterdir())
-    ended(study(tmp_path, "here"))
-    for folder in runs:
-        here = Store(tmp_path / "here").run(folder.run)
-        assert folder.fault_of_weights() == ""
-        for evaluation in folder.evaluations():
-            found, expected = ([r.boxes for r in one.results(evaluation)] for one in (folder, here))
-            assert found == expected
-            assert len(found) == 4
-        trained, locally = folder.training(), here.training()
-        assert (trained and trained.weights_digest) == (locally and locally.weights_digest)
-
-
-def jobs() -> dict[str, str]:
-    asked = ["squeue", "--states=all", "--noheader", "--format=%i|%T"]
-    done = subprocess.run(asked, env=os.environ, capture_output=True, text=True, check=True)
-    return dict(line.split("|") for line in done.stdout.splitlines())  # type: ignore[misc]
+    assert executor.farewell() == ""
+    assert command.remains() == [log.parent.name]
+    assert [path.name for path in log.parent.iterdir()] == [log.name]
+    command.work_on(STATIC)
+    assert imagined.states["2"] == "PENDING", "it is handed in again"

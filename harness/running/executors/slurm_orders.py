@@ -1,0 +1,83 @@
+"""Orders to jobs of SLURM: files in a store's folder `jobs`, with replies beside them, and how a job carries one out."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from signal import SIGUSR2
+
+from pydantic import BaseModel
+
+from trackablate.harness.documents import read_document, readable, write_document
+from trackablate.harness.errors import BadInput
+from trackablate.harness.running.tasks import WorkerSettings
+from trackablate.harness.running.threads import drop_launchers, quiet_threads
+from trackablate.harness.running.worker import answer
+from trackablate.harness.store import Store
+from trackablate.harness.training.stopping import Interrupted, listen
+
+MOST_RESTARTS = 100
+"""How often a job is queued again because its time was over."""
+REPLIED = ".reply.json"
+
+
+class Order(BaseModel):
+    """What a job has to do.
+
+    Attributes:
+        task: The task's line of JSON.
+        batch: Name of the jobs that were handed in together.
+        index: The job's number in its array, None if it is alone in its batch.
+        asked: The resources that were asked for, as submitit calls them.
+    """
+
+    task: str
+    settings: WorkerSettings
+    batch: str
+    index: int | None
+    asked: dict[str, str | int]
+
+
+def reply_file(order: Path) -> Path:
+    """Return the file for the reply to an order."""
+    return order.with_name(f"{order.stem}{REPLIED}")
+
+
+def handed_in_and_replied(store: Store) -> tuple[int, int]:
+    """Return how many orders a store has, and how many replies to them: those that no command has cleared away."""
+    names = [file.name for file in (store.root / "jobs").glob("*.json")]
+    replied = sum(name.endswith(REPLIED) for name in names)
+    return len(names) - replied, replied
+
+
+def read_order(file: Path) -> Order | None:
+    """Return the order in a file; None if there is none, or it is damaged."""
+    return readable(read_document, file, Order)
+
+
+def carry_out(file: str) -> None:
+    """Do what an order says, write the reply and exit. At the end of its time the job is queued again."""
+    order = read_document(Path(file), Order)
+    if order is None:
+        raise BadInput(f"{file} is not there: is the store on a file system that this node sees?")
+    drop_launchers()
+    quiet_threads(order.settings.threads)
+    listen()
+    try:
+        reply = answer(order.task, order.settings)
+    except Interrupted as error:
+        sys.stderr.write(f"{error}\n")
+        if error.number == SIGUSR2 and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < MOST_RESTARTS:
+            subprocess.run(["scontrol", "requeue", _own_number()], check=True)
+            return
+        raise
+    write_document(reply_file(Path(file)), reply)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # submitit would write a result of its own, into a folder that may be gone by now
+
+
+def _own_number() -> str:
+    # One job of an array has the number of the whole array as its own, and would queue all of it again.
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
