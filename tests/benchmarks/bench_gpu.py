@@ -22,11 +22,11 @@ from typing import Any
 import torch
 from bench_training import measure, one_step, recipe, say
 
-from trackablate.harness.costing.device_cost import cost_on
 from trackablate.harness.costing.devices import device_name
 from trackablate.harness.costing.macs import paper_scale
 from trackablate.harness.costing.peaks import model_flops, published_peak
 from trackablate.harness.spec import Precision, Recipe
+from trackablate.harness.tracking.device_cost import cost_on
 from trackablate.harness.training.engine import allow_tf32
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.inference import NetworkTracker

@@ -62,6 +62,39 @@ def test_what_cannot_be_is_blank_and_what_is_missing_a_dash(result: Result) -> N
     assert value(table, "decoder", f"evaluation:{factory.PROTOCOL}") is None
 
 
+def with_speed(result: Result, **fields: object) -> Result:
+    for row in result.variants:
+        speed = factory.record_of(row).speed
+        assert speed is not None
+        record = factory.record_of(row).model_copy(update={"speed": speed.model_copy(update=fields)})
+        result = factory.with_row(result, row.name, records=(record,))
+    return result
+
+
+def test_times_of_a_frame_stand_beside_fps(result: Result) -> None:
+    assert "latency95" not in [column.key for column in cost_table(result).columns], "older measurements have none"
+    table = cost_table(with_speed(result, fps_from_jpeg=80.0, latency=7.4, latency95=9.1))
+    shown = [value(table, "decoder", key) for key in ("fps_from_jpeg", "latency", "latency95")]
+    assert shown == [80.0, 7.4, 9.1]
+    assert value(table, "ncc", "latency95") == "", "it was measured before"
+
+
+def test_a_footnote_says_how_networks_were_computed(result: Result) -> None:
+    def said(result: Result) -> str:
+        return " ".join(pivot(result).footnotes)
+
+    assert "1 thread, decoding excluded" in said(result)
+    graphs = with_speed(result, forward="CUDA graph")
+    assert "decoder: CUDA graph, " in said(graphs)
+    assert "ncc: eager, " in said(graphs), "an older record of it"
+    floors = (factory.record_of(row) for row in graphs.of_role("floor"))
+    for row, record in zip(graphs.of_role("floor"), floors, strict=True):
+        assert record.speed is not None
+        speed = record.speed.model_copy(update={"forward": None})
+        graphs = factory.with_row(graphs, row.name, records=(record.model_copy(update={"speed": speed}),))
+    assert "1 thread, every network: CUDA graph, decoding excluded" in said(graphs)
+
+
 def test_a_part_of_a_protocol_has_no_evaluation_time(result: Result) -> None:
     found = result.rows[0].protocols[factory.PROTOCOL]
     part = replace(found, sequences=(*found.sequences, "one-more"))
