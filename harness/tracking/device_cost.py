@@ -91,7 +91,7 @@ def cost_on(spec: TrackerSpec, device: str, precision: Precision = "fp32", *, co
     model = build(spec, pretrained=False)
     merge(model)
     tracker = network_tracker(model, place, precision, compile=compile)
-    speed = _speed(tracker, place)
+    speed = speed_of(tracker, place)
     return cost_document(spec) | {
         "device": device_name(place),
         "precision": precision,
@@ -111,7 +111,7 @@ def cost_of_outside(spec: OutsideSpec, device: str) -> dict[str, Any]:
     place = resolve_device(device)
     tracker = OutsideTracker(spec, for_child(place))
     try:
-        speed = _speed(tracker, place)
+        speed = speed_of(tracker, place)
         about = tracker.about()
     except TrackerFailed as error:
         raise RunFailed(f"{spec.name}: {error}") from error
@@ -127,7 +127,8 @@ def cost_of_outside(spec: OutsideSpec, device: str) -> dict[str, Any]:
     }
 
 
-def _speed(tracker: FrameTracker, device: torch.device) -> dict[str, Any]:
+def speed_of(tracker: FrameTracker, device: torch.device) -> dict[str, Any]:
+    """Return what `cost_on` says of a tracker's speed."""
     video = make_sequence("source", 0, length=FRAMES + 1, split="val")
     clip = TimedClip(list(video), video.boxes[0], synchroniser(device))
     clip.seconds(tracker, WARM_UP)
