@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 import report_factory as factory
+from trackablate.ablations.catalogue import STUDIES
+from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import PhaseCost, RunRecord
 from trackablate.harness.scoring.scored import ScoredTracker
 from trackablate.reports.formats.documents import results_json
@@ -93,6 +95,30 @@ def test_a_footnote_says_how_networks_were_computed(result: Result) -> None:
         speed = record.speed.model_copy(update={"forward": None})
         graphs = factory.with_row(graphs, row.name, records=(record.model_copy(update={"speed": speed}),))
     assert "1 thread, every network: CUDA graph, decoding excluded" in said(graphs)
+
+
+def test_hours_are_scaled_to_the_published_length_beside_the_printed_ones(result: Result) -> None:
+    """LoRAT prints 35.0 and 10.8 GPU-hours; a tenth of the training was measured."""
+    study, names = STUDIES["lorat-cost"], {"conv": "full-l-224", "decoder": "lora-l-224"}
+    rows = []
+    for row in (row for row in result.rows if row.name in names):
+        record = factory.record_of(row)
+        published = study.recipes(next(one for one in study.rows if one.name == names[row.name]))[0]
+        recipe = published.model_copy(update={"steps": published.steps // 10})
+        asked = record.asked.model_copy(update={"recipe": recipe})
+        rows.append(replace(row, name=names[row.name], records=(record.model_copy(update={"asked": asked}),)))
+    short = replace(result, study=study, rows=tuple(rows), profile=load_profile("short"))
+    table = pivot(short)
+    hours = cost_of(rows[0]).device_hours
+    assert hours is not None
+    assert value(table, "full-l-224", "full_length") == pytest.approx(10 * hours)
+    assert (value(table, "full-l-224", "published_gpu_hours"), value(table, "lora-l-224", "published_gpu_hours")) == (
+        35.0,
+        10.8,
+    )
+    assert any("full-l-224 10 times, lora-l-224 10 times" in note for note in table.footnotes)
+    tiny = pivot(replace(short, profile=load_profile("mini")))
+    assert "full_length" not in [column.key for column in tiny.columns], "of another size"
 
 
 def test_a_part_of_a_protocol_has_no_evaluation_time(result: Result) -> None:
