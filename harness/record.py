@@ -1,12 +1,13 @@
 """Records in the store: of runs (what was asked, what happened, where), protocols and studies. Imports no torch."""
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from trackablate.datasets.benchmark import Protocol
 from trackablate.harness.spec import Control, Evaluation, Profile, RunSpec
+from trackablate.harness.speed import Forward, Speed
 from trackablate.trackers.spec import TrackerSpec
 
 Verdict = Literal["reproducible", "trial", "failed"]
@@ -103,28 +104,6 @@ class TrainingCost(_Block):
         return sum(known) if known and len(known) == len(self.phases) else None
 
 
-class Speed(_Block):
-    """Tracking speed at batch 1: crop, normalise, forward and decode, without decoding of the video.
-
-    It is measured after warm-up, with the device synchronised, the rounds of all compared runs interleaved in one process.
-
-    Attributes:
-        fps: Median over the rounds; `low` and `high` are the slowest and the fastest round.
-        measured_with: Names of the runs that were measured together.
-        macs: Multiply-accumulates of one frame.
-    """
-
-    fps: float
-    low: float
-    high: float
-    rounds: int
-    frames_per_round: int
-    device: str
-    threads: int
-    measured_with: list[str]
-    macs: int | None = None
-
-
 class Provenance(_Block):
     """Code, packages and machine of a piece of work."""
 
@@ -203,11 +182,23 @@ class Spent(_Block):
 
 
 class SequenceResult(_Block):
-    """One tracked sequence: its boxes (N, 4) as x, y, w, h in pixels, and the wall seconds of tracking it."""
+    """One tracked sequence: its boxes (N, 4) as x, y, w, h in pixels, and the wall seconds of tracking it.
+
+    Attributes:
+        forward: How the network was computed, if the evaluation asks for a compiled one.
+    """
 
     name: str
     boxes: list[tuple[float, float, float, float]]
     seconds: float
+    forward: Forward | None = None
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        if self.forward is None:  # as it was before there was a choice
+            del written["forward"]
+        return written
 
 
 class SequenceFacts(_Block):

@@ -14,8 +14,9 @@ from trackablate.datasets.errors import unsafe
 from trackablate.datasets.lease import Lease, held
 from trackablate.harness.documents import damaged, is_whole, read_document, readable, undamaged, write_document
 from trackablate.harness.errors import BadInput
-from trackablate.harness.record import Failure, PhaseProgress, RunRecord, SequenceResult, Speed, TrainingRecord
+from trackablate.harness.record import Failure, PhaseProgress, RunRecord, SequenceResult, TrainingRecord
 from trackablate.harness.spec import Evaluation, RunSpec
+from trackablate.harness.speed import Speed
 from trackablate.trackers.spec import TrackerSpec, leaves
 
 EVALUATION = "evaluation.json"

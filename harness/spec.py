@@ -247,6 +247,8 @@ class Evaluation(Frozen):
         control: `shuffled-template` shows every sequence another sequence's template.
         test_layers: Number of the decoder's layers that run, from the first; None for all (DETRack, section 5.1).
         precision: In which the network's products are computed. Reports show evaluations in fp32.
+        compile: Whether the network is compiled (`harness.tracking.fixed_shapes`), which changes boxes by rounding. Reports
+            show evaluations without.
         revision: Version of the code that decides which boxes come out.
     """
 
@@ -255,6 +257,7 @@ class Evaluation(Frozen):
     control: Control = "none"
     test_layers: PositiveInt | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compile: bool = False
     revision: int = TRACKING_REVISION
 
     @property
@@ -262,8 +265,13 @@ class Evaluation(Frozen):
         """Readable and unique within a run."""
         suffix = "" if self.control == "none" else f"-{self.control}"
         suffix += f"-first{self.test_layers}" if self.test_layers else ""
-        suffix += f"-{self.precision}" if self.precision != "fp32" else ""
+        suffix += f"-{self.arithmetic}" if self.arithmetic != "fp32" else ""
         return f"{self.protocol}{suffix}-{fingerprint(self)[:8]}"
+
+    @property
+    def arithmetic(self) -> str:
+        """In which precision the network is computed, with "-compiled" if it is compiled."""
+        return self.precision + "-compiled" * self.compile
 
 
 def _file_name(name: str) -> str:

@@ -29,6 +29,7 @@ ROOMS = {
             "errors",
             "documents",
             "spec",
+            "speed",
             "record",
             "run_folder",
             "store",
@@ -65,7 +66,7 @@ WITH_TORCH = (
         "harness.running.fresh",
         "harness.running.ranks",
     ),
-    *(f"harness.costing.{name}" for name in ("clock", "devices", "macs", "device_cost")),
+    *(f"harness.costing.{name}" for name in ("clock", "devices", "macs")),
 )
 """The only modules that may import torch when they are imported: what lists, plans, scores or reports is not among them."""
 

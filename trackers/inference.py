@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from trackablate.datasets.boxes import Box, Boxes
 from trackablate.datasets.pairs.cropping import Colour, Crop, View, token_mask
@@ -74,16 +74,29 @@ class Target:
 Row = tuple[Target, Image] | None
 """A target and the image to find it in, or None for an empty row."""
 
+Find = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Takes templates, search crops and masks, and returns each row's box (B, 4) xyxy in [0, 1] and its score (B,)."""
+
 
 class NetworkTracker:
     """A network that tracks any number of targets at a time. A target's template is never updated.
 
     Its products are computed in the 16-bit type `half`, if one is given.
+
+    Attributes:
+        find: Computes boxes and scores on the device.
+        few_shapes: Whether `find` is given batches of 1, 2, 4, ... rows only, the last of them empty.
     """
 
     def __init__(self, model: OneStreamTracker, device: torch.device, half: torch.dtype | None = None) -> None:
         self._half = half
         self.model = model.eval().to(device)
+        if half is not None:  # autocast would cast them anew in every frame
+            for layer in model.modules():
+                if isinstance(layer, nn.Linear | nn.Conv2d):
+                    layer.to(half)
+        self.find: Find = self._find
+        self.few_shapes = False
         self.device = device
         self.input = model.spec.crop
         self.geometry = GEOMETRIES[self.input.geometry]
@@ -114,6 +127,9 @@ class NetworkTracker:
 
     def follow(self, rows: list[Row]) -> list[Box | None]:
         """Find every target in its image, all in one batch. Returns each row's box, None for an empty row."""
+        asked = len(rows)
+        if self.few_shapes:
+            rows = rows + [None] * ((1 << (asked - 1).bit_length()) - asked)
         views = [row and self._view(*row) for row in rows]
         size = self.input.search_size
         blank = np.zeros((size, size, 3), dtype=np.uint8)
@@ -124,7 +140,7 @@ class NetworkTracker:
         found = self._predict(rows, self._tensor(crops))
         return [
             self._settle(*row, view.to_image(box)) if row and view else None
-            for row, view, box in zip(rows, views, found, strict=True)
+            for row, view, box in zip(rows[:asked], views, found, strict=False)
         ]
 
     def initialise(self, image: Image, box: Box) -> None:
@@ -147,10 +163,13 @@ class NetworkTracker:
     def _predict(self, rows: list[Row], search: Tensor) -> NDArray[np.float64]:
         templates = torch.stack([row[0].template if row else self._empty[0] for row in rows])
         masks = torch.stack([row[0].mask if row else self._empty[1] for row in rows])
+        boxes, self._scores = self.find(templates, search, masks)
+        return boxes.double().cpu().numpy()
+
+    def _find(self, templates: Tensor, search: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(self.device.type, self._half, enabled=self._half is not None):
             found = self.model(templates, search, masks)
-        boxes, self._scores = best_boxes(found, self.window, self.post.weigh)
-        return boxes.double().cpu().numpy()
+        return best_boxes(found, self.window, self.post.weigh)
 
     def _settle(self, target: Target, image: Image, box: Box) -> Box:
         """Move the target to the predicted box, its size changed as far as size_rate lets it, and return that box."""

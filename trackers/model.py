@@ -15,7 +15,7 @@ from trackablate.trackers.adaptation.prompts import NoPrompts
 from trackablate.trackers.encoder.backbones import make_backbone, position_grid
 from trackablate.trackers.encoder.blocks import TokenLayout, run_block, set_drop_path
 from trackablate.trackers.encoder.embeddings import TokenEmbedding, unused_weights
-from trackablate.trackers.encoder.sparsity import eliminating_block, judges, training_ratio
+from trackablate.trackers.encoder.sparsity import TEMPLATE_RANGES, eliminating_block, judges, training_ratio
 from trackablate.trackers.encoder.timm_vits import ViT, final_norm, plain_blocks, rotations
 from trackablate.trackers.plugins import HEADS
 from trackablate.trackers.spec import CandidateElimination, TrackerSpec
@@ -71,6 +71,10 @@ class OneStreamEncoder(nn.Module):
         self.rotation: Tensor | None
         sliced = spec.embedding.template_positions == "slice"
         self.register_buffer("rotation", rotations(vit, *sides, sliced=sliced), persistent=False)
+        self.judging: Tensor
+        if spec.sparsity:
+            tokens = TEMPLATE_RANGES[spec.sparsity.template](self.template_side)
+            self.register_buffer("judging", torch.tensor(tokens), persistent=False)
         set_drop_path(self.blocks, spec.drop_path, spec.drop_path_depth)
         self._refuse_what_does_not_fit(spec, len(vit.blocks))
 
@@ -97,7 +101,7 @@ class OneStreamEncoder(nn.Module):
         for depth, block in enumerate(blocks):
             tokens, first = self.prompts(depth, tokens), self._first(layout, depth == len(blocks) - 1)
             if self.sparsity and depth in self.sparsity.layers and keep_ratio < 1:
-                judging, first = judges(self.sparsity, self.template_side, mask), 0
+                judging, first = judges(self.sparsity, self.template_side, mask)._replace(tokens=self.judging), 0
                 tokens, index = self._run(eliminating_block, block, tokens, index, layout, judging, keep_ratio)
             else:
                 tokens = self._run(self.block if self.training else run_block, block, tokens, layout, first)

@@ -39,14 +39,14 @@ MOVED: dict[str, dict[str, str]] = {
     "harness": {
         "running": "runner queue executors worker tasks execute threads",
         "training": "train=loop pairs=loading pretrain=pretraining",
-        "tracking": "evaluate=evaluation speed",
+        "tracking": "evaluate=evaluation speed device_cost",
         "scoring": (
             "results_finding=finding results_io=result_files results_json=layouts "
             "metrics dialects tally=threshold_counts failures=failure_modes scoring=raw_scoring "
             "score_reading=raw_reading score_cache=raw_cache stored_scores"
         ),
         "exchange": "results_writing=writing submission server_scores frame=dataframe",
-        "costing": "clock energy devices hardware cost=macs device_cost",
+        "costing": "clock energy devices hardware cost=macs",
         "planning": (
             "estimate rates=history calibration calibrator=calibration calibrating=calibration evidence=history budget "
             "workload=work span=ranges ledger=forecast board=forecast peaks"

@@ -102,6 +102,13 @@ class Precisions(StrEnum):
 TrackingPrecision = Annotated[
     Precisions, typer.Option("--precision", help="in which the network is computed; reports show fp32")
 ]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="compile the network: a CUDA graph on a GPU, torch's compiler on a CPU; reports show it without",
+    ),
+]
 TestLayers = Annotated[
     int | None, typer.Option("--test-layers", min=1, help="the evaluation with so many of the decoder's layers alone")
 ]

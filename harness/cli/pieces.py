@@ -47,6 +47,7 @@ from trackablate.harness.scoring.dialects import known_protocol
 from trackablate.harness.scoring.metrics import METRICS, values
 from trackablate.harness.scoring.stored_scores import dialects_of, stored_scores
 from trackablate.harness.spec import Evaluation, Precision, Profile
+from trackablate.harness.speed import FAILED
 from trackablate.harness.store import RunFolder, Store, read_protocol
 from trackablate.harness.tracking.overlay import Mark, colour_of, drawn, save_video
 from trackablate.harness.tracking.video import (
@@ -96,7 +97,8 @@ class EvaluateRequest:
 
     Attributes:
         run: Name of the run.
-        wanted: The evaluation, whose data are found here. One in 16 bits is compared with that in fp32, if there is one.
+        wanted: The evaluation, whose data are found here. One in 16 bits, or compiled, is compared with the plain one in
+            fp32, if there is one.
         data: NAME=PATH of its data.
         store: Folder of the store.
         videos: Names of the sequences to draw into a video.
@@ -116,10 +118,9 @@ def evaluate_run(asked: EvaluateRequest) -> dict[str, Any]:
     name, wanted, how = asked.run, asked.wanted, asked.how
     protocol = known_protocol(wanted.protocol).name
     run = asked_run(Store(asked.store, make=False), name, protocol)
-    if wanted.precision != "fp32" and not isinstance(run.tracker, TrackerSpec):
-        raise BadInput(
-            f"--precision {wanted.precision}: {run.tracker.name} is no network of ours; leave the option out"
-        )
+    if wanted.arithmetic != "fp32" and not isinstance(run.tracker, TrackerSpec):
+        option = "--compile" if wanted.compile else f"--precision {wanted.precision}"
+        raise BadInput(f"{option}: {run.tracker.name} is no network of ours; leave the option out")
     found = opened(protocol, given_data(asked.data, [protocol]))
     for sequence in asked.videos:
         if sequence not in found.sequences:
@@ -149,10 +150,12 @@ def evaluate_run(asked: EvaluateRequest) -> dict[str, Any]:
     if record.on_server:
         return document | {"metrics": {}, "note": ON_SERVER.format(protocol)}
     scores = _scores(record, folder, evaluation)
-    plain = evaluation.model_copy(update={"precision": "fp32"})
+    if any(result.forward == FAILED for result in folder.results(evaluation)):
+        document["forward"] = FAILED
+    plain = evaluation.model_copy(update={"precision": "fp32", "compile": False})
     if plain != evaluation and not folder.missing(plain, found.sequences):
         differences = {metric: scores[metric] - value for metric, value in _scores(record, folder, plain).items()}
-        return document | {"metrics": scores, f"{evaluation.precision} less fp32": differences}
+        return document | {"metrics": scores, f"{evaluation.arithmetic} less fp32": differences}
     return document | {"metrics": scores}
 
 
@@ -177,6 +180,7 @@ class TrackRequest:
         store: Folder of the store.
         out: The video file, or the folder of images, to draw into.
         show: Whether to show a window.
+        compile: Whether networks are compiled.
     """
 
     runs: Sequence[str]
@@ -187,6 +191,7 @@ class TrackRequest:
     precision: Precision = "fp32"
     out: Path | None = None
     show: bool = False
+    compile: bool = False
 
 
 def track_video(asked: TrackRequest) -> dict[str, list[list[float]]]:
@@ -205,7 +210,8 @@ def track_video(asked: TrackRequest) -> dict[str, list[list[float]]]:
 
     device = resolve_device(asked.device)
     try:
-        trackers = {name: online_tracker(of, device, precision=asked.precision) for name, of in folders.items()}
+        how: dict[str, Any] = {"precision": asked.precision, "compile": asked.compile}
+        trackers = {name: online_tracker(of, device, **how) for name, of in folders.items()}
     except ValueError as error:
         raise BadInput(str(error)) from error
     boxes: dict[str, list[list[float]]] = {name: [] for name in trackers}

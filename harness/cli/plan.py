@@ -229,8 +229,14 @@ def _state(run: dict[str, Any]) -> str:
 def _remains(plan: dict[str, Any]) -> list[str]:
     runs, estimate = f"{sum(run['done'] for run in plan['runs'])} of {len(plan['runs'])} runs done", plan["estimate"]
     disk = f"disk: about {_bytes(plan['disk_bytes'])} of {_bytes(plan['free_bytes'])} free"
+    loader = []
+    if count := plan["loader"]["workers"]:
+        each = _bytes(plan["loader"]["bytes_each"])
+        loader = [
+            f"  each training's pairs: made by {count} process{'es' * (count > 1)} of about {each} (--loader-workers)"
+        ]
     if estimate["unknown"]:
-        return [f"{runs}; time of {len(estimate['unknown'])} of them: unknown; {disk}", f"  {REMEDY}"]
+        return [f"{runs}; time of {len(estimate['unknown'])} of them: unknown; {disk}", *loader, f"  {REMEDY}"]
     if all(run["done"] for run in plan["runs"]):
         return [f"{runs}; nothing is left"]
     needed, limit, device = estimate["memory_bytes"], estimate["memory_limit_bytes"], estimate["device"]
@@ -238,11 +244,7 @@ def _remains(plan: dict[str, Any]) -> list[str]:
     memory = f"; peak memory of a run {_range(needed, _bytes)}" if needed else ""
     lines = [f"{runs}; what remains takes {_range(estimate['wall_seconds'], duration)} on {place},"]
     lines.append(f"  {_range(estimate['device_hours'], _hours)} device-hours{memory}; {disk}")
-    if loader := plan["loader"]["workers"]:
-        each = _bytes(plan["loader"]["bytes_each"])
-        lines.append(
-            f"  each training's pairs: made by {loader} process{'es' * (loader > 1)} of about {each} (--loader-workers)"
-        )
+    lines += loader
     if limit and needed and needed["expected"] > limit:
         lines.append(f"  that is more than the {_bytes(limit)} of {device}: it will most likely not fit")
     return lines

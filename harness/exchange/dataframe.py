@@ -70,7 +70,7 @@ def frame(store: Path | str | Store, protocol: str = "", role: str = "", precisi
         protocol: Only this protocol, and runs without any evaluation. Values are of the tracked version of its data with
             the most sequences; of equally large ones, of the one that a study was last started with, else of the newest.
         role: Only variants, floors or controls: one of ROLES.
-        precision: Only evaluations in it; "" for all.
+        precision: Only evaluations in it, as "fp32", "bf16" or "fp32-compiled"; "" for all.
 
     Raises:
         BadInput: There is no store, or it has another format.
@@ -196,7 +196,7 @@ def _scores(folder: RunFolder, protocols: Protocols) -> Iterator[Fields]:
             "data": evaluation.data[:12],
             "control": evaluation.control,
             "test_layers": evaluation.test_layers,
-            "precision": evaluation.precision,
+            "precision": evaluation.arithmetic,
         } | ({} if evaluation.control == "none" else {"role": "control"})
         record = protocols.get((evaluation.protocol, evaluation.data))
         if record is None or evaluation.revision != TRACKING_REVISION:

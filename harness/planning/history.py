@@ -80,7 +80,7 @@ class Known:
         return self.tracked[0] < FEWEST_FRAMES and not self.measured
 
     def _tracked(self) -> tuple[int, float]:
-        plain = [evaluation for evaluation in self.folder.evaluations() if evaluation.precision == "fp32"]
+        plain = [evaluation for evaluation in self.folder.evaluations() if evaluation.arithmetic == "fp32"]
         every = (result for evaluation in plain for result in self.folder.results(evaluation))
         results = list(islice(every, RESULTS_READ))
         return sum(len(result.boxes) for result in results), sum(result.seconds for result in results)

@@ -150,7 +150,8 @@ def measure(task: SpeedTask, settings: WorkerSettings) -> None:
     store = Store(Path(settings.store))
     video = make_sequence("source", 0, length=FRAMES + 1, split="val")
     timed = [(store.run(one.run), one.test_layers) for one in task.timed]
-    failures = measure_speed(timed, video, resolve_device(settings.device), partial(_Reporter(timed[0][0]), "speed"))
+    device, report = resolve_device(settings.device), partial(_Reporter(timed[0][0]), "speed")
+    failures = measure_speed(timed, video, device, report, compile=task.compile)
     if failures:
         raise RunFailed("\n".join(failures))
 

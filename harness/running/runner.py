@@ -284,7 +284,7 @@ def _missing(task: RunTask, job: Job, store: Store) -> Missing:
         task=task,
         training=lacking.training,
         sequences=sum(map(len, lacking.sequences.values())),
-        speed=bool(lacking.speed),
+        speed=not all(_measured(one, job, store) for one in timed(task)),
         steps_done=_steps_done(folder) if lacking.training else 0,
         frames=sum(frames.values()),
         generated=sum(count for e, count in frames.items() if PROTOCOLS[e.protocol].data is None),
@@ -296,6 +296,11 @@ def _lacking(task: RunTask, job: Job, store: Store) -> Lacking:
     again = {e: job.replaced.get((task.run.name, e), ()) for e in task.evaluations}
     names = {e: tuple(dict.fromkeys((*found.sequences.get(e, ()), *again[e]))) for e in task.evaluations}
     return found._replace(sequences={e: left for e, left in names.items() if left})
+
+
+def _measured(one: Timed, job: Job, store: Store) -> bool:
+    speed = store.run(one.run).speed(one.test_layers)
+    return speed is not None and not (job.how.compile and speed.forward == "eager")
 
 
 def _steps_done(folder: RunFolder) -> int:
@@ -334,14 +339,14 @@ def _measure_speed(job: Job, store: Store, slots: list[Slot], observer: Observer
     # measurement, while nothing else of ours runs. A run that failed may fail again, and would take the others along.
     whole = [task for task in job.tasks if not _lacking(task, job, store).scores and store.run(task.run).trained]
     every = [one for task in whole for one in timed(task)]
-    if all(store.run(one.run).speed(one.test_layers) is not None for one in every):
+    if all(_measured(one, job, store) for one in every):
         return []
     first, *others = slots
     for slot in others:
         slot.stop()
     observer.measuring(every[0].run)
     try:
-        first.ask(SpeedTask(timed=tuple(every)), observer.watch)
+        first.ask(SpeedTask(timed=tuple(every), compile=job.how.compile), observer.watch)
     except (RunFailed, BadInput) as error:
         return [f"measuring speed: {error}"]
     return []

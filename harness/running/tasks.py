@@ -83,10 +83,11 @@ class Timed(BaseModel):
 
 
 class SpeedTask(Task):
-    """Measure the tracking speed of these runs together."""
+    """Measure the tracking speed of these runs together, with compiled networks if that is wanted."""
 
     function: str = "trackablate.harness.running.execute:measure"
     timed: tuple[Timed, ...]
+    compile: bool = False
 
 
 class CalibrateTask(RunTask):
@@ -109,6 +110,7 @@ class Execution(BaseModel):
         fit_memory: Whether a training goes on with less memory where the device does not hold it (`training.step.Fit`).
         log: The logger that trainings are handed to; "" for none.
         again: Whether what is tracked already is tracked anew.
+        compile: Whether tracking speed is measured with compiled networks; boxes are tracked without.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -118,6 +120,7 @@ class Execution(BaseModel):
     fit_memory: bool = False
     log: str = ""
     again: bool = False
+    compile: bool = False
 
 
 AS_USUAL = Execution()

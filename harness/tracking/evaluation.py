@@ -14,7 +14,7 @@ from trackablate.harness.costing.devices import for_child
 from trackablate.harness.record import SequenceResult
 from trackablate.harness.spec import Evaluation, Precision
 from trackablate.harness.store import RunFolder
-from trackablate.harness.training.engine import half_of
+from trackablate.harness.tracking.fixed_shapes import forward_of, network_tracker
 from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loop import load_trained
 from trackablate.trackers.adaptation.adapt import merge
@@ -70,7 +70,12 @@ def trained_model(folder: RunFolder, test_layers: int | None = None, *, merged: 
 
 
 def online_tracker(
-    folder: RunFolder, device: torch.device, test_layers: int | None = None, precision: Precision = "fp32"
+    folder: RunFolder,
+    device: torch.device,
+    test_layers: int | None = None,
+    precision: Precision = "fp32",
+    *,
+    compile: bool = False,
 ) -> FrameTracker:
     """Return the run's tracker for one target: a floor, an outside tracker, or its trained network."""
     tracker = folder.run.tracker
@@ -78,7 +83,7 @@ def online_tracker(
         return FLOORS[tracker.kind]()
     if isinstance(tracker, OutsideSpec):
         return OutsideTracker(tracker, for_child(device))
-    return NetworkTracker(trained_model(folder, test_layers), device, half_of(precision, device))
+    return network_tracker(trained_model(folder, test_layers), device, precision, compile=compile)
 
 
 def evaluate(
@@ -106,10 +111,15 @@ def evaluate(
         report(done, total)
 
     tracked(0)
-    for trajectory in _trajectories(folder, evaluation, sequences, missing, device, tracked):
-        if trajectory.name in missing:
-            boxes = [(float(x), float(y), float(w), float(h)) for x, y, w, h in trajectory.boxes]
-            folder.add_result(evaluation, SequenceResult(name=trajectory.name, boxes=boxes, seconds=trajectory.seconds))
+    if not missing:
+        return
+    tracker = online_tracker(folder, device, evaluation.test_layers, evaluation.precision, compile=evaluation.compile)
+    for found in _trajectories(tracker, evaluation, sequences, missing, tracked):
+        if found.name in missing:
+            boxes = [(float(x), float(y), float(w), float(h)) for x, y, w, h in found.boxes]
+            how = forward_of(tracker) if evaluation.compile else None
+            result = SequenceResult(name=found.name, boxes=boxes, seconds=found.seconds, forward=how)
+            folder.add_result(evaluation, result)
 
 
 def _share(sequences: SequenceList, group: Group) -> set[str]:
@@ -121,19 +131,15 @@ def _share(sequences: SequenceList, group: Group) -> set[str]:
 
 
 def _trajectories(
-    folder: RunFolder,
+    tracker: FrameTracker,
     evaluation: Evaluation,
     sequences: SequenceList,
     missing: set[str],
-    device: torch.device,
     tracked: Callable[[int], None],
 ) -> Iterator[Trajectory]:
-    tracker = folder.run.tracker
-    if not missing:
-        return
-    if not isinstance(tracker, TrackerSpec):
+    if not isinstance(tracker, NetworkTracker):
         todo = (sequences[i] for i, name in enumerate(sequences.names) if name in missing)
-        yield from _one_by_one(online_tracker(folder, device), todo, tracked)
+        yield from _one_by_one(tracker, todo, tracked)
         return
     opened = dict(enumerate(sequences))
     batch = TrackingBatch(
@@ -144,8 +150,7 @@ def _trajectories(
         slots=SLOTS,
         report=tracked,
     )
-    half = half_of(evaluation.precision, device)
-    yield from track_together(NetworkTracker(trained_model(folder, evaluation.test_layers), device, half), batch)
+    yield from track_together(tracker, batch)
 
 
 def _one_by_one(

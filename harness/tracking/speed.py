@@ -11,12 +11,13 @@ from typing import NamedTuple
 import torch
 
 from trackablate.datasets.sequence import Sequence
-from trackablate.harness.costing.device_cost import TimedClip
 from trackablate.harness.costing.devices import device_name, synchroniser
 from trackablate.harness.costing.macs import count_macs
-from trackablate.harness.record import Speed
+from trackablate.harness.speed import Speed
 from trackablate.harness.store import RunFolder
+from trackablate.harness.tracking.device_cost import TimedClip, latencies
 from trackablate.harness.tracking.evaluation import online_tracker
+from trackablate.harness.tracking.fixed_shapes import forward_of
 from trackablate.trackers.inference import FrameTracker, NetworkTracker
 from trackablate.trackers.outside.processes import TrackerFailed
 
@@ -30,11 +31,13 @@ def measure_speed(
     sequence: Sequence,
     device: torch.device,
     report: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    compile: bool = False,
 ) -> list[str]:
     """Measure the frames per second of every run, and write them into the store.
 
-    Each run comes with the number of decoder layers to use (None: all). All runs track the same decoded frames. `report` is
-    called with the numbers of rounds that are done and to do; warming up counts as one.
+    Each run comes with the number of decoder layers to use (None: all). All runs track the same decoded frames, and in the
+    last round JPEG frames. `report` is called with the numbers of rounds that are done and to do; warming up counts as one.
 
     Returns:
         A message for each run that cannot track, whose speed is not measured.
@@ -45,28 +48,29 @@ def measure_speed(
     failures: list[str] = []
     for folder, test_layers in timed:
         with _failure_kept(folder, failures):
-            tracker = online_tracker(folder, device, test_layers)
+            tracker = online_tracker(folder, device, test_layers, compile=compile)
             clip.seconds(tracker, WARM_UP_FRAMES)
             able.append(_Able(folder, test_layers, tracker, []))
-    for done in range(ROUNDS):
-        report(1 + done, 1 + ROUNDS)
+    jpegs = clip.as_jpeg()
+    for done in range(ROUNDS + 1):
+        report(1 + done, 2 + ROUNDS)
         for one in able:
             with _failure_kept(one.folder, failures):
-                one.rates.append(FRAMES / clip.seconds(one.tracker, FRAMES))
-        able = [one for one in able if len(one.rates) == 1 + done]
+                one.rounds.append((clip if done < ROUNDS else jpegs).seconds(one.tracker, FRAMES))
+        able = [one for one in able if len(one.rounds) == 1 + done]
     together = [one.folder.run.name for one in able]
     for one in able:
-        one.folder.set_speed(_speed(one.rates, device, together, _macs(one.tracker)), one.test_layers)
+        one.folder.set_speed(_speed(one, device, together), one.test_layers)
     return failures
 
 
 class _Able(NamedTuple):
-    """A run that tracks so far, and its frames per second in each round."""
+    """A run that tracks so far, and the seconds of its frames in each round."""
 
     folder: RunFolder
     test_layers: int | None
     tracker: FrameTracker
-    rates: list[float]
+    rounds: list[list[float]]
 
 
 @contextmanager
@@ -82,9 +86,14 @@ def _macs(tracker: FrameTracker) -> int | None:
     return count_macs(tracker.model).all if isinstance(tracker, NetworkTracker) else None
 
 
-def _speed(rates: list[float], device: torch.device, together: list[str], macs: int | None) -> Speed:
+def _speed(one: _Able, device: torch.device, together: list[str]) -> Speed:
+    *rounds, from_jpeg = one.rounds
+    rates = [FRAMES / sum(seconds) for seconds in rounds]
     return Speed(
-        macs=macs,
+        macs=_macs(one.tracker),
+        forward=forward_of(one.tracker),
+        fps_from_jpeg=FRAMES / sum(from_jpeg),
+        **latencies(rounds),
         fps=statistics.median(rates),
         low=min(rates),
         high=max(rates),

@@ -16,7 +16,7 @@ from trackablate.reports.tables.accuracy import metric_key
 from trackablate.reports.tables.answers import answers
 from trackablate.reports.tables.comparison import Comparison, comparisons
 from trackablate.reports.tables.cost_report import phase_costs
-from trackablate.reports.tables.costs import cost_of
+from trackablate.reports.tables.costs import SPEED, cost_of
 from trackablate.reports.tables.dialects import flattering
 from trackablate.reports.tables.effects import stability
 from trackablate.reports.tables.printed import printed
@@ -182,8 +182,7 @@ def _phases(row: ScoredTracker) -> dict[str, Any]:
         "peak_memory_bytes": cost.peak_memory_bytes,
         "reserved_bytes": cost.reserved_bytes,
         "driver_bytes": cost.driver_bytes,
-        "fps": cost.fps,
-    }
+    } | {key: getattr(cost, key) for key in SPEED}
 
 
 def _ranking(result: Result) -> dict[str, Any]:

@@ -25,6 +25,10 @@ MFU = (
     " dash: no peak of this device is known here."
 )
 HELD = "By driver: what the driver said was taken of the GPU, by whichever process, at the last validation."
+FRAME = (
+    "At batch 1, as FPS: the time of a frame in the median and at the 95th percentile. From JPEG: frames of 1280 x 720"
+    " pixels, which are decoded in time."
+)
 MEAN = "Mean over its trainings with different seeds."
 
 
@@ -136,6 +140,14 @@ def _add_device(rows: list[ScoredTracker], block: Block, footnotes: Footnotes) -
             _add_scaled(block, Column(key, heading, f"{prefix}B", group="device", footnotes=notes), found, divisor)
     if speeds:
         _add_scaled(block, Column("fps", "FPS", "frames/s", group="device"), speeds, 1.0)
+    for key, heading, unit in (
+        ("fps_from_jpeg", "FPS from JPEG", "frames/s"),
+        ("latency", "frame", "ms"),
+        ("latency95", "95 % of frames", "ms"),
+    ):
+        if found := {name: value for name, c in costs.items() if (value := getattr(c, key)) is not None}:
+            column = Column(key, heading, unit, group="device", footnotes=(footnotes.add(FRAME),))
+            _add_scaled(block, column, found, 1.0)
 
 
 def _add_times(block: Block, column: Column, seconds: Mapping[str, float], longest: float) -> None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
-from trackablate.harness.record import RunRecord, Speed, TrainingCost
+from trackablate.harness.record import RunRecord, TrainingCost
 from trackablate.harness.scoring.scored import ScoredTracker
 from trackablate.harness.spec import Recipe
+from trackablate.harness.speed import Forward, Speed
 from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column
 from trackablate.reports.tables.block import Block, Footnotes, decimals_for, si, time_unit
@@ -26,6 +27,9 @@ MACS = (
     " of attention."
 )
 
+SPEED = ("fps", "fps_from_jpeg", "latency", "latency95", "forward")
+"""The fields of `Speed` that `Cost` has too."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -41,6 +45,10 @@ class Cost:
     driver_bytes: int | None = None
     mfu: float | None = None
     fps: float | None = None
+    fps_from_jpeg: float | None = None
+    latency: float | None = None
+    latency95: float | None = None
+    forward: Forward | None = None
 
     @property
     def device_seconds(self) -> float | None:
@@ -56,10 +64,10 @@ def cost_of(row: ScoredTracker) -> Cost:
     if row.record is None or row.role == "control" or _stands_still(row):
         return Cost()
     speed, training = row.record.speed, row.record.training
-    fps = speed.fps if speed else None
+    told = speed.model_dump(include=set(SPEED)) if speed else {}
     costs = [record.training.cost for record in same_training(row) if record.training is not None]
     if training is None or not costs:
-        return Cost(fps=fps)
+        return Cost(**told)
     first, booked = training.cost, [cost for cost in costs if cost.phases]
     reached = [share for cost in costs if (share := cost.mfu()) is not None]
     return Cost(
@@ -72,7 +80,7 @@ def cost_of(row: ScoredTracker) -> Cost:
         reserved_bytes=max((c.reserved_bytes for c in costs if c.reserved_bytes is not None), default=None),
         driver_bytes=max((c.driver_bytes for c in costs if c.driver_bytes is not None), default=None),
         mfu=fmean(reached) if reached else None,
-        fps=fps,
+        **told,
     )
 
 
@@ -223,6 +231,17 @@ def _add_fps(result: Result, block: Block, footnotes: Footnotes) -> None:
     )
 
 
+def _computed(rows: list[str], speeds: Mapping[str, Speed]) -> str:
+    """Return how the networks of these rows were computed, "" if all were as they are written."""
+    ways = {row: way for row in rows if (way := speeds[row].forward)}
+    kinds = dict.fromkeys(ways.values())
+    if not kinds or list(kinds) == ["eager"]:
+        return ""
+    if len(kinds) == 1:
+        return f"every network: {next(iter(kinds))}, "
+    return "".join(f"{row}: {way}, " for row, way in ways.items())
+
+
 def _conditions(name: str, speeds: Mapping[str, Speed]) -> str:
     """Return how a row's speed was measured. The text is the same for the rows of one measurement, and only for these."""
     speed = speeds[name]
@@ -233,8 +252,9 @@ def _conditions(name: str, speeds: Mapping[str, Speed]) -> str:
         together += (
             "" if len(beside) == len(speeds) else f", of these rows {', '.join(beside)}: not comparable with others"
         )
+    rounds = f"median of {speed.rounds} rounds of {speed.frames_per_round} frames"
     return (
         f"FPS at batch 1 on a synthetic video of 160 x 120 pixels, at every profile: {speed.device}, {speed.threads}"
-        f" thread{'s' * (speed.threads != 1)}, decoding excluded, median of {speed.rounds} rounds of"
-        f" {speed.frames_per_round} frames, {together}; brackets: range over rounds."
+        f" thread{'s' * (speed.threads != 1)}, {_computed(beside, speeds)}decoding excluded, {rounds}, {together};"
+        " brackets: range over rounds."
     )

@@ -12,6 +12,7 @@ from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Column
 from trackablate.reports.tables.accuracy import value_of
 from trackablate.reports.tables.block import Block, Footnotes
+from trackablate.reports.tables.costs import cost_of
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,34 @@ def _of_all(result: Result) -> str:
 def add_published(result: Result, block: Block, footnotes: Footnotes) -> None:
     """Add the paper's own columns, and how far ours are from them if they compare."""
     found = {name: of for name in _names(result) if (of := printed(result, name))}
+    if any("gpu_hours" in of for of in found.values()):
+        _add_full_length(result, block, footnotes)
     for key in _keys(result, found):
         _published_column(result, key, {name: of[key] for name, of in found.items() if key in of}, block, footnotes)
         if ":" in key:
             _gap_column(result, key, found, block, footnotes)
+
+
+FULL_LENGTH = "Measured device hours times the pairs of the published training by those of this one: {}."
+
+
+def _add_full_length(result: Result, block: Block, footnotes: Footnotes) -> None:
+    """Add what the trainings would take at their published length, for trackers of the published size."""
+    if result.study is None or result.profile is None or result.profile.scale is not None:
+        return
+    published = {row.name: result.study.recipes(row)[0] for row in result.study.rows}
+    hours, factors = {}, {}
+    for row in result.variants:
+        recipe, took = row.record.asked.recipe if row.record else None, cost_of(row).device_hours
+        if recipe and took is not None:
+            full = published[row.name]
+            factors[row.name] = full.steps * full.batch_size / (recipe.steps * recipe.batch_size)
+            hours[row.name] = Cell(took * factors[row.name])
+    if hours:
+        said = ", ".join(f"{name} {factor:.4g} times" for name, factor in factors.items())
+        group, notes = "ours, scaled to the published length", (footnotes.add(FULL_LENGTH.format(said)),)
+        column = Column("full_length", "Training", "device h", 1, group=group, panel="published", footnotes=notes)
+        block.add(column, hours, [row.name for row in result.of_role("floor", "control")])
 
 
 def _names(result: Result) -> list[str]:

@@ -22,14 +22,16 @@ from typing import Any
 import torch
 from bench_training import measure, one_step, recipe, say
 
-from trackablate.harness.costing.device_cost import cost_on
+from trackablate.datasets.synthetic.videos import make_sequence
 from trackablate.harness.costing.devices import device_name
 from trackablate.harness.costing.macs import paper_scale
 from trackablate.harness.costing.peaks import model_flops, published_peak
 from trackablate.harness.spec import Precision, Recipe
+from trackablate.harness.tracking.device_cost import speed_of
+from trackablate.harness.tracking.fixed_shapes import FixedShapes, forward_of, network_tracker
 from trackablate.harness.training.engine import allow_tf32
 from trackablate.trackers.adaptation.adapt import merge
-from trackablate.trackers.inference import NetworkTracker
+from trackablate.trackers.inference import NetworkTracker, track_one_by_one
 from trackablate.trackers.model import build
 from trackablate.trackers.spec import FullFineTuning, TrackerSpec, replace
 from trackablate.trackers.variants import VARIANTS
@@ -37,7 +39,7 @@ from trackablate.trackers.variants import VARIANTS
 LITTLE = 5e9
 """Bytes that hold no step of 128 pairs of LoRAT-B-224."""
 FAMILIES = ("lorat-b-224", "ostrack-256-ce", "detrack-ce")
-SECTIONS = ("correct", "training", "memory", "tracking", "whole", "loading", "compiled")
+SECTIONS = ("correct", "training", "memory", "tracking", "graphs", "whole", "loading", "compiled", "compiled_tracking")
 Row = dict[str, Any]
 
 
@@ -157,7 +159,7 @@ class Bench:
         for name in ("lorat-b-224", "lorat-l-224", *FAMILIES[1:]) if self.gpu else FAMILIES[:1]:
             if self.left() < 30:
                 return
-            alone = cost_on(VARIANTS[name], str(self.device))["fps"]
+            alone = speed_of(self.tracker(name), self.device)["fps"]
             together = self.together(VARIANTS[name], 64 if self.gpu else 4)
             yield {
                 "what": f"track {name} (fp32)",
@@ -166,11 +168,51 @@ class Bench:
                 "fps_together": together,
             }
 
+    def graphs(self) -> Iterator[Row]:
+        """Frames per second at batch 1 of the network as it is and as a CUDA graph, and that both find the same boxes."""
+        asked: list[tuple[str, Precision]] = [(n, p) for n in ("lorat-b-224", "lorat-l-224") for p in ("fp32", "fp16")]
+        asked += [(name, "fp32") for name in FAMILIES[1:]]
+        for name, precision in asked if self.gpu else [(FAMILIES[0], "fp32")]:
+            if self.left() < 30:
+                return
+            yield self.compared(name, precision, self.tracker(name, precision, compile=self.gpu))
+
+    def compiled_tracking(self) -> Iterator[Row]:
+        """The same with a network that torch's compiler makes, in a CUDA graph."""
+        for name in ("lorat-b-224", "lorat-l-224") if self.gpu else ():
+            if self.left() > 120:
+                tracker = self.tracker(name, "fp16")
+                made = torch.compile(tracker.find, fullgraph=True, dynamic=False)
+                tracker.find, tracker.few_shapes = FixedShapes(made, self.device), True
+                row = self.compared(name, "fp16", tracker)
+                yield row | {"what": row["what"] + ", made by torch's compiler"}
+
+    def compared(self, name: str, precision: Precision, made: NetworkTracker) -> Row:
+        """Compare a tracker with the same network as it is."""
+        plain = self.tracker(name, precision)
+        fps, made_fps = (speed_of(tracker, self.device)["fps"] for tracker in (plain, made))
+        clip = make_sequence("source", 1, length=20, split="val")
+        (one,), (other,) = (list(track_one_by_one(tracker, [clip])) for tracker in (plain, made))
+        gap, how = float(abs(one.boxes - other.boxes).max()), forward_of(made)
+        return {
+            "what": f"track {name} ({precision}), {how}",
+            "value": f"{made_fps:.3g} frames/s at batch 1, eager {fps:.3g}; boxes differ by {gap:.2g} px at most",
+            "fps": made_fps,
+            "fps_eager": fps,
+            "pixels": gap,
+            "ok": how == ("CUDA graph" if self.gpu else "eager"),
+        }
+
+    def tracker(self, name: str, precision: Precision = "fp32", *, compile: bool = False) -> NetworkTracker:
+        """Return a tracker with the same random weights each time."""
+        torch.manual_seed(0)
+        model = build(VARIANTS[name], pretrained=False)
+        merge(model)
+        return network_tracker(model, self.device, precision, compile=compile)
+
     def together(self, spec: TrackerSpec, count: int) -> float:
         """Return the frames per second of many targets in one batch."""
-        model = build(spec, pretrained=False)
-        merge(model)
-        tracker = NetworkTracker(model, self.device)
+        tracker = self.tracker(spec.name)
         image = torch.randint(0, 256, (480, 640, 3), dtype=torch.uint8).numpy()
         box = torch.tensor([300.0, 200.0, 60.0, 40.0], dtype=torch.float64).numpy()
         rows = [(tracker.target((image, box), box), image) for _ in range(count)]
@@ -252,9 +294,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--out", type=Path, default=Path("gpu"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument(
-        "--only", nargs="+", default=["correct", "training", "memory", "tracking", "whole", "loading", "compiled"]
-    )
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     asked = parser.parse_args()
     bench = Bench(torch.device(asked.device), asked.minutes)
     title = f"{device_name(bench.device)}, torch {torch.__version__}"

@@ -18,11 +18,11 @@ from trackablate.harness.record import (
     PhaseCost,
     PhaseProgress,
     SequenceResult,
-    Speed,
     TrainingCost,
     TrainingRecord,
 )
 from trackablate.harness.spec import TRACKING_REVISION, Evaluation, RunSpec
+from trackablate.harness.speed import Speed
 from trackablate.harness.store import FORMAT, RunFolder, Store, Unreadable, read_protocol
 from trackablate.trackers.spec import CandidateElimination, DeformableHead, FloorSpec, replace
 

@@ -17,7 +17,6 @@ from trackablate.harness.record import (
     PhaseCost,
     Provenance,
     RunRecord,
-    Speed,
     TrainingCost,
     TrainingRecord,
 )
@@ -25,6 +24,7 @@ from trackablate.harness.scoring.failure_modes import failures
 from trackablate.harness.scoring.metrics import DIALECTS, Dialect, Tally, tally
 from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker, SequenceInfo, TrackerScores
 from trackablate.harness.spec import Profile, Recipe, RunSpec, SyntheticData
+from trackablate.harness.speed import Speed
 from trackablate.reports.results import FilmStrip, Result
 from trackablate.trackers.spec import AnyTracker, FloorSpec
 

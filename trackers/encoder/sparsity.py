@@ -62,11 +62,11 @@ class Judges(NamedTuple):
     """The template tokens whose attention ranks the search tokens.
 
     Attributes:
-        tokens: Their flat indices.
+        tokens: Their flat indices. The encoder gives a tensor on its device, since a CUDA graph cannot copy a list to it.
         weights: How much each counts, (B, len(tokens)) with sum 1 in each example, or None if all count the same.
     """
 
-    tokens: list[int]
+    tokens: list[int] | Tensor
     weights: Tensor | None
 
 
@@ -106,7 +106,7 @@ def attention_with_scores(attention: Any, x: Tensor, layout: TokenLayout, judgin
     q, k, v = queries_keys_values(attention, x, layout)
     mixed = F.scaled_dot_product_attention(q, k, v)
     with torch.no_grad():
-        asked = q[:, :, [layout.prompts + token for token in judging.tokens]]
+        asked = q[:, :, layout.prompts + torch.as_tensor(judging.tokens, device=q.device)]
         shares = (asked @ k.transpose(-2, -1) * attention.scale).float().softmax(dim=-1)
         attended = shares[..., layout.leading :].mean(dim=1)
         weights = judging.weights

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trackablate.harness.cli.options import Json, StorePath, answers, exit_status
+from trackablate.harness.cli.options import (
+    Compile,
+    Json,
+    Precisions,
+    StorePath,
+    TrackingPrecision,
+    answers,
+    exit_status,
+)
 from trackablate.harness.errors import BadInput
 
 if TYPE_CHECKING:
@@ -50,6 +58,8 @@ def cost(
         str, typer.Argument(help="a tracker of `list trackers`, an imported run, or an outside tracker")
     ],
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda: speed and memory there as well")] = "",
+    precision: TrackingPrecision = Precisions.fp32,
+    compile_: Compile = False,
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> dict[str, Any]:
@@ -60,17 +70,24 @@ def cost(
     from trackablate.trackers.outside.named import outside_tracker
     from trackablate.trackers.variants import VARIANTS
 
+    asked = compile_ or precision != Precisions.fp32
     if outside := outside_tracker(variant):
+        if asked:
+            raise BadInput(f"--precision and --compile: {variant} is no network of ours; leave them out")
         if not device:
             raise BadInput(f"the cost of {variant} can only be measured: give --device cpu or cuda")
-        from trackablate.harness.costing.device_cost import cost_of_outside
+        from trackablate.harness.tracking.device_cost import cost_of_outside
 
         return cost_of_outside(outside, device)
     spec = _imported(variant, store) or VARIANTS[variant]
-    from trackablate.harness.costing.device_cost import cost_on
     from trackablate.harness.costing.macs import cost_document
+    from trackablate.harness.tracking.device_cost import cost_on
 
-    return cost_on(spec, device) if device else cost_document(spec)
+    if device:
+        return cost_on(spec, device, precision.value, compile=compile_)
+    if asked:
+        raise BadInput("--precision and --compile change what is measured: add --device cpu or cuda")
+    return cost_document(spec)
 
 
 def _imported(name: str, store: Path) -> "TrackerSpec | None":

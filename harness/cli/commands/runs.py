@@ -8,6 +8,7 @@ import typer
 from trackablate.harness.cli.options import (
     AnyRun,
     Changes,
+    Compile,
     Data,
     Device,
     FitMemory,
@@ -64,6 +65,7 @@ def evaluate(
     device: Device = "auto",
     gpus_per_run: GpusPerRun = 1,
     precision: TrackingPrecision = Precisions.fp32,
+    compile_: Compile = False,
     store: StorePath = Path("store"),
     again: Annotated[
         bool, typer.Option("--again", help="track every sequence anew; former results are kept aside")
@@ -82,7 +84,7 @@ def evaluate(
     from trackablate.harness.running.tasks import Execution
     from trackablate.harness.spec import Evaluation
 
-    wanted = Evaluation(protocol=protocol, data="", precision=precision.value)
+    wanted = Evaluation(protocol=protocol, data="", precision=precision.value, compile=compile_)
     how = Execution(gpus_per_run=gpus_per_run, again=again)
     return evaluate_run(EvaluateRequest(run, wanted, data or [], store, device, how, save_video or []))
 
@@ -102,6 +104,7 @@ def track(
     ] = False,
     device: Device = "auto",
     precision: TrackingPrecision = Precisions.fp32,
+    compile_: Compile = False,
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
@@ -113,7 +116,8 @@ def track(
         from trackablate.harness.cli.pieces import TrackRequest, track_video
         from trackablate.harness.cli.terminal import say_boxes, say_json
 
-        asked = TrackRequest([run, *(with_ or ())], video, init, store, device, precision.value, out, show)
+        runs = [run, *(with_ or ())]
+        asked = TrackRequest(runs, video, init, store, device, precision.value, out, show, compile=compile_)
         boxes, *others = track_video(asked).items()
         beside = {"with": dict(others)} if others else {}
         say_json({"boxes": boxes[1], **beside}) if json else say_boxes(boxes[1])

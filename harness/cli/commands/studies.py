@@ -103,6 +103,9 @@ def run(
     gpus_per_run: GpusPerRun = 1,
     loader_workers: LoaderWorkers = None,
     fit_memory: FitMemory = False,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="measure FPS with compiled networks; boxes are tracked without")
+    ] = False,
     log: Log = "",
     executor: Annotated[
         Where,
@@ -140,7 +143,9 @@ def run(
 
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
         beside, changes = tuple(with_ or ()), tuple(set_ or ())
-        how = Execution(gpus_per_run=gpus_per_run, loader_workers=loader_workers, fit_memory=fit_memory, log=log)
+        how = Execution(
+            gpus_per_run=gpus_per_run, loader_workers=loader_workers, fit_memory=fit_memory, log=log, compile=compile_
+        )
         request = StudyRequest(
             study, profile, *names, store, seeds, added, beside, changes=changes, how=how, truncate=truncate
         )

@@ -24,7 +24,6 @@ from trackablate.harness.record import (
     ProtocolRecord,
     SequenceFacts,
     SequenceResult,
-    Speed,
     StudyRecord,
     TrainingCost,
     TrainingRecord,
@@ -32,6 +31,7 @@ from trackablate.harness.record import (
 from trackablate.harness.scoring.metrics import DIALECTS, METRICS, values
 from trackablate.harness.scoring.stored_scores import stored_scores
 from trackablate.harness.spec import Evaluation, RunSpec
+from trackablate.harness.speed import Speed
 from trackablate.harness.store import RunFolder, Store
 from trackablate.trackers.spec import CandidateElimination, DeformableHead, FloorSpec, LoRA, TrackerSpec
 

@@ -101,7 +101,7 @@ def test_the_short_form_of_a_training_draws_as_many_frames_for_each_pair() -> No
 def test_constants_are_those_of_what_they_describe() -> None:
     assert work.FRAMES_PER_CLIP == ClipWindow.FRAMES_PER_CLIP
     assert work.VALIDATION_CLIPS == pairs.VALIDATION_CLIPS
-    assert work.SPEED_FRAMES == speed.ROUNDS * speed.FRAMES + speed.WARM_UP_FRAMES + speed.FRAMES + 1
+    assert work.SPEED_FRAMES == (speed.ROUNDS + 1) * speed.FRAMES + speed.WARM_UP_FRAMES + speed.FRAMES + 1
     assert calibration.SEQUENCES == evaluation.SLOTS
 
 

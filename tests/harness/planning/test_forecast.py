@@ -19,10 +19,11 @@ from trackablate.harness.planning.forecast import DRAWING_SECONDS, ROW_SECONDS, 
 from trackablate.harness.planning.history import FEWEST_FRAMES, SETUP, gather
 from trackablate.harness.planning.work import SPEED_FRAMES
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.record import PhaseProgress, Speed, Spent
+from trackablate.harness.record import PhaseProgress, Spent
 from trackablate.harness.running.observer import Line, Missing
 from trackablate.harness.running.runner import Job
 from trackablate.harness.spec import RunSpec
+from trackablate.harness.speed import Speed
 from trackablate.harness.store import Store
 from trackablate.trackers.spec import FloorSpec
 

@@ -203,4 +203,7 @@ def test_the_plan_says_what_the_processes_that_make_pairs_take(tmp_path: Path) -
     plan = said(*words, "--loader-workers", "3")
     assert plan["loader"]["workers"] == 3
     assert 50e6 < plan["loader"]["bytes_each"] < 60e6
+    text = invoke(*words, "--loader-workers", "3").stdout
+    assert "unknown" in text
+    assert "made by 3 processes of about 5" in text, "also if no time is known"
     assert said(*words)["loader"]["workers"] == 0 or expected_gpus()

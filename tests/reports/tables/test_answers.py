@@ -9,9 +9,9 @@ from rich.console import Console
 
 import report_factory as factory
 import score_factory
-from trackablate.harness.record import Speed
 from trackablate.harness.scoring.metrics import METRICS
 from trackablate.harness.scoring.scored import Returned, ScoredTracker
+from trackablate.harness.speed import Speed
 from trackablate.reports.formats.documents import results_json
 from trackablate.reports.formats.summary import MOST_FOOTNOTES, summary, without_footnotes
 from trackablate.reports.formats.text import TerminalSummary

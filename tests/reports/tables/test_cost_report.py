@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 import report_factory as factory
+from trackablate.ablations.catalogue import STUDIES
+from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import PhaseCost, RunRecord
 from trackablate.harness.scoring.scored import ScoredTracker
 from trackablate.reports.formats.documents import results_json
@@ -60,6 +62,63 @@ def test_what_cannot_be_is_blank_and_what_is_missing_a_dash(result: Result) -> N
     assert value(table, "ncc", "fps") == 2400
     assert value(table, "decoder", "phase:data") is None
     assert value(table, "decoder", f"evaluation:{factory.PROTOCOL}") is None
+
+
+def with_speed(result: Result, **fields: object) -> Result:
+    for row in result.variants:
+        speed = factory.record_of(row).speed
+        assert speed is not None
+        record = factory.record_of(row).model_copy(update={"speed": speed.model_copy(update=fields)})
+        result = factory.with_row(result, row.name, records=(record,))
+    return result
+
+
+def test_times_of_a_frame_stand_beside_fps(result: Result) -> None:
+    assert "latency95" not in [column.key for column in cost_table(result).columns], "older measurements have none"
+    table = cost_table(with_speed(result, fps_from_jpeg=80.0, latency=7.4, latency95=9.1))
+    shown = [value(table, "decoder", key) for key in ("fps_from_jpeg", "latency", "latency95")]
+    assert shown == [80.0, 7.4, 9.1]
+    assert value(table, "ncc", "latency95") == "", "it was measured before"
+
+
+def test_a_footnote_says_how_networks_were_computed(result: Result) -> None:
+    def said(result: Result) -> str:
+        return " ".join(pivot(result).footnotes)
+
+    assert "1 thread, decoding excluded" in said(result)
+    graphs = with_speed(result, forward="CUDA graph")
+    assert "decoder: CUDA graph, " in said(graphs)
+    assert "ncc: eager, " in said(graphs), "an older record of it"
+    floors = (factory.record_of(row) for row in graphs.of_role("floor"))
+    for row, record in zip(graphs.of_role("floor"), floors, strict=True):
+        assert record.speed is not None
+        speed = record.speed.model_copy(update={"forward": None})
+        graphs = factory.with_row(graphs, row.name, records=(record.model_copy(update={"speed": speed}),))
+    assert "1 thread, every network: CUDA graph, decoding excluded" in said(graphs)
+
+
+def test_hours_are_scaled_to_the_published_length_beside_the_printed_ones(result: Result) -> None:
+    """LoRAT prints 35.0 and 10.8 GPU-hours; a tenth of the training was measured."""
+    study, names = STUDIES["lorat-cost"], {"conv": "full-l-224", "decoder": "lora-l-224"}
+    rows = []
+    for row in (row for row in result.rows if row.name in names):
+        record = factory.record_of(row)
+        published = study.recipes(next(one for one in study.rows if one.name == names[row.name]))[0]
+        recipe = published.model_copy(update={"steps": published.steps // 10})
+        asked = record.asked.model_copy(update={"recipe": recipe})
+        rows.append(replace(row, name=names[row.name], records=(record.model_copy(update={"asked": asked}),)))
+    short = replace(result, study=study, rows=tuple(rows), profile=load_profile("short"))
+    table = pivot(short)
+    hours = cost_of(rows[0]).device_hours
+    assert hours is not None
+    assert value(table, "full-l-224", "full_length") == pytest.approx(10 * hours)
+    assert (value(table, "full-l-224", "published_gpu_hours"), value(table, "lora-l-224", "published_gpu_hours")) == (
+        35.0,
+        10.8,
+    )
+    assert any("full-l-224 10 times, lora-l-224 10 times" in note for note in table.footnotes)
+    tiny = pivot(replace(short, profile=load_profile("mini")))
+    assert "full_length" not in [column.key for column in tiny.columns], "of another size"
 
 
 def test_a_part_of_a_protocol_has_no_evaluation_time(result: Result) -> None:
