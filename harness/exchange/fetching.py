@@ -153,7 +153,7 @@ def fetch(
 
 
 def _record(file: Path) -> dict[str, Any]:
-    """Return what an earlier `fetch` has recorded, {} for nothing. Raises BadInput for a file that is none of its records."""
+    """Return what an earlier `fetch` has recorded, {} for nothing. Raises BadInput for any other file."""
     if not file.exists():
         return {}
     try:
