@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -9,7 +10,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import NamedTuple
 
-from trackablate.datasets.atomic import refuse_lost, whole_archive
+from trackablate.datasets.atomic import refuse_lost, whole_archive, write_text
 from trackablate.datasets.errors import unsafe
 from trackablate.datasets.lease import Lease, held
 from trackablate.harness.documents import damaged, is_whole, read_document, readable, undamaged, write_document
@@ -20,6 +21,9 @@ from trackablate.trackers.spec import TrackerSpec, leaves
 
 EVALUATION = "evaluation.json"
 """The document in an evaluation's folder that says which evaluation it is."""
+
+MADE_WITH = "weights.sha256"
+"""The file in an evaluation's folder that has the digest of the weights which its results were made with."""
 
 DIVERGED = "diverged.pt"
 """The batch at which the loss of a training was not finite, beside its checkpoint."""
@@ -183,12 +187,36 @@ class RunFolder:
         """Write the boxes of one sequence; the first one also writes which evaluation this is."""
         file = self._result(evaluation, result.name)
         if not (about := file.with_name(EVALUATION)).exists():
+            if record := undamaged(self.past_training):
+                write_text(file.with_name(MADE_WITH), record.weights_digest)
             write_document(about, evaluation, indent=1)
         write_document(file, result)
 
     def missing(self, evaluation: Evaluation, sequences: Iterable[str]) -> list[str]:
-        """Return the sequences without a result, in the given order."""
-        return [name for name in sequences if not self._result(evaluation, name).exists()]
+        """Return the sequences without a result of the present weights, in the given order."""
+        former = self.of_former_weights(evaluation)
+        return [name for name in sequences if former or not self._result(evaluation, name).exists()]
+
+    def of_former_weights(self, evaluation: Evaluation, digest: str = "") -> bool:
+        """Return whether the results are known to be of other weights than those of this SHA-256, or than the recorded ones.
+
+        Results of older versions do not say it, and count as those of the weights that are there.
+        """
+        try:
+            made_with = (self._evaluation(evaluation) / MADE_WITH).read_text(encoding="ascii", errors="replace").strip()
+        except OSError:
+            return False
+        if not digest and (record := undamaged(self.past_training)):
+            digest = record.weights_digest
+        return bool(digest and re.fullmatch("[0-9a-f]{64}", made_with) and made_with != digest)
+
+    def set_former_aside(self, digest: str = "") -> None:
+        """Move all results of other weights into folders of their own. Only the lock's holder may do so."""
+        for evaluation in (e for e in self.evaluations() if self.of_former_weights(e, digest)):
+            aside = self.set_aside(evaluation, [result.name for result in self.results(evaluation)])
+            for name in (EVALUATION, MADE_WITH):
+                if (file := self._evaluation(evaluation) / name).exists():
+                    file.replace(aside / name)
 
     def set_aside(self, evaluation: Evaluation, sequences: Iterable[str]) -> Path:
         """Move the results of some sequences into a folder of their own, and return it. Only the lock's holder may do so."""
