@@ -5,6 +5,7 @@ import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
@@ -24,6 +25,9 @@ EVALUATION = "evaluation.json"
 
 MADE_WITH = "weights.sha256"
 """The file in an evaluation's folder that has the digest of the weights which its results were made with."""
+
+BEGAN = "training-began"
+"""The empty file in a run's folder whose time is the begin of the training."""
 
 DIVERGED = "diverged.pt"
 """The batch at which the loss of a training was not finite, beside its checkpoint."""
@@ -132,6 +136,15 @@ class RunFolder:
         """Raise BadInput if the run is an import whose weights are gone or damaged: no training makes them again."""
         if self.run.imported and (fault := self.fault_of_weights()):
             raise BadInput(f"{self.weights} {fault}: {self.remedy_of_weights}")
+
+    def training_began(self) -> float:
+        """Return when the training began, in seconds by the store's clock: now, unless it has checkpoints."""
+        file = self.path / BEGAN
+        if not (self.checkpoint.exists() or older(self.checkpoint).exists()):
+            file.unlink(missing_ok=True)
+        with suppress(FileExistsError):
+            file.touch(exist_ok=False)
+        return file.stat().st_mtime
 
     def finish_training(self, record: TrainingRecord) -> None:
         """Write the record of the training, whose weights must be there, and remove the checkpoints."""
@@ -327,7 +340,7 @@ def keep_older(checkpoint: Path) -> None:
 
 def forget_checkpoints(checkpoint: Path) -> None:
     """Remove the checkpoints of a training that has ended."""
-    for file in (checkpoint, older(checkpoint), checkpoint.with_name(DIVERGED)):
+    for file in (checkpoint, older(checkpoint), checkpoint.with_name(DIVERGED), checkpoint.with_name(BEGAN)):
         file.unlink(missing_ok=True)
 
 

@@ -6,6 +6,7 @@ entries of one name, and contents that are suspiciously larger than their packed
 with backslashes, "./" or "//", are read as they are meant; hidden files and what macOS adds are left out.
 """
 
+import math
 import os
 import re
 import stat
@@ -40,6 +41,8 @@ class Files(Protocol):
 
     root: Path
     """The folder or the archive."""
+    since: float = math.inf
+    """Files in a folder that were written after this time, in seconds, are refused when they are read."""
 
     def names(self, folder: str = "") -> tuple[str, ...]:
         """Return the sorted bare names of the files and folders directly in a folder, without hidden ones."""
@@ -120,6 +123,11 @@ class Folder(Files):
             about = path.stat()
             if not stat.S_ISREG(about.st_mode):  # opening a named pipe would block
                 raise DataError.at(path, "is not an ordinary file", "restore it from the data set")
+            if min(about.st_mtime, about.st_ctime) > self.since:  # other times may be set by hand, or lie ahead
+                remedy = (
+                    "put back what was there, with its time (cp -p), or move the run's checkpoints away to train anew"
+                )
+                raise DataError.at(path, "was written after the training on it had begun", remedy)
             with path.open("rb") as file:
                 yield file, about.st_size
         except (FileNotFoundError, NotADirectoryError):

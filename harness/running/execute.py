@@ -188,7 +188,9 @@ def _asked(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
     assert run.data is not None
     torch.manual_seed(run.seed)
     model = build(run.tracker)
-    sets = _training_sets(run, task.roots, Path(settings.store))
+    sets, began = _training_sets(run, task.roots, Path(settings.store)), folder.training_began()
+    for sequences in sets.values():
+        sequences.refuse_newer(began)
     geometry = pair_geometry(run.tracker.crop, run.recipe, model.encoder.template_side)
     kind = settings.log if group.first else ""
     said, steps = _Reporter(folder, task.row, quiet=not group.first), run.recipe.steps
