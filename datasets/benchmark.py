@@ -49,6 +49,10 @@ class SequenceList(typing.Protocol):
         """Return whether frames of one sequence come in another order than in earlier versions, which sorted by name."""
         return False
 
+    def refuse_newer(self, since: float) -> None:
+        """Raise DataError from now on when a file is read that was written after this time, in seconds."""
+        return
+
     def lengths(self) -> tuple[int, ...]:
         """Return the number of frames of each sequence. Raises DataError for an annotation that cannot be read."""
 

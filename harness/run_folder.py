@@ -2,14 +2,16 @@
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
 from typing import NamedTuple
 
-from trackablate.datasets.atomic import refuse_lost, whole_archive
+from trackablate.datasets.atomic import refuse_lost, whole_archive, write_text
 from trackablate.datasets.errors import unsafe
 from trackablate.datasets.lease import Lease, held
 from trackablate.harness.documents import damaged, is_whole, read_document, readable, undamaged, write_document
@@ -24,6 +26,12 @@ EVALUATION = "evaluation.json"
 
 BEFORE = "checkpoint-before.pt"
 """The checkpoint before the last one."""
+MADE_WITH = "weights.sha256"
+"""The file in an evaluation's folder that has the digest of the weights which its results were made with."""
+
+BEGAN = "training-began"
+"""The empty file in a run's folder whose time is the begin of the training."""
+
 DIVERGED = "diverged.pt"
 """The batch at which the loss of a training was not finite, beside its checkpoint."""
 
@@ -132,6 +140,15 @@ class RunFolder:
         if self.run.imported and (fault := self.fault_of_weights()):
             raise BadInput(f"{self.weights} {fault}: {self.remedy_of_weights}")
 
+    def training_began(self) -> float:
+        """Return when the training began, in seconds by the store's clock: now, unless it has checkpoints."""
+        file = self.path / BEGAN
+        if not (self.checkpoint.exists() or older(self.checkpoint).exists()):
+            file.unlink(missing_ok=True)
+        with suppress(FileExistsError):
+            file.touch(exist_ok=False)
+        return file.stat().st_mtime
+
     def finish_training(self, record: TrainingRecord) -> None:
         """Write the record of the training, whose weights must be there, and remove the checkpoints."""
         write_document(self.path / "training.json", record)
@@ -186,12 +203,36 @@ class RunFolder:
         """Write the boxes of one sequence; the first one also writes which evaluation this is."""
         file = self._result(evaluation, result.name)
         if not (about := file.with_name(EVALUATION)).exists():
+            if record := undamaged(self.past_training):
+                write_text(file.with_name(MADE_WITH), record.weights_digest)
             write_document(about, evaluation, indent=1)
         write_document(file, result)
 
     def missing(self, evaluation: Evaluation, sequences: Iterable[str]) -> list[str]:
-        """Return the sequences without a result, in the given order."""
-        return [name for name in sequences if not self._result(evaluation, name).exists()]
+        """Return the sequences without a result of the present weights, in the given order."""
+        former = self.of_former_weights(evaluation)
+        return [name for name in sequences if former or not self._result(evaluation, name).exists()]
+
+    def of_former_weights(self, evaluation: Evaluation, digest: str = "") -> bool:
+        """Return whether the results are known to be of other weights than those of this SHA-256, or than the recorded ones.
+
+        Results of older versions do not say it, and count as those of the weights that are there.
+        """
+        try:
+            made_with = (self._evaluation(evaluation) / MADE_WITH).read_text(encoding="ascii", errors="replace").strip()
+        except OSError:
+            return False
+        if not digest and (record := undamaged(self.past_training)):
+            digest = record.weights_digest
+        return bool(digest and re.fullmatch("[0-9a-f]{64}", made_with) and made_with != digest)
+
+    def set_former_aside(self, digest: str = "") -> None:
+        """Move all results of other weights into folders of their own. Only the lock's holder may do so."""
+        for evaluation in (e for e in self.evaluations() if self.of_former_weights(e, digest)):
+            aside = self.set_aside(evaluation, [result.name for result in self.results(evaluation)])
+            for name in (EVALUATION, MADE_WITH):
+                if (file := self._evaluation(evaluation) / name).exists():
+                    file.replace(aside / name)
 
     def set_aside(self, evaluation: Evaluation, sequences: Iterable[str]) -> Path:
         """Move the results of some sequences into a folder of their own, and return it. Only the lock's holder may do so."""
@@ -302,7 +343,7 @@ def keep_older(checkpoint: Path) -> None:
 
 def forget_checkpoints(checkpoint: Path) -> None:
     """Remove the checkpoints of a training that has ended."""
-    for file in (checkpoint, older(checkpoint), checkpoint.with_name(DIVERGED)):
+    for file in (checkpoint, older(checkpoint), checkpoint.with_name(DIVERGED), checkpoint.with_name(BEGAN)):
         file.unlink(missing_ok=True)
 
 

@@ -181,6 +181,7 @@ def standing(result: Result) -> list[ScoredTracker]:
 def coverage(facts: ScoredProtocol) -> str:
     """Return what scores of a protocol are over and by whose rules, in words."""
     cut = "; predicted boxes cut to integers" if facts.truncated else ""
-    rules = f"; dialect {facts.rules[0].name}" if facts.rules else ""
+    names = dict.fromkeys(dialect.name for dialect in facts.dialects.values()) if facts.rules else ()
+    rules = f"; dialect{'s' * (len(names) > 1)} {', '.join(names)}" if names else ""
     there = facts.coverage or f"{len(facts.sequences)} sequences of {facts.name}"
     return f"{there}, {facts.frames:,} frames{cut}{rules}"

@@ -86,3 +86,17 @@ ostrack_mlp = _named(ostrack, "ostrack-256-mlp", head=MLPHead(), labels="iou-awa
 
 for _name, _spec in LORAT.items():
     VARIANTS.add(_name, _spec)
+
+
+def same_weights(spec: TrackerSpec) -> list[str]:
+    """Return the named trackers whose weights have the same entries, but which track otherwise.
+
+    Weights say nothing of elimination, of the kind of attention, and of how many of a decoder's layers run.
+    """
+    others = ((name, VARIANTS[name]) for name in VARIANTS)
+    return [name for name, other in others if _traceless(other) == _traceless(spec) and name != spec.name]
+
+
+def _traceless(spec: TrackerSpec) -> TrackerSpec:
+    head = spec.head.model_copy(update={"test_layers": None}) if isinstance(spec.head, DeformableHead) else spec.head
+    return replace(spec, name="any", sparsity=None, attention="joint", head=head)

@@ -110,6 +110,10 @@ class CocoObjects(SequenceList):
         folders = (f"images/{part}", part)
         self._folder = next((folder for folder in folders if self.files.is_folder(folder)), folders[0])
 
+    def refuse_newer(self, since: float) -> None:
+        """See SequenceList."""
+        self.files.since = since
+
     def __len__(self) -> int:
         return len(self._objects.numbers)
 

@@ -153,6 +153,11 @@ class StoredSequences(SequenceList):
         """See SequenceList."""
         return tuple(entry.clip.name for entry in self.found.entries)
 
+    def refuse_newer(self, since: float) -> None:
+        """See SequenceList."""
+        for entry in self.found.entries:
+            entry.files.since = since
+
     @property
     def coverage(self) -> str:
         """See SequenceList. Also counts sequences that were left out, and those outside the official list."""

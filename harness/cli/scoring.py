@@ -93,6 +93,7 @@ def scored_results(asked: ScoreOptions) -> Scored:
         store=store,
         with_failures=asked.out is not None or asked.as_json,
         every_dialect="all" in asked.dialects,
+        own_metrics=asked.dialects in ([], ["all"]),
     )
     with step_bar(f"scoring {asked.protocol}", len(sequences), after=1.0) as bar:
         return score(request, sequences, lambda done, total: bar(len(sequences) - total + done))

@@ -20,7 +20,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trackablate.datasets.atomic import write_text
+from trackablate.datasets.atomic import read_ordinary_text, write_text
 from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.toml_files import read_toml
@@ -114,13 +114,14 @@ def fetch(
     """Fetch a file, or what is left of it, and return what is known of it, which also lies beside it as JSON.
 
     Raises:
-        BadInput: The file is there already, and is not known to be this one.
+        BadInput: The file is there already, and is not known to be this one; or the user has a JSON file of that name.
         RunFailed: The connection broke off; what has arrived is kept.
         DataError: The server sends something else than it announced; nothing is kept.
     """
     record = out.with_name(f"{out.name}.json")
+    before = _record(record)
     if out.exists():
-        return _already(found, out, record)
+        return _already(found, out, before)
     part = out.with_name(f".{out.name}.{hashlib.sha256(offer.version.encode()).hexdigest()[:12]}.part")
     out.parent.mkdir(parents=True, exist_ok=True)
     if not offer.version or (part.exists() and part.stat().st_size > offer.size):
@@ -151,8 +152,23 @@ def fetch(
     return facts | {"next": found.use.replace("{file}", str(out))}
 
 
-def _already(found: Download, out: Path, record: Path) -> dict[str, Any]:
-    facts = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+def _record(file: Path) -> dict[str, Any]:
+    """Return what an earlier `fetch` has recorded, {} for nothing. Raises BadInput for any other file."""
+    if not file.exists():
+        return {}
+    try:
+        facts = json.loads(read_ordinary_text(file))
+    except (OSError, ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict) or not facts.keys() >= {"address", "sha256", "fetched"}:
+        raise BadInput(
+            f"{shown(file)} is not a record of `fetch`, which would write one there: move it away, or name another file"
+            " with --out"
+        )
+    return facts
+
+
+def _already(found: Download, out: Path, facts: dict[str, Any]) -> dict[str, Any]:
     if facts.get("address") == found.address and facts.get("sha256") == _digests(out)["sha256"]:
         return {**facts, "next": found.use.replace("{file}", str(out)), "note": "it was there already"}
     raise BadInput(

@@ -17,7 +17,7 @@ from trackablate.datasets.atomic import LEFTOVER
 from trackablate.datasets.lease import Held, held
 from trackablate.harness.documents import write_document
 from trackablate.harness.keeping.verification import REMOVED, RemovedWeights
-from trackablate.harness.run_folder import DIVERGED, RunFolder, older
+from trackablate.harness.run_folder import BEGAN, DIVERGED, RunFolder, older
 from trackablate.harness.store import STRIPS, Store
 
 KINDS = {
@@ -38,6 +38,7 @@ UNDERSTOOD = (
         "lock",
         ".lease-*",
         "checkpoint*.pt",
+        BEGAN,
         DIVERGED,
         "weights.safetensors",
         "training.json",

@@ -22,7 +22,7 @@ from trackablate.harness.store import FORMAT, Store
 
 OF_A_RUN = (
     *("weights.safetensors", "training.json", "speed*.json", "server/*.json"),
-    *("evaluations/*/*.json", "evaluations/*/image_files.npz", "spec.json"),
+    *("evaluations/*/*.json", "evaluations/*/weights.sha256", "evaluations/*/image_files.npz", "spec.json"),
 )
 """What is copied of a run, in this order: a run without spec.json is not there yet."""
 COPIED = (

@@ -70,7 +70,9 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
     with clock.phase("task"), lease, _failure_kept(folder, device, settings):
         folder.clean()
         folder.claim()
-        if not folder.trained:
+        if folder.trained:
+            folder.set_former_aside()
+        else:
             folder.refuse_lost_import()
         _keep_image_files(folder, task, Path(settings.store))  # before any other process can track
         with Ranks(task, settings) as ranks:
@@ -174,8 +176,9 @@ def _train(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
     cost.flops_per_pair = model_flops(cost.macs, cost.params, cost.trainable_params)
     peak = published_peak(device_name(device))
     cost.peak_tflops = peak.tflops if peak else None
-    write_bytes(folder.weights, content)
     digest = hashlib.sha256(content).hexdigest()
+    folder.set_former_aside(digest)  # before there is a record of the new weights
+    write_bytes(folder.weights, content)
     folder.finish_training(TrainingRecord(curve=curve, cost=cost, weights_digest=digest, where=where))
 
 
@@ -186,7 +189,9 @@ def _asked(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
     assert run.data is not None
     torch.manual_seed(run.seed)
     model = build(run.tracker)
-    sets = _training_sets(run, task.roots, Path(settings.store))
+    sets, began = _training_sets(run, task.roots, Path(settings.store)), folder.training_began()
+    for sequences in sets.values():
+        sequences.refuse_newer(began)
     geometry = pair_geometry(run.tracker.crop, run.recipe, model.encoder.template_side)
     kind = settings.log if group.first else ""
     said, steps = _Reporter(folder, task.row, quiet=not group.first), run.recipe.steps

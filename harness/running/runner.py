@@ -1,5 +1,6 @@
 """Runs what is missing: asks the store, hands tasks to workers, and measures speed at the end."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from trackablate.datasets.lease import Held
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.costing.hardware import expected_device, refuse_unknown_device, several, surely_no_gpu
 from trackablate.harness.costing.loaders import default_loader_workers
-from trackablate.harness.documents import left_out
+from trackablate.harness.documents import left_out, undamaged
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.provenance import command_line, provenance, refuse_mixed_torch
 from trackablate.harness.record import Failure
@@ -35,6 +36,7 @@ from trackablate.trackers.outside.named import lacking as cannot_start
 from trackablate.trackers.spec import AnyTracker, OutsideSpec, TrackerSpec
 
 STOPPED_AT_ONCE = 32
+FORMER = "%s: results of former weights are tracked anew, if the present ones are others; they are kept in %s/*/former"
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,12 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
     refuse_unknown_device(device)
     lacking = [item for item in missing(job, store) if not item.nothing]  # some lack only their speed
     for item in lacking:
-        store.run(item.task.run).refuse_lost_import()
+        folder = store.run(item.task.run)
+        folder.refuse_lost_import()
+        if (item.training and undamaged(folder.past_training)) or any(
+            map(folder.of_former_weights, item.task.evaluations)
+        ):
+            logging.getLogger(__name__).warning(FORMER, folder.run.name, folder.path / "evaluations")
     preparation = _preparation(job, store)
     if not (lacking or preparation.sizes or preparation.protocols):
         return

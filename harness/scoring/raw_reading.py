@@ -42,6 +42,7 @@ class ScoreRequest:
         cores: Number of processes; 0 for one per core.
         with_failures: Whether failures are counted too, for a page.
         every_dialect: Whether all dialects were asked for. One that cannot be had is then left out with a message.
+        own_metrics: Whether the protocol's own metrics are columns, those of other dialects than the first too.
     """
 
     protocol: str
@@ -55,6 +56,7 @@ class ScoreRequest:
     cores: int = 0
     with_failures: bool = False
     every_dialect: bool = False
+    own_metrics: bool = False
 
 
 def usable_cores() -> int:

@@ -43,8 +43,11 @@ def score(request: ScoreRequest, sequences: SequenceList, report: Report = lambd
         BadInput: A dialect was named that the sequences cannot be scored by.
     """
     protocol = PROTOCOLS[request.protocol]
-    dialects = tuple(DIALECTS[name].on(protocol.scored_as or protocol.name) for name in request.dialects)
-    asked = frozenset(treatments(dialects)) | ({FAILURES} if request.with_failures else set())
+    data = protocol.scored_as or protocol.name
+    dialects = tuple(DIALECTS[name].on(data) for name in request.dialects)
+    own = {metric: DIALECTS[name].on(data) for metric, name in protocol.metrics if request.own_metrics}
+    every = tuple({dialect.name: dialect for dialect in (*dialects, *own.values())}.values())
+    asked = frozenset(treatments(every)) | ({FAILURES} if request.with_failures else set())
     single = [replace(one, others=()) for results in request.results for one in (results, *results.others)]
     kept, faults = _read(replace(request, results=tuple(single)), sequences, asked, report)
     trackers, remarks, first = [], {}, 0
@@ -54,14 +57,14 @@ def score(request: ScoreRequest, sequences: SequenceList, report: Report = lambd
         remarks[results.name] = _remarks(kept[first:last])
         first = last
     possible = _possible(dialects, kept, request)
-    lost = [f"dialect {dialect.name}: left out, {NO_SIZES}" for dialect in dialects if dialect not in possible]
+    lost = [f"dialect {one.name}: left out, {NO_SIZES}" for one in every if not _can_measure(one, kept)]
     scored = ScoredProtocol(
         name=protocol.name,
         title=protocol.title,
         description=protocol.description,
         source=protocol.source,
         sequences=tuple(_info(sequences, i, kept) for i in range(len(sequences))),
-        dialects=dict.fromkeys(distinct_metrics(possible[0]), possible[0]),
+        dialects=_columns(possible[0], {metric: one for metric, one in own.items() if _can_measure(one, kept)}),
         rules=possible,
         attributes=protocol.attributes,
         one_shot=protocol.one_shot,
@@ -72,9 +75,15 @@ def score(request: ScoreRequest, sequences: SequenceList, report: Report = lambd
     return Scored(scored, tuple(trackers), (*_problems(request, sequences, trackers, remarks), *lost), request.command)
 
 
-def distinct_metrics(dialect: Dialect) -> list[str]:
-    """Return a dialect's metrics in order, without those that repeat another under a second name."""
-    readings = list(dialect.readings.items())
+def _columns(main: Dialect, own: Mapping[str, Dialect]) -> dict[str, Dialect]:
+    """Return each column's dialect: the protocol's own metrics in its order, then whatever else the main dialect defines."""
+    first = [metric for metric, dialect in own.items() if dialect.name == main.name]
+    return {**own, **{metric: main for metric in distinct_metrics(main, first) if metric not in own}}
+
+
+def distinct_metrics(dialect: Dialect, first: Collection[str] = ()) -> list[str]:
+    """Return a dialect's metrics, `first` ones first, without those that repeat another under a second name."""
+    readings = [(key, dialect.readings[key]) for key in dict.fromkeys((*first, *dialect.readings))]
     return [key for at, (key, how) in enumerate(readings) if how not in [h for _, h in readings[:at]]]
 
 
@@ -140,12 +149,15 @@ def _possible(dialects: tuple[Dialect, ...], kept: Kept, request: ScoreRequest) 
 
     Raises BadInput if a dialect that was asked for by name is not among them.
     """
-    clips = all("clipped" in one.tally.measured for found in kept for one in found.values())
-    left = tuple(d for d in dialects if d.boxes != "clipped" or clips)
+    left = tuple(d for d in dialects if _can_measure(d, kept))
     if len(left) < len(dialects) and not (left and request.every_dialect):
         lost = ", ".join(d.name for d in dialects if d not in left)
         raise BadInput(f"dialect {lost}: {NO_SIZES}; name the data set with its frames, or another --dialect")
     return left
+
+
+def _can_measure(dialect: Dialect, kept: Kept) -> bool:
+    return dialect.boxes != "clipped" or all("clipped" in one.tally.measured for of in kept for one in of.values())
 
 
 def _remarks(kept: Kept) -> dict[str, list[str]]:

@@ -60,6 +60,16 @@ class ScoredProtocol:
         return tuple(self.dialects)
 
     @property
+    def readings(self) -> tuple[tuple[Dialect, tuple[str, ...]], ...]:
+        """The dialects of raw results with their metrics: all of those asked for, the columns' of any other."""
+        asked = {rule.name for rule in self.rules}
+        others = {dialect.name: dialect for dialect in self.dialects.values() if dialect.name not in asked}
+        return tuple(
+            (one, tuple(metric for metric in one.metrics if one.name in asked or self.dialects.get(metric) == one))
+            for one in (*self.rules, *others.values())
+        )
+
+    @property
     def frames(self) -> int:
         """The frames of all sequences."""
         return sum(sequence.frames for sequence in self.sequences)

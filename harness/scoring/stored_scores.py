@@ -31,7 +31,7 @@ def stored_scores(
 ) -> dict[str, ScoredResult]:
     """Return what a run has of a protocol, by sequence.
 
-    Sequences that are not tracked yet are left out; so are damaged results, with a warning.
+    Sequences that are not tracked yet are left out; so are results of former weights, and damaged ones, with a warning.
 
     Args:
         folder: The run.
@@ -43,7 +43,7 @@ def stored_scores(
     origin = np.array([protocol.origin, protocol.origin, 0, 0])
     needed = treatments(dialects_of(protocol).values())
     scored = {}
-    for facts in protocol.sequences:
+    for facts in () if folder.of_former_weights(evaluation) else protocol.sequences:
         result = undamaged(folder.result, evaluation, facts.name, len(facts.boxes))
         if result is not None:
             boxes, truth, visible = np.array(result.boxes), np.array(facts.boxes), np.array(facts.visible)

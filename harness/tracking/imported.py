@@ -13,6 +13,7 @@ from trackablate.datasets.errors import DataError
 from trackablate.harness.costing.devices import device_name
 from trackablate.harness.costing.macs import count_macs
 from trackablate.harness.errors import BadInput
+from trackablate.harness.profiles import load_profile, profile_names
 from trackablate.harness.provenance import command_line, provenance
 from trackablate.harness.record import TrainingCost, TrainingRecord
 from trackablate.harness.spec import Imported, RunSpec
@@ -24,7 +25,9 @@ from trackablate.trackers.checkpoints.whole_trackers import OSTRACK, layout_of, 
 from trackablate.trackers.encoder.pretrained import file_digest
 from trackablate.trackers.encoder.weight_files import read_weights
 from trackablate.trackers.model import OneStreamTracker
-from trackablate.trackers.spec import TrackerSpec
+from trackablate.trackers.scale import at_scale
+from trackablate.trackers.spec import LoRA, TrackerSpec, replace
+from trackablate.trackers.variants import VARIANTS, same_weights
 
 UNFIT = (
     "is not of {}: name the variant that it belongs to with --as, and the size that it was trained at with --profile"
@@ -38,7 +41,7 @@ class Import:
     Attributes:
         name: The run's name.
         weights: The file.
-        spec: What they are weights of.
+        spec: What they are weights of: a named tracker, at any size.
         backbone: File of the backbone that LoRAT's trained entries belong to.
         alpha: LoRA's alpha, if the weights do not say it.
     """
@@ -57,12 +60,13 @@ def import_run(asked: Import, store: Store) -> dict[str, Any]:
         DataError: The file cannot be read, or does not fit the specification.
         BadInput: The name belongs to other weights.
     """
+    spec, others = asked.spec, same_weights(VARIANTS[asked.spec.name])
     state = read_weights(asked.weights)
     completed = None if asked.backbone is None else read_weights(asked.backbone)
     try:
-        model = tracker_from(state, asked.spec, alpha=asked.alpha, backbone=completed)
+        model = tracker_from(state, spec, alpha=asked.alpha, backbone=completed)
     except DataError as error:
-        raise DataError(f"{asked.weights} {UNFIT.format(asked.spec.name)}", *error.problems) from error
+        raise DataError(f"{asked.weights} {UNFIT.format(spec.name)}", *error.problems) from error
     digest, of_backbone = file_digest(asked.weights), file_digest(asked.backbone) if asked.backbone else None
     run = RunSpec(tracker=model.spec, weights=of_backbone, imported=Imported(name=asked.name, sha256=digest))
     for other in store.runs():
@@ -76,10 +80,11 @@ def import_run(asked: Import, store: Store) -> dict[str, Any]:
             _keep(folder, model)
     return {
         "run": run.name,
-        "tracker": asked.spec.name,
+        "tracker": spec.name,
         "layout": layout_of(state),
         "sha256": digest,
         "not used": [name for name in state if is_unused(name)],
+        **({"note": f"the file fits {', '.join(others)} too: --as alone says how it tracks"} if others else {}),
         "next": f"python -m harness evaluate {asked.name} --protocol PROTOCOL",
     }
 
@@ -110,7 +115,8 @@ def export_weights(folder: RunFolder, out: Path) -> dict[str, Any]:
     Raises BadInput for damaged weights.
     """
     try:
-        layout, state = official_state(trained_model(folder, merged=False))
+        model = trained_model(folder, merged=False)
+        layout, state = official_state(model)
     except ValueError as error:
         raise BadInput(str(error)) from error
     if out.suffix == ".safetensors":
@@ -119,4 +125,33 @@ def export_weights(folder: RunFolder, out: Path) -> dict[str, Any]:
     else:
         document = {"net": state} if layout_of(state) == OSTRACK else state
         write_with(out, lambda file: torch.save(document, file))
-    return {"run": folder.run.name, "layout": layout, "entries": len(state), "file": str(out)}
+    return {
+        "run": folder.run.name,
+        "layout": layout,
+        "entries": len(state),
+        "file": str(out),
+        "import again": _import_options(model.spec) or "no tracker of `list trackers` is this one",
+    }
+
+
+def _sized(tracker: str, profile: str) -> TrackerSpec:
+    spec, scale = VARIANTS[tracker], load_profile(profile).scale
+    return at_scale(spec, scale) if scale else spec
+
+
+def _import_options(spec: TrackerSpec) -> str:
+    """Return the options with which `import` takes a tracker's weights, "" if no named tracker is the same."""
+    for same in (_nameless, _of_any_rank):  # `import` reads LoRA's rank from the weights
+        for profile in sorted(profile_names(), key=lambda name: name != "paper"):
+            for name in VARIANTS:
+                if same(_sized(name, profile)) == same(spec):
+                    return f"--as {name}" + (f" --profile {profile}" if load_profile(profile).scale else "")
+    return ""
+
+
+def _nameless(spec: TrackerSpec) -> TrackerSpec:
+    return replace(spec, name="any", pretrained="none")
+
+
+def _of_any_rank(spec: TrackerSpec) -> TrackerSpec:
+    return _nameless(replace(spec, adaptation=LoRA()) if isinstance(spec.adaptation, LoRA) else spec)

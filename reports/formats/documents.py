@@ -56,8 +56,8 @@ def score_document(result: Result) -> dict[str, Any]:
         "protocol": facts.name,
         "coverage": facts.coverage,
         "dialects": {
-            d.name: {row.name: {m: row.percent(facts, m, d) for m in d.metrics} for row in result.rows}
-            for d in facts.rules
+            d.name: {row.name: {m: row.percent(facts, m, d) for m in metrics} for row in result.rows}
+            for d, metrics in facts.readings
         },
         "sequences": len(facts.sequences),
         "frames": facts.frames,

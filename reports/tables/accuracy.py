@@ -154,10 +154,10 @@ def _add_differences(result: Result, facts: ScoredProtocol, found: Effects, bloc
 
 def _add_sequences(result: Result, facts: ScoredProtocol, block: Block) -> None:
     """Add the number of sequences, or how many an incomplete row has."""
-    key = metric_key(facts, "sequences" if facts.rules else "n")
+    key, group = metric_key(facts, "sequences" if facts.rules else "n"), _group(facts, facts.metrics[-1])
     found = {row.name: row.protocols[facts.name] for row in result.rows if facts.name in row.protocols}
     cells = {n: Cell(float(len(of.names))) if of.complete else Cell(text=of.incompleteness) for n, of in found.items()}
-    column = Column(key, "n", "seq.", 0, group=_group(facts), note="number of sequences", panel="accuracy")
+    column = Column(key, "n", "seq.", 0, group=group, note="number of sequences", panel="accuracy")
     block.add(column, cells, [row.name for row in result.of_role("cited")])
 
 
@@ -180,9 +180,9 @@ def _note_floors(result: Result, facts: ScoredProtocol, found: Effects, block: B
         block.put(floor.name, key, cell)
 
 
-def _group(facts: ScoredProtocol) -> str:
-    """Return the heading above a protocol's columns: raw results are all by one dialect, which stands there."""
-    return f"dialect {facts.rules[0].name}" if facts.rules else facts.name
+def _group(facts: ScoredProtocol, metric: str) -> str:
+    """Return the heading above a column: the protocol, or the dialect of raw results, which are of one protocol."""
+    return f"dialect {facts.dialects[metric].name}" if facts.rules else facts.name
 
 
 def _metric_column(result: Result, facts: ScoredProtocol, metric: Metric, footnotes: Footnotes) -> Column:
@@ -202,7 +202,7 @@ def _metric_column(result: Result, facts: ScoredProtocol, metric: Metric, footno
         unit=metric.unit,
         decimals=metric.decimals,
         better=metric.better,
-        group=_group(facts),
+        group=_group(facts, metric.key),
         panel="accuracy",
         note=f"{metric.symbol}: {metric.description}; {how}",
         footnotes=tuple(notes),

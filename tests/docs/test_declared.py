@@ -1,6 +1,8 @@
 """The shipped declarations of published benchmarks, on files in their layouts."""
 
+import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,7 +72,33 @@ def test_itb(tmp_path: Path) -> None:
     assert checked(DECLARED / "itb.toml", data) == "1 sequences, of no list"
 
 
+FRAMES = [f"cat/cat-1/img/{number:08}.jpg" for number in range(1, 8)]
+BETWEEN = [[0.0] * 4] * 2
+"""What stands in the rows between is not known: these would be misses if they were read."""
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_lagot(several: bool, tmp_path: Path) -> None:
+    """Frames 0, 3 and 6 are annotated; in the last one the target is absent."""
+    rows = [[2.0, 3.0, 10.0, 12.0], *BETWEEN, [22.0, 3.0, 10.0, 12.0], *BETWEEN, [-1.0] * 4]
+    xywh = {"0": rows, "7": rows[3:4] + rows[1:]} if several else rows
+    (tmp_path / "a.json").write_text(json.dumps({"cat-1": {"xywh": xywh, "frames": FRAMES}}))
+    data = write(tmp_path / "LaSOT", images("cat/cat-1/img", range(1, 10)))
+    for name in ("lagot.py", "lagot.toml"):
+        (tmp_path / name).write_text((DECLARED / name).read_text())
+    subprocess.run([sys.executable, "lagot.py", "a.json", data], cwd=tmp_path, check=True)
+    names = ["cat-1-0", "cat-1-7"] if several else ["cat-1"]
+    assert checked(tmp_path / "lagot.toml", data) == f"{len(names)} of {len(names)} sequences"
+    write(tmp_path / "results", {f"{name}.txt": "22,3,10,12\n" * 7 for name in names})
+    found = said("score", f"Mine={tmp_path / 'results'}", "--protocol", tmp_path / "lagot.toml", "--annotations", data)
+    assert found["frames"] == 3 * len(names)
+    assert found["dialects"]["ostrack_exclude_invalid"]["Mine"]["op50"] == pytest.approx(100)
+    write(tmp_path / "results", {f"{name}.txt": "2,3,10,12\n" * 7 for name in names})
+    found = said("score", f"Mine={tmp_path / 'results'}", "--protocol", tmp_path / "lagot.toml", "--annotations", data)
+    assert found["dialects"]["ostrack_exclude_invalid"]["Mine"]["op50"] == pytest.approx(50)
+
+
 def test_every_declaration_is_tested_here_and_named_on_its_page() -> None:
     page = (ROOT / "docs" / "declared.md").read_text()
-    assert {file.stem for file in DECLARED.glob("*.toml")} == {"vasttrack", "avist", "itb"}
+    assert {file.stem for file in DECLARED.glob("*.toml")} == {"vasttrack", "avist", "itb", "lagot"}
     assert all(f"(declared/{file.name})" in page for file in DECLARED.iterdir())

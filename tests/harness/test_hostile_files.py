@@ -217,6 +217,21 @@ def test_a_crowd_of_results_is_refused_by_its_announcement(
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("announced", [None, 10])
+def test_a_data_set_of_too_many_entries_is_to_be_unpacked(
+    tmp_path: Path, store: Path, results: Path, announced: int | None
+) -> None:
+    """Also if it announces fewer than it lists."""
+    file = tmp_path / "crowd.zip"
+    file.write_bytes(crowded_zip(1_100_000, b"", 0, announced=announced))
+    began = time.monotonic()
+    words = ("score", f"A={results}", "--protocol", "otb", "--annotations", file, "--store", store)
+    said = refused(file, lambda: 0, *words)
+    assert "has 1100000 entries, more than 1000000" in said
+    assert "unpack it and name the folder" in said
+    assert time.monotonic() - began < 5
+
+
 def test_an_entry_is_never_longer_than_announced(tmp_path: Path, store: Path, data: Path) -> None:
     content = bytearray(zip_of({"Basketball.txt": TRUTH.encode() * 1000}))
     at = content.rfind(b"PK\1\2") + 24

@@ -109,6 +109,23 @@ def test_a_file_arrives_whole_with_its_record(served: Served, tmp_path: Path) ->
     assert served.asked.count("GET") == 1, "the second time nothing is fetched"
 
 
+@pytest.mark.parametrize("mine", ['{"epochs": 300}', "[1]", "no JSON", '{"address": "mine"}'])
+def test_a_json_file_of_the_users_own_is_not_overwritten(mine: str, served: Served, tmp_path: Path) -> None:
+    (tmp_path / "weights.pth.json").write_text(mine)
+    done = invoke("fetch", "weights", "one", "--yes")
+    assert done.exit_code == 2
+    assert "weights.pth.json is not a record of `fetch`" in done.output
+    assert (tmp_path / "weights.pth.json").read_text() == mine
+    assert served.asked.count("GET") == 0
+    assert said("fetch", "weights", "one", "--yes", "--out", "other.pth")["sha256"] == SHA256
+
+
+def test_a_record_without_its_file_is_written_anew(served: Served, tmp_path: Path) -> None:
+    said("fetch", "weights", "one", "--yes")
+    (tmp_path / "weights.pth").unlink()
+    assert said("fetch", "weights", "one", "--yes")["sha256"] == SHA256
+
+
 def test_size_source_licence_and_checksum_are_told_before_anything_is_fetched(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

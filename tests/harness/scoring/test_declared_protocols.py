@@ -60,6 +60,36 @@ def test_overlaps_in_time_are_columns_beside_the_others(file: Path) -> None:
     assert found == {"auc": pytest.approx(100 * 20 / 21 / 2), "unbroken": 50, "survived": 100}
 
 
+def test_score_shows_the_declared_metrics(file: Path) -> None:
+    """In their order, then what else the first one's dialect defines; a dialect that is named shows its own alone."""
+    file.write_text(DECLARATION.replace('"auc"', '"op50", "unbroken@in_time", "auc@lorat_plain"'))
+    where = options(file)
+    evaluated = said("evaluate", "static", *where)["metrics"]
+    results = write(file.parent / "results", {"a.txt": ROW * 11})
+    found = said("score", f"Mine={results}", *where, "--attributes")
+    (row,) = found["trackers"]
+    shown = {metric: one["mean"] for metric, one in row["metrics"].items()}
+    assert list(shown) == ["op50", "unbroken", "auc", "precision", "norm_precision", "op75", "norm_precision_mean"]
+    assert {metric: shown[metric] for metric in evaluated} == pytest.approx(evaluated)
+    assert found["dialects"]["in_time"] == {"Mine": {"unbroken": pytest.approx(50)}}
+    assert found["dialects"]["strict"]["Mine"]["auc"] != found["dialects"]["lorat_plain"]["Mine"]["auc"]
+    table = " ".join(invoke("score", f"Mine={results}", *where).output.split())
+    assert "dialects strict, in_time, lorat_plain" in table
+    assert "Unbroken" in table
+    named = said("score", f"Mine={results}", *where, "--dialect", "strict")
+    assert list(named["dialects"]) == ["strict"]
+
+
+def test_a_declared_metric_that_needs_the_image_sizes_is_left_out_without_them(file: Path) -> None:
+    file.write_text(DECLARATION.replace('"auc"', '"auc", "ao@got10k"'))
+    options(file)
+    annotation = write(file.parent / "annotation", {"a.txt": (file.parent / "data" / "a.txt").read_text()})
+    results = write(file.parent / "results", {"a.txt": ROW * 10})
+    found = said("score", f"Mine={results}", "--protocol", file, "--annotations", annotation)
+    assert list(found["dialects"]) == ["strict"]
+    assert any("dialect got10k: left out" in problem for problem in found["problems"])
+
+
 def test_other_rules_need_no_tracking_and_other_boxes_do(file: Path) -> None:
     where = options(file)
     said("evaluate", "static", *where)

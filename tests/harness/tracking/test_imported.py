@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
+import store_factory
 from command_line import invoke, said
 from examples import SCALE
 from stored_files import flip
@@ -21,6 +22,7 @@ from trackablate.harness.profiles import load_profile
 from trackablate.harness.running.execute import execute_run
 from trackablate.harness.running.executors.local import LocalExecutor
 from trackablate.harness.running.tasks import RunTask, WorkerSettings
+from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import Store
 from trackablate.harness.tracking.evaluation import online_tracker, trained_model
 from trackablate.trackers.adaptation.adapt import merge
@@ -30,7 +32,7 @@ from trackablate.trackers.checkpoints.whole_trackers import tracker_from
 from trackablate.trackers.inference import NetworkTracker
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.scale import at_scale
-from trackablate.trackers.spec import LoRA, replace
+from trackablate.trackers.spec import LoRA, TrackerSpec, replace
 from trackablate.trackers.variants import VARIANTS
 
 State = dict[str, Tensor]
@@ -107,6 +109,42 @@ def test_an_imported_run_is_evaluated_under_its_name(tmp_path: Path, monkeypatch
     assert refused.exit_code == 2
     assert "mine is the import of other weights" in refused.stderr
     assert "choose another name" in refused.stderr
+
+
+def trained(store: Path, spec: TrackerSpec) -> None:
+    """A run with these weights, as a training leaves it."""
+    folder = Store(store).run(RunSpec(tracker=spec))
+    folder.claim()
+    content = save(build(spec, pretrained=False).state_dict())
+    folder.weights.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    record = store_factory.factory.record(spec, "").training
+    assert record is not None
+    folder.finish_training(record.model_copy(update={"weights_digest": digest}))
+
+
+def test_an_exported_file_says_how_it_is_imported(tmp_path: Path) -> None:
+    """Elimination leaves no trace in weights: `import` says which other trackers the file fits."""
+    out, at = tmp_path / "out.pth", ("--store", tmp_path / "store")
+    mini = load_profile("mini").scale
+    assert mini is not None
+    trained(tmp_path / "store", replace(at_scale(VARIANTS["detrack-ce"], mini), name="a row of mine"))
+    (run,) = Store(tmp_path / "store").runs()
+    exported = said("export-weights", run.run.name, "--out", out, *at)
+    assert exported["import again"] == "--as detrack-ce --profile mini"
+    found = said("import", "again", "--weights", out, *exported["import again"].split(), *at)
+    others = "detrack, detrack-ce-3-layers-test-1, detrack-ce-3-layers-test-2"
+    assert found["note"] == f"the file fits {others} too: --as alone says how it tracks"
+    assert (
+        said("import", "plain", "--weights", out, "--as", "detrack", "--profile", "mini", *at)["tracker"] == "detrack"
+    )
+
+
+def test_a_tracker_without_a_name_is_said_to_have_none(tmp_path: Path) -> None:
+    trained(tmp_path / "store", at_scale(VARIANTS["ostrack-256"], SCALE))
+    (run,) = Store(tmp_path / "store").runs()
+    exported = said("export-weights", run.run.name, "--out", tmp_path / "o.pth", "--store", tmp_path / "store")
+    assert "no tracker of `list trackers`" in exported["import again"]
 
 
 @pytest.mark.parametrize("lost", ["weights gone", "weights damaged", "record gone", "record damaged"])

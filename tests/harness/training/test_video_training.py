@@ -1,22 +1,32 @@
 """Training on videos that lie on disk: named, found, kept apart from the tests, and really trained on."""
 
 import json
+import os
+import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
+from trackablate.ablations.plan import run_of
+from trackablate.datasets.errors import DataError
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.synthetic.writing import videos, write
 from trackablate.harness.cli import app
 from trackablate.harness.documents import read_document
 from trackablate.harness.profiles import FOLDER, load_profile
+from trackablate.harness.running.execute import execute_run
+from trackablate.harness.running.tasks import RunTask, WorkerSettings
 from trackablate.harness.spec import RunSpec, VideoData
 from trackablate.harness.store import Store
+from trackablate.harness.training import loop
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.trackers.spec import CropInput
+from trackablate.trackers.variants import VARIANTS
 
 DATA = """[data]
 kind = "videos"
@@ -182,3 +192,46 @@ def test_a_packed_set_is_trained_from_and_belongs_to_the_run(
     assert "holds packed training sets, which are not trained on here" in unused.stderr
     checked = CliRunner().invoke(app, ["data", "check", f"got10k={packed}", "--deep", "--json"])
     assert checked.exit_code == 0, checked.stderr
+
+
+def trained(store: Path, roots: dict[str, Path], profile: Path) -> None:
+    run = run_of(VARIANTS["ostrack-256"], load_profile(str(profile)), seed=0)
+    settings = WorkerSettings(store=str(store), device="cpu", threads=1, workers=1, command="")
+    task = RunTask(run=run, evaluations=(), roots={name: str(root) for name, root in roots.items()})
+    execute_run(task, settings)
+
+
+def test_an_image_that_is_replaced_in_the_middle_of_a_training_ends_it(
+    roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another valid image of the same size. Dates that are old or lie ahead, and changed rights, are no reason."""
+    data = shutil.copytree(roots["got10k"], tmp_path / "got10k")
+    images = sorted(data.glob("train/*/*.jpg"))
+    ahead = time.time() + 1000
+    os.utime(images[0], (ahead, ahead))
+    saved = loop._save
+
+    def replaced(*arguments: Any) -> None:
+        saved(*arguments)
+        for image in images:
+            image.write_bytes(image.read_bytes())
+
+    def touched(*arguments: Any) -> None:
+        saved(*arguments)
+        for image in images:
+            image.chmod(0o644)
+
+    monkeypatch.setattr(loop, "_save", touched)
+    trained(tmp_path / "untouched", {"got10k": data}, profile_file(tmp_path))
+    monkeypatch.setattr(loop, "_save", replaced)
+    with pytest.raises(
+        DataError, match=r"was written after the training on it had begun.*move the run's checkpoints away"
+    ):
+        trained(tmp_path / "store", {"got10k": data}, profile_file(tmp_path))
+    monkeypatch.setattr(loop, "_save", saved)
+    with pytest.raises(DataError, match="had begun"):  # going on, it is the same training
+        trained(tmp_path / "store", {"got10k": data}, profile_file(tmp_path))
+    for checkpoint in (tmp_path / "store").glob("runs/*/checkpoint*.pt"):
+        checkpoint.unlink()
+    trained(tmp_path / "store", {"got10k": data}, profile_file(tmp_path))
+    assert not list((tmp_path / "store").glob("runs/*/training-began"))
