@@ -41,7 +41,7 @@ from trackablate.harness.spec import Evaluation, RunSpec, SyntheticData, VideoDa
 from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.tracking.evaluation import evaluate
 from trackablate.harness.tracking.speed import FRAMES, measure_speed
-from trackablate.harness.training.group import Group, joined, meet
+from trackablate.harness.training.group import Group, joined
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.logs import TrainingLog
 from trackablate.harness.training.loop import fit, trained_state
@@ -91,11 +91,11 @@ def follow(task: RankTask, settings: WorkerSettings) -> Spent:
     with clock.phase("task"), following(folder.path):
         if not folder.trained:
             _make_textures_of(run.run)
-            with joined(task.rank, task.size, task.port, device, LONGER * settings.patience) as group:
+            with joined(task.rank, task.size, task.meeting, device, LONGER * settings.patience) as group:
                 fit(_asked(folder, run, device, settings, group))
         while not folder.trained:  # the worker writes it down
             time.sleep(POLL_SECONDS)
-        _track(folder, run, device, settings, Group(task.rank, task.size, meet(task.port)))
+        _track(folder, run, device, settings, Group(task.rank, task.size, task.meeting.connect()))
     return Spent(device_seconds=clock.booked["task"].device_seconds)
 
 
@@ -258,7 +258,7 @@ def _open(evaluation: Evaluation, roots: dict[str, str], store: Path) -> Sequenc
 
 def _where(device: torch.device, settings: WorkerSettings) -> Provenance:
     return provenance(
-        device=several(device_name(device), 1 + len(settings.others)),
+        device=several(device_name(device), settings.processes),
         driver=driver_version(device),
         threads=settings.threads,
         workers=settings.workers,

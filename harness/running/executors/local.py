@@ -95,10 +95,13 @@ class LocalWorker:
 
 
 class LocalExecutor:
-    """Starts worker processes on this machine; what they print goes to files in the folder `logs`."""
+    """Starts worker processes on this machine; what they print goes to files in the folder `logs`.
 
-    def __init__(self, logs: Path) -> None:
-        self._logs, self._started, self.detached = logs, 0, False
+    machine: Distinguishes the files of machines that write to one folder.
+    """
+
+    def __init__(self, logs: Path, machine: str = "") -> None:
+        self._logs, self._started, self.detached, self._machine = logs, 0, False, machine
 
     def start(self, settings: WorkerSettings) -> LocalWorker:
         """Start a worker process. Raises BadInput if the folder of logs, and so the store, was removed."""
@@ -106,7 +109,7 @@ class LocalExecutor:
             raise BadInput(f"{self._logs.parent} is gone: bring it back, and the same command goes on from there")
         self._logs.mkdir(parents=True, exist_ok=True)
         self._started += 1
-        return LocalWorker(settings, self._logs / f"worker-{os.getpid()}-{self._started}.log")
+        return LocalWorker(settings, self._logs / f"worker-{self._machine}{os.getpid()}-{self._started}.log")
 
     def places(self, tasks: int, store: Store, device: str, how: Execution) -> None:
         """Return None: workers share this machine's devices."""
