@@ -103,12 +103,24 @@ class Group:
                     found[name].energy_joules = None if other is None else known + other
         return found
 
+    def stops(self, step: int, *, asked: bool) -> bool:
+        """Return whether all processes stop after this step, because the first one is asked to: together, one step later."""
+        if self.store is None:
+            return asked
+        if self.store.check([STOP]):
+            return step >= int(self.store.get(STOP))
+        if self.first and asked:
+            self.store.set(STOP, str(step + 1))
+            self.store.check([STOP])  # it has arrived; no process ends the next step without this one
+        return False
+
     def at(self, moment: int) -> None:
         """Say how far this process is, for whoever looks for the one that hangs."""
         if self.store is not None:
             self.store.set(_place(self.rank), str(moment))
 
 
+STOP = "stop after"
 ALONE = Group()
 
 

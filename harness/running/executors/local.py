@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -17,6 +18,7 @@ from trackablate.harness.store import Store
 
 STOP_SECONDS = 10.0
 """How long a worker that is stopped may take for the step at hand and a checkpoint."""
+POLL_SECONDS = 0.05
 LOG_TAIL = 12
 """Lines of a worker's log that a message shows."""
 
@@ -69,10 +71,13 @@ class LocalWorker:
 
     def stop(self) -> None:
         """End the worker; a training saves a checkpoint first."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            if self._runs:
-                self.process.terminate()
-                self.process.wait(STOP_SECONDS)
+        if self._runs:
+            self.process.terminate()
+            end = time.monotonic() + STOP_SECONDS
+            # A reply is the last thing it does: torch may take long to leave a group of processes.
+            while self._runs and self.process.poll() is None and time.monotonic() < end:
+                self.poll()
+                time.sleep(POLL_SECONDS)
         self.process.kill()
         self.process.wait()
         if self._replies >= 0:
