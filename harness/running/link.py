@@ -63,6 +63,10 @@ class Link:
         self._asked.add(entry)
         return self._heard.get(entry)
 
+    def came(self, number: int) -> bool:
+        """Return whether a machine that this one watches has given a sign of life."""
+        return number in self._signs
+
     def lost(self) -> Reply | None:
         """Return why the machines cannot go on, None if they can: one has ended with an error, or is silent."""
         for number in self._watched:

@@ -196,7 +196,7 @@ def _stop_with_others(link: Link, machines: Machines) -> None:
 def _let_leave(link: Link, nodes: int) -> None:
     """Keep the store open until the others have heard that the work is over, or are gone."""
     end = time.monotonic() + STOP_SECONDS
-    for node in range(1, nodes):
+    for node in filter(link.came, range(1, nodes)):
         while link.heard(f"left {node}") is None and link.lost() is None and time.monotonic() < end:
             time.sleep(ROUND_SECONDS / 4)
     link.flush()
