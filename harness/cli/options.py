@@ -85,7 +85,8 @@ Rendezvous = Annotated[
     typer.Option(
         "--rendezvous",
         metavar="HOST:PORT",
-        help="where the machines meet: number 0, and a free port of it; or env: what torchrun or accelerate launch says",
+        help="where the machines meet: number 0, and a free port of it; or slurm in a step of srun; or env: as torchrun or"
+        " accelerate launch say",
     ),
 ]
 FitMemory = Annotated[

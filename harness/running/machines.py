@@ -186,8 +186,9 @@ def _stop_with_others(link: Link, machines: Machines) -> None:
     nodes = range(1, len(machines.names))
     while link.heard("farewell") is None:
         stopped = [machines.named(node) for node in nodes if link.heard(f"stopped {node}") is not None]
-        if stopped or (cut := link.cut):
-            sys.stderr.write(f"{stopped[0]} is being stopped, and so are all\n" if stopped else f"{cut.text}\n")
+        cut = link.cut
+        if stopped or cut:
+            sys.stderr.write(f"{cut.text}\n" if cut else f"{stopped[0]} is being stopped, and so are all\n")
             os.kill(os.getpid(), signal.SIGTERM)
             return
         time.sleep(ROUND_SECONDS)

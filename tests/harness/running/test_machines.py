@@ -1,5 +1,6 @@
 """Two machines, as two commands of this one, share a run: the bits of one machine's processes, and no end without a name."""
 
+import os
 import re
 import signal
 import socket
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from command_line import invoke
 from trackablate.ablations.plan import run_of
-from trackablate.harness.cli.launching import joining, launched
+from trackablate.harness.cli.launching import in_slurm, joining, launched
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.running import execute, link, machines
@@ -253,6 +254,22 @@ def test_a_launcher_s_variables_say_the_place() -> None:
         launched({"WORLD_SIZE": "2"})
 
 
+def test_a_step_of_slurm_says_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"STEP_NUM_NODES": "2", "STEP_NUM_TASKS": "2", "NODEID": "1", "JOB_ID": "31234567", "STEP_ID": "0"}
+    step = {f"SLURM_{name}": value for name, value in said.items()} | {"SLURM_STEP_NODELIST": "gpu[07-08]"}
+    with pytest.raises(BadInput, match="this is no step of SLURM; start the command by srun"):
+        in_slurm({})
+    (tmp_path / "scontrol").write_text(
+        '#!/bin/sh\n[ "$*" = "show hostnames gpu[07-08]" ] && printf "gpu07\\ngpu08\\n"\n'
+    )
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert in_slurm(step) == Joining(nodes=2, node=1, host="gpu07", port=24567)
+    assert in_slurm(step | {"SLURM_STEP_NUM_NODES": "1", "SLURM_STEP_NUM_TASKS": "1"}) is None
+    with pytest.raises(BadInput, match="8 tasks on 2 nodes; use srun --ntasks-per-node=1"):
+        in_slurm(step | {"SLURM_STEP_NUM_TASKS": "8"})
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -282,7 +299,10 @@ def test_of_a_launcher_s_processes_the_first_one_alone_works(monkeypatch: pytest
     assert (done.exit_code, done.output) == (0, "")
     more = invoke(*words, "--nodes", 2)
     assert more.exit_code == 2
-    assert "leave out --nodes" in more.stderr
+    assert "leave out --nodes and --node-rank" in more.stderr
+    more = invoke(*words, "--gpus-per-run", 2)
+    assert more.exit_code == 2
+    assert "--gpus-per-run 2: the launcher says 4" in more.stderr
 
 
 def test_one_machine_needs_no_place() -> None:
