@@ -186,6 +186,7 @@ def _asked(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
     torch.manual_seed(run.seed)
     model = build(run.tracker)
     sets = _training_sets(run, task.roots, Path(settings.store))
+    _refuse_other_sets(sets, group)
     geometry = pair_geometry(run.tracker.crop, run.recipe, model.encoder.template_side)
     kind = settings.log if group.first else ""
     said, steps = _Reporter(folder, task.row, quiet=not group.first), run.recipe.steps
@@ -246,6 +247,17 @@ def _training_sets(run: RunSpec, roots: dict[str, str], store: Path) -> dict[str
         kind.name: kind.found_in(Path(roots.get(packed_name(kind.data)) or roots[kind.data]), store / "index")
         for kind in known
     }
+
+
+def _refuse_other_sets(sets: dict[str, SequenceList], group: Group) -> None:
+    """Raise BadInput if a process has other videos than the first one, as a machine may whose copy is not whole."""
+    if group.size == 1:
+        return
+    contents = {name: repr((found.names, tuple(found.lengths()))).encode() for name, found in sets.items()}
+    first, *others = group.every({name: hashlib.sha256(content).hexdigest() for name, content in contents.items()})
+    for rank, digests in enumerate(others, start=1):
+        if wrong := [name for name in first if digests[name] != first[name]]:
+            raise BadInput(f"process {rank} has other videos of {wrong[0]} than process 0: copy them there again")
 
 
 def _open(evaluation: Evaluation, roots: dict[str, str], store: Path) -> SequenceList:

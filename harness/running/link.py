@@ -16,6 +16,8 @@ from trackablate.harness.running.tasks import Reply
 from trackablate.harness.training.meeting import Meeting
 
 ROUND_SECONDS = 0.2
+FAREWELL = "farewell"
+"""The entry by which machine 0 says how its work ended."""
 SILENT_SECONDS = 20.0
 """Seconds without a sign of life after which a machine is lost."""
 
@@ -69,10 +71,11 @@ class Link:
 
     def lost(self) -> Reply | None:
         """Return why the machines cannot go on, None if they can: one has ended with an error, or is silent."""
-        for number in self._watched:
-            if (text := self.heard(f"lost {number}")) is not None:
+        for number, entry in [(0, FAREWELL), *((number, f"lost {number}") for number in self._watched)]:
+            if (text := self.heard(entry)) is not None:
                 reply = Reply.model_validate_json(text)
-                return reply.model_copy(update={"text": f"{self.names[number]} {reply.text}"})
+                if reply.status != "done":
+                    return reply.model_copy(update={"text": f"{self.names[number]} {reply.text}"})
         return self.cut
 
     @property

@@ -24,8 +24,8 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.provenance import provenance
 from trackablate.harness.running.executors.local import STOP_SECONDS, LocalExecutor
 from trackablate.harness.running.executors.protocol import WorkerProcess
-from trackablate.harness.running.link import ROUND_SECONDS, Link, last_words
-from trackablate.harness.running.queue import Slot, result_of
+from trackablate.harness.running.link import FAREWELL, ROUND_SECONDS, Link, last_words
+from trackablate.harness.running.queue import Slot
 from trackablate.harness.running.runner import Job, worker_settings
 from trackablate.harness.running.tasks import (
     Call,
@@ -85,7 +85,7 @@ def leading(job: Job, store: Store) -> Iterator[Job]:
             said = last_words(error)
             raise
         finally:
-            link.say("farewell", said.model_dump_json())
+            link.say(FAREWELL, said.model_dump_json())
             _let_leave(link, asked.nodes)
 
 
@@ -184,7 +184,7 @@ def _refuse_unseen(sign: Path) -> None:
 def _stop_with_others(link: Link, machines: Machines) -> None:
     """Stop this command as soon as a machine is being stopped. One that is lost ends the run (`harness.running.ranks`)."""
     nodes = range(1, len(machines.names))
-    while link.heard("farewell") is None:
+    while link.heard(FAREWELL) is None:
         stopped = [machines.named(node) for node in nodes if link.heard(f"stopped {node}") is not None]
         cut = link.cut
         if stopped or cut:
@@ -216,7 +216,7 @@ class _Helper:
         """Answer until machine 0 is done. Raises as `help_out`, and KeyboardInterrupt once this machine can be stopped."""
         interrupted, end = None, math.inf
         try:
-            while (farewell := self._link.heard("farewell")) is None and time.monotonic() < end:
+            while self._link.heard(FAREWELL) is None and time.monotonic() < end:
                 try:
                     self._turn()
                 except KeyboardInterrupt as error:  # machine 0 saves a checkpoint, for which it needs this one
@@ -226,8 +226,7 @@ class _Helper:
             self._stop()
         if interrupted:
             raise interrupted
-        if farewell and (reply := Reply.model_validate_json(farewell)).status != "done":
-            result_of(reply.model_copy(update={"text": f"{self._machines.named(0)} {reply.text}"}))
+        self._link.refuse_lost()
 
     def _turn(self) -> None:
         self._link.refuse_lost()

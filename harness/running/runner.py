@@ -159,8 +159,8 @@ def _refuse_division(work: list[Missing], each: int) -> None:
             parts = -(-recipe.batch_size // recipe.pairs_at_once)
             if parts < each:
                 raise BadInput(
-                    f"--gpus-per-run {each}: the loss of {item.task.row} depends on the parts in which its batch is"
-                    f" computed, so that at most {parts} can share it: ask for {parts}"
+                    f"{each} GPUs or processes cannot share {item.task.row}: its loss depends on the parts in which its"
+                    f" batch is computed, so that at most {parts} can; ask for fewer by --gpus-per-run (and --nodes)"
                 )
 
 

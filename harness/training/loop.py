@@ -105,6 +105,7 @@ def _stop(job: Fit, optimizer: Any, accelerator: Accelerator, state: State, cloc
         _book(job, state.cost, clock)
         if job.group.first:
             _save(job, optimizer, accelerator, state)
+        job.group.every(None)  # the others wait until it is saved
     raise Interrupted(asked() or signal.SIGTERM, f"with its checkpoint at step {state.step} of {job.recipe.steps}")
 
 
