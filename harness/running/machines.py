@@ -209,7 +209,7 @@ class _Helper:
     def __init__(self, link: Link, job: Job, store: Store, settings: list[WorkerSettings], machines: Machines) -> None:
         self._link, self._settings, self._machines = link, settings, machines
         self._tasks = {task.run.name: task for task in job.tasks}
-        self._executor = LocalExecutor(store.logs, f"node{link.node}-")
+        self._executor = _executor(store)
         self._call, self._begun, self._workers = 1, False, dict[int, WorkerProcess]()
 
     def serve(self) -> None:
@@ -230,7 +230,9 @@ class _Helper:
 
     def _turn(self) -> None:
         self._link.refuse_lost()
-        if self._link.heard(f"ended {self._call}") is not None:
+        # A worker of machine 0 that was killed says no end; the next one calls again.
+        ended = [self._link.heard(entry) for entry in (f"ended {self._call}", f"call {self._call + 1}")]
+        if ended != [None, None]:
             self._stop()
             self._call, self._begun = self._call + 1, False
         elif not self._begun and (text := self._link.heard(f"call {self._call}")) is not None:
@@ -263,10 +265,14 @@ class _Helper:
         self._workers = {}
 
 
+def _executor(store: Store) -> LocalExecutor:
+    return LocalExecutor(store.logs, f"{socket.gethostname()}-")
+
+
 def _own_settings(job: Job, store: Store, device: str) -> list[WorkerSettings]:
     """Return the settings of each process of this machine for a run. Raises BadInput if it has too few devices."""
     plain = job.how.model_copy(update={"gpus_per_run": 1})
-    slot = Slot(LocalExecutor(store.logs, "preparing-"), worker_settings((), device, job.profile, 1, store, plain)[0])
+    slot = Slot(_executor(store), worker_settings((), device, job.profile, 1, store, plain)[0])
     try:
         found = Device.model_validate_json(slot.ask(PrepareTask(sizes=(), protocols=())))
     finally:

@@ -24,7 +24,7 @@ from trackablate.harness.running.executors.local import LocalExecutor, LocalWork
 from trackablate.harness.running.link import Link
 from trackablate.harness.running.machines import help_out, leading
 from trackablate.harness.running.runner import Job
-from trackablate.harness.running.tasks import Execution, Joining, Machines, Reply, RunTask, WorkerSettings
+from trackablate.harness.running.tasks import Call, Execution, Joining, Machines, Reply, RunTask, WorkerSettings
 from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.training.meeting import Meeting, open_meeting
 from trackablate.trackers.variants import VARIANTS
@@ -238,6 +238,24 @@ def test_a_machine_that_is_stopped_stops_all_and_helps_until_the_checkpoint_is_s
     watch.join(30)
     assert sent == [signal.SIGTERM]
     assert turns[-1] == 1, "it has gone on until node 0 said farewell"
+
+
+def test_the_next_call_ends_one_whose_worker_was_killed(links: tuple[Link, Link], tmp_path: Path) -> None:
+    first, second = links
+    shared, job = Machines(meeting=Meeting(port=1), names=("a", "b")), job_of(1, 1)
+    own = WorkerSettings(store=str(tmp_path), device="cpu", threads=1, workers=1, command="test")
+    helper = machines._Helper(second, job, Store(tmp_path), [own], shared)
+    call = Call(run=job.tasks[0].run.name, size=2, on_gpu=True).model_dump_json()
+    with ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(helper.serve)
+        first.say("call 1", call)
+        assert "it has no GPU, unlike node 0: name another --device" in until(lambda: first.heard("answer 1 1"))
+        first.say("call 2", call)
+        assert until(lambda: helper._call == 2 and helper._begun)
+        first.say("ended 2")
+        assert until(lambda: helper._call == 3)
+        first.say("farewell", Reply(status="done", text="").model_dump_json())
+        serving.result(30)
 
 
 def test_a_launcher_s_variables_say_the_place() -> None:
