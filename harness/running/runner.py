@@ -83,7 +83,7 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         return
     _refuse_little_disk(job, lacking, store)
     work = [item for item in lacking if item.training or item.sequences]
-    _refuse_division(work, job.how.processes)
+    _refuse_division(work, job.how)
     with _workers(job, len(work), store, executor, device) as slots:
         observer = observer or Observer()
         observer.preparing(several(expected_device(device), job.how.processes), len(slots), lacking)
@@ -112,7 +112,7 @@ def refuse_at_once(job: Job, store: Store, device: str) -> None:
     refuse_unknown_device(device)
     lacking = missing(job, store)
     _refuse_unusable([item.task.run.tracker for item in lacking if item.sequences])
-    _refuse_division([item for item in lacking if item.training], job.how.processes)
+    _refuse_division([item for item in lacking if item.training], job.how)
     if surely_no_gpu() and not device.startswith("cuda"):
         _refuse_precision(lacking, Device(name=expected_device(device), gpus=()))
 
@@ -152,15 +152,16 @@ def _refuse_precision(work: list[Missing], device: Device) -> None:
         )
 
 
-def _refuse_division(work: list[Missing], each: int) -> None:
+def _refuse_division(work: list[Missing], how: Execution) -> None:
+    on = f" on {len(how.machines.names)} machines" if how.machines else ""
     for item in work:
         tracker, recipe = item.task.run.tracker, item.task.run.recipe
         if item.training and recipe and isinstance(tracker, TrackerSpec) and not tracker.loss_adds_up:
             parts = -(-recipe.batch_size // recipe.pairs_at_once)
-            if parts < each:
+            if parts < how.processes:
                 raise BadInput(
-                    f"{each} GPUs or processes cannot share {item.task.row}: its loss depends on the parts in which its"
-                    f" batch is computed, so that at most {parts} can; ask for fewer by --gpus-per-run (and --nodes)"
+                    f"--gpus-per-run {how.gpus_per_run}{on}: the loss of {item.task.row} depends on the parts in which its"
+                    f" batch is computed, so that at most {parts} can share it: ask for {parts}{' in all' if on else ''}"
                 )
 
 
