@@ -100,9 +100,10 @@ def plugins_first(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line."""
-    from trackablate.harness.running.threads import drop_launchers
+    from trackablate.harness.running.threads import LAUNCHED, drop_launchers
 
     hide_checkout()
-    if ignored := drop_launchers():
+    LAUNCHED.update(ignored := drop_launchers())
+    if ignored and "--rendezvous env" not in " ".join(sys.argv).replace("=", " "):
         sys.stderr.write(f"ignored: {', '.join(ignored)} of the environment; what a run computes is in its recipe\n")
     app(plugins_first(sys.argv[1:]))

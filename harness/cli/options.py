@@ -68,7 +68,26 @@ Changes = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="change a field of every run, as recipe.steps=2000; repeat"),
 ]
 GpusPerRun = Annotated[
-    int, typer.Option("--gpus-per-run", min=1, max=64, help="GPUs that share each run; without a GPU, processes")
+    int,
+    typer.Option(
+        "--gpus-per-run", min=1, max=64, help="GPUs of each machine that share each run; without a GPU, processes"
+    ),
+]
+Nodes = Annotated[
+    int,
+    typer.Option(
+        "--nodes", min=1, max=1024, help="machines that share each run: start the same command on each of them"
+    ),
+]
+NodeRank = Annotated[int, typer.Option("--node-rank", min=0, help="this machine's number of --nodes, from 0")]
+Rendezvous = Annotated[
+    str,
+    typer.Option(
+        "--rendezvous",
+        metavar="HOST:PORT",
+        help="where the machines meet: number 0, and a free port of it; or slurm in a step of srun; or env: as torchrun or"
+        " accelerate launch say",
+    ),
 ]
 FitMemory = Annotated[
     bool,

@@ -40,6 +40,7 @@ from trackablate.harness.protocol_store import ON_SERVER
 from trackablate.harness.record import ProtocolRecord
 from trackablate.harness.running.executors.local import LocalExecutor
 from trackablate.harness.running.image_files import find_replaced
+from trackablate.harness.running.machines import help_out, leading
 from trackablate.harness.running.runner import Job, refuse_at_once
 from trackablate.harness.running.runner import run as run_job
 from trackablate.harness.running.tasks import AS_USUAL, Execution, RunTask
@@ -85,8 +86,11 @@ def train_variant(
     job = Job([task], [VARIANTS[variant]], {}, profile, how=how)
     refuse_at_once(job, Store(store, make=False), device)
     kept = open_store(store)
-    with forecast(job, kept) as observer:
-        run_job(job, kept, LocalExecutor(kept.logs), device, observer)
+    if how.helps:
+        help_out(job, kept, device)
+        return {"run": task.run.name, "led_by": "node 0"}
+    with leading(job, kept) as whole, forecast(whole, kept) as observer:
+        run_job(whole, kept, LocalExecutor(kept.logs), device, observer)
     record = kept.run(task.run).record()
     return {"run": task.run.name, "verdict": record.verdict, **_training(record.training)}
 

@@ -41,7 +41,7 @@ from trackablate.harness.spec import Evaluation, RunSpec, SyntheticData, VideoDa
 from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.tracking.evaluation import evaluate
 from trackablate.harness.tracking.speed import FRAMES, measure_speed
-from trackablate.harness.training.group import Group, joined, meet
+from trackablate.harness.training.group import Group, joined
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.logs import TrainingLog
 from trackablate.harness.training.loop import fit, trained_state
@@ -93,11 +93,11 @@ def follow(task: RankTask, settings: WorkerSettings) -> Spent:
     with clock.phase("task"), following(folder.path):
         if not folder.trained:
             _make_textures_of(run.run)
-            with joined(task.rank, task.size, task.port, device, LONGER * settings.patience) as group:
+            with joined(task.rank, task.size, task.meeting, device, LONGER * settings.patience) as group:
                 fit(_asked(folder, run, device, settings, group))
         while not folder.trained:  # the worker writes it down
             time.sleep(POLL_SECONDS)
-        _track(folder, run, device, settings, Group(task.rank, task.size, meet(task.port)))
+        _track(folder, run, device, settings, Group(task.rank, task.size, task.meeting.connect()))
     return Spent(device_seconds=clock.booked["task"].device_seconds)
 
 
@@ -192,6 +192,7 @@ def _asked(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
     sets, began = _training_sets(run, task.roots, Path(settings.store)), folder.training_began()
     for sequences in sets.values():
         sequences.refuse_newer(began)
+    _refuse_other_sets(sets, group)
     geometry = pair_geometry(run.tracker.crop, run.recipe, model.encoder.template_side)
     kind = settings.log if group.first else ""
     said, steps = _Reporter(folder, task.row, quiet=not group.first), run.recipe.steps
@@ -254,6 +255,17 @@ def _training_sets(run: RunSpec, roots: dict[str, str], store: Path) -> dict[str
     }
 
 
+def _refuse_other_sets(sets: dict[str, SequenceList], group: Group) -> None:
+    """Raise BadInput if a process has other videos than the first one, as a machine may whose copy is not whole."""
+    if group.size == 1:
+        return
+    contents = {name: repr((found.names, tuple(found.lengths()))).encode() for name, found in sets.items()}
+    first, *others = group.every({name: hashlib.sha256(content).hexdigest() for name, content in contents.items()})
+    for rank, digests in enumerate(others, start=1):
+        if wrong := [name for name in first if digests[name] != first[name]]:
+            raise BadInput(f"process {rank} has other videos of {wrong[0]} than process 0: copy them there again")
+
+
 def _open(evaluation: Evaluation, roots: dict[str, str], store: Path) -> SequenceList:
     protocol = PROTOCOLS[evaluation.protocol]
     sequences = protocol.open(Path(roots[protocol.data]) if protocol.data else None, store / "index")
@@ -264,7 +276,7 @@ def _open(evaluation: Evaluation, roots: dict[str, str], store: Path) -> Sequenc
 
 def _where(device: torch.device, settings: WorkerSettings) -> Provenance:
     return provenance(
-        device=several(device_name(device), 1 + len(settings.others)),
+        device=several(device_name(device), settings.processes),
         driver=driver_version(device),
         threads=settings.threads,
         workers=settings.workers,

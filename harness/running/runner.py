@@ -90,17 +90,17 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         return
     _refuse_little_disk(job, lacking, store)
     work = [item for item in lacking if item.training or item.sequences]
-    _refuse_division(work, job.how.gpus_per_run)
+    _refuse_division(work, job.how)
     with _workers(job, len(work), store, executor, device) as slots:
         observer = observer or Observer()
-        observer.preparing(several(expected_device(device), job.how.gpus_per_run), len(slots), lacking)
+        observer.preparing(several(expected_device(device), job.how.processes), len(slots), lacking)
         found = _prepared(slots[0], preparation, observer)
         _refuse_precision(work, found)
         _spread(slots, found, job, len(work), store, executor)
         if job.replaced:  # nothing can be refused any more
             set_aside(job.tasks, store, job.replaced, again=job.how.again)
             _prepared(slots[0], _preparation(job, store), observer)
-        place = several(found.name, job.how.gpus_per_run)
+        place = several(found.name, job.how.processes)
         queue = [item for item in observer.prepared(place, len(slots), lacking) if item in work]
         if executor.detached:
             for item, slot in zip(queue, slots, strict=False):
@@ -122,7 +122,7 @@ def refuse_at_once(job: Job, store: Store, device: str) -> None:
     refuse_mixed_torch()
     lacking = missing(job, store)
     _refuse_unusable([item.task.run.tracker for item in lacking if item.sequences])
-    _refuse_division([item for item in lacking if item.training], job.how.gpus_per_run)
+    _refuse_division([item for item in lacking if item.training], job.how)
     if surely_no_gpu() and not device.startswith("cuda"):
         _refuse_precision(lacking, Device(name=expected_device(device), gpus=()))
 
@@ -162,15 +162,16 @@ def _refuse_precision(work: list[Missing], device: Device) -> None:
         )
 
 
-def _refuse_division(work: list[Missing], each: int) -> None:
+def _refuse_division(work: list[Missing], how: Execution) -> None:
+    on = f" on {len(how.machines.names)} machines" if how.machines else ""
     for item in work:
         tracker, recipe = item.task.run.tracker, item.task.run.recipe
         if item.training and recipe and isinstance(tracker, TrackerSpec) and not tracker.loss_adds_up:
             parts = -(-recipe.batch_size // recipe.pairs_at_once)
-            if parts < each:
+            if parts < how.processes:
                 raise BadInput(
-                    f"--gpus-per-run {each}: the loss of {item.task.row} depends on the parts in which its batch is"
-                    f" computed, so that at most {parts} can share it: ask for {parts}"
+                    f"--gpus-per-run {how.gpus_per_run}{on}: the loss of {item.task.row} depends on the parts in which its"
+                    f" batch is computed, so that at most {parts} can share it: ask for {parts}{' in all' if on else ''}"
                 )
 
 
@@ -216,6 +217,7 @@ def worker_settings(
         there = f"{len(gpus)} GPUs are here" if gpus else f"no GPU is here, and {len(places)} processes fit the CPU"
         raise BadInput(f"--gpus-per-run {each}: {there}; ask for fewer")
     groups = [places[first : first + each] for first in range(0, len(places) - each + 1, each)]
+    groups = groups[:1] if how.machines else groups  # the machines do one run after the other
     loading = default_loader_workers(len(gpus), len(places)) if how.loader_workers is None else how.loader_workers
     settings = WorkerSettings(
         store=str(store.root),
@@ -226,6 +228,7 @@ def worker_settings(
         loader_workers=loading,
         fit_memory=how.fit_memory,
         log=how.log,
+        machines=how.machines,
     )
     return [settings.model_copy(update={"device": first, "others": tuple(others)}) for first, *others in groups]
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from trackablate.harness.spec import Evaluation, RunSpec
+from trackablate.harness.training.meeting import Meeting
 from trackablate.trackers.spec import TrackerSpec
 
 
@@ -47,14 +48,30 @@ class RankTask(Task):
     Attributes:
         rank: Number of this process, from 1; the worker itself has 0.
         size: Number of processes.
-        port: Port of this machine where they meet.
+        meeting: Where they meet.
     """
 
     function: str = "trackablate.harness.running.execute:follow"
     run: RunTask
     rank: int
     size: int
-    port: int
+    meeting: Meeting
+
+
+class Call(BaseModel):
+    """What the worker that has a run tells the other machines that share it.
+
+    Attributes:
+        run: Name of the run.
+        size: Number of processes, of all machines.
+        on_gpu: Whether its own processes are on GPUs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    size: int
+    on_gpu: bool
 
 
 class PrepareTask(Task):
@@ -101,11 +118,56 @@ class CalibrateTask(RunTask):
     seconds: float
 
 
+class Machines(BaseModel):
+    """The machines that share each run (`harness.running.machines`).
+
+    Attributes:
+        meeting: Where they meet.
+        names: Their host names, by number; number 0 leads.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    meeting: Meeting
+    names: tuple[str, ...]
+
+    def named(self, node: int) -> str:
+        """Return a machine as messages name it."""
+        return f"node {node} ({self.names[node]})"
+
+
+class Joining(BaseModel):
+    """This machine's place among those that share the runs, as the user or a launcher says it.
+
+    Attributes:
+        node: This machine's number.
+        host: Name or address of machine 0, or of the launcher's store.
+        opens: Whether machine 0 opens the store where they meet; else a launcher has.
+        room: What this command's entries in that store begin with.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    nodes: int
+    node: int
+    host: str
+    port: int
+    opens: bool = True
+    room: str = "trackablate"
+
+    @property
+    def place(self) -> str:
+        """Where they meet, as the user types it."""
+        return f"{self.host}:{self.port}"
+
+
 class Execution(BaseModel):
     """How runs are done, which changes no result beyond rounding.
 
     Attributes:
-        gpus_per_run: Number of GPUs that share each run; without a GPU, number of processes.
+        gpus_per_run: Number of GPUs of each machine that share each run; without a GPU, number of processes.
+        joining: This machine's place among several that share each run; None if it works alone.
+        machines: These machines, once they have met.
         loader_workers: Processes that make the pairs of each training; None for `default_loader_workers`.
         fit_memory: Whether a training goes on with less memory where the device does not hold it (`training.step.Fit`).
         log: The logger that trainings are handed to; "" for none.
@@ -121,6 +183,18 @@ class Execution(BaseModel):
     log: str = ""
     again: bool = False
     compile: bool = False
+    joining: Joining | None = None
+    machines: Machines | None = None
+
+    @property
+    def helps(self) -> bool:
+        """Whether another machine leads."""
+        return self.joining is not None and self.joining.node > 0
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that share each run, of all machines."""
+        return self.gpus_per_run * (len(self.machines.names) if self.machines else 1)
 
 
 AS_USUAL = Execution()
@@ -138,7 +212,8 @@ class WorkerSettings(BaseModel):
         loader_workers: Number of processes that make a training's pairs; 0 for none.
         fit_memory: Whether a training goes on with less memory where the device does not hold it.
         log: The logger that trainings are handed to; "" for none.
-        others: Further devices for each of the worker's runs.
+        others: Further devices of this machine for each of the worker's runs.
+        machines: The machines that share the worker's runs, if there are several. Each has as many devices for them.
         patience: Seconds without a sign of life after which one of the processes of a run is said to hang.
     """
 
@@ -153,7 +228,13 @@ class WorkerSettings(BaseModel):
     fit_memory: bool = False
     log: str = ""
     others: tuple[str, ...] = ()
+    machines: Machines | None = None
     patience: float = 600.0
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that share each of the worker's runs, of all machines."""
+        return (1 + len(self.others)) * (len(self.machines.names) if self.machines else 1)
 
 
 class Device(BaseModel):

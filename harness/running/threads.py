@@ -31,13 +31,15 @@ RANKS = (
 )
 
 
-def drop_launchers(environment: MutableMapping[str, str] = os.environ) -> list[str]:
-    """Remove the settings of accelerate, torchrun and MPI, and return their names.
+LAUNCHED: dict[str, str] = {}
+"""What a launcher said of this process before the command line dropped it, for `--rendezvous env`."""
+
+
+def drop_launchers(environment: MutableMapping[str, str] = os.environ) -> dict[str, str]:
+    """Remove the settings of accelerate, torchrun and MPI, and return them.
 
     What a run computes is in its specification. A left-over ACCELERATE_GRADIENT_ACCUMULATION_STEPS would change its
     weights, and a left-over WORLD_SIZE would let it wait for other processes for ever.
     """
     found = sorted(name for name in environment if name in RANKS or name.startswith(LAUNCHERS))
-    for name in found:
-        del environment[name]
-    return found
+    return {name: environment.pop(name) for name in found}

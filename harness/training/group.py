@@ -5,8 +5,6 @@ devices does not add the gradients of parameters that only an earlier part used.
 """
 
 import os
-import socket
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +13,13 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed import Store  # type: ignore[attr-defined]
 
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import PhaseCost
+from trackablate.harness.training.meeting import HERE, Meeting
 
 T = TypeVar("T")
-HERE = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Group:
 
     rank: int = 0
     size: int = 1
-    store: TCPStore | None = None
+    store: Store | None = None
 
     @property
     def first(self) -> bool:
@@ -47,7 +45,7 @@ class Group:
         if units < self.size:
             raise BadInput(
                 f"{self.size} GPUs cannot share a batch of {count} pairs, which is not divided into more than"
-                f" {units}: ask for --gpus-per-run {units} or less"
+                f" {units}: ask for --gpus-per-run {units} or less, on all machines together"
             )
         first, end = (min(count, unit * (units * rank // self.size)) for rank in (self.rank, self.rank + 1))
         return range(first, end)
@@ -105,46 +103,47 @@ class Group:
                     found[name].energy_joules = None if other is None else known + other
         return found
 
+    def stops(self, step: int, *, asked: bool) -> bool:
+        """Return whether all processes stop after this step, because the first one is asked to: together, one step later."""
+        if self.store is None:
+            return asked
+        if self.store.check([STOP]):
+            return step >= int(self.store.get(STOP))
+        if self.first and asked:
+            self.store.set(STOP, str(step + 1))
+            self.store.check([STOP])  # it has arrived; no process ends the next step without this one
+        return False
+
     def at(self, moment: int) -> None:
         """Say how far this process is, for whoever looks for the one that hangs."""
         if self.store is not None:
             self.store.set(_place(self.rank), str(moment))
 
 
+STOP = "stop after"
 ALONE = Group()
 
 
-def moments(store: TCPStore, size: int) -> list[int]:
+def moments(store: Store, size: int) -> list[int]:
     """Return how far each process of a group has said it is; -1 for one that has not begun."""
     return [int(store.get(place)) if store.check([place]) else -1 for place in map(_place, range(size))]
 
 
-def meeting_point() -> TCPStore:
-    """Return a new point where the processes of one machine can meet; others find it by its port."""
-    listening = socket.socket()
-    listening.bind((HERE, 0))  # torch would listen to other machines too
-    listening.listen()
-    port = listening.getsockname()[1]
-    return TCPStore(HERE, port, is_master=True, wait_for_workers=False, master_listen_fd=listening.detach())
-
-
-def meet(port: int) -> TCPStore:
-    """Return a connection to the point where a group meets."""
-    return TCPStore(HERE, port, is_master=False, wait_for_workers=False)
-
-
 @contextmanager
-def joined(rank: int, size: int, port: int, device: torch.device, patience: float) -> Iterator[Group]:
-    """Meet the other processes of a group on this machine, and leave it afterwards. patience: seconds to wait for them."""
+def joined(rank: int, size: int, meeting: Meeting, device: torch.device, patience: float) -> Iterator[Group]:
+    """Meet the other processes of a group, and leave it afterwards. patience: seconds to wait for them."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    store, wait = meet(port), timedelta(seconds=patience)
     kind = "nccl" if device.type == "cuda" else "gloo"
-    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):  # they speak to each other on this machine alone
-        os.environ.setdefault(name, "lo0" if sys.platform == "darwin" else "lo")
+    # On one machine they speak to each other on it alone. Between machines NCCL knows better, and gloo would go by the
+    # address of the machine's name, which may be one that only the machine itself reaches.
+    names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if meeting.host == HERE else ("GLOO_SOCKET_IFNAME",)
+    for name in names if (interface := meeting.interface()) else ():
+        os.environ.setdefault(name, interface)
+    store, wait = meeting.connect(), timedelta(seconds=patience)
     distributed.init_process_group(kind, store=store, rank=rank, world_size=size, timeout=wait)
     try:
-        yield Group(rank, size, meet(port))
+        yield Group(rank, size, meeting.connect())
     finally:
         distributed.destroy_process_group()
 

@@ -10,6 +10,7 @@ generator states, because nothing random outlives a step: pairs are numbered, an
 A training that is asked to stop saves a checkpoint after the step at hand.
 """
 
+import signal
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -38,7 +39,7 @@ from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loading import Batch, PairDataset, loader_deaths_named, made, pair_loader
 from trackablate.harness.training.rates import parameter_groups, schedule
 from trackablate.harness.training.step import Fit, LossMeans, State, take_step
-from trackablate.harness.training.stopping import asked, stop_if_asked
+from trackablate.harness.training.stopping import Interrupted, asked
 from trackablate.trackers.decoding import best_boxes
 from trackablate.trackers.training.losses import box_iou
 
@@ -92,19 +93,20 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
                     _save(job, optimizer, accelerator, state)
             job.report(state.step, losses["total"])
             job.log.step(state.step, partial(_figures, job, state, losses))
-            if asked() and job.group.first and state.step < job.recipe.steps:
+            if job.group.stops(state.step, asked=asked() is not None) and state.step < job.recipe.steps:
                 _stop(job, optimizer, accelerator, state, clock)
     return state.curve, state.cost
 
 
 def _stop(job: Fit, optimizer: Any, accelerator: Accelerator, state: State, clock: PhaseClock) -> None:
-    """Save a checkpoint, and raise Interrupted. Processes that share a training, each with its own statistics, save none."""
-    last = state.curve[-1].step if state.curve else 0
-    if job.group.size == 1 and last < state.step:
+    """Save a checkpoint, and raise Interrupted."""
+    if not state.curve or state.curve[-1].step < state.step:
+        job.group.average_statistics(job.model)
         _book(job, state.cost, clock)
-        _save(job, optimizer, accelerator, state)
-        last = state.step
-    stop_if_asked(f"with its checkpoint at step {last} of {job.recipe.steps}")
+        if job.group.first:
+            _save(job, optimizer, accelerator, state)
+        job.group.every(None)  # the others wait until it is saved
+    raise Interrupted(asked() or signal.SIGTERM, f"with its checkpoint at step {state.step} of {job.recipe.steps}")
 
 
 def _figures(job: Fit, state: State, losses: dict[str, Tensor]) -> dict[str, float]:

@@ -16,8 +16,11 @@ from trackablate.harness.cli.options import (
     Json,
     LoaderWorkers,
     Log,
+    NodeRank,
+    Nodes,
     Precisions,
     ProfileName,
+    Rendezvous,
     RunName,
     StorePath,
     TrackingPrecision,
@@ -36,6 +39,9 @@ def train(
     data: Data = None,
     device: Device = "auto",
     gpus_per_run: GpusPerRun = 1,
+    nodes: Nodes = 1,
+    node_rank: NodeRank = 0,
+    rendezvous: Rendezvous = "",
     loader_workers: LoaderWorkers = None,
     fit_memory: FitMemory = False,
     log: Log = "",
@@ -47,13 +53,14 @@ def train(
 
     Example: python -m harness train ostrack-256-ce
     """
+    from trackablate.harness.cli.launching import shared
     from trackablate.harness.cli.pieces import train_variant
     from trackablate.harness.profiles import load_profile, with_changes
-    from trackablate.harness.running.tasks import Execution
 
     can_log(log)
+    how = shared(gpus_per_run, nodes, node_rank, rendezvous)
+    how = how.model_copy(update={"loader_workers": loader_workers, "fit_memory": fit_memory, "log": log})
     asked = with_changes(load_profile(profile), set_ or [])
-    how = Execution(gpus_per_run=gpus_per_run, loader_workers=loader_workers, fit_memory=fit_memory, log=log)
     return train_variant(variant, asked, data or [], store, device, how)
 
 

@@ -21,9 +21,12 @@ from trackablate.harness.cli.options import (
     Json,
     LoaderWorkers,
     Log,
+    NodeRank,
+    Nodes,
     Only,
     ProfileName,
     Protocols,
+    Rendezvous,
     Results,
     Seeds,
     StorePath,
@@ -101,6 +104,9 @@ def run(
     with_: Beside = None,
     device: Device = "auto",
     gpus_per_run: GpusPerRun = 1,
+    nodes: Nodes = 1,
+    node_rank: NodeRank = 0,
+    rendezvous: Rendezvous = "",
     loader_workers: LoaderWorkers = None,
     fit_memory: FitMemory = False,
     compile_: Annotated[
@@ -135,16 +141,18 @@ def run(
     Example: python -m harness run table3
     """
     with exit_status():
+        from trackablate.harness.cli.launching import shared
         from trackablate.harness.cli.plan import forecast
         from trackablate.harness.cli.session import StudyRequest, open_session
         from trackablate.harness.cli.terminal import say_result
+        from trackablate.harness.running.machines import help_out, leading
         from trackablate.harness.running.runner import run as run_job
-        from trackablate.harness.running.tasks import Execution
 
         names, added = (protocol or [], data or [], only or []), tuple(results or ())
         beside, changes = tuple(with_ or ()), tuple(set_ or ())
-        how = Execution(
-            gpus_per_run=gpus_per_run, loader_workers=loader_workers, fit_memory=fit_memory, log=log, compile=compile_
+        how = shared(gpus_per_run, nodes, node_rank, rendezvous)
+        how = how.model_copy(
+            update={"loader_workers": loader_workers, "fit_memory": fit_memory, "log": log, "compile": compile_}
         )
         request = StudyRequest(
             study, profile, *names, store, seeds, added, beside, changes=changes, how=how, truncate=truncate
@@ -154,12 +162,16 @@ def run(
         can_report(out or Path("report"))
         start = _executor(executor, {Where.slurm: slurm, Where.ray: ray}, detach, request, device)
         session = open_session(request)
+        if how.helps:
+            help_out(session.job, session.store, device)
+            return
         workers = start(session.store)
         session.store.set_study(session.study_record())
         failure = None
         with forecast(session.job, session.store, study=True) as observer:
             try:
-                run_job(session.job, session.store, workers, device, observer)
+                with leading(session.job, session.store) as job:
+                    run_job(job, session.store, workers, device, observer)
             except RunFailed as error:
                 failure = error
             finally:
@@ -183,6 +195,8 @@ def _executor(
             raise BadInput(f"--{other} says what its jobs ask for: add --executor {other}")
     if detach and kind != Where.slurm:
         raise BadInput("--detach is for jobs of SLURM: add --executor slurm")
+    if request.how.joining and kind != Where.local:
+        raise BadInput(f"--executor {kind} gives each run a machine of its own: leave out --nodes and --rendezvous")
     each = request.how.gpus_per_run
     if kind == Where.local:
         from trackablate.harness.running.executors.local import LocalExecutor

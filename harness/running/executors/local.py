@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -17,6 +18,7 @@ from trackablate.harness.store import Store
 
 STOP_SECONDS = 10.0
 """How long a worker that is stopped may take for the step at hand and a checkpoint."""
+POLL_SECONDS = 0.05
 LOG_TAIL = 12
 """Lines of a worker's log that a message shows."""
 
@@ -69,10 +71,13 @@ class LocalWorker:
 
     def stop(self) -> None:
         """End the worker; a training saves a checkpoint first."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            if self._runs:
-                self.process.terminate()
-                self.process.wait(STOP_SECONDS)
+        if self._runs:
+            self.process.terminate()
+            end = time.monotonic() + STOP_SECONDS
+            # A reply is the last thing it does: torch may take long to leave a group of processes.
+            while self._runs and self.process.poll() is None and time.monotonic() < end:
+                self.poll()
+                time.sleep(POLL_SECONDS)
         self.process.kill()
         self.process.wait()
         if self._replies >= 0:
@@ -95,10 +100,13 @@ class LocalWorker:
 
 
 class LocalExecutor:
-    """Starts worker processes on this machine; what they print goes to files in the folder `logs`."""
+    """Starts worker processes on this machine; what they print goes to files in the folder `logs`.
 
-    def __init__(self, logs: Path) -> None:
-        self._logs, self._started, self.detached = logs, 0, False
+    machine: Distinguishes the files of machines that write to one folder.
+    """
+
+    def __init__(self, logs: Path, machine: str = "") -> None:
+        self._logs, self._started, self.detached, self._machine = logs, 0, False, machine
 
     def start(self, settings: WorkerSettings) -> LocalWorker:
         """Start a worker process. Raises BadInput if the folder of logs, and so the store, was removed."""
@@ -106,7 +114,7 @@ class LocalExecutor:
             raise BadInput(f"{self._logs.parent} is gone: bring it back, and the same command goes on from there")
         self._logs.mkdir(parents=True, exist_ok=True)
         self._started += 1
-        return LocalWorker(settings, self._logs / f"worker-{os.getpid()}-{self._started}.log")
+        return LocalWorker(settings, self._logs / f"worker-{self._machine}{os.getpid()}-{self._started}.log")
 
     def places(self, tasks: int, store: Store, device: str, how: Execution) -> None:
         """Return None: workers share this machine's devices."""

@@ -35,8 +35,8 @@ ROUNDING = 1e-5
 """Weights move by 1e-3 and more in these trainings."""
 
 
-def task_of(tracker: TrackerSpec) -> RunTask:
-    recipe = SMOKE.recipe.model_copy(update=RECIPE)
+def task_of(tracker: TrackerSpec, **changed: int) -> RunTask:
+    recipe = SMOKE.recipe.model_copy(update=RECIPE | changed)
     return RunTask(run=run_of(tracker, SMOKE.model_copy(update={"recipe": recipe}), seed=1), evaluations=())
 
 
@@ -164,6 +164,31 @@ def test_a_killed_process_ends_the_attempt_and_any_number_goes_on(
     assert training.cost.resumed == 1
     assert resumed.failure() is None
     assert furthest(whole, load_file(resumed.weights)) < ROUNDING
+
+
+def test_a_shared_training_that_is_stopped_saves_a_checkpoint_and_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    task = task_of(LORAT, steps=60, checkpoint_every=60)
+    folder, limit = Store(tmp_path / "stopped").run(task.run), time.monotonic() + 120
+    worker = LocalExecutor(Store(tmp_path / "stopped").logs).start(settings_of(tmp_path / "stopped", 2))
+    worker.do(task)
+    while (said := folder.progress()) is None or said.done < 3:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    worker.process.terminate()
+    while (reply := worker.poll()) is None:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    worker.stop()
+    step = torch.load(folder.checkpoint)["step"]
+    assert 3 <= step < 60
+    assert reply.text.startswith(f"stopped by SIGTERM with its checkpoint at step {step} of 60")
+    assert folder.failure() is None
+    whole = done(task, tmp_path / "whole", 2).training()
+    resumed = done(task, tmp_path / "stopped", 2).training()
+    assert whole is not None
+    assert resumed is not None
+    assert (resumed.cost.resumed, resumed.cost.samples) == (1, whole.cost.samples)
+    assert resumed.weights_digest == whole.weights_digest
 
 
 def test_a_process_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,7 @@ def test_settings_of_launchers_reach_no_worker(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ZeroDivisionError):
         LocalExecutor(tmp_path).start(settings(tmp_path))
     assert {name for name in left if name in started[0]} == {"TRACKABLATE_PLUGINS"}
-    assert drop_launchers(left) == ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "RANK", "WORLD_SIZE"]
+    assert list(drop_launchers(left)) == ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "RANK", "WORLD_SIZE"]
     assert left == {"TRACKABLATE_PLUGINS": ""}
 
 
