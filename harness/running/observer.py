@@ -30,9 +30,14 @@ class Missing:
     generated: int = 0
 
     @property
+    def has_work(self) -> bool:
+        """Whether the run has to be trained or tracked: speed is measured when that is done."""
+        return self.training or bool(self.sequences)
+
+    @property
     def nothing(self) -> bool:
         """Whether the run is done."""
-        return not (self.training or self.sequences or self.speed)
+        return not (self.has_work or self.speed)
 
 
 @dataclass(frozen=True)

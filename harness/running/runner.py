@@ -79,17 +79,12 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
     refuse_unknown_device(device)
     lacking = [item for item in missing(job, store) if not item.nothing]  # some lack only their speed
     for item in lacking:
-        folder = store.run(item.task.run)
-        folder.refuse_lost_import()
-        if (item.training and undamaged(folder.past_training)) or any(
-            map(folder.of_former_weights, item.task.evaluations)
-        ):
-            logging.getLogger(__name__).warning(FORMER, folder.run.name, folder.path / "evaluations")
+        _refuse_lost(item, store.run(item.task.run))
     preparation = _preparation(job, store)
     if not (lacking or preparation.sizes or preparation.protocols):
         return
     _refuse_little_disk(job, lacking, store)
-    work = [item for item in lacking if item.training or item.sequences]
+    work = [item for item in lacking if item.has_work]
     _refuse_division(work, job.how)
     with _workers(job, len(work), store, executor, device) as slots:
         observer = observer or Observer()
@@ -101,7 +96,7 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
             set_aside(job.tasks, store, job.replaced, again=job.how.again)
             _prepared(slots[0], _preparation(job, store), observer)
         place = several(found.name, job.how.processes)
-        queue = [item for item in observer.prepared(place, len(slots), lacking) if item in work]
+        queue = [item for item in observer.prepared(place, len(slots), lacking) if item.has_work]
         if executor.detached:
             for item, slot in zip(queue, slots, strict=False):
                 slot.do(item.task)
@@ -114,6 +109,14 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
         store.refuse_gone()
         raise RunFailed("\n".join(failures))
     observer.ended()
+
+
+def _refuse_lost(item: Missing, folder: RunFolder) -> None:
+    """Raise BadInput for an import whose weights are gone. Say it if results of former weights are set aside."""
+    folder.refuse_lost_import()
+    past = undamaged(folder.past_training) if item.training else None
+    if past or any(map(folder.of_former_weights, item.task.evaluations)):
+        logging.getLogger(__name__).warning(FORMER, folder.run.name, folder.path / "evaluations")
 
 
 def refuse_at_once(job: Job, store: Store, device: str) -> None:
