@@ -269,7 +269,7 @@ def test_one_worker_prepares_runs_and_measures_in_the_observers_order(job: runne
     assert told.events == ["preparing", "prepared 1 2", *ran, "measuring ncc", "ended"]
     said = store.run(NCC).progress()
     assert said is not None
-    assert (said.phase, said.total) == ("speed", 10)
+    assert (said.phase, said.total) == ("speed", 11)
     runner.run(job, store, executor, "cpu", told)
     assert executor.started == 1, "nothing is left to do"
 
