@@ -81,9 +81,8 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
     for item in lacking:
         folder = store.run(item.task.run)
         folder.refuse_lost_import()
-        if (item.training and undamaged(folder.past_training)) or any(
-            map(folder.of_former_weights, item.task.evaluations)
-        ):
+        again = item.training and undamaged(folder.past_training) is not None
+        if again or any(map(folder.of_former_weights, item.task.evaluations)):
             logging.getLogger(__name__).warning(FORMER, folder.run.name, folder.path / "evaluations")
     preparation = _preparation(job, store)
     if not (lacking or preparation.sizes or preparation.protocols):
