@@ -8,9 +8,8 @@ time, which leaves out the rounds' waiting for other processes.
 timm's model has no head, so the row without the head is the like-for-like one.
 
 Training: a step of LoRAT-B-224 under LoRA against full fine-tuning: seconds, and bytes by tensors (weights, gradients and
-AdamW's moments, saved activations), which do not depend on the allocator, and by the process's peak. The ratio of their
-products says how fast LoRA could be if nothing else took time: with rank 64 in every layer, it spares the gradients of the
-weights, a third of all products, and adds the products of its factors.
+AdamW's moments, saved activations), which do not depend on the allocator, and by the process's peak. By products alone, the
+ratio of time in a block's linear layers of width D is (24 D + 54 r) / 36 D = 0.79 with rank r = 64 in each of them.
 """
 
 import argparse
@@ -25,7 +24,6 @@ from pathlib import Path
 import timm
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.model import OneStreamTracker, build
@@ -156,15 +154,9 @@ def report_training(rounds: int, batch: int) -> None:
             f"{name:12} median {statistics.median(seconds[name]):6.2f} s/step  weights {weights / MIB:5.0f}  "
             f"gradients and moments {updates / MIB:5.0f}  activations {saved / MIB:5.0f}  sum {totals[name] / MIB:5.0f} MiB"
         )
-    products = {}
-    for name, step in steps.items():
-        with FlopCounterMode(display=False) as counter:
-            step()
-        products[name] = counter.get_total_flops()
     wall, worked = (ratios(kind)["lorat-b-224"] for kind in (seconds, processor))
     tensors = totals["lorat-b-224"] / totals["full-b-224"]
-    least = products["lorat-b-224"] / products["full-b-224"]
-    say(f"LoRA / full: time {wall:.2f}, processor time {worked:.2f}, products {least:.2f}, tensors {tensors:.2f}")
+    say(f"LoRA / full: time {wall:.2f}, processor time {worked:.2f}, tensors {tensors:.2f}")
 
 
 def report_peak(steps: int, batch: int) -> None:
