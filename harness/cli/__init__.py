@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from trackablate.harness.checkout import hide_checkout
-from trackablate.harness.cli.commands import about, fetching, runs, scores, studies
+from trackablate.harness.cli.commands import about, fetching, running, runs, scores, studies
 from trackablate.harness.cli.commands.data import data_app
 from trackablate.harness.cli.commands.stores import store_app
 from trackablate.harness.cli.options import exit_status
@@ -31,7 +31,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "list": about.list_,
     "show": about.show,
     "plan": studies.plan,
-    "run": studies.run,
+    "run": running.run,
     "watch": studies.watch,
     "report": studies.report,
     "train": runs.train,

@@ -46,6 +46,7 @@ FrameGrid = Annotated[
         "--grid", metavar="SEQUENCE,FRAME,...", help="also a figure of these frames with all boxes; a row each, repeat"
     ),
 ]
+ReportFolder = Annotated[Path | None, typer.Option("--out", help="folder of the report; default: report/STUDY-PROFILE")]
 StorePath = Annotated[Path, typer.Option("--store", envvar="TRACKABLATE_STORE", help="the folder that keeps all runs")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Full = Annotated[bool, typer.Option("--full", help="every column and every footnote in the terminal")]

@@ -1,9 +1,6 @@
-"""The commands on a study: plan it, run it, watch it, report it."""
+"""The commands that look at a study: plan it, watch it, report it."""
 
 import sys
-from collections.abc import Callable
-from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,42 +11,25 @@ from trackablate.harness.cli.options import (
     Changes,
     Data,
     Device,
-    FitMemory,
     FrameGrid,
     Full,
-    GpusPerRun,
     Json,
     LoaderWorkers,
-    Log,
-    NodeRank,
-    Nodes,
     Only,
     ProfileName,
     Protocols,
-    Rendezvous,
+    ReportFolder,
     Results,
     Seeds,
     StorePath,
     StudyName,
     Truncate,
-    can_log,
     can_report,
     exit_status,
 )
-from trackablate.harness.errors import BadInput, RunFailed
 
 if TYPE_CHECKING:
-    from trackablate.harness.cli.session import StudyRequest
-    from trackablate.harness.running.executors.protocol import Executor
-    from trackablate.harness.store import Store
-
-
-class Where(StrEnum):
-    """Where runs are done."""
-
-    local = "local"
-    slurm = "slurm"
-    ray = "ray"
+    pass
 
 
 def plan(
@@ -82,141 +62,23 @@ def plan(
         from trackablate.harness.cli.terminal import say_json
         from trackablate.harness.running.tasks import Execution
 
-        names, beside = (protocol or [], data or [], only or []), tuple(with_ or ())
-        how, changes = Execution(loader_workers=loader_workers), tuple(set_ or ())
         request = StudyRequest(
-            study, profile, *names, store, seeds, beside=beside, purpose="plan", changes=changes, how=how
+            study=study,
+            profile=profile,
+            protocols=protocol or [],
+            data=data or [],
+            only=only or [],
+            store=store,
+            seeds=seeds,
+            beside=tuple(with_ or ()),
+            purpose="plan",
+            changes=tuple(set_ or ()),
+            how=Execution(loader_workers=loader_workers),
         )
         session = open_session(request)
         planned = plan_document(session, calibrate, device, device_peak, gpus, budget)
         say_json(planned) if json else say_plan(planned)
         session.refuse_absent_data()
-
-
-def run(
-    study: StudyName,
-    profile: ProfileName = "mini",
-    protocol: Protocols = None,
-    data: Data = None,
-    only: Only = None,
-    seeds: Seeds = None,
-    results: Results = None,
-    with_: Beside = None,
-    device: Device = "auto",
-    gpus_per_run: GpusPerRun = 1,
-    nodes: Nodes = 1,
-    node_rank: NodeRank = 0,
-    rendezvous: Rendezvous = "",
-    loader_workers: LoaderWorkers = None,
-    fit_memory: FitMemory = False,
-    compile_: Annotated[
-        bool, typer.Option("--compile", help="measure FPS with compiled networks; boxes are tracked without")
-    ] = False,
-    log: Log = "",
-    executor: Annotated[
-        Where,
-        typer.Option(
-            "--executor", help="this machine, SLURM or Ray: one job for each run, on nodes that see the store"
-        ),
-    ] = Where.local,
-    slurm: Annotated[
-        str, typer.Option("--slurm", metavar="KEY=VALUE,...", help="what each job asks for: partition, gpus, time, ...")
-    ] = "",
-    ray: Annotated[
-        str,
-        typer.Option("--ray", metavar="KEY=VALUE,...", help="cluster, and what each task asks for: address, gpus, ..."),
-    ] = "",
-    detach: Annotated[
-        bool, typer.Option("--detach", help="hand in the jobs and leave; the same command takes up their results")
-    ] = False,
-    set_: Changes = None,
-    store: StorePath = Path("store"),
-    out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
-    truncate: Truncate = False,
-    full: Full = False,
-    json: Json = False,
-) -> None:
-    """Train and evaluate what is missing of a study, and report it.
-
-    Example: python -m harness run table3
-    """
-    with exit_status():
-        from trackablate.harness.cli.launching import shared
-        from trackablate.harness.cli.plan import forecast
-        from trackablate.harness.cli.session import StudyRequest, open_session
-        from trackablate.harness.cli.terminal import say_result
-        from trackablate.harness.running.machines import help_out, leading
-        from trackablate.harness.running.runner import run as run_job
-
-        names, added = (protocol or [], data or [], only or []), tuple(results or ())
-        beside, changes = tuple(with_ or ()), tuple(set_ or ())
-        how = shared(gpus_per_run, nodes, node_rank, rendezvous)
-        how = how.model_copy(
-            update={"loader_workers": loader_workers, "fit_memory": fit_memory, "log": log, "compile": compile_}
-        )
-        request = StudyRequest(
-            study, profile, *names, store, seeds, added, beside, changes=changes, how=how, truncate=truncate
-        )
-        request = replace(request, device=device if executor == Where.local else "cuda")  # a node's is not known here
-        can_log(log)
-        can_report(out or Path("report"))
-        start = _executor(executor, {Where.slurm: slurm, Where.ray: ray}, detach, request, device)
-        session = open_session(request)
-        if how.helps:
-            help_out(session.job, session.store, device)
-            return
-        workers = start(session.store)
-        session.store.set_study(session.study_record())
-        failure = None
-        with forecast(session.job, session.store, study=True) as observer:
-            try:
-                with leading(session.job, session.store) as job:
-                    run_job(job, session.store, workers, device, observer)
-            except RunFailed as error:
-                failure = error
-            finally:
-                farewell = workers.farewell()
-                sys.stderr.write(farewell)
-            if farewell:
-                return
-            observer.drawing()
-            drawn = session.draw(out)
-        say_result(*drawn, full=full, as_json=json)
-        if failure:
-            raise failure
-
-
-def _executor(
-    kind: Where, asked: dict[Where, str], detach: bool, request: "StudyRequest", device: str
-) -> "Callable[[Store], Executor]":
-    """Return what starts the executor on a store, after all checks that need none: a refusal leaves no store behind."""
-    for other, text in asked.items():
-        if text and other != kind:
-            raise BadInput(f"--{other} says what its jobs ask for: add --executor {other}")
-    if detach and kind != Where.slurm:
-        raise BadInput("--detach is for jobs of SLURM: add --executor slurm")
-    if request.how.joining and kind != Where.local:
-        raise BadInput(f"--executor {kind} gives each run a machine of its own: leave out --nodes and --rendezvous")
-    each = request.how.gpus_per_run
-    if kind == Where.local:
-        from trackablate.harness.running.executors.local import LocalExecutor
-
-        return lambda store: LocalExecutor(store.logs)
-    if kind == Where.ray:
-        from trackablate.harness.running.executors.ray import RayExecutor, join
-        from trackablate.harness.running.executors.ray import resources as resources_of_ray
-
-        found = resources_of_ray(asked[kind], each, device)
-        join(request.store, found)
-        return lambda store: RayExecutor(store, found)
-    from trackablate.harness.profiles import load_profile
-    from trackablate.harness.running.executors.slurm import SlurmExecutor
-    from trackablate.harness.running.executors.slurm_options import refuse_absent, refuse_unknown, resources
-
-    wanted = resources(asked[kind], load_profile(request.profile), each, device)
-    refuse_absent()
-    refuse_unknown(wanted)
-    return lambda store: SlurmExecutor(store, wanted, detached=detach, renews=bool(asked[kind]))
 
 
 def watch(
@@ -248,7 +110,7 @@ def report(
     format: Annotated[
         str, typer.Option(help="comma-separated: html, latex (one table for a paper, and all), markdown, csv, json")
     ] = "",
-    out: Annotated[Path | None, typer.Option(help="folder of the report; default: report/STUDY-PROFILE")] = None,
+    out: ReportFolder = None,
     truncate: Truncate = False,
     grid: FrameGrid = None,
     full: Full = False,
@@ -264,12 +126,21 @@ def report(
 
         chosen_formats(format)
         can_report(out or Path("report"))
-        names, added = (protocol or [], data or [], only or []), tuple(results or ())
-        beside, changes = tuple(with_ or ()), tuple(set_ or ())
         request = StudyRequest(
-            study, profile, *names, store, seeds, added, beside, "report", changes, truncate=truncate
+            study=study,
+            profile=profile,
+            protocols=protocol or [],
+            data=data or [],
+            only=only or [],
+            store=store,
+            seeds=seeds,
+            results=tuple(results or ()),
+            beside=tuple(with_ or ()),
+            purpose="report",
+            changes=tuple(set_ or ()),
+            truncate=truncate,
+            grid=tuple(grid or ()),
         )
-        request = replace(request, grid=tuple(grid or ()))
         session = open_session(request)
         say_result(*session.draw(out, format), full=full, as_json=json)
         if elsewhere := session.elsewhere():
