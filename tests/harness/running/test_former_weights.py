@@ -67,6 +67,29 @@ def test_results_of_former_weights_are_set_aside_and_made_anew(store: Store, mon
     assert folder.missing(evaluation(), names) == []
 
 
+@pytest.mark.parametrize("moment", ["replace_weights", "finish_training"])
+def test_a_kill_between_new_weights_and_their_record_is_made_good(
+    store: Store, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    folder = done(store, "none")
+    former = folder.past_training()
+    folder.weights.unlink()
+    other_bits(monkeypatch)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, moment, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        done(store, "none")
+    assert folder.checkpoint.exists()
+    assert folder.fault_of_weights() in ("", "is gone")
+    done(store, "none")
+    assert folder.fault_of_weights() == ""
+    record = folder.training()
+    assert record
+    assert former
+    assert record.cost.resumed == 1, "nothing was trained again"
+    assert record.weights_digest != former.weights_digest
+    assert folder.missing(evaluation(), PROTOCOLS[NAME].open(None).names) == []
+
+
 def test_the_same_weights_keep_their_results(store: Store) -> None:
     folder = done(store, "none")
     before = {file: file.stat().st_mtime_ns for file in folder.path.glob("evaluations/*/*.json")}
