@@ -52,6 +52,10 @@ def other_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execute, "trained_state", changed)
 
 
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_results_of_former_weights_are_set_aside_and_made_anew(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = done(store, "none")
     before, names = boxes(folder), PROTOCOLS[NAME].open(None).names
@@ -75,9 +79,10 @@ def test_a_kill_between_new_weights_and_their_record_is_made_good(
     former = folder.past_training()
     folder.weights.unlink()
     other_bits(monkeypatch)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RunFolder, moment, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        done(store, "none")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, moment, killed)
+        with pytest.raises(KeyboardInterrupt):
+            done(store, "none")
     assert folder.checkpoint.exists()
     assert folder.fault_of_weights() in ("", "is gone")
     done(store, "none")
