@@ -11,7 +11,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import NamedTuple
 
-from trackablate.datasets.atomic import refuse_lost, whole_archive, write_text
+from trackablate.datasets.atomic import refuse_lost, whole_archive, write_bytes, write_text
 from trackablate.datasets.errors import unsafe
 from trackablate.datasets.lease import Lease, held
 from trackablate.harness.documents import damaged, is_whole, read_document, readable, undamaged, write_document
@@ -148,6 +148,11 @@ class RunFolder:
         with suppress(FileExistsError):
             file.touch(exist_ok=False)
         return file.stat().st_mtime
+
+    def replace_weights(self, content: bytes) -> None:
+        """Write the weights that a training has made, which goes on from its checkpoint until their record is written."""
+        (self.path / "training.json").unlink(missing_ok=True)  # with the record of former ones they would seem damaged
+        write_bytes(self.weights, content)
 
     def finish_training(self, record: TrainingRecord) -> None:
         """Write the record of the training, whose weights must be there, and remove the checkpoints."""

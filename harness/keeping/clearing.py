@@ -25,6 +25,7 @@ KINDS = {
     "damaged": "damaged files that were made again, kept as *.damaged",
     "checkpoints": "checkpoints of trainings that are finished",
     "former": "results that `evaluate --again` and replaced images have set aside",
+    "orders": "orders to jobs of SLURM that have ended while no command read their replies",
     "logs": "what workers and jobs printed",
     "thumbnails": "thumbnails of sequences; `run` makes them again from the data",
     "caches": "indices of data sets and tallies of raw results; they are made again when they are needed",
@@ -65,8 +66,8 @@ class Clearing:
     stays: list[str] = field(default_factory=list)
 
 
-def clearing(store: Store, kinds: Collection[str] = tuple(KINDS)) -> Clearing:
-    """Return what of these kinds can go. Changes nothing."""
+def clearing(store: Store, kinds: Collection[str] = tuple(KINDS), orders: Collection[Path] = ()) -> Clearing:
+    """Return what of these kinds can go; `orders` are the files of that kind. Changes nothing."""
     folders = [folder for folder in store.runs() if not folder.path.is_symlink()]
     busy = {folder.path for folder in folders if folder.held()}
     free = [folder for folder in folders if folder.path not in busy]
@@ -80,7 +81,10 @@ def clearing(store: Store, kinds: Collection[str] = tuple(KINDS)) -> Clearing:
         "damaged": lambda: _files(free, "**/*.damaged"),
         "checkpoints": lambda: _checkpoints(free),
         "former": lambda: _former(free),
-        "logs": lambda: (item(path) for path in (*store.logs.glob("*.log"), *_of_ended_jobs(store)) if not busy),
+        "orders": lambda: map(item, orders),
+        "logs": lambda: (
+            item(path) for path in (*store.logs.glob("*.log"), *_of_ended_jobs(store, orders)) if not busy
+        ),
         "thumbnails": lambda: (item(file) for file in store.root.glob(f"protocols/*/{STRIPS}")),
         "caches": lambda: (item(path) for name in ("index", "scores") for path in (store.root / name).glob("[!.]*")),
         "weights": lambda: _weights(unnamed, whole if "runs" in kinds else []),
@@ -144,10 +148,10 @@ def _checkpoints(free: list[RunFolder]) -> Iterator[Item]:
         yield from (item(file, folder) for file in files if file.exists())
 
 
-def _of_ended_jobs(store: Store) -> Iterator[Path]:
-    # A job's pickle goes when its reply is read; a command holds the folder of its tasks of Ray.
+def _of_ended_jobs(store: Store, orders: Collection[Path]) -> Iterator[Path]:
+    # A job's pickle goes when its reply is read, or with its order; a command holds the folder of its tasks of Ray.
     folders = (path for path in (store.root / "jobs").glob("[!.]*") if path.is_dir())
-    return (path for path in folders if not held(path) and not any(path.glob("*.pkl")))
+    return (path for path in folders if not held(path) and not set(path.glob("*.pkl")) - set(orders))
 
 
 def _former(free: list[RunFolder]) -> Iterator[Item]:

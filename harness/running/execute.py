@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from trackablate.datasets.atomic import write_bytes
 from trackablate.datasets.errors import FULL, DataError
 from trackablate.datasets.lease import LeaseLost, following
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
@@ -178,7 +177,7 @@ def _train(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
     cost.peak_tflops = peak.tflops if peak else None
     digest = hashlib.sha256(content).hexdigest()
     folder.set_former_aside(digest)  # before there is a record of the new weights
-    write_bytes(folder.weights, content)
+    folder.replace_weights(content)
     folder.finish_training(TrainingRecord(curve=curve, cost=cost, weights_digest=digest, where=where))
 
 

@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from types import TracebackType
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from trackablate.datasets.errors import DataError
 from trackablate.harness.errors import BadInput, RunFailed
@@ -20,6 +23,8 @@ FAREWELL = "farewell"
 """The entry by which machine 0 says how its work ended."""
 SILENT_SECONDS = 20.0
 """Seconds without a sign of life after which a machine is lost."""
+FOREIGN = "says what this program never says: choose another port, which nobody else uses"
+M = TypeVar("M", bound=BaseModel)
 
 
 class Link:
@@ -73,7 +78,7 @@ class Link:
         """Return why the machines cannot go on, None if they can: one has ended with an error, or is silent."""
         for number, entry in [(0, FAREWELL), *((number, f"lost {number}") for number in self._watched)]:
             if (text := self.heard(entry)) is not None:
-                reply = Reply.model_validate_json(text)
+                reply = reply_of(text)
                 if reply.status != "done":
                     return reply.model_copy(update={"text": f"{self.names[number]} {reply.text}"})
         return self.cut
@@ -123,10 +128,10 @@ class Link:
         self._store.set(f"sign {self.node}", str(self._rounds))
         for entry in [entry for entry in list(self._asked) if entry not in self._heard]:
             if self._store.check([entry]):
-                self._heard[entry] = self._store.get(entry).decode()
+                self._heard[entry] = self._store.get(entry).decode(errors="replace")
         for number in self._watched:
             if self._store.check([f"sign {number}"]):
-                sign = self._store.get(f"sign {number}").decode()
+                sign = self._store.get(f"sign {number}").decode(errors="replace")
                 before, since = self._signs.get(number, ("", 0.0))
                 if sign != before:
                     self._signs[number] = sign, time.monotonic()
@@ -134,6 +139,22 @@ class Link:
                     silent = Reply(status="died", text=f"gave no sign of life for {SILENT_SECONDS:.0f} s")
                     self._store.set(f"lost {number}", silent.model_dump_json())
         self._rounds, self._last = self._rounds + 1, time.monotonic()
+
+
+def parsed(model: type[M], text: str) -> M:
+    """Return what another machine has said. Raises BadInput, to be put behind its name, if this program never says that."""
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise BadInput(FOREIGN) from error
+
+
+def reply_of(text: str) -> Reply:
+    """Return how another machine's work has ended: with bad input if what it says is no reply."""
+    try:
+        return parsed(Reply, text)
+    except BadInput as error:
+        return Reply(status="bad input", text=str(error))
 
 
 def last_words(error: BaseException) -> Reply:

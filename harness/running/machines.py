@@ -24,7 +24,7 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.provenance import provenance
 from trackablate.harness.running.executors.local import STOP_SECONDS, LocalExecutor
 from trackablate.harness.running.executors.protocol import WorkerProcess
-from trackablate.harness.running.link import FAREWELL, ROUND_SECONDS, Link, last_words
+from trackablate.harness.running.link import FAREWELL, FOREIGN, ROUND_SECONDS, Link, last_words, parsed
 from trackablate.harness.running.queue import Slot
 from trackablate.harness.running.runner import Job, worker_settings
 from trackablate.harness.running.tasks import (
@@ -142,7 +142,11 @@ def _hello(link: Link, asked: Joining, node: int) -> _Hello:
         f"node {node} of {asked.nodes} has not come to {asked.place} for {WAIT_SECONDS:.0f} s: start the same command there,"
         f" with --node-rank {node}"
     )
-    return _Hello.model_validate_json(link.wait(f"hello {node}", WAIT_SECONDS, lambda: absent))
+    text = link.wait(f"hello {node}", WAIT_SECONDS, lambda: absent)
+    try:
+        return parsed(_Hello, text)
+    except BadInput as error:
+        raise BadInput(f"{link.names[node]} {error}") from error
 
 
 def _fields(job: Job, asked: Joining) -> dict[str, str]:
@@ -237,7 +241,9 @@ class _Helper:
             self._call, self._begun = self._call + 1, False
         elif not self._begun and (text := self._link.heard(f"call {self._call}")) is not None:
             self._begun = True
-            self._begin(Call.model_validate_json(text))
+            if (call := parsed(Call, text)).run not in self._tasks:
+                raise BadInput(FOREIGN)
+            self._begin(call)
         for rank, worker in list(self._workers.items()):
             if reply := worker.poll():
                 self._answer(rank, reply)

@@ -18,7 +18,7 @@ from torch.distributed import Store as TorchStore  # type: ignore[attr-defined]
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.running.executors.local import LocalExecutor
 from trackablate.harness.running.executors.protocol import WorkerProcess
-from trackablate.harness.running.link import SILENT_SECONDS
+from trackablate.harness.running.link import SILENT_SECONDS, reply_of
 from trackablate.harness.running.tasks import Call, RankTask, Reply, RunTask, Task, WorkerSettings
 from trackablate.harness.store import Store
 from trackablate.harness.training.group import ALONE, Group, joined, moments
@@ -52,7 +52,7 @@ class _Distant:
     def poll(self) -> Reply | None:
         """Return how the process or its machine ended, None while it is at work."""
         found = next((entry for entry in self._entries if self._store.check([entry])), None)
-        return None if found is None else Reply.model_validate_json(self._store.get(found))
+        return None if found is None else reply_of(self._store.get(found).decode(errors="replace"))
 
     def at_work(self) -> bool:
         """Return True: it begins at once."""

@@ -53,8 +53,11 @@ def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:
         raise ValueError(f"{torch.cuda.get_device_name(device)} has no bf16: set precision = 'fp16' in the recipe")
     # This is the only way to make accelerate use another GPU than the first.
     os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
-    AcceleratorState._reset_state(reset_partial_state=True)  # the worker's last run may have had another precision
-    return Accelerator(cpu=not gpu, mixed_precision=precision if precision in HALVES else "no")
+    try:
+        AcceleratorState._reset_state(reset_partial_state=True)  # the worker's last run may have had another precision
+        return Accelerator(cpu=not gpu, mixed_precision=precision if precision in HALVES else "no")
+    finally:
+        del os.environ["ACCELERATE_TORCH_DEVICE"]  # a command that this process starts would warn of it
 
 
 @contextmanager

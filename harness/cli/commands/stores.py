@@ -92,8 +92,8 @@ def gc(
     drop: Annotated[
         list[str] | None,
         typer.Option(
-            help="a kind that goes: temporary, damaged, checkpoints, former (results), logs, thumbnails, caches, weights or"
-            " runs (of no study); repeat"
+            help="a kind that goes: temporary, damaged, checkpoints, former (results), orders (to SLURM), logs, thumbnails,"
+            " caches, weights or runs (of no study); repeat"
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="remove it; otherwise it is only said")] = False,
@@ -106,6 +106,8 @@ def gc(
     with exit_status():
         from trackablate.harness.cli.terminal import say_clearing, say_json
         from trackablate.harness.keeping.clearing import KINDS, clear, clearing
+        from trackablate.harness.running.executors.slurm_jobs import Jobs
+        from trackablate.harness.running.executors.slurm_orders import left_behind
 
         opened, kinds = _opened(path), drop or list(KINDS)
         if unknown := sorted(set(kinds) - KINDS.keys()):
@@ -114,7 +116,9 @@ def gc(
             raise BadInput("--yes removes only what --drop names: add --drop KIND for each kind that shall go")
         if yes:
             writable(opened.root, "STORE", needed=0)
-        found = clearing(opened, kinds)
+        orders, unknown_orders = left_behind(opened, Jobs()) if "orders" in kinds else ([], "")
+        found = clearing(opened, kinds, orders)
+        found.stays += [unknown_orders] if unknown_orders else []
         if yes:
             clear(opened, found)
         document = {

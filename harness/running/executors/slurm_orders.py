@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from signal import SIGUSR2
 
 from pydantic import BaseModel
 
+from trackablate.datasets.atomic import LEFTOVER
 from trackablate.harness.documents import read_document, readable, write_document
-from trackablate.harness.errors import BadInput
+from trackablate.harness.errors import BadInput, RunFailed
+from trackablate.harness.running.executors.slurm_jobs import Jobs
 from trackablate.harness.running.tasks import WorkerSettings
 from trackablate.harness.running.threads import drop_launchers, quiet_threads
 from trackablate.harness.running.worker import answer
@@ -55,6 +58,27 @@ def read_order(file: Path) -> Order | None:
     return readable(read_document, file, Order)
 
 
+def left_behind(store: Store, jobs: Jobs) -> tuple[list[Path], str]:
+    """Return the files of orders of this user whose jobs have ended while no command read their replies.
+
+    Young ones are left out: a command may be handing them in, or reading the reply. The text says why none is known, "" if
+    they are.
+    """
+    files = [file for file in (store.root / "jobs").glob("*.json") if not file.name.endswith(REPLIED)]
+    before = time.time() - LEFTOVER
+    old = [file for file in files if file.stat().st_uid == os.getuid() and _last_change(file) < before]
+    orders = {file: order for file in old if (order := read_order(file))}
+    try:
+        ended = {file: one for file, one in orders.items() if not jobs.job(one.batch, one.index).goes_on}
+    except (RunFailed, OSError):
+        return [], f"jobs: {len(orders)} orders stay, since squeue does not answer here: go where jobs are handed in"
+    found = [path for file in ended for path in (file, reply_file(file)) if path.exists()]
+    for file, order in ended.items():
+        kind = "*.pkl" if order.index is None else f"*_{order.index}_*.pkl"
+        found += file.with_name(order.batch).glob(kind)
+    return found, ""
+
+
 def carry_out(file: str) -> None:
     """Do what an order says, write the reply and exit. At the end of its time the job is queued again."""
     order = read_document(Path(file), Order)
@@ -75,6 +99,10 @@ def carry_out(file: str) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # submitit would write a result of its own, into a folder that may be gone by now
+
+
+def _last_change(order: Path) -> float:
+    return max(file.stat().st_mtime for file in (order, reply_file(order)) if file.exists())
 
 
 def _own_number() -> str:

@@ -12,9 +12,12 @@ from command_line import invoke, said
 from stored_files import flip
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.datasets.lease import Lease
+from trackablate.harness.documents import write_document
 from trackablate.harness.keeping.clearing import KINDS, clear, clearing
 from trackablate.harness.keeping.verification import REMOVED, verify
 from trackablate.harness.profiles import load_profile
+from trackablate.harness.running.executors.slurm_orders import Order, reply_file
+from trackablate.harness.running.tasks import Reply, WorkerSettings
 from trackablate.harness.store import RunFolder, Store
 from trackablate.reports.assemble import assemble
 from trackablate.reports.formats.documents import results_json
@@ -25,8 +28,9 @@ OLD = time.time() - 7200
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """A store with whole weights, and one run of no study beside the others."""
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store with whole weights, and one run of no study beside the others. SLURM knows no job here."""
+    slurm_says(tmp_path, monkeypatch, "exit 0")
     store = Store(tmp_path / "store")
     store_factory.fill(store, STUDY, SMOKE)
     for folder in list(store.runs()):
@@ -42,6 +46,27 @@ def store(tmp_path: Path) -> Store:
     own.finish_training(record)
     assert not verify(store).damaged
     return store
+
+
+def slurm_says(folder: Path, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin" / "squeue").write_text(f"#!/bin/sh\n{words}\n")
+    (folder / "bin" / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder / "bin"), prepend=os.pathsep)
+
+
+def handed_in(store: Store, key: str, index: int | None = None) -> list[Path]:
+    """An order of two hours ago, its reply, and what submitit keeps for it."""
+    settings = WorkerSettings(store=str(store.root), device="cpu", threads=1, workers=1, command="")
+    order, batch = store.root / "jobs" / f"{key}.json", store.root / "jobs" / "batch"
+    write_document(order, Order(task="{}", settings=settings, batch=batch.name, index=index, asked={}))
+    write_document(reply_file(order), Reply(status="failed", text="no"))
+    pickle = batch / ("17_submitted.pkl" if index is None else f"17_{index}_submitted.pkl")
+    pickle.parent.mkdir(exist_ok=True)
+    pickle.write_bytes(b"0123456789")
+    for file in (files := [order, reply_file(order), pickle]):
+        os.utime(file, (OLD, OLD))
+    return files
 
 
 def lone(store: Store) -> RunFolder:
@@ -69,6 +94,7 @@ def litter(store: Store) -> dict[str, Path]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"0123456789")
         os.utime(file, (OLD, OLD))
+    found["orders"], *_ = handed_in(store, "a")
     strips = next(store.root.glob("protocols/*/strips.npz"))
     return found | {"thumbnails": strips, "weights": lone(store).weights, "runs": lone(store).path}
 
@@ -117,6 +143,21 @@ def test_all_kinds_together(store: Store) -> None:
     assert not verify(store).damaged
     assert reported(store) == numbers
     assert all(not found["paths"] for found in said("store", "gc", store.root)["kinds"].values())
+
+
+def test_orders_of_jobs_that_go_on_and_young_ones_stay(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, stays, young = (handed_in(store, f"{index}", index) for index in range(3))
+    os.utime(young[1])
+    slurm_says(tmp_path, monkeypatch, 'echo "17_0|FAILED|trackablate-batch"; echo "17_1|RUNNING|trackablate-batch"')
+    (handed_in(store, "b")[0]).write_text("edited by hand")
+    words = ("store", "gc", store.root, "--drop", "orders", "--drop", "logs", "--yes")
+    assert len(said(*words)["kinds"]["orders"]["paths"]) == 3
+    assert [file.exists() for file in (*gone, *stays, *young)] == [False] * 3 + [True] * 6
+    slurm_says(tmp_path, monkeypatch, "exit 1")
+    assert "orders stay, since squeue does not answer here" in str(said(*words)["stays"])
+    assert all(file.exists() for file in stays)
 
 
 def test_without_names_all_is_told_and_nothing_goes(store: Store) -> None:

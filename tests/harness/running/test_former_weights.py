@@ -52,6 +52,10 @@ def other_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execute, "trained_state", changed)
 
 
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_results_of_former_weights_are_set_aside_and_made_anew(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = done(store, "none")
     before, names = boxes(folder), PROTOCOLS[NAME].open(None).names
@@ -65,6 +69,30 @@ def test_results_of_former_weights_are_set_aside_and_made_anew(store: Store, mon
     assert boxes(folder).keys() == before.keys()
     assert boxes(folder) != before
     assert folder.missing(evaluation(), names) == []
+
+
+@pytest.mark.parametrize("moment", ["replace_weights", "finish_training"])
+def test_a_kill_between_new_weights_and_their_record_is_made_good(
+    store: Store, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    folder = done(store, "none")
+    former = folder.past_training()
+    folder.weights.unlink()
+    other_bits(monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, moment, killed)
+        with pytest.raises(KeyboardInterrupt):
+            done(store, "none")
+    assert folder.checkpoint.exists()
+    assert folder.fault_of_weights() in ("", "is gone")
+    done(store, "none")
+    assert folder.fault_of_weights() == ""
+    record = folder.training()
+    assert record
+    assert former
+    assert record.cost.resumed == 1, "nothing was trained again"
+    assert record.weights_digest != former.weights_digest
+    assert folder.missing(evaluation(), PROTOCOLS[NAME].open(None).names) == []
 
 
 def test_the_same_weights_keep_their_results(store: Store) -> None:

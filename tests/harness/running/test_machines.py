@@ -206,6 +206,36 @@ def test_two_machines_of_one_number_are_refused(links: tuple[Link, Link]) -> Non
         Link(links[0].meeting, 1, 2)
 
 
+FOREIGN = [b"42", b"\xff\xfe", b'{"asked":' + b"[" * 1_000_000, b'{"name": 1}', b""]
+
+
+@pytest.mark.parametrize("said", FOREIGN, ids=lambda said: str(said[:12]))
+@pytest.mark.parametrize("entry", ["hello 1", "lost 1"])
+def test_what_a_stranger_says_ends_the_command_with_a_message(entry: str, said: bytes, tmp_path: Path) -> None:
+    asked, pool = job_of(0, free_port()), ThreadPoolExecutor(1)
+    assert asked.how.joining
+
+    def lead() -> None:
+        with leading(asked, Store(tmp_path)):
+            pytest.fail("they have agreed")
+
+    leader = pool.submit(lead)
+    meeting = machines._reached(asked.how.joining)
+    meeting.connect().set(entry, said)  # type: ignore[call-overload]
+    with pytest.raises(BadInput, match="node 1 says what this program never says: choose another port"):
+        leader.result(60)
+
+
+@pytest.mark.parametrize("said", ["42", '{"run": "../../elsewhere", "size": 2, "on_gpu": false}'])
+def test_a_stranger_s_call_ends_the_help(links: tuple[Link, Link], tmp_path: Path, said: str) -> None:
+    first, second = links
+    shared = Machines(meeting=Meeting(port=1), names=("a", "b"))
+    helper = machines._Helper(second, job_of(1, 1), Store(tmp_path), [], shared)
+    first.say("call 1", said)
+    with pytest.raises(BadInput, match="says what this program never says"):
+        helper.serve()
+
+
 def test_where_the_meeting_point_was_all_is_over() -> None:
     store, meeting = open_meeting()
     with Link(meeting, 1, 2) as alone:

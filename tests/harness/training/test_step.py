@@ -1,6 +1,7 @@
 """A step that memory does not hold: the run fails with what fits, or goes on with it, to the same weights."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,12 @@ def test_larger_parts_that_no_longer_fit_give_way_to_the_published_ones(
     _, cost = fit(job(tmp_path, LORAT))
     assert taken == [None, None, 4, 4, 4]
     assert cost.pairs_at_once == 4
+
+
+def test_the_device_stays_out_of_the_environment() -> None:
+    """A command that is started from there would warn of a launcher's variable."""
+    assert engine.make_accelerator(torch.device("cpu"), "fp32").device.type == "cpu"
+    assert not [name for name in os.environ if name.startswith("ACCELERATE_")]
 
 
 def test_a_step_that_never_fits_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
