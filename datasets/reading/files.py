@@ -17,6 +17,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO, Protocol
 
 from trackablate.datasets.atomic import LARGEST
@@ -236,7 +237,10 @@ def _within(folder: str) -> str:
 
 
 class Archive(Listed):
-    """A zip archive. Each process opens the file for itself, because open files of a forked one share their position."""
+    """A zip archive. Its files can be read by several threads, which take turns.
+
+    Each process opens the archive for itself, because open files of a forked one share their position.
+    """
 
     restore = "restore it from the data set"
 
@@ -246,7 +250,7 @@ class Archive(Listed):
             if (count := _entries(root, most)) > most:
                 problem = f"has {count} entries, more than {most}, which take too long to list"
                 raise DataError.at(root, problem, "unpack it and name the folder")
-            self._process, self._zip = os.getpid(), zipfile.ZipFile(root)
+            self._process, self._zip, self._turn = os.getpid(), zipfile.ZipFile(root), Lock()
         except DataError:
             raise
         except (zipfile.BadZipFile, OSError, ValueError) as error:
@@ -283,10 +287,11 @@ class Archive(Listed):
 
     def _content(self, name: str, size: int) -> bytes:
         try:
-            if self._process != os.getpid():
-                self._process, self._zip = os.getpid(), zipfile.ZipFile(self.root)
-            with self._zip.open(self._entries[name]) as opened:
-                content = opened.read(size + 1)  # the declared size may be wrong: never read beyond it
+            with self._turn:
+                if self._process != os.getpid():
+                    self._process, self._zip = os.getpid(), zipfile.ZipFile(self.root)
+                with self._zip.open(self._entries[name]) as opened:
+                    content = opened.read(size + 1)  # the declared size may be wrong: never read beyond it
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, struct.error) as error:
             raise DataError.at(self.place(name), f"cannot be unpacked ({error})", "get the archive again") from None
         if len(content) != size:

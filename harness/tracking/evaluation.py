@@ -1,6 +1,7 @@
 """Evaluation of a run: the sequences without a result are tracked, one by one, into the store."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from trackablate.harness.costing.devices import for_child
 from trackablate.harness.record import SequenceResult
 from trackablate.harness.spec import Evaluation, Precision
 from trackablate.harness.store import RunFolder
+from trackablate.harness.tracking.ahead import begin, frame_readers, reading_ahead
 from trackablate.harness.tracking.fixed_shapes import forward_of, network_tracker
 from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loop import load_trained
@@ -114,12 +116,13 @@ def evaluate(
     if not missing:
         return
     tracker = online_tracker(folder, device, evaluation.test_layers, evaluation.precision, compile=evaluation.compile)
-    for found in _trajectories(tracker, evaluation, sequences, missing, tracked):
-        if found.name in missing:
-            boxes = [(float(x), float(y), float(w), float(h)) for x, y, w, h in found.boxes]
-            how = forward_of(tracker) if evaluation.compile else None
-            result = SequenceResult(name=found.name, boxes=boxes, seconds=found.seconds, forward=how)
-            folder.add_result(evaluation, result)
+    with reading_ahead(frame_readers(device)) as ahead:
+        for found in _trajectories(tracker, evaluation, sequences, missing, tracked, ahead):
+            if found.name in missing:
+                boxes = [(float(x), float(y), float(w), float(h)) for x, y, w, h in found.boxes]
+                how = forward_of(tracker) if evaluation.compile else None
+                result = SequenceResult(name=found.name, boxes=boxes, seconds=found.seconds, forward=how)
+                folder.add_result(evaluation, result)
 
 
 def _share(sequences: SequenceList, group: Group) -> set[str]:
@@ -136,17 +139,27 @@ def _trajectories(
     sequences: SequenceList,
     missing: set[str],
     tracked: Callable[[int], None],
+    ahead: Callable[[Sequence], Sequence],
 ) -> Iterator[Trajectory]:
     if not isinstance(tracker, NetworkTracker):
-        todo = (sequences[i] for i, name in enumerate(sequences.names) if name in missing)
+        todo = (ahead(sequences[i]) for i, name in enumerate(sequences.names) if name in missing)
         yield from _one_by_one(tracker, todo, tracked)
         return
-    opened = dict(enumerate(sequences))
+    opened = {i: ahead(sequence) for i, sequence in enumerate(sequences)}
+    lengths = [len(sequence) for sequence in opened.values()]
+    wanted = frozenset(i for i, name in enumerate(sequences.names) if name in missing)
+    following = dict(pairwise(i for i in sorted(wanted) if lengths[i] > 1))
+
+    def take(i: int) -> Sequence:
+        if i in following:
+            begin(opened[following[i]])
+        return opened.pop(i)  # frees the frames of a sequence when it is done
+
     batch = TrackingBatch(
-        open=opened.pop,  # frees the frames of a sequence when it is done
+        open=take,
         template=_template_source(evaluation, sequences),
-        lengths=[len(sequence) for sequence in opened.values()],
-        wanted=frozenset(i for i, name in enumerate(sequences.names) if name in missing),
+        lengths=lengths,
+        wanted=wanted,
         slots=SLOTS,
         report=tracked,
     )

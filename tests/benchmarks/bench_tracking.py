@@ -5,19 +5,33 @@ The same frames through the same network: batches of up to `slots` sequences, a 
 at its next step, against batch 1. The two are measured in turn, the order changing from round to round; what counts is the
 median over rounds of the same-round ratio. And they are held to each other box for box: what a network says of a row depends
 on the batch's size in the last bits only.
+
+With `--readers 0 1 2`, the sequences are JPEG files of 1280 x 720 pixels instead, read ahead by so many threads or by none, in up
+to 16 slots. `--wait 5` puts a wait of 5 ms for each batch in the network's place, as a GPU would let the processor wait.
 """
 
 import argparse
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace as replace_field
+from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
+from trackablate.datasets.reading.files import Folder
+from trackablate.datasets.reading.frame_names import frame_names
+from trackablate.datasets.reading.frames import ImageFiles
 from trackablate.datasets.sequence import Sequence
-from trackablate.datasets.synthetic.videos import make_sequence
+from trackablate.datasets.synthetic.videos import SyntheticSequences, make_sequence
+from trackablate.harness.spec import Evaluation
+from trackablate.harness.tracking.ahead import reading_ahead
+from trackablate.harness.tracking.evaluation import _trajectories
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.inference import (
     NetworkTracker,
@@ -87,6 +101,61 @@ def mean_step(found: dict[str, Trajectory]) -> float:
     return float(np.mean(np.concatenate([np.abs(np.diff(t.boxes, axis=0)).sum(1) for t in found.values()])))
 
 
+class Files(SyntheticSequences):
+    """Generated sequences as JPEG files of 1280 x 720 pixels below a folder."""
+
+    root: Path
+
+    def __getitem__(self, index: int, /) -> Sequence:
+        clip, folder = replace_field(super().__getitem__(index)), self.root / str(index)
+        if not folder.exists():
+            folder.mkdir()
+            for number in range(self.length):
+                picture = cv2.resize(clip.frames[number][:, :, ::-1], (1280, 720), interpolation=cv2.INTER_CUBIC)
+                picture = cv2.add(picture, np.random.default_rng(number).integers(0, 8, picture.shape, np.uint8))
+                cv2.imwrite(str(folder / f"{number}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        files = Folder(folder)
+        return replace_field(
+            clip, frames=ImageFiles(files, "", frame_names(files.names(), "number")), boxes=clip.boxes * [8, 6, 8, 6]
+        )
+
+
+def from_files(tracker: NetworkTracker, readers: list[int], rounds: int) -> None:
+    """Print the frames per second with each number of threads, and the ratio of each to the first."""
+    asked = Evaluation(protocol="synthetic", data="")
+    with tempfile.TemporaryDirectory() as folder:
+        clips = Files("target", "test", count=20, length=25)
+        object.__setattr__(clips, "root", Path(folder))
+        list(clips)
+
+        def track(threads: int) -> list[Trajectory]:
+            with reading_ahead(threads) as ahead:
+                return list(_trajectories(tracker, asked, clips, set(clips.names), lambda _: None, ahead))
+
+        seconds: dict[int, list[float]] = {threads: [] for threads in readers}
+        found: dict[int, dict[str, Trajectory]] = {}
+        for number in range(1 + rounds):
+            for threads in readers if number % 2 else readers[::-1]:
+                elapsed, found[threads] = timed(lambda threads=threads: track(threads), tracker.device)
+                seconds[threads] += [elapsed] if number else []
+    for threads, row in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(seconds[readers[0]], row, strict=True))
+        rate = clips.count * (clips.length - 1) / statistics.median(row)
+        say(f"{threads} threads: median {rate:6.1f} frames/s, {ratio:.2f} times as fast as with {readers[0]}")
+        if largest_difference(found[readers[0]], found[threads]):
+            raise SystemExit("boxes differ")
+
+
+def waiting(milliseconds: float) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return a network that waits and then finds every target in the middle."""
+
+    def find(templates: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+        time.sleep(milliseconds / 1000)
+        return torch.tensor([0.4, 0.4, 0.6, 0.6]).repeat(len(templates), 1), torch.ones(len(templates))
+
+    return find
+
+
 def main() -> None:
     """Measure and print; fails where the boxes are not the same, or stand still and so say nothing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -94,9 +163,18 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--readers", type=int, nargs="+")
+    parser.add_argument("--wait", type=float)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if asked.readers:
+        cv2.setNumThreads(1)
+        tracker = network(asked.tracker, device)
+        if asked.wait is not None:
+            tracker.find = waiting(asked.wait)
+        from_files(tracker, asked.readers, asked.rounds)
+        return
     clips = [make_sequence("target", i, length=length, split="test") for i, length in enumerate(LENGTHS)]
     for clip in clips:
         list(clip.frames)  # drawn before the clock runs
