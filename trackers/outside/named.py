@@ -34,12 +34,15 @@ def outside_tracker(text: str) -> OutsideSpec | None:
     The text is a name in `OUTSIDE`, `[PYTHON ]module:Class[(key=value, ...)]`, or `trax:COMMAND`.
 
     Raises:
-        DataError: The keyword arguments cannot be read.
+        DataError: The keyword arguments cannot be read, or no program is named.
     """
     if text in OUTSIDE:
         return OUTSIDE[text]
     if text.startswith("trax:"):
-        return OutsideSpec(target=TRAX, arguments={"command": text.removeprefix("trax:").strip()})
+        command = text.removeprefix("trax:").strip()
+        if not command:
+            raise DataError("trax: names no program: write 'trax: COMMAND', as in a shell")
+        return OutsideSpec(target=TRAX, arguments={"command": command})
     match = _FORM.fullmatch(text.strip())
     if match is None:
         return None

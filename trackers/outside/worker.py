@@ -76,10 +76,33 @@ def _memory() -> "dict[str, Any]":
     torch: Any = sys.modules.get("torch")
     if torch and torch.cuda.is_available() and torch.cuda.is_initialized():
         return {"memory_bytes": torch.cuda.max_memory_allocated(), "memory_kind": "device peak allocated"}
-    import resource
+    return {"memory_bytes": _peak_rss(), "memory_kind": "process peak RSS"}
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"memory_bytes": peak * (1 if sys.platform == "darwin" else 1024), "memory_kind": "process peak RSS"}
+
+def _peak_rss() -> int:
+    """Return the peak memory of this process and, on Linux, of those that it has started, in bytes."""
+    if not Path("/proc/self/status").exists():
+        import resource
+
+        peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak * (1 if sys.platform == "darwin" else 1024)
+    # On Linux getrusage starts at the peak of the process that started this one.
+    parents, peaks = {}, {}
+    for file in Path("/proc").glob("[0-9]*/status"):
+        try:
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:  # it has ended
+            continue
+        fields = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+        parents[file.parent.name] = fields["PPid"][0]
+        peaks[file.parent.name] = int(fields.get("VmHWM", ["0"])[0]) * 1024
+    return sum(peak for process, peak in peaks.items() if _descends(process, parents))
+
+
+def _descends(process: str, parents: "dict[str, str]") -> bool:
+    while process in parents and process != str(os.getpid()):
+        process = parents[process]
+    return process == str(os.getpid())
 
 
 def _answer(request: "dict[str, Any]", frame: Any, held: "Held | None") -> "tuple[dict[str, Any], Held | None]":

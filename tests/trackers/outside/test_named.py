@@ -51,6 +51,11 @@ def test_arguments_that_are_no_values_are_refused(call: str) -> None:
         outside_tracker(text)
 
 
+def test_no_program_is_refused() -> None:
+    with pytest.raises(DataError, match="names no program: write 'trax: COMMAND'"):
+        outside_tracker("trax: ")
+
+
 def test_arguments_are_part_of_what_a_run_is() -> None:
     runs = [RunSpec(tracker=OutsideSpec(target="m:C", arguments=dict(a))) for a in ({"x": 1}, {"x": 2}, {"x": 1})]
     assert runs[0].name == runs[2].name != runs[1].name

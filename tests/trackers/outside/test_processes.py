@@ -45,6 +45,19 @@ class Mover:
         return self.box
 
 
+class Heavy:
+    def __init__(self, megabytes):
+        code = "held = b'x' * %d; print(flush=True); input()" % (megabytes * 2**20)
+        self.child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.child.stdout.readline()
+
+    def initialise(self, image, box):
+        pass
+
+    def update(self, image):
+        return [1, 1, 1, 1]
+
+
 class Random:
     def initialise(self, image, box):
         pass
@@ -122,6 +135,19 @@ def test_a_class_of_the_got10k_toolkits_form_tracks(image: NDArray[np.uint8], py
     assert 1e6 < about["memory_bytes"] < 1e10
     mover.close()
     mover.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="NOT TESTED: the peaks of several processes are Linux's")
+def test_memory_is_that_of_the_tracker_and_of_what_it_has_started_not_ours(image: NDArray[np.uint8]) -> None:
+    held = np.ones(50_000_000)  # 400 MB of ours
+    peaks = []
+    for megabytes in (0, 300):
+        heavy = tracker("Heavy", megabytes=megabytes)
+        heavy.initialise(image, BOX)
+        peaks.append(heavy.about()["memory_bytes"])
+        heavy.close()
+    assert peaks[0] < 3e8 < held.nbytes
+    assert 3e8 < peaks[1] < 7e8
 
 
 def test_a_tracker_of_got10ks_toolkit_gets_its_kind_of_image(image: NDArray[np.uint8]) -> None:
