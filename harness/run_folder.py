@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -11,7 +10,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import NamedTuple
 
-from trackablate.datasets.atomic import refuse_lost, whole_archive, write_bytes, write_text
+from trackablate.datasets.atomic import read_ordinary, refuse_lost, whole_archive, write_bytes, write_text
 from trackablate.datasets.errors import unsafe
 from trackablate.datasets.lease import Lease, held
 from trackablate.harness.documents import damaged, is_whole, read_document, readable, undamaged, write_document
@@ -28,6 +27,8 @@ BEFORE = "checkpoint-before.pt"
 """The checkpoint before the last one."""
 MADE_WITH = "weights.sha256"
 """The file in an evaluation's folder that has the digest of the weights which its results were made with."""
+MOST_BYTES = 100
+"""Of such a file."""
 
 BEGAN = "training-began"
 """The empty file in a run's folder whose time is the begin of the training."""
@@ -224,12 +225,16 @@ class RunFolder:
         Results of older versions do not say it, and count as those of the weights that are there.
         """
         try:
-            made_with = (self._evaluation(evaluation) / MADE_WITH).read_text(encoding="ascii", errors="replace").strip()
-        except OSError:
+            made_with = (
+                read_ordinary(self._evaluation(evaluation) / MADE_WITH, MOST_BYTES).decode(errors="replace").strip()
+            )
+        except FileNotFoundError:
             return False
+        except OSError:  # no ordinary file
+            made_with = ""
         if not digest and (record := undamaged(self.past_training)):
             digest = record.weights_digest
-        return bool(digest and re.fullmatch("[0-9a-f]{64}", made_with) and made_with != digest)
+        return bool(digest) and made_with != digest  # also if the file is damaged
 
     def set_former_aside(self, digest: str = "") -> None:
         """Move all results of other weights into folders of their own. Only the lock's holder may do so."""

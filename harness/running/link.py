@@ -6,9 +6,10 @@ A thread does the talking, so that no machine waits for ever for one that hangs.
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,11 +19,16 @@ from trackablate.harness.running.queue import result_of
 from trackablate.harness.running.tasks import Reply
 from trackablate.harness.training.meeting import Meeting
 
+if TYPE_CHECKING:
+    from torch.distributed import Store  # type: ignore[attr-defined]
+
 ROUND_SECONDS = 0.2
 FAREWELL = "farewell"
 """The entry by which machine 0 says how its work ended."""
 SILENT_SECONDS = 20.0
 """Seconds without a sign of life after which a machine is lost."""
+CONNECT_SECONDS = 60.0
+"""How long a meeting point may take to answer. A program that never answers would else be waited for without end."""
 FOREIGN = "says what this program never says: choose another port, which nobody else uses"
 M = TypeVar("M", bound=BaseModel)
 
@@ -33,13 +39,13 @@ class Link:
     Entries of the meeting point are said once and never changed, except each machine's sign of life.
 
     Raises:
-        BadInput: Another machine has this one's number.
+        BadInput: Another machine has this one's number, or another program is at the meeting point.
     """
 
     def __init__(self, meeting: Meeting, node: int, nodes: int) -> None:
         self.meeting, self.node = meeting, node
         self.names = [f"node {number}" for number in range(nodes)]
-        self._store = meeting.connect()
+        self._store = _connected(meeting)
         if self._store.add(f"number {node}", 1) > 1:
             raise BadInput(f"two machines say --node-rank {node}: give each its own, from 0 to {nodes - 1}")
         self._watched = range(1, nodes) if node == 0 else range(1)
@@ -139,6 +145,24 @@ class Link:
                     silent = Reply(status="died", text=f"gave no sign of life for {SILENT_SECONDS:.0f} s")
                     self._store.set(f"lost {number}", silent.model_dump_json())
         self._rounds, self._last = self._rounds + 1, time.monotonic()
+
+
+def _connected(meeting: Meeting) -> "Store":
+    import torch.distributed  # noqa: F401  (here, so that the limit is for the answer alone)
+
+    found: SimpleQueue[Store | RuntimeError] = SimpleQueue()
+
+    def connect() -> None:
+        try:
+            found.put(meeting.connect())
+        except RuntimeError as error:
+            found.put(error)
+
+    threading.Thread(target=connect, daemon=True).start()
+    with suppress(Empty):
+        if not isinstance(answer := found.get(timeout=CONNECT_SECONDS), RuntimeError):
+            return answer
+    raise BadInput(f"{meeting.host}:{meeting.port} does not answer as this program does: choose another port")
 
 
 def parsed(model: type[M], text: str) -> M:

@@ -11,14 +11,16 @@ import secrets
 import signal
 import socket
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from trackablate.harness.errors import BadInput
 from trackablate.harness.provenance import provenance
@@ -47,6 +49,11 @@ SIGHT_SECONDS = 30.0
 """How long a file that one machine writes may take until another one sees it."""
 LISTED = 3
 """Differences that a message names."""
+LONGEST = 200
+"""Characters of a value in it."""
+
+
+_HostName = Annotated[str, Field(pattern=r"^[\w.:-]+$", max_length=255)]
 
 
 class _Hello(BaseModel):
@@ -59,8 +66,8 @@ class _Hello(BaseModel):
         asked: What it is asked, by field.
     """
 
-    name: str
-    sees: str
+    name: _HostName
+    sees: _HostName
     sign: str = ""
     asked: dict[str, str]
 
@@ -166,13 +173,18 @@ def _refuse_differences(names: list[str], node: int, theirs: dict[str, str], lea
     wrong = [field for field in leaders | theirs if theirs.get(field) != leaders.get(field)]
     if wrong:
         said = [
-            f"{field} = {theirs.get(field)} on {names[node]}, {leaders.get(field)} on {names[0]}" for field in wrong
+            f"{field} = {_brief(theirs.get(field))} on {names[node]}, {_brief(leaders.get(field))} on {names[0]}"
+            for field in wrong
         ]
         more = [f"and {len(wrong) - LISTED} more"] if len(wrong) > LISTED else []
         raise BadInput(
             f"the machines are asked for different things: {'; '.join(said[:LISTED] + more)}. Start the same command of the"
             " same version on all of them"
         )
+
+
+def _brief(value: str | None) -> str:
+    return textwrap.shorten(str(value), LONGEST)
 
 
 def _refuse_unseen(sign: Path) -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from signal import SIGUSR2
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from trackablate.datasets.atomic import LEFTOVER
 from trackablate.harness.documents import read_document, readable, write_document
@@ -29,14 +29,14 @@ class Order(BaseModel):
 
     Attributes:
         task: The task's line of JSON.
-        batch: Name of the jobs that were handed in together.
+        batch: Name of the jobs that were handed in together, and of the folder where they print: no path, since that goes.
         index: The job's number in its array, None if it is alone in its batch.
         asked: The resources that were asked for, as submitit calls them.
     """
 
     task: str
     settings: WorkerSettings
-    batch: str
+    batch: str = Field(pattern=r"^\w+$")
     index: int | None
     asked: dict[str, str | int]
 

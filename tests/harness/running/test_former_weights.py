@@ -1,5 +1,6 @@
 """A run that is trained again to other weights, as a GPU's bits are, keeps no results of the former ones among its own."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,23 @@ def other_bits(monkeypatch: pytest.MonkeyPatch) -> None:
         return {name: value * 1.5 if value.is_floating_point() else value for name, value in whole(model).items()}
 
     monkeypatch.setattr(execute, "trained_state", changed)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "zeros", "text"])
+def test_a_damaged_digest_of_the_weights_is_no_proof(store: Store, kind: str) -> None:
+    """The results are made anew rather than taken for those of the present weights; and a pipe is not waited for."""
+    folder = done(store, "none")
+    before, file = boxes(folder), folder.evaluation_folder(evaluation()) / MADE_WITH
+    file.unlink()
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.write_bytes(bytes(2**20) if kind == "zeros" else b"edited by hand")
+    assert folder.of_former_weights(evaluation())
+    done(store, "none")
+    assert boxes(folder) == before
+    assert not folder.of_former_weights(evaluation())
+    assert list(folder.path.glob("evaluations/*/former/*/evaluation.json"))
 
 
 def killed(*_: object) -> None:

@@ -207,6 +207,7 @@ def test_two_machines_of_one_number_are_refused(links: tuple[Link, Link]) -> Non
 
 
 FOREIGN = [b"42", b"\xff\xfe", b'{"asked":' + b"[" * 1_000_000, b'{"name": 1}', b""]
+FOREIGN += [b'{"name": "a\\n\\u001b[31mb", "sees": "a", "asked": {}}']
 
 
 @pytest.mark.parametrize("said", FOREIGN, ids=lambda said: str(said[:12]))
@@ -234,6 +235,16 @@ def test_a_stranger_s_call_ends_the_help(links: tuple[Link, Link], tmp_path: Pat
     first.say("call 1", said)
     with pytest.raises(BadInput, match="says what this program never says"):
         helper.serve()
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_another_program_at_the_port_is_named(answer: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that says nothing, and one that says something else."""
+    monkeypatch.setattr(link, "CONNECT_SECONDS", 3.0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        threading.Thread(target=lambda: [other.accept()[0].sendall(answer) for _ in range(2)], daemon=True).start()
+        with pytest.raises(BadInput, match=r"localhost:\d+ does not answer as this program does: choose another port"):
+            help_out(job_of(1, other.getsockname()[1]), Store(tmp_path), "cpu")
 
 
 def test_where_the_meeting_point_was_all_is_over() -> None:

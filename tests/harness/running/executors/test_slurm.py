@@ -1,5 +1,6 @@
 """Runs as jobs, as far as an imagined SLURM can show it: what is handed in, found again, cancelled, and left behind."""
 
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from command_line import invoke
+from trackablate.datasets.atomic import sealed
 from trackablate.datasets.lease import LeaseLost
 from trackablate.harness.cli.options import Stopped
 from trackablate.harness.documents import read_document, write_document
@@ -357,6 +359,24 @@ def test_a_job_whose_command_was_killed_while_it_handed_it_in_is_replaced(comman
     pickled.unlink()
     command.work_on(STATIC)
     assert imagined.states == {"1": "CANCELLED", "2": "PENDING"}
+
+
+@pytest.mark.parametrize("place", ["../../mine", "/tmp/../mine", "..", ".", ""])
+def test_an_order_that_leads_out_of_the_store_removes_nothing(command: Command, place: str) -> None:
+    """Whole by its digest, as another user of the store could write it."""
+    command.work_on(STATIC)
+    (file,) = command.orders().values()
+    mine = command.root.parent / "mine" / "thesis.tex"
+    mine.parent.mkdir()
+    mine.touch()
+    text = file.read_text().rpartition(',\n"sha256"')[0]
+    named = json.loads(text + "}")["batch"]
+    file.write_text(sealed(text.replace(named, place.replace("/tmp/..", str(command.root.parent))) + "}"))
+    command.reply(file)
+    command.begin()
+    assert mine.exists()
+    assert command.root.exists()
+    assert (command.root / "jobs" / named).exists()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Stopped(1), Stopped(3), Stopped(15), None], ids=str)
