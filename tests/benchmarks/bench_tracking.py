@@ -118,14 +118,14 @@ class Files(SyntheticSequences):
                 cv2.imwrite(str(folder / f"{number}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
         files = Folder(folder)
         frames = ImageFiles(files, "", frame_names(files.names(), "number"))
-        return replace_field(clip, frames=frames, boxes=clip.boxes * [8, 6, 8, 6])
+        return replace_field(clip, frames=frames, boxes=clip.boxes * (8, 6, 8, 6))
 
 
 def from_files(tracker: NetworkTracker, readers: list[int], rounds: int) -> None:
     """Print the frames per second with each number of threads, and the ratio of each to the first."""
     asked = Evaluation(protocol="synthetic", data="")
     with tempfile.TemporaryDirectory() as folder:
-        clips = Files("target", "test", count=20, length=25, root=Path(folder))
+        clips = Files("target", "test", count=18, length=13, root=Path(folder))
         list(clips)  # written before the clock runs
 
         def track(threads: int) -> list[Trajectory]:
