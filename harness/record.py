@@ -184,6 +184,8 @@ class Spent(_Block):
 class SequenceResult(_Block):
     """One tracked sequence: its boxes (N, 4) as x, y, w, h in pixels, and the wall seconds of tracking it.
 
+    The seconds include waiting for frames, but not the time in which they are read ahead: they are no tracker's speed.
+
     Attributes:
         forward: How the network was computed, if the evaluation asks for a compiled one.
     """

@@ -1,8 +1,8 @@
-"""Frames decoded ahead: while a tracker looks at one frame of a sequence, a thread reads the next one.
+"""Frames read ahead: while a tracker looks at one frame of a sequence, a thread decodes the next one.
 
 Memory is bounded: one frame for each sequence that is being tracked, and two of the sequence that comes next. Only image
-files are read ahead, from folders, archives and databases. Generated frames are not: drawing them is Python's own work, which
-threads would only take turns at. `track` reads video files and cameras itself, in order.
+files are read ahead, from folders, archives and databases. Generated frames are drawn when they are looked at: drawing
+holds Python's lock, so threads would not be faster. `track` reads video files and cameras itself, in order.
 """
 
 from collections.abc import Callable, Iterator

@@ -6,8 +6,8 @@ at its next step, against batch 1. The two are measured in turn, the order chang
 median over rounds of the same-round ratio. And they are held to each other box for box: what a network says of a row depends
 on the batch's size in the last bits only.
 
-With `--readers 0 1 2`, the sequences are JPEG files of 1280 x 720 pixels instead, read ahead by so many threads or by none, in up
-to 16 slots. `--wait 5` puts a wait of 5 ms for each batch in the network's place, as a GPU would let the processor wait.
+With `--readers 0 1 2`, the sequences are JPEG files of 1280 x 720 pixels instead, read ahead by so many threads or by none,
+in up to 16 slots. `--wait 5` puts a wait of 5 ms for each batch in the network's place, as a GPU lets the processor wait.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from dataclasses import replace as replace_field
 from pathlib import Path
 
@@ -101,13 +102,14 @@ def mean_step(found: dict[str, Trajectory]) -> float:
     return float(np.mean(np.concatenate([np.abs(np.diff(t.boxes, axis=0)).sum(1) for t in found.values()])))
 
 
+@dataclass(frozen=True)
 class Files(SyntheticSequences):
-    """Generated sequences as JPEG files of 1280 x 720 pixels below a folder."""
+    """Generated sequences as JPEG files of 1280 x 720 pixels in folders below `root`."""
 
-    root: Path
+    root: Path = Path()
 
     def __getitem__(self, index: int, /) -> Sequence:
-        clip, folder = replace_field(super().__getitem__(index)), self.root / str(index)
+        clip, folder = super().__getitem__(index), self.root / str(index)
         if not folder.exists():
             folder.mkdir()
             for number in range(self.length):
@@ -115,18 +117,16 @@ class Files(SyntheticSequences):
                 picture = cv2.add(picture, np.random.default_rng(number).integers(0, 8, picture.shape, np.uint8))
                 cv2.imwrite(str(folder / f"{number}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
         files = Folder(folder)
-        return replace_field(
-            clip, frames=ImageFiles(files, "", frame_names(files.names(), "number")), boxes=clip.boxes * [8, 6, 8, 6]
-        )
+        frames = ImageFiles(files, "", frame_names(files.names(), "number"))
+        return replace_field(clip, frames=frames, boxes=clip.boxes * (8, 6, 8, 6))
 
 
 def from_files(tracker: NetworkTracker, readers: list[int], rounds: int) -> None:
     """Print the frames per second with each number of threads, and the ratio of each to the first."""
     asked = Evaluation(protocol="synthetic", data="")
     with tempfile.TemporaryDirectory() as folder:
-        clips = Files("target", "test", count=20, length=25)
-        object.__setattr__(clips, "root", Path(folder))
-        list(clips)
+        clips = Files("target", "test", count=18, length=13, root=Path(folder))
+        list(clips)  # written before the clock runs
 
         def track(threads: int) -> list[Trajectory]:
             with reading_ahead(threads) as ahead:

@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from trackablate.datasets.boxes import Box
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import SequenceList
 from trackablate.datasets.reading.frames import ImageFiles
-from trackablate.datasets.sequence import Image
+from trackablate.datasets.sequence import Image, Sequence
 from trackablate.datasets.synthetic.videos import make_sequence
 from trackablate.datasets.synthetic.writing import videos, write
 from trackablate.harness.spec import Evaluation, RunSpec
@@ -92,6 +93,15 @@ Evaluate = Callable[..., tuple[Result, str]]
 def evaluate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Evaluate:
     """Evaluates with so many threads in three slots, into a new store; returns its boxes and the error's words."""
     stores: list[Path] = []
+    held: list[object] = []
+
+    @contextmanager
+    def kept(threads: int) -> Iterator[Callable[[Sequence], Sequence]]:
+        with reading_ahead(threads) as ahead:
+            held.append(ahead)  # a pool that nobody holds ends its threads by itself
+            yield ahead
+
+    monkeypatch.setattr(evaluation, "reading_ahead", kept)
 
     def run(
         tracker: FrameTracker,
