@@ -23,9 +23,13 @@ head = Study(
         Row("decoder", ("deformable decoder (DETRack)",), DECODER, published=(ostrack(20),)),
     ),
     coupled=(
-        *DECODER_NEEDS,
+        Coupled(
+            "labels",
+            "each head is trained with its own paper's labels: the centre head with a Gaussian map, the MLP head with"
+            " LoRAT's IoU-aware ones, the decoder with localisation-quality ones",
+        ),
+        *(coupled for coupled in DECODER_NEEDS if coupled.field != "labels"),
         LONGER_CONVOLUTION,
-        Coupled("labels", "each head is trained with its own paper's labels; the MLP head with LoRAT's IoU-aware ones"),
     ),
     trainings=(OSTRACK_ONE_SHOT,),
     remarks=("At the paper's scale the MLP head trains like the convolutional one, by OSTrack's recipe.", CHOSEN),

@@ -139,13 +139,13 @@ class Session:
         return result, written
 
     def elsewhere(self) -> str:
-        """Return where the store has this study, if it has nothing of it at this profile; else ""."""
+        """Return where the store has this study, if it has no result of it at this profile; else ""."""
         records = self.store.studies() if self.store.exists else []
-        of_study = [record for record in records if record.study == self.study.name]
-        others = [record.profile.name for record in of_study if record.profile.name != self.profile.name]
+        names = [record.profile.name for record in records if record.study == self.study.name]
+        others = [name for name in names if name != self.profile.name]
         runs = [planned.run for row in self.rows if row.role == "variant" for planned in row.runs]
-        known = len(others) < len(of_study) or any(self.store.run(run).path.exists() for run in runs)
-        return "" if known or not others else f"the store has {self.study.name} at --profile {' and '.join(others)}"
+        tracked = any(evaluation for run in runs for evaluation in self.store.run(run).evaluations())
+        return "" if tracked or not others else f"the store has {self.study.name} at --profile {' and '.join(others)}"
 
     @property
     def folder(self) -> Path:

@@ -14,7 +14,7 @@ from trackablate.reports.formats.panels import Panel, figure, groups, interval, 
 from trackablate.reports.formats.tex_text import escape
 from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.table import Cell, Column, Table
-from trackablate.reports.tables.accuracy import metric_key
+from trackablate.reports.tables.accuracy import PART, metric_key
 from trackablate.reports.tables.block import Footnotes
 
 COLUMNS, ROWS = 7, 18
@@ -50,12 +50,17 @@ def paper_table(result: Result, table: Table) -> str:
     if len(shown.rows) > MOST_BOUNDS:
         without = {row.name: {k: replace(c, low=None) for k, c in row.cells.items()} for row in shown.rows}
         shown = replace(shown, rows=tuple(replace(row, cells=without[row.name]) for row in shown.rows))
-    name = f"{result.study.name}-{result.profile_name}" if result.study else result.protocols[0].name
+    names = [facts.name for facts in result.protocols]
+    name = f"{result.study.name}-{result.profile_name}" if result.study else names[0]
+    if result.study and result.profile and sorted(names) != sorted(result.profile.protocols or names):
+        name = "-".join((name, *names))
     label = rf"\label{{tab:{re.sub('[^A-Za-z0-9-]', '-', name)}}}"
     panel = panel_of(shown, shown.columns)
-    return PREAMBLE + _float(
-        shown, panel, f"{_caption(shown)} {escape(' '.join(_meanings(shown)))}", label, _notes(shown)
-    )
+    partial = [
+        PART.format(facts.coverage, facts.title) for facts in result.protocols if result.study and facts.coverage
+    ]
+    words = escape(" ".join((*partial, *_meanings(shown))))
+    return PREAMBLE + _float(shown, panel, f"{_caption(shown)} {words}", label, _notes(shown))
 
 
 def all_tables(tables: list[Table]) -> str:

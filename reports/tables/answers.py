@@ -137,7 +137,7 @@ def _leader(one: Standing) -> str:
     baseline = ", the baseline," if len(one.leaders) == 1 else " (the baseline)"
     name = _and([f"{row.name}{baseline}" if row.baseline else row.name for row in one.leaders])
     rules = " by the evaluation server" if one.facts.on_server else ""
-    meaning, on = f"{metric.description.split(':')[0]} ({metric.symbol})", f"on {one.facts.name}{rules}"
+    meaning, on = f"{metric.description.split(':')[0]} ({metric.symbol})", f"on {_whole(one.facts)}{rules}"
     if len(one.variants) == 1:
         return f"{name} has {one.figure(best)} {meaning} {on}"
     verb, extreme = "has" if len(one.leaders) == 1 else "have", "highest" if metric.better == "higher" else "lowest"
@@ -191,10 +191,17 @@ def _leaders(found: Sequence[Standing]) -> str:
     clauses = []
     for name, led in by_name.items():
         on = [
-            f"on {one.facts.name} with {one.figure(one.variants[0])} {one.metric.symbol}{_margin(one)}" for one in led
+            f"on {_whole(one.facts)} with {one.figure(one.variants[0])} {one.metric.symbol}{_margin(one)}"
+            for one in led
         ]
         clauses.append(f"{name} {', and '.join(on)}")
     return "; ".join(clauses)
+
+
+def _whole(facts: ScoredProtocol) -> str:
+    """Return a protocol's name, and how much of it is here if that is a part."""
+    here, _, whole = facts.coverage.partition(" of ")
+    return f"{facts.name} ({facts.coverage})" if whole and here != whole.split()[0] else facts.name
 
 
 def _margin(one: Standing) -> str:

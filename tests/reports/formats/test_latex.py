@@ -110,6 +110,14 @@ def test_the_full_set_prints_the_whole_table(table: Table) -> None:
     assert tex.index("Not comparable with the paper") < tex.index(r"\toprule")
 
 
+def test_a_part_of_a_benchmark_is_said_in_the_caption(result: Result) -> None:
+    (facts, *more) = result.protocols
+    part = replace(result, protocols=(replace(facts, coverage="4 of 280 sequences"), *more))
+    tex = " ".join(paper_table(part, pivot(part)).split())
+    assert "On 4 of 280 sequences of" in tex
+    assert "not comparable with figures of the whole benchmark" in tex
+
+
 def test_the_papers_table_is_one_with_a_label_and_says_its_caveat_once(result: Result, table: Table) -> None:
     tex = paper_table(result, table)
     assert tex.count(r"\begin{table*}") == tex.count("Not comparable with the paper") == tex.count(r"\label{") == 1

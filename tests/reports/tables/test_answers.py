@@ -229,6 +229,14 @@ def test_a_metric_where_lower_is_better(result: Result, monkeypatch: pytest.Monk
     )
 
 
+def test_a_part_of_a_benchmark_is_called_a_part(result: Result) -> None:
+    cells = {"conv": Cell(47.8, n=4), "decoder": Cell(48.6, n=4, delta=0.8)}
+    part = replace(result, protocols=(replace(result.protocols[0], coverage="4 of 280 sequences"),))
+    assert f"on {P} (4 of 280 sequences), 48.6 %" in answers(part, told(part, cells))[0]
+    whole = replace(result, protocols=(replace(result.protocols[0], coverage="280 of 280 sequences"),))
+    assert f"on {P}, 48.6 %" in answers(whole, told(whole, cells))[0]
+
+
 def test_too_few_sequences_are_not_tested_and_a_profile_may_compare(result: Result) -> None:
     profile = replace_profile(result, comparable=True)
     untested = Cell(48.6, n=3, delta=0.8)
