@@ -1,9 +1,11 @@
 # The project on a machine with CUDA, without installing anything but Docker and NVIDIA's container toolkit:
 #
 #   docker build -t trackablate .
-#   docker run --rm --gpus all --ipc=host -v "$PWD/store:/work/store" -v "$PWD/report:/work/report" trackablate run table3
+#   mkdir -p store report                    # Docker would make them root's, and nothing could be written
+#   docker run --rm --gpus all --ipc=host --user "$(id -u):$(id -g)" \
+#     -v "$PWD/store:/work/store" -v "$PWD/report:/work/report" trackablate run table3
 #
-# Data sets are mounted likewise and named with --data. With --user "$(id -u):$(id -g)" what is written belongs to you.
+# Data sets are mounted likewise and named with --data. With --user what is written belongs to you.
 # torch comes with the base image; a driver for CUDA 12.8 is what the machine needs.
 FROM pytorch/pytorch:2.10.0-cuda12.8-cudnn9-runtime
 
@@ -14,7 +16,10 @@ RUN apt-get update \
     && useradd --create-home tracker \
     && git config --system --add safe.directory /work
 RUN python3 -m venv --system-site-packages /opt/environment
+# A number given by --user has neither a home nor a name, which torch's compiler and caches ask for.
 ENV PATH=/opt/environment/bin:$PATH \
+    HOME=/tmp \
+    USER=tracker \
     MPLCONFIGDIR=/tmp/matplotlib \
     PYTHONUNBUFFERED=1
 

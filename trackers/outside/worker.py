@@ -87,7 +87,8 @@ def _peak_rss() -> int:
         peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak * (1 if sys.platform == "darwin" else 1024)
     # On Linux getrusage starts at the peak of the process that started this one.
-    parents, peaks = {}, {}
+    parents: dict[str, str] = {}
+    peaks: dict[str, int] = {}
     for file in Path("/proc").glob("[0-9]*/status"):
         try:
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
