@@ -29,7 +29,10 @@ COMMAND = [
 ]
 SPANS = {"preparing": 6.0, "training": 2.0, "checkpoint": 0.0, "tracking": 0.5, "FPS": 3.0, "drawing": 4.0}
 """Phases in their order, and seconds from a phase's begin within which a process is killed."""
-TIMES = ("train_seconds", "device_hours", "peak_memory_bytes", "fps")
+TIMES = (
+    *("train_seconds", "device_hours", "peak_memory_bytes"),
+    *("fps", "fps_from_jpeg", "latency", "latency95"),
+)
 PATIENCE = 600.0
 MOST_STARTS = 12
 
