@@ -38,10 +38,9 @@ from trackablate.harness.cli.options import (
 from trackablate.harness.errors import BadInput, RunFailed
 
 if TYPE_CHECKING:
-    from trackablate.harness.cli.session import Session, StudyRequest
+    from trackablate.harness.cli.session import StudyRequest
     from trackablate.harness.running.executors.protocol import Executor
     from trackablate.harness.store import Store
-    from trackablate.reports.results import Result
 
 
 class Where(StrEnum):
@@ -105,9 +104,11 @@ def run(
     """
     with exit_status():
         from trackablate.harness.cli.launching import shared
+        from trackablate.harness.cli.plan import forecast
         from trackablate.harness.cli.session import StudyRequest, open_session
         from trackablate.harness.cli.terminal import say_result
-        from trackablate.harness.running.machines import help_out
+        from trackablate.harness.running.machines import help_out, leading
+        from trackablate.harness.running.runner import run as run_job
 
         shares = shared(gpus_per_run, nodes, node_rank, rendezvous)
         more = {"loader_workers": loader_workers, "fit_memory": fit_memory, "log": log, "compile": compile_}
@@ -133,36 +134,24 @@ def run(
         if request.how.helps:
             help_out(session.job, session.store, device)
             return
-        drawn, failure = _done(session, start(session.store), device, out)
-        if drawn:
-            say_result(*drawn, full=full, as_json=json)
+        workers, failure = start(session.store), None
+        session.store.set_study(session.study_record())
+        with forecast(session.job, session.store, study=True) as observer:
+            try:
+                with leading(session.job, session.store) as job:
+                    run_job(job, session.store, workers, device, observer)
+            except RunFailed as error:
+                failure = error
+            finally:
+                farewell = workers.farewell()
+                sys.stderr.write(farewell)
+            if farewell:
+                return
+            observer.drawing()
+            drawn = session.draw(out)
+        say_result(*drawn, full=full, as_json=json)
         if failure:
             raise failure
-
-
-def _done(
-    session: "Session", workers: "Executor", device: str, out: Path | None
-) -> "tuple[tuple[Result, list[Path]] | None, RunFailed | None]":
-    """Do the work and draw the report. Return that, None if jobs go on without this command, and the failure of runs."""
-    from trackablate.harness.cli.plan import forecast
-    from trackablate.harness.running.machines import leading
-    from trackablate.harness.running.runner import run as run_job
-
-    session.store.set_study(session.study_record())
-    failure = None
-    with forecast(session.job, session.store, study=True) as observer:
-        try:
-            with leading(session.job, session.store) as job:
-                run_job(job, session.store, workers, device, observer)
-        except RunFailed as error:
-            failure = error
-        finally:
-            farewell = workers.farewell()
-            sys.stderr.write(farewell)
-        if farewell:
-            return None, None
-        observer.drawing()
-        return session.draw(out), failure
 
 
 def _executor(

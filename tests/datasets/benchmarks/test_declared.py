@@ -80,7 +80,7 @@ def test_two_files_cannot_declare_one_name(tmp_path: Path) -> None:
 FAULTS = {
     'titel = "x"': ", line 5: titel: is no field of this file; did you mean title",
     'boxes = "x"': ", line 5: is no TOML",
-    'absent = "none"': ", line 5: absent: should be 'nan' or 'zero'",
+    'absent = "none"': ", line 5: absent: is no known value, got 'none'; write 'nan' or 'zero'",
     'attribute_file = "{name}/att.txt"': "`attribute_file` needs `attributes`",
     'list = "no.txt"': "no.txt: cannot be read as a list of sequences",
     'sequences = ["a", "a"]': ", line 5: 'a' is listed twice; give each sequence a name of its own",
@@ -118,7 +118,7 @@ def test_a_table_is_a_list_too_and_its_line_is_told(tmp_path: Path) -> None:
     assert found[0].attributes == {"FM", "SV"}
     (tmp_path / "list.csv").write_text("name,folder,first,last,attributes\na,a,x,2,\n")
     protocols.DECLARED.clear()
-    with pytest.raises(DataError, match=r"list\.csv, line 2: first: should be a valid integer"):
+    with pytest.raises(DataError, match=r"list\.csv, line 2: first: is no whole number, got"):
         PROTOCOLS[str(tmp_path / "mine.toml")]
 
 

@@ -102,7 +102,7 @@ def test_nothing_returned_says_how_to_get_it(tmp_path: Path) -> None:
 
 def test_boxes_that_changed_since_have_no_score(store: Path) -> None:
     (folder,) = (store / "runs" / run_name("decoder") / "evaluations").iterdir()
-    file = sorted(folder.iterdir())[-1]
+    file = sorted(folder.glob("*.json"))[-1]
     rewrite(file, lambda document: document["boxes"][3].__setitem__(0, document["boxes"][3][0] + 1))
     table = pivot(assembled(store))
     assert cell(table, "decoder", "got10k:ao").value is None
@@ -114,7 +114,7 @@ def test_boxes_that_changed_since_have_no_score(store: Path) -> None:
 
 def test_boxes_that_took_another_time_are_the_same_boxes(store: Path) -> None:
     (folder,) = (store / "runs" / run_name("decoder") / "evaluations").iterdir()
-    for file in folder.iterdir():
+    for file in folder.glob("*.json"):
         if file.name != EVALUATION:
             rewrite(file, lambda document: document.update(seconds=99.0))
     assert cell(pivot(assembled(store)), "decoder", "got10k:ao").value == pytest.approx(72.9)
@@ -131,7 +131,7 @@ def test_rows_that_failed_or_have_nothing_are_named_with_the_reason(tmp_path: Pa
     place = tmp_path / "store"
     store_factory.fill(Store(place), STUDY, PROFILE, ["ce-conv"], "ce-decoder", on_server=True)
     (folder,) = (place / "runs" / run_name("decoder") / "evaluations").iterdir()
-    sorted(folder.iterdir())[-1].unlink()
+    sorted(folder.glob("*.json"))[-1].unlink()
     for entered in (False, True):
         missing = [text for text in pivot(assembled(place)).missing if " on got10k: " in text]
         assert any(text.startswith("ce-conv on got10k: not trained") for text in missing)
@@ -237,7 +237,7 @@ def test_entering_again_replaces_and_says_so(store: Path) -> None:
 
 def test_a_run_that_is_not_tracked_whole_cannot_have_been_scored(store: Path) -> None:
     (folder,) = (store / "runs" / run_name("ce-decoder") / "evaluations").iterdir()
-    sorted(folder.iterdir())[-1].unlink()
+    sorted(folder.glob("*.json"))[-1].unlink()
     status, text = say(store, run_name("ce-decoder"), "ao=70")
     assert status == 2
     assert "only partly evaluated" in text

@@ -147,8 +147,8 @@ def test_data_that_are_not_here_are_planned_by_the_official_list(tmp_path: Path)
     assert "685440 frames" in done.stdout
     assert "59035 frames" in done.stdout
     assert "track 380 sequences" in done.stdout
+    assert "give --data lasot=PATH" in done.stdout
     assert "data are missing (listed above)" in done.stderr
-    assert "2 missing" in done.stderr
     calibrated = invoke(*words, "--calibrate")
     assert calibrated.exit_code == 2, "it trains on the data of the study"
     assert "--calibrate" in calibrated.stderr

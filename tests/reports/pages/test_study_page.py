@@ -455,6 +455,10 @@ def test_json_keeps_the_contract(result: Result, table: Table, written: Path) ->
         "mfu": None,
         "reserved_bytes": None,
         "driver_bytes": None,
+        "forward": "eager",
+        "fps_from_jpeg": None,
+        "latency": None,
+        "latency95": None,
     }
     assert conv["paper_scale"] == {
         "params": 92_366_469,
