@@ -326,3 +326,15 @@ def test_doctor_imports_what_runs_import(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not check.ok
     assert check.found == "RuntimeError: operator torchvision::nms does not exist"
     assert "torch and torchvision of one release" in check.remedy
+
+
+def test_packages_that_do_not_fit_are_refused_before_a_store_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise BadInput("torchvision 1 does not fit torch 2")
+
+    monkeypatch.setattr("trackablate.harness.running.runner.refuse_mixed_torch", refuse)
+    refused = invoke("run", "table3", "--profile", "smoke", "--store", tmp_path / "store")
+    assert (refused.exit_code, "does not fit torch" in refused.stderr) == (2, True)
+    assert not (tmp_path / "store").exists()

@@ -116,6 +116,10 @@ def test_a_part_of_a_benchmark_is_said_in_the_caption(result: Result) -> None:
     tex = " ".join(paper_table(part, pivot(part)).split())
     assert "On 4 of 280 sequences of" in tex
     assert "not comparable with figures of the whole benchmark" in tex
+    elsewhere = replace(result, protocols=(replace(facts, name="lasot"), *more))
+    assert r"\label{tab:table3-mini-lasot" in paper_table(elsewhere, pivot(elsewhere)), (
+        "two tables of a study in one paper"
+    )
 
 
 def test_the_papers_table_is_one_with_a_label_and_says_its_caveat_once(result: Result, table: Table) -> None:
