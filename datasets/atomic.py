@@ -89,7 +89,11 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException as error:
         if name:
             Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError) and (error.errno in FULL or (error.errno and not error.filename)):
+        # torch.save says "unexpected pos" for a full disk: the error that says why is the one that it was handling.
+        why = error.__context__ if isinstance(error, RuntimeError) else error
+        if isinstance(why, OSError) and why.errno in FULL:
+            raise OSError(why.errno, why.strerror, str(path)) from error
+        if isinstance(error, OSError) and error.errno and not error.filename:
             error.filename = str(path)
         raise
 

@@ -1,9 +1,12 @@
 """The store: what is asked has one place, what is written is whole, and what is damaged is named with its remedy."""
 
+import errno
 import json
+import os
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
@@ -25,6 +28,9 @@ from trackablate.harness.spec import TRACKING_REVISION, Evaluation, RunSpec
 from trackablate.harness.speed import Speed
 from trackablate.harness.store import FORMAT, RunFolder, Store, Unreadable, read_protocol
 from trackablate.trackers.spec import CandidateElimination, DeformableHead, FloorSpec, replace
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 RUN = RunSpec(tracker=PLAIN, recipe=RECIPE, data=DATA, weights="abc")
 PLAIN_EVALUATION = Evaluation(protocol="synthetic", data="0123456789abcdef")
@@ -78,6 +84,23 @@ def test_a_failure_in_the_middle_leaves_the_old_file(tmp_path: Path, old: bytes 
         write_with(place, half)
     assert files(tmp_path) == (["file"] if old is not None else [])
     assert old is None or place.read_bytes() == old
+
+
+@pytest.mark.parametrize("mebibytes", [0.1, 3])
+def test_a_disk_that_is_full_for_torch_is_called_so(tmp_path: Path, mebibytes: float) -> None:
+    """torch.save raises RuntimeError, "unexpected pos", and hides why."""
+    import torch
+
+    class Full(BytesIO):
+        def write(self, content: "Buffer", /) -> int:
+            if self.tell() > 2**17:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(content)
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_with(tmp_path / "file.pt", lambda _: torch.save(torch.zeros(int(mebibytes * 2**20), 2), Full()))
+    assert caught.value.filename == str(tmp_path / "file.pt")
+    assert files(tmp_path) == []
 
 
 def test_a_rename_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
