@@ -185,8 +185,9 @@ def test_a_study_is_handed_in_left_killed_and_taken_up(tmp_path: Path) -> None:
 def test_jobs_that_wait_are_handed_in_again_with_other_resources(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = Store(tmp_path / "store")
-    tasks = [RunTask(run=RunSpec(tracker=FloorSpec(kind="static"), seed=seed), evaluations=()) for seed in range(3)]
+    """This SLURM takes arrays of four: the fifth job comes in another one."""
+    store, count = Store(tmp_path / "store"), slurm_cluster.MOST_TASKS + 1
+    tasks = [RunTask(run=RunSpec(tracker=FloorSpec(kind="static"), seed=seed), evaluations=()) for seed in range(count)]
     wait = ["sbatch", "--parsable", "--exclusive", "--output=/dev/null", "--wrap=sleep 600"]
     busy = subprocess.run(wait, capture_output=True, text=True, check=True).stdout.strip()
     wait_until(lambda: jobs()[busy] == "RUNNING")
@@ -194,13 +195,14 @@ def test_jobs_that_wait_are_handed_in_again_with_other_resources(
     work_on(before, *tasks)
     executor = SlurmExecutor(store, resources("time=30", SMOKE, 1, "cpu"))
     workers = work_on(executor, *tasks)
-    assert "--slurm time 20 -> 30: jobs that waited, handed in again with it: 3;" in caplog.text
+    assert "--slurm time 20 -> 30: jobs that waited, handed in again with it: 5;" in caplog.text
     assert not {state for number, state in jobs().items() if number in before.left.values()} - {"CANCELLED"}
     assert {jobs()[number] for number in executor.left.values()} == {"PENDING"}
+    assert len({number.partition("_")[0] for number in executor.left.values()}) == 2
     asked = ["squeue", "--noheader", "--array", "--states=PENDING", "--format=%l"]
-    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split() == ["30:00"] * 3
+    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split() == ["30:00"] * count
     subprocess.run(["scancel", busy], check=True)
-    assert [reply_of(worker).status for worker in workers] == ["done"] * 3
+    assert [reply_of(worker).status for worker in workers] == ["done"] * count
     assert executor.farewell() == ""
 
 
