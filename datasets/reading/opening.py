@@ -18,7 +18,7 @@ import zlib
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
 from posixpath import normpath
@@ -67,7 +67,8 @@ def open_files(path: Path, most: int = MOST_ENTRIES) -> Files:
         problem = f"is a {kind} file, which is not read in place"
         raise DataError.at(path, problem, "unpack it and name the folder, or pack that as zip")
     if path.is_file():
-        return Archive(path, most)
+        about = path.stat()
+        return _archive(path, most, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
     if not path.is_dir():
         raise DataError.at(path, "is neither a folder nor a zip archive", "name one that exists")
     if (path / DATA).is_file():
@@ -288,6 +289,12 @@ class Databases(Redirected):
         first, _, rest = name.strip("/").partition("/")
         database = self._databases.get(first)
         return (self._beside, name) if database is None else (database, rest)
+
+
+@lru_cache(maxsize=1)
+def _archive(path: Path, most: int, _stamp: tuple[int, ...]) -> Archive:
+    # A data set is opened once for each of its parts, and listing a million entries takes ten seconds.
+    return Archive(path, most)
 
 
 @cache

@@ -236,8 +236,15 @@ class StoredSequences(SequenceList):
 
     def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> str:
         """See SequenceList; `datasets.reading.checking` says what is checked."""
-        raise_all(frame_problems(self.found.entries, self.annotation, deep=deep, progress=progress or _silent))
-        frames = sum(self.lengths())
+        lengths: dict[int, int] = {}
+
+        def annotation(number: int) -> Annotation:
+            found = self.annotation(number)
+            lengths[number] = found.length
+            return found
+
+        raise_all(frame_problems(self.found.entries, annotation, deep=deep, progress=progress or _silent))
+        frames = sum(lengths.values())
         return decoded_of(frames if deep else min(SEQUENCES, len(self)), frames)
 
     def notes(self) -> list[str]:
