@@ -230,6 +230,7 @@ def worker_settings(
         command=command_line(),
         loader_workers=loading,
         fit_memory=how.fit_memory,
+        fsdp=how.fsdp,
         log=how.log,
         machines=how.machines,
     )
