@@ -41,6 +41,11 @@ class RunTask(Task):
         """The table's row that the run is trained for."""
         return self.rows[0] if self.rows else self.run.slug
 
+    @property
+    def fully_trained(self) -> bool:
+        """Whether all of the run's network trains, which --fsdp divides."""
+        return isinstance(self.run.tracker, TrackerSpec) and self.run.tracker.adaptation.kind == "full"
+
 
 class RankTask(Task):
     """Share a run with the worker that has it.

@@ -150,7 +150,7 @@ def _within_memory(job: Fit, state: State, gradients: Callable[[], dict[str, Ten
             break
         except torch.OutOfMemoryError as error:
             if job.fsdp:  # the others are in the middle of the same attempt
-                raise RunFailed(_remedy(state, published, max(1, published // 2), recomputed=True)) from error
+                raise RunFailed(_remedy_of_all(job, state.step)) from error
             if not _take_less(job, state):
                 raise RunFailed(f"step {state.step}: memory ran out, and no smaller part of the batch fits") from error
         except RuntimeError as error:
@@ -200,6 +200,15 @@ def _remedy(state: State, published: int, pairs: int, recomputed: bool) -> str:
     return (
         f"step {state.step}: memory ran out with {published} pairs at a time; {pairs} at a time fit{twice}. Add"
         f" --fit-memory, which gives the same result to rounding, or --set {' --set '.join(fields)}"
+    )
+
+
+def _remedy_of_all(job: Fit, step: int) -> str:
+    pairs = job.recipe.pairs_at_once
+    fewer = f"--set recipe.micro_batch={pairs // 2} or " * (job.parts_are_free and pairs > 1)
+    return (
+        f"step {step}: memory ran out with {pairs} pairs at a time on {job.group.size} GPUs (--fsdp). Add {fewer}--set"
+        " tracker.checkpointing=true, or share the run among more GPUs"
     )
 
 
