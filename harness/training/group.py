@@ -1,8 +1,8 @@
 """The processes that share one training, each with a device of its own: they divide a batch and add up its gradients.
 
-They may divide the network, too (`training.sharding`). Otherwise each holds all of it:
-Gradients are added once a step, after all parts of a batch, and not while they are computed: torch's wrapper for several
-devices does not add the gradients of parameters that only an earlier part used.
+They may divide the network, too (`training.sharding`). Otherwise gradients are added once a step, after all parts of a
+batch, and not while they are computed: torch's wrapper for several devices does not add the gradients of parameters that
+only an earlier part used.
 """
 
 import os

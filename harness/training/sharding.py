@@ -43,7 +43,9 @@ def _divided(model: OneStreamTracker, device: torch.device) -> OneStreamTracker:
     divided = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
     empty = {name: parameter.detach().to("meta") for name, parameter in model.named_parameters()}
     model.load_state_dict(empty, strict=False, assign=True)
-    mesh = DeviceMesh.from_group(distributed.group.WORLD, device.type)
+    world = distributed.group.WORLD
+    assert world is not None
+    mesh = DeviceMesh.from_group(world, device.type)
     blocks: list[Any] = list(divided.encoder.blocks.children())
     for module in (*blocks, divided):
         fully_shard(module, mesh=mesh)
