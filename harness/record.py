@@ -56,6 +56,7 @@ class TrainingCost(_Block):
         flops_per_pair: FLOPs that training on one pair needs (`harness.costing.peaks.model_flops`).
         peak_tflops: The device's published peak, dense and in 16 bits whatever the recipe's precision; None if unknown.
         recomputed: Whether activations were computed twice because memory did not hold them (--fit-memory).
+        fsdp: Whether the processes divided parameters, gradients and optimizer states among them (--fsdp).
     """
 
     phases: dict[str, PhaseCost] = {}
@@ -64,6 +65,7 @@ class TrainingCost(_Block):
     resident_before_bytes: int | None = None
     pairs_at_once: int | None = None
     recomputed: bool = False
+    fsdp: bool = False
     compiled: bool = False
     reserved_bytes: int | None = None
     driver_bytes: int | None = None

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,6 +49,7 @@ class OneStreamEncoder(nn.Module):
         lean: Whether to leave out what nothing reads: the last block's output for the template, and every block's
             output for prompts. The result is the same. Costs are counted with it off, as the papers count them.
         block: Computes one block in training: `run_block`, or the same compiled.
+        call: Calls such a function. Where processes divide the parameters among them, it gathers the block's first.
     """
 
     def __init__(self, vit: ViT, spec: TrackerSpec) -> None:
@@ -68,6 +70,7 @@ class OneStreamEncoder(nn.Module):
         self.sparsity, self.mixed, self.checkpointing = spec.sparsity, spec.attention == "mixed", spec.checkpointing
         self.lean = True
         self.block: Callable[..., Tensor] = run_block
+        self.call: Callable[..., Any] = _call
         self.rotation: Tensor | None
         sliced = spec.embedding.template_positions == "slice"
         self.register_buffer("rotation", rotations(vit, *sides, sliced=sliced), persistent=False)
@@ -117,15 +120,19 @@ class OneStreamEncoder(nn.Module):
             return 0
         return layout.leading if last else layout.prompts
 
-    def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _run(self, function: Callable[..., Any], block: nn.Module, *arguments: Any) -> Any:
         """Return the function's result, without keeping activations if the specification says so."""
         if self.checkpointing and self.training:
-            return checkpoint(function, *arguments, use_reentrant=False)
-        return function(*arguments)
+            function = partial(checkpoint, function, use_reentrant=False)
+        return self.call(function, block, *arguments)
 
     def _patches(self, image: Tensor) -> Tensor:
         patches: Tensor = self.project(image)
         return patches.flatten(2).transpose(1, 2)
+
+
+def _call(function: Callable[..., Any], block: nn.Module, *arguments: Any) -> Any:
+    return function(block, *arguments)
 
 
 def _tokens_along(size: int, patch: int, backbone: str) -> int:

@@ -98,6 +98,14 @@ FitMemory = Annotated[
         " fails and says which part fits",
     ),
 ]
+Fsdp = Annotated[
+    bool,
+    typer.Option(
+        "--fsdp",
+        help="the GPUs of a run divide the parameters, gradients and optimizer states of full fine-tuning among them, by"
+        " torch's FSDP2; other trainings are shared as without",
+    ),
+]
 Log = Annotated[str, typer.Option("--log", help="also log trainings: tensorboard, wandb, trackio or mlflow")]
 LoaderWorkers = Annotated[
     int | None,

@@ -84,6 +84,7 @@ class StudyRequest:
         words += [f"--set {quote(text)}" for text in self.changes]
         words += [f"--gpus-per-run {self.how.gpus_per_run}"] if self.how.gpus_per_run > 1 else []
         words += ["--fit-memory"] if self.how.fit_memory else []
+        words += ["--fsdp"] if self.how.fsdp else []
         words += [f"--with {quote(entry)}" for entry in self.beside]
         words += ["--truncate"] if self.truncate else []
         return " ".join(words)

@@ -210,6 +210,7 @@ def _asked(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
         fit_memory=settings.fit_memory,
         log=TrainingLog(kind, Path(settings.store, "logs", kind), run.name, run.model_dump(mode="json")),
         group=group,
+        fsdp=settings.fsdp and group.size > 1 and task.fully_trained,
     )
 
 

@@ -161,6 +161,7 @@ def _fields(job: Job, asked: Joining) -> dict[str, str]:
     here = provenance(device="", driver=None, threads=0, workers=0, command="")
     found = {"--nodes": str(asked.nodes), "--gpus-per-run": str(job.how.gpus_per_run)}
     found |= {"--profile": job.profile.name, "--fit-memory": str(job.how.fit_memory), "--log": job.how.log}
+    found |= {"--fsdp": str(job.how.fsdp)}
     for task in job.tasks:
         of = f" of {task.row}" if task.rows else ""
         found |= {f"{name}{of}": str(value) for name, value in leaves(task.run).items()}

@@ -123,6 +123,8 @@ def refuse_at_once(job: Job, store: Store, device: str) -> None:
     """Raise BadInput for work that cannot be done here, as far as that is sure before a store is made or a worker starts."""
     refuse_unknown_device(device)
     refuse_mixed_torch()
+    if job.how.fsdp:
+        _refuse_fsdp(job)
     lacking = missing(job, store)
     _refuse_unusable([item.task.run.tracker for item in lacking if item.sequences])
     _refuse_division([item for item in lacking if item.training], job.how)
@@ -163,6 +165,16 @@ def _refuse_precision(work: list[Missing], device: Device) -> None:
             f"precision {', '.join(sorted(lacking))} needs a GPU, and {device.name} is none: use --device, another"
             " --precision, or a profile with precision = 'fp32' in its [recipe]"
         )
+
+
+def _refuse_fsdp(job: Job) -> None:
+    how, trained = job.how, [task for task in job.tasks if task.run.recipe]
+    if how.processes == 1 and not how.joining:
+        raise BadInput("--fsdp divides a run's network among its GPUs: add --gpus-per-run 2 or more")
+    if how.fit_memory:
+        raise BadInput("--fit-memory lets a GPU repeat a step, for which --fsdp needs all GPUs: leave out one of them")
+    if trained and not any(task.fully_trained for task in trained):
+        raise BadInput(f"--fsdp is for full fine-tuning, and {trained[0].row} trains few parameters: leave it out")
 
 
 def _refuse_division(work: list[Missing], how: Execution) -> None:
@@ -230,6 +242,7 @@ def worker_settings(
         command=command_line(),
         loader_workers=loading,
         fit_memory=how.fit_memory,
+        fsdp=how.fsdp,
         log=how.log,
         machines=how.machines,
     )

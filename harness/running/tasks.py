@@ -41,6 +41,11 @@ class RunTask(Task):
         """The table's row that the run is trained for."""
         return self.rows[0] if self.rows else self.run.slug
 
+    @property
+    def fully_trained(self) -> bool:
+        """Whether all of the run's network trains, which --fsdp divides."""
+        return isinstance(self.run.tracker, TrackerSpec) and self.run.tracker.adaptation.kind == "full"
+
 
 class RankTask(Task):
     """Share a run with the worker that has it.
@@ -170,6 +175,7 @@ class Execution(BaseModel):
         machines: These machines, once they have met.
         loader_workers: Processes that make the pairs of each training; None for `default_loader_workers`.
         fit_memory: Whether a training goes on with less memory where the device does not hold it (`training.step.Fit`).
+        fsdp: Whether the processes of a run divide a fully trained network among them (`training.sharding`).
         log: The logger that trainings are handed to; "" for none.
         again: Whether what is tracked already is tracked anew.
         compile: Whether tracking speed is measured with compiled networks; boxes are tracked without.
@@ -180,6 +186,7 @@ class Execution(BaseModel):
     gpus_per_run: int = 1
     loader_workers: int | None = None
     fit_memory: bool = False
+    fsdp: bool = False
     log: str = ""
     again: bool = False
     compile: bool = False
@@ -211,6 +218,7 @@ class WorkerSettings(BaseModel):
         command: The command that needs the work, for the records.
         loader_workers: Number of processes that make a training's pairs; 0 for none.
         fit_memory: Whether a training goes on with less memory where the device does not hold it.
+        fsdp: Whether the processes of a run divide a fully trained network among them.
         log: The logger that trainings are handed to; "" for none.
         others: Further devices of this machine for each of the worker's runs.
         machines: The machines that share the worker's runs, if there are several. Each has as many devices for them.
@@ -226,6 +234,7 @@ class WorkerSettings(BaseModel):
     command: str
     loader_workers: int = 0
     fit_memory: bool = False
+    fsdp: bool = False
     log: str = ""
     others: tuple[str, ...] = ()
     machines: Machines | None = None

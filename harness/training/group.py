@@ -1,7 +1,8 @@
 """The processes that share one training, each with a device of its own: they divide a batch and add up its gradients.
 
-Gradients are added once a step, after all parts of a batch, and not while they are computed: torch's wrapper for several
-devices does not add the gradients of parameters that only an earlier part used.
+They may divide the network, too (`training.sharding`). Otherwise gradients are added once a step, after all parts of a
+batch, and not while they are computed: torch's wrapper for several devices does not add the gradients of parameters that
+only an earlier part used.
 """
 
 import os
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed import Store  # type: ignore[attr-defined]
+from torch.distributed.tensor import DTensor
 
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import PhaseCost
@@ -66,14 +68,15 @@ class Group:
     def add_gradients(self, model: nn.Module, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add up the gradients of all processes in place, and return the sums of their losses.
 
-        A parameter that no process used has no gradient afterwards, as in a single process.
+        A parameter that no process used has no gradient afterwards, as in a single process. The gradients of divided
+        parameters are sums already (`training.sharding`).
         """
         if self.size == 1:
             return losses
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        own = torch.stack(list(losses.values())).float()
+        trained = [p for p in model.parameters() if p.requires_grad and not isinstance(p, DTensor)]
         used = torch.tensor([float(parameter.grad is not None) for parameter in trained])
-        pieces = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
-        pieces += [used.to(pieces[0]), torch.stack(list(losses.values())).to(pieces[0])]
+        pieces = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained] + [used.to(own), own]
         *gradients, used, sums = _unpacked(self.sum(torch.cat([piece.flatten() for piece in pieces])), pieces)
         for parameter, gradient, processes in zip(trained, gradients, used.tolist(), strict=True):
             parameter.grad = gradient if processes else None

@@ -12,6 +12,8 @@ A training that is asked to stop saves a checkpoint after the step at hand.
 
 import signal
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -38,7 +40,8 @@ from trackablate.harness.training.engine import (
 from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loading import Batch, PairDataset, loader_deaths_named, made, pair_loader
 from trackablate.harness.training.rates import parameter_groups, schedule
-from trackablate.harness.training.step import Fit, LossMeans, State, take_step
+from trackablate.harness.training.sharding import is_sharded, piece, sharded, whole
+from trackablate.harness.training.step import Fit, LossMeans, State, Training, take_step
 from trackablate.harness.training.stopping import Interrupted, asked
 from trackablate.trackers.decoding import best_boxes
 from trackablate.trackers.training.losses import box_iou
@@ -57,20 +60,13 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
         BadInput: The processes of the group are more than a batch can be divided among.
         Interrupted: The process is asked to stop. The checkpoint is there.
     """
-    accelerator = make_accelerator(job.device, job.recipe.precision)
-    optimizer = torch.optim.AdamW(parameter_groups(job.model, job.recipe), fused=True)
-    state = _resume(job, optimizer, accelerator)
-    clock = _clock(job, state.cost)
-    state.cost.compiled = job.recipe.compile
-    compiled = compiled_blocks(job.model, wanted=job.recipe.compile)
-    with computing_in(job.model, job.recipe.precision), compiled:
-        model, optimizer, batches = accelerator.prepare(job.model, optimizer, _loader(job, state.step))
-        if job.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(job.device)
+    with _begun(job) as (training, batches):
+        job, state = training.job, training.state
+        clock = _clock(job, state.cost)
         for batch in _timed(batches, clock):
             job.group.at(3 * state.step + 1)
             with clock.phase("train"):
-                losses = take_step(job, accelerator, model, optimizer, batch, state)
+                losses = take_step(training, batch)
             _refuse_infinite(job, losses, batch, state.step)
             state.means.add(losses)
             state.step += 1
@@ -82,29 +78,46 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
                 job.report(state.step, None)
                 with clock.phase("validate"):
                     job.group.average_statistics(job.model)
-                    workers, device = job.loader_workers, accelerator.device
-                    overlap = validation_iou(model, job.validation, job.recipe, device, workers, job.group)
+                    overlap = validation_iou(
+                        job.model, job.validation, job.recipe, job.device, job.loader_workers, job.group
+                    )
                 _book(job, state.cost, clock)
                 point = {"step": state.step, "seconds": state.cost.wall(), "losses": state.means.take()}
                 state.curve.append(CurvePoint.model_validate(point | {"validation_iou": overlap}))
                 if job.log.wanted:
                     job.log.point(state.step, {"validation_iou": overlap, **_figures(job, state, losses)})
-                if job.group.first:
-                    _save(job, optimizer, accelerator, state)
+                _save(training)
             job.report(state.step, losses["total"])
             job.log.step(state.step, partial(_figures, job, state, losses))
             if job.group.stops(state.step, asked=asked() is not None) and state.step < job.recipe.steps:
-                _stop(job, optimizer, accelerator, state, clock)
+                _stop(training, clock)
     return state.curve, state.cost
 
 
-def _stop(job: Fit, optimizer: Any, accelerator: Accelerator, state: State, clock: PhaseClock) -> None:
+@contextmanager
+def _begun(job: Fit) -> Iterator[tuple[Training, DataLoader[Batch]]]:
+    """Prepare everything for the steps from the checkpoint on, and yield it with the batches."""
+    precision, compile_ = job.recipe.precision, job.recipe.compile
+    accelerator = make_accelerator(job.device, precision)
+    with sharded(job.model, job.device, wanted=job.fsdp) as model:
+        job = replace(job, model=model)
+        optimizer: Any = torch.optim.AdamW(parameter_groups(model, job.recipe), fused=True)
+        state = _resume(job, optimizer, accelerator)
+        state.cost.compiled, state.cost.fsdp = compile_, job.fsdp
+        with computing_in(model, precision), compiled_blocks(model, wanted=compile_):
+            _, optimizer, batches = accelerator.prepare(model, optimizer, _loader(job, state.step))
+            if job.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(job.device)
+            yield Training(job, accelerator, optimizer, state), batches
+
+
+def _stop(training: Training, clock: PhaseClock) -> None:
     """Save a checkpoint, and raise Interrupted."""
+    job, state = training.job, training.state
     if not state.curve or state.curve[-1].step < state.step:
         job.group.average_statistics(job.model)
         _book(job, state.cost, clock)
-        if job.group.first:
-            _save(job, optimizer, accelerator, state)
+        _save(training)
         job.group.every(None)  # the others wait until it is saved
     raise Interrupted(asked() or signal.SIGTERM, f"with its checkpoint at step {state.step} of {job.recipe.steps}")
 
@@ -118,9 +131,12 @@ def _figures(job: Fit, state: State, losses: dict[str, Tensor]) -> dict[str, flo
 
 
 def _enlarge_parts(job: Fit, state: State, clock: PhaseClock) -> None:
-    """Let a GPU take as many pairs at a time as fit, once the memory of the published number is booked."""
+    """Let a GPU take as many pairs at a time as fit, once the memory of the published number is booked.
+
+    Not if parameters are divided: a process whose memory does not hold them could not go back alone.
+    """
     published = job.recipe.pairs_at_once
-    as_published = state.cost.pairs_at_once is None and not state.cost.recomputed
+    as_published = state.cost.pairs_at_once is None and not (state.cost.recomputed or job.fsdp)
     if job.parts_are_free and job.device.type == "cuda" and as_published:
         _book(job, state.cost, clock)
         pairs = pairs_that_fit(job.device, published, len(job.share))
@@ -152,26 +168,37 @@ def validation_iou(
     overlaps = [torch.empty(0, device=device)]
     count = recipe.validation_pairs
     first, end = (count * rank // group.size for rank in (group.rank, group.rank + 1))
-    for batch in made(pair_loader(PairDataset(pairs, first, end), recipe.pairs_at_once, workers)):
+    last = first - (-count // group.size) if is_sharded(model) else end  # all have to compute as many batches
+    for batch in made(pair_loader(PairDataset(pairs, first, last), recipe.pairs_at_once, workers)):
         inputs = [batch[name].to(device) for name in ("template", "search", "mask")]
         boxes, _ = best_boxes(model(inputs[0].float(), inputs[1].float(), inputs[2]))
         overlaps.append(box_iou(boxes.float(), batch["truth"].to(device).clamp(0, 1)))
     model.train()
-    return float(torch.cat(overlaps).mean() if group.size == 1 else group.sum(torch.cat(overlaps).sum()) / count)
+    overlap = torch.cat(overlaps)[: end - first]
+    return float(overlap.mean() if group.size == 1 else group.sum(overlap.sum()) / count)
 
 
-def _save(job: Fit, optimizer: Any, accelerator: Accelerator, state: State) -> None:
+def _save(training: Training) -> None:
+    job, state, accelerator, first = training.job, training.state, training.accelerator, training.job.group.first
+    if not (first or job.fsdp):
+        return
+    optimizer = training.optimizer.state_dict()
+    moments = {
+        number: {name: whole(value, keep=first) for name, value in entry.items()}
+        for number, entry in optimizer["state"].items()
+    }
     content = {
         "step": state.step,
-        "model": trained_state(job.model),
-        "optimizer": optimizer.state_dict(),
+        "model": trained_state(job.model, keep=first),
+        "optimizer": optimizer | {"state": moments},
         "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
         "curve": [point.model_dump() for point in state.curve],
         "cost": state.cost.model_dump(),
         "means": {name: (total.cpu(), count) for name, (total, count) in state.means.sums.items()},
     }
-    keep_older(job.checkpoint)
-    write_with(job.checkpoint, lambda file: torch.save(content, file))
+    if first:
+        keep_older(job.checkpoint)
+        write_with(job.checkpoint, lambda file: torch.save(content, file))
 
 
 def _resume(job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> State:
@@ -196,9 +223,14 @@ def _resume(job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator
 def _loaded(checkpoint: Path, job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> State:
     if not whole_archive(checkpoint):  # torch compares no checksums
         raise ValueError("it is damaged")
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=job.fsdp)
     load_trained(job.model, content["model"])
-    optimizer.load_state_dict(content["optimizer"])
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments = {
+        number: {name: piece(value, trained[number]) for name, value in entry.items()}
+        for number, entry in content["optimizer"]["state"].items()
+    }
+    optimizer.load_state_dict(content["optimizer"] | {"state": moments})
     if accelerator.scaler:
         accelerator.scaler.load_state_dict(content["scaler"])
     cost = TrainingCost.model_validate(content["cost"])
@@ -209,26 +241,29 @@ def _loaded(checkpoint: Path, job: Fit, optimizer: torch.optim.Optimizer, accele
     return State(int(content["step"]), curve, cost, means)
 
 
-def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return what training changes, on the CPU: trainable parameters and buffers.
+def trained_state(model: nn.Module, *, keep: bool = True) -> dict[str, Tensor]:
+    """Return what training changes, on the CPU: trainable parameters and buffers. keep: see `sharding.whole`.
 
     All other weights come from the pretrained file.
     """
+    return {name: whole(value, keep=keep).detach().cpu().contiguous() for name, value in _trained(model).items()}
+
+
+def _trained(model: nn.Module) -> dict[str, Tensor]:
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     buffers = {name for name, _ in model.named_buffers()}
-    state = model.state_dict()
-    return {name: state[name].detach().cpu().contiguous() for name in state if name in trainable | buffers}
+    return {name: value for name, value in model.state_dict().items() if name in trainable | buffers}
 
 
 def load_trained(model: nn.Module, state: dict[str, Tensor]) -> None:
     """Load what `trained_state` returned. Raises ValueError if entries are missing or unknown."""
-    expected = trained_state(model).keys()
-    if state.keys() != expected:
+    expected = _trained(model)
+    if state.keys() != expected.keys():
         raise ValueError(
-            f"weights do not fit the model: missing {sorted(expected - state.keys())[:5]}, "
-            f"unknown {sorted(state.keys() - expected)[:5]}"
+            f"weights do not fit the model: missing {sorted(expected.keys() - state.keys())[:5]}, "
+            f"unknown {sorted(state.keys() - expected.keys())[:5]}"
         )
-    model.load_state_dict(state, strict=False)
+    model.load_state_dict({name: piece(value, expected[name]) for name, value in state.items()}, strict=False)
 
 
 def _loader(job: Fit, step: int) -> DataLoader[Batch]:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loading import Batch
 from trackablate.harness.training.logs import NO_LOG, TrainingLog
 from trackablate.harness.training.rates import schedule
+from trackablate.harness.training.sharding import count_unused
 from trackablate.trackers.encoder.blocks import run_block
 from trackablate.trackers.model import OneStreamEncoder
 
@@ -42,6 +43,7 @@ class Fit:
             computed twice; the result is the same to rounding. Otherwise such a step fails.
         log: Is told the figures of steps and validations, for whoever watches.
         group: The processes that share the training. Each calls `fit`, with its own `device`, `report` and `group`.
+        fsdp: Whether they divide parameters, gradients and optimizer states among them (`training.sharding`).
     """
 
     model: nn.Module
@@ -58,11 +60,21 @@ class Fit:
     fit_memory: bool = False
     log: TrainingLog = NO_LOG
     group: Group = ALONE
+    fsdp: bool = False
 
     @property
     def share(self) -> range:
         """Which pairs of each batch this process computes: whole published parts, where the loss depends on the parts."""
-        return self.group.share(self.recipe.batch_size, 1 if self.parts_are_free else self.recipe.pairs_at_once)
+        return self._share_of(self.group)
+
+    @property
+    def most_parts(self) -> int:
+        """Number of parts that the process with the largest share computes, as published."""
+        shares = [self._share_of(replace(self.group, rank=rank)) for rank in range(self.group.size)]
+        return max(-(-len(share) // self.recipe.pairs_at_once) for share in shares)
+
+    def _share_of(self, group: Group) -> range:
+        return group.share(self.recipe.batch_size, 1 if self.parts_are_free else self.recipe.pairs_at_once)
 
 
 class LossMeans:
@@ -94,23 +106,32 @@ class State:
     means: LossMeans = field(default_factory=LossMeans)
 
 
-def take_step(
-    job: Fit, accelerator: Accelerator, model: nn.Module, optimizer: Any, batch: Batch, state: State
-) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class Training:
+    """A training on its way: what it trains, by what, and how far it is."""
+
+    job: Fit
+    accelerator: Accelerator
+    optimizer: Any
+    state: State
+
+
+def take_step(training: Training, batch: Batch) -> dict[str, Tensor]:
     """Update the weights once, and return the batch's loss terms and their "total".
 
     Raises:
         RunFailed: The device's memory holds no step of this size; the message says which it holds.
     """
+    job, state, optimizer = training.job, training.state, training.optimizer
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * schedule(job.recipe, state.step, group["peak"])
     whole = None  # the divisor of the whole batch, if other processes have some of its pairs
     if job.group.size > 1:
         whole = job.group.sum(_divisors(job, _parts(batch, job.recipe.pairs_at_once)).sum())
-    losses = _within_memory(job, state, lambda: _gradients(job, accelerator, model, batch, state, whole))
+    losses = _within_memory(job, state, lambda: _gradients(training, batch, whole))
     job.group.at(3 * state.step + 2)  # from here on it waits for the others
     losses = job.group.add_gradients(job.model, losses)
-    accelerator.clip_grad_norm_(model.parameters(), job.recipe.clip_norm)
+    training.accelerator.clip_grad_norm_(job.model.parameters(), job.recipe.clip_norm)
     optimizer.step()
     return losses
 
@@ -128,6 +149,8 @@ def _within_memory(job: Fit, state: State, gradients: Callable[[], dict[str, Ten
             losses = gradients()
             break
         except torch.OutOfMemoryError as error:
+            if job.fsdp:  # the others are in the middle of the same attempt
+                raise RunFailed(_remedy_of_all(job, state.step)) from error
             if not _take_less(job, state):
                 raise RunFailed(f"step {state.step}: memory ran out, and no smaller part of the batch fits") from error
         except RuntimeError as error:
@@ -180,27 +203,46 @@ def _remedy(state: State, published: int, pairs: int, recomputed: bool) -> str:
     )
 
 
-def _gradients(
-    job: Fit, accelerator: Accelerator, model: nn.Module, batch: Batch, state: State, whole: Tensor | None
-) -> dict[str, Tensor]:
+def _remedy_of_all(job: Fit, step: int) -> str:
+    pairs = job.recipe.pairs_at_once
+    fewer = f"--set recipe.micro_batch={pairs // 2} or " * (job.parts_are_free and pairs > 1)
+    return (
+        f"step {step}: memory ran out with {pairs} pairs at a time on {job.group.size} GPUs (--fsdp). Add {fewer}--set"
+        " tracker.checkpointing=true, or share the run among more GPUs"
+    )
+
+
+def _gradients(training: Training, batch: Batch, whole: Tensor | None) -> dict[str, Tensor]:
     """Compute the gradients of this process's pairs, and return their share of the batch's loss terms and "total"."""
-    step = state.step
+    job, state = training.job, training.state
     if state.cost.recomputed:
         job.model.get_submodule("encoder").checkpointing = True  # type: ignore[assignment]
-    torch.manual_seed(job.seed * 1_000_003 + step + 1 + (job.group.rank << 40))
-    model.zero_grad()
+    torch.manual_seed(job.seed * 1_000_003 + state.step + 1 + (job.group.rank << 40))
+    training.optimizer.zero_grad()
     sums: dict[str, Tensor] = {}
     parts = _parts(batch, state.cost.pairs_at_once or job.recipe.pairs_at_once)
     for weight, part in zip(_weights(job, parts, whole), parts, strict=True):
-        with accelerator.autocast():
-            losses: dict[str, Tensor] = model(
-                part["template"].float(), part["search"].float(), part["mask"], part["truth"], step / job.recipe.steps
-            )
-            total = torch.stack(list(losses.values())).sum()
-        accelerator.backward(total * weight)
-        for name, value in (losses | {"total": total}).items():
+        for name, value in _backward(training, part, weight).items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * weight
+    if job.fsdp and len(parts) < job.most_parts:
+        before = [buffer.clone() for buffer in job.model.buffers()]
+        for _ in range(job.most_parts - len(parts)):  # the others need this process's parameters
+            _backward(training, parts[-1], torch.zeros_like(sums["total"]))
+        for buffer, value in zip(job.model.buffers(), before, strict=True):
+            buffer.copy_(value)
     return sums
+
+
+def _backward(training: Training, part: Batch, weight: Tensor) -> dict[str, Tensor]:
+    """Add the gradients of a part's loss times its weight, and return its loss terms and their "total"."""
+    job, images = training.job, (part["template"].float(), part["search"].float())
+    with training.accelerator.autocast():
+        progress = training.state.step / job.recipe.steps
+        losses: dict[str, Tensor] = job.model(*images, part["mask"], part["truth"], progress)
+        total = torch.stack(list(losses.values())).sum()
+    count_unused(job.model)
+    training.accelerator.backward(total * weight)
+    return losses | {"total": total}
 
 
 def _parts(batch: Batch, pairs: int) -> list[Batch]:

@@ -199,6 +199,8 @@ def _as_computed(cost: TrainingCost, recipe: Recipe | None) -> str:
     """Return how many pairs were computed at a time, if not as many as the recipe says."""
     published, used = (recipe.pairs_at_once if recipe else None), cost.pairs_at_once
     twice = " Activations were computed twice, because memory did not hold them." if cost.recomputed else ""
+    if cost.fsdp:
+        twice += " GPUs or processes divided parameters, gradients and optimizer states among them (--fsdp)."
     if recipe and recipe.compile:
         twice += " Blocks were compiled." if cost.compiled else " Blocks could not be compiled on this machine."
     if published is None or used is None or used == published:

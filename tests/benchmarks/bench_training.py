@@ -23,7 +23,7 @@ from trackablate.harness.record import TrainingCost
 from trackablate.harness.spec import Precision, Recipe
 from trackablate.harness.training.engine import compiled_blocks, computing_in, make_accelerator
 from trackablate.harness.training.rates import parameter_groups
-from trackablate.harness.training.step import Fit, State, take_step
+from trackablate.harness.training.step import Fit, State, Training, take_step
 from trackablate.trackers.adaptation import lora
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.model import OneStreamTracker, build
@@ -61,13 +61,14 @@ def measure(model: OneStreamTracker, how: Recipe, device: torch.device, seconds:
     state = State(0, [], TrainingCost())
     taken: list[float] = []
     with computing_in(model, how.precision), compiled_blocks(model, wanted=how.compile):
-        prepared, optimizer = accelerator.prepare(model, optimizer)
+        _, optimizer = accelerator.prepare(model, optimizer)
+        training = Training(job, accelerator, optimizer, state)
         until = time.perf_counter() + seconds
         while len(taken) < 3 or time.perf_counter() < until:
             if len(taken) == 2 and device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
             started = time.perf_counter()
-            losses = take_step(job, accelerator, prepared, optimizer, batch, state)
+            losses = take_step(training, batch)
             assert bool(torch.isfinite(losses["total"]))  # waits for the device
             taken.append(time.perf_counter() - started)
     peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0
@@ -83,8 +84,8 @@ def one_step(model: OneStreamTracker, how: Recipe, device: torch.device) -> Trai
     accelerator, state = make_accelerator(device, how.precision), State(0, [], TrainingCost())
     optimizer: Any = torch.optim.AdamW(parameter_groups(model, how), fused=True)
     with computing_in(model, how.precision):
-        prepared, optimizer = accelerator.prepare(model, optimizer)
-        assert bool(torch.isfinite(take_step(job, accelerator, prepared, optimizer, batch, state)["total"]))
+        _, optimizer = accelerator.prepare(model, optimizer)
+        assert bool(torch.isfinite(take_step(Training(job, accelerator, optimizer, state), batch)["total"]))
     return state.cost
 
 

@@ -14,6 +14,7 @@ from trackablate.harness.cli.options import (
     Data,
     Device,
     FitMemory,
+    Fsdp,
     Full,
     GpusPerRun,
     Json,
@@ -85,6 +86,7 @@ def run(
     rendezvous: Rendezvous = "",
     loader_workers: LoaderWorkers = None,
     fit_memory: FitMemory = False,
+    fsdp: Fsdp = False,
     compile_: CompiledSpeed = False,
     log: Log = "",
     executor: ExecutorName = Where.local,
@@ -112,6 +114,7 @@ def run(
 
         shares = shared(gpus_per_run, nodes, node_rank, rendezvous)
         more = {"loader_workers": loader_workers, "fit_memory": fit_memory, "log": log, "compile": compile_}
+        more |= {"fsdp": fsdp}
         request = StudyRequest(
             study=study,
             profile=profile,

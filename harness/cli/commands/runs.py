@@ -12,6 +12,7 @@ from trackablate.harness.cli.options import (
     Data,
     Device,
     FitMemory,
+    Fsdp,
     GpusPerRun,
     Json,
     LoaderWorkers,
@@ -44,6 +45,7 @@ def train(
     rendezvous: Rendezvous = "",
     loader_workers: LoaderWorkers = None,
     fit_memory: FitMemory = False,
+    fsdp: Fsdp = False,
     log: Log = "",
     set_: Changes = None,
     store: StorePath = Path("store"),
@@ -59,7 +61,7 @@ def train(
 
     can_log(log)
     how = shared(gpus_per_run, nodes, node_rank, rendezvous)
-    how = how.model_copy(update={"loader_workers": loader_workers, "fit_memory": fit_memory, "log": log})
+    how = how.model_copy(update={"loader_workers": loader_workers, "fit_memory": fit_memory, "log": log, "fsdp": fsdp})
     asked = with_changes(load_profile(profile), set_ or [])
     return train_variant(variant, asked, data or [], store, device, how)
 

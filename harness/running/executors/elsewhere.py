@@ -61,6 +61,7 @@ def places(asked: Resources, tasks: int, store: Store, device: str, how: Executi
         command=command_line(),
         loader_workers=loading if how.loader_workers is None else how.loader_workers,
         fit_memory=how.fit_memory,
+        fsdp=how.fsdp,
         log=how.log,
         others=tuple(shared[1:]),
     )

@@ -1,6 +1,7 @@
 """Several processes share one run: one process's weights within rounding, its boxes bit for bit, and nothing hangs."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from command_line import invoke
 from trackablate.ablations.plan import run_of
@@ -24,12 +26,16 @@ from trackablate.harness.running.image_files import find_replaced
 from trackablate.harness.running.tasks import RunTask, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import RunFolder, Store
+from trackablate.harness.training import loop
+from trackablate.harness.training.loading import Batch
+from trackablate.harness.training.step import Training, take_step
+from trackablate.trackers.model import OneStreamTracker
 from trackablate.trackers.spec import FloorSpec, TrackerSpec, replace
 from trackablate.trackers.variants import VARIANTS, detrack_ce, ostrack
 from video_factory import encoded
 
 SMOKE = load_profile("smoke")
-LORAT = VARIANTS["lorat-b-224"]
+LORAT, FULL = VARIANTS["lorat-b-224"], VARIANTS["full-b-224"]
 RECIPE = {"steps": 6, "batch_size": 6, "micro_batch": 3, "checkpoint_every": 2, "validation_pairs": 5}
 ROUNDING = 1e-5
 """Weights move by 1e-3 and more in these trainings."""
@@ -40,14 +46,14 @@ def task_of(tracker: TrackerSpec, **changed: int) -> RunTask:
     return RunTask(run=run_of(tracker, SMOKE.model_copy(update={"recipe": recipe}), seed=1), evaluations=())
 
 
-def settings_of(store: Path, size: int, patience: float = 120.0) -> WorkerSettings:
-    settings = WorkerSettings(store=str(store), device="cpu", threads=1, workers=1, command="test")
+def settings_of(store: Path, size: int, patience: float = 120.0, *, fsdp: bool = False) -> WorkerSettings:
+    settings = WorkerSettings(store=str(store), device="cpu", threads=1, workers=1, command="test", fsdp=fsdp)
     return settings.model_copy(update={"others": ("cpu",) * (size - 1), "patience": patience})
 
 
-def done(task: RunTask, store: Path, size: int) -> RunFolder:
+def done(task: RunTask, store: Path, size: int, *, fsdp: bool = False) -> RunFolder:
     """Do a run with so many processes, this one among them."""
-    execute.execute_run(task, settings_of(store, size))
+    execute.execute_run(task, settings_of(store, size, fsdp=fsdp))
     return Store(store).run(task.run)
 
 
@@ -59,14 +65,21 @@ def furthest(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
 
 
 @pytest.mark.parametrize(
-    ("tracker", "size"),
-    [(LORAT, 3), (replace(ostrack, drop_path=0.0), 2), (detrack_ce, 2)],
-    ids=["lorat", "conv", "decoder"],
+    ("tracker", "size", "part", "fsdp"),
+    [
+        (LORAT, 3, 3, False),
+        (replace(ostrack, drop_path=0.0), 2, 3, False),
+        (detrack_ce, 2, 3, False),
+        (replace(FULL, checkpointing=True), 3, 1, True),
+    ],
+    ids=["lorat", "conv", "decoder", "full-fsdp"],
 )
-def test_the_weights_are_those_of_one_process(tracker: TrackerSpec, size: int, tmp_path: Path) -> None:
-    task = task_of(tracker)
+def test_the_weights_are_those_of_one_process(
+    tracker: TrackerSpec, size: int, part: int, fsdp: bool, tmp_path: Path
+) -> None:
+    task = task_of(tracker, micro_batch=part)
     assert task.run.recipe is not None
-    alone, shared = (done(task, tmp_path / str(count), count) for count in (1, size))
+    alone, shared = (done(task, tmp_path / str(count), count, fsdp=fsdp) for count in (1, size))
     a, b = load_file(alone.weights), load_file(shared.weights)
     moved = furthest(a, {name: torch.zeros_like(value) for name, value in a.items()})
     assert moved > 0.01
@@ -76,6 +89,7 @@ def test_the_weights_are_those_of_one_process(tracker: TrackerSpec, size: int, t
     assert one is not None
     assert many is not None
     assert (one.cost.samples, many.cost.samples) == (36, 36)
+    assert (one.cost.fsdp, many.cost.fsdp) == (False, fsdp)
     assert many.where.device == f"{size} x {one.where.device}"
     assert many.cost.phases["train"].device_seconds > 0
     assert many.cost.flops_per_pair == one.cost.flops_per_pair
@@ -83,7 +97,7 @@ def test_the_weights_are_those_of_one_process(tracker: TrackerSpec, size: int, t
     assert (one.cost.peak_tflops, one.cost.mfu()) == (None, None), "no peak of a CPU is published"
     for ours, theirs in zip(many.curve, one.curve, strict=True):
         assert ours.losses.keys() == theirs.losses.keys()
-        if tracker is LORAT:
+        if tracker.loss_adds_up:
             assert ours.losses == pytest.approx(theirs.losses, rel=1e-4)
             assert ours.validation_iou == pytest.approx(theirs.validation_iou, abs=1e-4)
 
@@ -144,32 +158,37 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, at: int, what: Callable[[LocalW
     monkeypatch.setattr(execute, "_Reporter", Reporter)
 
 
+@pytest.mark.parametrize(("before", "after"), [(False, False), (True, False), (False, True)])
 def test_a_killed_process_ends_the_attempt_and_any_number_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    before: bool, after: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = task_of(LORAT)
+    """Also if the processes divide the network (--fsdp) before or after: checkpoints are the same files."""
+    task = task_of(FULL if before or after else LORAT)
     whole = load_file(done(task, tmp_path / "whole", 1).weights)
     with monkeypatch.context() as patch:
         interrupted(patch, 3, lambda worker: worker.process.kill())
         with pytest.raises(RunFailed, match="process 1 of 2 on cpu: a worker stopped with status -9"):
-            done(task, tmp_path / "killed", 2)
+            done(task, tmp_path / "killed", 2, fsdp=before)
     folder = Store(tmp_path / "killed").run(task.run)
     failure = folder.failure()
     assert failure is not None
     assert failure.summary.startswith("process 1 of 2 on cpu")
     assert folder.checkpoint.exists()
-    resumed = done(task, tmp_path / "killed", 3)
+    resumed = done(task, tmp_path / "killed", 3, fsdp=after)
     training = resumed.training()
     assert training is not None
-    assert training.cost.resumed == 1
+    assert (training.cost.resumed, training.cost.fsdp) == (1, after)
     assert resumed.failure() is None
     assert furthest(whole, load_file(resumed.weights)) < ROUNDING
 
 
-def test_a_shared_training_that_is_stopped_saves_a_checkpoint_and_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    task = task_of(LORAT, steps=60, checkpoint_every=60)
+@pytest.mark.parametrize("fsdp", [False, True])
+def test_a_shared_training_that_is_stopped_saves_a_checkpoint_and_goes_on_to_the_same_weights(
+    fsdp: bool, tmp_path: Path
+) -> None:
+    task = task_of(FULL if fsdp else LORAT, steps=60, checkpoint_every=60)
     folder, limit = Store(tmp_path / "stopped").run(task.run), time.monotonic() + 120
-    worker = LocalExecutor(Store(tmp_path / "stopped").logs).start(settings_of(tmp_path / "stopped", 2))
+    worker = LocalExecutor(Store(tmp_path / "stopped").logs).start(settings_of(tmp_path / "stopped", 2, fsdp=fsdp))
     worker.do(task)
     while (said := folder.progress()) is None or said.done < 3:
         assert time.monotonic() < limit
@@ -183,8 +202,8 @@ def test_a_shared_training_that_is_stopped_saves_a_checkpoint_and_goes_on_to_the
     assert 3 <= step < 60
     assert reply.text.startswith(f"stopped by SIGTERM with its checkpoint at step {step} of 60")
     assert folder.failure() is None
-    whole = done(task, tmp_path / "whole", 2).training()
-    resumed = done(task, tmp_path / "stopped", 2).training()
+    whole = done(task, tmp_path / "whole", 2, fsdp=fsdp).training()
+    resumed = done(task, tmp_path / "stopped", 2, fsdp=fsdp).training()
     assert whole is not None
     assert resumed is not None
     assert (resumed.cost.resumed, resumed.cost.samples) == (1, whole.cost.samples)
@@ -230,6 +249,70 @@ def test_a_process_that_waits_in_vain_ends_itself(tmp_path: Path, monkeypatch: p
         while not ended and time.monotonic() < limit:  # leaving the block would call it off
             time.sleep(0.02)
     assert ended == [ranks.LOST]
+
+
+def held(training: Training) -> int:
+    """Return the bytes of this process's parameters, gradients and optimizer states."""
+    states = (value for state in training.optimizer.state.values() for value in state.values())
+    parameters = list(training.job.model.parameters())
+    tensors = [*parameters, *(p.grad for p in parameters if p.grad is not None), *states]
+    local = [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
+    return sum(tensor.numel() * tensor.element_size() for tensor in local)
+
+
+def test_each_process_holds_its_share_of_parameters_gradients_and_optimizer_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+
+    def step(training: Training, batch: Batch) -> dict[str, Tensor]:
+        losses = take_step(training, batch)
+        found.append(held(training))
+        return losses
+
+    monkeypatch.setattr(loop, "take_step", step)
+    task = task_of(FULL, steps=1, checkpoint_every=1)
+    done(task, tmp_path / "shared", 2)
+    done(task, tmp_path / "divided", 2, fsdp=True)
+    whole, divided = found
+    assert 0.49 < divided / whole < 0.52
+
+
+def test_a_process_with_fewer_parts_computes_as_many_as_the_others_and_counts_its_own(tmp_path: Path) -> None:
+    """Of three parts one process has one and the other two; batch normalisation must not see a part twice."""
+    task = task_of(replace(ostrack, drop_path=0.0), micro_batch=2)
+    a, b = (load_file(done(task, tmp_path / str(fsdp), 2, fsdp=fsdp).weights) for fsdp in (False, True))
+    assert {int(b[name]) for name in b if name.endswith("num_batches_tracked")} == {6}
+    following = [re.match(r"(.*\.)(\d+)\.bias$", name) for name in a]
+    unmoved = {f[0] for f in following if f and f"{f[1]}{int(f[2]) + 1}.running_mean" in b}
+    assert len(unmoved) == 12  # biases before a normalisation have no gradient: rounding alone moves them
+    for name in a.keys() - unmoved:
+        assert float((a[name] - b[name]).abs().max()) < ROUNDING, name
+
+
+def test_a_divided_step_that_memory_does_not_hold_fails_with_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forward(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(OneStreamTracker, "forward", forward)
+    with pytest.raises(
+        RunFailed, match=r"step 0: .* with 3 pairs at a time on 2 GPUs .*Add --set recipe.micro_batch=1 or"
+    ):
+        done(task_of(FULL), tmp_path, 2, fsdp=True)
+
+
+def test_fsdp_is_refused_where_nothing_can_be_divided(tmp_path: Path) -> None:
+    for words, said in (
+        (["full-b-224"], "add --gpus-per-run 2"),
+        (["full-b-224", "--gpus-per-run", 2, "--fit-memory"], "leave out one of them"),
+        (["lorat-b-224", "--gpus-per-run", 2], "--fsdp is for full fine-tuning, and "),
+    ):
+        refused = invoke("train", *words, "--fsdp", "--profile", "smoke", "--store", tmp_path / "store")
+        assert refused.exit_code == 2
+        assert said in refused.stderr
+    assert not (tmp_path / "store").exists()
 
 
 def test_more_processes_than_parts_are_refused(tmp_path: Path) -> None:

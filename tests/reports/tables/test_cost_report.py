@@ -248,6 +248,7 @@ def test_the_memory_note_says_how_many_pairs_were_computed_at_a_time(result: Res
         ({"pairs_at_once": 1}, f"1 pairs at a time instead of {published}, which did not fit; the result is the same"),
         ({"pairs_at_once": 64}, f"{published} pairs at a time as published; after the first steps 64, which took more"),
         ({"recomputed": True}, "Activations were computed twice, because memory did not hold them."),
+        ({"fsdp": True}, "GPUs or processes divided parameters, gradients and optimizer states among them (--fsdp)."),
     ):
         _, notes = memory_note(result, conv=change)
         assert any(said in note for note in notes) if said else len(notes) == 1, notes
