@@ -24,7 +24,7 @@ from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import RunSpec, TrainingData, VideoData
 from trackablate.harness.store import RunFolder, Store
 from trackablate.trackers.outside.named import outside_tracker
-from trackablate.trackers.spec import TrackerSpec
+from trackablate.trackers.spec import OutsideSpec, TrackerSpec
 
 Given = Mapping[str, str]
 """Folder or archive of each data set that --data names."""
@@ -297,6 +297,21 @@ def asked_run(store: Store, name: str, protocol: str = "") -> RunSpec:
     """Return the run that a name means: that of an outside tracker (see `outside_tracker`), or one in the store."""
     outside = outside_tracker(name)
     return RunSpec(tracker=outside) if outside else find_run(store, name, protocol).run
+
+
+def in_words(store: Store, run: RunSpec) -> str:
+    """Return what a run is: the rows that it serves with study and profile, its seed, and its name."""
+    if isinstance(run.tracker, OutsideSpec):
+        return f"{run.tracker.name}, a tracker from elsewhere"
+    rows = [
+        f"{row.name} of {record.study} at profile {record.profile.name}"
+        for record in store.studies()
+        for row in record.rows
+        if row.control == "none" and any(planned.run == run for planned in row.runs)
+    ]
+    further = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
+    what = f"{rows[0]}{further}" if rows else "imported weights" if run.imported else "a run of no stored study"
+    return f"{what}, seed {run.seed}: {run.name}"
 
 
 def named_run(text: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """What a study's commands share: rows, data, and the version of the data that a report is made of."""
 
+import re
 import shutil
 from dataclasses import replace
 from importlib import import_module
@@ -307,6 +308,9 @@ def test_a_box_outside_the_frame_is_refused_without_torch(place: Path, monkeypat
     done = invoke("track", "conv", place, "--init", "100,5,20,20", "--store", place / "store")
     assert done.exit_code == 2
     assert "--init 100,5,20,20 lies outside the first frame of 64 x 48 pixels" in done.stderr
+    done = invoke("track", "conv", place, "--init", "50,5,20,20", "--store", place / "store")
+    assert "reaches beyond the first frame of 64 x 48 pixels; the part inside is 50,5,14,20" in done.stderr
+    assert re.search(r"tracking with conv of table3 at profile smoke, seed 0: \S+-[0-9a-f]{8,}", done.stderr)
 
 
 def test_data_are_checked_where_they_are_configured(place: Path) -> None:
