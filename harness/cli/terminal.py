@@ -34,6 +34,8 @@ LONG = 40
 """Characters from which the items of a list get a line each."""
 UNBROKEN = "\N{NO-BREAK SPACE}"
 """Where a line is not broken; it is written as a space."""
+COMMAND = "python -m harness "
+"""The beginning of a command of ours, as remedies are written."""
 NAME = 28
 """Characters of a name that fit on one line beside a bar."""
 WIDE = 100
@@ -72,7 +74,7 @@ def _as_called(line: str) -> str:
     started = Path(sys.argv[0])
     installed = {"trackablate": "trackablate", "__main__": "python -m trackablate"}
     own = "trackablate" in (started.stem, started.parent.name)
-    return line.replace("python -m harness", installed.get(started.stem, "python -m harness")) if own else line
+    return line.replace(COMMAND, f"{installed[started.stem]} ") if own and started.stem in installed else line
 
 
 def say_lines(lines: Iterable[str], indent: int) -> None:
@@ -81,7 +83,7 @@ def say_lines(lines: Iterable[str], indent: int) -> None:
 
 
 def say_document(document: dict[str, Any], indent: int = 0) -> None:
-    """Write a nested document, a line per entry."""
+    """Write a nested document, a line per entry. Commands are not broken."""
     for key, value in document.items():
         if isinstance(value, dict) and value:
             sys.stdout.write(f"{'  ' * indent}{key}:\n")
@@ -89,6 +91,8 @@ def say_document(document: dict[str, Any], indent: int = 0) -> None:
         elif isinstance(value, list) and any(len(str(item)) > LONG for item in value):
             sys.stdout.write(f"{'  ' * indent}{key}:\n")
             say_lines((f"{'  ' * (indent + 1)}- {_plain(item)}" for item in value), 2 * indent + 4)
+        elif isinstance(value, str) and value.startswith(COMMAND):  # whole, to be copied
+            sys.stdout.write(f"{'  ' * indent}{key}:\n{'  ' * (indent + 1)}{_as_called(value)}\n")
         else:
             say_lines([f"{'  ' * indent}{key}: {_plain(value)}"], 2 * indent + 2)
 

@@ -186,7 +186,7 @@ def export_weights(
         raise BadInput(f"the run {folder.run.name} has no weights: it is not trained, or its tracker has none")
     from trackablate.harness.tracking.imported import export_weights as write
 
-    return write(folder, out)
+    return write(folder, out, store)
 
 
 def pretrain(
