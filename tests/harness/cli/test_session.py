@@ -151,6 +151,21 @@ def test_a_report_of_nothing_names_the_profile_that_is_stored(place: Path) -> No
     assert "--profile" not in invoke("report", "table3", "--profile", "smoke", "--format", "json").stderr
 
 
+@pytest.mark.parametrize(
+    ("format", "file"),
+    [("latex", "table.tex"), ("markdown", "table.md"), ("csv", "table.csv"), ("json", "results.json")],
+)
+def test_one_format_of_text_is_all_that_standard_output_holds(place: Path, format: str, file: str) -> None:
+    store_factory.fill(Store(place / "store"), STUDIES["table3"], SMOKE)
+    words = ("report", "table3", "--profile", "smoke", "--out", "out", "--format", format)
+    for _ in ("drawn", "unchanged"):
+        done = invoke(*words)
+        assert done.exit_code == 0, done.stderr
+        assert done.stdout == Path("out", file).read_text()
+        assert "Sparsity and head" in done.stderr, "the answer is beside it"
+    assert "Sparsity and head" in invoke(*words[:-1], "html,latex").stdout
+
+
 def test_data_that_nothing_reads_are_refused(place: Path) -> None:
     told = r"--data lasot is not used: add --protocol lasot, or leave it out"
     with pytest.raises(BadInput, match=told):
