@@ -83,13 +83,13 @@ def test_fields_of_every_run_can_be_set(place: Path) -> None:
         ("recipe.steps", "write recipe.FIELD=VALUE or tracker.FIELD=VALUE"),
         ("recipe.stps=7", "did you mean recipe.steps"),
         ("tracker.head.layrs=2", "did you mean tracker.head.layers"),
-        ("recipe.steps=-3", "--set recipe.steps: should be greater than 0, got -3; correct it"),
+        ("recipe.steps=-3", "--set recipe.steps: is too small, got -3; write more than 0"),
         ("recipe.steps=lots", "--set recipe.steps: is no whole number, got 'lots'; write one"),
         ("recipe.precision=fp99", "--set recipe.precision: is no known value, got 'fp99'; write 'fp32', 'tf32', "),
         ("tracker.labels=hard", "--set tracker: tracker 'decoder': label assignments belong to heads: the labels of"),
         ("tracker.head.kind=foo", "--set tracker.head: no head is called 'foo': there are: centre, conv, "),
         ("tracker.adaptation.kind=x", "--set tracker.adaptation: is of no known kind; write one of 'full', "),
-        ("tracker.sparsity.keep_ratio=2.0", "keep_ratio: should be less than or equal to 1, got 2.0"),
+        ("tracker.sparsity.keep_ratio=2.0", "keep_ratio: is too large, got 2.0; write 1.0 or less"),
     ],
 )
 def test_what_cannot_be_set_is_refused(place: Path, change: str, told: str) -> None:
