@@ -31,7 +31,7 @@ PREPARING, RUNNING, SPEED, DRAWING, DONE = PHASES = (
     "drawing the page",
     "done",
 )
-DRAWING_SECONDS, ROW_SECONDS = 4.0, 0.6
+DRAWING_SECONDS, ROW_SECONDS = 8.0, 0.6
 """Assumed seconds of drawing a report, and of each run in it."""
 
 
@@ -129,6 +129,8 @@ class Forecaster(Observer):
         self._running: list[RunningTask] = []
         self._measured: RunFolder | None = None
         self._said: PhaseProgress | None = None
+        self._rounds: tuple[int, float] | None = None
+        self._whole, self._shown = Line("", "", share=True), self._began
         self._failed, self._workers, self._in_seconds = 0, 1, False
         self._phase, self._since = PREPARING, self._began
         self._seconds: dict[str, float | None] = {DONE: 0.0}
@@ -185,8 +187,8 @@ class Forecaster(Observer):
             task.advance(self._store.run(task.item.task.run).progress(), time.monotonic())
         if self._measured:
             said = self._measured.progress()
-            if said and said != self._said and said.done > 1:  # the first round comes after loading and warming up
-                self._said, self._seconds[SPEED] = said, self._gone() * said.total / said.done
+            if said and said != self._said:
+                self._said, self._seconds[SPEED] = said, self._speed_by_rounds(said)
         self._update()
 
     def finished(self, item: Missing, spent: Spent | None) -> None:
@@ -249,8 +251,11 @@ class Forecaster(Observer):
         words = f"{ended} done" + (f", {self._failed} failed" if self._failed else "")
         phase = words if self._phase in (RUNNING, DONE) else self._phase
         name = f"all {len(runs)} runs" if len(runs) > 1 else "the run" if runs else "the study"
-        whole = Line(name, phase, gone, 0 if left is None else gone + left, left, share=True)
-        self._display.show([whole, *(task.line(task.left(*rates, now)) for task in self._running)])
+        before = self._whole.later(now - self._shown)
+        share = before.done / before.total if before.total else 0.0  # what takes longer than it seemed slows it down
+        total = gone + left if left is not None else gone / share if share else 0.0
+        self._whole, self._shown = Line(name, phase, max(gone, share * total), total, left, share=True), now
+        self._display.show([self._whole, *(task.line(task.left(*rates, now)) for task in self._running)])
 
     def _rates(self) -> tuple[Rate, Rate]:
         """Return how long training and tracking take by now."""
@@ -274,6 +279,13 @@ class Forecaster(Observer):
             seconds[self._phase] = remaining(first, self._gone())
         found = [seconds.get(phase) for phase in phases]
         return None if None in found else sum(filter(None, found))
+
+    def _speed_by_rounds(self, said: PhaseProgress) -> float | None:
+        """Return the seconds of measuring speed by the rounds so far. Loading and warming up come before the first."""
+        first, began = self._rounds = self._rounds or (said.done, self._gone())
+        if said.done == first:
+            return self._seconds[SPEED]
+        return self._gone() + (said.total - said.done) * (self._gone() - began) / (said.done - first)
 
     def _speed_by_now(self) -> float | None:
         """Return the seconds of measuring speed, by all that is known now; None if that is not enough."""
