@@ -23,7 +23,7 @@ from trackablate.harness.errors import BadInput
 class _Commands(TyperGroup):
     """The commands. An option with a value that it cannot have is refused in words of ours: option, problem, remedy."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Do the command."""
         try:
             return super().invoke(ctx)

@@ -78,8 +78,9 @@ def roots_to_train_on(data: TrainingData, given: Given) -> tuple[dict[str, str],
     """Return where the videos to train on lie, by data set; and each reason why some are not there, with their uses."""
     roots: dict[str, str] = {}
     lacking: dict[str, list[str]] = {}
-    names = data.all_sets if isinstance(data, VideoData) else ()
-    for kind in (TRAINING_SETS[name] for name in names):
+    if not isinstance(data, VideoData):
+        return roots, lacking
+    for kind in (TRAINING_SETS[name] for name in data.all_sets):
         try:
             name, found = training_root(kind.data, given)
             kind.found_in(root := found.resolve())

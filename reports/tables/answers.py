@@ -272,8 +272,8 @@ def _tracking(found: Sequence[Standing]) -> str:
     if groups[None]:
         return f"Whether {subject} beats {_and(list(groups[None]))} is not tested."
     subject = _subject(found, "It", "The best variant")
-    beaten = _and(list(groups[True]))
-    return f"{subject} does track: it beats {beaten} by more than chance." if beaten else ""
+    passed = _and(list(groups[True]))
+    return f"{subject} does track: it beats {passed} by more than chance." if passed else ""
 
 
 def _subject(found: Sequence[Standing], pronoun: str, of_several: str) -> str:

@@ -330,6 +330,8 @@ def test_the_terminal_shows_one_line_for_each_row(width: int) -> None:
     assert lines["ce-conv"][-3:] == ["–", "missing", "–"]
     assert lines["ce-decoder"][-5:] == ["+0.6", "not", "told", "apart", "64.0"]
     assert lines["ncc"][-1] == "floor"
+    assert not lines["ncc"][-2].startswith(("+", "−")), "a floor is no competitor of the baseline"
+    assert "not told apart: it may be chance." in " ".join(text.split())
     assert lines["shuffled-template"][-1] == "control"
     assert text.count("Brackets: ") == 1
     assert f"missing: ce-conv on {P}: failed: CUDA out of memory" in " ".join(text.split())
