@@ -92,6 +92,7 @@ class Folder(Files):
     def __init__(self, root: Path) -> None:
         self.root, self._allowed = root, allowed_links()
         self._real_places: dict[Path, Path] = {}
+        self._folders_inside: set[str] = set()
 
     def names(self, folder: str = "") -> tuple[str, ...]:
         """See Files."""
@@ -168,15 +169,20 @@ class Folder(Files):
         return self._real_places.get(folder) or self._real_places.setdefault(folder, folder.resolve())
 
     def _inside(self, name: str) -> Path:
-        path = self.root / name
+        path, folder = self.root / name, name.rpartition("/")[0]
+        plain = ".." not in path.parts
+        if plain and folder in self._folders_inside and not path.is_symlink():  # nearly always
+            return path
         try:
-            real = path.resolve() if path.is_symlink() or ".." in path.parts else self._real(path.parent) / path.name
+            real = path.resolve() if path.is_symlink() or not plain else self._real(path.parent) / path.name
             leads_out = not any(map(real.is_relative_to, (self._real(self.root), *self._allowed)))
         except (OSError, RuntimeError):  # links in a circle
             leads_out = True
         if leads_out:
             remedy = "replace the link by a copy of its target, or allow its folder with --allow-links PATH"
             raise DataError.at(path, f"leads out of {shown(self.root)}", remedy)
+        if plain and name and not path.is_symlink():
+            self._folders_inside.add(folder)
         return path
 
 

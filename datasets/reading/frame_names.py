@@ -1,6 +1,7 @@
 """The names of a video's frames, kept as ranges of consecutive numbers: a few bytes for each video."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,26 +61,24 @@ class FrameNames:
     ranges: tuple[FrameRange, ...]
 
     @cached_property
-    def _length(self) -> int:
-        return sum(group.length for group in self.ranges)
+    def _begins(self) -> tuple[int, ...]:
+        """The index of each range's first frame, and the number of all frames."""
+        return tuple(accumulate((group.length for group in self.ranges), initial=0))
 
     def __len__(self) -> int:
-        return self._length
+        return self._begins[-1]
 
     def __getitem__(self, index: int) -> str:
-        index = range(self._length)[index]
-        for group in self.ranges:
-            if index < group.length:
-                return group.name(index)
-            index -= group.length
-        raise AssertionError
+        index = range(len(self))[index]
+        at = bisect_right(self._begins, index) - 1
+        return self.ranges[at].name(index - self._begins[at])
 
     def __iter__(self) -> Iterator[str]:
         return (name for group in self.ranges for name in group.names())
 
     def cut(self, start: int, stop: int) -> "FrameNames":
         """Return the frames from index `start` to before index `stop`."""
-        return self._between(accumulate((group.length for group in self.ranges), initial=0), start, stop)
+        return self._between(self._begins, start, stop)
 
     def numbered(self, first: int, last: int) -> "FrameNames":
         """Return the frames with numbers first..last, both included. Every name must have a number."""

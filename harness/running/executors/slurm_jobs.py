@@ -104,7 +104,7 @@ class Jobs:
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        class Submitter(submitit.SlurmExecutor):  # type: ignore[misc]
+        class Submitter(submitit.SlurmExecutor):
             # By itself a job would unpickle a call from the store, and so run what others may have written there.
             _submitit_command_str = f"{self.python} -m {ORDERS} {shlex.quote(str(folder))}"
 
