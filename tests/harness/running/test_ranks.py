@@ -287,7 +287,8 @@ def test_a_process_with_fewer_parts_computes_as_many_as_the_others_and_counts_it
     unmoved = {f[0] for f in following if f and f"{f[1]}{int(f[2]) + 1}.running_mean" in b}
     assert len(unmoved) == 12  # biases before a normalisation have no gradient: rounding alone moves them
     for name in a.keys() - unmoved:
-        assert float((a[name] - b[name]).abs().max()) < ROUNDING, name
+        if "running_mean" not in name:  # of what has these biases
+            assert float((a[name] - b[name]).abs().max()) < ROUNDING, name
 
 
 def test_a_divided_step_that_memory_does_not_hold_fails_with_what_helps(
