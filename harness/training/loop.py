@@ -104,6 +104,8 @@ def _begun(job: Fit) -> Iterator[tuple[Training, DataLoader[Batch]]]:
         optimizer: Any = torch.optim.AdamW(parameter_groups(model, job.recipe), fused=True)
         state = _resume(job, optimizer, accelerator)
         state.cost.compiled, state.cost.fsdp = compile_, job.fsdp
+        if job.fsdp and (state.cost.pairs_at_once or 0) > job.recipe.pairs_at_once:
+            state.cost.pairs_at_once = None  # as `_enlarge_parts` says
         with computing_in(model, precision), compiled_blocks(model, wanted=compile_):
             _, optimizer, batches = accelerator.prepare(model, optimizer, _loader(job, state.step))
             if job.device.type == "cuda":

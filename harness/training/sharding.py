@@ -39,7 +39,7 @@ def sharded(model: nn.Module, device: torch.device, *, wanted: bool) -> Iterator
 
 
 def _divided(model: OneStreamTracker, device: torch.device) -> OneStreamTracker:
-    """Return the model with its parameters divided, which are taken away from `model`: nobody can undo `fully_shard`."""
+    """Return a model with divided parameters, which are taken away from `model`, since `fully_shard` cannot be undone."""
     divided = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
     empty = {name: parameter.detach().to("meta") for name, parameter in model.named_parameters()}
     model.load_state_dict(empty, strict=False, assign=True)

@@ -67,11 +67,10 @@ class Fit:
         """Which pairs of each batch this process computes: whole published parts, where the loss depends on the parts."""
         return self._share_of(self.group)
 
-    @property
-    def most_parts(self) -> int:
-        """Number of parts that the process with the largest share computes, as published."""
+    def most_parts(self, pairs: int) -> int:
+        """Return how many parts of so many pairs the process with the largest share computes."""
         shares = [self._share_of(replace(self.group, rank=rank)) for rank in range(self.group.size)]
-        return max(-(-len(share) // self.recipe.pairs_at_once) for share in shares)
+        return max(-(-len(share) // pairs) for share in shares)
 
     def _share_of(self, group: Group) -> range:
         return group.share(self.recipe.batch_size, 1 if self.parts_are_free else self.recipe.pairs_at_once)
@@ -108,7 +107,7 @@ class State:
 
 @dataclass(frozen=True)
 class Training:
-    """A training on its way: what it trains, by what, and how far it is."""
+    """A training in progress: what is trained, with what, and how far it is."""
 
     job: Fit
     accelerator: Accelerator
@@ -220,13 +219,14 @@ def _gradients(training: Training, batch: Batch, whole: Tensor | None) -> dict[s
     torch.manual_seed(job.seed * 1_000_003 + state.step + 1 + (job.group.rank << 40))
     training.optimizer.zero_grad()
     sums: dict[str, Tensor] = {}
-    parts = _parts(batch, state.cost.pairs_at_once or job.recipe.pairs_at_once)
+    pairs = state.cost.pairs_at_once or job.recipe.pairs_at_once
+    parts = _parts(batch, pairs)
     for weight, part in zip(_weights(job, parts, whole), parts, strict=True):
         for name, value in _backward(training, part, weight).items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * weight
-    if job.fsdp and len(parts) < job.most_parts:
+    if job.fsdp and (more := job.most_parts(pairs) - len(parts)):
         before = [buffer.clone() for buffer in job.model.buffers()]
-        for _ in range(job.most_parts - len(parts)):  # the others need this process's parameters
+        for _ in range(more):  # the others need this process's parameters
             _backward(training, parts[-1], torch.zeros_like(sums["total"]))
         for buffer, value in zip(job.model.buffers(), before, strict=True):
             buffer.copy_(value)
