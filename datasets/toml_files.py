@@ -27,6 +27,10 @@ OF_VALUES = {
     **dict.fromkeys(("float_parsing", "float_type"), ("is no number", "write one")),
     **dict.fromkeys(("bool_parsing", "bool_type"), ("is no truth value", "write true or false")),
     "literal_error": ("is no known value", "write {expected}"),
+    "greater_than": ("is too small", "write more than {gt}"),
+    "greater_than_equal": ("is too small", "write {ge} or more"),
+    "less_than": ("is too large", "write less than {lt}"),
+    "less_than_equal": ("is too large", "write {le} or less"),
 }
 """The same of faults whose message repeats the value."""
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -17,8 +17,28 @@ from trackablate.harness.cli.commands import about, fetching, running, runs, sco
 from trackablate.harness.cli.commands.data import data_app
 from trackablate.harness.cli.commands.stores import store_app
 from trackablate.harness.cli.options import exit_status
+from trackablate.harness.errors import BadInput
+
+
+class _Commands(TyperGroup):
+    """The commands. An option with a value that it cannot have is refused in words of ours: option, problem, remedy."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Do the command."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if (faults := getattr(error.__cause__, "errors", None)) is None or error.param is None:
+                raise
+            from trackablate.datasets.toml_files import in_words
+
+            problem, remedy = in_words(faults()[0])
+            with exit_status():
+                raise BadInput("; ".join(filter(None, [f"{error.param.opts[0]}: {problem}", remedy]))) from error
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="harness",
     help="Benchmark and ablation studies for single-object visual trackers.",
     no_args_is_help=True,

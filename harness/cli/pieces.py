@@ -27,13 +27,14 @@ from trackablate.harness.cli.plan import forecast
 from trackablate.harness.cli.study_data import (
     asked_run,
     given_data,
+    in_words,
     named_run,
     open_store,
     opened,
     packings,
     training_roots,
 )
-from trackablate.harness.cli.terminal import step_bar
+from trackablate.harness.cli.terminal import say_to, step_bar
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile, with_packed
 from trackablate.harness.protocol_store import ON_SERVER
@@ -207,8 +208,15 @@ def track_video(asked: TrackRequest) -> dict[str, list[list[float]]]:
     images = frames_of(video)
     first = next(images)
     height, width = first.shape[:2]
-    if not clip(box, width, height)[2:].prod() > 0:
-        raise BadInput(f"--init {asked.init} lies outside the first frame of {width} x {height} pixels")
+    inside, size = clip(box, width, height), f"the first frame of {width} x {height} pixels"
+    if not inside[2:].prod() > 0:
+        raise BadInput(f"--init {asked.init} lies outside {size}")
+    if (inside != box).any():
+        part = ",".join(f"{value:g}" for value in inside)
+        sys.stderr.write(f"--init {asked.init} reaches beyond {size}; the part inside is {part}\n")
+    for name, folder in folders.items():
+        label = f"{name}: " if len(folders) > 1 else ""
+        say_to(sys.stderr, [f"tracking with {label}{in_words(kept, folder.run)}"], 4)
     from trackablate.harness.costing.devices import resolve_device
     from trackablate.harness.tracking.evaluation import online_tracker
 

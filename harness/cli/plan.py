@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -112,11 +113,19 @@ class _Plan:
             "training": item.missing.training,
             "steps_done": item.steps_done,
             "sequences_missing": item.missing.untracked,
+            "sequences_by_row": self.by_row(item),
             "speed": bool(item.missing.speed),
             "failed": failure.summary if failure else None,
             "shared_with": [name for name, needed in self.shared.items() if network and run.name in needed],
             "estimate": _document(estimate, "training", "tracking", "online") if estimate else None,
         }
+
+    def by_row(self, item: Pending) -> dict[str, int]:
+        """Return how many sequences a run lacks for each row: the baseline is tracked again for its control."""
+        found = Counter[str]()
+        for evaluation, row in zip(item.task.evaluations, item.task.rows, strict=False):
+            found[row] += len(item.missing.sequences.get(evaluation, ()))
+        return {row: count for row, count in found.items() if count}
 
     def estimate(self, names: list[str]) -> StudyEstimate:
         """Return the estimate of some of the runs that lack something."""
@@ -174,7 +183,8 @@ def _document(estimate: RunEstimate | StudyEstimate, *left_out: str) -> dict[str
 
 def say_plan(plan: dict[str, Any]) -> None:
     """Write a plan on standard output: a line per run, what remains, what fits, what came of it, what is missing here."""
-    lines = [f"{plan['study']}, profile {plan['profile']}: {'; '.join(plan['protocols'].values())}"]
+    places = "; ".join(f"{name} ({coverage})" for name, coverage in plan["protocols"].items())
+    lines = [f"{plan['study']}, profile {plan['profile']}, on {places}"]
     width, name = (max(len(run[key]) for run in plan["runs"]) for key in ("row", "run"))
     lines += [f"  {run['row']:<{width}}  {run['run']:<{name}}  {_state(run)}" for run in plan["runs"]]
     lines += _remains(plan)
@@ -182,7 +192,7 @@ def say_plan(plan: dict[str, Any]) -> None:
     for run in plan["runs"]:
         for note in run["estimate"]["notes"] if run["estimate"] else []:
             sources.setdefault(note, []).append(run["row"])
-    lines += [f"  from {note} ({', '.join(rows)})" for note, rows in sources.items()]
+    lines += [f"  time of {note} ({', '.join(rows)})" for note, rows in sources.items()]
     lines += [*_fits(plan["budget"]), *_last_start(plan["compared"])]
     lines += [f"not here: {problem}" for problem in plan["missing_here"]]
     say_lines(lines, 6)
@@ -203,7 +213,8 @@ def forecast(job: Job, store: Store, *, study: bool = False) -> Iterator[Forecas
     finally:
         shown.close()
         if study:
-            say_to(sys.stderr, _outcome(observer.outcome().model_dump(mode="json")), 4)
+            rows = {task.run.name: task.row for task in job.tasks}
+            say_to(sys.stderr, _outcome(observer.outcome().model_dump(mode="json"), rows), 4)
 
 
 def duration(seconds: float) -> str:
@@ -216,13 +227,16 @@ def duration(seconds: float) -> str:
 def _state(run: dict[str, Any]) -> str:
     if run["failed"]:
         return f"failed: {run['failed']}"
-    shared = f" (also of {', '.join(run['shared_with'])})" if run["shared_with"] else ""
+    others = run["shared_with"]
+    shared = f" (shared with the stud{'ies' if len(others) > 1 else 'y'} {', '.join(others)})" if others else ""
     if run["done"]:
         return f"done{shared}"
     begun = f" from step {run['steps_done']} on" if run["steps_done"] else ""
     parts = [f"train{begun}"] if run["training"] else []
-    parts += [f"track {run['sequences_missing']} sequences"] if run["sequences_missing"] else []
-    parts += ["measure speed"] if run["speed"] else []
+    rows = [f"{count} as {row}" for row, count in run["sequences_by_row"].items()]
+    by_row = f" ({', '.join(rows)})" if len(rows) > 1 else ""
+    parts += [f"track {run['sequences_missing']} sequences{by_row}"] if run["sequences_missing"] else []
+    parts += ["measure FPS"] if run["speed"] else []
     wall = run["estimate"] and run["estimate"]["wall_seconds"]
     return f"{', '.join(parts)}{f': {_range(wall, duration)}' if wall and wall['high'] else ''}{shared}"
 
@@ -237,7 +251,8 @@ def _remains(plan: dict[str, Any]) -> list[str]:
             f"  each training's pairs: made by {count} process{'es' * (count > 1)} of about {each} (--loader-workers)"
         ]
     if estimate["unknown"]:
-        return [f"{runs}; time of {len(estimate['unknown'])} of them: unknown; {disk}", *loader, f"  {REMEDY}"]
+        none = f"for {len(estimate['unknown'])} of them there is no estimate of time yet"
+        return [f"{runs}; {none}; {disk}", *loader, f"  to get one, {REMEDY}"]
     if all(run["done"] for run in plan["runs"]):
         return [f"{runs}; nothing is left"]
     needed, limit, device = estimate["memory_bytes"], estimate["memory_limit_bytes"], estimate["device"]
@@ -265,9 +280,9 @@ def _fits(budget: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def _outcome(outcome: dict[str, Any]) -> list[str]:
-    """Return predicted against actual, nothing if no prediction came to its end."""
-    lines = [f"  {run['run']}: {_gap(run['wall'])}; device {_gap(run['device'])}" for run in outcome["runs"]]
+def _outcome(outcome: dict[str, Any], rows: dict[str, str]) -> list[str]:
+    """Return predicted against actual, a line for each row; nothing if no prediction came to its end."""
+    lines = [f"  {rows[run['run']]}: {_gap(run['wall'])}; device {_gap(run['device'])}" for run in outcome["runs"]]
     if outcome["wall"]:
         runs = f"{outcome['started']} run{'s' * (outcome['started'] > 1)} with all around them"
         lines.append(f"  {runs}: {_gap(outcome['wall'])}; device of all runs {_gap(outcome['device'])}")

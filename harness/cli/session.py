@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Literal
 from trackablate.ablations.catalogue import named_study
 from trackablate.ablations.plan import planned_protocols, planned_rows, tasks
 from trackablate.ablations.study import FaultyStudy, Other, Study
-from trackablate.datasets.errors import DataError, raise_all
+from trackablate.datasets.errors import raise_all
 from trackablate.datasets.pairs.training_sets import check_disjoint
 from trackablate.datasets.protocols import PROTOCOLS, as_asked
 from trackablate.harness.cli.study_data import (
     Given,
     StudyData,
     asked_run,
+    for_uses,
     given_data,
     named_run,
     open_store,
@@ -24,7 +25,7 @@ from trackablate.harness.cli.study_data import (
     planned_data,
     recompute,
     reported_data,
-    training_roots,
+    roots_to_train_on,
 )
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile, with_changes, with_packed
@@ -297,16 +298,17 @@ def _data_here(asked: _Resolved, store: Store) -> tuple[dict[str, StudyData], di
     """Return the data of each protocol, the place of each data set, and what is not here, which only a plan accepts."""
     index = store.index if store.exists else None  # no store is made only to keep an index in it
     found = {name: planned_data(name, asked.given, index) for name in asked.names}
-    problems = [problem for data in found.values() for problem in data.problems]
+    tracked = {problem: f"to track {name}" for name, data in found.items() for problem in data.problems}
+    lacking: dict[str, list[str]] = {}
     roots: dict[str, str] = {}
     for data in _trained_on(asked.rows):
         if isinstance(data, VideoData):
             check_disjoint(data.all_sets, asked.names)
-        try:
-            roots |= training_roots(data, asked.given)
-        except DataError as error:
-            problems += error.problems
-    problems = list(dict.fromkeys(problems))
+        more, reasons = roots_to_train_on(data, asked.given)
+        roots |= more
+        for problem, uses in reasons.items():
+            lacking.setdefault(problem, [tracked.pop(problem)] if problem in tracked else []).extend(uses)
+    problems = [*tracked, *for_uses(lacking)]
     if asked.request.purpose == "run":
         raise_all(problems)
     return found, roots, problems

@@ -24,7 +24,7 @@ from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import RunSpec, TrainingData, VideoData
 from trackablate.harness.store import RunFolder, Store
 from trackablate.trackers.outside.named import outside_tracker
-from trackablate.trackers.spec import TrackerSpec
+from trackablate.trackers.spec import OutsideSpec, TrackerSpec
 
 Given = Mapping[str, str]
 """Folder or archive of each data set that --data names."""
@@ -69,22 +69,32 @@ def open_store(root: Path, *, make: bool = True) -> Store:
 
 def training_roots(data: TrainingData, given: Given) -> dict[str, str]:
     """Return where the videos to train on lie, by data set. Raises DataError if any are not there."""
-    if not isinstance(data, VideoData):
-        return {}
+    roots, lacking = roots_to_train_on(data, given)
+    raise_all(for_uses(lacking))
+    return roots
+
+
+def roots_to_train_on(data: TrainingData, given: Given) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Return where the videos to train on lie, by data set; and each reason why some are not there, with their uses."""
     roots: dict[str, str] = {}
-    uses: dict[str, list[str]] = {}
-    for kind in (TRAINING_SETS[name] for name in data.all_sets):
+    lacking: dict[str, list[str]] = {}
+    names = data.all_sets if isinstance(data, VideoData) else ()
+    for kind in (TRAINING_SETS[name] for name in names):
         try:
             name, found = training_root(kind.data, given)
             kind.found_in(root := found.resolve())
         except DataError as error:
             use = f"to {'train' if kind.name in data.sets else 'validate during training'} on {kind.name}"
             for problem in error.problems:
-                uses.setdefault(problem, []).append(use)
+                lacking.setdefault(problem, []).append(use)
         else:
             roots[name] = str(root)
-    raise_all([f"{', '.join(of)}: {problem}" for problem, of in uses.items()])
-    return roots
+    return roots, lacking
+
+
+def for_uses(lacking: Mapping[str, list[str]]) -> list[str]:
+    """Return a message for each reason why data are not here, which begins with what they are needed for."""
+    return [f"{', '.join(dict.fromkeys(uses))}: {problem}" for problem, uses in lacking.items()]
 
 
 def packings(runs: Iterable[RunSpec], given: Given) -> dict[str, str]:
@@ -297,6 +307,21 @@ def asked_run(store: Store, name: str, protocol: str = "") -> RunSpec:
     """Return the run that a name means: that of an outside tracker (see `outside_tracker`), or one in the store."""
     outside = outside_tracker(name)
     return RunSpec(tracker=outside) if outside else find_run(store, name, protocol).run
+
+
+def in_words(store: Store, run: RunSpec) -> str:
+    """Return what a run is: the rows that it serves with study and profile, its seed, and its name."""
+    if isinstance(run.tracker, OutsideSpec):
+        return f"{run.tracker.name}, a tracker from elsewhere"
+    rows = [
+        f"{row.name} of {record.study} at profile {record.profile.name}"
+        for record in store.studies()
+        for row in record.rows
+        if row.control == "none" and any(planned.run == run for planned in row.runs)
+    ]
+    further = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
+    what = f"{rows[0]}{further}" if rows else "imported weights" if run.imported else "a run of no stored study"
+    return f"{what}, seed {run.seed}: {run.name}"
 
 
 def named_run(text: str) -> tuple[str, str]:

@@ -34,6 +34,10 @@ LONG = 40
 """Characters from which the items of a list get a line each."""
 UNBROKEN = "\N{NO-BREAK SPACE}"
 """Where a line is not broken; it is written as a space."""
+COMMAND = "python -m harness "
+"""The beginning of a command of ours, as remedies are written."""
+DOCUMENTS = {"latex": "table.tex", "markdown": "table.md", "csv": "table.csv", "json": "results.json"}
+"""The file of a report that holds a format's main document."""
 NAME = 28
 """Characters of a name that fit on one line beside a bar."""
 WIDE = 100
@@ -72,7 +76,7 @@ def _as_called(line: str) -> str:
     started = Path(sys.argv[0])
     installed = {"trackablate": "trackablate", "__main__": "python -m trackablate"}
     own = "trackablate" in (started.stem, started.parent.name)
-    return line.replace("python -m harness", installed.get(started.stem, "python -m harness")) if own else line
+    return line.replace(COMMAND, f"{installed[started.stem]} ") if own and started.stem in installed else line
 
 
 def say_lines(lines: Iterable[str], indent: int) -> None:
@@ -81,7 +85,7 @@ def say_lines(lines: Iterable[str], indent: int) -> None:
 
 
 def say_document(document: dict[str, Any], indent: int = 0) -> None:
-    """Write a nested document, a line per entry."""
+    """Write a nested document, a line per entry. Commands are not broken."""
     for key, value in document.items():
         if isinstance(value, dict) and value:
             sys.stdout.write(f"{'  ' * indent}{key}:\n")
@@ -89,6 +93,8 @@ def say_document(document: dict[str, Any], indent: int = 0) -> None:
         elif isinstance(value, list) and any(len(str(item)) > LONG for item in value):
             sys.stdout.write(f"{'  ' * indent}{key}:\n")
             say_lines((f"{'  ' * (indent + 1)}- {_plain(item)}" for item in value), 2 * indent + 4)
+        elif isinstance(value, str) and value.startswith(COMMAND):  # whole, to be copied
+            sys.stdout.write(f"{'  ' * indent}{key}:\n{'  ' * (indent + 1)}{_as_called(value)}\n")
         else:
             say_lines([f"{'  ' * indent}{key}: {_plain(value)}"], 2 * indent + 2)
 
@@ -163,26 +169,32 @@ def say_boxes(boxes: list[list[float]]) -> None:
         sys.stdout.write(",".join(f"{value:.2f}" for value in box) + "\n")
 
 
-def say_result(result: "Result", written: list[Path], *, full: bool, as_json: bool) -> None:
-    """Write what a study says, or its whole table, or its document; and say where the report lies."""
+def say_result(result: "Result", written: list[Path], *, full: bool, as_json: bool, format: str = "") -> None:
+    """Write what a study says, or its whole table, or its document; and say where the report lies.
+
+    If the user asks for one format of text, its document alone goes to standard output, and what the study says beside it.
+    """
     from trackablate.reports.formats.documents import results_json
     from trackablate.reports.tables.pivot import pivot
 
-    table = pivot(result)
+    table, document = pivot(result), DOCUMENTS.get(format.strip())
     if as_json:
         sys.stdout.write(results_json(result, table))
+    elif document:
+        sys.stdout.writelines(path.read_text(encoding="utf-8") for path in written if path.name == document)
+        say_short(result, table, full=full, aside=True)
     else:
         say_short(result, table, full=full)
     names = ", ".join(sorted({path.name for path in written[1:] if path.parent.name != "figures"}))
     sys.stderr.write(f"report: {written[0]} ({names})\n" if written else "")
 
 
-def say_short(result: "Result", table: "Table", *, full: bool) -> None:
-    """Write a result's sentences with a short table, or its whole main table."""
+def say_short(result: "Result", table: "Table", *, full: bool, aside: bool = False) -> None:
+    """Write a result's sentences with a short table, or its whole main table; `aside`: on standard error."""
     from trackablate.reports.formats.summary import summary
     from trackablate.reports.formats.text import TerminalSummary, TerminalTable
 
-    Console().print(TerminalTable(table) if full else TerminalSummary(summary(result, table)))
+    Console(stderr=aside).print(TerminalTable(table) if full else TerminalSummary(summary(result, table)))
 
 
 def say_tables(tables: "list[Table]") -> None:

@@ -25,7 +25,7 @@ PREPARING, RUNNING, SPEED, DRAWING, DONE = PHASES = (
     "drawing the page",
     "done",
 )
-DRAWING_SECONDS, ROW_SECONDS = 4.0, 0.6
+DRAWING_SECONDS, ROW_SECONDS = 8.0, 0.6
 """Assumed seconds of drawing a report, and of each run in it."""
 
 
@@ -47,9 +47,11 @@ class Forecaster(Observer):
         self._running: list[RunningTask] = []
         self._measured: RunFolder | None = None
         self._said: PhaseProgress | None = None
+        self._rounds = Stage(0.0, 0)  # loading and warming up come before the first one
         self._failed, self._workers, self._predicted = 0, 1, False
         self._phase, self._began = PREPARING, time.monotonic()
-        self._since = self._began
+        self._since = self._shown = self._began
+        self._whole = Line("", "", share=True)
         self._seconds: dict[str, float | None] = {DONE: 0.0}
 
     def preparing(self, device: str, workers: int, pending: Sequence[Pending]) -> None:
@@ -106,8 +108,12 @@ class Forecaster(Observer):
             task.advance(self._store.run(task.item.run).progress(), time.monotonic())
         if self._measured:
             said = self._measured.progress()
-            if said and said != self._said and said.done > 1:  # the first round comes after loading and warming up
-                self._said, self._seconds[SPEED] = said, self._gone() * said.total / said.done
+            if said and said != self._said:
+                self._said = said
+                self._rounds.saw(said.done, time.monotonic())
+                if rounds := self._rounds.steps:
+                    rest = (said.total - said.done) * self._rounds.seconds / rounds
+                    self._seconds[SPEED] = self._gone() + rest
         self._update()
 
     def finished(self, item: Pending, spent: Spent | None) -> None:
@@ -127,6 +133,7 @@ class Forecaster(Observer):
         self._measured = self._store.run(run)
         self._said = self._measured.progress()
         self._enter(SPEED)
+        self._rounds.seen = self._since
 
     def ended(self) -> None:
         """Book the time of the whole study, which has ended without a failure."""
@@ -169,8 +176,11 @@ class Forecaster(Observer):
         words = f"{ended} done" + (f", {self._failed} failed" if self._failed else "")
         phase = words if self._phase in (RUNNING, DONE) else self._phase
         name = f"all {len(runs)} runs" if len(runs) > 1 else "the run" if runs else "the study"
-        whole = Line(name, phase, gone, 0 if left is None else gone + left, left, share=True)
-        self._show([whole, *(task.line(task.left(*rates, now)) for task in self._running)])
+        before = self._whole.later(now - self._shown)
+        share = before.done / before.total if before.total else 0.0  # what takes longer than it seemed slows it down
+        total = gone + left if left is not None else gone / share if share else 0.0
+        self._whole, self._shown = Line(name, phase, max(gone, share * total), total, left, share=True), now
+        self._show([self._whole, *(task.line(task.left(*rates, now)) for task in self._running)])
 
     def _rates(self) -> tuple[Rate, Rate]:
         """Return how long training and tracking take by now."""

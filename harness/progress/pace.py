@@ -36,12 +36,12 @@ class Line:
     share: bool = False
 
     def later(self, passed: float) -> "Line":
-        """Return the line as it is some seconds later. One that shows a share counts seconds."""
+        """Return the line as it is some seconds later. A share rises until the time left is over, and never falls."""
         if not self.left:
             return self
         left = remaining(self.left, passed)
-        done = self.done + passed if self.share else self.done
-        return replace(self, left=left, done=done, total=done + left if self.share else self.total)
+        gained = (self.total - self.done) * passed / (passed + left) if self.share else 0.0
+        return replace(self, left=left, done=self.done + gained)
 
 
 def remaining(predicted: float, gone: float) -> float:

@@ -1,8 +1,11 @@
 """Runs whose weights come from a file instead of a training, and the weights of any run as a file."""
 
 import hashlib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -108,11 +111,11 @@ def _keep(folder: RunFolder, model: OneStreamTracker) -> None:
     )
 
 
-def export_weights(folder: RunFolder, out: Path) -> dict[str, Any]:
+def export_weights(folder: RunFolder, out: Path, store: Path) -> dict[str, Any]:
     """Write a run's weights to a file, as safetensors or, by its ending, as torch.save does. Return what it holds.
 
-    They have the official layout where the tracker has one; OSTrack's lie under `net`, as in its own checkpoints.
-    Raises BadInput for damaged weights.
+    They have the official layout where the tracker has one; OSTrack's lie under `net`, as in its own checkpoints. `store` is
+    as the user names it, for the command that imports the file again. Raises BadInput for damaged weights.
     """
     try:
         model = trained_model(folder, merged=False)
@@ -130,8 +133,19 @@ def export_weights(folder: RunFolder, out: Path) -> dict[str, Any]:
         "layout": layout,
         "entries": len(state),
         "file": str(out),
-        "import again": _import_options(model.spec) or "no tracker of `list trackers` is this one",
+        "import again": _command(folder, model.spec, out, store) or "no tracker of `list trackers` is this one",
     }
+
+
+def _command(folder: RunFolder, spec: TrackerSpec, out: Path, store: Path) -> str:
+    """Return the command that imports a run's exported weights, "" if no named tracker is the same."""
+    records = Store(store, make=False).studies()
+    sizes = [r.profile.name for r in records for row in r.rows if any(p.run == folder.run for p in row.runs)]
+    if not (options := _import_options(spec, sizes)):
+        return ""
+    name = re.sub(r"[^A-Za-z0-9-]+", "-", out.stem).strip("-") or "again"
+    place = "" if store == Path("store") else f" --store {quote(str(store))}"
+    return f"python -m harness import {name} --weights {quote(str(out))} {options}{place}"
 
 
 def _sized(tracker: str, profile: str) -> TrackerSpec:
@@ -139,10 +153,10 @@ def _sized(tracker: str, profile: str) -> TrackerSpec:
     return at_scale(spec, scale) if scale else spec
 
 
-def _import_options(spec: TrackerSpec) -> str:
-    """Return the options with which `import` takes a tracker's weights, "" if no named tracker is the same."""
+def _import_options(spec: TrackerSpec, sizes: Sequence[str]) -> str:
+    """Return the options with which `import` takes a tracker's weights; of profiles that are alike, one of `sizes`."""
     for same in (_nameless, _of_any_rank):  # `import` reads LoRA's rank from the weights
-        for profile in sorted(profile_names(), key=lambda name: name != "paper"):
+        for profile in sorted(profile_names(), key=lambda name: (name not in sizes, name != "paper")):
             for name in VARIANTS:
                 if same(_sized(name, profile)) == same(spec):
                     return f"--as {name}" + (f" --profile {profile}" if load_profile(profile).scale else "")

@@ -1,8 +1,12 @@
-"""What a result says in one to three sentences with the table's figures: who leads, whether it tracks, what it costs."""
+"""What a result says in one to three sentences with the table's figures.
+
+They say whether what was varied helps, who leads, whether the best passes the checks, and what it costs.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trackablate.ablations.study import Study
 from trackablate.harness.scoring.metrics import METRICS, Metric
 from trackablate.harness.scoring.scored import ScoredProtocol
 from trackablate.reports.results import Result, primary_metric
@@ -23,6 +27,13 @@ COSTS = {
     "fps": "tracks {}",
 }
 """The costs of the sentence, by the keys of their columns."""
+FACTORS = {
+    "head.layers": "decoder layers in training",
+    "head.test_layers": "decoder layers in testing",
+    "embedding.trainable_positions": "training of the positions",
+    "embedding.template_positions": "positions of the template",
+}
+"""What a study varies in words, by field, where the title of its column alone does not say it."""
 MOST_NAMES = 4
 """Rows that are named one by one; of more, the number is given."""
 
@@ -68,11 +79,6 @@ class Standing:
         """Return a row's figure with its unit."""
         return f"{self.column.written(self.cell(row).value or 0.0)} {self.column.unit}".strip()
 
-    def ahead(self, row: TableRow, other: TableRow) -> bool:
-        """Return whether a row's figure is better than another's."""
-        one, two = self.cell(row).value, self.cell(other).value
-        return one is not None and two is not None and self.metric.sign * (one - two) > 0
-
     def verdict(self, row: TableRow) -> str:
         """Return whether a row is "better" or "worse" than the first, "not told apart" from it, or "not tested"."""
         cell = self.cell(row)
@@ -107,7 +113,9 @@ def answers(result: Result, table: Table) -> tuple[str, ...]:
     scope = _scope(result, table, {row.name for one in found for row in one.variants})
     if not found:
         return (f"{scope}nothing can be said yet: no {result.subject} has a score.",)
-    lead = f"{_leader(found[0])}{_rest(found[0])}" if len(found) == 1 else _leaders(found)
+    said = {_effect(result, one) for one in found}
+    effect = said.pop() if len(said) == 1 else ""  # protocols that disagree have clauses of their own
+    lead = effect + (f"{_leader(found[0])}{_rest(found[0])}" if len(found) == 1 else _leaders(found))
     sentences = (f"{scope}{lead}.", _order(result, found[0]), _tracking(found), _cost(result, table, found))
     return tuple(sentence for sentence in sentences if sentence)
 
@@ -130,6 +138,33 @@ def _scope(result: Result, table: Table, scored: set[str]) -> str:
         parts += [f"with {len(scored)} of {len(wanted)} {result.subject}s {'scored' if result.study else 'complete'}"]
     text = " and ".join(parts)
     return f"{text[0].upper()}{text[1:]}, " if text else ""
+
+
+def _effect(result: Result, one: Standing) -> str:
+    """Return whether what the study varies helps, up to a colon; "" if there is nothing to compare."""
+    verdicts = {row.name: one.verdict(row) for row in one.variants if row is not one.first}
+    if result.study is None or one.first is None or not verdicts:
+        return ""
+    if better := [name for name, verdict in verdicts.items() if verdict == "better"]:
+        changed = _varied(result.study, one.first.name, better)
+        return f"changing {_and(changed)} helps: " if changed else ""
+    shown = "help" if "worse" in verdicts.values() else "make a difference"
+    changed = _varied(result.study, one.first.name, list(verdicts))
+    return f"no change of {_and(changed, 'or')} is shown to {shown}: " if changed else ""
+
+
+def _varied(study: Study, baseline: str, rows: Sequence[str]) -> list[str]:
+    """Return in words the factors in which rows differ from the baseline."""
+    cells = {row.name: row.cells for row in study.rows}
+    pairs = [(cells[name], cells[baseline]) for name in rows if name in cells and baseline in cells]
+    differ = {
+        at for ours, base in pairs for at, (one, other) in enumerate(zip(ours, base, strict=True)) if one != other
+    }
+    return [f"the {_factor(*factor)}" for at, factor in enumerate(study.factors.items()) if at in differ]
+
+
+def _factor(title: str, field: str) -> str:
+    return FACTORS.get(field) or (title.lower() if title[1:].islower() else title)
 
 
 def _leader(one: Standing) -> str:
@@ -155,13 +190,25 @@ def _rest(one: Standing) -> str:
     for row in one.variants:
         if row not in (best, rival, one.first):
             groups.setdefault(one.verdict(row), []).append(row.name)
-    others = ", ".join(f"{_named(names)} {'is' if len(names) == 1 else 'are'} {word}" for word, names in groups.items())
-    role = "the baseline " if rival.baseline else ""
-    against = f"; against {one.first.name}, {others}" if others and one.first else ""
+    role, either = "the baseline " if rival.baseline else "", one.verdict(one.tested) == "not told apart"
+    clauses = [_clause(word, names, one.first.name if one.first else "", either) for word, names in groups.items()]
+    against = f"; {_and(clauses)}" if clauses else ""
     if rival in one.leaders:
         return against
-    subject = f"{best.name} is " if len(one.leaders) > 1 else ""
-    return f": {subject}{_apart(one, f'{role}{rival.name} ({one.figure(rival)})')}{against}"
+    subject = f"; {best.name} is " if len(one.leaders) > 1 else ", "
+    return f"{subject}{_apart(one, f'{role}{rival.name} ({one.figure(rival)})')}{against}"
+
+
+def _clause(verdict: str, names: list[str], first: str, either: bool) -> str:
+    """Return what is known of some rows against the first; `either`: nothing is of the best."""
+    verb = "is" if len(names) == 1 else "are"
+    if verdict == "not told apart":
+        return f"{_named(names)} cannot be told from {first}{' either' if either else ''}"
+    return (
+        f"{_named(names)} {verb} not tested"
+        if verdict == "not tested"
+        else f"{_named(names)} {verb} {verdict} than {first}"
+    )
 
 
 def _apart(one: Standing, rival: str) -> str:
@@ -177,8 +224,8 @@ def _apart(one: Standing, rival: str) -> str:
         return f"{size}, which may be chance ({f'{cell.n} sequences are too few to test it' if few else 'not tested'})"
     if cell.resolved:
         return f"{size}, more than chance explains ({corrected})"
-    wanted = f"; to tell takes {in_words(cell.needed)}" if cell.needed else ""
-    wanted += f", there are {cell.n}" if cell.needed and not cell.needed.seeds else ""
+    wanted = f"; it would take {in_words(cell.needed)} to tell" if cell.needed else ""
+    wanted += f", and there are {cell.n}" if cell.needed and not cell.needed.seeds else ""
     return f"{size}, which may be chance ({corrected}{wanted})"
 
 
@@ -218,16 +265,15 @@ def _tracking(found: Sequence[Standing]) -> str:
         for row in one.floors:
             beaten = one.cell(row).beaten
             where = f", {one.figure(row)}" if len(found) == 1 else "" if beaten else f", on {one.facts.name}"
-            where += ", which is better" if one.ahead(row, one.variants[0]) else ""
             groups[beaten][f"{row.name} ({FLOORS.get(row.name, row.role)}{where})"] = None
-    subject = _subject(found, "It", "The best variant")
+    subject = _subject(found, "it", "the best variant")
     if groups[False]:
-        return f"{subject} is not shown to beat {_and(list(groups[False]))}."
+        return f"Caution: {subject} is not shown to beat {_and(list(groups[False]), 'or')}."
     if groups[None]:
-        return f"Whether {_subject(found, 'it', 'the best variant')} beats {_and(list(groups[None]))} is not tested."
-    controlled = any(row.role == "control" for one in found for row in one.floors)
-    verb = "tracks what it is shown:" if controlled else "is"
-    return f"{subject} {verb} more than chance above {_and(list(groups[True]))}." if groups[True] else ""
+        return f"Whether {subject} beats {_and(list(groups[None]))} is not tested."
+    subject = _subject(found, "It", "The best variant")
+    beaten = _and(list(groups[True]))
+    return f"{subject} does track: it beats {beaten} by more than chance." if beaten else ""
 
 
 def _subject(found: Sequence[Standing], pronoun: str, of_several: str) -> str:
@@ -238,15 +284,14 @@ def _subject(found: Sequence[Standing], pronoun: str, of_several: str) -> str:
 def _cost(result: Result, table: Table, found: Sequence[Standing]) -> str:
     """Return what the best costs, against the baseline, and where that was measured."""
     best, base = found[0].variants[0], found[0].first
-    name = f"{base.name}: " if base else ""
     parts: dict[str, str] = {}
     for column in (column for column in table.columns if column.key in COSTS):
         value, other = (row.cells.get(column.key, Cell()).value if row else None for row in (best, base))
         if value is None:
             continue
-        against = f" ({name}{_rounded(other)} {column.unit})" if other is not None and base is not best else ""
-        name = "" if against else name
-        parts[column.key] = COSTS[column.key].format(f"{_rounded(value)} {column.unit}") + against
+        parts[column.key] = COSTS[column.key].format(f"{_rounded(value)} {column.unit}")
+        if base and base is not best and other is not None:
+            parts[column.key] += f" ({base.name}: {_rounded(other)} {column.unit})"
     trained, tracked = f", on {trained_on(result.rows)}{_beside(result, best)}", f", on {tracked_on(result.variants)}"
     speed = parts.pop("fps", "") if tracked_on(result.variants) != trained_on(result.rows) else ""
     clauses = [f"{_and(list(parts.values()))}{trained}"] if parts else []
@@ -269,5 +314,5 @@ def _named(names: Sequence[str]) -> str:
     return _and(names) if len(names) <= MOST_NAMES else f"{len(names)} others"
 
 
-def _and(parts: Sequence[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+def _and(parts: Sequence[str], word: str = "and") -> str:
+    return f" {word} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -51,7 +51,7 @@ def test_a_profile_of_ones_own_may_be_short() -> None:
         (SHORT.replace('kind = "videos"\n', ""), ("mine.toml, line 1: data: has no `kind`; write one",)),
         (
             "[recipe]\nsteps = -1\n",
-            ("line 2: recipe.steps: should be greater than 0, got -1", "batch_size: is missing"),
+            ("line 2: recipe.steps: is too small, got -1; write more than 0", "batch_size: is missing"),
         ),
         ("steps = 3\n" + SHORT, ("mine.toml, line 1: steps: belongs in another table ([recipe]); move it there",)),
         (

@@ -68,6 +68,23 @@ def refusal(store: Path, *words: object) -> str:
 
 
 @pytest.mark.usefixtures("no_workers")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("run", "table3", "--seeds", "zero"), "--seeds: is no whole number, got 'zero'; write one"),
+        (("run", "table3", "--seeds", "0"), "--seeds: is too small, got '0'; write 1 or more"),
+        (("plan", "table3", "--gpus", "1.5"), "--gpus: is no whole number, got '1.5'; write one"),
+        (
+            ("evaluate", "ncc", "--protocol", "synthetic", "--precision", "fp8"),
+            "'fp8' is not one of 'fp32', 'bf16', 'fp16'",
+        ),
+    ],
+)
+def test_the_value_of_an_option_is_refused_in_plain_words(store: Path, words: tuple[str, ...], told: str) -> None:
+    assert told in refusal(store, *words)
+
+
+@pytest.mark.usefixtures("no_workers")
 @pytest.mark.parametrize("command", ["run", "plan", "report"])
 def test_misspelt_names_offer_the_nearest(store: Path, command: str) -> None:
     assert "no study is called 'tabel3': did you mean table3" in refusal(store, command, "tabel3")

@@ -43,7 +43,7 @@ def refused(*words: object) -> str:
     [
         ("seeds = " + "9" * 5000, "has a number or a nesting that is too long; correct it"),
         ("a = " + "[" * 3000 + "]" * 3000, "has a number or a nesting that is too long; correct it"),
-        (STUDY.format(more="seeds = 1000000000", row="g"), "seeds: should be less than or equal to 1000"),
+        (STUDY.format(more="seeds = 1000000000", row="g"), "seeds: is too large, got 1000000000; write 1000 or less"),
         (STUDY.format(more="", row=ESCAPE), r"'\x1b[31mred' has characters that are not printed"),
         (STUDY.format(more="", row="g").replace('"t"', f'"{ESCAPE}"'), "has characters that are not printed"),
         (STUDY.format(more="", row="g").replace('"mine"', '"../../evil"'), "name: "),

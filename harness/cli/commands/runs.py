@@ -115,7 +115,7 @@ def track(
     store: StorePath = Path("store"),
     json: Json = False,
 ) -> None:
-    """Track one target with a stored run; a box x,y,w,h per line. The boxes of --with are in the picture and in --json.
+    """Track one target with a stored run. Prints a box x,y,w,h per line, or draws with --out; --json has all boxes.
 
     Example: python -m harness track ncc clip.mp4 --init 50,46,25,62 --out tracked.mp4
     """
@@ -127,7 +127,10 @@ def track(
         asked = TrackRequest(runs, video, init, store, device, precision.value, out, show, compile=compile_)
         boxes, *others = track_video(asked).items()
         beside = {"with": dict(others)} if others else {}
-        say_json({"boxes": boxes[1], **beside}) if json else say_boxes(boxes[1])
+        if json:
+            say_json({"boxes": boxes[1], **beside})
+        elif not out:
+            say_boxes(boxes[1])
 
 
 @answers
@@ -183,7 +186,7 @@ def export_weights(
         raise BadInput(f"the run {folder.run.name} has no weights: it is not trained, or its tracker has none")
     from trackablate.harness.tracking.imported import export_weights as write
 
-    return write(folder, out)
+    return write(folder, out, store)
 
 
 def pretrain(

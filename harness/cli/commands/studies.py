@@ -108,7 +108,10 @@ def report(
     with_: Beside = None,
     store: StorePath = Path("store"),
     format: Annotated[
-        str, typer.Option(help="comma-separated: html, latex (one table for a paper, and all), markdown, csv, json")
+        str,
+        typer.Option(
+            help="comma-separated: html, latex (one table for a paper, and all), markdown, csv, json; one alone is printed"
+        ),
     ] = "",
     out: ReportFolder = None,
     truncate: Truncate = False,
@@ -142,6 +145,6 @@ def report(
             grid=tuple(grid or ()),
         )
         session = open_session(request)
-        say_result(*session.draw(out, format), full=full, as_json=json)
+        say_result(*session.draw(out, format), full=full, as_json=json, format=format)
         if elsewhere := session.elsewhere():
             sys.stderr.write(f"{elsewhere}\n")

@@ -94,7 +94,7 @@ FAULTS = {
     '[splits.test]\nsequences = ["a", "b"]\n[splits.train]\nsequences = ["b"]': "the splits train and test share b",
     'attribute_file = "../{name}.txt"\nattributes = ["FM"]': "is no path below the data set's folder",
     'attribute_file = "{0}.txt"\nattributes = ["FM"]': "is no path below the data set's folder",
-    'sequences = [{name = "a", first = 0, last = 99999999999}]': "should be less than or equal to 10000000",
+    'sequences = [{name = "a", first = 0, last = 99999999999}]': "is too large, got 99999999999; write 10000000 or less",
     'annotated = "boxed"\nabsent = "nan"': "takes NaN for a frame without annotation",
 }
 

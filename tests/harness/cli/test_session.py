@@ -1,5 +1,6 @@
 """What a study's commands share: rows, data, and the version of the data that a report is made of."""
 
+import re
 import shutil
 from dataclasses import replace
 from importlib import import_module
@@ -82,13 +83,13 @@ def test_fields_of_every_run_can_be_set(place: Path) -> None:
         ("recipe.steps", "write recipe.FIELD=VALUE or tracker.FIELD=VALUE"),
         ("recipe.stps=7", "did you mean recipe.steps"),
         ("tracker.head.layrs=2", "did you mean tracker.head.layers"),
-        ("recipe.steps=-3", "--set recipe.steps: should be greater than 0, got -3; correct it"),
+        ("recipe.steps=-3", "--set recipe.steps: is too small, got -3; write more than 0"),
         ("recipe.steps=lots", "--set recipe.steps: is no whole number, got 'lots'; write one"),
         ("recipe.precision=fp99", "--set recipe.precision: is no known value, got 'fp99'; write 'fp32', 'tf32', "),
         ("tracker.labels=hard", "--set tracker: tracker 'decoder': label assignments belong to heads: the labels of"),
         ("tracker.head.kind=foo", "--set tracker.head: no head is called 'foo': there are: centre, conv, "),
         ("tracker.adaptation.kind=x", "--set tracker.adaptation: is of no known kind; write one of 'full', "),
-        ("tracker.sparsity.keep_ratio=2.0", "keep_ratio: should be less than or equal to 1, got 2.0"),
+        ("tracker.sparsity.keep_ratio=2.0", "keep_ratio: is too large, got 2.0; write 1.0 or less"),
     ],
 )
 def test_what_cannot_be_set_is_refused(place: Path, change: str, told: str) -> None:
@@ -148,6 +149,21 @@ def test_a_report_of_nothing_names_the_profile_that_is_stored(place: Path) -> No
     found = invoke("report", "table3", "--profile", "mini", "--store", place / "store", "--format", "json")
     assert "the store has table3 at --profile smoke" in found.stderr
     assert "--profile" not in invoke("report", "table3", "--profile", "smoke", "--format", "json").stderr
+
+
+@pytest.mark.parametrize(
+    ("format", "file"),
+    [("latex", "table.tex"), ("markdown", "table.md"), ("csv", "table.csv"), ("json", "results.json")],
+)
+def test_one_format_of_text_is_all_that_standard_output_holds(place: Path, format: str, file: str) -> None:
+    store_factory.fill(Store(place / "store"), STUDIES["table3"], SMOKE)
+    words = ("report", "table3", "--profile", "smoke", "--out", "out", "--format", format)
+    for _ in ("drawn", "unchanged"):
+        done = invoke(*words)
+        assert done.exit_code == 0, done.stderr
+        assert done.stdout == Path("out", file).read_text()
+        assert "Sparsity and head" in done.stderr, "the answer is beside it"
+    assert "Sparsity and head" in invoke(*words[:-1], "html,latex").stdout
 
 
 def test_data_that_nothing_reads_are_refused(place: Path) -> None:
@@ -307,6 +323,9 @@ def test_a_box_outside_the_frame_is_refused_without_torch(place: Path, monkeypat
     done = invoke("track", "conv", place, "--init", "100,5,20,20", "--store", place / "store")
     assert done.exit_code == 2
     assert "--init 100,5,20,20 lies outside the first frame of 64 x 48 pixels" in done.stderr
+    done = invoke("track", "conv", place, "--init", "50,5,20,20", "--store", place / "store")
+    assert "reaches beyond the first frame of 64 x 48 pixels; the part inside is 50,5,14,20" in done.stderr
+    assert re.search(r"tracking with conv of table3 at profile smoke, seed 0: \S+-[0-9a-f]{8,}", done.stderr)
 
 
 def test_data_are_checked_where_they_are_configured(place: Path) -> None:

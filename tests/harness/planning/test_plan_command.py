@@ -1,6 +1,7 @@
 """`plan` on the command line: a calibration, the estimate it gives, what fits a budget, and what came of it."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ def test_the_plan_says_what_every_run_takes(planned: Planned) -> None:
 def test_the_run_says_how_that_compares(planned: Planned) -> None:
     assert "predicted -> actual" in planned.said_after
     assert "4 runs with all around them" in planned.said_after
+    for row in ("conv", "decoder", "static", "ncc"):
+        assert re.search(rf"^  {row}: .* -> ", planned.said_after, re.MULTILINE), "by the name in the table"
     (entry,) = forecasts(Store(planned.store))
     assert all(run.wall.actual is not None for run in entry.runs)
     assert len(entry.runs) == 4
@@ -158,6 +161,24 @@ def test_data_that_are_not_here_are_planned_by_the_official_list(tmp_path: Path)
     assert "give --data lasot=PATH" in run.stderr
 
 
+def test_a_stranger_understands_the_plan(tmp_path: Path) -> None:
+    """Not `(also of head)`, nor 160 sequences of a protocol that has 80, and each reason once."""
+    words = ("plan", "table3", "--store", tmp_path / "none")
+    text = invoke(*words).stdout
+    assert text.startswith("table3, profile mini, on synthetic (80 of 80 sequences)\n")
+    conv, decoder = (line for line in text.splitlines() if line.split()[0] in ("conv", "decoder"))
+    assert conv.endswith(
+        "train, track 160 sequences (80 as conv, 80 as shuffled-template), measure FPS (shared with the study head)"
+    )
+    assert "train, track 80 sequences, measure FPS" in decoder
+    by_row = {run["row"]: run["sequences_by_row"] for run in said(*words)["runs"]}
+    assert by_row["conv"] == {"conv": 80, "shuffled-template": 80}
+    assert by_row["ncc"] == {"ncc": 80}
+    done = invoke(*words, "--profile", "paper", "--json")
+    (absent,) = json.loads(done.stdout)["missing_here"]
+    assert absent.startswith("to track got10k, to train on got10k-train, to validate during training on got10k-val: ")
+
+
 def test_the_device_is_known_without_torch(tmp_path: Path) -> None:
     assert expected_device("cpu").startswith("CPU (")
     assert expected_device("auto", tmp_path).startswith("CPU (")
@@ -204,6 +225,6 @@ def test_the_plan_says_what_the_processes_that_make_pairs_take(tmp_path: Path) -
     assert plan["loader"]["workers"] == 3
     assert 50e6 < plan["loader"]["bytes_each"] < 60e6
     text = invoke(*words, "--loader-workers", "3").stdout
-    assert "unknown" in text
+    assert "there is no estimate of time yet" in text
     assert "made by 3 processes of about 5" in text, "also if no time is known"
     assert said(*words)["loader"]["workers"] == 0 or expected_gpus()

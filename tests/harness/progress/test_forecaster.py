@@ -1,6 +1,7 @@
 """Predicted against actual, and how far a running study is."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +37,17 @@ class Started:
     """A study of some items that was prepared, with a clock that only the test moves."""
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch, *items: Pending, workers: int = 1) -> None:
-        self.clock, self.store, self.lines = 1000.0, store, list[Line]()
+        self.clock, self.store, self.lines, self.shown_at = 1000.0, store, list[Line](), 1000.0
         monkeypatch.setattr("trackablate.harness.progress.forecaster.time.monotonic", lambda: self.clock)
-        job = Job([one.task for one in items], [], {"synthetic-smoke": ["a"] * 4}, load_profile("smoke"))
+        self.job = Job([one.task for one in items], [], {"synthetic-smoke": ["a"] * 4}, load_profile("smoke"))
         self.drawing = DRAWING_SECONDS + len(items) * ROW_SECONDS
-        self.observer = Forecaster(job, store, self.show)
+        self.observer = Forecaster(self.job, store, self.show)
         self.observer.preparing("CPU (x)", workers, items)
         self.prepares = self.lines[0]
         self.order = list(self.observer.prepared("CPU (x)", workers, items))
 
     def show(self, lines: Sequence[Line]) -> None:
-        self.lines = list(lines)
+        self.lines, self.shown_at = list(lines), self.clock
 
     def says(self, phase: str, done: int, total: int, run: RunSpec = RUN, **more: float | str) -> None:
         said = PhaseProgress.model_validate({"phase": phase, "done": done, "total": total, **more})
@@ -169,15 +170,17 @@ def test_the_whole_counts_every_phase(known: Store, monkeypatch: pytest.MonkeyPa
     study.clock += 1
     study.observer.watch()
     assert (study.lines[0].phase, study.left) == ("measuring FPS", pytest.approx(speed - 1 + study.drawing))
-    study.clock += 9
+    study.clock += 8
+    study.says("speed", 1, 10)
+    study.clock += 4
     study.says("speed", 5, 10)
-    assert study.left == pytest.approx(10 + study.drawing), "as the rounds come"
+    assert study.left == pytest.approx(5 + study.drawing), "as the rounds come, which loading does not count among"
     study.observer.ended()
     study.observer.drawing()
     assert (study.lines[0].phase, study.left) == ("drawing the page", study.drawing)
     study.clock += 3
     study.observer.drawn()
-    assert study.lines == [Line("the run", "1 done", 13, 13, 0, share=True)], "100 %, and nothing left"
+    assert study.lines == [Line("the run", "1 done", 16, 16, 0, share=True)], "100 %, and nothing left"
     assert [one.run for one in forecasts(known)[0].runs] == [RUN.name]
 
 
@@ -288,6 +291,61 @@ def test_the_time_left_is_within_30_percent_from_a_third_on(store: Store, monkey
     third = 1000 + (end - 1000) / 3
     wrong = [(t, left, end - t) for t, left in told if t >= third and abs(left - (end - t)) > 0.3 * (end - t)]
     assert not wrong
+
+
+def whole_study(study: Started, *, slow: float) -> Iterator[float]:
+    """Yield the seconds between two looks at a study of one run; each phase takes `slow` times the predicted time."""
+    estimate, whole = predicted(study.store)
+    yield from ticks(slow * whole.prepare_seconds.expected)
+    study.observer.prepared("CPU (x)", 1, [item()])
+    study.observer.started(item())
+    for done in range(1, 11):
+        yield from ticks(slow * estimate.training.expected / 10)
+        study.says("train", done, 10)
+    for row in ("conv", "shuffled-template"):
+        for done in range(0, 17, 4):
+            study.says("track synthetic-smoke", done, 16, row=row)
+            yield from ticks(slow * estimate.tracking.expected / 10)
+    study.observer.finished(item(), SPENT)
+    study.observer.measuring(RUN)
+    for done in range(1, 12):
+        yield from ticks(slow * whole.speed_seconds.expected * (0.4 if done == 1 else 0.06))
+        study.says("speed", done, 11)
+    study.observer.ended()
+    study.observer.drawing()
+    yield from ticks(slow * study.drawing)
+    study.observer.drawn()
+    yield 0.0
+
+
+def ticks(seconds: float) -> list[float]:
+    """The looks of some seconds: eight a second."""
+    return [0.125] * round(8 * seconds)
+
+
+@pytest.mark.parametrize("slow", [0.5, 1.0, 1.2, 3.0])
+def test_the_share_of_all_phases_never_falls(known: Store, monkeypatch: pytest.MonkeyPatch, slow: float) -> None:
+    study, shown = Started(known, monkeypatch, item()), list[tuple[float, float, float]]()
+    study.observer = Forecaster(study.job, known, study.show)
+    study.observer.preparing("CPU (x)", 1, [item()])
+    for passed in whole_study(study, slow=slow):
+        study.clock += passed
+        line = study.lines[0].later(study.clock - study.shown_at)
+        assert line.left is not None
+        shown.append((study.clock, line.done / line.total, line.left))
+    shares = [share for _, share, _ in shown]
+    falls = [(at, before, after) for (at, before, _), (_, after, _) in pairwise(shown) if after < before - 1e-9]
+    assert not falls
+    assert shares[-1] == 1
+    assert max(shares[:-1]) < 1, "it is not at its end before"
+    if slow in (1.0, 1.2):
+        end = study.clock
+        wrong = [
+            (at, left)
+            for at, _, left in shown
+            if at - 1000 > (end - 1000) / 3 and abs(left - (end - at)) > 0.3 * (end - at) + 2.5
+        ]
+        assert not wrong
 
 
 def test_the_time_left_ends_with_measuring_speed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """Published weights become runs: evaluated, tracked with, costed, exported, and compared like trained ones."""
 
 import hashlib
+import os
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,13 @@ import store_factory
 from command_line import invoke, said
 from examples import SCALE
 from stored_files import flip
+from trackablate.ablations.catalogue import STUDIES
+from trackablate.ablations.plan import planned_rows
 from trackablate.datasets.errors import DataError
+from trackablate.harness.cli import terminal
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
+from trackablate.harness.record import StudyRecord
 from trackablate.harness.running.execute import execute_run
 from trackablate.harness.running.executors.local import LocalExecutor
 from trackablate.harness.running.tasks import RunTask, WorkerSettings
@@ -111,9 +117,10 @@ def test_an_imported_run_is_evaluated_under_its_name(tmp_path: Path, monkeypatch
     assert "choose another name" in refused.stderr
 
 
-def trained(store: Path, spec: TrackerSpec) -> None:
+def trained(store: Path, run: RunSpec) -> None:
     """A run with these weights, as a training leaves it."""
-    folder = Store(store).run(RunSpec(tracker=spec))
+    folder, spec = Store(store).run(run), run.tracker
+    assert isinstance(spec, TrackerSpec)
     folder.claim()
     content = save(build(spec, pretrained=False).state_dict())
     folder.weights.write_bytes(content)
@@ -125,14 +132,15 @@ def trained(store: Path, spec: TrackerSpec) -> None:
 
 def test_an_exported_file_says_how_it_is_imported(tmp_path: Path) -> None:
     """Elimination leaves no trace in weights: `import` says which other trackers the file fits."""
-    out, at = tmp_path / "out.pth", ("--store", tmp_path / "store")
+    out, at = tmp_path / "my out.pth", ("--store", tmp_path / "store")
     mini = load_profile("mini").scale
     assert mini is not None
-    trained(tmp_path / "store", replace(at_scale(VARIANTS["detrack-ce"], mini), name="a row of mine"))
+    trained(tmp_path / "store", RunSpec(tracker=replace(at_scale(VARIANTS["detrack-ce"], mini), name="a row of mine")))
     (run,) = Store(tmp_path / "store").runs()
     exported = said("export-weights", run.run.name, "--out", out, *at)
-    assert exported["import again"] == "--as detrack-ce --profile mini"
-    found = said("import", "again", "--weights", out, *exported["import again"].split(), *at)
+    command = f"python -m harness import my-out --weights '{out}' --as detrack-ce --profile mini --store {at[1]}"
+    assert exported["import again"] == command
+    found = said(*shlex.split(command)[3:])
     others = "detrack, detrack-ce-3-layers-test-1, detrack-ce-3-layers-test-2"
     assert found["note"] == f"the file fits {others} too: --as alone says how it tracks"
     assert (
@@ -140,8 +148,24 @@ def test_an_exported_file_says_how_it_is_imported(tmp_path: Path) -> None:
     )
 
 
+def test_the_command_names_the_size_of_the_runs_own_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of smoke and mini are alike. The usual store needs no option, and a terminal does not break the command."""
+    monkeypatch.chdir(tmp_path)
+    smoke = load_profile("smoke")
+    rows = tuple(planned_rows(STUDIES["table3"], smoke))
+    study = StudyRecord(study="table3", profile=smoke, digests={}, seeds=1, command="", rows=rows)
+    Store(tmp_path / "store").set_study(study)
+    (row,) = (row for row in rows if row.name == "ce-decoder")
+    trained(tmp_path / "store", row.runs[0].run)
+    command = "python -m harness import out --weights out.pth --as detrack-ce --profile smoke"
+    assert said("export-weights", "ce-decoder", "--out", "out.pth")["import again"] == command
+    monkeypatch.setattr(terminal.shutil, "get_terminal_size", lambda: os.terminal_size((40, 20)))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert f"import again:\n  {command}\n" in invoke("export-weights", "ce-decoder", "--out", "out.pth").stdout
+
+
 def test_a_tracker_without_a_name_is_said_to_have_none(tmp_path: Path) -> None:
-    trained(tmp_path / "store", at_scale(VARIANTS["ostrack-256"], SCALE))
+    trained(tmp_path / "store", RunSpec(tracker=at_scale(VARIANTS["ostrack-256"], SCALE)))
     (run,) = Store(tmp_path / "store").runs()
     exported = said("export-weights", run.run.name, "--out", tmp_path / "o.pth", "--store", tmp_path / "store")
     assert "no tracker of `list trackers`" in exported["import again"]

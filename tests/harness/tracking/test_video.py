@@ -83,8 +83,11 @@ def test_small_frames_are_enlarged_so_that_text_can_be_read() -> None:
 def test_a_tracked_video_with_several_runs(place: Path) -> None:
     plain = invoke("track", "ncc", "clip.mp4", "--init", BOX).stdout
     done = invoke("track", "ncc", "clip.mp4", "--init", BOX, "--with", "still=static", "--out", "new/out.mp4")
-    assert (done.exit_code, done.stdout) == (0, plain), "boxes are printed as before"
+    assert (done.exit_code, done.stdout) == (0, ""), "the boxes are in the video"
     assert f"video: new/out.mp4 ({LENGTH} frames)" in done.stderr
+    names = {folder.run.slug: folder.run.name for folder in Store(place / "store").runs()}
+    assert f"tracking with ncc: a run of no stored study, seed 0: {names['ncc']}\n" in done.stderr
+    assert f"tracking with still: a run of no stored study, seed 0: {names['static']}\n" in done.stderr
     frames = list(frames_of(Path("new/out.mp4")))
     assert (len(frames), frame_rate(Path("new/out.mp4"))) == (LENGTH, 25)
     boxes = [[float(v) for v in line.split(",")] for line in plain.splitlines()]
@@ -96,6 +99,18 @@ def test_a_tracked_video_with_several_runs(place: Path) -> None:
     both = said("track", "ncc", "clip.mp4", "--init", BOX, "--with", "still=static")
     assert both["with"] == {"still": [[100, 200, 80, 60]] * LENGTH}
     assert np.allclose(both["boxes"], boxes, atol=0.005)
+
+
+@pytest.mark.parametrize(
+    ("init", "inside"), [("600,200,80,60", "600,200,40,60"), ("-10,340.5,30,60", "0,340.5,20,19.5")]
+)
+def test_a_box_that_reaches_beyond_the_frame_is_told(place: Path, init: str, inside: str) -> None:
+    done = invoke("track", "static", "clip.mp4", "--init", init)
+    assert (
+        f"--init {init} reaches beyond the first frame of 640 x 360 pixels; the part inside is {inside}" in done.stderr
+    )
+    assert [float(v) for v in done.stdout.splitlines()[0].split(",")] == [float(v) for v in init.split(",")]
+    assert "beyond" not in invoke("track", "static", "clip.mp4", "--init", BOX).stderr
 
 
 def test_the_score_is_drawn_where_the_tracker_has_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from trackablate.reports.statistics.bootstrap import Estimate
 from trackablate.reports.statistics.sample_size import Needed
 from trackablate.reports.table import Cell, Table
 from trackablate.reports.tables import effects
-from trackablate.reports.tables.answers import answers
+from trackablate.reports.tables.answers import _factor, answers
 from trackablate.reports.tables.pivot import pivot
 from trackablate.reports.tables.printed import printed, printed_order
 
@@ -28,12 +28,12 @@ P = factory.PROTOCOL
 CHANCE = Needed(2900, None)
 MINI = "At profile mini (not comparable with the paper)"
 TRACKS = (
-    "It tracks what it is shown: more than chance above static (a box that stands still, 24.0 %), ncc (correlation without"
-    " learning, 40.2 %) and shuffled-template (the baseline with a wrong template, 24.2 %)."
+    "It does track: it beats static (a box that stands still, 24.0 %), ncc (correlation without learning, 40.2 %) and"
+    " shuffled-template (the baseline with a wrong template, 24.2 %) by more than chance."
 )
 COST = (
-    "It took 67 s of device time to train (conv: 51 s), held 1.35 GB of memory at most (1.26 GB) and tracks 135 frames/s"
-    " (190 frames/s), on Intel Xeon 2.1 GHz, 2 cores, trained while 2 runs shared the machine."
+    "It took 67 s of device time to train (conv: 51 s), held 1.35 GB of memory at most (conv: 1.26 GB) and tracks 135"
+    " frames/s (conv: 190 frames/s), on Intel Xeon 2.1 GHz, 2 cores, trained while 2 runs shared the machine."
 )
 FLOORS = {
     "static": Cell(24.0, beaten=True),
@@ -72,9 +72,9 @@ def test_a_clear_winner(result: Result) -> None:
         "ce-decoder": against(48.0, 0.2, 0.9, CHANCE),
     }
     assert answers(result, told(result, cells | FLOORS)) == (
-        f"{MINI}, decoder has the highest average overlap (AO) on {P}, 53.1 %: 5.3 points above the baseline conv (47.8 %),"
-        " more than chance explains (Holm-corrected p = 0.003); against conv, ce-decoder is not told apart, ce-conv is"
-        " worse.",
+        f"{MINI}, changing the head helps: decoder has the highest average overlap (AO) on {P}, 53.1 %, 5.3 points above the"
+        " baseline conv (47.8 %), more than chance explains (Holm-corrected p = 0.003); ce-decoder cannot be told from conv"
+        " and ce-conv is worse than conv.",
         TRACKS,
         COST,
     )
@@ -83,18 +83,52 @@ def test_a_clear_winner(result: Result) -> None:
 def test_nothing_is_told_apart(result: Result) -> None:
     cells = {"conv": Cell(47.8, n=80), "decoder": against(48.6, 0.8, 0.648, CHANCE)}
     assert answers(result, told(result, cells))[0] == (
-        f"{MINI} and with 2 of 4 variants scored, decoder has the highest average overlap (AO) on {P}, 48.6 %: 0.8 points"
-        " above the baseline conv (47.8 %), which may be chance (Holm-corrected p = 0.648; to tell takes about 2900"
-        " sequences, there are 80)."
+        f"{MINI} and with 2 of 4 variants scored, no change of the head is shown to make a difference: decoder has the"
+        f" highest average overlap (AO) on {P}, 48.6 %, 0.8 points above the baseline conv (47.8 %), which may be chance"
+        " (Holm-corrected p = 0.648; it would take about 2900 sequences to tell, and there are 80)."
     )
+
+
+@pytest.mark.parametrize(
+    ("figures", "effect"),
+    [
+        (
+            {"ce-conv": (2.0, 0.7), "decoder": (-1.0, 0.8)},
+            "no change of the sparsity or the head is shown to make a difference: ",
+        ),
+        ({"ce-conv": (2.0, 0.7), "decoder": (-9.0, 0.01)}, "no change of the sparsity or the head is shown to help: "),
+        ({"ce-conv": (-8.0, 0.01)}, "no change of the sparsity is shown to help: conv, the baseline, has the highest"),
+        (
+            {"ce-decoder": (8.0, 0.01), "ce-conv": (-2.0, 0.7)},
+            "changing the sparsity and the head helps: ce-decoder has ",
+        ),
+    ],
+)
+def test_the_first_sentence_names_what_was_varied(
+    result: Result, figures: dict[str, tuple[float, float]], effect: str
+) -> None:
+    cells = {name: against(47.8 + delta, delta, p) for name, (delta, p) in figures.items()}
+    first = answers(result, told(result, cells | {"conv": Cell(47.8, n=80)}))[0]
+    assert effect in first
+    assert first.startswith(MINI)
+
+
+def test_what_a_study_varies_has_a_name_in_words() -> None:
+    assert _factor("Trained", "head.layers") == "decoder layers in training"
+    assert (_factor("Token types", "embedding.token_types"), _factor("LoRA", "adaptation")) == ("token types", "LoRA")
+
+
+def test_nothing_is_told_apart_either(result: Result) -> None:
+    cells = {"conv": Cell(47.8, n=80), "decoder": against(48.6, 0.8, 0.648), "ce-conv": against(47.9, 0.1, 0.9)}
+    assert answers(result, told(result, cells))[0].endswith("; ce-conv cannot be told from conv either.")
 
 
 def test_the_baseline_leads_and_seeds_would_tell(result: Result) -> None:
     cells = {"conv": Cell(47.8, n=80), "decoder": against(47.0, -0.8, 0.3, Needed(None, 7))}
     (first, *_, cost) = answers(result, told(result, cells))
     assert first.endswith(
-        f"conv, the baseline, has the highest average overlap (AO) on {P}, 47.8 %: 0.8 points above decoder (47.0 %), which"
-        " may be chance (Holm-corrected p = 0.300; to tell takes about 7 seeds per row)."
+        f"conv, the baseline, has the highest average overlap (AO) on {P}, 47.8 %, 0.8 points above decoder (47.0 %), which"
+        " may be chance (Holm-corrected p = 0.300; it would take about 7 seeds per row to tell)."
     )
     assert cost.startswith(
         "It took 51 s of device time to train, held 1.26 GB of memory at most and tracks 190 frames/s,"
@@ -105,15 +139,15 @@ def test_the_best_by_the_written_figure_are_named_together(result: Result) -> No
     cells = {"conv": Cell(50.0, n=80), "decoder": against(50.02, 0.02, 0.9), "ce-conv": against(44.0, -6.0, 0.01)}
     first, tracking, cost = answers(result, told(result, cells | FLOORS))
     assert first.endswith(
-        f"decoder and conv (the baseline) have the highest average overlap (AO) on {P}, 50.0 %; against conv, ce-conv is"
-        " worse."
+        f"decoder and conv (the baseline) have the highest average overlap (AO) on {P}, 50.0 %; ce-conv is worse than"
+        " conv."
     )
-    assert tracking.startswith("decoder tracks what it is shown: ")
+    assert tracking.startswith("decoder does track: it beats ")
     assert cost.startswith("decoder took 67 s ")
     two = {"conv": Cell(47.8, n=80), "decoder": against(53.1, 5.3, 0.003), "ce-conv": against(53.1, 5.3, 0.01)}
     assert answers(result, told(result, two))[0].endswith(
-        f"decoder and ce-conv have the highest average overlap (AO) on {P}, 53.1 %: decoder is 5.3 points above the baseline"
-        " conv (47.8 %), more than chance explains (Holm-corrected p = 0.003); against conv, ce-conv is better."
+        f"decoder and ce-conv have the highest average overlap (AO) on {P}, 53.1 %; decoder is 5.3 points above the baseline"
+        " conv (47.8 %), more than chance explains (Holm-corrected p = 0.003); ce-conv is better than conv."
     )
 
 
@@ -126,8 +160,9 @@ def test_speeds_of_another_device_name_it(result: Result) -> None:
         elsewhere = factory.with_row(elsewhere, row.name, records=(record,))
     cells = {"conv": Cell(47.8, n=80), "decoder": against(53.1, 5.3, 0.003)}
     assert answers(elsewhere, told(elsewhere, cells))[-1] == (
-        "It took 67 s of device time to train (conv: 51 s) and held 1.35 GB of memory at most (1.26 GB), on Intel Xeon 2.1"
-        " GHz, 2 cores, trained while 2 runs shared the machine; it tracks 135 frames/s (190 frames/s), on NVIDIA H200."
+        "It took 67 s of device time to train (conv: 51 s) and held 1.35 GB of memory at most (conv: 1.26 GB), on Intel Xeon"
+        " 2.1 GHz, 2 cores, trained while 2 runs shared the machine; it tracks 135 frames/s (conv: 190 frames/s), on NVIDIA"
+        " H200."
     )
 
 
@@ -142,7 +177,7 @@ def test_costs_are_rounded_and_the_first_that_is_known_names_the_baseline(result
         table = with_figures(table, key, cells)
     assert answers(result, table)[-1].startswith(
         "It took 156 s of device time to train, held 452 GB of memory at most (conv: 1,260 GB) and tracks 90,100 frames/s"
-        " (0.513 frames/s), on "
+        " (conv: 0.513 frames/s), on "
     )
 
 
@@ -167,8 +202,8 @@ def test_everything_is_missing(result: Result) -> None:
 @pytest.mark.parametrize(
     ("beaten", "floor", "sentence"),
     [
-        (False, 40.2, "It is not shown to beat ncc (correlation without learning, 40.2 %)."),
-        (False, 52.5, "It is not shown to beat ncc (correlation without learning, 52.5 %, which is better)."),
+        (False, 40.2, "Caution: it is not shown to beat ncc (correlation without learning, 40.2 %)."),
+        (False, 52.5, "Caution: it is not shown to beat ncc (correlation without learning, 52.5 %)."),
         (None, 40.2, "Whether it beats ncc (correlation without learning, 40.2 %) is not tested."),
     ],
 )
@@ -206,16 +241,16 @@ def test_several_protocols(result: Result) -> None:
     assert answers(both, with_figures(table, "other:auc", other | FLOORS))[:2] == (
         f"{MINI} and with 2 of 4 variants scored, decoder leads on {P} with 53.1 % AO, 5.3 points above conv, more than"
         " chance explains (Holm-corrected p < 0.001); conv leads on other with 50.0 % AUC, 1.0 points above decoder, which"
-        " may be chance (Holm-corrected p = 0.200; to tell takes about 2900 sequences, there are 80).",
-        "The best variant tracks what it is shown: more than chance above static (a box that stands still), ncc (correlation"
-        " without learning) and shuffled-template (the baseline with a wrong template).",
+        " may be chance (Holm-corrected p = 0.200; it would take about 2900 sequences to tell, and there are 80).",
+        "The best variant does track: it beats static (a box that stands still), ncc (correlation without learning) and"
+        " shuffled-template (the baseline with a wrong template) by more than chance.",
     )
     tied = other | {"decoder": against(50.0, 0.0, 1.0)}
     assert (
         "; conv and decoder lead on other with 50.0 % AUC." in answers(both, with_figures(table, "other:auc", tied))[0]
     )
     unbeaten = answers(both, with_figures(table, "other:auc", other | floors))[1]
-    assert unbeaten == "The best variant is not shown to beat ncc (correlation without learning, on other)."
+    assert unbeaten == "Caution: the best variant is not shown to beat ncc (correlation without learning, on other)."
 
 
 def test_a_metric_where_lower_is_better(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,8 +259,8 @@ def test_a_metric_where_lower_is_better(result: Result, monkeypatch: pytest.Monk
     )
     cells = {"conv": Cell(10.0, n=80), "decoder": against(8.0, -2.0, 0.01), "ce-conv": against(12.0, 2.0, 0.01)}
     assert answers(result, told(result, cells))[0].endswith(
-        f"decoder has the lowest error (E) on {P}, 8.0 px: 2.0 px below the baseline conv (10.0 px), more than chance"
-        " explains (Holm-corrected p = 0.010); against conv, ce-conv is worse."
+        f"decoder has the lowest error (E) on {P}, 8.0 px, 2.0 px below the baseline conv (10.0 px), more than chance"
+        " explains (Holm-corrected p = 0.010); ce-conv is worse than conv."
     )
 
 
@@ -241,7 +276,9 @@ def test_too_few_sequences_are_not_tested_and_a_profile_may_compare(result: Resu
     profile = replace_profile(result, comparable=True)
     untested = Cell(48.6, n=3, delta=0.8)
     found = answers(profile, told(profile, {"conv": Cell(47.8, n=3), "decoder": untested}))
-    assert found[0].startswith("At profile mini and with 2 of 4 variants scored, decoder has the highest")
+    assert found[0].startswith(
+        "At profile mini and with 2 of 4 variants scored, no change of the head is shown to make"
+    )
     assert found[0].endswith(
         "0.8 points above the baseline conv (47.8 %), which may be chance (3 sequences are too few to test it)."
     )
@@ -255,8 +292,8 @@ def replace_profile(result: Result, *, comparable: bool) -> Result:
 def test_raw_results_with_a_winner() -> None:
     result = result_of(score_factory.scored())
     assert answers(result, pivot(result)) == (
-        "SiamSteady has the highest area under the success curve (AUC) on lasot, 63.7 %: 13.3 points above OceanDrift (50.4"
-        " %), more than chance explains (Holm-corrected p < 0.001); against SiamSteady, StaticBox is worse.",
+        "SiamSteady has the highest area under the success curve (AUC) on lasot, 63.7 %, 13.3 points above OceanDrift (50.4"
+        " %), more than chance explains (Holm-corrected p < 0.001); StaticBox is worse than SiamSteady.",
     )
 
 
@@ -389,8 +426,8 @@ def test_a_server_tests_nothing_and_a_cited_tracker_is_not_missing(result: Resul
     rows = (*(replace(r, protocols={P: scores[r.name]}) for r in result.variants), ScoredTracker("ATOM", "cited", {}))
     found = replace(result, protocols=(served,), rows=rows)
     assert answers(found, pivot(found))[0].endswith(
-        f"ce-decoder has the highest average overlap (AO) on {P} by the evaluation server, 53.0 %: 3.0 points above the"
-        " baseline conv (50.0 %), which may be chance (not tested); against conv, ce-conv and decoder are not tested."
+        f"ce-decoder has the highest average overlap (AO) on {P} by the evaluation server, 53.0 %, 3.0 points above the"
+        " baseline conv (50.0 %), which may be chance (not tested); ce-conv and decoder are not tested."
     )
     text = shown(found)
     assert "ATOM" not in text
