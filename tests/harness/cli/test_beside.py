@@ -51,7 +51,7 @@ def request(place: Path, *beside: str, purpose: str = "run") -> StudyRequest:
 @pytest.fixture
 def everything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trackers of other environments count as usable."""
-    monkeypatch.setattr("trackablate.harness.running.runner.cannot_start", lambda _: "")
+    monkeypatch.setattr("trackablate.harness.running.runner.fault_of", lambda _: "")
 
 
 @pytest.mark.usefixtures("everything_starts")
