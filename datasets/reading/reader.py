@@ -231,7 +231,11 @@ class StoredSequences(SequenceList):
         """See SequenceList."""
         title, notes = self.part.title, []
         if missing := self.found.missing:
-            notes.append(f"missing of {title}: {some(missing)}; get them, or report that the list is incomplete")
+            remedy = (
+                "download them and put them beside the others: figures of a part do not compare with published ones"
+            )
+            count = "1 sequence is" if len(missing) == 1 else f"{len(missing)} sequences are"
+            notes.append(f"{title}: {count} not here: {some(missing)}; {remedy}")
         if left_out := self.found.left_out:
             notes.append(f"left out as unfit for training: {some(left_out)}")
         if strangers := self._strangers():

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -33,10 +34,15 @@ class Check(BaseModel):
     remedy: str = ""
 
 
-def examine(store: Path) -> list[Check]:
-    """Return all checks. Another process asks for the device, because this one does not import torch."""
-    machine = [_python(), *map(_package, NEEDED), _device(), *map(_weights, FILES), _disk(store)]
-    return [*machine, fonts(), _latex(), _outside()]
+def examine(store: Path, doing: Callable[[str], None]) -> Iterator[Check]:
+    """Yield all checks as they are done; `doing` is told what takes long.
+
+    Another process asks for the device, because this one does not import torch.
+    """
+    yield from (_python(), *map(_package, NEEDED))
+    doing("checking the device: another process imports torch, which takes seconds, on a busy machine half a minute")
+    yield _device()
+    yield from (*map(_weights, FILES), _disk(store), fonts(), _latex(), _outside())
 
 
 def _python() -> Check:

@@ -52,6 +52,14 @@ def listing(kind: str) -> Listing:
     return {name: make() for name, make in KINDS.items() if kind in ("", name)}
 
 
+def in_short(found: Listing) -> list[str]:
+    """Return the lines of `list` without a kind: one for each study, and the names alone of everything else."""
+    width = max(map(len, STUDIES))
+    studies = [f"  {name:<{width}}  {study.title}" for name, study in STUDIES.items()]
+    others = [f"{kind} ({len(names)}): {', '.join(names)}" for kind, names in found.items() if kind != "studies"]
+    return [f"studies ({len(studies)})", *studies, *others, f"`list KIND` says more of each: {', '.join(found)}"]
+
+
 def describe(spec: TrackerSpec) -> str:
     """Describe a tracker in one line: by a few differences from the tracker whose name it extends, or by its axes."""
     base = max((n for n in VARIANTS if spec.name.startswith(f"{n}-")), key=len, default="")
@@ -73,7 +81,9 @@ def _changes(spec: TrackerSpec, changed: Mapping[str, tuple[Any, Any]]) -> list[
 
 
 def _shown(value: Any) -> str:
-    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "+".join(map(_shown, value)) if isinstance(value, tuple) else str(value)
 
 
 def details(name: str) -> dict[str, Any]:
@@ -96,7 +106,81 @@ def details(name: str) -> dict[str, Any]:
     raise UnknownName(unknown("study, tracker, protocol or dialect", name, known))
 
 
-OPEN = " (the paper is silent)"
+COSTS = {
+    "variant": ("tracker", "", 1),
+    "params": ("parameters in training", "", 1),
+    "trainable_params": ("parameters that are trained", "", 1),
+    "adaptation_params": ("parameters of the adaptation", "", 1),
+    "head_params": ("parameters of the head", "", 1),
+    "inference_params": ("parameters in tracking", "", 1),
+    "macs.fvcore": ("multiply-accumulates (MACs) of a frame, as fvcore counts them", "G", 1e9),
+    "macs.thop_linear_conv_only": (
+        "MACs of a frame, linear and convolutional layers alone, as thop counts them",
+        "G",
+        1e9,
+    ),
+    "macs_unmerged": ("MACs of a frame with the adaptation beside the layers", "G", 1e9),
+    "macs_skipped": ("MACs that fvcore counts and tracking skips", "G", 1e9),
+    "tokens.template": ("tokens of the template", "", 1),
+    "tokens.search": ("tokens of the search region", "", 1),
+    "forward": ("how the network is run", "", 1),
+    "fps": ("speed at batch 1", "frames/s", 1),
+    "fps_range": ("slowest and fastest round", "frames/s", 1),
+    "fps_from_jpeg": ("speed from JPEG files of 1280 x 720 pixels", "frames/s", 1),
+    "latency": ("time of a frame, median", "ms", 1),
+    "latency95": ("time of a frame, 95th percentile", "ms", 1),
+    "memory_bytes": ("memory at most", "MB", 1e6),
+    "memory_kind": ("what that memory is", "", 1),
+}
+"""What `cost` says of each field of its document: words, unit, and what the figure is divided by."""
+
+
+def cost_in_words(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the document of `cost` for people, with words and units."""
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        flat |= {f"{key}.{part}": v for part, v in value.items()} if isinstance(value, dict) else {key: value}
+    found = {}
+    for key, value in flat.items():
+        words, unit, scale = COSTS.get(key, (key, "", 1))
+        figures = [_figure(one, scale) for one in (value if isinstance(value, list) else [value])]
+        found[words] = f"{' to '.join(figures)} {unit}".strip()
+    return found
+
+
+def _figure(value: Any, scale: float) -> str:
+    if not isinstance(value, (int, float)):
+        return "unknown" if value is None else str(value)
+    scaled = value / scale
+    return f"{scaled:,.0f}" if scaled >= 1000 or (isinstance(value, int) and scale == 1) else f"{scaled:.4g}"
+
+
+OPEN, MARKED = " (the paper is silent)", " *"
+CHOSEN = "chosen where the paper is silent"
+
+
+def said_once(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of `details` for people: what was chosen where the paper is silent stands in one place."""
+    chosen = document.get(CHOSEN)
+    if not chosen:
+        return document
+    every = "; ".join(chosen.values())
+    rows = {
+        name: {key: _marked(value) if key == "differs" else value for key, value in row.items()}
+        for name, row in document["rows"].items()
+    }
+    replaced = {
+        "rows": rows,
+        CHOSEN: {f"{field}{MARKED}": choice for field, choice in chosen.items()},
+        "remarks": [remark.replace(every, f"what is marked{MARKED} above") for remark in document["remarks"]],
+    }
+    return document | replaced
+
+
+def _marked(differs: str | dict[str, str]) -> str | dict[str, str]:
+    if isinstance(differs, str):
+        return differs
+    return {field: text.replace(OPEN, MARKED) for field, text in differs.items()}
 
 
 def _study(study: Study) -> dict[str, Any]:
@@ -119,7 +203,7 @@ def _study(study: Study) -> dict[str, Any]:
         "factors": dict(study.factors),
         "coupled": {c.field: c.reason for c in study.coupled},
         "rows": rows,
-        "chosen where the paper is silent": dict(study.silent) or None,
+        CHOSEN: dict(study.silent) or None,
         "remarks": list(study.remarks),
         "baseline": study.baseline.model_dump(mode="json"),
         "trainings of the baseline": [_training(training) for training in study.trainings],

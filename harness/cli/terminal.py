@@ -84,6 +84,19 @@ def say_lines(lines: Iterable[str], indent: int) -> None:
     say_to(sys.stdout, lines, indent)
 
 
+def say_wrapped(lines: Iterable[str]) -> None:
+    """Write lines of names on standard output, broken at the terminal's width, or at 80 columns in a file."""
+    width = shutil.get_terminal_size().columns
+    for line in lines:
+        parts = wrap(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        sys.stdout.writelines(f"{part}\n" for part in parts)
+
+
+def say_doing(text: str) -> None:
+    """Write on standard error what is being done."""
+    say_to(sys.stderr, [text])
+
+
 def say_document(document: dict[str, Any], indent: int = 0) -> None:
     """Write a nested document, a line per entry. Commands are not broken."""
     for key, value in document.items():
@@ -99,11 +112,15 @@ def say_document(document: dict[str, Any], indent: int = 0) -> None:
             say_lines([f"{'  ' * indent}{key}: {_plain(value)}"], 2 * indent + 2)
 
 
-def say_checks(checks: "list[Check]") -> None:
-    """Write findings, one line each, with the remedy of what is wrong."""
+def say_checks(checks: "Iterable[Check]", stream: TextIO) -> "list[Check]":
+    """Write findings as they come, one line each, with the remedy of what is wrong. Return them."""
+    found = []
     for check in checks:
         remedy = f" -> {check.remedy}" if check.remedy else ""
-        sys.stdout.write(f"{'ok  ' if check.ok else 'LACK'}  {check.name}: {check.found}{remedy}\n")
+        say_to(stream, [f"{'ok  ' if check.ok else 'LACK'}  {check.name}: {check.found}{remedy}"], 6)
+        stream.flush()
+        found.append(check)
+    return found
 
 
 def say_runs(runs: "list[ListedRun]") -> None:

@@ -102,7 +102,7 @@ def _row(row: TableRow, one: Standing, more: list[str]) -> TableRow:
     cells |= {key: figure, VERDICT: Cell(text=_verdict(row, figure, one))}
     if one.first is not None and row.name == one.first.name and one.rival is not None:
         cells[DIFFERENCE] = Cell(text="baseline" if row.baseline else "best")
-    elif figure.delta is not None:  # its interval and p value decide about the colour
+    elif figure.delta is not None and row.role != "floor":  # its interval and p value decide about the colour
         cells[DIFFERENCE] = replace(figure, value=figure.delta, low=None, high=None, rank=None, footnotes=())
     elif row.role == "cited":
         cells[DIFFERENCE] = NOT_APPLICABLE
@@ -173,5 +173,6 @@ def _legend(found: list[Standing], seeds: int) -> str:
     first = next((one.first for one in found if one.first), None)
     if first and any(cell.delta is not None for cell in cells):
         texts.append(f"Difference: to {first.name if len(found) == 1 else 'the baseline'}, on the same sequences.")
-    texts += ["Better or worse: Holm-corrected p below 0.05."] if any(cell.p is not None for cell in cells) else []
+    if any(cell.p is not None for cell in cells):
+        texts.append("Better or worse: Holm-corrected p below 0.05; not told apart: it may be chance.")
     return " ".join(texts)

@@ -1,5 +1,6 @@
 """The table for the terminal, by rich. Every name is plain text: brackets in it are no markup."""
 
+import re
 from collections.abc import Iterator
 from textwrap import wrap
 
@@ -19,6 +20,8 @@ GAP = 2
 """Characters between two columns."""
 NAMES = 20
 """Characters that the rows' names keep in a short table. It gives up further columns before it folds names to fewer."""
+LITTLE = 30
+"""Characters up to which a sentence of a footnote says little, such as the name of a dialect."""
 READABLE = 100
 """Characters of a line of sentences in a wide terminal."""
 
@@ -71,15 +74,24 @@ class TerminalSummary:
         yield from (Text(sentence) for sentence in ("", *self.found.sentences))
 
     def _after(self, found: Summary) -> Iterator[RenderableType]:
-        yield from _footnotes(found.tables[0].footnotes if found.tables else ())
+        whole = found.tables[0].footnotes if found.tables else ()
+        short = tuple(map(beginning, whole))
+        yield from _footnotes(short)
         starred = any(row.baseline for table in found.tables for row in table.rows)
         pairs = zip(self.found.tables, found.tables, strict=True)
         dropped = [column.symbol for whole, table in pairs for column in whole.columns[len(table.columns) :]]
         narrow = f"Too wide for this terminal: {', '.join(dropped)}." if dropped else ""
         more = f" and {found.left_out} more footnotes" if found.left_out else ""
+        more += "; its footnotes are whole" if short != whole else ""
         more = f"--full prints every column{more}." if more or dropped else ""
         yield Text(" ".join(filter(None, ["*: baseline." if starred else "", found.legend, narrow, more])), style="dim")
         yield from (Text(f"missing: {text}", style="bold red") for text in found.missing)
+
+
+def beginning(footnote: str) -> str:
+    """Return the first sentence of a footnote, and the second too if the first says little."""
+    sentences = re.split(r"(?<=[\w)%]\.) (?=[A-Z*])", footnote)
+    return " ".join(sentences[: 1 if len(sentences[0]) >= LITTLE else 2])
 
 
 def _footnotes(texts: tuple[str, ...]) -> Iterator[RenderableType]:

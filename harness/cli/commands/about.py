@@ -1,5 +1,6 @@
 """The commands that tell and need no store: what there is, what it costs, what this machine can run."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,48 +12,50 @@ from trackablate.harness.cli.options import (
     Precisions,
     StorePath,
     TrackingPrecision,
-    answers,
     exit_status,
 )
 from trackablate.harness.errors import BadInput
 
 if TYPE_CHECKING:
+    from trackablate.harness.spec import Precision
     from trackablate.trackers.spec import TrackerSpec
 
 
 def list_(
     what: Annotated[
         str,
-        typer.Argument(help="studies, trackers, outside (trackers), protocols, dialects, datasets or profiles"),
+        typer.Argument(
+            help="studies, trackers, outside (trackers), protocols, dialects, datasets or profiles, one line each"
+        ),
     ] = "",
     json: Json = False,
 ) -> None:
-    """List what there is, one line each.
+    """List what there is: the studies, and the names of everything else. With a kind, one line each.
 
     Example: python -m harness list studies
     """
     with exit_status():
-        from trackablate.harness.cli.listing import listing
-        from trackablate.harness.cli.terminal import say, say_json
+        from trackablate.harness.cli.listing import in_short, listing
+        from trackablate.harness.cli.terminal import say, say_json, say_wrapped
 
         found = listing(what)
-        say_json(found) if json else say(found)
+        say_json(found) if json else say(found) if what else say_wrapped(in_short(found))
 
 
-@answers
 def show(
     name: Annotated[str, typer.Argument(help="a study, tracker, protocol or dialect")], json: Json = False
-) -> dict[str, Any]:
+) -> None:
     """Show one study, tracker, protocol or dialect in full.
 
     Example: python -m harness show table3
     """
-    from trackablate.harness.cli.listing import details
+    with exit_status():
+        from trackablate.harness.cli.listing import details, said_once
+        from trackablate.harness.cli.terminal import say_document, say_json
 
-    return details(name)
+        say_json(details(name)) if json else say_document(said_once(details(name)))
 
 
-@answers
 def cost(
     variant: Annotated[
         str, typer.Argument(help="a tracker of `list trackers`, an imported run, or an outside tracker")
@@ -62,15 +65,24 @@ def cost(
     compile_: Compile = False,
     store: StorePath = Path("store"),
     json: Json = False,
-) -> dict[str, Any]:
+) -> None:
     """Count the parameters and MACs of a tracker at its own size, on any machine.
 
     Example: python -m harness cost ostrack-256
     """
+    with exit_status():
+        from trackablate.harness.cli.listing import cost_in_words
+        from trackablate.harness.cli.terminal import say_document, say_json
+
+        found = _cost(variant, device, precision.value, store, compile=compile_)
+        say_json(found) if json else say_document(cost_in_words(found))
+
+
+def _cost(variant: str, device: str, precision: "Precision", store: Path, *, compile: bool) -> dict[str, Any]:
     from trackablate.trackers.outside.named import outside_tracker
     from trackablate.trackers.variants import VARIANTS
 
-    asked = compile_ or precision != Precisions.fp32
+    asked = compile or precision != Precisions.fp32
     if outside := outside_tracker(variant):
         if asked:
             raise BadInput(f"--precision and --compile: {variant} is no network of ours; leave them out")
@@ -84,7 +96,7 @@ def cost(
     from trackablate.harness.tracking.device_cost import cost_on
 
     if device:
-        return cost_on(spec, device, precision.value, compile=compile_)
+        return cost_on(spec, device, precision, compile=compile)
     if asked:
         raise BadInput("--precision and --compile change what is measured: add --device cpu or cuda")
     return cost_document(spec)
@@ -109,7 +121,8 @@ def doctor(store: StorePath = Path("store"), json: Json = False) -> None:
     """
     with exit_status():
         from trackablate.harness.cli.doctor import examine
-        from trackablate.harness.cli.terminal import say_checks, say_json
+        from trackablate.harness.cli.terminal import say_checks, say_doing, say_json
 
-        checks = examine(store)
-        say_json([check.model_dump() for check in checks]) if json else say_checks(checks)
+        checks = say_checks(examine(store, say_doing), sys.stderr if json else sys.stdout)
+        if json:
+            say_json([check.model_dump() for check in checks])

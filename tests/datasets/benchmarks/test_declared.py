@@ -56,7 +56,7 @@ def test_a_list_says_what_is_missing_and_nothing_else_is_read(tmp_path: Path) ->
     data = videos(tmp_path / "data", "a", "stranger")
     found = opened(tmp_path, MINIMAL + 'sequences = ["b", "a"]\n', data)
     assert (found.names, found.coverage) == (("a",), "1 of 2 sequences")
-    assert "missing of mine: b" in found.notes()[0]
+    assert "mine: 1 sequence is not here: b; download" in found.notes()[0]
     assert "stranger" in found.notes()[1]
     with pytest.raises(DataError, match="holds no sequence of mine"):
         opened(tmp_path, MINIMAL + 'sequences = ["b", "a"]\n', videos(tmp_path / "others", "c"))

@@ -36,7 +36,8 @@ def test_what_is_there_and_what_is_not(root: Path, tmp_path: Path, packed: bool)
     assert found["protocols"] == {"got10k-val": "1 of 180 sequences"}
     assert found["frames"] == {"got10k-val": "all 20 decoded"}
     missing, *absent = found["problems"]
-    assert missing.startswith("missing of GOT-10k's validation set: GOT-10k_Val_000002, ")
+    assert missing.startswith("GOT-10k's validation set: 179 sequences are not here: GOT-10k_Val_000002, ")
+    assert "; download them and put them beside the others: figures of a part do not compare" in missing
     assert [": holds no sequence of GOT-10k's test set; expected" in absent[0], len(absent)] == [True, 2]
 
 

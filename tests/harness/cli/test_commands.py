@@ -17,7 +17,9 @@ import typer
 
 from command_line import harness, invoke, said
 from places import ROOT
+from trackablate.ablations.catalogue import STUDIES
 from trackablate.harness.cli import app
+from trackablate.harness.cli.listing import cost_in_words
 
 
 def commands_of(group: typer.Typer, prefix: str = "") -> list[str]:
@@ -341,6 +343,32 @@ def test_list_without_a_kind_lists_all_kinds() -> None:
     assert "table3" in said("list")["studies"]
 
 
+def test_list_alone_is_an_overview(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line for each study, and the names of all else; with a kind, a line each as before."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines, everything = invoke("list").stdout.splitlines(), said("list")
+    assert len(lines) < 70
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).replace(",", " ").split())
+    assert all(f" {name} " in f"{text} " for entries in everything.values() for name in entries)
+    assert sum(line.startswith("  ") and line.split()[0] in STUDIES for line in lines) == len(STUDIES)
+    assert "`list KIND` says more of each" in text
+    trackers = invoke("list", "trackers").stdout.splitlines()
+    assert len(trackers) == 1 + len(everything["trackers"])
+
+
+def test_show_says_once_where_the_paper_is_silent() -> None:
+    shown, document = invoke("show", "table3").stdout, said("show", "table3")
+    assert shown.count("silent") == 1
+    assert "head.heads: None -> 8 *" in shown
+    assert "head.heads *: 8 attention heads, as Deformable DETR" in shown
+    assert shown.count("8 attention heads, as Deformable DETR") == 1
+    assert "the label `centre` is 1 at" in shown, "what no field says stays in the remark"
+    assert "sparsity.end: None -> 0.3333 *" in shown
+    assert "0.33333" not in shown
+    assert document["rows"]["decoder"]["differs"]["head.heads"] == "None -> 8 (the paper is silent)"
+
+
 def test_show_tells_how_rows_differ_and_what_was_printed() -> None:
     rows = said("show", "table3")["rows"]
     assert rows["conv"]["differs"] == "the baseline"
@@ -369,11 +397,36 @@ def test_cost_counts_without_weights() -> None:
     assert both > linear_conv > 20e9
     assert found["macs_unmerged"] == both, "nothing to merge"
     assert found["tokens"] == {"template": 64, "search": 256}
-    assert "ostrack-256" in invoke("cost", "ostrack-256").stdout
+    lines = invoke("cost", "ostrack-256").stdout.splitlines()
+    assert lines[0] == "tracker: ostrack-256"
+    assert f"parameters that are trained: {found['trainable_params']:,}" in lines
+    assert f"multiply-accumulates (MACs) of a frame, as fvcore counts them: {both / 1e9:.4g} G" in lines
+    assert not any("_" in line for line in lines), "words, not the document's keys"
+
+
+def test_every_cost_has_words_and_a_unit() -> None:
+    speed = {"fps": 87.412, "fps_range": [80.0, 1290.5], "latency": 11.4, "latency95": 10450.0, "memory_bytes": 1301e6}
+    found = cost_in_words({"variant": "x", "params": None, **speed, "device": "CPU", "threads": 2})
+    assert found == {
+        "tracker": "x",
+        "parameters in training": "unknown",
+        "speed at batch 1": "87.41 frames/s",
+        "slowest and fastest round": "80 to 1,290 frames/s",
+        "time of a frame, median": "11.4 ms",
+        "time of a frame, 95th percentile": "10,450 ms",
+        "memory at most": "1,301 MB",
+        "device": "CPU",
+        "threads": "2",
+    }
 
 
 def test_doctor_names_packages_weights_and_disk(tmp_path: Path) -> None:
-    checks = {check["name"]: check for check in said("doctor", "--store", tmp_path / "not" / "yet")}
+    done = invoke("doctor", "--json", "--store", tmp_path / "not" / "yet")
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    told = done.stderr.splitlines()
+    doing = next(i for i, line in enumerate(told) if line.startswith("checking the device"))
+    assert [line.split(":")[0].split()[-1] for line in (told[0], told[doing + 1])] == ["Python", "device"]
+    assert len(told) == len(checks) + 1, "a line for each check as it is done"
     assert {"Python", "torch", "device", "disk", "weights of vit-mini"} <= set(checks)
     assert checks["outside trackers"]["found"].startswith("opencv-mil"), "every OpenCV has it"
     for check in checks.values():

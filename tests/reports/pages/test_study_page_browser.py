@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 import report_factory as factory
@@ -66,6 +68,34 @@ def test_the_console_stays_empty(driver: Any, page: Path) -> None:
     driver.get(page.as_uri())
     assert console(driver) == []
     assert driver.find_elements("css selector", "button.sort")
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_a_table_that_goes_on_behind_the_edge_shows_it(driver: Any, page: Path, mode: str) -> None:
+    """At 700 px it scrolls by itself; a shade at its edge says so, until its end is reached."""
+    driver.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": mode}]}
+    )
+    size = {"width": 700, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        driver.get(page.as_uri())
+        table = driver.find_element("css selector", "#table .scroll")
+        hidden = driver.execute_script("return arguments[0].scrollWidth - arguments[0].clientWidth", table)
+        assert hidden > 0
+        assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", table)
+        shades = []
+        for left in (0, hidden):
+            driver.execute_script("arguments[0].scrollLeft = arguments[1]", table, left)
+            picture = cv2.imdecode(np.frombuffer(table.screenshot_as_png, np.uint8), cv2.IMREAD_GRAYSCALE).astype(int)
+            edge, paper = np.median(picture[150:-40, -3]), np.median(picture[150:-40, 3])
+            shades.append(abs(edge - paper))
+        assert shades[0] > 30
+        assert shades[1] < 3
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def test_a_column_sorts_by_its_numbers_and_back(opened: Any) -> None:

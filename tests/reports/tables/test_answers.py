@@ -14,7 +14,7 @@ from trackablate.harness.scoring.scored import Returned, ScoredTracker
 from trackablate.harness.speed import Speed
 from trackablate.reports.formats.documents import results_json
 from trackablate.reports.formats.summary import MOST_FOOTNOTES, summary, without_footnotes
-from trackablate.reports.formats.text import TerminalSummary
+from trackablate.reports.formats.text import TerminalSummary, TerminalTable, beginning
 from trackablate.reports.results import Result, result_of
 from trackablate.reports.statistics.bootstrap import Estimate
 from trackablate.reports.statistics.sample_size import Needed
@@ -330,10 +330,23 @@ def test_the_terminal_shows_one_line_for_each_row(width: int) -> None:
     assert lines["ce-conv"][-3:] == ["–", "missing", "–"]
     assert lines["ce-decoder"][-5:] == ["+0.6", "not", "told", "apart", "64.0"]
     assert lines["ncc"][-1] == "floor"
+    assert not lines["ncc"][-2].startswith(("+", "−")), "a floor is no competitor of the baseline"
+    assert "not told apart: it may be chance." in " ".join(text.split())
     assert lines["shuffled-template"][-1] == "control"
     assert text.count("Brackets: ") == 1
     assert f"missing: ce-conv on {P}: failed: CUDA out of memory" in " ".join(text.split())
     assert f"{P} | measured, profile mini, Intel Xeon 2.1 GHz, 2 cores" in text
+
+
+def test_footnotes_begin_in_the_terminal_and_are_whole_in_the_full_table() -> None:
+    text, full = " ".join(shown(factory.study_result()).split()), io.StringIO()
+    Console(width=80, file=full, color_system=None).print(TerminalTable(pivot(factory.study_result())))
+    assert "Device time: on a CPU the process's CPU time" in text
+    assert "Runs that share a machine slow each other down" not in text
+    assert "Runs that share a machine slow each other down" in " ".join(full.getvalue().split())
+    assert "more footnotes; its footnotes are whole." in text
+    assert beginning("Dialect got10k. GOT-10k: mean IoU. AO: average.") == "Dialect got10k. GOT-10k: mean IoU."
+    assert beginning("The mean of 0.5 is on vs. of the rest. It is.") == "The mean of 0.5 is on vs. of the rest."
 
 
 LONG = {
