@@ -43,7 +43,7 @@ LARGEST = 512 * 2**20
 """Bytes of the largest file that is read at once. The largest of any benchmark, COCO's training annotation, has 448 MiB."""
 
 
-def read_ordinary(path: Path, most: int = LARGEST) -> bytes:
+def read_ordinary(path: Path | str, most: int = LARGEST) -> bytes:
     """Return the content of a file of `most` bytes. Raises OSError for a larger one, a pipe, a device or a socket."""
     # Without O_NONBLOCK, opening a pipe would wait for its other end.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from trackablate.datasets.atomic import file_clock
+from trackablate.datasets.changes import DataState
 from trackablate.datasets.sequence import FrameFiles, Sequence
 
 OnProgress = Callable[[int, int], None]
@@ -49,8 +51,12 @@ class SequenceList(typing.Protocol):
         """Return whether frames of one sequence come in another order than in earlier versions, which sorted by name."""
         return False
 
-    def refuse_newer(self, since: float) -> None:
-        """Raise DataError from now on when a file is read that was written after this time, in seconds."""
+    def state(self, store: Path) -> DataState:
+        """Return the present state of the data, for a training that begins now. store: A folder that can be written to."""
+        return DataState(since=file_clock(store))
+
+    def refuse_changed(self, state: DataState) -> None:
+        """Raise DataError, now or when a file is read, if the data are not those of the state."""
         return
 
     def lengths(self) -> tuple[int, ...]:

@@ -57,7 +57,8 @@ def some(names: Iterable[str], most: int = LISTED) -> str:
 
 def shown(text: object) -> str:
     """Return text from outside that is safe for a terminal: control characters and undecodable bytes are escaped."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+    found = str(text)
+    return found if found.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in found)
 
 
 def unsafe(text: str) -> bool:

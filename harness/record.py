@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from trackablate.datasets.benchmark import Protocol
+from trackablate.datasets.changes import DataState
 from trackablate.harness.spec import Control, Evaluation, Profile, RunSpec
 from trackablate.harness.speed import Forward, Speed
 from trackablate.trackers.spec import Frozen, TrackerSpec
@@ -118,6 +119,12 @@ class Provenance(_Block):
     concurrent_workers: int
     started: str
     command: str
+
+
+class TrainingBegan(_Block):
+    """What the data of a training were when it began, by training set."""
+
+    sets: dict[str, DataState]
 
 
 class TrainingRecord(_Block):

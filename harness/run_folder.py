@@ -4,18 +4,18 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
 from typing import NamedTuple
 
 from trackablate.datasets.atomic import read_ordinary, refuse_lost, whole_archive, write_bytes, write_text
+from trackablate.datasets.changes import DataState
 from trackablate.datasets.errors import unsafe
 from trackablate.datasets.lease import Lease, held
 from trackablate.harness.documents import damaged, is_whole, read_document, readable, undamaged, write_document
 from trackablate.harness.errors import BadInput
-from trackablate.harness.record import Failure, PhaseProgress, RunRecord, SequenceResult, TrainingRecord
+from trackablate.harness.record import Failure, PhaseProgress, RunRecord, SequenceResult, TrainingBegan, TrainingRecord
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.speed import Speed
 from trackablate.trackers.spec import TrackerSpec, leaves
@@ -31,7 +31,7 @@ MOST_BYTES = 100
 """Of such a file."""
 
 BEGAN = "training-began"
-"""The empty file in a run's folder whose time is the begin of the training."""
+"""The document in a run's folder that says what the data were when the training began."""
 
 DIVERGED = "diverged.pt"
 """The batch at which the loss of a training was not finite, beside its checkpoint."""
@@ -147,14 +147,19 @@ class RunFolder:
         if self.run.imported and (fault := self.fault_of_weights()):
             raise BadInput(f"{self.weights} {fault}: {self.remedy_of_weights}")
 
-    def training_began(self) -> float:
-        """Return when the training began, in seconds by the store's clock: now, unless it has checkpoints."""
+    def training_began(self, sets: Iterable[str]) -> dict[str, DataState] | None:
+        """Return what the training sets were when the training began; None if it begins now, without a checkpoint."""
         file = self.path / BEGAN
         if not (self.checkpoint.exists() or older(self.checkpoint).exists()):
             file.unlink(missing_ok=True)
-        with suppress(FileExistsError):
-            file.touch(exist_ok=False)
-        return file.stat().st_mtime
+        if file.exists() and not file.stat().st_size:  # of an older version, which had the time alone
+            return {name: DataState(since=file.stat().st_mtime) for name in sets}
+        began = undamaged(read_document, file, TrainingBegan)
+        return began.sets if began else None
+
+    def begin_training(self, sets: dict[str, DataState]) -> None:
+        """Write what the sets of a new training are."""
+        write_document(self.path / BEGAN, TrainingBegan(sets=sets))
 
     def replace_weights(self, content: bytes) -> None:
         """Write the weights that a training has made, which goes on from its checkpoint until their record is written."""

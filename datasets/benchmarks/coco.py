@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 from trackablate.datasets.atomic import READ_ONLY, read_arrays, write_arrays
 from trackablate.datasets.benchmark import DataSet, OnProgress, Opener, SequenceList
 from trackablate.datasets.boxes import valid
+from trackablate.datasets.changes import DataState, state_now
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all
 from trackablate.datasets.reading.checking import decoded_of
 from trackablate.datasets.reading.decoding import decoding_problems
@@ -110,9 +111,17 @@ class CocoObjects(SequenceList):
         folders = (f"images/{part}", part)
         self._folder = next((folder for folder in folders if self.files.is_folder(folder)), folders[0])
 
-    def refuse_newer(self, since: float) -> None:
+    def state(self, store: Path) -> DataState:
         """See SequenceList."""
-        self.files.since = since
+
+        def newest() -> float:
+            return max(self.files.stamp(name)[1] for name in (self._annotation, self._folder)) / 1e9
+
+        return state_now(self.files.root, self.files.archives(), newest, store)
+
+    def refuse_changed(self, state: DataState) -> None:
+        """See SequenceList."""
+        self.files.refuse_changed(state)
 
     def __len__(self) -> int:
         return len(self._objects.numbers)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from trackablate.datasets.atomic import UNREADABLE, read_arrays, unsealed
 from trackablate.datasets.benchmark import SequenceList
+from trackablate.datasets.changes import DataState, refuse_replaced, stamp_of, state_now
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.pairs.cropping import Colour
 from trackablate.datasets.reading.frames import decoded
@@ -222,6 +223,15 @@ class PackedSequences(SequenceList):
             content.update(file.videos["names"].tobytes())
             content.update(file.rows.data)
         return content.hexdigest()
+
+    def state(self, store: Path) -> DataState:
+        """See SequenceList. A frame has a checksum: what is replaced in the middle of a process is noticed by that."""
+        return state_now(self._files[0].path.parent, tuple(stamp_of(file.path) for file in self._files), float, store)
+
+    def refuse_changed(self, state: DataState) -> None:
+        """See SequenceList."""
+        for file in self._files:
+            refuse_replaced(file.path, state)
 
     def stamp(self, index: int) -> str:
         """See SequenceList."""

@@ -21,6 +21,7 @@ from threading import Lock
 from typing import BinaryIO, Protocol
 
 from trackablate.datasets.atomic import LARGEST
+from trackablate.datasets.changes import PUT_BACK, DataState, refuse_replaced, stamp_of
 from trackablate.datasets.errors import DataError, raise_all, shown
 from trackablate.datasets.toml_files import allowed_links
 
@@ -42,8 +43,8 @@ class Files(Protocol):
 
     root: Path
     """The folder or the archive."""
-    since: float = math.inf
-    """Files in a folder that were written after this time, in seconds, are refused when they are read."""
+    known: DataState = DataState(since=math.inf)
+    """What is of another state is refused when it is read."""
 
     def names(self, folder: str = "") -> tuple[str, ...]:
         """Return the sorted bare names of the files and folders directly in a folder, without hidden ones."""
@@ -71,6 +72,14 @@ class Files(Protocol):
 
         They are size and time on disk, size and CRC in an archive, and (-1, 0) if nothing has this name.
         """
+
+    def archives(self) -> tuple[tuple[int, int], ...]:
+        """Return size and time of the last writing, in whole seconds, of each file that holds others."""
+        return ()
+
+    def refuse_changed(self, state: DataState) -> None:
+        """Raise DataError from now on for what is not of this state."""
+        self.known = state
 
     def stamps(self, folder: str, names: Iterable[str]) -> list[tuple[int, int]]:
         """Return size and time of the last writing (in an archive, the CRC) of files in a folder. Reads no content."""
@@ -124,11 +133,9 @@ class Folder(Files):
             about = path.stat()
             if not stat.S_ISREG(about.st_mode):  # opening a named pipe would block
                 raise DataError.at(path, "is not an ordinary file", "restore it from the data set")
-            if min(about.st_mtime, about.st_ctime) > self.since:  # other times may be set by hand, or lie ahead
-                remedy = (
-                    "put back what was there, with its time (cp -p), or move the run's checkpoints away to train anew"
-                )
-                raise DataError.at(path, "was written after the training on it had begun", remedy)
+            # Other times may be set by hand, or lie ahead.
+            if min(about.st_mtime, about.st_ctime) > self.known.since:
+                raise DataError.at(path, "was written after the training on it had begun", PUT_BACK)
             with path.open("rb") as file:
                 yield file, about.st_size
         except (FileNotFoundError, NotADirectoryError):
@@ -181,6 +188,7 @@ class Listed(Files):
     """
 
     restore: str
+    root: Path
     _paths: list[str]
     """All paths in their order, unless a subclass seeks elsewhere."""
 
@@ -198,6 +206,22 @@ class Listed(Files):
 
     def _content(self, name: str, size: int) -> bytes:
         raise NotImplementedError
+
+    @property
+    def holder(self) -> Path:
+        """The file on disk that holds all of them."""
+        return self.root
+
+    def archives(self) -> tuple[tuple[int, int], ...]:
+        """See Files."""
+        # One that is inside of another archive has no time of its own.
+        return (stamp_of(self.holder),) if self.holder.is_file() else ()
+
+    def refuse_changed(self, state: DataState) -> None:
+        """See Files."""
+        self.known = state
+        if self.holder.is_file():
+            refuse_replaced(self.holder, state)
 
     def names(self, folder: str = "") -> tuple[str, ...]:
         """See Files."""
@@ -224,6 +248,8 @@ class Listed(Files):
 
     def read(self, name: str) -> bytes:
         """See Files."""
+        if self.known.archives is not None:
+            self.refuse_changed(self.known)
         size = self._size(name)
         if size is None:
             raise DataError.at(self.place(name), "is missing", self.restore)
@@ -254,9 +280,6 @@ class Archive(Listed):
         except DataError:
             raise
         except (zipfile.BadZipFile, OSError, ValueError) as error:
-            if kind := _kind(root):
-                problem = f"is a {kind} file, which is not read in place"
-                raise DataError.at(root, problem, "unpack it and name the folder, or pack that as zip") from None
             raise DataError.at(root, f"is not a readable zip archive ({error})", "get the archive again") from None
         whole, packed = sum(info.file_size for info in self._zip.infolist()), root.stat().st_size
         if whole > max(LARGEST, HIGHEST_RATIO * packed):  # entries may share their packed bytes
@@ -270,8 +293,8 @@ class Archive(Listed):
         ]
         raise_all([str(DataError.at(root, fault, "get the archive again")) for fault in faults])
 
-    def __reduce__(self) -> tuple[type["Archive"], tuple[Path]]:
-        return Archive, (self.root,)
+    def __reduce__(self) -> tuple[type["Archive"], tuple[Path], dict[str, DataState]]:
+        return Archive, (self.root,), {"known": self.known}
 
     def stamp(self, name: str) -> tuple[int, int]:
         """See Files."""
@@ -323,29 +346,6 @@ def _numbers(content: bytes, at: int, sizes: tuple[int, int]) -> tuple[int, int]
     first, second = sizes
     middle = at + first
     return int.from_bytes(content[at:middle], "little"), int.from_bytes(content[middle : middle + second], "little")
-
-
-PACKED = {
-    b"\x1f\x8b": "gzip (.tar.gz)",
-    b"BZh": "bzip2 (.tar.bz2)",
-    b"\xfd7zXZ\x00": "xz (.tar.xz)",
-    b"\x28\xb5\x2f\xfd": "Zstandard (.tar.zst)",
-    b"7z\xbc\xaf\x27\x1c": "7z",
-    b"Rar!": "RAR",
-}
-"""Kinds of packed files that are not read, by their first bytes."""
-
-
-def _kind(root: Path) -> str:
-    """Return the kind of a packed file that is no zip archive, "" if it is none that is known."""
-    try:
-        with root.open("rb") as file:
-            head = file.read(262)
-    except OSError:
-        return ""
-    return next(
-        (kind for mark, kind in PACKED.items() if head.startswith(mark)), "tar" if head[257:] == b"ustar" else ""
-    )
 
 
 _LEFT_OUT = re.compile(r"(^|/)(__MACOSX(/|$)|\.(?!\.(/|$)))")

@@ -18,7 +18,7 @@ import zlib
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
 from posixpath import normpath
@@ -27,6 +27,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from trackablate.datasets.atomic import LARGEST, read_ordinary
+from trackablate.datasets.changes import DataState
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.reading.files import MOST_ENTRIES, Archive, Files, Folder, Listed
 from trackablate.datasets.reading.layouts import FileLayout, FlagFile
@@ -44,6 +45,15 @@ SUFFIX = "_lmdb"
 LONGEST = 511
 """Bytes of the longest key."""
 AGAIN = "make the database again from the data set"
+PACKED = {
+    b"\x1f\x8b": "gzip (.tar.gz)",
+    b"BZh": "bzip2 (.tar.bz2)",
+    b"\xfd7zXZ\x00": "xz (.tar.xz)",
+    b"\x28\xb5\x2f\xfd": "Zstandard (.tar.zst)",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!": "RAR",
+}
+"""Kinds of packed files that are not read, by their first bytes."""
 
 
 def open_files(path: Path, most: int = MOST_ENTRIES) -> Files:
@@ -53,14 +63,30 @@ def open_files(path: Path, most: int = MOST_ENTRIES) -> Files:
     """
     if path.suffix.lower() == ".json" and path.is_file():
         return pysot_annotation(path)
+    if kind := _kind(path):
+        problem = f"is a {kind} file, which is not read in place"
+        raise DataError.at(path, problem, "unpack it and name the folder, or pack that as zip")
     if path.is_file():
-        return Archive(path, most)
+        about = path.stat()
+        return _archive(path, most, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
     if not path.is_dir():
         raise DataError.at(path, "is neither a folder nor a zip archive", "name one that exists")
     if (path / DATA).is_file():
         return Database(path)
     found = {f.name.removesuffix(SUFFIX): Database(f) for f in path.glob(f"*{SUFFIX}") if (f / DATA).is_file()}
     return Databases(path, found) if found else Folder(path)
+
+
+def _kind(root: Path) -> str:
+    """Return the kind of a packed file that is no zip archive, "" if it is none that is known."""
+    try:
+        with root.open("rb") as file:
+            head = file.read(262)
+    except OSError:
+        return ""
+    return next(
+        (kind for mark, kind in PACKED.items() if head.startswith(mark)), "tar" if head[257:] == b"ustar" else ""
+    )
 
 
 class Unpacked(Listed):
@@ -125,8 +151,13 @@ class Database(Listed):
         self.root = root
         self._environment = _environment(root.resolve())
 
-    def __reduce__(self) -> tuple[type["Database"], tuple[Path]]:
-        return Database, (self.root,)
+    def __reduce__(self) -> tuple[type["Database"], tuple[Path], dict[str, DataState]]:
+        return Database, (self.root,), {"known": self.known}
+
+    @property
+    def holder(self) -> Path:
+        """See Listed."""
+        return self.root / DATA
 
     def stamp(self, name: str) -> tuple[int, int]:
         """Return a file's size, 0 for a folder, and the time of the whole database: files have no times of their own."""
@@ -171,6 +202,17 @@ class Database(Listed):
 
 class Redirected(Files):
     """Files that lie in other files. Subclasses say where."""
+
+    _within: tuple[Files, ...]
+
+    def archives(self) -> tuple[tuple[int, int], ...]:
+        """See Files."""
+        return tuple(stamp for files in self._within for stamp in files.archives())
+
+    def refuse_changed(self, state: DataState) -> None:
+        """See Files."""
+        for files in self._within:
+            files.refuse_changed(state)
 
     def _target(self, name: str) -> tuple[Files, str]:
         """Return the files that hold a name, and its name there."""
@@ -223,6 +265,7 @@ class Below(Redirected):
     def __init__(self, files: Files, folder: str) -> None:
         self.root = files.place(folder)
         self._files, self._folder = files, folder
+        self._within = (files,)
 
     def _target(self, name: str) -> tuple[Files, str]:
         return self._files, f"{self._folder}/{name}".rstrip("/")
@@ -233,6 +276,7 @@ class Databases(Redirected):
 
     def __init__(self, root: Path, databases: Mapping[str, Database]) -> None:
         self.root, self._databases, self._beside = root, databases, Folder(root)
+        self._within = (self._beside, *databases.values())
 
     def names(self, folder: str = "") -> tuple[str, ...]:
         """See Files."""
@@ -245,6 +289,12 @@ class Databases(Redirected):
         first, _, rest = name.strip("/").partition("/")
         database = self._databases.get(first)
         return (self._beside, name) if database is None else (database, rest)
+
+
+@lru_cache(maxsize=1)
+def _archive(path: Path, most: int, _stamp: tuple[int, ...]) -> Archive:
+    # A data set is opened once for each of its parts, and listing a million entries takes ten seconds.
+    return Archive(path, most)
 
 
 @cache

@@ -27,6 +27,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from trackablate.datasets.benchmark import OnProgress, Protocol, SequenceList
+from trackablate.datasets.changes import DataState, state_now
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all, shown, some
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.checking import SEQUENCES, decoded_of, frame_problems
@@ -153,10 +154,22 @@ class StoredSequences(SequenceList):
         """See SequenceList."""
         return tuple(entry.clip.name for entry in self.found.entries)
 
-    def refuse_newer(self, since: float) -> None:
+    def state(self, store: Path) -> DataState:
         """See SequenceList."""
-        for entry in self.found.entries:
-            entry.files.since = since
+
+        def newest() -> float:  # in an archive, a stamp has no time
+            return max((when for entry in self.found.entries for _, when in entry.stamps()), default=0) / 1e9
+
+        archives = tuple(stamp for files in self._files() for stamp in files.archives())
+        return state_now(self.found.files.root, archives, newest, store)
+
+    def refuse_changed(self, state: DataState) -> None:
+        """See SequenceList."""
+        for files in self._files():
+            files.refuse_changed(state)
+
+    def _files(self) -> list[Files]:
+        return list({id(entry.files): entry.files for entry in self.found.entries}.values())
 
     @property
     def coverage(self) -> str:
@@ -223,8 +236,15 @@ class StoredSequences(SequenceList):
 
     def check(self, *, deep: bool = False, progress: OnProgress | None = None) -> str:
         """See SequenceList; `datasets.reading.checking` says what is checked."""
-        raise_all(frame_problems(self.found.entries, self.annotation, deep=deep, progress=progress or _silent))
-        frames = sum(self.lengths())
+        lengths: dict[int, int] = {}
+
+        def annotation(number: int) -> Annotation:
+            found = self.annotation(number)
+            lengths[number] = found.length
+            return found
+
+        raise_all(frame_problems(self.found.entries, annotation, deep=deep, progress=progress or _silent))
+        frames = sum(lengths.values())
         return decoded_of(frames if deep else min(SEQUENCES, len(self)), frames)
 
     def notes(self) -> list[str]:

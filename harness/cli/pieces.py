@@ -325,9 +325,13 @@ def check_data(entry: str, options: list[str] | None = None, *, deep: bool = Fal
 
 
 def _checked(name: str, sequences: SequenceList, *, deep: bool) -> tuple[str, list[str]]:
-    """Verify one part. Return how many of its frames were decoded, and remarks."""
-    sequences.check_annotations()
-    if all(isinstance(one.frames, NoFrames) and not one.frames.unread() for one in sequences):
+    """Verify one part, whose files are read once. Return how many of its frames were decoded, and remarks."""
+    try:
+        bare = all(isinstance(one.frames, NoFrames) and not one.frames.unread() for one in sequences)
+    except DataError:
+        sequences.check_annotations()  # all that is wrong with them, not the first alone
+        raise
+    if bare:
         remark = f"{name}: annotations only, enough to score results; add the images to track them"
         return "", [remark, *sequences.notes()]
     with step_bar(f"checking {name}", len(sequences), after=1.0) as bar:

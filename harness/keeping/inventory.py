@@ -6,8 +6,8 @@ Documents are checked by their digests, and read without their models, which wou
 import os
 import re
 from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -23,7 +23,8 @@ T = TypeVar("T")
 _STARTED = re.compile(rb'"started":\s*"([^"]*)"')
 
 
-class Tracked(BaseModel):
+@dataclass(frozen=True)
+class Tracked:
     """How many sequences of an evaluation are tracked; `of` is None if the store has no record of the protocol."""
 
     evaluation: str
@@ -31,7 +32,8 @@ class Tracked(BaseModel):
     of: int | None
 
 
-class ListedRun(BaseModel):
+@dataclass(frozen=True)
+class ListedRun:
     """One run of a store.
 
     Attributes:
@@ -42,62 +44,46 @@ class ListedRun(BaseModel):
     """
 
     run: str
-    rows: list[str] = []
-    tracker: str = ""
-    seed: int = 0
-    state: str = ""
-    evaluated: list[Tracked] = []
+    rows: list[str]
+    tracker: str
+    seed: int
+    state: str
+    evaluated: list[Tracked]
     bytes: int
-    date: str = ""
-    problem: str = ""
+    date: str
+    problem: str
 
 
 class _Failed(BaseModel):
     summary: str
 
 
-class _Named(BaseModel):
-    name: str
-
-
-class _Planned(BaseModel):
-    run: dict[str, Any]
-
-
-class _Row(_Named):
-    runs: list[_Planned]
-
-
-class _Study(BaseModel):
-    study: str
-    profile: _Named
-    rows: list[_Row]
-
-
 class _Scan(NamedTuple):
-    """A run folder: its bytes, the names of its files, and the number of results in each evaluation's folder."""
+    """A run folder: its bytes, its files with their times, and the number of results in each evaluation's folder."""
 
     bytes: int
-    names: set[str]
+    files: dict[str, float]
     results: dict[str, int]
 
 
 def inventory(store: Store) -> Iterator[ListedRun]:
     """Yield a line for each run folder, by name, also for those that cannot be read."""
-    found = [(folder, *_document(folder / "spec.json", _specification)) for folder in _run_folders(store)]
-    rows = _rows(store, {_text(spec): folder.name for folder, spec, _ in found if spec})
+    # Paths as text: making a Path for each file takes as long as reading it.
+    found = [(name, f"{store.root}/runs/{name}") for name in _run_folders(store)]
+    specs = [_document(folder, "spec.json", _specification) for _, folder in found]
+    rows = _rows(store, {_text(spec): name for (name, _), (spec, _) in zip(found, specs, strict=True) if spec})
     sequences = {record.digest: len(record.sequences) for record in store.protocols()}
     wanted: dict[str, int | None] = {}
-    for folder, spec, problem in found:
+    for (name, folder), (spec, problem) in zip(found, specs, strict=True):
         scan = _scan(folder)
         for key in scan.results.keys() - wanted.keys():
-            evaluation, _ = _document(folder / "evaluations" / key / EVALUATION, Evaluation.model_validate_json)
+            evaluation, _ = _document(f"{folder}/evaluations/{key}", EVALUATION, Evaluation.model_validate_json)
             wanted[key] = sequences.get(evaluation.data) if evaluation else None
         state, date, why = _state(folder, spec, scan) if spec else ("unreadable", "", problem)
         yield ListedRun(
-            run=folder.name,
-            rows=rows.get(folder.name, []),
-            tracker=folder.name.rpartition("-")[0],
+            run=name,
+            rows=rows.get(name, []),
+            tracker=name.rpartition("-")[0],
             seed=spec.get("seed", 0) if spec else 0,
             state=state,
             evaluated=[
@@ -110,20 +96,19 @@ def inventory(store: Store) -> Iterator[ListedRun]:
         )
 
 
-def _run_folders(store: Store) -> list[Path]:
+def _run_folders(store: Store) -> list[str]:
     runs = store.root / "runs"
     entries = os.scandir(runs) if runs.is_dir() else ()
-    return [runs / name for name in sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))]
+    return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _state(folder: Path, spec: dict[str, Any], scan: _Scan) -> tuple[str, str, str]:
+def _state(folder: str, spec: dict[str, Any], scan: _Scan) -> tuple[str, str, str]:
     """Return state, date and problem of a run."""
-    training, problem = _document(folder / "training.json", _started, scan.names)
-    failure, _ = _document(folder / "failure.json", _Failed.model_validate_json, scan.names)
-    trained = "weights.safetensors" in scan.names and training is not None
+    training, problem = _document(folder, "training.json", _started, scan.files)
+    failure, _ = _document(folder, "failure.json", _Failed.model_validate_json, scan.files)
+    trained = "weights.safetensors" in scan.files and training is not None
     if training is None:
-        begun = (folder / "spec.json").stat().st_mtime
-        date = datetime.fromtimestamp(begun).astimezone().isoformat("T", "seconds")
+        date = datetime.fromtimestamp(scan.files["spec.json"]).astimezone().isoformat("T", "seconds")
     else:
         date = training
     if failure:
@@ -135,19 +120,20 @@ def _state(folder: Path, spec: dict[str, Any], scan: _Scan) -> tuple[str, str, s
     return "trained" if trained else "unfinished", date, problem
 
 
-def _scan(folder: Path) -> _Scan:
-    size, names, results = 0, set[str](), dict[str, int]()
+def _scan(folder: str) -> _Scan:
+    size, files, results = 0, dict[str, float](), dict[str, int]()
     for entry in os.scandir(folder):
         if not entry.is_dir(follow_symlinks=False):
-            size += entry.stat(follow_symlinks=False).st_size
-            names.add(entry.name)
+            about = entry.stat(follow_symlinks=False)
+            size += about.st_size
+            files[entry.name] = about.st_mtime
             continue
         for inner in os.scandir(entry.path):
             within, count = _sizes(inner)
             size += within
             if count and entry.name == "evaluations":
                 results[inner.name] = count
-    return _Scan(size, names, results)
+    return _Scan(size, files, results)
 
 
 def _sizes(entry: os.DirEntry[str]) -> tuple[int, int]:
@@ -172,17 +158,26 @@ def _rows(store: Store, folders: dict[bytes, str]) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for file in sorted((store.root / "studies").glob("*/[!.]*.json")):
-        record, problem = _document(file, _Study.model_validate_json)
-        if record is None:
+        rows, problem = _document(str(file.parent), file.name, _planned)
+        if rows is None:
             left_out(problem)
             continue
-        for row in record.rows:
-            place = f"{record.study} at {record.profile.name}: {row.name}"
-            for planned in row.runs:
-                name = folders.get(_text(planned.run)) or _name(planned.run)
+        for place, runs in rows:
+            for run in runs:
+                name = folders.get(_text(run)) or _name(run)
                 if name and place not in found.setdefault(name, []):
                     found[name].append(place)
     return found
+
+
+def _planned(content: bytes) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return a study's rows as "STUDY at PROFILE: ROW", each with the specifications of its runs."""
+    found = from_json(content)
+    try:
+        begin = f"{found['study']} at {found['profile']['name']}"
+        return [(f"{begin}: {row['name']}", [planned["run"] for planned in row["runs"]]) for row in found["rows"]]
+    except (KeyError, TypeError) as error:
+        raise ValueError("it is no study") from error
 
 
 def _name(spec: dict[str, Any]) -> str:
@@ -210,13 +205,16 @@ def _started(content: bytes) -> str:
     return found[1].decode()
 
 
-def _document(path: Path, read: Callable[[bytes], T], there: Container[str] | None = None) -> tuple[T | None, str]:
+def _document(
+    folder: str, name: str, read: Callable[[bytes], T], there: Container[str] | None = None
+) -> tuple[T | None, str]:
     """Return the content of a document, and what is wrong with it; None if it is not there or damaged.
 
     `there` has the names of the files in its folder, if they are known.
     """
-    if there is not None and path.name not in there:
+    if there is not None and name not in there:
         return None, ""
+    path = f"{folder}/{name}"
     try:
         return read(unsealed(read_ordinary(path)).content), ""
     except FileNotFoundError:

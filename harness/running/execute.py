@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
+from trackablate.datasets.changes import joined_states
 from trackablate.datasets.errors import FULL, DataError
 from trackablate.datasets.lease import LeaseLost, following
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
@@ -187,10 +188,9 @@ def _asked(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
     assert run.data is not None
     torch.manual_seed(run.seed)
     model = build(run.tracker)
-    sets, began = _training_sets(run, task.roots, store), folder.training_began()
-    for sequences in sets.values():
-        sequences.refuse_newer(began)
+    sets = _training_sets(run, task.roots, store)
     _refuse_other_sets(sets, group)
+    _refuse_changed(folder, sets, group)
     geometry = pair_geometry(run.tracker.crop, run.recipe, model.encoder.template_side)
     kind = settings.log if group.first else ""
     said, steps = _Reporter(folder, task.row, quiet=not group.first), run.recipe.steps
@@ -251,6 +251,18 @@ def _training_sets(run: RunSpec, roots: dict[str, str], store: Store) -> dict[st
         kind.name: kind.found_in(Path(roots.get(packed_name(kind.data)) or roots[kind.data]), store.index)
         for kind in known
     }
+
+
+def _refuse_changed(folder: RunFolder, sets: dict[str, SequenceList], group: Group) -> None:
+    """Raise DataError, now or when a file is read, if a set is not what it was when the training began."""
+    began = group.every(folder.training_began(sets) if group.first else None)[0]
+    if began is None:
+        every = group.every({name: found.state(folder.path) for name, found in sets.items()})
+        began = {name: joined_states([states[name] for states in every]) for name in sets}  # machines may have copies
+        if group.first:
+            folder.begin_training(began)
+    for name, found in sets.items():
+        found.refuse_changed(began[name])
 
 
 def _refuse_other_sets(sets: dict[str, SequenceList], group: Group) -> None:

@@ -3,6 +3,7 @@
 A thread does the talking, so that no machine waits for ever for one that hangs.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +30,9 @@ SILENT_SECONDS = 20.0
 """Seconds without a sign of life after which a machine is lost."""
 CONNECT_SECONDS = 60.0
 """How long a meeting point may take to answer. A program that never answers would else be waited for without end."""
+PART = 2**20
+"""Characters of a part of a longer text: torch ends the connection for an entry of 8 MB."""
+_IN_PARTS = re.compile(rb"in (\d{1,4}) parts")
 FOREIGN = "says what this program never says: choose another port, which nobody else uses"
 M = TypeVar("M", bound=BaseModel)
 
@@ -129,12 +133,11 @@ class Link:
 
     def _round(self) -> None:
         while not self._said.empty():
-            entry, text = self._said.get()
-            self._store.set(entry, text)
+            self._set(*self._said.get())
         self._store.set(f"sign {self.node}", str(self._rounds))
         for entry in [entry for entry in list(self._asked) if entry not in self._heard]:
             if self._store.check([entry]):
-                self._heard[entry] = self._store.get(entry).decode(errors="replace")
+                self._heard[entry] = self._get(entry).decode(errors="replace")
         for number in self._watched:
             if self._store.check([f"sign {number}"]):
                 sign = self._store.get(f"sign {number}").decode(errors="replace")
@@ -145,6 +148,26 @@ class Link:
                     silent = Reply(status="died", text=f"gave no sign of life for {SILENT_SECONDS:.0f} s")
                     self._store.set(f"lost {number}", silent.model_dump_json())
         self._rounds, self._last = self._rounds + 1, time.monotonic()
+
+    def _set(self, entry: str, text: str) -> None:
+        if len(text) > PART:
+            parts = [text[at : at + PART] for at in range(0, len(text), PART)]
+            for number, part in enumerate(parts):
+                self._store.set(_part(entry, number), part)
+            text = f"in {len(parts)} parts"
+        self._store.set(entry, text)  # last: the parts are there as soon as it is
+
+    def _get(self, entry: str) -> bytes:
+        content = self._store.get(entry)
+        if found := _IN_PARTS.fullmatch(content):
+            names = [_part(entry, number) for number in range(int(found[1]))]
+            if self._store.check(names):
+                return b"".join(map(self._store.get, names))
+        return content
+
+
+def _part(entry: str, number: int) -> str:
+    return f"{entry}, part {number}"
 
 
 def _connected(meeting: Meeting) -> "Store":

@@ -19,7 +19,7 @@ def study(folder: Path, store: str, *more: str) -> subprocess.Popen[str]:
 
 def ended(process: subprocess.Popen[str]) -> str:
     """Wait for a command that must succeed, and return what it said."""
-    _, said = process.communicate(timeout=600)
+    _, said = process.communicate(timeout=1200)
     assert process.returncode == 0, said
     return said
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from on_clusters import free_ports
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
+MOST_TASKS = 4
+"""Jobs of the largest array that it takes."""
 CONFIGURATION = """
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
@@ -31,6 +33,7 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=1
 KillWait=15
 MinJobAge=3600
+MaxArraySize={most_tasks}
 ReturnToService=2
 SlurmctldPort={controller}
 SlurmdPort={daemon}
@@ -60,6 +63,7 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         (folder / name).mkdir(parents=True)
     controller, daemon = free_ports(2)
     about = {"host": socket.gethostname(), "folder": folder, "cpus": os.cpu_count() or 1, "megabytes": _megabytes()}
+    about["most_tasks"] = MOST_TASKS
     (folder / "slurm.conf").write_text(CONFIGURATION.format(**about, controller=controller, daemon=daemon))
     (folder / "key").write_bytes(os.urandom(128))
     (folder / "key").chmod(0o400)

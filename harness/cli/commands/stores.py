@@ -34,7 +34,7 @@ def list_(path: StoreFolder = Path("store"), json: Json = False) -> None:
         from trackablate.harness.keeping.inventory import inventory
 
         found = list(inventory(_opened(path)))
-        say_json([run.model_dump() for run in found]) if json else say_runs(found)
+        say_json([asdict(run) for run in found]) if json else say_runs(found)
 
 
 @store_app.command()

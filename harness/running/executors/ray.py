@@ -278,7 +278,8 @@ def _clear(folder: Path) -> None:
     if held(folder):
         return
     for task in folder.glob("[!.]*"):
-        if (task / "order.json").exists():  # the command was killed, and so were its tasks
+        # The command was killed, and so were its tasks; perhaps while it wrote the order.
+        if (task / "order.json").exists() or not any(task.glob("*.log")):
             shutil.rmtree(task, ignore_errors=True)
     if not any(folder.glob("[!.]*")):
         shutil.rmtree(folder, ignore_errors=True)

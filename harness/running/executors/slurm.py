@@ -14,7 +14,7 @@ import shutil
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from hashlib import sha256
 from math import inf
 from pathlib import Path
@@ -27,7 +27,15 @@ from trackablate.harness.running.executors.elsewhere import Preparing, Resources
 from trackablate.harness.running.executors.local import LOG_TAIL, LocalExecutor
 from trackablate.harness.running.executors.slurm_jobs import Job, Jobs, brief
 from trackablate.harness.running.executors.slurm_options import changes
-from trackablate.harness.running.executors.slurm_orders import REPLIED, Order, carry_out, read_order, reply_file
+from trackablate.harness.running.executors.slurm_orders import (
+    REPLIED,
+    Batch,
+    Order,
+    batch_file,
+    read_order,
+    refuse_shared,
+    reply_file,
+)
 from trackablate.harness.running.tasks import Execution, PrepareTask, Reply, SpeedTask, Task, WorkerSettings
 from trackablate.harness.store import Store
 
@@ -35,8 +43,6 @@ REPLY_SECONDS = 1.0
 """How often the store is asked for replies."""
 GRACE_SECONDS = 90.0
 """How long a reply may stay unseen after its job's end: network file systems remember folders for a minute."""
-MOST_TASKS = 1000
-"""Of one array: SLURM takes 1001 unless its administrator has changed that."""
 UNKNOWN = "is not known to SLURM any more, as if it was cancelled while it waited"
 
 
@@ -59,6 +65,7 @@ class SlurmExecutor:
         self._read = self._handed_in = -inf
         before = [file.with_name(file.name.removesuffix(REPLIED) + ".json") for file in self.folder.glob(f"*{REPLIED}")]
         self._ended: dict[Path, str] = dict.fromkeys(before, "")
+        refuse_shared(self.folder)
         self._clear()  # the study's plan knows what these jobs have done
 
     def start(self, settings: WorkerSettings) -> "SlurmWorker":
@@ -109,9 +116,10 @@ class SlurmExecutor:
             for worker in lacking:
                 if before := found.get(worker.order):
                     self._remove(worker.order, before)
-            arrays = -(-len(lacking) // MOST_TASKS)
-            for first in range(0, len(lacking), MOST_TASKS):
-                self._submit(lacking[first : first + MOST_TASKS], arrays)
+            most = self.jobs.most_tasks if len(lacking) > 1 else 1
+            arrays = -(-len(lacking) // most)
+            for first in range(0, len(lacking), most):
+                self._submit(lacking[first : first + most], arrays)
             self._new.clear()
 
     def ended(self, worker: "SlurmWorker") -> None:
@@ -154,9 +162,9 @@ class SlurmExecutor:
         return half | waiting
 
     def _submit(self, workers: "list[SlurmWorker]", arrays: int) -> None:
-        batch, parameters = secrets.token_hex(8), self.asked.parameters
+        folder, parameters = self.folder / secrets.token_hex(8), self.asked.parameters
         orders = [
-            Order(task=worker.task, settings=worker.settings, batch=batch, index=index, asked=parameters)
+            Order(task=worker.task, settings=worker.settings, batch=folder.name, index=index, asked=parameters)
             for index, worker in enumerate(workers)
         ]
         if len(orders) == 1:
@@ -164,13 +172,15 @@ class SlurmExecutor:
         for worker, order in zip(workers, orders, strict=True):
             reply_file(worker.order).unlink(missing_ok=True)
             write_document(worker.order, order)
+        folder.mkdir(mode=0o700)  # sbatch reads its script there
+        write_document(batch_file(folder), Batch(orders=[worker.order.name for worker in workers]))
         asked = replace(self.asked, jobs=self.asked.jobs and max(1, self.asked.jobs // arrays))
-        calls = [partial(carry_out, str(worker.order)) for worker in workers]
         try:
-            numbers = self.jobs.submit(self.folder / batch, asked, calls, workers[0].settings.threads)
+            numbers = self.jobs.submit(folder, asked, len(workers), workers[0].settings.threads)
         except RunFailed:
             for worker in workers:
                 worker.order.unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
             raise
         for worker, order, number in zip(workers, orders, numbers, strict=True):
             worker.take(order, Job(number, "PENDING"))
@@ -191,12 +201,14 @@ class SlurmExecutor:
     def _remove(self, file: Path, order: Order) -> None:
         reply = readable(read_document, reply_file(file), Reply)
         folder, job = self.folder / order.batch, "" if order.index is None else f"_{order.index}"
-        kinds = ["submitted.pkl", "0_result.pkl"] + (["0_log.out"] if reply and reply.status == "done" else [])
+        kinds = ["submitted.pkl"] + (["0_log.out"] if reply and reply.status == "done" else [])
         for kind in kinds:
             for one in folder.glob(f"*{job}_{kind}"):
                 one.unlink(missing_ok=True)
-        if not any(one.suffix in (".pkl", ".out") for one in folder.glob("*")):
-            shutil.rmtree(folder, ignore_errors=True)
+        if not any(folder.glob("*.pkl")):
+            batch_file(folder).unlink(missing_ok=True)
+            if not any(folder.glob("*.out")):
+                shutil.rmtree(folder, ignore_errors=True)
         reply_file(file).unlink(missing_ok=True)
         file.unlink(missing_ok=True)
 

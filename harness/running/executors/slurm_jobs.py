@@ -1,10 +1,12 @@
 """This user's jobs of SLURM, by its own programs: which there are, and handing in and cancelling them."""
 
+import re
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import groupby
 from math import inf
 from pathlib import Path
@@ -17,6 +19,10 @@ SIGNAL_SECONDS = 90
 """How long before the end of its time a job is told so."""
 LOOK_SECONDS = 15.0
 """How often SLURM is asked about the jobs, and told of new ones."""
+MOST_TASKS = 1000
+"""Of one array: SLURM takes 1001 unless its administrator has changed that."""
+ORDERS = "trackablate.harness.running.executors.slurm_orders"
+"""The module that a job runs."""
 PREFIX = "trackablate-"
 """Of the names of jobs."""
 ENDED = (
@@ -43,6 +49,8 @@ class Jobs:
     Attributes:
         looked: When it last answered, by the monotonic clock.
     """
+
+    python = f"{shlex.quote(sys.executable)} -P"
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, int | None], Job] = {}
@@ -79,28 +87,40 @@ class Jobs:
             raise RunFailed(f"squeue does not answer ({done.stderr.strip()}): start the command again when it does")
         return done.returncode == 0
 
-    def submit(self, folder: Path, asked: Resources, calls: Sequence[Callable[[], None]], threads: int) -> list[str]:
-        """Hand in a job for each call, several as one array, and return their numbers.
+    @cached_property
+    def most_tasks(self) -> int:
+        """How many jobs one array may have, by SLURM's configuration; 1 if it takes no arrays."""
+        asked = ["scontrol", "show", "config"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        found = re.search(r"^MaxArraySize\s*=\s*(\d{1,9})\s*$", done.stdout, re.MULTILINE)
+        return max(1, min(MOST_TASKS, int(found[1]))) if found else MOST_TASKS
 
-        `folder` is where they print, and its name is their batch. At most `asked.jobs` of an array are at work at once.
-        Raises RunFailed with the words of SLURM.
+    def submit(self, folder: Path, asked: Resources, count: int, threads: int) -> list[str]:
+        """Hand in jobs for the orders of a batch, several as one array, and return their numbers.
+
+        `folder` is the batch's, where they print. At most `asked.jobs` of an array are at work at once. Raises RunFailed
+        with the words of SLURM.
         """
-        from submitit import SlurmExecutor as Submitter
+        import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        submitter = Submitter(folder, python=f"{shlex.quote(sys.executable)} -P")
+        class Submitter(submitit.SlurmExecutor):  # type: ignore[misc]
+            # By itself a job would unpickle a call from the store, and so run what others may have written there.
+            _submitit_command_str = f"{self.python} -m {ORDERS} {shlex.quote(str(folder))}"
+
+        submitter = Submitter(folder, python=self.python)
         submitter.update_parameters(
             job_name=f"{PREFIX}{folder.name}",
             setup=[f"export {key}={shlex.quote(value)}" for key, value in own_environment(threads).items()],
             signal_delay_s=SIGNAL_SECONDS,
             stderr_to_stdout=True,
             srun_args=[f"--cpus-per-task={asked.cpus}"],  # which srun of newer versions does not take from the job
-            array_parallelism=asked.jobs or len(calls),
+            array_parallelism=asked.jobs or count,
             additional_parameters={"requeue": True},
             **asked.parameters,
         )
         try:
-            return [str(job.job_id) for job in submitter.submit_array(calls)]
+            return [str(job.job_id) for job in submitter.submit_array([_nothing] * count)]
         except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError) as error:
             raise RunFailed(
                 f"SLURM did not take the jobs: {error}. If that says that you have too many, use --slurm jobs=N"
@@ -111,6 +131,10 @@ class Jobs:
         if numbers:
             subprocess.run(["scancel", *numbers], capture_output=True, check=False)
             self.look()
+
+
+def _nothing() -> None:
+    """Do nothing. Submitit pickles a call for each job, which is never read."""
 
 
 def brief(numbers: Iterable[str]) -> str:

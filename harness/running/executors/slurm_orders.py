@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 from signal import SIGUSR2
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
@@ -39,6 +40,30 @@ class Order(BaseModel):
     batch: str = Field(pattern=r"^\w+$")
     index: int | None
     asked: dict[str, str | int]
+
+
+class Batch(BaseModel):
+    """The orders of jobs that were handed in together, by their number in the array: the names of their files."""
+
+    orders: list[Annotated[str, Field(pattern=r"^\w+\.json$")]]
+
+
+def batch_file(folder: Path) -> Path:
+    """Return the file in a batch's folder that names its orders."""
+    return folder / "orders.json"
+
+
+def refuse_shared(folder: Path) -> None:
+    """Make the folder of jobs. Raises BadInput if others may write to it, since jobs run as this user."""
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    about = folder.stat()
+    if about.st_uid != os.getuid():
+        raise BadInput(
+            f"{folder} belongs to another user, who could change what your jobs do: use a store of your own; `store pull`"
+            " copies results"
+        )
+    if about.st_mode & 0o022:
+        raise BadInput(f"others may write to {folder}, and so change what your jobs do: chmod go-w {folder}")
 
 
 def reply_file(order: Path) -> Path:
@@ -79,9 +104,14 @@ def left_behind(store: Store, jobs: Jobs) -> tuple[list[Path], str]:
     return found, ""
 
 
-def carry_out(file: str) -> None:
-    """Do what an order says, write the reply and exit. At the end of its time the job is queued again."""
-    order = read_document(Path(file), Order)
+def carry_out(folder: Path) -> int:
+    """Do what this job's order says, in the batch of a folder, and write the reply. Return the exit status.
+
+    At the end of its time the job is queued again.
+    """
+    batch, index = read_document(batch_file(folder), Batch), int(os.environ.get("SLURM_ARRAY_TASK_ID") or 0)
+    file = folder.with_name(batch.orders[index]) if batch else batch_file(folder)
+    order = read_document(file, Order)
     if order is None:
         raise BadInput(f"{file} is not there: is the store on a file system that this node sees?")
     drop_launchers()
@@ -93,12 +123,10 @@ def carry_out(file: str) -> None:
         sys.stderr.write(f"{error}\n")
         if error.number == SIGUSR2 and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < MOST_RESTARTS:
             subprocess.run(["scontrol", "requeue", _own_number()], check=True)
-            return
-        raise
-    write_document(reply_file(Path(file)), reply)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)  # submitit would write a result of its own, into a folder that may be gone by now
+            return 0
+        return 128 + error.number
+    write_document(reply_file(file), reply)
+    return 0
 
 
 def _last_change(order: Path) -> float:
@@ -109,3 +137,7 @@ def _own_number() -> str:
     # One job of an array has the number of the whole array as its own, and would queue all of it again.
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+
+
+if __name__ == "__main__":
+    sys.exit(carry_out(Path(sys.argv[1])))

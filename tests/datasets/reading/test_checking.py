@@ -1,6 +1,7 @@
 """`data check`: every part of a data set that is there is verified, and what is missing is said with what to do."""
 
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import DATA_SETS
+from trackablate.datasets.reading import reader
+from trackablate.datasets.reading.files import Archive
 from trackablate.datasets.registry import UnknownName
 from trackablate.harness.cli.pieces import check_data
 from trackablate.harness.tracking.video import frames_of
@@ -39,6 +42,33 @@ def test_what_is_there_and_what_is_not(root: Path, tmp_path: Path, packed: bool)
     assert missing.startswith("GOT-10k's validation set: 179 sequences are not here: GOT-10k_Val_000002, ")
     assert "; download them and put them beside the others: figures of a part do not compare" in missing
     assert [": holds no sequence of GOT-10k's test set; expected" in absent[0], len(absent)] == [True, 2]
+
+
+def test_an_archive_is_listed_once_for_all_parts_and_annotation_is_read_once(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listing a million entries takes ten seconds; lists of thousands of sequences keep no annotation in memory."""
+    second = VAL.replace("000001", "000002")
+    write(root, {f"{second}/{file.name}": file.read_bytes() for file in (root / VAL).iterdir()})
+    listed, read = list[str](), Counter[str]()
+    listing, content = zipfile.ZipFile._RealGetContents, Archive._content  # type: ignore[attr-defined]
+
+    def list_entries(archive: zipfile.ZipFile) -> None:
+        listed.append(str(archive.filename))
+        listing(archive)
+
+    def read_entry(archive: Archive, name: str, size: int) -> bytes:
+        read[name] += 1
+        return content(archive, name, size)
+
+    monkeypatch.setattr(reader, "KEPT", 0)
+    monkeypatch.setattr(zipfile.ZipFile, "_RealGetContents", list_entries)
+    monkeypatch.setattr(Archive, "_content", read_entry)
+    archive = zipped(root, tmp_path / "g.zip")
+    listed.clear()
+    assert check_data(f"got10k={archive}")["protocols"] == {"got10k-val": "2 of 180 sequences"}
+    assert listed == [str(archive)]
+    assert read[f"{second}/groundtruth.txt"] == 1
 
 
 def test_a_check_that_is_not_deep_says_how_much_it_decoded(root: Path) -> None:

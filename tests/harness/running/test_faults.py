@@ -73,7 +73,7 @@ class Workers(LocalExecutor):
 class Once(Observer):
     """Does something once, as soon as the training has done some steps."""
 
-    def __init__(self, folder: RunFolder, fault: Callable[[], object], after: int = 5) -> None:
+    def __init__(self, folder: RunFolder, fault: Callable[[], object], after: int) -> None:
         self.folder, self.fault, self.after, self.done = folder, fault, after, False
 
     def watch(self) -> None:
@@ -83,8 +83,8 @@ class Once(Observer):
             self.fault()
 
 
-def run(store: Store, fault: Callable[[], object] | None = None, job: runner.Job = JOB) -> None:
-    observer = Once(store.run(job.tasks[0].run), fault) if fault else None
+def run(store: Store, fault: Callable[[], object] | None = None, job: runner.Job = JOB, after: int = 5) -> None:
+    observer = Once(store.run(job.tasks[0].run), fault, after) if fault else None
     try:
         runner.run(job, store, Workers(store), "cpu", observer)
     finally:
@@ -152,7 +152,8 @@ def test_a_store_that_turns_read_only(small_disk: Path, unbroken: dict[str, obje
 
     def lock() -> None:
         subprocess.run(["mount", "--bind", place, place], check=True)
-        subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+        while subprocess.run(["mount", "-o", "remount,bind,ro", place], check=False).returncode:
+            time.sleep(0.01)  # busy, while the worker has a file open in it
 
     try:
         with pytest.raises((RunFailed, OSError), match="Read-only file system"):
@@ -190,7 +191,7 @@ def test_a_worker_that_is_stopped_for_longer_than_its_lease(
 
     def coordinate() -> None:
         try:
-            runner.run(JOB, store, first, "cpu", Once(store.run(TRAINING.run), stop))
+            runner.run(JOB, store, first, "cpu", Once(store.run(TRAINING.run), stop, 5))
         except RunFailed as error:
             said.append(str(error))
 
@@ -245,7 +246,7 @@ def test_a_training_image_that_vanishes_is_named_and_the_study_goes_on(tmp_path:
     images = tmp_path / "got10k" / "train"
 
     with pytest.raises(RunFailed, match=r"pair \d+: .*/got10k/train/.*\.jpg"):
-        run(store, lambda: images.rename(away), job)
+        run(store, lambda: images.rename(away), job, after=1)  # while many images are still to be read
     assert store.run(FLOOR.run).speed() is not None, "the study went on"
     away.rename(images)
     run(store, job=job)

@@ -201,12 +201,30 @@ def test_a_silent_machine_is_lost(links: tuple[Link, Link], monkeypatch: pytest.
     assert reply.text == "node 1 gave no sign of life for 1 s"
 
 
+def test_what_is_longer_than_an_entry_may_be_arrives_whole(links: tuple[Link, Link]) -> None:
+    """As the runs of a study of thousands, which the machines compare before they begin."""
+    first, second = links
+    said = "é" * 10_000_000
+    first.say("hello 0", said)
+    first.say("agreed 0")
+    assert until(lambda: second.heard("agreed 0") is not None)
+    assert until(lambda: second.heard("hello 0")) == said
+
+
 def test_two_machines_of_one_number_are_refused(links: tuple[Link, Link]) -> None:
     with pytest.raises(BadInput, match="two machines say --node-rank 1: give each its own, from 0 to 1"):
         Link(links[0].meeting, 1, 2)
 
 
-FOREIGN = [b"42", b"\xff\xfe", b'{"asked":' + b"[" * 1_000_000, b'{"name": 1}', b""]
+FOREIGN = [
+    b"42",
+    b"in 1 parts",
+    b"in 999999999 parts",
+    b"\xff\xfe",
+    b'{"asked":' + b"[" * 1_000_000,
+    b'{"name": 1}',
+    b"",
+]
 FOREIGN += [b'{"name": "a\\n\\u001b[31mb", "sees": "a", "asked": {}}']
 
 

@@ -1,5 +1,6 @@
 """Training on videos that lie on disk: named, found, kept apart from the tests, and really trained on."""
 
+import errno
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from trackablate.ablations.plan import run_of
+from trackablate.datasets import changes
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.synthetic.writing import videos, write
@@ -27,6 +29,7 @@ from trackablate.harness.training import loop
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.trackers.spec import CropInput
 from trackablate.trackers.variants import VARIANTS
+from video_factory import zipped
 
 DATA = """[data]
 kind = "videos"
@@ -235,3 +238,78 @@ def test_an_image_that_is_replaced_in_the_middle_of_a_training_ends_it(
         checkpoint.unlink()
     trained(tmp_path / "store", {"got10k": data}, profile_file(tmp_path))
     assert not list((tmp_path / "store").glob("runs/*/training-began"))
+
+
+def database(root: Path, place: Path) -> Path:
+    """An LMDB copy of a folder."""
+    lmdb = pytest.importorskip("lmdb")
+    with lmdb.open(str(place), map_size=2**26) as opened, opened.begin(write=True) as transaction:
+        for file in filter(Path.is_file, root.rglob("*")):
+            transaction.put(file.relative_to(root).as_posix().encode(), file.read_bytes())
+    return place
+
+
+@pytest.mark.parametrize("kind", ["zip", "older zip", "lmdb"])
+def test_an_archive_that_is_replaced_in_the_middle_of_a_training_ends_it(
+    roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """By another valid one, as another download or one that lay there before: its time need not be new."""
+    data = database(roots["got10k"], tmp_path / "got10k") if kind == "lmdb" else tmp_path / "got10k.zip"
+    holder = data / "data.mdb" if kind == "lmdb" else zipped(roots["got10k"], data)
+    other, kept = tmp_path / "other", tmp_path / "kept"
+    shutil.copy2(holder, kept)
+    shutil.copy2(holder, other)
+    before = time.time() - (1000 if kind == "older zip" else -1000)
+    os.utime(other, (before, before))
+    saved = loop._save
+
+    def replaced(*arguments: Any) -> None:
+        saved(*arguments)
+        if other.exists():
+            other.replace(holder)
+
+    monkeypatch.setattr(loop, "_save", replaced)
+    refusal = rf"{holder}: is not the file that it was when the training on it began; put back what was there"
+    with pytest.raises(DataError, match=refusal):
+        trained(tmp_path / "store", {"got10k": data}, profile_file(tmp_path))
+    with pytest.raises(DataError, match=refusal):  # going on, it is the same training
+        trained(tmp_path / "store", {"got10k": data}, profile_file(tmp_path))
+    shutil.copy2(kept, holder)
+    trained(tmp_path / "store", {"got10k": data}, profile_file(tmp_path))
+    assert not list((tmp_path / "store").glob("runs/*/training-began"))
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_data_server_whose_clock_is_ahead_is_no_reason(
+    roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writable: bool
+) -> None:
+    """Data that were unpacked just before seem to be written later than the training began, by the store's clock."""
+    data = shutil.copytree(roots["got10k"], tmp_path / "got10k")
+
+    def clock(folder: Path) -> float:
+        if folder == data and not writable:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return time.time() - (0 if folder == data else 300)
+
+    monkeypatch.setattr(changes, "_same_disk", lambda one, other: False)
+    monkeypatch.setattr(changes, "file_clock", clock)
+    trained(tmp_path / "store", {"got10k": data}, profile_file(tmp_path))
+
+
+def test_a_training_that_an_older_version_began_goes_on(
+    roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It kept the time alone."""
+    saved = loop._save
+
+    def killed(*arguments: Any) -> None:
+        saved(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "_save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "store", roots, profile_file(tmp_path))
+    (began,) = (tmp_path / "store").glob("runs/*/training-began")
+    began.write_bytes(b"")
+    monkeypatch.setattr(loop, "_save", saved)
+    trained(tmp_path / "store", roots, profile_file(tmp_path))

@@ -2,18 +2,21 @@
 
 import json
 import os
+import shlex
+import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from command_line import invoke
+from places import SRC
 from trackablate.datasets.atomic import sealed
 from trackablate.datasets.lease import LeaseLost
 from trackablate.harness.cli.options import Stopped
 from trackablate.harness.documents import read_document, write_document
-from trackablate.harness.errors import RunFailed
+from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.record import Spent
 from trackablate.harness.running import runner
 from trackablate.harness.running.executors import slurm, slurm_jobs, slurm_options
@@ -57,12 +60,13 @@ class Imagined(Jobs):
         self.states: dict[str, str] = {}
         self.arrays: list[tuple[Resources, int]] = []
         self.places: dict[str, tuple[str, int | None]] = {}
+        self.most_tasks = 1000
 
-    def submit(self, folder: Path, asked: Resources, calls: Sequence[Callable[[], None]], threads: int) -> list[str]:
-        self.arrays.append((asked, len(calls)))
+    def submit(self, folder: Path, asked: Resources, count: int, threads: int) -> list[str]:
+        self.arrays.append((asked, count))
         array = len(self.arrays)
-        numbers = [f"{array}"] if len(calls) == 1 else [f"{array}_{index}" for index in range(len(calls))]
-        folder.mkdir()
+        numbers = [f"{array}"] if count == 1 else [f"{array}_{index}" for index in range(count)]
+        assert folder.stat().st_mode & 0o777 == 0o700
         for index, number in enumerate(numbers) if len(numbers) > 1 else [(None, numbers[0])]:
             (folder / f"{number}_submitted.pkl").touch()
             self.states[number], self.places[number] = "PENDING", (folder.name, index)
@@ -142,15 +146,81 @@ def test_tasks_that_are_ready_together_are_one_array(command: Command, imagined:
     assert [worker.poll() for worker in workers] == [None, Reply(status="failed", text="no", last=True)]
 
 
-def test_an_array_has_as_many_jobs_as_slurm_takes(
-    command: Command, imagined: Imagined, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_array_has_as_many_jobs_as_slurm_takes(command: Command, imagined: Imagined) -> None:
     """So many as the user wants at once are divided among several arrays."""
-    monkeypatch.setattr(slurm, "MOST_TASKS", 2)
+    imagined.most_tasks = 2
     asked = Resources(0, 1, 4, {})
     executor = command.begin(asked, detached=True)
     command.work_on(STATIC, NCC, SECOND, executor=executor)
     assert imagined.arrays == [(Resources(0, 1, 2, {}), 2), (Resources(0, 1, 2, {}), 1)]
+
+
+@pytest.mark.parametrize(
+    ("said", "most"),
+    [
+        ("Configuration data\nMaxArraySize            = 300\nMaxJobCount = 10000\n", 300),
+        ("MaxArraySize            = 4000001\n", 1000),
+        ("MaxArraySize = 0\n", 1),
+        ("slurm_load_ctl_conf error: Unable to contact slurm controller\n", 1000),
+    ],
+)
+def test_slurm_says_how_many_jobs_an_array_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, most: int
+) -> None:
+    program(tmp_path / "scontrol", f"cat <<END\n{said}END\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert Jobs().most_tasks == most
+
+
+def program(file: Path, script: str) -> None:
+    file.write_text(f"#!/bin/sh\n{script}")
+    file.chmod(0o755)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_job_reads_its_order_and_unpickles_nothing(
+    command: Command, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Who may write to the store could else have the job's owner run anything."""
+    place = command.root.parent / "bin"
+    place.mkdir()
+    program(place / "sbatch", f'cat "$1" > {place}/script; echo "Submitted batch job 7"\n')
+    for name in ("srun", "squeue", "scontrol"):
+        program(place / name, "")
+    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+    command.jobs = Jobs()
+    command.work_on(*(STATIC, NCC)[:count])
+    called = (place / "script").read_text().splitlines()[-1]
+    assert "submitit" not in called
+    words = shlex.split(called)
+    assert words[-3:-1] == ["-m", "trackablate.harness.running.executors.slurm_orders"]
+    for index, order in sorted(command.orders().items()):
+        own = {"SLURM_ARRAY_TASK_ID": index, "PYTHONPATH": str(SRC)} if index else {"PYTHONPATH": str(SRC)}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        done = subprocess.run(words[-5:], env=environment | own, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        reply = read_document(reply_file(order), Reply)
+        assert reply is not None
+        assert reply.status == "done"
+
+
+def test_jobs_are_not_handed_in_from_a_folder_that_others_may_write_to(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(0)
+    try:
+        command.begin()
+    finally:
+        os.umask(before)
+    folder = command.root / "jobs"
+    assert folder.stat().st_mode & 0o777 == 0o755
+    folder.chmod(0o775)
+    with pytest.raises(BadInput, match=rf"others may write to {folder}, .* chmod go-w {folder}"):
+        command.begin()
+    folder.chmod(0o755)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(BadInput, match=rf"{folder} belongs to another user, .* use a store of your own"):
+        command.begin()
 
 
 def test_a_job_of_an_array_is_found_again(command: Command, imagined: Imagined) -> None:
@@ -265,7 +335,7 @@ def test_the_next_command_clears_what_is_finished(command: Command, imagined: Im
     command.reply(orders["1"], Reply(status="failed", text="no"))
     command.begin()
     assert command.orders() == {"2": orders["2"]}
-    assert sorted(path.name for path in batch.iterdir()) == ["1_1_0_log.out", "1_2_submitted.pkl"]
+    assert sorted(path.name for path in batch.iterdir()) == ["1_1_0_log.out", "1_2_submitted.pkl", "orders.json"]
     command.reply(orders["2"])
     command.begin()
     assert command.remains() == [batch.name]

@@ -33,15 +33,28 @@ PATIENCE = 240.0
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 
+PLUGIN = """
+import os, time
+from trackablate.harness.running.executors import slurm, slurm_jobs
+slurm_jobs.LOOK_SECONDS, slurm.GRACE_SECONDS = 1.0, 5.0
+while "SLURM_JOB_ID" in os.environ and os.path.exists({hold!r}):
+    time.sleep(0.2)
+"""
+"""What the commands and their jobs load: they look often, and jobs wait as long as a file is there."""
+
+
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file as long as which jobs wait."""
+    return tmp_path_factory.mktemp("hold") / "hold"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, hold: Path) -> Iterator[None]:
     if reason := slurm_cluster.lacking():
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("slurm")
-    (folder / "often.py").write_text(
-        "from trackablate.harness.running.executors import slurm, slurm_jobs\n"
-        "slurm_jobs.LOOK_SECONDS, slurm.GRACE_SECONDS = 1.0, 5.0\n"
-    )
+    (folder / "often.py").write_text(PLUGIN.format(hold=str(hold)))
     with slurm_cluster.cluster(folder / "cluster") as environment, pytest.MonkeyPatch.context() as patch:
         for name in ("SLURM_CONF", "PATH"):
             patch.setenv(name, environment[name])
@@ -146,9 +159,10 @@ def same_numbers(folder: RunFolder, unbroken: RunFolder, resumed: int) -> None:
         assert [r.boxes for r in folder.results(evaluation)] == [r.boxes for r in unbroken.results(evaluation)]
 
 
-def test_a_study_is_handed_in_left_killed_and_taken_up(tmp_path: Path) -> None:
+def test_a_study_is_handed_in_left_killed_and_taken_up(tmp_path: Path, hold: Path) -> None:
     """Its numbers are those of this machine's own workers, and no run was handed in twice, though two commands tried."""
     before = jobs()
+    hold.touch()
     by_jobs = ("--executor", "slurm", "--slurm", "cpus=1,time=20")
     both = [study(tmp_path, "jobs", *by_jobs, "--detach") for _ in range(2)]
     for said in map(ended, both):
@@ -159,11 +173,13 @@ def test_a_study_is_handed_in_left_killed_and_taken_up(tmp_path: Path) -> None:
     for number, status in ((signal.SIGKILL, -9), (signal.SIGHUP, 129), (signal.SIGTERM, 143)):
         stopped = study(tmp_path, "jobs", *by_jobs)
         wait_until(lambda: "RUNNING" in jobs().values())
+        wait_until(lambda stopped=stopped, number=number: number == signal.SIGKILL or hears(stopped.pid, number))
         time.sleep(8.0)  # so that it has found them
         stopped.send_signal(number)
         _, said = stopped.communicate()
         assert stopped.returncode == status
         assert number == signal.SIGKILL or f"stopped by {number.name}; what was done is kept; the same command" in said
+    hold.unlink()
     ended(study(tmp_path, "jobs", *by_jobs))
     runs = list(Store(tmp_path / "jobs").runs())
     assert len(runs) == 2 + len(FLOORS)
@@ -182,11 +198,18 @@ def test_a_study_is_handed_in_left_killed_and_taken_up(tmp_path: Path) -> None:
         assert (trained and trained.weights_digest) == (locally and locally.weights_digest)
 
 
+def hears(process: int, number: int) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    said = Path(f"/proc/{process}/status").read_text().partition("SigCgt:")[2].split()[0]
+    return bool(int(said, 16) >> (number - 1) & 1)
+
+
 def test_jobs_that_wait_are_handed_in_again_with_other_resources(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = Store(tmp_path / "store")
-    tasks = [RunTask(run=RunSpec(tracker=FloorSpec(kind="static"), seed=seed), evaluations=()) for seed in range(3)]
+    """This SLURM takes arrays of four: the fifth job comes in another one."""
+    store, count = Store(tmp_path / "store"), slurm_cluster.MOST_TASKS + 1
+    tasks = [RunTask(run=RunSpec(tracker=FloorSpec(kind="static"), seed=seed), evaluations=()) for seed in range(count)]
     wait = ["sbatch", "--parsable", "--exclusive", "--output=/dev/null", "--wrap=sleep 600"]
     busy = subprocess.run(wait, capture_output=True, text=True, check=True).stdout.strip()
     wait_until(lambda: jobs()[busy] == "RUNNING")
@@ -194,13 +217,14 @@ def test_jobs_that_wait_are_handed_in_again_with_other_resources(
     work_on(before, *tasks)
     executor = SlurmExecutor(store, resources("time=30", SMOKE, 1, "cpu"))
     workers = work_on(executor, *tasks)
-    assert "--slurm time 20 -> 30: jobs that waited, handed in again with it: 3;" in caplog.text
+    assert "--slurm time 20 -> 30: jobs that waited, handed in again with it: 5;" in caplog.text
     assert not {state for number, state in jobs().items() if number in before.left.values()} - {"CANCELLED"}
     assert {jobs()[number] for number in executor.left.values()} == {"PENDING"}
+    assert len({number.partition("_")[0] for number in executor.left.values()}) == 2
     asked = ["squeue", "--noheader", "--array", "--states=PENDING", "--format=%l"]
-    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split() == ["30:00"] * 3
+    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split() == ["30:00"] * count
     subprocess.run(["scancel", busy], check=True)
-    assert [reply_of(worker).status for worker in workers] == ["done"] * 3
+    assert [reply_of(worker).status for worker in workers] == ["done"] * count
     assert executor.farewell() == ""
 
 
