@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from trackablate.ablations.recipes import Training, published_training
 from trackablate.ablations.study import FaultyStudy, Row, Study
 from trackablate.datasets.registry import UnknownName, unknown
-from trackablate.datasets.toml_files import configured_weights, in_words
+from trackablate.datasets.toml_files import configured, in_words
 from trackablate.harness.record import PlannedRow, PlannedRun, evaluations_of
 from trackablate.harness.running.tasks import RunTask
 from trackablate.harness.spec import Profile, Recipe, RunSpec, VideoData
@@ -70,7 +70,6 @@ def planned_rows(
     control = PlannedRow(
         name="shuffled-template",
         role="control",
-        cells=(),
         description=SHUFFLED,
         runs=baseline.runs,
         control="shuffled-template",
@@ -80,7 +79,7 @@ def planned_rows(
 
 def _with_weights(profile: Profile, study: Study) -> Profile:
     """Return the profile with the weights that the study starts from, if it is of paper scale and settings name them."""
-    file = configured_weights(study.starts_from) if study.starts_from and not profile.scale else None
+    file, _ = configured("weights", study.starts_from) if study.starts_from and not profile.scale else (None, "")
     own = {study.baseline.backbone: f"file:{file}"} if file else {}
     return profile.model_copy(update={"pretrained": own | profile.pretrained})
 
@@ -91,7 +90,6 @@ def _others(study: Study, protocols: tuple[str, ...]) -> list[PlannedRow]:
         PlannedRow(
             name=other.name,
             role="variant",
-            cells=(),
             description=f"beside the study: {other.run.name}",
             runs=(PlannedRun(run=other.run, protocols=protocols),),
             tracker_at_paper_scale=_published_size(other.run.tracker),
@@ -105,7 +103,6 @@ def _floors(protocols: tuple[str, ...]) -> list[PlannedRow]:
         PlannedRow(
             name=kind,
             role="floor",
-            cells=(),
             description=text,
             runs=(PlannedRun(run=RunSpec(tracker=FloorSpec(kind=kind)), protocols=protocols),),
         )
@@ -213,7 +210,8 @@ def run_of(tracker: TrackerSpec, profile: Profile, seed: int, training: Training
     """
     published = published_training(tracker)
     asked = training or replace_in(published, recipe=_shortened(published.recipe, profile.length))
-    scaled = at_scale(tracker, profile.scale) if profile.scale else _at_paper_scale(tracker, profile)
+    weights = profile.pretrained.get(tracker.backbone, tracker.pretrained)
+    scaled = at_scale(tracker, profile.scale) if profile.scale else replace(tracker, pretrained=weights)
     if scaled.sparsity and asked.elimination:
         start, end = asked.elimination
         scaled = replace(scaled, sparsity=scaled.sparsity.model_copy(update={"start": start, "end": end}))
@@ -284,10 +282,6 @@ def _refuse_changes_of_the_question(study: Study, profile: Profile, rows: list[P
                 f"row {row.name!r} of {study.name!r} is tested with {row.test_layers} decoder layers, of {head.layers}:"
                 " leave out --set tracker.head.layers"
             )
-
-
-def _at_paper_scale(tracker: TrackerSpec, profile: Profile) -> TrackerSpec:
-    return replace(tracker, pretrained=profile.pretrained.get(tracker.backbone, tracker.pretrained))
 
 
 def _test_layers(tracker: TrackerSpec) -> int | None:

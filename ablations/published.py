@@ -5,21 +5,22 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
+
+from trackablate.trackers.spec import Frozen
 
 Trust = Literal["paper", "abstract", "secondary", "config"]
 
 
-class PaperSource(BaseModel):
+class PaperSource(Frozen):
     """Where a figure is printed, on what data it was measured, and how far it can be trusted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     title: str
     data: str
     trust: Trust
 
 
-class PublishedRow(BaseModel):
+class PublishedRow(Frozen):
     """The printed figures of a row.
 
     Attributes:
@@ -33,11 +34,10 @@ class PublishedRow(BaseModel):
         note: Differences between the printed row and ours.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     rows: tuple[str, ...]
     source: str
-    metrics: dict[str, dict[str, float]] = {}
-    epochs: dict[str, float] = {}
+    metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
+    epochs: dict[str, float] = Field(default_factory=dict)
     params: float | None = None
     trainable: float | None = None
     flops: float | None = None
@@ -53,8 +53,7 @@ class PublishedRow(BaseModel):
         return {name: value for name in named if (value := getattr(self, name)) is not None}
 
 
-class _Published(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Published(Frozen):
     sources: dict[str, PaperSource]
     entries: tuple[PublishedRow, ...]
 

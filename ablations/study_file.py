@@ -39,7 +39,7 @@ from trackablate.datasets.registry import UnknownName
 from trackablate.datasets.toml_files import anchored, faults, line_of, read_toml
 from trackablate.harness.scoring.dialects import known_protocol
 from trackablate.harness.spec import Recipe, RunSpec
-from trackablate.trackers.spec import Frozen, OutsideSpec, TrackerSpec, leaves, with_fields
+from trackablate.trackers.spec import Frozen, OutsideSpec, TrackerSpec, changes_of, leaves, with_fields
 from trackablate.trackers.variants import VARIANTS
 
 MOST_SEEDS = 1000
@@ -137,16 +137,10 @@ def _row(row: _Row, asked: _File, baseline: TrackerSpec, training: Training) -> 
     of_recipe = {field.removeprefix(PREFIX): value for field, value in row.set.items() if field.startswith(PREFIX)}
     recipe = Recipe.model_validate(training.recipe.model_dump() | of_recipe)
     tracker = with_fields(baseline, {field: value for field, value in row.set.items() if not field.startswith(PREFIX)})
-    changes: dict[str, Any] = {
-        name: getattr(tracker, name)
-        for name in TrackerSpec.model_fields
-        if name not in ("kind", "name") and getattr(tracker, name) != getattr(baseline, name)
-    }
-    if recipe != training.recipe:
-        changes[RECIPE] = recipe
+    changed = changes_of(tracker, baseline) | ({RECIPE: recipe} if recipe != training.recipe else {})
     of = leaves(tracker) | {f"{PREFIX}{field}": value for field, value in leaves(recipe).items()}
     cells = row.cells or tuple(_cell(field, of) for field in asked.factors.values())
-    return Row(row.name, cells, changes)
+    return Row(row.name, cells, changed)
 
 
 def _cell(field: str, of: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from trackablate.datasets.benchmark import OnProgress, SequenceList
 from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
 from trackablate.datasets.registry import unknown
-from trackablate.datasets.toml_files import SETTINGS, named_by, settings
+from trackablate.datasets.toml_files import SETTINGS, configured
 
 PACKED_MARK = "packed.json"
 """The file that makes a folder one of packed training sets."""
@@ -111,12 +111,4 @@ def _named(name: str, given: Mapping[str, str]) -> tuple[Path | None, str]:
         return Path(path).expanduser(), "--data"
     if path := os.environ.get(_variable(name)):
         return Path(path).expanduser(), _variable(name)
-    for file, found in settings():
-        data = found.get("data", {})
-        path = data.get(name) if isinstance(data, dict) else None
-        if not isinstance(data, dict) or not isinstance(path, str | None):
-            problem = f"does not name a folder for {name!r}"
-            raise DataError.at(file, problem, f'write [data] and below it {name} = "PATH"')
-        if path:
-            return named_by(file, path), str(file)
-    return None, ""
+    return configured("data", name)

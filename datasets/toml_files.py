@@ -5,7 +5,7 @@ import re
 import tomllib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from trackablate.datasets.atomic import read_ordinary_text
 from trackablate.datasets.errors import DataError
@@ -112,16 +112,20 @@ def configured_store() -> Path | None:
     return None
 
 
-def configured_weights(name: str) -> Path | None:
-    """Return the file that `NAME = "PATH"` under [weights] of a settings file names, None if none does. Raises DataError."""
+def configured(table: Literal["data", "weights"], name: str) -> tuple[Path | None, str]:
+    """Return the path that `NAME = "PATH"` under a [table] of a settings file names, and that file; None if none does.
+
+    Raises DataError for a settings file that has something else there.
+    """
     for file, found in settings():
-        named = found.get("weights", {})
+        named = found.get(table, {})
         path = named.get(name) if isinstance(named, dict) else 0
         if path is not None and not isinstance(path, str):
-            raise DataError.at(file, f"names no file for {name!r}", f'write [weights] and below it {name} = "PATH"')
+            problem = f"names no {'folder' if table == 'data' else 'file'} for {name!r}"
+            raise DataError.at(file, problem, f'write [{table}] and below it {name} = "PATH"')
         if path:
-            return named_by(file, path)
-    return None
+            return named_by(file, path), str(file)
+    return None, ""
 
 
 def allowed_links() -> tuple[Path, ...]:
@@ -139,14 +143,10 @@ def allowed_links() -> tuple[Path, ...]:
 
 
 def faults(file: Path, text: str, error: "ValidationError", *models: "type[BaseModel]") -> Iterator[str]:
-    """Yield every fault that validation found, as "FILE, line N: field: problem; remedy".
+    """Yield every fault that pydantic found in a file's text, as "FILE, line N: field: problem; remedy".
 
-    Args:
-        file: The file.
-        text: Its text.
-        error: What pydantic says of its content.
-        models: The file's model, then models of parts that are validated on their own. Their fields are suggested for an
-            unknown one.
+    `models` are the file's model, then those of parts that are validated on their own. Their fields are suggested for an
+    unknown one.
     """
     tables = [table for model in models if model.__name__ == error.title for table in _tables(model)]
     for fault in error.errors()[:MOST_FAULTS]:

@@ -9,7 +9,7 @@ from trackablate.datasets.benchmark import Protocol
 from trackablate.datasets.changes import DataState
 from trackablate.harness.spec import Control, Evaluation, Profile, RunSpec
 from trackablate.harness.speed import Forward, Speed
-from trackablate.trackers.spec import TrackerSpec
+from trackablate.trackers.spec import Frozen, TrackerSpec
 
 Verdict = Literal["reproducible", "trial", "failed"]
 """Whether a run ended and can be repeated. The profile says whether its size compares with a paper's, and
@@ -284,16 +284,14 @@ class SizeRecord(_Block):
     size: PaperScale
 
 
-class PlannedRun(_Block):
+class PlannedRun(Frozen):
     """One training behind a row, and the protocols that it is evaluated on."""
-
-    model_config = ConfigDict(frozen=True)
 
     run: RunSpec
     protocols: tuple[str, ...]
 
 
-class PlannedRow(_Block):
+class PlannedRow(Frozen):
     """One row of a study's table.
 
     Attributes:
@@ -304,11 +302,9 @@ class PlannedRow(_Block):
         baseline: Whether the study's other rows are compared with this one.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     name: str
     role: Literal["variant", "floor", "control"]
-    cells: tuple[str, ...]
+    cells: tuple[str, ...] = ()
     description: str
     runs: tuple[PlannedRun, ...]
     control: Control = "none"
@@ -320,10 +316,6 @@ class PlannedRow(_Block):
     def run(self) -> RunSpec:
         """The first seed's first training."""
         return self.runs[0].run
-
-    def on(self, protocol: str) -> tuple[RunSpec, ...]:
-        """Return the runs that are evaluated on a protocol, seed by seed."""
-        return tuple(planned.run for planned in self.runs if protocol in planned.protocols)
 
     def evaluation(self, protocol: str, digest: str) -> Evaluation:
         """Return the row's evaluation on a protocol whose data have this digest."""

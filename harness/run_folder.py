@@ -37,10 +37,11 @@ DIVERGED = "diverged.pt"
 """The batch at which the loss of a training was not finite, beside its checkpoint."""
 
 
-class Lacking(NamedTuple):
-    """What one run lacks.
+class Missing(NamedTuple):
+    """What the store lacks of one run.
 
     Attributes:
+        training: Whether it has to be trained.
         sequences: Names of the sequences that have to be tracked, by evaluation; evaluations that lack nothing are left out.
         speed: Numbers of decoder layers (None: all) for which its speed has to be measured.
     """
@@ -50,8 +51,13 @@ class Lacking(NamedTuple):
     speed: tuple[int | None, ...]
 
     @property
+    def untracked(self) -> int:
+        """Number of sequences that have to be tracked, over all evaluations."""
+        return sum(map(len, self.sequences.values()))
+
+    @property
     def scores(self) -> bool:
-        """Whether scores are missing: the run is not trained, or a sequence is not tracked."""
+        """Whether the run has to be trained or tracked: speed is measured when that is done."""
         return self.training or bool(self.sequences)
 
     @property
@@ -85,7 +91,7 @@ class RunFolder:
         Only the lock's holder may call this.
         """
         for evaluation in evaluations:
-            about = self._evaluation(evaluation) / EVALUATION
+            about = self.evaluation_folder(evaluation) / EVALUATION
             if about.parent.is_dir() and not is_whole(about):
                 write_document(about, evaluation, indent=1)
         single = [*self.path.glob("speed*.json"), self.path / "failure.json", self.path / "progress.json"]
@@ -165,19 +171,20 @@ class RunFolder:
         write_document(self.path / "training.json", record)
         forget_checkpoints(self.checkpoint)
 
-    def lacking(self, evaluations: Mapping[Evaluation, Iterable[str]]) -> Lacking:
-        """Return what the run lacks of evaluations on the named sequences. Raises BadInput for another specification.
+    def missing(self, evaluations: Mapping[Evaluation, Iterable[str]], *, compiled: bool = False) -> Missing:
+        """Return what is missing of evaluations on the named sequences. Raises BadInput for another specification.
 
-        A damaged record of the training counts as lacking: the worker that is given the run says so. Weights that are gone
-        are lacking if there is anything left to do with them.
+        A damaged record of the training counts as missing: the worker that is given the run says so. Weights that are gone
+        are missing if there is anything left to do with them. A `compiled` speed is not that of a network as it is written.
         """
         undamaged(self._refuse_another)
-        left = {evaluation: tuple(self.missing(evaluation, names)) for evaluation, names in evaluations.items()}
+        left = {evaluation: tuple(self.untracked(evaluation, names)) for evaluation, names in evaluations.items()}
         sequences = {evaluation: names for evaluation, names in left.items() if names}
-        speed = tuple(n for n in timed_layers(self.run, evaluations) if self.speed(n) is None)
+        speeds = {n: self.speed(n) for n in timed_layers(self.run, evaluations)}
+        speed = tuple(n for n, one in speeds.items() if one is None or (compiled and one.forward == "eager"))
         used = self.training if sequences or speed or not left else self.past_training
         trains = isinstance(self.run.tracker, TrackerSpec) and undamaged(used) is None
-        return Lacking(training=trains, sequences=sequences, speed=speed)
+        return Missing(training=trains, sequences=sequences, speed=speed)
 
     def evaluations(self) -> list[Evaluation]:
         """Return the evaluations that the run has results of. Raises BadInput for a folder that cannot be read."""
@@ -206,7 +213,7 @@ class RunFolder:
 
     def results(self, evaluation: Evaluation) -> Iterator[SequenceResult]:
         """Yield every stored result of an evaluation, by name."""
-        for file in sorted(self._evaluation(evaluation).glob("[!.]*.json")):
+        for file in sorted(self.evaluation_folder(evaluation).glob("[!.]*.json")):
             if file.name != EVALUATION and (found := read_document(file, SequenceResult)):
                 yield found
 
@@ -219,7 +226,7 @@ class RunFolder:
             write_document(about, evaluation, indent=1)
         write_document(file, result)
 
-    def missing(self, evaluation: Evaluation, sequences: Iterable[str]) -> list[str]:
+    def untracked(self, evaluation: Evaluation, sequences: Iterable[str]) -> list[str]:
         """Return the sequences without a result of the present weights, in the given order."""
         former = self.of_former_weights(evaluation)
         return [name for name in sequences if former or not self._result(evaluation, name).exists()]
@@ -230,9 +237,8 @@ class RunFolder:
         Results of older versions do not say it, and count as those of the weights that are there.
         """
         try:
-            made_with = (
-                read_ordinary(self._evaluation(evaluation) / MADE_WITH, MOST_BYTES).decode(errors="replace").strip()
-            )
+            content = read_ordinary(self.evaluation_folder(evaluation) / MADE_WITH, MOST_BYTES)
+            made_with = content.decode(errors="replace").strip()
         except FileNotFoundError:
             return False
         except OSError:  # no ordinary file
@@ -246,12 +252,12 @@ class RunFolder:
         for evaluation in (e for e in self.evaluations() if self.of_former_weights(e, digest)):
             aside = self.set_aside(evaluation, [result.name for result in self.results(evaluation)])
             for name in (EVALUATION, MADE_WITH):
-                if (file := self._evaluation(evaluation) / name).exists():
+                if (file := self.evaluation_folder(evaluation) / name).exists():
                     file.replace(aside / name)
 
     def set_aside(self, evaluation: Evaluation, sequences: Iterable[str]) -> Path:
         """Move the results of some sequences into a folder of their own, and return it. Only the lock's holder may do so."""
-        aside = self._evaluation(evaluation) / "former" / time.strftime("%Y%m%d-%H%M%S")
+        aside = self.evaluation_folder(evaluation) / "former" / time.strftime("%Y%m%d-%H%M%S")
         aside.mkdir(parents=True, exist_ok=True)
         for file in (self._result(evaluation, name) for name in sequences):
             if file.exists():
@@ -260,7 +266,7 @@ class RunFolder:
 
     def unfinished(self, evaluation: Evaluation) -> Path:
         """Return the file that is there from the begin of an `evaluate --again` until all is tracked."""
-        return self._evaluation(evaluation) / "former" / "unfinished"
+        return self.evaluation_folder(evaluation) / "former" / "unfinished"
 
     def speed(self, test_layers: int | None = None) -> Speed | None:
         """Return the tracking speed with so many decoder layers, None while it is not measured."""
@@ -325,16 +331,13 @@ class RunFolder:
 
     def evaluation_folder(self, evaluation: Evaluation) -> Path:
         """Return the folder of an evaluation's results."""
-        return self._evaluation(evaluation)
-
-    def _evaluation(self, evaluation: Evaluation) -> Path:
         return self.path / "evaluations" / _key(evaluation)
 
     def _result(self, evaluation: Evaluation, sequence: str) -> Path:
         file = f"{sequence}.json"
         if Path(sequence).name != sequence or file == EVALUATION or unsafe(sequence):
             raise BadInput(f"sequence name {sequence!r} is no file name: rename the sequence's folder")
-        return self._evaluation(evaluation) / file
+        return self.evaluation_folder(evaluation) / file
 
 
 def older(checkpoint: Path) -> Path:

@@ -43,7 +43,7 @@ from trackablate.harness.documents import (
 )
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import SHARED, PaperScale, ProtocolRecord, SizeRecord, StudyRecord
-from trackablate.harness.run_folder import EVALUATION, Lacking, RunFolder, timed_layers
+from trackablate.harness.run_folder import EVALUATION, Missing, RunFolder, timed_layers
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.trackers.spec import TrackerSpec, fingerprint
 
@@ -55,7 +55,7 @@ NO_RUNS = ("scores", "pretraining")
 NOT_ASKED = "nothing is written down of it"
 """Why a run folder without spec.json cannot be read: a process has just begun it, or was killed before it wrote anything."""
 
-__all__ = ["EVALUATION", "Lacking", "RunFolder", "Store", "timed_layers"]
+__all__ = ["EVALUATION", "Missing", "RunFolder", "Store", "timed_layers"]
 
 
 class Unreadable(NamedTuple):
@@ -156,6 +156,14 @@ class Store:
         """Return the protocols that anything was evaluated on, or the versions of one."""
         records = map(read_protocol, sorted((self.root / "protocols").glob(f"{name}-*" if name else "*")))
         return [record for record in records if record is not None and name in ("", record.name)]
+
+    def missing(self, record: StudyRecord) -> Iterator[tuple[RunFolder, Missing | None]]:
+        """Yield the runs of a started study, with what is missing; None while sequences of a protocol are not known."""
+        names = {(kept.name, kept.digest): kept.names for kept in self.protocols()}
+        for run, evaluations in record.evaluations().values():
+            folder = self.run(run)
+            known = {e: names[e.protocol, e.data] for e in evaluations if (e.protocol, e.data) in names}
+            yield folder, folder.missing(known) if len(known) == len(evaluations) else None
 
     def sweep(self) -> None:
         """Remove temporary files of processes that were killed, but for those of runs, which `RunFolder.clean` removes."""

@@ -12,7 +12,7 @@ from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.registry import UnknownName
 from trackablate.harness.exchange.server_scores import returned
 from trackablate.harness.protocol_store import ON_SERVER, read_strip
-from trackablate.harness.record import PlannedRow, ProtocolRecord, RunRecord, SequenceFacts
+from trackablate.harness.record import PlannedRow, ProtocolRecord, RunRecord, SequenceFacts, StudyRecord
 from trackablate.harness.scoring.scored import (
     Scored,
     ScoredProtocol,
@@ -22,30 +22,28 @@ from trackablate.harness.scoring.scored import (
 )
 from trackablate.harness.scoring.stored_scores import dialects_of, scores_of_runs
 from trackablate.harness.scoring.threshold_counts import annotated
-from trackablate.harness.spec import Evaluation, Profile
+from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder, Store, read_protocol
 from trackablate.reports.results import FilmStrip, Result, has_returned
 
 
 def assemble(
     study: Study,
-    profile: Profile,
-    rows: Sequence[PlannedRow],
-    digests: Mapping[str, str],
+    asked: StudyRecord,
     store: Store,
-    command: str,
     recomputed: Mapping[str, Scored] = MappingProxyType({}),
     *,
     truncate: bool = False,
 ) -> Result:
-    """Return the study with everything that the store has of it.
+    """Return the study with everything that the store has of what was asked.
 
-    `digests` are those of the protocols' data; `recomputed` has the scored raw results of cited trackers by protocol.
-    `truncate` cuts boxes to integers before they are scored.
+    `recomputed` has the scored raw results of cited trackers by protocol. `truncate` cuts boxes to integers before they are
+    scored.
     """
+    digests = asked.digests
     kept = {n: read_protocol(store.protocol(Evaluation(protocol=n, data=d))) for n, d in digests.items()}
     known = {name: record for name, record in kept.items() if record is not None}
-    found = [_row(row, known, digests, store, truncate=truncate) for row in rows]
+    found = [_row(row, known, digests, store, truncate=truncate) for row in asked.rows]
     facts = {name: _given(scored) for name, scored in recomputed.items()}
     facts |= {name: _facts(record, truncate=truncate) for name, record in known.items()}
     missing = [f"protocol {name}: nothing was evaluated on it yet" for name in digests if name not in known]
@@ -57,9 +55,9 @@ def assemble(
     return Result(
         protocols=tuple(sorted((facts[name] for name in digests if name in facts), key=lambda one: one.on_server)),
         rows=(*found, *_cited(study, recomputed)),
-        command=command,
+        command=asked.command,
         study=study,
-        profile=profile,
+        profile=asked.profile,
         missing=tuple(missing),
         strips={name: _strips(record, store, digests[name]) for name, record in known.items() if not record.on_server},
     )

@@ -39,7 +39,7 @@ ROOMS = {
             "protocol_store",
             "keeping",
         ),
-        *("costing", "training", "scoring", "tracking", "exchange", "running", "planning"),
+        *("costing", "training", "scoring", "tracking", "exchange", "running", "planning", "progress"),
     ),
     "ablations": ("recipes", "study", "study_file", "published", "plan", "studies", "catalogue"),
     "reports": ("statistics", "table", "results", "assemble", "tables", "figures", "formats", "pages"),

@@ -248,6 +248,12 @@ def differences(spec: BaseModel, other: BaseModel) -> dict[str, tuple[Any, Any]]
     return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
 
 
+def changes_of(spec: TrackerSpec, baseline: TrackerSpec) -> dict[str, Any]:
+    """Return the whole fields, but the name, by which `replace` makes a tracker of a baseline."""
+    fields = (name for name in TrackerSpec.model_fields if name not in ("kind", "name"))
+    return {name: getattr(spec, name) for name in fields if getattr(spec, name) != getattr(baseline, name)}
+
+
 def leaves(spec: BaseModel) -> dict[str, Any]:
     """Return all fields of a specification, dotted down to the leaf."""
     return _leaves(spec.model_dump())

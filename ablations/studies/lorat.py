@@ -7,7 +7,7 @@ thing; a remark says what else the published row changes.
 from trackablate.ablations.recipes import LORAT_FOUR_SETS, LORAT_ONE_SHOT, LORAT_SETS, Training, lorat_full
 from trackablate.ablations.study import RECIPE, Coupled, Row, Study
 from trackablate.trackers.lorat_variants import LORAT
-from trackablate.trackers.spec import BitFit, FrozenBackbone, LoRA, TrackerSpec
+from trackablate.trackers.spec import BitFit, FrozenBackbone, LoRA, TrackerSpec, changes_of
 
 LASOT = Training(LORAT_FOUR_SETS.recipe, LORAT_SETS, ("lasot",))
 """The training behind LoRAT's ablations, which are evaluated on LaSOT."""
@@ -16,11 +16,9 @@ B_224, L_224 = LORAT["lorat-b-224"], LORAT["lorat-l-224"]
 SIZES = {"b": "ViT-B", "l": "ViT-L", "g": "ViT-g"}
 
 
-def _as(name: str, of: TrackerSpec = B_224) -> dict[str, object]:
+def _as(name: str) -> dict[str, object]:
     """Return the changes that turn the baseline into a named variant."""
-    variant = LORAT[name]
-    fields = (field for field in TrackerSpec.model_fields if field not in ("kind", "name"))
-    return {field: getattr(variant, field) for field in fields if getattr(variant, field) != getattr(of, field)}
+    return changes_of(LORAT[name], B_224)
 
 
 DROP_PATH = Coupled("drop_path", "each backbone has its own published drop path: 0 for B, 0.1 for L, 0.4 for g")

@@ -230,12 +230,9 @@ def _part(asked: _File, split: str, clips: tuple[Clip, ...], digest: str) -> Par
 
 
 def decode(content: bytes, row: str, annotated: str | int) -> BoxRows:
-    """Return the boxes of an annotation file.
+    """Return the boxes of an annotation file, whose rows are of a key of BOXES.
 
-    Args:
-        content: The file.
-        row: A key of BOXES.
-        annotated: "numbered" if each row begins with its frame's number; N if rows belong to every N-th frame.
+    `annotated` is "numbered" if each row begins with its frame's number, N if rows belong to every N-th frame.
     """
     numbered = annotated == "numbered"
     found = parse_rows(content, BOXES[row] + numbered)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from trackablate.datasets.pairs.cropping import Colour
-from trackablate.datasets.pairs.packed import PackedFrames, Part
+from trackablate.datasets.pairs.packed import PackedFrames, PackedPicture
 from trackablate.datasets.reading.frames import ImageFiles, decoded
 from trackablate.datasets.sequence import Frames, Image
 
@@ -52,10 +52,10 @@ class Frame:
     def __init__(self, frames: Frames, index: int, *, template: bool = False) -> None:
         self._frames, self._index, self.rows = frames, index, 1
         self.mean: Colour | None = None
-        self._part: Part | None = None
+        self._packed: PackedPicture | None = None
         if isinstance(frames, PackedFrames):
-            self._part, self.mean = frames.part(index, template=template), frames.mean(index)
-            self._content = self._part.content
+            self._packed, self.mean = frames.picture(index, template=template), frames.mean(index)
+            self._content = self._packed.content
         else:
             self._content = frames.content(index) if isinstance(frames, ImageFiles) else b""
         self._header = header_of(self._content)
@@ -65,8 +65,8 @@ class Frame:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels of the whole image."""
-        if self._part is not None:
-            return self._part.size
+        if self._packed is not None:
+            return self._packed.size
         if self._header is not None:
             return self._header.width, self._header.height
         return self.image.shape[1], self.image.shape[0]
@@ -74,18 +74,18 @@ class Frame:
     @cached_property
     def image(self) -> Image:
         """The image. Rows from `rows` on may be missing."""
-        if self._part is not None and self._header and self._part.size != self._header[:2]:
-            return self._placed(self._part)
+        if self._packed is not None and self._header and self._packed.size != self._header[:2]:
+            return self._placed(self._packed)
         upper = _upper_rows(self._content, self._header, self.rows) if self._header and _simplejpeg() else None
         return self._frames[self._index] if upper is None else upper
 
-    def _placed(self, part: Part) -> Image:
+    def _placed(self, packed: PackedPicture) -> Image:
         """Return the picture of a template at its place in a black image."""
         decode = _simplejpeg()
-        picture = decode(part.content) if decode else decoded(part.content)
+        picture = decode(packed.content) if decode else decoded(packed.content)
         assert picture is not None
-        (left, top), (height, width) = part.corner, picture.shape[:2]
-        image = np.zeros((part.size[1], part.size[0], 3), dtype=np.uint8)  # of pages that are made when written to
+        (left, top), (height, width) = packed.corner, picture.shape[:2]
+        image = np.zeros((packed.size[1], packed.size[0], 3), dtype=np.uint8)  # of pages that are made when written to
         image[top : top + height, left : left + width] = picture
         return image
 

@@ -112,7 +112,7 @@ def read_folder(root: Path) -> PackedFolder:
     raise DataError.at(file, f"was packed by another version ({found['packing']['version']}, not {VERSION})", AGAIN)
 
 
-class Part(NamedTuple):
+class PackedPicture(NamedTuple):
     """A picture of a frame: its JPEG file, and where it lies in the packed frame, whose size is (width, height)."""
 
     content: bytes
@@ -130,15 +130,14 @@ class PackedFrames:
         return self._count
 
     def __getitem__(self, index: int, /) -> Image:
-        part = self.part(index)
-        image = decoded(part.content)
+        image = decoded(self.picture(index).content)
         if image is None:
             raise DataError.at(self._file.path, f"frame {index} cannot be decoded", AGAIN)
         return image
 
-    def part(self, index: int, *, template: bool = False) -> Part:
+    def picture(self, index: int, *, template: bool = False) -> PackedPicture:
         """Return a frame's picture; for a template the smaller one around the target, if there is one."""
-        return self._file.part(self._first + range(self._count)[index], template=template)
+        return self._file.picture(self._first + range(self._count)[index], template=template)
 
     def mean(self, index: int) -> Colour:
         """Return the mean colour of the whole frame, of which the packed one is a crop."""
@@ -161,7 +160,7 @@ class _File:
         if not whole or size != int(self.videos["bytes"]):
             raise DataError.at(path, "does not belong to the files beside it", AGAIN)
 
-    def part(self, number: int, *, template: bool) -> Part:
+    def picture(self, number: int, *, template: bool) -> PackedPicture:
         row = self.rows[number]
         which = int(template and row["counts"][1] > 0)
         count = int(row["counts"][which])
@@ -171,7 +170,7 @@ class _File:
             raise DataError.at(self.path, f"a frame of {name} is {'damaged' if count else 'not packed'}", AGAIN)
         left, top = (int(value) for value in row["corner"]) if which else (0, 0)
         width, height = (int(value) for value in row["size"])
-        return Part(content, (left, top), (width, height))
+        return PackedPicture(content, (left, top), (width, height))
 
 
 class PackedSequences(SequenceList):

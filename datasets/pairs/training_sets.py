@@ -135,16 +135,22 @@ def _names(part: Part) -> frozenset[str]:
     return frozenset(clip.name for clip in part.clips())
 
 
-def _split(part: Part, validation: str, *, validates: bool) -> Part:
-    """Return the split of a training set that pytracking trains on, or validates on; `validation` is a file in splits/."""
-    held_out = frozenset(names(validation))
+def _chosen(part: Part, name: str, title: str, keeps: Callable[[str], bool]) -> Part:
+    """Return the videos of a part whose names a rule keeps. The others are no strangers in its folder."""
     return replace(
         part,
-        name=f"{part.name}-{'val' if validates else 'train'}",
-        title=f"{part.title}, pytracking's {'validation' if validates else 'training'} split",
-        clips=lambda: tuple(clip for clip in part.clips() if (clip.name in held_out) == validates),
+        name=f"{part.name}-{name}",
+        title=f"{part.title}{title}",
+        clips=lambda: tuple(clip for clip in part.clips() if keeps(clip.name)),
         siblings=lambda: {*part.siblings(), *_names(part)},
     )
+
+
+def _split(part: Part, validation: str, *, validates: bool) -> Part:
+    """Return the split of a training set that pytracking trains on, or validates on; `validation` is a file in splits/."""
+    held_out, words = frozenset(names(validation)), "validation" if validates else "training"
+    title = f", pytracking's {words} split"
+    return _chosen(part, "val" if validates else "train", title, lambda name: (name in held_out) == validates)
 
 
 def _vottrain(*, validates: bool) -> Part:
@@ -153,18 +159,12 @@ def _vottrain(*, validates: bool) -> Part:
     Their index files mean to leave VOT's 1000 out and leave out their neighbours, as `_without_vot` explains.
     """
     neighbours = frozenset(f"GOT-10k_Train_{int(name[-6:]) + 1:06d}" for name in names("got10k_vot_exclude.txt"))
-    held_out = frozenset(names("got10k_train_votval.txt"))
-    return replace(
-        got10k.TRAIN,
-        name=f"got10k-train-vot{'val' if validates else 'train'}",
-        title=f"GOT-10k's training set, the toolkits' vot{'val' if validates else 'train'} split",
-        clips=lambda: tuple(
-            clip
-            for clip in got10k.TRAIN.clips()
-            if clip.name not in neighbours and (clip.name in held_out) == validates
-        ),
-        siblings=lambda: {*got10k.TRAIN.siblings(), *_names(got10k.TRAIN)},
-    )
+    held_out, word = frozenset(names("got10k_train_votval.txt")), "votval" if validates else "vottrain"
+
+    def keeps(name: str) -> bool:
+        return name not in neighbours and (name in held_out) == validates
+
+    return _chosen(got10k.TRAIN, word, f", the toolkits' {word} split", keeps)
 
 
 def _without_vot() -> Part:
@@ -174,13 +174,7 @@ def _without_vot() -> Part:
     which count from 1, but are used as line numbers of list.txt, which count from 0. So 890 of the 1000 stay in.
     """
     forbidden = frozenset(names("got10k_vot_exclude.txt"))
-    return replace(
-        got10k.TRAIN,
-        name="got10k-train-vot",
-        title="GOT-10k's training set without VOT's videos",
-        clips=lambda: tuple(clip for clip in got10k.TRAIN.clips() if clip.name not in forbidden),
-        siblings=lambda: forbidden,
-    )
+    return _chosen(got10k.TRAIN, "vot", " without VOT's videos", lambda name: name not in forbidden)
 
 
 VERSION_DIGITS = 8

@@ -60,15 +60,10 @@ def videos(
     seed: int = 0,
     test_boxes: bool = False,
 ) -> list[PlacedVideo]:
-    """Choose the videos for `write`: `count` for each of the layout's splits (test, val, train).
+    """Choose the videos for `write`: `count` for each of the splits (test, val, train) of a layout, a key of LAYOUTS.
 
-    Args:
-        layout: A key of LAYOUTS.
-        count: Number of videos for each split.
-        length: Frames of each video, by default DEFAULT_LENGTH; must be None if the benchmark fixes them.
-        size: (width, height) in pixels.
-        seed: Of the synthetic videos.
-        test_boxes: Write all boxes of the test videos, even if the benchmark publishes only the first.
+    `length` is the frames of each, by default DEFAULT_LENGTH; it must be None if the benchmark fixes them. `size` is (width,
+    height) in pixels. `test_boxes` writes all boxes of the test videos, even if the benchmark publishes only the first.
 
     Raises:
         UnknownName: There is no such layout.
@@ -100,16 +95,9 @@ def videos(
 
 
 def write(layout: str, chosen: list[PlacedVideo], out: Path, progress: OnProgress = lambda done, total: None) -> None:
-    """Write the videos to a folder, or to a zip archive if the name ends in ".zip". After an error, `out` does not exist.
+    """Write chosen `videos` to a folder, which may exist if it is empty, or to a zip archive if the name ends in ".zip".
 
-    Args:
-        layout: A key of LAYOUTS.
-        chosen: From `videos`.
-        out: The folder or archive. An empty folder may exist already.
-        progress: Told how many videos are written.
-
-    Raises:
-        DataError: `out` exists or cannot be written.
+    Raises DataError if `out` exists or cannot be written. After an error, it does not exist.
     """
     made = LAYOUTS[layout]
     is_empty_folder = out.is_dir() and not any(out.iterdir())

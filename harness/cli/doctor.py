@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from trackablate.harness.provenance import SAME_RELEASE
 from trackablate.trackers.encoder.pretrained import FILES
-from trackablate.trackers.outside.named import OUTSIDE, TRAX, lacking
+from trackablate.trackers.outside.named import OUTSIDE, TRAX, fault_of
 from trackablate.trackers.spec import OutsideSpec
 
 NEEDED = ("torch", "timm", "peft", "accelerate", "numpy", "cv2", "safetensors", "pydantic", "matplotlib", "jinja2")
@@ -100,7 +100,7 @@ def fonts() -> Check:
 
 def _outside() -> Check:
     """Return which outside trackers can be used; none of them is needed."""
-    reasons = {name: lacking(spec) for name, spec in OUTSIDE.items()} | {"TraX": lacking(OutsideSpec(target=TRAX))}
+    reasons = {name: fault_of(spec) for name, spec in OUTSIDE.items()} | {"TraX": fault_of(OutsideSpec(target=TRAX))}
     alike = {reason: [name for name, why in reasons.items() if why == reason] for reason in reasons.values()}
     others = [f"not {', '.join(names)}: {reason}" for reason, names in alike.items() if reason]
     return Check(name="outside trackers", ok=True, found="; ".join([", ".join(alike.get("", ["none"])), *others]))

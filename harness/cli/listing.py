@@ -14,7 +14,7 @@ from trackablate.datasets.synthetic.domains import DOMAINS
 from trackablate.harness.profiles import load_profile, profile_names
 from trackablate.harness.scoring.dialects import Treatments
 from trackablate.harness.scoring.metrics import DIALECTS, Dialect
-from trackablate.trackers.outside.named import OUTSIDE, lacking
+from trackablate.trackers.outside.named import OUTSIDE, fault_of
 from trackablate.trackers.spec import OutsideSpec, TrackerSpec, differences
 from trackablate.trackers.variants import VARIANTS
 
@@ -30,7 +30,7 @@ def _datasets() -> dict[str, str]:
 
 
 def _outside(spec: OutsideSpec) -> str:
-    reason = lacking(spec)
+    reason = fault_of(spec)
     return f"{spec.name}: {f'not usable here, {reason}' if reason else 'usable here'}"
 
 

@@ -158,7 +158,7 @@ def evaluate_run(asked: EvaluateRequest) -> dict[str, Any]:
     if any(result.forward == FAILED for result in folder.results(evaluation)):
         document["forward"] = FAILED
     plain = evaluation.model_copy(update={"precision": "fp32", "compile": False})
-    if plain != evaluation and not folder.missing(plain, found.sequences):
+    if plain != evaluation and not folder.untracked(plain, found.sequences):
         differences = {metric: scores[metric] - value for metric, value in _scores(record, folder, plain).items()}
         return document | {"metrics": scores, f"{evaluation.arithmetic} less fp32": differences}
     return document | {"metrics": scores}

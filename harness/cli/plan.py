@@ -21,12 +21,13 @@ from trackablate.harness.errors import BadInput
 from trackablate.harness.planning.budget import RULE, Budget, Candidate, choose, parse_budget
 from trackablate.harness.planning.calibration import calibrate, count
 from trackablate.harness.planning.estimate import RunEstimate, StudyEstimate, estimate_study, estimates, other_work
-from trackablate.harness.planning.forecast import Forecaster, compared, forecasts
+from trackablate.harness.planning.forecasts import compared, forecasts
 from trackablate.harness.planning.history import History, gather
+from trackablate.harness.progress.forecaster import Forecaster
 from trackablate.harness.record import PlannedRow
 from trackablate.harness.running.executors.local import LocalExecutor
-from trackablate.harness.running.observer import Missing
-from trackablate.harness.running.runner import Job, cpu_workers, missing
+from trackablate.harness.running.observer import Pending
+from trackablate.harness.running.runner import Job, cpu_workers, pending
 from trackablate.harness.spec import Profile
 from trackablate.harness.store import Store
 from trackablate.trackers.spec import TrackerSpec
@@ -44,41 +45,41 @@ def plan_document(
     Raises:
         BadInput: The budget is faulty, or a run has no estimate for it; or data that a calibration needs are not here.
     """
-    limit, lacking = parse_budget(budget) if budget else None, missing(session.job, session.store)
-    if calibrated and any(item.training or item.sequences for item in lacking):
+    limit, items = parse_budget(budget) if budget else None, pending(session.job, session.store)
+    if calibrated and any(item.missing.scores for item in items):
         if session.problems:
             raise BadInput(f"--calibrate trains and tracks on the study's own data: {session.problems[0]}")
         store = Store(session.store.root)
-        calibrate(lacking, session.profile, store, LocalExecutor(store.logs), device)
+        calibrate(items, session.profile, store, LocalExecutor(store.logs), device)
     with tempfile.TemporaryDirectory() as folder:
         store = session.store
         if device_peak:
             store = store if store.exists else Store(Path(folder) / "store")  # planning makes no store
-            count((item.task.run.tracker for item in lacking if not item.nothing), store, LocalExecutor(store.logs))
+            count((item.run.tracker for item in items if not item.missing.nothing), store, LocalExecutor(store.logs))
         history = gather(store, expected_device(device), device_peak)
-        found = _Plan(session, lacking, history, gpus if device_peak else len(expected_gpus(device)))
+        found = _Plan(session, items, history, gpus if device_peak else len(expected_gpus(device)))
         return found.document() | {"budget": found.chosen(budget, limit) if limit else None}
 
 
 class _Plan:
     """A study's missing work with its estimates; gpus: how many there are, 0 for work on the CPU."""
 
-    def __init__(self, session: Session, lacking: list[Missing], history: History, gpus: int) -> None:
-        self.session, self.lacking, self.history, self.gpus = session, lacking, history, gpus
+    def __init__(self, session: Session, items: list[Pending], history: History, gpus: int) -> None:
+        self.session, self.items, self.history, self.gpus = session, items, history, gpus
         self.other = other_work(session.job, session.store)
-        self.found = estimates(lacking, history, self.other.run_bytes)
+        self.found = estimates(items, history, self.other.run_bytes)
         self.needs = {row.name: _runs([row]) for row in session.rows}
         others = {name: study for name, study in STUDIES.items() if name != session.study.name}
         self.shared = {name: _runs_of(study, session.profile) for name, study in others.items()}
 
     def document(self) -> dict[str, Any]:
         whole, peak, store = self.estimate(list(self.found)), self.history.peak, self.session.store
-        outcome = compared(forecasts(store), [item.task.run.name for item in self.lacking])
+        outcome = compared(forecasts(store), [item.run.name for item in self.items])
         return {
             "study": self.session.study.name,
             "profile": self.session.profile.name,
             "protocols": self.session.coverage,
-            "runs": [self.run(item) for item in self.lacking],
+            "runs": [self.run(item) for item in self.items],
             "estimated_seconds": None if whole.unknown else whole.wall_seconds.expected,
             "estimate": _document(whole) | {"memory_limit_bytes": peak.gigabytes * 1e9 if peak else None},
             "disk_bytes": whole.disk_bytes,
@@ -91,7 +92,7 @@ class _Plan:
     def loader(self, trainings: int) -> dict[str, int]:
         """Return how many processes make the pairs of each training that is left, and the memory of the largest one."""
         asked = self.session.job.how.loader_workers
-        runs = [item.task.run for item in self.lacking if item.training]
+        runs = [item.run for item in self.items if item.missing.training]
         sizes = [
             loader_bytes(run.tracker.crop, run.recipe)
             for run in runs
@@ -100,32 +101,30 @@ class _Plan:
         count = default_loader_workers(self.gpus, trainings) if asked is None else asked
         return {"workers": count if sizes else 0, "bytes_each": max(sizes, default=0)}
 
-    def run(self, item: Missing) -> dict[str, Any]:
-        run, estimate = item.task.run, self.found.get(item.task.run.name)
+    def run(self, item: Pending) -> dict[str, Any]:
+        run, estimate = item.run, self.found.get(item.run.name)
         failure, network = self.session.store.run(run).failure(), isinstance(run.tracker, TrackerSpec)
         rows = [name for name, needed in self.needs.items() if run.name in needed]
         return {
             "row": rows[0],
             "rows": rows,
             "run": run.name,
-            "done": item.nothing,
-            "training": item.training,
+            "done": item.missing.nothing,
+            "training": item.missing.training,
             "steps_done": item.steps_done,
-            "sequences_missing": item.sequences,
+            "sequences_missing": item.missing.untracked,
             "sequences_by_row": self.by_row(item),
-            "speed": item.speed,
+            "speed": bool(item.missing.speed),
             "failed": failure.summary if failure else None,
             "shared_with": [name for name, needed in self.shared.items() if network and run.name in needed],
             "estimate": _document(estimate, "training", "tracking", "online") if estimate else None,
         }
 
-    def by_row(self, item: Missing) -> dict[str, int]:
+    def by_row(self, item: Pending) -> dict[str, int]:
         """Return how many sequences a run lacks for each row: the baseline is tracked again for its control."""
-        task, job, found = item.task, self.session.job, Counter[str]()
-        wanted = {evaluation: job.sequences[evaluation.protocol] for evaluation in task.evaluations}
-        lacking = self.session.store.run(task.run).lacking(wanted).sequences
-        for evaluation, row in zip(task.evaluations, task.rows, strict=False):
-            found[row] += len(lacking.get(evaluation, ()))
+        found = Counter[str]()
+        for evaluation, row in zip(item.task.evaluations, item.task.rows, strict=False):
+            found[row] += len(item.missing.sequences.get(evaluation, ()))
         return {row: count for row, count in found.items() if count}
 
     def estimate(self, names: list[str]) -> StudyEstimate:
@@ -207,7 +206,7 @@ def forecast(job: Job, store: Store, *, study: bool = False) -> Iterator[Forecas
     the report goes to standard output.
     """
     shown = display()
-    observer = Forecaster(job, store, shown, logged=study)
+    observer = Forecaster(job, store, shown.show, logged=study)
     try:
         yield observer
         observer.drawn()

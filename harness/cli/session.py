@@ -129,10 +129,17 @@ class Session:
         from trackablate.reports.pages.made_from import keep_source, unchanged
         from trackablate.reports.pages.write import write_report
 
-        chosen, command = chosen_formats(formats), self.request.command
+        chosen = chosen_formats(formats)
         source = self._source(chosen)  # before reading: what is written meanwhile must make the next report another one
-        asked = (self.study, self.profile, self.rows, self.digests, self.store, command, self.recomputed)
-        result = assemble(*asked, truncate=self.request.truncate)
+        asked = StudyRecord(
+            study=self.study.name,
+            profile=self.profile,
+            digests=self.digests,
+            seeds=self.request.seeds or self.study.seeds,
+            command=self.request.command,
+            rows=tuple(self.rows),
+        )
+        result = assemble(self.study, asked, self.store, self.recomputed, truncate=self.request.truncate)
         folder = out or self.folder
         written = [] if self.recomputed else unchanged(folder, source)
         if not written:

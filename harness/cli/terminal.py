@@ -20,7 +20,7 @@ from rich.table import Table as Grid
 
 from trackablate.datasets.errors import shown
 from trackablate.harness.errors import BadInput
-from trackablate.harness.running.observer import Line
+from trackablate.harness.progress.pace import Line
 
 if TYPE_CHECKING:
     from trackablate.harness.cli.doctor import Check
@@ -306,7 +306,7 @@ def display() -> Bars | PlainLines:
 
 def say_watch(place: Path, *, once: bool, as_json: bool) -> None:
     """Show what is at work in a store until the user stops it; once if it is asked so, or where there is no terminal."""
-    from trackablate.harness.planning.watching import Watch
+    from trackablate.harness.progress.watching import Watch
     from trackablate.harness.store import Store
 
     store = Store(place, make=False)

@@ -18,13 +18,14 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from trackablate.datasets.atomic import read_ordinary_text, write_text
 from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.toml_files import read_toml
 from trackablate.harness.errors import BadInput, RunFailed
+from trackablate.trackers.spec import Frozen
 
 TABLE = Path(__file__).with_name("downloads.toml")
 PIECE = 1 << 20
@@ -39,10 +40,8 @@ HERE = ("127.0.0.1", "localhost", "::1")
 """Hosts that may be asked without encryption: this machine itself."""
 
 
-class Download(BaseModel):
+class Download(Frozen):
     """One entry of the table: an address, or what to do by hand, with source, licence and published checksum."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str
     source: str

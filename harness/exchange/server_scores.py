@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
@@ -66,9 +65,9 @@ def parse_scores(given: Sequence[str], record: ProtocolRecord) -> dict[str, floa
 
 def note_submission(folder: RunFolder, evaluation: Evaluation, results: Sequence[SequenceResult]) -> None:
     """Record that these boxes were submitted. Scores of the same boxes are kept."""
-    kept, boxes = read_document(_file(folder, evaluation), _Kept), _digest(results)
+    kept, boxes = read_document(folder.server_file(evaluation), _Kept), _digest(results)
     if kept is None or kept.boxes != boxes:
-        write_document(_file(folder, evaluation), _Kept(boxes=boxes), indent=1)
+        write_document(folder.server_file(evaluation), _Kept(boxes=boxes), indent=1)
 
 
 def enter_scores(
@@ -78,7 +77,7 @@ def enter_scores(
 
     Raises BadInput if nothing was submitted, or if the boxes have changed since.
     """
-    file, command = _file(folder, evaluation), f"`python -m harness submit {folder.run.name} ...`"
+    file, command = folder.server_file(evaluation), f"`python -m harness submit {folder.run.name} ...`"
     kept = read_document(file, _Kept)
     if kept is None:
         raise BadInput(f"the run {folder.run.name} was {NOT_SUBMITTED} from this store: {command} first")
@@ -100,9 +99,9 @@ def returned(folder: RunFolder, evaluation: Evaluation, record: ProtocolRecord) 
 
 def _returned(folder: RunFolder, evaluation: Evaluation, record: ProtocolRecord) -> Returned:
     names = [sequence.name for sequence in record.sequences]
-    if missing := folder.missing(evaluation, names):
+    if missing := folder.untracked(evaluation, names):
         return Returned(reason=f"{len(names) - len(missing)} of {len(names)} sequences")
-    kept = read_document(_file(folder, evaluation), _Kept)
+    kept = read_document(folder.server_file(evaluation), _Kept)
     if kept is None:
         return Returned(reason=NOT_SUBMITTED)
     if not kept.scores:
@@ -117,7 +116,3 @@ def _digest(results: Sequence[SequenceResult]) -> str:
     """Return a hash of the boxes. The seconds of tracking do not count."""
     content = [(result.name, result.boxes) for result in sorted(results, key=lambda result: result.name)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _file(folder: RunFolder, evaluation: Evaluation) -> Path:
-    return folder.server_file(evaluation)

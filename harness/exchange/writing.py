@@ -28,16 +28,9 @@ def write_results(
 ) -> int:
     """Write one tracker's results into a folder, beside other trackers' of the same layout, and return how many sequences.
 
-    They appear completely or not at all.
-
-    Args:
-        layout: A key of LAYOUTS.
-        out: The folder, which must hold none of these files.
-        tracker: The tracker's name in the files.
-        results: The results of each sequence.
-        dataset: The protocol's name.
-        origin: The number of the first pixel in the data set's files; it is added to x and y.
-        truncate: Cut boxes to integers, towards zero, as the writers of pytracking and OSTrack do.
+    They appear completely or not at all. `layout` is a key of LAYOUTS, `dataset` the protocol's name. `origin` is the number
+    of the first pixel in the data set's files, which is added to x and y. `truncate` cuts boxes to integers, towards zero,
+    as the writers of pytracking and OSTrack do.
 
     Raises:
         BadInput: The folder holds such a file, or a name cannot be a file's name.

@@ -22,7 +22,7 @@ from trackablate.harness.planning.work import FRAMES_PER_CLIP, VALIDATION_CLIPS
 from trackablate.harness.provenance import command_line
 from trackablate.harness.record import PhaseCost, Spent, TrainingRecord
 from trackablate.harness.running.executors.protocol import Executor
-from trackablate.harness.running.observer import Missing, Observer
+from trackablate.harness.running.observer import Observer, Pending
 from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.runner import worker_settings
 from trackablate.harness.running.tasks import CalibrateTask, PrepareTask, RunTask, WorkerSettings
@@ -42,7 +42,7 @@ CLIP_BYTES = 1.5
 """Memory of a generated clip, as a multiple of its drawn frames."""
 
 
-def calibrate(lacking: list[Missing], profile: Profile, store: Store, executor: Executor, device: str) -> None:
+def calibrate(items: list[Pending], profile: Profile, store: Store, executor: Executor, device: str) -> None:
     """Measure some of the runs that lack training or tracking, and keep the result in the store.
 
     As many workers as a study would use work at the same time; on GPUs one, because workers do not share a GPU.
@@ -51,7 +51,7 @@ def calibrate(lacking: list[Missing], profile: Profile, store: Store, executor: 
         BadInput: The device, the data or the weights are not here.
         RunFailed: A worker failed.
     """
-    asked = {item.task.run.model_copy(update={"seed": 0}): item for item in lacking if item.training or item.sequences}
+    asked = {item.run.model_copy(update={"seed": 0}): item for item in items if item.missing.scores}
     networks = [run for run in asked if isinstance(run.tracker, TrackerSpec)]
     measured = networks[:: max(1, -(-len(networks) // MOST_NETWORKS))]
     chosen = measured + [run for run in asked if run not in networks]
@@ -63,7 +63,7 @@ def calibrate(lacking: list[Missing], profile: Profile, store: Store, executor: 
     seconds = SECONDS * len(slots) / max(1, len(measured))
     queue = [replace(asked[run], task=_task(run, asked[run].task, seconds)) for run in chosen]
     try:
-        failures = run_all(queue, slots, Observer(), lambda item, _, reason: f"{item.task.run.name}: {reason}")
+        failures = run_all(queue, slots, Observer(), lambda item, _, reason: f"{item.run.name}: {reason}")
     finally:
         for slot in slots:
             slot.stop()

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trackablate.harness.planning.history import SAME_RUN, History, Source, UnitTimes
-from trackablate.harness.planning.ranges import NOTHING, Range, about, total
-from trackablate.harness.planning.work import SPEED_FRAMES, seconds_of, speed_work, tracking_work, training_work
-from trackablate.harness.running.observer import Missing
+from trackablate.harness.planning.work import SPEED_FRAMES, Range, seconds_of, speed_work, tracking_work, training_work
+from trackablate.harness.running.observer import Pending
 from trackablate.harness.running.runner import Job, disk_bytes, timed, unknown_protocols
 from trackablate.harness.store import Store
 
@@ -39,7 +38,7 @@ class RunEstimate:
     @property
     def wall_seconds(self) -> Range:
         """Wall seconds of training and tracking."""
-        return total([self.training, self.tracking])
+        return Range.total([self.training, self.tracking])
 
 
 @dataclass(frozen=True)
@@ -85,30 +84,30 @@ def other_work(job: Job, store: Store) -> OtherWork:
     )
 
 
-def estimates(lacking: Sequence[Missing], history: History, run_bytes: int) -> dict[str, RunEstimate | None]:
+def estimates(items: Sequence[Pending], history: History, run_bytes: int) -> dict[str, RunEstimate | None]:
     """Return the estimate of every run that lacks something, by the run's name."""
-    return {item.task.run.name: estimate_run(item, history, run_bytes) for item in lacking if not item.nothing}
+    return {item.run.name: estimate_run(item, history, run_bytes) for item in items if not item.missing.nothing}
 
 
-def estimate_run(item: Missing, history: History, run_bytes: int) -> RunEstimate | None:
+def estimate_run(item: Pending, history: History, run_bytes: int) -> RunEstimate | None:
     """Return what is left of one run, None if nothing is known of its training, its tracking, or its videos' lengths."""
-    run, nothing = item.task.run, UnitTimes("nothing left", "", {})
+    run, nothing = item.run, UnitTimes("nothing left", "", {})
     training, tracking, online = training_work(item), tracking_work(item), speed_work(item)
     trains = history.training_times(run) if training else nothing
     tracks = history.tracking_times(run) if tracking or online else nothing
-    if trains is None or tracks is None or (item.sequences and not item.frames):
+    if trains is None or tracks is None or (item.missing.sequences and not item.frames):
         return None
     used = ({"training": trains} if training else {}) | ({"tracking": tracks} if tracking else {})
     learned, followed = seconds_of(training, trains.seconds), seconds_of(tracking, tracks.seconds)
     size = history.size(run)
-    weights = 4 * size.trainable_params if size and item.training else 0
+    weights = 4 * size.trainable_params if size and item.missing.training else 0
     return RunEstimate(
         sources=tuple(dict.fromkeys(times.source for times in used.values())) or ("nothing left",),
         notes=tuple(f"{part}: {times.note}" for part, times in used.items()),
         training=learned,
         tracking=followed,
         online=seconds_of(online, tracks.seconds),
-        device_seconds=total([learned.times(trains.device_share), followed.times(tracks.device_share)]),
+        device_seconds=Range.total([learned.times(trains.device_share), followed.times(tracks.device_share)]),
         memory_bytes=trains.memory,
         disk_bytes=weights + BOX_BYTES * item.frames + RECORD_BYTES if size or not run.recipe else run_bytes,
     )
@@ -119,9 +118,9 @@ def estimate_study(
 ) -> StudyEstimate:
     """Return the estimate of a study that does these runs, given by name."""
     runs, unknown = [run for run in found.values() if run], tuple(name for name, run in found.items() if not run)
-    prepare = total([START, COUNTING.times(other.sizes), KEEPING.times(other.thumbnails)]) if found else NOTHING
+    prepare = Range.total([START, COUNTING.times(other.sizes), KEEPING.times(other.thumbnails)]) if found else Range()
     online = [run.online for run in runs if run.online.high]
-    speed = total([*online, about(other.timed_again, SAME_RUN)]) if online else NOTHING
+    speed = Range.total([*online, Range.about(other.timed_again, SAME_RUN)]) if online else Range()
     ends = ("low", "expected", "high")
     work = Range(
         *(makespan([getattr(r.wall_seconds, end) for r in runs], workers, getattr(START, end)) for end in ends)
@@ -132,8 +131,8 @@ def estimate_study(
         unknown=unknown,
         prepare_seconds=prepare,
         speed_seconds=speed,
-        wall_seconds=total([prepare, work, speed]),
-        device_seconds=total(seconds for run in runs for seconds in (run.device_seconds, run.online)),
+        wall_seconds=Range.total([prepare, work, speed]),
+        device_seconds=Range.total(seconds for run in runs for seconds in (run.device_seconds, run.online)),
         memory_bytes=max((run.memory_bytes for run in runs if run.memory_bytes), key=lambda m: m.high, default=None),
         disk_bytes=sum(run.disk_bytes for run in runs) + other.run_bytes * len(unknown),
     )

@@ -24,8 +24,7 @@ from trackablate.harness.planning.peaks import (
     peak_of,
     training_memory,
 )
-from trackablate.harness.planning.ranges import Range, about
-from trackablate.harness.planning.work import Unit
+from trackablate.harness.planning.work import Range, Unit
 from trackablate.harness.record import PaperScale, TrainingCost
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import RunFolder, Store
@@ -155,7 +154,7 @@ class History:
         source: Source = "scaled" if error >= SCALED else "measured" if known.measured else "finished"
         note = "measured on this device" if known.measured else f"{name}, finished on this device"
         note += f", times {ratio:.2f} by MACs" if source == "scaled" else ""
-        spread, memory = about(seconds * ratio, error), cost.memory() if cost else None
+        spread, memory = Range.about(seconds * ratio, error), cost.memory() if cost else None
         if few := unit == "tracked" and known.few:
             spread = Range(seconds * ratio / 20, seconds * ratio, seconds * ratio)
         return UnitTimes(
@@ -163,17 +162,14 @@ class History:
             note=f"{note}; " + ("few frames, mostly its start" if few else f"+-{100 * error:.0f} %"),
             seconds={"setup": SETUP, unit: spread},
             device_share=cost.device() / cost.wall() if cost and cost.wall() else 1.0,
-            memory=about(memory, error) if memory else None,
+            memory=Range.about(memory, error) if memory else None,
         )
 
 
 def gather(store: Store, device: str = "", peak_name: str = "") -> History:
-    """Return what a store knows of a device.
+    """Return what a store knows of a device, by default this machine's.
 
-    Args:
-        store: Where finished runs and calibrations are.
-        device: The device's name, "" for this machine's.
-        peak_name: Another device by its name in devices.toml, for example RTX 3090. Raises UnknownName for others.
+    `peak_name` is another device by its name in devices.toml, for example RTX 3090. Raises UnknownName for others.
     """
     peak = peak_of(peak_name) if peak_name else None
     return History(peak.name if peak else device or expected_device(), store, peak)

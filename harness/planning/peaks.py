@@ -4,8 +4,7 @@ from dataclasses import asdict, dataclass
 
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.harness.costing.peaks import DevicePeak, model_flops, published_peaks
-from trackablate.harness.planning.ranges import Range
-from trackablate.harness.planning.work import Unit
+from trackablate.harness.planning.work import Range, Unit
 from trackablate.harness.record import PaperScale
 from trackablate.harness.spec import Recipe
 from trackablate.trackers.spec import TrackerSpec

@@ -63,8 +63,8 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
         LeaseLost: Another process has taken the run over, since this one had been silent for too long.
         BadInput, DataError: The user can mend it.
     """
-    device = resolve_device(settings.device)
-    folder = Store(Path(settings.store)).run(task.run)
+    device, store = resolve_device(settings.device), Store(Path(settings.store))
+    folder = store.run(task.run)
     clock = PhaseClock({}, lambda: None, on_cpu=device.type != "cuda")
     lease = folder.lock().acquire(meanwhile=partial(stop_if_asked, "while another process had the run"))
     with clock.phase("task"), lease, _failure_kept(folder, device, settings):
@@ -74,11 +74,11 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
             folder.set_former_aside()
         else:
             folder.refuse_lost_import()
-        _keep_image_files(folder, task, Path(settings.store))  # before any other process can track
+        _keep_image_files(folder, task, store)  # before any other process can track
         with Ranks(task, settings) as ranks:
             if not folder.trained:
                 _train(folder, task, device, settings, ranks)
-            _track(folder, task, device, settings, ranks.apart)
+            _track(store, task, device, ranks.apart)
             others = [Spent.model_validate_json(result).device_seconds for result in ranks.results()]
         for evaluation in task.evaluations:
             folder.unfinished(evaluation).unlink(missing_ok=True)
@@ -87,8 +87,8 @@ def execute_run(task: RunTask, settings: WorkerSettings) -> Spent:
 
 def follow(task: RankTask, settings: WorkerSettings) -> Spent:
     """Do one process's share of a run that another worker has. Raises as `execute_run` does, but leaves the record to it."""
-    device, run = resolve_device(settings.device), task.run
-    folder = Store(Path(settings.store)).run(run.run)
+    device, run, store = resolve_device(settings.device), task.run, Store(Path(settings.store))
+    folder = store.run(run.run)
     clock = PhaseClock({}, lambda: None, on_cpu=device.type != "cuda")
     with clock.phase("task"), following(folder.path):
         if not folder.trained:
@@ -97,19 +97,20 @@ def follow(task: RankTask, settings: WorkerSettings) -> Spent:
                 fit(_asked(folder, run, device, settings, group))
         while not folder.trained:  # the worker writes it down
             time.sleep(POLL_SECONDS)
-        _track(folder, run, device, settings, Group(task.rank, task.size, task.meeting.connect()))
+        _track(store, run, device, Group(task.rank, task.size, task.meeting.connect()))
     return Spent(device_seconds=clock.booked["task"].device_seconds)
 
 
-def _keep_image_files(folder: RunFolder, task: RunTask, store: Path) -> None:
+def _keep_image_files(folder: RunFolder, task: RunTask, store: Store) -> None:
     for evaluation in task.evaluations:
         if PROTOCOLS[evaluation.protocol].data is not None:
             keep_image_files(folder, evaluation, _open(evaluation, task.roots, store))
 
 
-def _track(folder: RunFolder, task: RunTask, device: torch.device, settings: WorkerSettings, group: Group) -> None:
+def _track(store: Store, task: RunTask, device: torch.device, group: Group) -> None:
+    folder = store.run(task.run)
     for evaluation, row in zip(task.evaluations, task.rows or [task.row] * len(task.evaluations), strict=True):
-        sequences = _open(evaluation, task.roots, Path(settings.store))
+        sequences = _open(evaluation, task.roots, store)
         if PROTOCOLS[evaluation.protocol].data is None:
             _make_textures(sequences[0])
         report = partial(_Reporter(folder, row, quiet=not group.first), f"track {evaluation.protocol}")
@@ -141,9 +142,7 @@ def prepare(task: PrepareTask, settings: WorkerSettings) -> Device:
         if known is None or (task.activations and known.activation_bytes is None):
             store.set_paper_scale(spec, paper_scale(spec, activations=task.activations))
     for evaluation in task.protocols:
-        keep_protocol(
-            store.protocol(evaluation), PROTOCOLS[evaluation.protocol], _open(evaluation, task.roots, store.root)
-        )
+        keep_protocol(store.protocol(evaluation), PROTOCOLS[evaluation.protocol], _open(evaluation, task.roots, store))
     return Device(name=device_name(device), gpus=usable_gpus(device))
 
 
@@ -162,10 +161,10 @@ def _train(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
     _make_textures_of(task.run)
     where, held = _where(device, settings), own_bytes()
     with ranks.group(device) as group:
-        job = _asked(folder, task, device, settings, group)
-        with closing(job.log):
-            curve, cost = fit(job)
-    model = job.model
+        asked = _asked(folder, task, device, settings, group)
+        with closing(asked.log):
+            curve, cost = fit(asked)
+    model = asked.model
     cost.trainable_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
     cost.params = sum(p.numel() for p in model.parameters())
     cost.resident_before_bytes = None if device.type == "cuda" or held is None else held + mapped_bytes()
@@ -183,13 +182,13 @@ def _train(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
 
 
 def _asked(folder: RunFolder, task: RunTask, device: torch.device, settings: WorkerSettings, group: Group) -> Fit:
-    run = folder.run
+    run, store = folder.run, Store(Path(settings.store))
     assert isinstance(run.tracker, TrackerSpec)
     assert run.recipe is not None
     assert run.data is not None
     torch.manual_seed(run.seed)
     model = build(run.tracker)
-    sets = _training_sets(run, task.roots, Path(settings.store))
+    sets = _training_sets(run, task.roots, store)
     _refuse_other_sets(sets, group)
     _refuse_changed(folder, sets, group)
     geometry = pair_geometry(run.tracker.crop, run.recipe, model.encoder.template_side)
@@ -208,7 +207,7 @@ def _asked(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
         parts_are_free=model.parts_are_free,
         loader_workers=settings.loader_workers,
         fit_memory=settings.fit_memory,
-        log=TrainingLog(kind, Path(settings.store, "logs", kind), run.name, run.model_dump(mode="json")),
+        log=TrainingLog(kind, store.logs / kind, run.name, run.model_dump(mode="json")),
         group=group,
         fsdp=settings.fsdp and group.size > 1 and task.fully_trained,
     )
@@ -247,10 +246,10 @@ class _Reporter:
             self._folder.set_progress(PhaseProgress(phase=phase, done=done, total=total, row=self._row, loss=seen))
 
 
-def _training_sets(run: RunSpec, roots: dict[str, str], store: Path) -> dict[str, SequenceList]:
+def _training_sets(run: RunSpec, roots: dict[str, str], store: Store) -> dict[str, SequenceList]:
     known = [TRAINING_SETS[name] for name in run.data.all_sets] if isinstance(run.data, VideoData) else []
     return {
-        kind.name: kind.found_in(Path(roots.get(packed_name(kind.data)) or roots[kind.data]), store / "index")
+        kind.name: kind.found_in(Path(roots.get(packed_name(kind.data)) or roots[kind.data]), store.index)
         for kind in known
     }
 
@@ -278,9 +277,9 @@ def _refuse_other_sets(sets: dict[str, SequenceList], group: Group) -> None:
             raise BadInput(f"process {rank} has other videos of {wrong[0]} than process 0: copy them there again")
 
 
-def _open(evaluation: Evaluation, roots: dict[str, str], store: Path) -> SequenceList:
+def _open(evaluation: Evaluation, roots: dict[str, str], store: Store) -> SequenceList:
     protocol = PROTOCOLS[evaluation.protocol]
-    sequences = protocol.open(Path(roots[protocol.data]) if protocol.data else None, store / "index")
+    sequences = protocol.open(Path(roots[protocol.data]) if protocol.data else None, store.index)
     if sequences.digest() != evaluation.data:
         raise BadInput(f"the data of protocol {protocol.name!r} changed while the study ran: start it again")
     return sequences

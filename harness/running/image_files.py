@@ -34,7 +34,7 @@ Replaced = dict[tuple[str, Evaluation], list[str]]
 
 def keep_image_files(folder: RunFolder, evaluation: Evaluation, sequences: SequenceList) -> None:
     """Write down the image files of each sequence that is about to be tracked. Only the lock's holder may call this."""
-    _keep(folder, evaluation, _files(sequences, set(folder.missing(evaluation, sequences.names))))
+    _keep(folder, evaluation, _files(sequences, set(folder.untracked(evaluation, sequences.names))))
 
 
 def find_replaced(
@@ -58,7 +58,7 @@ def find_replaced(
     for task in tasks:
         for evaluation in (e for e in task.evaluations if e.protocol in opened):
             folder, sequences = store.run(task.run), opened[evaluation.protocol]
-            done = set(sequences.names) - set(folder.missing(evaluation, sequences.names))
+            done = set(sequences.names) - set(folder.untracked(evaluation, sequences.names))
             before, known = _read(folder, evaluation), now.setdefault(evaluation.protocol, {})
             known |= _files(sequences, (done & before.keys()) - known.keys())
             replaced, copied = _compared(sequences, done, before, known)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.record import Spent
 from trackablate.harness.running.executors.protocol import Executor, WorkerProcess
-from trackablate.harness.running.observer import Missing, Observer
+from trackablate.harness.running.observer import Observer, Pending
 from trackablate.harness.running.tasks import Reply, Task, WorkerSettings
 
 POLL_SECONDS = 0.05
@@ -56,12 +56,10 @@ class Slot:
 
     def wait(self, watch: Callable[[], None] = lambda: None) -> Reply:
         """Wait for the reply to the task."""
-        watched = time.monotonic()
+        look = now_and_then(watch)
         while (reply := self.poll()) is None:
             time.sleep(POLL_SECONDS)
-            if time.monotonic() - watched > WATCH_SECONDS:
-                watched = time.monotonic()
-                watch()
+            look()
         return reply
 
     def stop(self) -> None:
@@ -81,55 +79,51 @@ def result_of(reply: Reply) -> str:
 
 
 def run_all(
-    queue: Sequence[Missing],
+    queue: Sequence[Pending],
     slots: Sequence[Slot],
     observer: Observer,
-    died: Callable[[Missing, WorkerSettings, str], str],
+    died: Callable[[Pending, WorkerSettings, str], str],
 ) -> list[str]:
-    """Keep one task going in each slot until the queue is done.
+    """Keep one task going in each slot until the queue is done; return one message for each failed run.
 
-    Args:
-        queue: The tasks in the order in which they start.
-        slots: Places for workers.
-        observer: Is told of every task.
-        died: Called with the task, the worker's settings and the reason when a worker died or refused its task, for
-            example because the data changed meanwhile; returns what to say, "" if the run is whole.
-
-    Returns:
-        One message for each failed run.
+    `died` is called with the task, the worker's settings and the reason when a worker died or refused its task, for example
+    because the data changed meanwhile. It returns what to say, "" if the run is whole.
     """
     failures: list[str] = []
-    running: dict[Slot, Missing] = {}
+    running: dict[Slot, Pending] = {}
     queued: set[Slot] = set()
-    waiting, free, watched, took = list(queue), list(slots), 0.0, 0.0
+    waiting, free, look = list(queue), list(slots), now_and_then(observer.watch)
     while waiting or running:
         while waiting and free:
             item, slot = waiting.pop(0), free.pop(0)
             slot.do(item.task)
             running[slot] = item
             queued.add(slot)
-        for slot in [slot for slot in queued if slot.at_work()]:
-            queued.remove(slot)
-            observer.started(running[slot])
         time.sleep(POLL_SECONDS)
-        if time.monotonic() - watched > max(WATCH_SECONDS, 10 * took):  # thousands of runs take a while to look at
-            watched = time.monotonic()
-            observer.watch()
-            took = time.monotonic() - watched
+        look()
         for slot, item in list(running.items()):
-            if (reply := slot.poll()) is not None:
-                if slot in queued:
-                    queued.remove(slot)
-                    observer.started(item)
+            reply = slot.poll()
+            if slot in queued and (reply is not None or slot.at_work()):
+                queued.remove(slot)
+                observer.started(item)
+            if reply is not None:
                 free.append(slot)
                 del running[slot]
-                failures += _failure(item, slot.settings, reply, died)
+                told = died(item, slot.settings, reply.text) if reply.status in ("died", "bad input") else reply.text
+                failures += [told] if reply.status != "done" and told else []
                 observer.finished(item, Spent.model_validate_json(reply.text) if reply.status == "done" else None)
     return failures
 
 
-def _failure(
-    item: Missing, settings: WorkerSettings, reply: Reply, died: Callable[[Missing, WorkerSettings, str], str]
-) -> list[str]:
-    message = died(item, settings, reply.text) if reply.status in ("died", "bad input") else reply.text
-    return [message] if reply.status != "done" and message else []
+def now_and_then(watch: Callable[[], None]) -> Callable[[], None]:
+    """Return what may be called all the time: it calls `watch` about twice a second, less often if that takes long."""
+    due = 0.0
+
+    def look() -> None:
+        nonlocal due
+        if (begun := time.monotonic()) >= due:
+            watch()
+            now = time.monotonic()  # thousands of runs take a while to look at
+            due = now + max(WATCH_SECONDS, 10 * (now - begun))
+
+    return look

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from trackablate.harness.provenance import command_line, provenance, refuse_mixe
 from trackablate.harness.record import Failure
 from trackablate.harness.running.executors.protocol import Executor
 from trackablate.harness.running.image_files import Replaced, set_aside
-from trackablate.harness.running.observer import Missing, Observer
+from trackablate.harness.running.observer import Observer, Pending
 from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.tasks import (
     AS_USUAL,
@@ -31,9 +31,9 @@ from trackablate.harness.running.tasks import (
     WorkerSettings,
 )
 from trackablate.harness.spec import GPU_ONLY, Evaluation, Profile
-from trackablate.harness.store import Lacking, RunFolder, Store, timed_layers
-from trackablate.trackers.outside.named import lacking as cannot_start
-from trackablate.trackers.spec import AnyTracker, OutsideSpec, TrackerSpec
+from trackablate.harness.store import Missing, RunFolder, Store, timed_layers
+from trackablate.trackers.outside.named import fault_of
+from trackablate.trackers.spec import OutsideSpec, TrackerSpec
 
 STOPPED_AT_ONCE = 32
 FORMER = "%s: results of former weights are tracked anew, if the present ones are others; they are kept in %s/*/former"
@@ -62,14 +62,9 @@ class Job:
 
 
 def run(job: Job, store: Store, executor: Executor, device: str, observer: Observer | None = None) -> None:
-    """Do everything that is missing.
+    """Do everything that is missing, on a device as the user names it: auto, cpu, cuda, or one GPU.
 
-    Args:
-        job: The work.
-        store: Keeps what is done, also if this fails.
-        executor: Starts the workers.
-        device: Device as the user names it: auto, cpu, cuda, or one GPU.
-        observer: Is told how the work gets on; by default nobody is.
+    The store keeps what is done, also if this fails. The observer is told how the work gets on.
 
     Raises:
         BadInput: The user can mend it: the device, the disk, or another process at work. Nothing was done.
@@ -77,26 +72,27 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
     """
     _mend(job, store)
     refuse_unknown_device(device)
-    lacking = [item for item in missing(job, store) if not item.nothing]  # some lack only their speed
-    for item in lacking:
-        _refuse_lost(item, store.run(item.task.run))
+    items = [item for item in pending(job, store) if not item.missing.nothing]  # some lack only their speed
+    for item in items:
+        _refuse_lost(item, store.run(item.run))
     preparation = _preparation(job, store)
-    if not (lacking or preparation.sizes or preparation.protocols):
+    if not (items or preparation.sizes or preparation.protocols):
         return
-    _refuse_little_disk(job, lacking, store)
-    work = [item for item in lacking if item.has_work]
+    _refuse_little_disk(job, len(items), store)
+    work = [item for item in items if item.missing.scores]
     _refuse_division(work, job.how)
-    with _workers(job, len(work), store, executor, device) as slots:
+    workers = _Workers(job, store, executor, device, len(work))
+    with workers.started() as slots:
         observer = observer or Observer()
-        observer.preparing(several(expected_device(device), job.how.processes), len(slots), lacking)
+        observer.preparing(several(expected_device(device), job.how.processes), len(slots), items)
         found = _prepared(slots[0], preparation, observer)
         _refuse_precision(work, found)
-        _spread(slots, found, job, len(work), store, executor)
+        workers.fit(slots, found.gpus)
         if job.replaced:  # nothing can be refused any more
             set_aside(job.tasks, store, job.replaced, again=job.how.again)
             _prepared(slots[0], _preparation(job, store), observer)
         place = several(found.name, job.how.processes)
-        queue = [item for item in observer.prepared(place, len(slots), lacking) if item.has_work]
+        queue = [item for item in observer.prepared(place, len(slots), items) if item.missing.scores]
         if executor.detached:
             for item, slot in zip(queue, slots, strict=False):
                 slot.do(item.task)
@@ -111,10 +107,10 @@ def run(job: Job, store: Store, executor: Executor, device: str, observer: Obser
     observer.ended()
 
 
-def _refuse_lost(item: Missing, folder: RunFolder) -> None:
+def _refuse_lost(item: Pending, folder: RunFolder) -> None:
     """Raise BadInput for an import whose weights are gone. Say it if results of former weights are set aside."""
     folder.refuse_lost_import()
-    past = undamaged(folder.past_training) if item.training else None
+    past = undamaged(folder.past_training) if item.missing.training else None
     if past or any(map(folder.of_former_weights, item.task.evaluations)):
         logging.getLogger(__name__).warning(FORMER, folder.run.name, folder.path / "evaluations")
 
@@ -125,11 +121,13 @@ def refuse_at_once(job: Job, store: Store, device: str) -> None:
     refuse_mixed_torch()
     if job.how.fsdp:
         _refuse_fsdp(job)
-    lacking = missing(job, store)
-    _refuse_unusable([item.task.run.tracker for item in lacking if item.sequences])
-    _refuse_division([item for item in lacking if item.training], job.how)
+    items = pending(job, store)
+    for tracker in (item.run.tracker for item in items if item.missing.sequences):
+        if isinstance(tracker, OutsideSpec) and (reason := fault_of(tracker)):
+            raise BadInput(f"{tracker.name} cannot be started: {reason}")
+    _refuse_division(items, job.how)
     if surely_no_gpu() and not device.startswith("cuda"):
-        _refuse_precision(lacking, Device(name=expected_device(device), gpus=()))
+        _refuse_precision(items, Device(name=expected_device(device), gpus=()))
 
 
 def _mend(job: Job, store: Store) -> None:
@@ -151,18 +149,12 @@ def _prepared(slot: Slot, preparation: PrepareTask, observer: Observer) -> Devic
     return Device.model_validate_json(found)
 
 
-def _refuse_unusable(trackers: Iterable[AnyTracker]) -> None:
-    for tracker in trackers:
-        if isinstance(tracker, OutsideSpec) and (reason := cannot_start(tracker)):
-            raise BadInput(f"{tracker.name} cannot be started: {reason}")
-
-
-def _refuse_precision(work: list[Missing], device: Device) -> None:
-    asked = {item.task.run.recipe.precision for item in work if item.training and item.task.run.recipe}
-    asked |= {evaluation.precision for item in work if item.sequences for evaluation in item.task.evaluations}
-    if (lacking := asked.intersection(GPU_ONLY)) and not device.gpus:
+def _refuse_precision(work: list[Pending], device: Device) -> None:
+    asked = {item.run.recipe.precision for item in work if item.missing.training and item.run.recipe}
+    asked |= {evaluation.precision for item in work if item.missing.sequences for evaluation in item.task.evaluations}
+    if (wanting := asked.intersection(GPU_ONLY)) and not device.gpus:
         raise BadInput(
-            f"precision {', '.join(sorted(lacking))} needs a GPU, and {device.name} is none: use --device, another"
+            f"precision {', '.join(sorted(wanting))} needs a GPU, and {device.name} is none: use --device, another"
             " --precision, or a profile with precision = 'fp32' in its [recipe]"
         )
 
@@ -177,11 +169,11 @@ def _refuse_fsdp(job: Job) -> None:
         raise BadInput(f"--fsdp is for full fine-tuning, and {trained[0].row} trains few parameters: leave it out")
 
 
-def _refuse_division(work: list[Missing], how: Execution) -> None:
+def _refuse_division(work: list[Pending], how: Execution) -> None:
     on = f" on {len(how.machines.names)} machines" if how.machines else ""
     for item in work:
-        tracker, recipe = item.task.run.tracker, item.task.run.recipe
-        if item.training and recipe and isinstance(tracker, TrackerSpec) and not tracker.loss_adds_up:
+        tracker, recipe = item.run.tracker, item.run.recipe
+        if item.missing.training and recipe and isinstance(tracker, TrackerSpec) and not tracker.loss_adds_up:
             parts = -(-recipe.batch_size // recipe.pairs_at_once)
             if parts < how.processes:
                 raise BadInput(
@@ -190,9 +182,9 @@ def _refuse_division(work: list[Missing], how: Execution) -> None:
                 )
 
 
-def missing(job: Job, store: Store) -> list[Missing]:
-    """Return what each of the job's runs lacks."""
-    return [_missing(task, job, store) for task in job.tasks]
+def pending(job: Job, store: Store) -> list[Pending]:
+    """Return each of the job's tasks, with what is missing of it."""
+    return [_pending(task, job, store) for task in job.tasks]
 
 
 def disk_bytes(profile: Profile) -> int:
@@ -212,18 +204,9 @@ def worker_settings(
     """Return the settings of each worker: one worker per GPU or group of GPUs, or several on the CPU.
 
     On a CPU each worker has one thread, whatever their number: the last bit of a result depends on the number of threads,
-    and must not depend on how much is left to do.
+    and must not depend on how much is left to do. Without `gpus` the work is done on the CPU. `tasks` is their number.
 
-    Args:
-        gpus: GPUs to use; none for work on the CPU.
-        device: Device as the user names it.
-        profile: Says how much memory a worker needs.
-        tasks: Number of tasks.
-        store: The store that the workers write to.
-        how: How the runs are done.
-
-    Raises:
-        BadInput: There are fewer devices than shall share a run.
+    Raises BadInput if there are fewer devices than shall share a run.
     """
     each = how.gpus_per_run
     places = tuple(gpus) or (device,) * cpu_workers(profile, max(1, tasks) * each)
@@ -261,34 +244,45 @@ def timed(task: RunTask) -> list[Timed]:
     return [Timed(run=task.run, test_layers=layers) for layers in timed_layers(task.run, task.evaluations)]
 
 
-@contextmanager
-def _workers(job: Job, tasks: int, store: Store, executor: Executor, device: str) -> Iterator[list[Slot]]:
-    # Workers take seconds to import torch. Unless there seems to be a GPU, all start now, while one prepares the study.
-    on_cpu = expected_device(device).startswith("CPU")
-    settings = executor.places(1, store, device, job.how)
-    if settings is None:
-        settings = worker_settings((), device, job.profile, tasks, store, job.how if on_cpu else AS_USUAL)
-    slots = [Slot(executor, each) for each in settings[: None if on_cpu else 1]]
-    try:
-        for slot in slots:
-            slot.start()
-        yield slots
-    finally:
-        with ThreadPoolExecutor(STOPPED_AT_ONCE) as pool:  # each saves a checkpoint
-            list(pool.map(Slot.stop, slots))
+@dataclass(frozen=True)
+class _Workers:
+    """The workers for so many tasks of a job."""
 
+    job: Job
+    store: Store
+    executor: Executor
+    device: str
+    tasks: int
 
-def _spread(slots: list[Slot], found: Device, job: Job, tasks: int, store: Store, executor: Executor) -> None:
-    # Keep the workers that fit the device that was found.
-    device = slots[0].settings.device
-    settings = executor.places(tasks, store, device, job.how)
-    if settings is None:
-        settings = worker_settings(found.gpus, device, job.profile, tasks, store, job.how)
-    spare = [slot for slot in slots if slot.settings not in settings]
-    for slot in spare:
-        slot.stop()
-        slots.remove(slot)
-    slots += [Slot(executor, each) for each in settings[len(slots) :]]
+    @contextmanager
+    def started(self) -> Iterator[list[Slot]]:
+        """Yield slots, the first of which prepares the study.
+
+        Workers take seconds to import torch. Unless there seems to be a GPU, all start now, while one prepares.
+        """
+        on_cpu = expected_device(self.device).startswith("CPU")
+        slots = self._slots(1, (), self.job.how if on_cpu else AS_USUAL)[: None if on_cpu else 1]
+        try:
+            for slot in slots:
+                slot.start()
+            yield slots
+        finally:
+            with ThreadPoolExecutor(STOPPED_AT_ONCE) as pool:  # each saves a checkpoint
+                list(pool.map(Slot.stop, slots))
+
+    def fit(self, slots: list[Slot], gpus: Sequence[str]) -> None:
+        """Keep the slots that fit the GPUs that were found, and add the others."""
+        wanted = self._slots(self.tasks, gpus, self.job.how)
+        for slot in [slot for slot in slots if slot.settings not in [one.settings for one in wanted]]:
+            slot.stop()
+            slots.remove(slot)
+        slots += wanted[len(slots) :]
+
+    def _slots(self, elsewhere: int, gpus: Sequence[str], how: Execution) -> list[Slot]:
+        settings = self.executor.places(elsewhere, self.store, self.device, self.job.how)
+        if settings is None:
+            settings = worker_settings(gpus, self.device, self.job.profile, self.tasks, self.store, how)
+        return [Slot(self.executor, each) for each in settings]
 
 
 def _preparation(job: Job, store: Store) -> PrepareTask:
@@ -299,34 +293,27 @@ def _preparation(job: Job, store: Store) -> PrepareTask:
     )
 
 
-def _missing(task: RunTask, job: Job, store: Store) -> Missing:
-    folder = store.run(task.run)
-    lacking = _lacking(task, job, store)
+def _pending(task: RunTask, job: Job, store: Store) -> Pending:
+    folder, missing = store.run(task.run), _missing(task, job, store)
     frames = {
         evaluation: sum(job.lengths.get(evaluation.protocol, {}).get(name, 0) for name in names)
-        for evaluation, names in lacking.sequences.items()
+        for evaluation, names in missing.sequences.items()
     }
-    return Missing(
+    return Pending(
         task=task,
-        training=lacking.training,
-        sequences=sum(map(len, lacking.sequences.values())),
-        speed=not all(_measured(one, job, store) for one in timed(task)),
-        steps_done=_steps_done(folder) if lacking.training else 0,
+        missing=missing,
+        steps_done=_steps_done(folder) if missing.training else 0,
         frames=sum(frames.values()),
         generated=sum(count for e, count in frames.items() if PROTOCOLS[e.protocol].data is None),
     )
 
 
-def _lacking(task: RunTask, job: Job, store: Store) -> Lacking:
-    found = store.run(task.run).lacking({e: job.sequences[e.protocol] for e in task.evaluations})
+def _missing(task: RunTask, job: Job, store: Store) -> Missing:
+    asked = {e: job.sequences[e.protocol] for e in task.evaluations}
+    found = store.run(task.run).missing(asked, compiled=job.how.compile)
     again = {e: job.replaced.get((task.run.name, e), ()) for e in task.evaluations}
     names = {e: tuple(dict.fromkeys((*found.sequences.get(e, ()), *again[e]))) for e in task.evaluations}
     return found._replace(sequences={e: left for e, left in names.items() if left})
-
-
-def _measured(one: Timed, job: Job, store: Store) -> bool:
-    speed = store.run(one.run).speed(one.test_layers)
-    return speed is not None and not (job.how.compile and speed.forward == "eager")
 
 
 def _steps_done(folder: RunFolder) -> int:
@@ -337,36 +324,37 @@ def _steps_done(folder: RunFolder) -> int:
     return progress.done // recipe.checkpoint_every * recipe.checkpoint_every
 
 
-def _refuse_little_disk(job: Job, lacking: list[Missing], store: Store) -> None:
-    needed = len(lacking) * disk_bytes(job.profile)
+def _refuse_little_disk(job: Job, runs: int, store: Store) -> None:
+    needed = runs * disk_bytes(job.profile)
     free = store.free_bytes()
     if free < needed:
         raise BadInput(
-            f"{store.root} has {free / 1e9:.2f} GB free, {len(lacking)} runs need about {needed / 1e9:.2f} GB: make room, "
+            f"{store.root} has {free / 1e9:.2f} GB free, {runs} runs need about {needed / 1e9:.2f} GB: make room, "
             "or name a --store on another disk"
         )
 
 
-def _died(job: Job, store: Store, device: str, item: Missing, settings: WorkerSettings, reason: str) -> str:
+def _died(job: Job, store: Store, device: str, item: Pending, settings: WorkerSettings, reason: str) -> str:
     # A worker that was killed, or that refused its task, has not written why its run failed. The run may be whole by then.
-    if not _lacking(item.task, job, store).scores:
-        store.run(item.task.run).set_failure(None)
+    if not _missing(item.task, job, store).scores:
+        store.run(item.run).set_failure(None)
         return ""
     where = provenance(
         device=device, driver=None, threads=settings.threads, workers=settings.workers, command=settings.command
     )
     with suppress(OSError):  # the disk may be full, which is the reason
-        store.run(item.task.run).set_failure(Failure(summary=reason, traceback="", where=where))
-    return f"{item.task.row}, run {item.task.run.name}: {reason}"
+        store.run(item.run).set_failure(Failure(summary=reason, traceback="", where=where))
+    return f"{item.task.row}, run {item.run.name}: {reason}"
 
 
 def _measure_speed(job: Job, store: Store, slots: list[Slot], observer: Observer) -> list[str]:
     # All runs that are whole are measured as soon as one of them lacks it, so that the figures of one table come from one
     # measurement, while nothing else of ours runs. A run that failed may fail again, and would take the others along.
-    whole = [task for task in job.tasks if not _lacking(task, job, store).scores and store.run(task.run).trained]
-    every = [one for task in whole for one in timed(task)]
-    if all(_measured(one, job, store) for one in every):
+    found = [(task, _missing(task, job, store)) for task in job.tasks]
+    whole = [(task, missing) for task, missing in found if not missing.scores and store.run(task.run).trained]
+    if not any(missing.speed for _, missing in whole):
         return []
+    every = [one for task, _ in whole for one in timed(task)]
     first, *others = slots
     for slot in others:
         slot.stop()

@@ -2,22 +2,20 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.training.meeting import Meeting
-from trackablate.trackers.spec import TrackerSpec
+from trackablate.trackers.spec import Frozen, TrackerSpec
 
 
-class Task(BaseModel):
+class Task(Frozen):
     """A piece of work for a worker.
 
     Attributes:
         function: Function that does the work, as "module:name". It takes the task and the worker's settings, and returns a
             pydantic model or None.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     function: str
 
@@ -33,7 +31,7 @@ class RunTask(Task):
     function: str = "trackablate.harness.running.execute:execute_run"
     run: RunSpec
     evaluations: tuple[Evaluation, ...]
-    roots: dict[str, str] = {}
+    roots: dict[str, str] = Field(default_factory=dict)
     rows: tuple[str, ...] = ()
 
     @property
@@ -63,7 +61,7 @@ class RankTask(Task):
     meeting: Meeting
 
 
-class Call(BaseModel):
+class Call(Frozen):
     """What the worker that has a run tells the other machines that share it.
 
     Attributes:
@@ -71,8 +69,6 @@ class Call(BaseModel):
         size: Number of processes, of all machines.
         on_gpu: Whether its own processes are on GPUs.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str
     size: int
@@ -92,13 +88,11 @@ class PrepareTask(Task):
     sizes: tuple[TrackerSpec, ...]
     activations: bool = False
     protocols: tuple[Evaluation, ...]
-    roots: dict[str, str] = {}
+    roots: dict[str, str] = Field(default_factory=dict)
 
 
-class Timed(BaseModel):
+class Timed(Frozen):
     """A run whose tracking speed is measured, with so many of its decoder's layers (see `harness.spec.Evaluation`)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: RunSpec
     test_layers: int | None = None
@@ -123,15 +117,13 @@ class CalibrateTask(RunTask):
     seconds: float
 
 
-class Machines(BaseModel):
+class Machines(Frozen):
     """The machines that share each run (`harness.running.machines`).
 
     Attributes:
         meeting: Where they meet.
         names: Their host names, by number; number 0 leads.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     meeting: Meeting
     names: tuple[str, ...]
@@ -141,7 +133,7 @@ class Machines(BaseModel):
         return f"node {node} ({self.names[node]})"
 
 
-class Joining(BaseModel):
+class Joining(Frozen):
     """This machine's place among those that share the runs, as the user or a launcher says it.
 
     Attributes:
@@ -150,8 +142,6 @@ class Joining(BaseModel):
         opens: Whether machine 0 opens the store where they meet; else a launcher has.
         room: What this command's entries in that store begin with.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     nodes: int
     node: int
@@ -166,7 +156,7 @@ class Joining(BaseModel):
         return f"{self.host}:{self.port}"
 
 
-class Execution(BaseModel):
+class Execution(Frozen):
     """How runs are done, which changes no result beyond rounding.
 
     Attributes:
@@ -180,8 +170,6 @@ class Execution(BaseModel):
         again: Whether what is tracked already is tracked anew.
         compile: Whether tracking speed is measured with compiled networks; boxes are tracked without.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     gpus_per_run: int = 1
     loader_workers: int | None = None
@@ -207,7 +195,7 @@ class Execution(BaseModel):
 AS_USUAL = Execution()
 
 
-class WorkerSettings(BaseModel):
+class WorkerSettings(Frozen):
     """How a worker works.
 
     Attributes:
@@ -224,8 +212,6 @@ class WorkerSettings(BaseModel):
         machines: The machines that share the worker's runs, if there are several. Each has as many devices for them.
         patience: Seconds without a sign of life after which one of the processes of a run is said to hang.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: str
     device: str
@@ -246,7 +232,7 @@ class WorkerSettings(BaseModel):
         return (1 + len(self.others)) * (len(self.machines.names) if self.machines else 1)
 
 
-class Device(BaseModel):
+class Device(Frozen):
     """The device that work runs on.
 
     Attributes:
@@ -254,13 +240,11 @@ class Device(BaseModel):
         gpus: GPUs that work can be spread over; none on a CPU.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str
     gpus: tuple[str, ...]
 
 
-class Reply(BaseModel):
+class Reply(Frozen):
     """How a task ended.
 
     Attributes:
@@ -269,8 +253,6 @@ class Reply(BaseModel):
         text: The result as JSON if done, else the message for the user.
         last: Whether the worker has ended with this task.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     status: Literal["done", "bad input", "failed", "died"]
     text: str

@@ -76,9 +76,10 @@ def failures(prediction: Floats, truth: Floats, counted: Flags) -> FailureCounts
         raise ValueError(f"predicted box {int(np.argmin(np.isfinite(prediction).all(axis=1)))} is not finite")
     at = np.flatnonzero(counted)
     overlaps = iou(prediction[at], truth[at])
-    starts, ends = _episodes(overlaps <= FAILED_IOU)
-    lengths = ends - starts
-    failed = np.repeat(starts - (lengths.cumsum() - lengths), lengths) + np.arange(lengths.sum())
+    starts, lengths = runs(overlaps <= FAILED_IOU)
+    long = lengths >= EPISODE_FRAMES
+    starts, lengths = starts[long], lengths[long]
+    failed = np.repeat(starts + lengths - lengths.cumsum(), lengths) + np.arange(lengths.sum(), dtype=np.int64)
     if not len(failed):
         return FailureCounts((0,) * len(KINDS), (0,) * len(KINDS), len(at))
     kinds = _kinds(prediction, truth, at, overlaps, failed)
@@ -88,12 +89,10 @@ def failures(prediction: Floats, truth: Floats, counted: Flags) -> FailureCounts
     return FailureCounts(tuple(frames.sum(axis=0).tolist()), tuple(episodes.tolist()), len(at))
 
 
-def _episodes(failed: Flags) -> tuple[Indices, Indices]:
-    """Return the starts and ends of the runs that are long enough."""
-    edges = np.flatnonzero(np.diff(failed, prepend=False, append=False))
-    starts, ends = edges[0::2], edges[1::2]
-    long = ends - starts >= EPISODE_FRAMES
-    return starts[long], ends[long]
+def runs(holds: Flags) -> tuple[Indices, Indices]:
+    """Return the begin and the length of every unbroken run of True."""
+    edges = np.flatnonzero(np.diff(holds, prepend=False, append=False))
+    return edges[::2], edges[1::2] - edges[::2]
 
 
 def _kinds(prediction: Floats, truth: Floats, at: Indices, overlaps: Floats, failed: Indices) -> Indices:

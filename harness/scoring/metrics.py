@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trackablate.datasets.registry import Registry
 from trackablate.harness.scoring.dialects import DIALECTS, Curve, Dialect, Reading
+from trackablate.harness.scoring.failure_modes import runs
 from trackablate.harness.scoring.threshold_counts import GRID, TREATMENTS, Fact, Measured, Tally, Treated, tally
 
 __all__ = ["DIALECTS", "METRICS", "Curve", "Dialect", "Metric", "Tally", "curve", "tally", "treatments", "values"]
@@ -49,15 +50,9 @@ FAILED_BELOW, FAILED_FRAMES = 0.1, 10
 """A tracker fails where its overlap is at most 0.1 in ten frames on end, as in VOT since 2020, but without anchors."""
 
 
-def _runs(holds: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the begin and the length of every unbroken run of True."""
-    edges = np.flatnonzero(np.diff(holds.astype(np.int8), prepend=0, append=0))
-    return edges[::2], edges[1::2] - edges[::2]
-
-
 def until_failure(overlaps: Floats) -> float:
     """Return the share of frames before the first failure, 1 if there is none."""
-    begins, lengths = _runs(overlaps <= FAILED_BELOW)
+    begins, lengths = runs(overlaps <= FAILED_BELOW)
     failed = begins[lengths >= FAILED_FRAMES]
     return float(failed[0]) / len(overlaps) if len(failed) else 1.0
 
@@ -69,7 +64,7 @@ def survived(overlaps: Floats) -> float:
 
 def unbroken(overlaps: Floats) -> float:
     """Return the share of frames in the longest run with an IoU above 0.5."""
-    return int(_runs(overlaps > 0.5)[1].max(initial=0)) / len(overlaps)
+    return int(runs(overlaps > 0.5)[1].max(initial=0)) / len(overlaps)
 
 
 METRICS: Registry[Metric] = Registry("metric")

@@ -181,15 +181,9 @@ NEAR = 2.0
 
 
 def mistaken(row: NDArray[np.float64], given: NDArray[np.float64], size: tuple[int, int] | None) -> str:
-    """Return a remark on a first row that is the given box only by another meaning of its numbers; "" for all others.
+    """Return a remark on a first row (4,) that is the given box (4,) only by another meaning of its numbers; "" for others.
 
-    Args:
-        row: (4,), the first row of a result.
-        given: (4,), the first box of the annotation: x, y, w, h.
-        size: (width, height) of the images if it is known.
-
-    Returns:
-        The remark, and behind a tab the two boxes.
+    The given box is the annotation's x, y, w, h; the size is (width, height) of the images. Behind a tab stand both boxes.
     """
 
     def fits(box: NDArray[np.float64]) -> bool:

@@ -32,13 +32,8 @@ def stored_scores(
     """Return what a run has of a protocol, by sequence.
 
     Sequences that are not tracked yet are left out; so are results of former weights, and damaged ones, with a warning.
-
-    Args:
-        folder: The run.
-        evaluation: Says which of its results.
-        protocol: The annotation.
-        truncate: Whether boxes are cut to integers first, towards zero, in the pixel numbers of the data set's files, as
-            the writers of pytracking and OSTrack do.
+    `truncate` cuts boxes to integers first, towards zero, in the pixel numbers of the data set's files, as the writers of
+    pytracking and OSTrack do.
     """
     origin = np.array([protocol.origin, protocol.origin, 0, 0])
     needed = treatments(dialects_of(protocol).values())

@@ -100,7 +100,7 @@ def evaluate(
 
     Several processes share the frames; each tracks whole sequences that are neighbours, since these are tracked together.
     """
-    missing = set(folder.missing(evaluation, sequences.names))
+    missing = set(folder.untracked(evaluation, sequences.names))
     if group.size > 1:
         missing &= _share(sequences, group)
     done = 0

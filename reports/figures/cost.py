@@ -89,12 +89,9 @@ def against_cost(result: Result, table: Table, looks: dict[str, Look]) -> Drawin
 
 
 def front(points: Iterable[tuple[str, float, float]]) -> list[str]:
-    """Return the names on the Pareto front, by cost.
+    """Return the names on the Pareto front, by cost, of points of name, cost (less is better), and score (more is better).
 
     No other point costs at most as much and scores at least as much, one of them strictly.
-
-    Args:
-        points: Name, cost (less is better), score (more is better).
     """
     found: list[tuple[str, float, float]] = []
     for name, cost, score in sorted(points, key=lambda p: (p[1], -p[2], p[0])):

@@ -20,6 +20,7 @@ from trackablate.reports.table import Table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 GREY = "#777777"
 """The floors' colour."""
@@ -154,7 +155,7 @@ def telling(points: Collection[tuple[float, float]]) -> bool:
 
 
 def legend(ax: "Axes", rows: dict[str, Look], place: str) -> None:
-    """Draw a legend. Its texts are set afterwards, since matplotlib drops labels that start with an underscore."""
+    """Draw a legend."""
     from matplotlib.lines import Line2D
 
     handles = [
@@ -165,7 +166,12 @@ def legend(ax: "Axes", rows: dict[str, Look], place: str) -> None:
     drawn = ax.legend(
         handles, [str(index) for index in range(len(rows))], **(beside if place == "right" else {"loc": place})
     )
-    for text, name in zip(drawn.get_texts(), rows, strict=True):
+    name_entries(drawn, rows)
+
+
+def name_entries(legend: "Legend", names: Collection[str]) -> None:
+    """Set the texts of a legend after it is drawn, since matplotlib drops labels that start with an underscore."""
+    for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_text("\n".join(short(line) for line in name.split("\n")))
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trackablate.ablations.recipes import PAIRS, epochs
 from trackablate.harness.scoring.metrics import METRICS, Metric
 from trackablate.reports.figures.cost import scores_of
 from trackablate.reports.figures.drawing import Drawing, Look, distinct_looks, legend, listed, panels, telling
@@ -19,8 +20,6 @@ from trackablate.reports.tables.printed import printed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PAIRS_PER_EPOCH = 60_000
-"""What OSTrack, DETRack and most one-stream trackers call an epoch, in training pairs."""
 LARGEST_BUBBLE = 800.0
 """Area of the largest bubble of a panel, in square points."""
 
@@ -72,9 +71,8 @@ def _measured(result: Result, table: Table) -> _Panel | None:
     bubbles = []
     for row in result.variants:
         if row.record and row.record.asked.recipe and row.name in scores.cells:
-            recipe = row.record.asked.recipe
-            epochs = recipe.steps * recipe.batch_size / PAIRS_PER_EPOCH
-            bubbles.append(_Bubble(row.name, epochs, scores.of(row.name), cost_of(row).macs))
+            length = epochs(row.record.asked.recipe)
+            bubbles.append(_Bubble(row.name, length, scores.of(row.name), cost_of(row).macs))
     title = f"measured, profile {result.profile_name}\n{scores.protocol}"
     return _Panel(title, scores.metric, tuple(bubbles), hollow=False)
 
@@ -92,11 +90,11 @@ def _printed(result: Result) -> _Panel | None:
     if not keys:
         return None
     protocol, metric = keys.most_common(1)[0][0]
-    key, epochs = f"{protocol}:{metric}", f"{protocol}:epochs"
+    key, length = f"{protocol}:{metric}", f"{protocol}:epochs"
     bubbles = tuple(
-        _Bubble(name, of[epochs].value, of[key].value, of["flops"].value if "flops" in of else None)
+        _Bubble(name, of[length].value, of[key].value, of["flops"].value if "flops" in of else None)
         for name, of in found.items()
-        if key in of and epochs in of
+        if key in of and length in of
     )
     comparable = "" if result.comparable_with_paper else ", not comparable"
     return _Panel(f"printed in papers{comparable}\n{protocol}", METRICS[metric], bubbles, hollow=True)
@@ -120,7 +118,7 @@ def _draw(panel: _Panel, looks: dict[str, Look], ax: "Axes", readings: Readings)
         readings.add(ax, at, bubble.name, place, f"{panel.metric.symbol} {bubble.score:.1f}{size}")
     ax.set(
         title=panel.title,
-        xlabel=f"epochs of {PAIRS_PER_EPOCH // 1000}k training pairs",
+        xlabel=f"epochs of {PAIRS // 1000}k training pairs",
         ylabel=f"{panel.metric.symbol} (%)",
     )
     ax.margins(0.25)

@@ -16,7 +16,7 @@ from trackablate.harness.record import ProtocolRecord, SequenceFacts
 from trackablate.harness.scoring.scored import ScoredTracker
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import Store, read_protocol
-from trackablate.reports.figures.drawing import Drawing, Look, canvas, short
+from trackablate.reports.figures.drawing import Drawing, Look, canvas, name_entries, short
 from trackablate.reports.figures.paper_style import TEXT_WIDTH
 from trackablate.reports.figures.values import Readings
 from trackablate.reports.results import FrameRow, Result
@@ -46,12 +46,6 @@ def read_frames(
     texts: tuple[str, ...], digests: Mapping[str, str], given: Mapping[str, str], store: Store
 ) -> tuple[FrameRow, ...]:
     """Return the frames of each `SEQUENCE,FRAME,FRAME,...`, counted from 0, of protocols that the store has results on.
-
-    Args:
-        texts: What the user asks for.
-        digests: Digest of the protocols' data, by name.
-        given: Folder or archive of each data set.
-        store: The study's store.
 
     Raises:
         BadInput: A text has another form, a frame is beyond the end, or the data are of another version.
@@ -181,12 +175,12 @@ def _outline(box: Box, look: Look) -> "Patch":
 
 
 def _legend(figure: "Figure", looks: dict[str, Look]) -> None:
-    """Draw a legend below. Its texts are set afterwards, since matplotlib drops labels that start with an underscore."""
+    """Draw a legend below."""
     handles = [_outline(np.array([0.0, 0, 1, 1]), look) for look in looks.values()]
     numbers = [str(index) for index in range(len(looks))]
-    drawn = figure.legend(handles, numbers, loc="outside lower center", ncols=min(len(looks), 5), frameon=False)
-    for text, name in zip(drawn.get_texts(), looks, strict=True):
-        text.set_text(short(name))
+    name_entries(
+        figure.legend(handles, numbers, loc="outside lower center", ncols=min(len(looks), 5), frameon=False), looks
+    )
 
 
 def _box(row: ScoredTracker, of: FrameRow, frame: int) -> Box | None:

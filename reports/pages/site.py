@@ -90,7 +90,7 @@ def _page(found: StoredStudy, store: Store, folder: Path, known: Mapping[Path, s
     source = source_digest(repr((found.study, record.model_dump_json(), load_plugins(), own)), paths, known)
     if unchanged(folder, source) and (kept := readable(read_document, folder / BEST, Best)):
         return kept
-    result = assemble(found.study, record.profile, record.rows, record.digests, store, record.command)
+    result = assemble(found.study, record, store)
     table = pivot(result)
     write_text(file, page(result, table, pictures(result, table, pdf=False), sections(result)))
     best = _best(next((one for one in standings(result, table) if one.variants), None))

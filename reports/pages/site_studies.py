@@ -59,17 +59,12 @@ class StudyProgress:
 
 def progress(record: StudyRecord, store: Store) -> StudyProgress:
     """Return a study's progress; a run is done when it is trained and every sequence of its protocols is tracked."""
-    sequences = {(kept.name, kept.digest): kept.names for kept in store.protocols()}
-    runs = record.evaluations().values()
-    done, failed, started = 0, [], [""]
-    for run, evaluations in runs:
-        folder = store.run(run)
+    done, failed, started, found = 0, [], [""], list(store.missing(record))
+    for folder, missing in found:
         training, failure = undamaged(folder.training), folder.failure()
         if failure is not None:
-            failed.append((run.name, failure.summary))
+            failed.append((folder.run.name, failure.summary))
         if training is not None:
             started.append(training.where.started)
-        names = {evaluation: sequences.get((evaluation.protocol, evaluation.data)) for evaluation in evaluations}
-        known = {evaluation: found for evaluation, found in names.items() if found is not None}
-        done += len(known) == len(names) and failure is None and not folder.lacking(known).scores
-    return StudyProgress(done, len(runs), tuple(failed), max(started))
+        done += missing is not None and failure is None and not missing.scores
+    return StudyProgress(done, len(found), tuple(failed), max(started))

@@ -16,7 +16,7 @@ from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import Spent
 from trackablate.harness.running.observer import Observer
 from trackablate.harness.running.queue import Slot, run_all
-from trackablate.harness.running.runner import Job, missing
+from trackablate.harness.running.runner import Job, pending
 from trackablate.harness.running.tasks import AS_USUAL, Execution, Reply, RunTask, Task, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import Store
@@ -74,10 +74,10 @@ def main() -> int:
         store = Store(Path(folder) / "store")
         settings = WorkerSettings(store=str(store.root), device="cpu", threads=1, workers=slots, command="bench")
         begun = time.perf_counter()
-        lacking = missing(Job(tasks, [], {name: list(sequences.names)}, load_profile("smoke"), how=AS_USUAL), store)
+        items = pending(Job(tasks, [], {name: list(sequences.names)}, load_profile("smoke"), how=AS_USUAL), store)
         planned = time.perf_counter() - begun
         places = [Slot(Idlers(), settings) for _ in range(slots)]
-        failures = run_all(lacking, places, Observer(), lambda *_: "died")
+        failures = run_all(items, places, Observer(), lambda *_: "died")
         seconds = time.perf_counter() - begun
     assert not failures
     each = seconds / runs

@@ -18,7 +18,7 @@ from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.study import Study
 from trackablate.ablations.study_file import load_study
 from trackablate.datasets.roots import data_root
-from trackablate.datasets.toml_files import configured_store, configured_weights, read_toml
+from trackablate.datasets.toml_files import configured, configured_store, read_toml
 from trackablate.harness.cli import app, plugins_first
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.scoring import metrics
@@ -96,7 +96,7 @@ def test_the_settings_name_a_store_and_data(tmp_path: Path, monkeypatch: pytest.
 def test_the_settings_name_caes_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "trackablate.toml").write_text(the(TOML, "[weights]"))
     monkeypatch.chdir(tmp_path)
-    assert configured_weights(STUDIES["table3"].starts_from) == Path("/data/weights/cae_base.pth")
+    assert configured("weights", STUDIES["table3"].starts_from)[0] == Path("/data/weights/cae_base.pth")
 
 
 def test_the_declared_data_set_is_checked_tracked_scored_and_trained_on(tmp_path: Path) -> None:

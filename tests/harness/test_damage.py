@@ -56,7 +56,7 @@ def store(filled: Path, tmp_path: Path) -> Store:
 def reported(store: Store) -> str:
     """All numbers of the study's report."""
     record = next(iter(Store(store.root).studies()))
-    result = assemble(STUDY, SMOKE, record.rows, record.digests, store, "")
+    result = assemble(STUDY, record, store)
     return results_json(result, pivot(result))
 
 
@@ -146,7 +146,7 @@ def test_damaged_files_are_moved_aside_and_whole_ones_stay(store: Store) -> None
     shutil.copy(results[2], results[1])
     flip(results[0].with_name("evaluation.json"))
     assert sorted(folder.mend([evaluation])) == results[:2]
-    assert folder.missing(evaluation, [file.stem for file in results]) == [file.stem for file in results[:2]]
+    assert folder.untracked(evaluation, [file.stem for file in results]) == [file.stem for file in results[:2]]
     assert folder.evaluations() == [evaluation], "written again"
     assert {file: file.read_bytes() for file in folder.path.rglob("*.json")} == {
         file: content for file, content in whole.items() if file not in results[:2]

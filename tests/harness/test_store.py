@@ -214,7 +214,7 @@ def test_looking_for_a_run_writes_nothing(store: Store, folder: RunFolder) -> No
     assert folder.failure() is None
     assert folder.progress() is None
     assert folder.result(PLAIN_EVALUATION, "a") is None
-    assert folder.missing(PLAIN_EVALUATION, ["b", "a"]) == ["b", "a"]
+    assert folder.untracked(PLAIN_EVALUATION, ["b", "a"]) == ["b", "a"]
     assert store.paper_scale(PLAIN) is None
     assert folder.record().verdict == "reproducible"
     assert files(store.root) == ["store.json"]
@@ -243,10 +243,10 @@ def test_what_is_written_is_read_back(folder: RunFolder) -> None:
 def test_missing_names_what_has_no_result_in_the_given_order(folder: RunFolder) -> None:
     folder.add_result(PLAIN_EVALUATION, result("b"))
     shuffled = PLAIN_EVALUATION.model_copy(update={"control": "shuffled-template"})
-    assert folder.missing(PLAIN_EVALUATION, ["c", "b", "a"]) == ["c", "a"]
-    assert folder.missing(shuffled, ["c", "b", "a"]) == ["c", "b", "a"]
-    assert folder.missing(PLAIN_EVALUATION.model_copy(update={"data": "changed"}), ["b"]) == ["b"]
-    assert folder.missing(PLAIN_EVALUATION, ["b"]) == []
+    assert folder.untracked(PLAIN_EVALUATION, ["c", "b", "a"]) == ["c", "a"]
+    assert folder.untracked(shuffled, ["c", "b", "a"]) == ["c", "b", "a"]
+    assert folder.untracked(PLAIN_EVALUATION.model_copy(update={"data": "changed"}), ["b"]) == ["b"]
+    assert folder.untracked(PLAIN_EVALUATION, ["b"]) == []
 
 
 def test_training_counts_as_done_with_weights_and_record(folder: RunFolder) -> None:
@@ -267,9 +267,9 @@ def test_weights_that_nothing_needs_are_not_trained_again(folder: RunFolder) -> 
     folder.weights.unlink()
     folder.add_result(PLAIN_EVALUATION, result("a"))
     folder.set_speed(SPEED)
-    assert folder.lacking({PLAIN_EVALUATION: ["a"]}).nothing
-    assert folder.lacking({PLAIN_EVALUATION: ["a", "b"]}).training
-    assert folder.lacking({}).training, "`train` wants the weights themselves"
+    assert folder.missing({PLAIN_EVALUATION: ["a"]}).nothing
+    assert folder.missing({PLAIN_EVALUATION: ["a", "b"]}).training
+    assert folder.missing({}).training, "`train` wants the weights themselves"
 
 
 def test_verdict_follows_from_where_it_was_trained(folder: RunFolder) -> None:
@@ -323,7 +323,7 @@ def test_sequence_names_that_are_no_file_names_are_refused(store: Store, folder:
     with pytest.raises(BadInput, match="is no file name: rename"):
         folder.add_result(PLAIN_EVALUATION, result(name))
     with pytest.raises(BadInput, match="is no file name"):
-        folder.missing(PLAIN_EVALUATION, [name])
+        folder.untracked(PLAIN_EVALUATION, [name])
     assert files(store.root) == ["store.json"]
 
 
@@ -354,7 +354,7 @@ def test_a_run_of_another_default_is_refused_and_left_alone(folder: RunFolder) -
     file = folder.path / "spec.json"
     rewrite(file, lambda document: document["recipe"].update(clip_norm=0.5))
     before = file.read_text()
-    for act in (folder.claim, folder.record, lambda: folder.lacking({})):
+    for act in (folder.claim, folder.record, lambda: folder.missing({})):
         with pytest.raises(BadInput, match=r"recipe.clip_norm = 0.5, now 1.0: a default has changed"):
             act()
     assert file.read_text() == before
@@ -363,7 +363,7 @@ def test_a_run_of_another_default_is_refused_and_left_alone(folder: RunFolder) -
 def test_a_field_that_the_stored_run_does_not_know_yet_changes_nothing(folder: RunFolder) -> None:
     folder.claim()
     rewrite(folder.path / "spec.json", lambda document: document["recipe"].pop("clip_norm"))
-    assert folder.lacking({}).training
+    assert folder.missing({}).training
 
 
 def test_an_evaluation_that_was_killed_at_its_start_is_none_yet(folder: RunFolder) -> None:

@@ -3,10 +3,10 @@
 from examples import DATA, PLAIN, RECIPE, WHERE
 from trackablate.harness.planning.history import shelf
 from trackablate.harness.record import PaperScale, PhaseCost, SequenceResult, TrainingCost, TrainingRecord
-from trackablate.harness.running.observer import Missing
+from trackablate.harness.running.observer import Pending
 from trackablate.harness.running.tasks import RunTask
 from trackablate.harness.spec import Evaluation, RunSpec
-from trackablate.harness.store import Store
+from trackablate.harness.store import Missing, Store
 from trackablate.trackers.spec import CandidateElimination, FloorSpec, replace
 
 RUN = RunSpec(tracker=PLAIN, recipe=RECIPE, data=DATA)
@@ -46,8 +46,9 @@ def calibrate(store: Store) -> None:
     track(measured, STATIC, 0.01, frames=32)
 
 
-def item(run: RunSpec = RUN, **more: int) -> Missing:
-    """Return what a run lacks: its training, and 4 sequences of 8 generated frames."""
-    task = RunTask(run=run, evaluations=(HERE,))
-    training = not isinstance(run.tracker, FloorSpec)
-    return Missing(task=task, training=training, speed=True, **{"sequences": 4, "frames": 32, "generated": 32} | more)
+def item(
+    run: RunSpec = RUN, *, sequences: int = 4, frames: int = 32, generated: int = 32, steps_done: int = 0
+) -> Pending:
+    """Return a pending run: its training, and 4 sequences of 8 generated frames."""
+    missing = Missing(not isinstance(run.tracker, FloorSpec), {HERE: tuple(map(str, range(sequences)))}, (None,))
+    return Pending(RunTask(run=run, evaluations=(HERE,)), missing, steps_done, frames, generated)

@@ -50,7 +50,7 @@ def outside_tracker(text: str) -> OutsideSpec | None:
     return OutsideSpec(target=match["target"], arguments=arguments, python=match["python"] or "")
 
 
-def lacking(spec: OutsideSpec) -> str:
+def fault_of(spec: OutsideSpec) -> str:
     """Return why an outside tracker cannot be used on this machine, with the remedy; "" if nothing speaks against it."""
     if spec.python:
         return "" if shutil.which(str(Path(spec.python).expanduser())) else f"there is no {spec.python}"

@@ -40,7 +40,7 @@ class Evaluated:
 
     @property
     def missing(self) -> list[str]:
-        return self.folder.missing(self.evaluation, VIDEOS)
+        return self.folder.untracked(self.evaluation, VIDEOS)
 
     @property
     def former(self) -> list[str]:

@@ -51,7 +51,7 @@ def request(place: Path, *beside: str, purpose: str = "run") -> StudyRequest:
 @pytest.fixture
 def everything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trackers of other environments count as usable."""
-    monkeypatch.setattr("trackablate.harness.running.runner.cannot_start", lambda _: "")
+    monkeypatch.setattr("trackablate.harness.running.runner.fault_of", lambda _: "")
 
 
 @pytest.mark.usefixtures("everything_starts")
@@ -136,7 +136,7 @@ def test_the_report_says_what_they_are_and_has_dashes_for_their_training(tmp_pat
     store.run(IMPORTED).finish_training(record)
     asked = store.study("table3", "smoke")
     assert asked is not None
-    result = assemble(study, SMOKE, asked.rows, asked.digests, store, "")
+    result = assemble(study, asked, store)
     assert [row.name for row in result.variants][4:] == ["mine", "siam"]
     paths = write_report(result, tmp_path / "out", ["markdown", "json", "html", "latex", "csv"])
     assert paths

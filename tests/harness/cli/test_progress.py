@@ -14,7 +14,7 @@ from rich.console import Console
 from trackablate.harness.cli import terminal
 from trackablate.harness.cli.pieces import frame_count
 from trackablate.harness.cli.terminal import Bars, PlainLines, clock, display, step_bar
-from trackablate.harness.running.observer import Line
+from trackablate.harness.progress.pace import Line
 
 WHOLE = Line("all 12 runs", "3 done, 1 failed", 4000, 10_000, 6000, share=True)
 LONG = Line("shuffled-template seed 2", "tracking synthetic-smoke", 12_345, 685_360, 7000, "loss 1.234, 12.2 steps/s")

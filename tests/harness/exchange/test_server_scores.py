@@ -17,6 +17,7 @@ from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.recipes import FOUR_SETS, ONE_SHOT
 from trackablate.harness.cli import app
 from trackablate.harness.exchange.server_scores import note_submission
+from trackablate.harness.record import StudyRecord
 from trackablate.harness.run_folder import EVALUATION
 from trackablate.harness.scoring.scored import Returned, TrackerScores
 from trackablate.harness.store import Store
@@ -54,8 +55,9 @@ def say(store: Path, *words: str) -> tuple[int, str]:
 
 def assembled(store: Path, comparable: bool = False) -> Result:
     profile = PROFILE.model_copy(update={"comparable_with_paper": comparable, "caveat": ""})
-    rows = planned_rows(STUDY, PROFILE)
-    return assemble(STUDY, profile, rows, {"got10k": store_factory.DIGEST}, Store(store), "again")
+    digests, rows = {"got10k": store_factory.DIGEST}, tuple(planned_rows(STUDY, PROFILE))
+    asked = StudyRecord(study=STUDY.name, profile=profile, digests=digests, seeds=1, command="again", rows=rows)
+    return assemble(STUDY, asked, Store(store))
 
 
 def cell(table: Table, row: str, key: str) -> Cell:

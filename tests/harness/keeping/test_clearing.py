@@ -106,7 +106,7 @@ def everything(store: Store) -> dict[Path, bytes]:
 
 def reported(store: Store) -> str:
     (record,) = store.studies()
-    result = assemble(STUDY, SMOKE, record.rows, record.digests, store, "")
+    result = assemble(STUDY, record, store)
     return results_json(result, pivot(result))
 
 
@@ -179,7 +179,7 @@ def test_removed_weights_are_no_damage_and_are_trained_again_if_they_are_asked_f
     assert not folder.weights.exists()
     assert (folder.path / REMOVED).exists()
     assert not verify(store).damaged
-    assert folder.lacking({}).training
+    assert folder.missing({}).training
     flip(folder.path / REMOVED)
     assert set(verify(store).damaged) == {str(folder.path / REMOVED), str(folder.weights)}
 

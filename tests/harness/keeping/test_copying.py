@@ -59,7 +59,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 def reported(store: Store) -> str:
     (record,) = store.studies()
-    result = assemble(STUDY, SMOKE, record.rows, record.digests, store, "")
+    result = assemble(STUDY, record, store)
     return results_json(result, pivot(result))
 
 

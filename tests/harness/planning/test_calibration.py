@@ -13,10 +13,10 @@ from trackablate.harness.planning import calibration
 from trackablate.harness.planning.calibration import calibrate, measure
 from trackablate.harness.planning.history import History, gather
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.running.observer import Missing
+from trackablate.harness.running.observer import Pending
 from trackablate.harness.running.tasks import CalibrateTask, Reply, Task, WorkerSettings
 from trackablate.harness.spec import RunSpec
-from trackablate.harness.store import Store
+from trackablate.harness.store import Missing, Store
 from trackablate.trackers.scale import at_scale
 from trackablate.trackers.spec import TrackerSpec
 
@@ -72,7 +72,7 @@ class Recorder:
         pass
 
 
-def asked_of_workers(store: Store, lacking: list[Missing]) -> list[CalibrateTask]:
+def asked_of_workers(store: Store, lacking: list[Pending]) -> list[CalibrateTask]:
     recorder = Recorder()
     calibrate(lacking, load_profile("smoke"), store, recorder, "cpu")
     return [task for task in recorder.tasks if isinstance(task, CalibrateTask)]
@@ -88,5 +88,5 @@ def test_each_tracker_is_measured_once_and_of_many_only_some(tmp_path: Path) -> 
 
 
 def test_what_lacks_only_its_speed_is_not_measured(tmp_path: Path) -> None:
-    done = replace(item(), training=False, sequences=0)
+    done = replace(item(), missing=Missing(False, {}, (None,)))
     assert asked_of_workers(Store(tmp_path / "s"), [done]) == []

@@ -22,14 +22,13 @@ from trackablate.harness.planning.estimate import (
     estimates,
     makespan,
 )
-from trackablate.harness.planning.forecast import forecasts
+from trackablate.harness.planning.forecasts import forecasts
 from trackablate.harness.planning.history import FEWEST_FRAMES, SETUP, History, gather, shelf
 from trackablate.harness.planning.peaks import peak_of, training_flops, training_memory
-from trackablate.harness.planning.ranges import Range, about, total
-from trackablate.harness.planning.work import speed_work, tracking_work, training_work
-from trackablate.harness.running.observer import Missing, passes
+from trackablate.harness.planning.work import Range, speed_work, tracking_work, training_work
+from trackablate.harness.running.observer import Pending, passes
 from trackablate.harness.spec import Recipe, RunSpec, SyntheticData
-from trackablate.harness.store import Store
+from trackablate.harness.store import Missing, Store
 from trackablate.harness.tracking import evaluation, speed
 from trackablate.harness.training import loading as pairs
 from trackablate.harness.training.loading import ClipWindow
@@ -50,9 +49,9 @@ def known(store: Store) -> History:
 
 
 def test_ranges_add_end_by_end() -> None:
-    assert about(10, 0.25) == Range(8, 10, 12.5)
-    assert total([about(10, 0.25), Range(1, 2, 3)]) == Range(9, 12, 15.5)
-    assert about(10, 0.25).times(2) == Range(16, 20, 25)
+    assert Range.about(10, 0.25) == Range(8, 10, 12.5)
+    assert Range.total([Range.about(10, 0.25), Range(1, 2, 3)]) == Range(9, 12, 15.5)
+    assert Range.about(10, 0.25).times(2) == Range(16, 20, 25)
 
 
 def test_tasks_longest_first_on_the_first_free_worker() -> None:
@@ -105,7 +104,7 @@ def test_constants_are_those_of_what_they_describe() -> None:
     assert calibration.SEQUENCES == evaluation.SLOTS
 
 
-def study_of(lacking: list[Missing], history: History, workers: int, other: OtherWork) -> StudyEstimate:
+def study_of(lacking: list[Pending], history: History, workers: int, other: OtherWork) -> StudyEstimate:
     return estimate_study(estimates(lacking, history, other.run_bytes), history, workers, other)
 
 
@@ -126,7 +125,7 @@ def test_measured_steps_times_their_number(known: History) -> None:
     assert found.wall_seconds.expected == pytest.approx(found.training.expected + found.tracking.expected)
     assert found.wall_seconds.high == pytest.approx(2 * SETUP.high + 1.2 * (10 * 0.1 + 32 * 0.02))
     assert found.device_seconds.expected == pytest.approx(0.5 * found.wall_seconds.expected)
-    assert found.memory_bytes == about(1000, 0.2), "what the process held before is not the training's"
+    assert found.memory_bytes == Range.about(1000, 0.2), "what the process held before is not the training's"
     assert any("20 %" in note for note in found.notes)
 
 
@@ -134,7 +133,7 @@ def test_a_floor_is_measured_too(known: History) -> None:
     found = estimate_run(item(STATIC), known, 5)
     assert found is not None
     assert found.sources == ("measured",)
-    assert found.tracking == about(32 * 0.01, 0.2)
+    assert found.tracking == Range.about(32 * 0.01, 0.2)
 
 
 def test_the_same_run_finished_is_the_best_source(store: Store, known: History) -> None:
@@ -277,7 +276,7 @@ def test_a_study_adds_preparation_and_the_speed_of_all(known: History) -> None:
 
 
 def test_nothing_missing_takes_nothing(store: Store) -> None:
-    done = Missing(task=item().task, training=False, sequences=0, speed=False)
+    done = Pending(item().task, Missing(False, {}, ()))
     study = study_of([done], History("CPU (x)", store), 2, OtherWork(run_bytes=5))
     assert (study.wall_seconds.high, study.disk_bytes, study.unknown) == (0, 0, ())
 

@@ -11,7 +11,7 @@ import pytest
 from command_line import harness, invoke, said
 from trackablate.harness.cli.plan import duration
 from trackablate.harness.costing.hardware import expected_device, expected_gpus
-from trackablate.harness.planning.forecast import forecasts
+from trackablate.harness.planning.forecasts import forecasts
 from trackablate.harness.planning.history import gather
 from trackablate.harness.store import Store
 

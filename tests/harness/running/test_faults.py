@@ -127,7 +127,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def goes_on(store: Store, unbroken: dict[str, object]) -> None:
     run(store)
     assert numbers(store) == unbroken
-    assert all(item.nothing for item in runner.missing(JOB, store))
+    assert all(item.missing.nothing for item in runner.pending(JOB, store))
     assert store.run(TRAINING.run).failure() is None
     assert not list(store.root.rglob("*.tmp"))
 

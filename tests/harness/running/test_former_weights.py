@@ -80,13 +80,13 @@ def test_results_of_former_weights_are_set_aside_and_made_anew(store: Store, mon
     folder.weights.unlink()
     other_bits(monkeypatch)
     done(store, "shuffled-template")
-    assert folder.missing(evaluation(), names) == list(names), "not taken as done, though nobody asked for it"
+    assert folder.untracked(evaluation(), names) == list(names), "not taken as done, though nobody asked for it"
     (aside,) = folder.path.glob("evaluations/*/former/*")
     assert {file.stem for file in aside.glob("*.json")} == {*names, "evaluation"}
     done(store, "none", "shuffled-template")
     assert boxes(folder).keys() == before.keys()
     assert boxes(folder) != before
-    assert folder.missing(evaluation(), names) == []
+    assert folder.untracked(evaluation(), names) == []
 
 
 @pytest.mark.parametrize("moment", ["replace_weights", "finish_training"])
@@ -110,7 +110,7 @@ def test_a_kill_between_new_weights_and_their_record_is_made_good(
     assert former
     assert record.cost.resumed == 1, "nothing was trained again"
     assert record.weights_digest != former.weights_digest
-    assert folder.missing(evaluation(), PROTOCOLS[NAME].open(None).names) == []
+    assert folder.untracked(evaluation(), PROTOCOLS[NAME].open(None).names) == []
 
 
 def test_the_same_weights_keep_their_results(store: Store) -> None:

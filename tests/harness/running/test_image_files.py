@@ -53,7 +53,7 @@ class Tracked:
 
     @property
     def missing(self) -> list[str]:
-        return self.folder.missing(self.evaluation, VIDEOS)
+        return self.folder.untracked(self.evaluation, VIDEOS)
 
 
 @pytest.fixture

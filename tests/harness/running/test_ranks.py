@@ -125,14 +125,14 @@ def test_the_image_files_of_every_process_s_share_are_written_down(
     task, folder = RunTask(run=run, evaluations=(evaluation,), roots=roots), Store(tmp_path / "store").run(run)
     track, limit = execute._track, time.monotonic() + 60
 
-    def late(folder: RunFolder, *rest: Any) -> None:
-        while len(folder.missing(evaluation, sequences.names)) == len(sequences) and time.monotonic() < limit:
+    def late(*asked: Any) -> None:
+        while len(folder.untracked(evaluation, sequences.names)) == len(sequences) and time.monotonic() < limit:
             time.sleep(0.1)
-        track(folder, *rest)
+        track(*asked)
 
     monkeypatch.setattr(execute, "_track", late)
     execute.execute_run(task, settings_of(tmp_path / "store", 2))
-    assert folder.missing(evaluation, sequences.names) == []
+    assert folder.untracked(evaluation, sequences.names) == []
     for image in (tmp_path / "data").rglob("*.jpg"):
         image.write_bytes(encoded(".jpg", (52, 30)))
     said = "".join(find_replaced([task], Store(tmp_path / "store"), {"lasot": sequences})[1])
@@ -232,8 +232,8 @@ def test_a_process_that_hangs_while_it_tracks_is_named(tmp_path: Path, monkeypat
         with pytest.raises(RunFailed, match="process 1 of 2 on cpu: nothing happened for 20 s"):
             execute.execute_run(task, settings_of(tmp_path / "store", 2, patience=20.0))
     folder = Store(tmp_path / "store").run(task.run)
-    assert 0 < len(folder.missing(evaluation, sequences.names)) < len(sequences)
-    assert done(task, tmp_path / "store", 2).missing(evaluation, sequences.names) == []
+    assert 0 < len(folder.untracked(evaluation, sequences.names)) < len(sequences)
+    assert done(task, tmp_path / "store", 2).untracked(evaluation, sequences.names) == []
 
 
 def test_a_process_that_waits_in_vain_ends_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

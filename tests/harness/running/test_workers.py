@@ -27,12 +27,12 @@ from trackablate.harness.running.executors import local
 from trackablate.harness.running.executors.local import LocalExecutor, LocalWorker
 from trackablate.harness.running.executors.protocol import WorkerProcess
 from trackablate.harness.running.fresh import start_afresh
-from trackablate.harness.running.observer import Missing, Observer
+from trackablate.harness.running.observer import Observer, Pending
 from trackablate.harness.running.queue import Slot, result_of
 from trackablate.harness.running.tasks import Device, PrepareTask, Reply, RunTask, SpeedTask, Task, WorkerSettings
 from trackablate.harness.running.threads import drop_launchers
 from trackablate.harness.spec import Evaluation, RunSpec
-from trackablate.harness.store import RunFolder, Store
+from trackablate.harness.store import Missing, RunFolder, Store
 from trackablate.harness.training import loop
 from trackablate.trackers.floors import StaticBox
 from trackablate.trackers.spec import FloorSpec
@@ -92,9 +92,7 @@ def test_a_precision_that_the_device_lacks_is_refused_before_any_run(tmp_path: P
     assert profile.recipe is not None
     run = run_of(ostrack_mlp, profile, 0)
     half = run.model_copy(update={"recipe": profile.recipe.model_copy(update={"precision": "fp16"})})
-    work = [
-        Missing(task=RunTask(run=half, evaluations=()), training=True, speed=False, sequences=0, frames=0, generated=0)
-    ]
+    work = [Pending(RunTask(run=half, evaluations=()), Missing(True, {}, ()))]
     with pytest.raises(BadInput, match=r"precision fp16 needs a GPU, and CPU \(x\) is none"):
         runner._refuse_precision(work, Device(name="CPU (x)", gpus=()))
     runner._refuse_precision(work, Device(name="NVIDIA X", gpus=("cuda:0",)))
@@ -240,20 +238,20 @@ class Told(Observer):
     def __init__(self) -> None:
         self.events: list[str] = []
 
-    def preparing(self, device: str, workers: int, lacking: Sequence[Missing]) -> None:
+    def preparing(self, device: str, workers: int, pending: Sequence[Pending]) -> None:
         self.events.append("preparing")
 
     def measuring(self, run: RunSpec) -> None:
         self.events.append(f"measuring {run.slug}")
 
-    def prepared(self, device: str, workers: int, lacking: Sequence[Missing]) -> Sequence[Missing]:
-        self.events.append(f"prepared {workers} {len(lacking)}")
-        return list(reversed(lacking))
+    def prepared(self, device: str, workers: int, pending: Sequence[Pending]) -> Sequence[Pending]:
+        self.events.append(f"prepared {workers} {len(pending)}")
+        return list(reversed(pending))
 
-    def started(self, item: Missing) -> None:
+    def started(self, item: Pending) -> None:
         self.events.append(f"started {item.task.run.slug}")
 
-    def finished(self, item: Missing, spent: Spent | None) -> None:
+    def finished(self, item: Pending, spent: Spent | None) -> None:
         self.events.append(f"{'finished' if spent else 'failed'} {item.task.run.slug}")
 
     def ended(self) -> None:
@@ -289,7 +287,7 @@ def test_each_gpu_that_the_first_worker_finds_gets_a_worker(
     runner.run(job, store, Executor(), "auto", told)
     assert [(s.device, s.workers) for s in started] == [("auto", 1), ("cpu:0", 2), ("cpu:1", 2)]
     assert told.events[1] == "prepared 2 2"
-    assert all(item.nothing for item in runner.missing(job, store))
+    assert all(item.missing.nothing for item in runner.pending(job, store))
 
 
 def test_a_run_whose_worker_died_is_marked_and_the_others_go_on(job: runner.Job, tmp_path: Path) -> None:
@@ -305,7 +303,7 @@ def test_a_run_whose_worker_died_is_marked_and_the_others_go_on(job: runner.Job,
     assert "ended" not in told.events
     runner.run(job, store, InProcessExecutor(), "cpu")
     assert store.run(STATIC).failure() is None
-    assert all(item.nothing for item in runner.missing(job, store))
+    assert all(item.missing.nothing for item in runner.pending(job, store))
 
 
 def test_a_run_whose_data_changed_fails_alone_and_says_why(job: runner.Job, tmp_path: Path) -> None:
@@ -362,7 +360,7 @@ def test_a_worker_that_dies_while_it_prepares_is_replaced_once(job: runner.Job, 
         store, executor = Store(tmp_path / deadly[0]), InProcessExecutor(deadly)
         runner.run(job, store, executor, "cpu")
         assert [type(task) for task in executor.tasks][:3] == [PrepareTask, PrepareTask, RunTask]
-        assert all(item.nothing for item in runner.missing(job, store))
+        assert all(item.missing.nothing for item in runner.pending(job, store))
     with pytest.raises(RunFailed, match="a worker stopped with status -9"):
         runner.run(job, Store(tmp_path / "store"), InProcessExecutor({0: "half way", 1: "half way"}), "cpu")
 
@@ -387,7 +385,7 @@ def test_damaged_files_are_made_again(job: runner.Job, tmp_path: Path) -> None:
     assert (protocol / "protocol.json").read_bytes() == record
     assert whole_archive(protocol / "strips.npz")
     assert folder.evaluations() == [evaluation]
-    assert all(item.nothing for item in runner.missing(job, store))
+    assert all(item.missing.nothing for item in runner.pending(job, store))
 
 
 def test_a_training_record_that_is_damaged_fails_its_run_alone(job: runner.Job, tmp_path: Path) -> None:
@@ -402,7 +400,7 @@ def test_a_training_record_that_is_damaged_fails_its_run_alone(job: runner.Job, 
         runner.run(job, store, InProcessExecutor(), "cpu")
     assert folder.weights.read_bytes() == b"weights", "what is whole stays"
     assert store.run(NCC).speed() is not None
-    assert not [item for item in runner.missing(job, store)[:2] if not item.nothing]
+    assert not [item for item in runner.pending(job, store)[:2] if not item.missing.nothing]
 
 
 def test_a_run_whose_boxes_are_not_finite_takes_no_other_run_along(
@@ -467,9 +465,9 @@ def test_the_steps_of_a_checkpoint_count_wherever_the_run_was_killed(phase: str,
     folder.path.mkdir(parents=True)
     folder.checkpoint.touch()
     folder.set_progress(PhaseProgress(phase=phase, done=5, total=6))
-    (lacking,) = runner.missing(runner.Job([RunTask(run=run, evaluations=())], [], {}, profile), store)
+    (item,) = runner.pending(runner.Job([RunTask(run=run, evaluations=())], [], {}, profile), store)
     assert run.recipe is not None
-    assert lacking.steps_done == 5 // run.recipe.checkpoint_every * run.recipe.checkpoint_every > 0
+    assert item.steps_done == 5 // run.recipe.checkpoint_every * run.recipe.checkpoint_every > 0
 
 
 def test_eight_calls_lead_from_the_command_to_the_training_step(

@@ -30,8 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def test_a_report_of_cut_boxes_says_so(store: Store) -> None:
     record = next(iter(store.studies()))
-    asked = (STUDY, SMOKE, record.rows, record.digests, store, "")
-    whole, cut = (assemble(*asked, truncate=truncate) for truncate in (False, True))
+    whole, cut = (assemble(STUDY, record, store, truncate=truncate) for truncate in (False, True))
     assert TRUNCATED in pivot(cut).footnotes
     assert TRUNCATED not in pivot(whole).footnotes
     (protocol,) = cut.protocols

@@ -18,7 +18,7 @@ from trackablate.ablations.plan import run_of
 from trackablate.datasets.sequence import Sequence
 from trackablate.datasets.synthetic.videos import SyntheticSequences, make_sequence
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.running.runner import Job, missing
+from trackablate.harness.running.runner import Job, pending
 from trackablate.harness.running.tasks import Execution, RunTask
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.speed import FAILED, Speed
@@ -205,7 +205,7 @@ def test_speed_is_measured_again_for_compiled_networks_alone(tmp_path: Path) -> 
         for wanted, lacks in ((False, False), (True, again)):
             task = RunTask(run=run, evaluations=())
             job = Job([task], [], {}, load_profile("smoke"), how=Execution(compile=wanted))
-            assert [item.speed for item in missing(job, store)] == [lacks]
+            assert [bool(item.missing.speed) for item in pending(job, store)] == [lacks]
 
 
 def test_cost_refuses_options_that_change_nothing() -> None:

@@ -11,7 +11,7 @@ from trackablate.datasets.errors import DataError
 from trackablate.datasets.synthetic.videos import make_sequence
 from trackablate.harness.spec import RunSpec
 from trackablate.trackers.outside import named
-from trackablate.trackers.outside.named import OUTSIDE, TRAX, lacking, outside_tracker
+from trackablate.trackers.outside.named import OUTSIDE, TRAX, fault_of, outside_tracker
 from trackablate.trackers.outside.opencv import OpenCV, kinds
 from trackablate.trackers.outside.processes import OutsideTracker, TrackerUnusable
 from trackablate.trackers.spec import OutsideSpec
@@ -90,12 +90,12 @@ def test_a_kind_that_this_opencv_lacks_is_named_with_the_remedy() -> None:
 
 
 def test_what_cannot_be_used_here_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {name: lacking(spec) == "" for name, spec in OUTSIDE.items()} == {
+    assert {name: fault_of(spec) == "" for name, spec in OUTSIDE.items()} == {
         name: spec.arguments["kind"] in kinds() for name, spec in OUTSIDE.items()
     }
-    assert lacking(OutsideSpec(target="json:Siam")) == ""
-    assert lacking(OutsideSpec(target="no_such_module.siam:Siam")) == "there is no module no_such_module here"
-    assert lacking(OutsideSpec(target="siam:Siam", python="/no/python")) == "there is no /no/python"
-    assert lacking(OutsideSpec(target="siam:Siam", python=sys.executable)) == "", "what that one has is its own affair"
+    assert fault_of(OutsideSpec(target="json:Siam")) == ""
+    assert fault_of(OutsideSpec(target="no_such_module.siam:Siam")) == "there is no module no_such_module here"
+    assert fault_of(OutsideSpec(target="siam:Siam", python="/no/python")) == "there is no /no/python"
+    assert fault_of(OutsideSpec(target="siam:Siam", python=sys.executable)) == "", "what that one has is its own affair"
     monkeypatch.setattr(named, "find_spec", lambda _name: None)
-    assert lacking(OutsideSpec(target=TRAX)) == "pip install vot-trax"
+    assert fault_of(OutsideSpec(target=TRAX)) == "pip install vot-trax"

@@ -28,11 +28,11 @@ from trackablate.harness.running.executors.elsewhere import Resources
 from trackablate.harness.running.executors.local import LocalExecutor
 from trackablate.harness.running.executors.protocol import Executor, WorkerProcess
 from trackablate.harness.running.executors.ray import AGAIN, Order, RayExecutor, carry_out, join, resources, sees
-from trackablate.harness.running.observer import Missing, Observer
+from trackablate.harness.running.observer import Observer, Pending
 from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.tasks import AS_USUAL, PrepareTask, Reply, RunTask, WorkerSettings
 from trackablate.harness.spec import Evaluation, RunSpec
-from trackablate.harness.store import RunFolder, Store
+from trackablate.harness.store import Missing, RunFolder, Store
 from trackablate.trackers.floors import FLOORS
 from trackablate.trackers.spec import FloorSpec
 from trackablate.trackers.variants import ostrack_mlp
@@ -448,7 +448,7 @@ def work_through(
         def watch(self) -> None:
             watch()
 
-    items = [Missing(task=task, training=True, sequences=1, speed=False) for task in tasks]
+    items = [Pending(task, Missing(True, {}, ())) for task in tasks]
     slots = [Slot(executor, place) for place in places]
     assert run_all(items, slots, Told(), lambda item, settings, reason: reason) == []
     for slot in slots:

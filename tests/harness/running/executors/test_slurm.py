@@ -25,11 +25,11 @@ from trackablate.harness.running.executors.protocol import WorkerProcess
 from trackablate.harness.running.executors.slurm import SlurmExecutor
 from trackablate.harness.running.executors.slurm_jobs import Job, Jobs, brief
 from trackablate.harness.running.executors.slurm_orders import REPLIED, Order, reply_file
-from trackablate.harness.running.observer import Missing, Observer
+from trackablate.harness.running.observer import Observer, Pending
 from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.tasks import AS_USUAL, Execution, Reply, RunTask, SpeedTask, Task
 from trackablate.harness.spec import RunSpec
-from trackablate.harness.store import Store
+from trackablate.harness.store import Missing, Store
 from trackablate.trackers.spec import FloorSpec
 
 STATIC, NCC, SECOND = (
@@ -505,7 +505,7 @@ def test_tasks_count_as_started_when_their_jobs_leave_the_queue(command: Command
     events: list[str] = []
 
     class Told(Observer):
-        def started(self, item: Missing) -> None:
+        def started(self, item: Pending) -> None:
             events.append("started")
 
         def watch(self) -> None:
@@ -515,12 +515,12 @@ def test_tasks_count_as_started_when_their_jobs_leave_the_queue(command: Command
                     command.reply(file)
                 imagined.states["1"] = "RUNNING"
 
-        def finished(self, item: Missing, spent: Spent | None) -> None:
+        def finished(self, item: Pending, spent: Spent | None) -> None:
             events.append("finished" if spent else "failed")
 
     executor = command.begin()
     places = executor.places(1, Store(command.root), "cpu", AS_USUAL)
-    item = Missing(task=STATIC, training=False, sequences=1, speed=False)
+    item = Pending(STATIC, Missing(False, {}, ()))
     assert run_all([item], [Slot(executor, place) for place in places], Told(), lambda *_: "died") == []
     assert [event for event in events if event != "0 queued"] == ["1 queued", "started", "1 queued", "finished"]
 

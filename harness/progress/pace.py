@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trackablate.harness.record import PhaseProgress
-from trackablate.harness.running.observer import Line, Missing
+from trackablate.harness.running.observer import Pending
 
 TRUSTED, OWN = 0.05, 0.25
 """Share of all work that must be done before its pace replaces the predicted one; and share of a run's training or tracking
@@ -14,8 +14,43 @@ RECENT = 30.0
 """Seconds over which a pace is averaged at least."""
 
 
+@dataclass(frozen=True)
+class Line:
+    """One line that shows how far something is.
+
+    Attributes:
+        name: The whole, or a row of the table.
+        phase: What is being done now.
+        total: How much there is to do; 0: not known yet.
+        left: Seconds until it is all done, None if that is not known yet.
+        numbers: Loss and rate, as text.
+        share: Whether to show a percentage instead of two numbers.
+    """
+
+    name: str
+    phase: str
+    done: float = 0
+    total: float = 0
+    left: float | None = None
+    numbers: str = ""
+    share: bool = False
+
+    def later(self, passed: float) -> "Line":
+        """Return the line as it is some seconds later. A share rises until the time left is over, and never falls."""
+        if not self.left:
+            return self
+        left = remaining(self.left, passed)
+        gained = (self.total - self.done) * passed / (passed + left) if self.share else 0.0
+        return replace(self, left=left, done=self.done + gained)
+
+
+def remaining(predicted: float, gone: float) -> float:
+    """Return the seconds that are left of something: at least a fifth of those gone, since it has not come to its end."""
+    return max(predicted - gone, gone / 5)
+
+
 @dataclass
-class Part:
+class Stage:
     """Training or tracking of one run.
 
     Attributes:
@@ -55,16 +90,16 @@ class Part:
         return self.work * min(1.0, self.done / max(1, self.count))
 
 
-def pace(parts: Sequence[Part], otherwise: float | None, trusted: float = TRUSTED) -> float | None:
+def pace(stages: Sequence[Stage], otherwise: float | None, trusted: float = TRUSTED) -> float | None:
     """Return the recent seconds per unit of some work; `otherwise` if a smaller share of the work than `trusted` is done."""
-    recent = sum(part.steps * part.work / max(1, part.count) for part in parts)
-    known = otherwise is None or sum(p.finished for p in parts) >= trusted * sum(p.work for p in parts)
-    return sum(part.seconds for part in parts) / recent if recent and known else otherwise
+    recent = sum(stage.steps * stage.work / max(1, stage.count) for stage in stages)
+    known = otherwise is None or sum(s.finished for s in stages) >= trusted * sum(s.work for s in stages)
+    return sum(stage.seconds for stage in stages) / recent if recent and known else otherwise
 
 
-def mean_setup(parts: Sequence[Part]) -> float:
-    """Return the mean time until the first steps or frames of those parts that have begun; 0 if none has."""
-    known = [part.setup for part in parts if part.setup is not None]
+def mean_setup(stages: Sequence[Stage]) -> float:
+    """Return the mean time until the first steps or frames of those stages that have begun; 0 if none has."""
+    known = [stage.setup for stage in stages if stage.setup is not None]
     return sum(known) / len(known) if known else 0.0
 
 
@@ -75,15 +110,22 @@ class Rate:
     pace: float | None
     setup: float
 
-    def left(self, part: Part, now: float) -> float | None:
-        """Return the seconds that are left of a part; None if they are not known."""
-        if not part.work:
+    def left(self, stage: Stage, now: float) -> float | None:
+        """Return the seconds that are left of a stage; None if they are not known."""
+        if not stage.work:
             return 0.0
-        if (own := pace([part], self.pace, OWN)) is None:
+        if (own := pace([stage], self.pace, OWN)) is None:
             return None
-        since = min(RECENT, now - part.seen) if part.seen else 0.0
-        setup = self.setup if part.setup is None else 0.0
-        return max(0.0, setup + (part.work - part.finished) * own - since)
+        since = min(RECENT, now - stage.seen) if stage.seen else 0.0
+        setup = self.setup if stage.setup is None else 0.0
+        return max(0.0, setup + (stage.work - stage.finished) * own - since)
+
+
+def line_of(said: PhaseProgress, row: str, stage: Stage, left: float | None, *more: str) -> Line:
+    """Return what is shown of a run by what it says of itself."""
+    numbers = [] if said.loss is None else [f"loss {said.loss:.4g}"]
+    numbers += [f"{stage.steps / stage.seconds:.3g} {'steps' if said.trains else 'frames'}/s"] if stage.steps else []
+    return Line(said.row or row, said.words, said.done, said.total, left, ", ".join((*numbers, *more)))
 
 
 @dataclass
@@ -96,9 +138,9 @@ class RunningTask:
         earlier: Number of frames in the evaluations that are done.
     """
 
-    item: Missing
-    training: Part
-    tracking: Part
+    item: Pending
+    training: Stage
+    tracking: Stage
     before: PhaseProgress | None
     last: PhaseProgress | None = None
     earlier: int = 0
@@ -139,9 +181,7 @@ class RunningTask:
 
     def line(self, left: float | None) -> Line:
         """Return what is shown of it."""
+        row = self.item.task.row
         if (said := self.last) is None:
-            return Line(self.item.task.row, "starting", left=left)
-        part, unit = (self.training, "steps") if said.trains else (self.tracking, "frames")
-        numbers = [] if said.loss is None else [f"loss {said.loss:.4g}"]
-        numbers += [f"{part.steps / part.seconds:.3g} {unit}/s"] if part.steps else []
-        return Line(said.row or self.item.task.row, said.words, said.done, said.total, left, ", ".join(numbers))
+            return Line(row, "starting", left=left)
+        return line_of(said, row, self.training if said.trains else self.tracking, left)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from planning_examples import OTHER, RUN, STATIC, calibrate, item, track
+from planning_examples import OTHER, RUN, STATIC, calibrate, item
 from trackablate.harness.planning.estimate import (
     OtherWork,
     RunEstimate,
@@ -16,16 +16,18 @@ from trackablate.harness.planning.estimate import (
     estimate_study,
     other_work,
 )
-from trackablate.harness.planning.forecast import DRAWING_SECONDS, ROW_SECONDS, Forecaster, compared, forecasts
-from trackablate.harness.planning.history import FEWEST_FRAMES, SETUP, gather
+from trackablate.harness.planning.forecasts import compared, forecasts
+from trackablate.harness.planning.history import gather
 from trackablate.harness.planning.work import SPEED_FRAMES
 from trackablate.harness.profiles import load_profile
+from trackablate.harness.progress.forecaster import DRAWING_SECONDS, ROW_SECONDS, Forecaster
+from trackablate.harness.progress.pace import Line
 from trackablate.harness.record import PhaseProgress, Spent
-from trackablate.harness.running.observer import Line, Missing
+from trackablate.harness.running.observer import Pending
 from trackablate.harness.running.runner import Job
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.speed import Speed
-from trackablate.harness.store import Store
+from trackablate.harness.store import Missing, Store
 from trackablate.trackers.spec import FloorSpec
 
 SPENT = Spent(device_seconds=6)
@@ -34,12 +36,12 @@ SPENT = Spent(device_seconds=6)
 class Started:
     """A study of some items that was prepared, with a clock that only the test moves."""
 
-    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch, *items: Missing, workers: int = 1) -> None:
+    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch, *items: Pending, workers: int = 1) -> None:
         self.clock, self.store, self.lines, self.shown_at = 1000.0, store, list[Line](), 1000.0
-        monkeypatch.setattr("trackablate.harness.planning.forecast.time.monotonic", lambda: self.clock)
+        monkeypatch.setattr("trackablate.harness.progress.forecaster.time.monotonic", lambda: self.clock)
         self.job = Job([one.task for one in items], [], {"synthetic-smoke": ["a"] * 4}, load_profile("smoke"))
         self.drawing = DRAWING_SECONDS + len(items) * ROW_SECONDS
-        self.observer = Forecaster(self.job, store, self)
+        self.observer = Forecaster(self.job, store, self.show)
         self.observer.preparing("CPU (x)", workers, items)
         self.prepares = self.lines[0]
         self.order = list(self.observer.prepared("CPU (x)", workers, items))
@@ -56,13 +58,6 @@ class Started:
     def left(self) -> float | None:
         """What is left until the report is drawn."""
         return self.lines[0].left
-
-
-class Nowhere:
-    """A display that nobody sees."""
-
-    def show(self, lines: Sequence[Line]) -> None:
-        """Do nothing."""
 
 
 @pytest.fixture
@@ -110,7 +105,7 @@ def test_what_was_predicted_and_what_came_of_it(known: Store, monkeypatch: pytes
 def test_a_start_with_nothing_predicted_is_not_compared(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not `0 s -> 45 s (+0 %)`: neither where lengths or rates are unknown, nor where only speed was left."""
     unknown = item(frames=0, generated=0)
-    for one in (item(), unknown, Missing(task=item().task, training=False, sequences=0, speed=True)):
+    for one in (item(), unknown, Pending(item().task, Missing(False, {}, (None,)))):
         study = Started(store, monkeypatch, one)
         study.observer.started(one)
         study.clock += 45
@@ -138,7 +133,7 @@ def test_an_assumed_prediction_is_not_compared(known: Store, monkeypatch: pytest
 def test_what_is_no_study_is_not_logged(known: Store) -> None:
     """`evaluate` and `train` do other work on a run than the study that shows its predictions."""
     job = Job([item().task], [], {"synthetic-smoke": ["a"] * 4}, load_profile("smoke"))
-    Forecaster(job, known, Nowhere(), logged=False).prepared("CPU (x)", 1, [item()])
+    Forecaster(job, known, lambda lines: None, logged=False).prepared("CPU (x)", 1, [item()])
     assert forecasts(known) == []
 
 
@@ -331,7 +326,7 @@ def ticks(seconds: float) -> list[float]:
 @pytest.mark.parametrize("slow", [0.5, 1.0, 1.2, 3.0])
 def test_the_share_of_all_phases_never_falls(known: Store, monkeypatch: pytest.MonkeyPatch, slow: float) -> None:
     study, shown = Started(known, monkeypatch, item()), list[tuple[float, float, float]]()
-    study.observer = Forecaster(study.job, known, study)
+    study.observer = Forecaster(study.job, known, study.show)
     study.observer.preparing("CPU (x)", 1, [item()])
     for passed in whole_study(study, slow=slow):
         study.clock += passed
@@ -354,18 +349,20 @@ def test_the_share_of_all_phases_never_falls(known: Store, monkeypatch: pytest.M
 
 
 def test_the_time_left_ends_with_measuring_speed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without predictions, the speed is predicted by what was tracked meanwhile."""
+    """Without predictions, the speed is predicted by the pace of what was tracked meanwhile."""
     study = Started(store, monkeypatch, item())
     study.observer.started(item())
-    study.clock += 100.0
-    track(store, RUN, 0.1, FEWEST_FRAMES)
+    study.says("track synthetic-smoke", 8, 28)
+    study.clock += 2.0
+    study.says("track synthetic-smoke", 28, 28)
     study.observer.finished(item(), SPENT)
-    assert study.left == pytest.approx(SETUP.expected + SPEED_FRAMES * 0.1 + study.drawing)
+    of_a_frame = 2.0 / 20 * 28 / 32  # the first frame of each of the four sequences is given
+    assert study.left == pytest.approx(SPEED_FRAMES * of_a_frame + study.drawing)
 
 
 def test_a_start_without_runs_leaves_no_lines(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     study = Started(store, monkeypatch)
-    study.observer = Forecaster(Job([], [], {}, load_profile("smoke")), store, study)
+    study.observer = Forecaster(Job([], [], {}, load_profile("smoke")), store, study.show)
     study.observer.drawing()
     assert study.lines == [Line("the study", "drawing the page", 0, share=True)], "it may stay as it is"
     study.observer.drawn()

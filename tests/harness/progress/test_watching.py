@@ -9,8 +9,8 @@ import pytest
 import store_factory
 from command_line import invoke, said
 from trackablate.ablations.catalogue import STUDIES
-from trackablate.harness.planning.watching import GONE, Watch
 from trackablate.harness.profiles import load_profile
+from trackablate.harness.progress.watching import GONE, Watch
 from trackablate.harness.record import PhaseProgress
 from trackablate.harness.run_folder import RunFolder
 from trackablate.harness.store import Store

@@ -1,0 +1,85 @@
+"""What each start of a study predicted, and what it took. Imports no torch.
+
+STORE/forecasts/TIME-PROCESS.json
+"""
+
+from collections.abc import Collection, Iterable
+
+from pydantic import BaseModel, computed_field
+
+from trackablate.harness.documents import read_document, readable
+from trackablate.harness.planning.work import Range
+from trackablate.harness.store import Store
+
+
+class Compared(BaseModel):
+    """Seconds as they were predicted, and as they came out; actual: None until then."""
+
+    predicted: Range
+    actual: float | None = None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def gap(self) -> float | None:
+        """Actual over predicted, less 1."""
+        return None if self.actual is None else self.actual / self.predicted.expected - 1
+
+
+class RunCompared(BaseModel):
+    """Wall and device seconds of one run; assumed: nothing was known of it, so that comparing them says nothing."""
+
+    run: str
+    wall: Compared
+    device: Compared
+    assumed: bool = False
+
+
+class Forecast(BaseModel):
+    """One start of a study, with the runs that had work.
+
+    Attributes:
+        wall: The time of the whole start; None if a run had no prediction, or if all predictions were assumed.
+    """
+
+    command: str
+    runs: list[RunCompared]
+    wall: Compared | None
+
+
+class StudyCompared(BaseModel):
+    """What was predicted, beside what it took.
+
+    Attributes:
+        runs: The last finished task of each run.
+        started: Number of runs in the last start that finished.
+        wall: Wall seconds of that start.
+        device: Device seconds of its runs, without measuring speed.
+    """
+
+    runs: list[RunCompared] = []
+    started: int = 0
+    wall: Compared | None = None
+    device: Compared | None = None
+
+
+def forecasts(store: Store) -> list[Forecast]:
+    """Return all forecasts in a store that can be read, the oldest first."""
+    files = sorted(store.forecasts.glob("*.json"))
+    return [forecast for file in files if (forecast := readable(read_document, file, Forecast))]
+
+
+def compared(found: Iterable[Forecast], names: Collection[str]) -> StudyCompared:
+    """Return what came of the predictions of some runs, given by name, in forecasts, the oldest first.
+
+    A run counts if its task succeeded and its prediction was not assumed. A start counts as a whole if it finished and did
+    no other runs.
+    """
+    runs, last = dict[str, RunCompared](), StudyCompared()
+    for forecast in found:
+        done = [run for run in forecast.runs if run.wall.actual is not None]
+        runs |= {run.run: run for run in done if run.run in names and not run.assumed}
+        if forecast.wall and forecast.wall.actual and {run.run for run in forecast.runs} <= set(names):
+            predicted = Range.total(run.device.predicted for run in done)
+            device = Compared(predicted=predicted, actual=sum(run.device.actual or 0.0 for run in done))
+            last = StudyCompared(started=len(done), wall=forecast.wall, device=device)
+    return last.model_copy(update={"runs": list(runs.values())})
