@@ -63,10 +63,10 @@ def open_files(path: Path, most: int = MOST_ENTRIES) -> Files:
     """
     if path.suffix.lower() == ".json" and path.is_file():
         return pysot_annotation(path)
-    if kind := _kind(path):
-        problem = f"is a {kind} file, which is not read in place"
-        raise DataError.at(path, problem, "unpack it and name the folder, or pack that as zip")
     if path.is_file():
+        if kind := _kind(path):
+            problem = f"is a {kind} file, which is not read in place"
+            raise DataError.at(path, problem, "unpack it and name the folder, or pack that as zip")
         about = path.stat()
         return _archive(path, most, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
     if not path.is_dir():
