@@ -256,7 +256,7 @@ def test_data_that_were_made_are_found_in_order(tmp_path: Path) -> None:
     assert "exists already" in again.stderr
     found = json.loads(CliRunner().invoke(app, ["data", "check", f"lasot={made}", "--deep", "--json"]).stdout)
     assert found["protocols"]["lasot"] == "1 of 280 sequences"
-    assert any("missing" in problem for problem in found["problems"])
+    assert any("279 sequences are not here" in problem for problem in found["problems"])
 
 
 def test_a_run_on_a_servers_videos_has_no_score_and_says_where_it_comes_from(tmp_path: Path) -> None:

@@ -686,7 +686,7 @@ def test_a_configuration_is_in_words_and_the_command_is_said_once(result: Result
     profile = load_profile("mini")
     write_report(replace(result, profile=profile), tmp_path, ("html",))
     page = unescape((tmp_path / "index.html").read_text())
-    assert "batch size 32" in page
+    assert "batch size 22" in page
     assert "backbones (dinov2-s: vit-mini-1, " in page
     assert not re.search(r"\{'|\(\d, \d|None\b", page.split('id="provenance"')[1].split("</section>")[0])
     assert page.count(result.command) == 1
