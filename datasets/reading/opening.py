@@ -68,7 +68,9 @@ def open_files(path: Path, most: int = MOST_ENTRIES) -> Files:
             problem = f"is a {kind} file, which is not read in place"
             raise DataError.at(path, problem, "unpack it and name the folder, or pack that as zip")
         about = path.stat()
-        return _archive(path, most, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
+        archive = _archive(path, most, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
+        archive.known = Files.known  # a training before may have set it
+        return archive
     if not path.is_dir():
         raise DataError.at(path, "is neither a folder nor a zip archive", "name one that exists")
     if (path / DATA).is_file():

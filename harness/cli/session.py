@@ -299,8 +299,10 @@ def _data_here(asked: _Resolved, store: Store) -> tuple[dict[str, StudyData], di
     """Return the data of each protocol, the place of each data set, and what is not here, which only a plan accepts."""
     index = store.index if store.exists else None  # no store is made only to keep an index in it
     found = {name: planned_data(name, asked.given, index) for name in asked.names}
-    tracked = {problem: f"to track {name}" for name, data in found.items() for problem in data.problems}
     lacking: dict[str, list[str]] = {}
+    for name, tested in found.items():
+        for problem in tested.problems:
+            lacking.setdefault(problem, []).append(f"to track {name}")
     roots: dict[str, str] = {}
     for data in _trained_on(asked.rows):
         if isinstance(data, VideoData):
@@ -308,8 +310,8 @@ def _data_here(asked: _Resolved, store: Store) -> tuple[dict[str, StudyData], di
         more, reasons = roots_to_train_on(data, asked.given)
         roots |= more
         for problem, uses in reasons.items():
-            lacking.setdefault(problem, [tracked.pop(problem)] if problem in tracked else []).extend(uses)
-    problems = [*tracked, *for_uses(lacking)]
+            lacking.setdefault(problem, []).extend(uses)
+    problems = for_uses(lacking)
     if asked.request.purpose == "run":
         raise_all(problems)
     return found, roots, problems

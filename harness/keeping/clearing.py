@@ -149,9 +149,14 @@ def _checkpoints(free: list[RunFolder]) -> Iterator[Item]:
 
 
 def _of_ended_jobs(store: Store, orders: Collection[Path]) -> Iterator[Path]:
-    # A job's pickle goes when its reply is read, or with its order; a command holds the folder of its tasks of Ray.
+    # A job's pickle goes when its reply is read, or with its order; a command holds the folder of its tasks of Ray. A
+    # command may be handing in a young batch that has nothing of its jobs yet.
     folders = (path for path in (store.root / "jobs").glob("[!.]*") if path.is_dir())
-    return (path for path in folders if not held(path) and not set(path.glob("*.pkl")) - set(orders))
+    ended = (path for path in folders if not held(path) and not set(path.glob("*.pkl")) - set(orders))
+    young = time.time() - LEFTOVER
+    return (
+        path for path in ended if {file.suffix for file in path.glob("*")} != {".json"} or path.stat().st_mtime < young
+    )
 
 
 def _former(free: list[RunFolder]) -> Iterator[Item]:

@@ -154,7 +154,7 @@ class History:
         source: Source = "scaled" if error >= SCALED else "measured" if known.measured else "finished"
         note = "measured on this device" if known.measured else f"{name}, finished on this device"
         note += f", times {ratio:.2f} by MACs" if source == "scaled" else ""
-        spread, memory = Range.about(seconds * ratio, error), cost.memory() if cost else None
+        spread, memory = Range.about(seconds * ratio, error), cost.memory() if cost and not cost.fsdp else None
         if few := unit == "tracked" and known.few:
             spread = Range(seconds * ratio / 20, seconds * ratio, seconds * ratio)
         return UnitTimes(

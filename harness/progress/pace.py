@@ -124,7 +124,8 @@ class Rate:
 def line_of(said: PhaseProgress, row: str, stage: Stage, left: float | None, *more: str) -> Line:
     """Return what is shown of a run by what it says of itself."""
     numbers = [] if said.loss is None else [f"loss {said.loss:.4g}"]
-    numbers += [f"{stage.steps / stage.seconds:.3g} {'steps' if said.trains else 'frames'}/s"] if stage.steps else []
+    rate = stage.steps / stage.seconds if stage.seconds > 0 else 0.0
+    numbers += [f"{rate:.3g} {'steps' if said.trains else 'frames'}/s"] if rate else []
     return Line(said.row or row, said.words, said.done, said.total, left, ", ".join((*numbers, *more)))
 
 

@@ -56,6 +56,6 @@ class Watch:
         stage = self._stages.setdefault(key, Stage(said.total, said.total, said.done, now, setup=0.0))
         if said.done != stage.done:
             stage.saw(said.done, now)
-        left = (said.total - said.done) * stage.seconds / stage.steps if stage.steps else None
+        left = (said.total - said.done) * max(0.0, stage.seconds) / stage.steps if stage.steps else None
         silence = [f"silent for {silent:.0f} s"] if silent > SILENT else []
         return line_of(said, folder.run.slug, stage, left, *silence)

@@ -81,6 +81,20 @@ def count_unused(model: nn.Module) -> None:
             parameter.grad = torch.zeros_like(parameter)
 
 
+def drop_unused(model: nn.Module, total: Callable[[Tensor], Tensor]) -> None:
+    """Take away gradients that are 0 in all processes: AdamW would let parameters that none has used decay.
+
+    total: Returns the sum of a tensor over all processes.
+    """
+    named = model.named_parameters() if is_sharded(model) else ()
+    outside = [p for name, p in named if not name.startswith("encoder.blocks.")]
+    own = [p.grad.to_local().count_nonzero().float() for p in outside if isinstance(p.grad, DTensor)]
+    if own:
+        filled = [parameter for parameter in outside if isinstance(parameter.grad, DTensor)]
+        for parameter, entries in zip(filled, total(torch.stack(own)).tolist(), strict=True):
+            parameter.grad = parameter.grad if entries else None
+
+
 def whole(value: Any, *, keep: bool = True) -> Any:
     """Return a divided tensor whole, on the CPU, and anything else as it is. All processes have to call it together.
 

@@ -19,7 +19,7 @@ from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loading import Batch
 from trackablate.harness.training.logs import NO_LOG, TrainingLog
 from trackablate.harness.training.rates import schedule
-from trackablate.harness.training.sharding import count_unused
+from trackablate.harness.training.sharding import count_unused, drop_unused
 from trackablate.trackers.encoder.blocks import run_block
 from trackablate.trackers.model import OneStreamEncoder
 
@@ -130,6 +130,7 @@ def take_step(training: Training, batch: Batch) -> dict[str, Tensor]:
     losses = _within_memory(job, state, lambda: _gradients(training, batch, whole))
     job.group.at(3 * state.step + 2)  # from here on it waits for the others
     losses = job.group.add_gradients(job.model, losses)
+    drop_unused(job.model, job.group.sum)
     training.accelerator.clip_grad_norm_(job.model.parameters(), job.recipe.clip_norm)
     optimizer.step()
     return losses

@@ -142,7 +142,8 @@ def _scope(result: Result, table: Table, scored: set[str]) -> str:
 
 def _effect(result: Result, one: Standing) -> str:
     """Return whether what the study varies helps, up to a colon; "" if there is nothing to compare."""
-    verdicts = {row.name: one.verdict(row) for row in one.variants if row is not one.first}
+    own = {row.name for row in result.study.rows} if result.study else set()  # not those that stand beside
+    verdicts = {row.name: one.verdict(row) for row in one.variants if row is not one.first and row.name in own}
     if result.study is None or one.first is None or not verdicts:
         return ""
     if better := [name for name, verdict in verdicts.items() if verdict == "better"]:

@@ -201,7 +201,7 @@ class SlurmExecutor:
     def _remove(self, file: Path, order: Order) -> None:
         reply = readable(read_document, reply_file(file), Reply)
         folder, job = self.folder / order.batch, "" if order.index is None else f"_{order.index}"
-        kinds = ["submitted.pkl"] + (["0_log.out"] if reply and reply.status == "done" else [])
+        kinds = ["submitted.pkl", "0_result.pkl"] + (["0_log.out"] if reply and reply.status == "done" else [])
         for kind in kinds:
             for one in folder.glob(f"*{job}_{kind}"):
                 one.unlink(missing_ok=True)

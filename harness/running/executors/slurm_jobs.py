@@ -50,7 +50,7 @@ class Jobs:
         looked: When it last answered, by the monotonic clock.
     """
 
-    python = f"{shlex.quote(sys.executable)} -P"
+    python = f"{shlex.quote(sys.executable)} -u -P"
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, int | None], Job] = {}
@@ -91,7 +91,10 @@ class Jobs:
     def most_tasks(self) -> int:
         """How many jobs one array may have, by SLURM's configuration; 1 if it takes no arrays."""
         asked = ["scontrol", "show", "config"]
-        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=LOOK_SECONDS)
+        except (OSError, subprocess.TimeoutExpired):  # some sites give users sbatch and squeue only
+            return MOST_TASKS
         found = re.search(r"^MaxArraySize\s*=\s*(\d{1,9})\s*$", done.stdout, re.MULTILINE)
         return max(1, min(MOST_TASKS, int(found[1]))) if found else MOST_TASKS
 

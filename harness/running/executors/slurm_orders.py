@@ -104,13 +104,15 @@ def left_behind(store: Store, jobs: Jobs) -> tuple[list[Path], str]:
     return found, ""
 
 
-def carry_out(folder: Path) -> int:
-    """Do what this job's order says, in the batch of a folder, and write the reply. Return the exit status.
+def carry_out(place: Path | str) -> int:
+    """Do what this job's order says, and write the reply. Return the exit status.
 
     At the end of its time the job is queued again.
+
+    Args:
+        place: Folder of the batch. Jobs that an earlier version has handed in name the order's file, as a string.
     """
-    batch, index = read_document(batch_file(folder), Batch), int(os.environ.get("SLURM_ARRAY_TASK_ID") or 0)
-    file = folder.with_name(batch.orders[index]) if batch else batch_file(folder)
+    file = Path(place) if isinstance(place, str) else _own_order(place)
     order = read_document(file, Order)
     if order is None:
         raise BadInput(f"{file} is not there: is the store on a file system that this node sees?")
@@ -129,6 +131,15 @@ def carry_out(folder: Path) -> int:
     return 0
 
 
+def _own_order(folder: Path) -> Path:
+    batch = read_document(batch_file(folder), Batch)
+    if batch is None:
+        return batch_file(folder)
+    # A single job may have the variable of an array in which the command was started.
+    index = int(os.environ.get("SLURM_ARRAY_TASK_ID") or 0) if len(batch.orders) > 1 else 0
+    return folder.with_name(batch.orders[index])
+
+
 def _last_change(order: Path) -> float:
     return max(file.stat().st_mtime for file in (order, reply_file(order)) if file.exists())
 
@@ -140,4 +151,7 @@ def _own_number() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(carry_out(Path(sys.argv[1])))
+    status = carry_out(Path(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # a thread of a logger or plugin would else keep the job, and its GPU

@@ -152,8 +152,11 @@ def test_a_store_that_turns_read_only(small_disk: Path, unbroken: dict[str, obje
 
     def lock() -> None:
         subprocess.run(["mount", "--bind", place, place], check=True)
-        while subprocess.run(["mount", "-o", "remount,bind,ro", place], check=False).returncode:
+        for _ in range(3000):
+            if subprocess.run(["mount", "-o", "remount,bind,ro", place], check=False).returncode == 0:
+                return
             time.sleep(0.01)  # busy, while the worker has a file open in it
+        pytest.fail("the store could not be made read-only")
 
     try:
         with pytest.raises((RunFailed, OSError), match="Read-only file system"):

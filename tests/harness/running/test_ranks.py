@@ -280,7 +280,9 @@ def test_each_process_holds_its_share_of_parameters_gradients_and_optimizer_stat
 
 def test_a_process_with_fewer_parts_computes_as_many_as_the_others_and_counts_its_own(tmp_path: Path) -> None:
     """Of three parts one process has one and the other two; batch normalisation must not see a part twice."""
-    task = task_of(replace(ostrack, drop_path=0.0), micro_batch=2)
+    task = task_of(
+        replace(ostrack, drop_path=0.0), micro_batch=2, weight_decay=100
+    )  # so that what no process uses is seen
     a, b = (load_file(done(task, tmp_path / str(fsdp), 2, fsdp=fsdp).weights) for fsdp in (False, True))
     assert {int(b[name]) for name in b if name.endswith("num_batches_tracked")} == {6}
     following = [re.match(r"(.*\.)(\d+)\.bias$", name) for name in a]
@@ -289,7 +291,9 @@ def test_a_process_with_fewer_parts_computes_as_many_as_the_others_and_counts_it
     for name in a.keys() - unmoved:
         # Biases of keys, and those before a normalisation, have no gradient: rounding alone moves them, and these means.
         if not name.endswith(("qkv.bias", "running_mean")):
-            assert float((a[name] - b[name]).abs().max()) < ROUNDING, name
+            # Of the others, AdamW may turn a few gradients that are nearly 0 into whole steps.
+            other = int(((a[name] - b[name]).abs() >= ROUNDING).sum())
+            assert other <= max(2, a[name].numel() // 1000), name
 
 
 def test_a_divided_step_that_memory_does_not_hold_fails_with_what_helps(

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +24,8 @@ from trackablate.harness.running.executors import slurm, slurm_jobs, slurm_optio
 from trackablate.harness.running.executors.elsewhere import Resources
 from trackablate.harness.running.executors.protocol import WorkerProcess
 from trackablate.harness.running.executors.slurm import SlurmExecutor
-from trackablate.harness.running.executors.slurm_jobs import Job, Jobs, brief
-from trackablate.harness.running.executors.slurm_orders import REPLIED, Order, reply_file
+from trackablate.harness.running.executors.slurm_jobs import MOST_TASKS, Job, Jobs, brief
+from trackablate.harness.running.executors.slurm_orders import REPLIED, Order, carry_out, reply_file
 from trackablate.harness.running.observer import Observer, Pending
 from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.tasks import AS_USUAL, Execution, Reply, RunTask, SpeedTask, Task
@@ -172,6 +173,25 @@ def test_slurm_says_how_many_jobs_an_array_may_have(
     assert Jobs().most_tasks == most
 
 
+def test_without_scontrol_an_array_has_the_usual_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Jobs().most_tasks == MOST_TASKS
+
+
+def test_a_job_that_an_earlier_version_handed_in_is_done(command: Command) -> None:
+    """It was queued when the program was updated: its pickle calls the same function with the order's file."""
+    command.work_on(STATIC)
+    ((_, order),) = command.orders().items()
+    code = f"from {carry_out.__module__} import carry_out; carry_out({str(order)!r})"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    own = {"PYTHONPATH": str(SRC)}
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=environment | own, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    reply = read_document(reply_file(order), Reply)
+    assert reply is not None
+    assert reply.status == "done"
+
+
 def program(file: Path, script: str) -> None:
     file.write_text(f"#!/bin/sh\n{script}")
     file.chmod(0o755)
@@ -197,7 +217,7 @@ def test_a_job_reads_its_order_and_unpickles_nothing(
     for index, order in sorted(command.orders().items()):
         own = {"SLURM_ARRAY_TASK_ID": index, "PYTHONPATH": str(SRC)} if index else {"PYTHONPATH": str(SRC)}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-        done = subprocess.run(words[-5:], env=environment | own, capture_output=True, text=True, check=False)
+        done = subprocess.run(words[-6:], env=environment | own, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         reply = read_document(reply_file(order), Reply)
         assert reply is not None
