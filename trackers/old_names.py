@@ -49,8 +49,9 @@ MOVED: dict[str, dict[str, str]] = {
         "costing": "clock energy devices hardware cost=macs",
         "planning": (
             "estimate rates=history calibration calibrator=calibration calibrating=calibration evidence=history budget "
-            "workload=work span=ranges ledger=forecast board=forecast peaks"
+            "workload=work span=work ledger=forecasts peaks"
         ),
+        "progress": "board=forecaster",
         "cli": "doctor progress=terminal",
     },
     "ablations": {

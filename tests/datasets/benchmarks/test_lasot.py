@@ -153,7 +153,7 @@ def test_missing_sequences_are_said_and_strangers_named(root: Path) -> None:
     assert sequences.names == ("airplane-1", "airplane-9", "cat-1")
     missing, strangers = sequences.notes()
     assert missing.startswith("LaSOT's test set: 277 sequences are not here: airplane-13, airplane-15, ")
-    assert "and 267 more; get them" in missing
+    assert "and 267 more; download them" in missing
     assert "not read: cat-99; move" in strangers
     assert TRAIN(root).names == ("cat-2",)
     assert EXTENSION(root).coverage == "1 of 150 sequences"
