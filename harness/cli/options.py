@@ -103,7 +103,7 @@ Fsdp = Annotated[
     typer.Option(
         "--fsdp",
         help="the GPUs of a run divide the parameters, gradients and optimizer states of full fine-tuning among them, by"
-        " torch's FSDP2; other trainings are shared as without",
+        " torch's FSDP2; a study's other trainings are shared as without",
     ),
 ]
 Log = Annotated[str, typer.Option("--log", help="also log trainings: tensorboard, wandb, trackio or mlflow")]

@@ -295,7 +295,9 @@ def _last_start(outcome: dict[str, Any]) -> list[str]:
 
 
 def _gap(one: dict[str, Any]) -> str:
-    return f"{duration(one['predicted']['expected'])} -> {duration(one['actual'])} ({100 * one['gap']:+.0f} %)"
+    expected, actual = one["predicted"]["expected"], one["actual"]
+    gap = f" ({100 * one['gap']:+.0f} %)" if max(expected, actual) >= 10 else ""  # rounding would be most of it
+    return f"{duration(expected)} -> {duration(actual)}{gap}"
 
 
 def _hours(count: float) -> str:

@@ -236,7 +236,7 @@ def open_session(request: StudyRequest) -> Session:
     recomputed = recompute(request.results, names, asked.given, store.root, taken={row.name for row in rows})
     if request.purpose == "report":
         if not recomputed and not store.exists:
-            first = f"name it with --store, or `python -m harness run {asked.study.name}` first"
+            first = f"name it with --store, or `{request.command} --store {quote(str(store.root))}` first"
             raise BadInput(f"there is no store at {store.root}: {first}")
         found, roots, problems = _stored_data(asked, store), dict[str, str](), list[str]()
     else:

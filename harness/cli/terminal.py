@@ -203,7 +203,7 @@ def say_result(result: "Result", written: list[Path], *, full: bool, as_json: bo
     else:
         say_short(result, table, full=full)
     names = ", ".join(sorted({path.name for path in written[1:] if path.parent.name != "figures"}))
-    sys.stderr.write(f"report: {written[0]} ({names})\n" if written else "")
+    sys.stderr.write(f"report: {written[0]}{f' ({names})' * bool(names)}\n" if written else "")
 
 
 def say_short(result: "Result", table: "Table", *, full: bool, aside: bool = False) -> None:

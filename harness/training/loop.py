@@ -103,7 +103,7 @@ def _begun(job: Fit) -> Iterator[tuple[Training, DataLoader[Batch]]]:
         job = replace(job, model=model)
         optimizer: Any = torch.optim.AdamW(parameter_groups(model, job.recipe), fused=True)
         state = _resume(job, optimizer, accelerator)
-        state.cost.compiled, state.cost.fsdp = compile_, job.fsdp
+        state.cost.compiled, state.cost.fsdp = compile_, state.cost.fsdp or job.fsdp
         if job.fsdp and (state.cost.pairs_at_once or 0) > job.recipe.pairs_at_once:
             state.cost.pairs_at_once = None  # as `_enlarge_parts` says
         with computing_in(model, precision), compiled_blocks(model, wanted=compile_):

@@ -291,13 +291,20 @@ def _cost(result: Result, table: Table, found: Sequence[Standing]) -> str:
         if value is None:
             continue
         parts[column.key] = COSTS[column.key].format(f"{_rounded(value)} {column.unit}")
-        if base and base is not best and other is not None:
+        apart = column.key == "fps" and base and not _measured_together(result, best.name, base.name)
+        if base and base is not best and other is not None and not apart:
             parts[column.key] += f" ({base.name}: {_rounded(other)} {column.unit})"
     trained, tracked = f", on {trained_on(result.rows)}{_beside(result, best)}", f", on {tracked_on(result.variants)}"
     speed = parts.pop("fps", "") if tracked_on(result.variants) != trained_on(result.rows) else ""
     clauses = [f"{_and(list(parts.values()))}{trained}"] if parts else []
     clauses += [f"{'it ' if parts else ''}{speed}{tracked}"] if speed else []
     return f"{_subject(found, 'It', best.name)} {'; '.join(clauses)}." if clauses else ""
+
+
+def _measured_together(result: Result, *names: str) -> bool:
+    """Return whether the tracking speeds of rows may be compared: another study may have measured one of them again."""
+    records = [row.record for row in result.rows if row.name in names]
+    return len({tuple(one.speed.measured_with) if one and one.speed else None for one in records}) == 1
 
 
 def _rounded(value: float) -> str:

@@ -227,6 +227,8 @@ def test_verify_names_every_damaged_file_with_its_remedy_and_changes_nothing(sto
             folder.weights.write_bytes(b"weights")
             digest = sha256(b"weights").hexdigest()
             folder.finish_training(record.model_copy(update={"weights_digest": digest}))
+    (store.root / "calibration" / "CPU").mkdir(parents=True)
+    shutil.copyfile(store.root / "store.json", store.root / "calibration" / "CPU" / "store.json")
     said_whole = invoke("store", "verify", store.root, "--json")
     assert said_whole.exit_code == 0, said_whole.output
     assert json.loads(said_whole.stdout)["damaged"] == {}

@@ -177,7 +177,7 @@ def test_a_killed_process_ends_the_attempt_and_any_number_goes_on(
     resumed = done(task, tmp_path / "killed", 3, fsdp=after)
     training = resumed.training()
     assert training is not None
-    assert (training.cost.resumed, training.cost.fsdp) == (1, after)
+    assert (training.cost.resumed, training.cost.fsdp) == (1, before or after)
     assert resumed.failure() is None
     assert furthest(whole, load_file(resumed.weights)) < ROUNDING
 

@@ -166,6 +166,16 @@ def test_speeds_of_another_device_name_it(result: Result) -> None:
     )
 
 
+def test_speeds_that_were_measured_apart_are_not_put_side_by_side(result: Result) -> None:
+    """Another study measures the runs that it shares again, with its own."""
+    record = factory.record_of(next(row for row in result.rows if row.name == "conv"))
+    assert record.speed is not None
+    speed = record.speed.model_copy(update={"measured_with": ["conv", "mlp"]})
+    apart = factory.with_row(result, "conv", records=(record.model_copy(update={"speed": speed}),))
+    cells = {"conv": Cell(47.8, n=80), "decoder": against(53.1, 5.3, 0.003)}
+    assert answers(apart, told(apart, cells))[-1] == COST.replace(" (conv: 190 frames/s)", "")
+
+
 def replace_device(speed: Speed, device: str) -> Speed:
     return speed.model_copy(update={"device": device})
 
