@@ -186,7 +186,7 @@ def test_a_killed_process_ends_the_attempt_and_any_number_goes_on(
 def test_a_shared_training_that_is_stopped_saves_a_checkpoint_and_goes_on_to_the_same_weights(
     fsdp: bool, tmp_path: Path
 ) -> None:
-    task = task_of(FULL if fsdp else LORAT, steps=60, checkpoint_every=60)
+    task = task_of(FULL if fsdp else LORAT, steps=30, checkpoint_every=30)
     folder, limit = Store(tmp_path / "stopped").run(task.run), time.monotonic() + 120
     worker = LocalExecutor(Store(tmp_path / "stopped").logs).start(settings_of(tmp_path / "stopped", 2, fsdp=fsdp))
     worker.do(task)
@@ -199,8 +199,8 @@ def test_a_shared_training_that_is_stopped_saves_a_checkpoint_and_goes_on_to_the
         time.sleep(0.05)
     worker.stop()
     step = torch.load(folder.checkpoint)["step"]
-    assert 3 <= step < 60
-    assert reply.text.startswith(f"stopped by SIGTERM with its checkpoint at step {step} of 60")
+    assert 3 <= step < 30
+    assert reply.text.startswith(f"stopped by SIGTERM with its checkpoint at step {step} of 30")
     assert folder.failure() is None
     whole = done(task, tmp_path / "whole", 2, fsdp=fsdp).training()
     resumed = done(task, tmp_path / "stopped", 2, fsdp=fsdp).training()
