@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from examples import SCALE
+from tiny_models import tiny_model
 from trackablate.datasets.pairs.cropping import Crop, token_mask, window_around
 from trackablate.datasets.sequence import Image, Sequence
 from trackablate.datasets.synthetic.videos import make_sequence
-from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.floors import NormalisedCrossCorrelation, StaticBox
 from trackablate.trackers.inference import (
     NetworkTracker,
@@ -26,8 +26,6 @@ from trackablate.trackers.inference import (
     track_one_by_one,
     track_together,
 )
-from trackablate.trackers.model import OneStreamTracker, build
-from trackablate.trackers.scale import at_scale
 from trackablate.trackers.spec import CropInput, LoRA, TrackerSpec, replace
 from trackablate.trackers.tokens import Prediction
 from trackablate.trackers.variants import detrack_ce, ostrack, ostrack_mlp
@@ -44,17 +42,7 @@ VARIANTS = {
 
 
 def tracker(spec: TrackerSpec, *, merged: bool = False) -> NetworkTracker:
-    """A tiny model off the special points where it would answer the same to everything."""
-    torch.manual_seed(1)
-    model = build(at_scale(spec, SCALE), pretrained=False)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.05)
-    model.eval()
-    if merged:
-        model = merge(model)
-        assert isinstance(model, OneStreamTracker)
-    return NetworkTracker(model, CPU)
+    return NetworkTracker(tiny_model(spec, merged=merged), CPU)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from examples import SCALE
+from tiny_models import tiny_model
 from trackablate.datasets.benchmarks import got10k
 from trackablate.datasets.boxes import Box
 from trackablate.datasets.errors import DataError
@@ -25,12 +25,9 @@ from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.tracking import evaluation
 from trackablate.harness.tracking.ahead import MOST, FramesAhead, frame_readers, reading_ahead
 from trackablate.harness.training.stopping import Interrupted
-from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.floors import NormalisedCrossCorrelation, StaticBox
 from trackablate.trackers.inference import FrameTracker, NetworkTracker
-from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.outside.processes import TrackerFailed
-from trackablate.trackers.scale import at_scale
 from trackablate.trackers.spec import FloorSpec
 from trackablate.trackers.variants import ostrack_mlp
 
@@ -62,14 +59,7 @@ def write_videos(out: Path) -> None:
 
 @pytest.fixture(scope="module")
 def network() -> NetworkTracker:
-    torch.manual_seed(1)
-    model = build(at_scale(ostrack_mlp, SCALE), pretrained=False)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.05)
-    merged = merge(model.eval())
-    assert isinstance(merged, OneStreamTracker)
-    return NetworkTracker(merged, CPU)
+    return NetworkTracker(tiny_model(ostrack_mlp), CPU)
 
 
 @pytest.fixture

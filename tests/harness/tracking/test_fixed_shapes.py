@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from command_line import invoke, said
-from examples import SCALE
+from tiny_models import tiny_model
 from trackablate.ablations.plan import run_of
 from trackablate.datasets.sequence import Sequence
 from trackablate.datasets.synthetic.videos import SyntheticSequences, make_sequence
@@ -28,11 +28,9 @@ from trackablate.harness.tracking.evaluation import evaluate
 from trackablate.harness.tracking.fixed_shapes import FixedShapes, forward_of, network_tracker
 from trackablate.harness.tracking.speed import measure_speed
 from trackablate.harness.training.loop import trained_state
-from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.decoding import POST_PROCESSING, best_boxes
 from trackablate.trackers.inference import NetworkTracker, TrackingBatch, track_together
-from trackablate.trackers.model import OneStreamTracker, build
-from trackablate.trackers.scale import at_scale
+from trackablate.trackers.model import build
 from trackablate.trackers.spec import LoRA, Prompts, TrackerSpec, replace
 from trackablate.trackers.variants import detrack_ce, ostrack, ostrack_ce, ostrack_mlp
 
@@ -46,18 +44,6 @@ TRACKERS = {
     "prompts": replace(ostrack_ce, adaptation=Prompts(count=2)),
 }
 CLIPS = [make_sequence("target", i, length=length, split="test") for i, length in enumerate(LENGTHS)]
-
-
-def trained(spec: TrackerSpec) -> OneStreamTracker:
-    """A tiny merged model, off the special points where it would answer the same to everything."""
-    torch.manual_seed(1)
-    model = build(at_scale(spec, SCALE), pretrained=False)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.05)
-    merged = merge(model.eval())
-    assert isinstance(merged, OneStreamTracker)
-    return merged
 
 
 def tracked(
@@ -74,7 +60,7 @@ def tracked(
 def test_a_compiled_network_tracks_the_same(spec: TrackerSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced as a whole, but not made into C++, which takes minutes. Three rows are compiled as four."""
     monkeypatch.setattr(fixed_shapes, "COMPILER", "aot_eager" if spec is detrack_ce else "eager")
-    plain, made = (network_tracker(trained(spec), CPU, compile=wanted) for wanted in (False, True))
+    plain, made = (network_tracker(tiny_model(spec), CPU, compile=wanted) for wanted in (False, True))
     expected, found = tracked(plain), tracked(made)
     assert np.ptp(expected, axis=0).min() > 1, "they move"
     np.testing.assert_allclose(found, expected, atol=1e-2)
@@ -87,7 +73,7 @@ def test_many_compiled_networks_fit_one_process(monkeypatch: pytest.MonkeyPatch)
     """More than the eight that torch makes of one function by itself."""
     monkeypatch.setattr(fixed_shapes, "COMPILER", "eager")
     for _ in range(10):
-        made = network_tracker(trained(ostrack_mlp), CPU, compile=True)
+        made = network_tracker(tiny_model(ostrack_mlp), CPU, compile=True)
         tracked(made, CLIPS[2:])
         assert forward_of(made) == "compiled"
 
@@ -101,7 +87,7 @@ def test_what_cannot_be_compiled_is_computed_as_it_is(device: str, monkeypatch: 
 
     monkeypatch.setattr(fixed_shapes, "COMPILER", refuse)
     monkeypatch.setattr(fixed_shapes, "captured", refuse)
-    plain, made = (network_tracker(trained(detrack_ce), CPU) for _ in range(2))
+    plain, made = (network_tracker(tiny_model(detrack_ce), CPU) for _ in range(2))
     plain.few_shapes = made.few_shapes = True
     made.find = FixedShapes(made.find, torch.device(device))
     with pytest.warns(UserWarning, match="computed as it is, for it cannot be compiled") as warned:
@@ -141,7 +127,7 @@ def test_a_network_asks_nothing_of_the_host(spec: TrackerSpec) -> None:
 
     Pretended tensors on a GPU show both without one: a copy would need a driver, a size its content.
     """
-    model = trained(spec)
+    model = tiny_model(spec)
     post, crop = POST_PROCESSING[model.spec.crop.window], model.spec.crop
     with FakeTensorMode(), torch.device("cuda"):
         for module in model.modules():
@@ -162,8 +148,8 @@ def test_a_network_asks_nothing_of_the_host(spec: TrackerSpec) -> None:
 def test_weights_in_16_bits_compute_what_autocast_does() -> None:
     """They are cast once, not in every frame."""
     for spec in TRACKERS.values():
-        once = network_tracker(trained(spec), CPU, "bf16")
-        each = NetworkTracker(trained(spec), CPU)
+        once = network_tracker(tiny_model(spec), CPU, "bf16")
+        each = NetworkTracker(tiny_model(spec), CPU)
         each._half = torch.bfloat16
         assert {p.dtype for m in once.model.modules() if isinstance(m, nn.Linear) for p in m.parameters()} == {
             torch.bfloat16

@@ -294,6 +294,7 @@ def test_a_data_server_whose_clock_is_ahead_is_no_reason(
     monkeypatch.setattr(changes, "_same_disk", lambda one, other: False)
     monkeypatch.setattr(changes, "file_clock", clock)
     trained(tmp_path / "store", {"got10k": data}, profile_file(tmp_path))
+    assert len(list((tmp_path / "store").glob("runs/*/training.json"))) == 1
 
 
 def test_a_training_that_an_older_version_began_goes_on(
