@@ -15,6 +15,7 @@ COMMANDS = re.findall(r"^python -m harness (.*)$", PAGE, re.MULTILINE)
 (DECLARATION,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_page_puts_everything_into_one_table(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(DECLARATION)
     for command in COMMANDS:

@@ -156,6 +156,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc, which is not here")
 def test_the_giant_is_counted_without_its_weights() -> None:
     """By the command line, in a process of its own: at most 2 GB (its weights alone take 4.6), and a few times the processor

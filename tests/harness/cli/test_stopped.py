@@ -91,7 +91,7 @@ def test_a_stopped_run_says_how_to_go_on_and_leaves_no_worker(tmp_path: Path, na
         assert run.returncode == 128 + number
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])
 def test_a_run_that_is_stopped_while_it_trains_saves_a_checkpoint(tmp_path: Path, name: str) -> None:
     """It would make none by itself before step 2000."""
     steps = [f"--set=recipe.{field}=2000" for field in ("steps", "checkpoint_every")]

@@ -38,6 +38,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Planned:
     return Planned(place / "S", json.loads(before.stdout), after.stderr)
 
 
+@pytest.mark.slow
 def test_a_calibration_is_kept_and_measures_each_tracker(planned: Planned) -> None:
     (place,) = (planned.store / "calibration").iterdir()
     runs = list(Store(place).runs())
@@ -54,6 +55,7 @@ def test_a_calibration_is_kept_and_measures_each_tracker(planned: Planned) -> No
         assert [len(result.boxes) for result in run.results(evaluation)] == [8] * 4
 
 
+@pytest.mark.slow
 def test_the_plan_says_what_every_run_takes(planned: Planned) -> None:
     runs = {run["row"]: run for run in planned.before["runs"]}
     assert set(runs) == {"conv", "decoder", "static", "ncc"}
@@ -70,6 +72,7 @@ def test_the_plan_says_what_every_run_takes(planned: Planned) -> None:
     assert 1e7 < whole["memory_bytes"]["expected"] < 5e8
 
 
+@pytest.mark.slow
 def test_the_run_says_how_that_compares(planned: Planned) -> None:
     assert "predicted -> actual" in planned.said_after
     assert "4 runs with all around them" in planned.said_after
@@ -88,6 +91,7 @@ def test_the_run_says_how_that_compares(planned: Planned) -> None:
     assert "->" in shown
 
 
+@pytest.mark.slow
 def test_a_start_is_not_compared_with_another_study(planned: Planned) -> None:
     """Table 1 shares the floors with the start of table 3, which did more."""
     plan = said("plan", "table1", "--profile", "smoke", "--store", planned.store)
@@ -96,6 +100,7 @@ def test_a_start_is_not_compared_with_another_study(planned: Planned) -> None:
     assert plan["compared"]["started"] == 0
 
 
+@pytest.mark.slow
 def test_a_finished_study_is_not_calibrated(planned: Planned) -> None:
     before = {file: file.stat().st_mtime_ns for file in planned.store.rglob("*")}
     plan = said("plan", *STUDY, "--store", planned.store, "--only", "decoder", "--calibrate")
@@ -103,6 +108,7 @@ def test_a_finished_study_is_not_calibrated(planned: Planned) -> None:
     assert plan["estimated_seconds"] == 0
 
 
+@pytest.mark.slow
 def test_what_is_done_predicts_the_rest_and_a_budget_chooses(planned: Planned) -> None:
     words = ("plan", *STUDY, "--store", planned.store)
     plan = said(*words, "--budget", "99h")
@@ -203,6 +209,7 @@ def test_the_gpus_are_counted_without_torch(
     assert expected_gpus("cpu", tmp_path) == []
 
 
+@pytest.mark.slow
 def test_cost_on_a_device_measures_speed_and_memory() -> None:
     found = said("cost", "ostrack-256", "--device", "cpu")
     assert found["device"].startswith("CPU")

@@ -87,6 +87,7 @@ def test_two_machines_train_the_weights_of_two_processes_of_one(one_machine: str
     assert list(tmp_path.glob(".machines-*")) == []
 
 
+@pytest.mark.slow
 def test_a_killed_process_of_a_machine_is_named_on_both_and_the_same_commands_go_on(
     one_machine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

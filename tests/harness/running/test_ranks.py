@@ -69,7 +69,7 @@ def furthest(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     [
         (LORAT, 3, 3, False),
         (replace(ostrack, drop_path=0.0), 2, 3, False),
-        (detrack_ce, 2, 3, False),
+        pytest.param(detrack_ce, 2, 3, False, marks=pytest.mark.slow),
         (replace(FULL, checkpointing=True), 3, 1, True),
     ],
     ids=["lorat", "conv", "decoder", "full-fsdp"],
@@ -158,6 +158,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, at: int, what: Callable[[LocalW
     monkeypatch.setattr(execute, "_Reporter", Reporter)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fsdp", [False, True])
 def test_a_killed_process_ends_the_attempt_and_any_number_goes_on(
     fsdp: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -182,6 +183,7 @@ def test_a_killed_process_ends_the_attempt_and_any_number_goes_on(
     assert furthest(whole, load_file(resumed.weights)) < ROUNDING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fsdp", [False, True])
 def test_a_shared_training_that_is_stopped_saves_a_checkpoint_and_goes_on_to_the_same_weights(
     fsdp: bool, tmp_path: Path
@@ -217,6 +219,7 @@ def test_a_process_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         execute.execute_run(task_of(LORAT), settings_of(tmp_path, 2, patience=20.0))
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_while_it_tracks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the other processes have tracked stays, and the next start tracks the rest."""
     hangs = (
@@ -278,6 +281,7 @@ def test_each_process_holds_its_share_of_parameters_gradients_and_optimizer_stat
     assert 0.49 < divided / whole < 0.52
 
 
+@pytest.mark.slow
 def test_a_process_with_fewer_parts_computes_as_many_as_the_others_and_counts_its_own(tmp_path: Path) -> None:
     """Of three parts one process has one and the other two; batch normalisation must not see a part twice."""
     task = task_of(
@@ -296,6 +300,7 @@ def test_a_process_with_fewer_parts_computes_as_many_as_the_others_and_counts_it
             assert other <= max(2, a[name].numel() // 1000), name
 
 
+@pytest.mark.slow
 def test_a_divided_step_that_memory_does_not_hold_fails_with_what_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -168,6 +168,7 @@ def test_two_workers_on_one_run_train_it_once(shared: Shared) -> None:
     assert not list(shop.store.root.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_killed_and_orphaned_workers_change_nothing(tmp_path: Path, videos: Path, shared: Shared) -> None:
     """Killed in training, abandoned by its parent in training, killed in tracking; then left to finish.
 

@@ -90,6 +90,7 @@ def test_a_declared_metric_that_needs_the_image_sizes_is_left_out_without_them(f
     assert any("dialect got10k: left out" in problem for problem in found["problems"])
 
 
+@pytest.mark.slow
 def test_other_rules_need_no_tracking_and_other_boxes_do(file: Path) -> None:
     where = options(file)
     said("evaluate", "static", *where)

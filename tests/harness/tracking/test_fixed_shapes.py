@@ -56,6 +56,7 @@ def tracked(
     return np.concatenate([found.boxes for found in sorted(track_together(network, batch), key=lambda t: t.name)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", TRACKERS.values(), ids=TRACKERS)
 def test_a_compiled_network_tracks_the_same(spec: TrackerSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced as a whole, but not made into C++, which takes minutes. Three rows are compiled as four."""

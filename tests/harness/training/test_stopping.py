@@ -101,6 +101,7 @@ def test_a_training_that_is_asked_to_stop_goes_on_from_that_step(tmp_path: Path,
     ]
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_silent_for_too_long_has_lost_its_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: RunFolder
 ) -> None:
