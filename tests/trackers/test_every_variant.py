@@ -78,11 +78,8 @@ TRUTH = torch.tensor([[0.3, 0.35, 0.6, 0.7], [0.1, 0.2, 0.55, 0.6]])
 
 def distinct(specs: dict[str, TrackerSpec]) -> dict[str, TrackerSpec]:
     """The first of those that are the same tracker."""
-    return {name: spec for name, spec in specs.items() if name == first_name(specs, spec)}
-
-
-def first_name(specs: dict[str, TrackerSpec], spec: TrackerSpec) -> str:
-    return next(name for name, other in specs.items() if fingerprint(other) == fingerprint(spec))
+    first = {fingerprint(spec): name for name, spec in reversed(specs.items())}
+    return {name: specs[name] for name in specs if name in first.values()}
 
 
 TINY = {name: at_scale(spec, SCALE) for name, spec in PAPER_SCALE.items()}
