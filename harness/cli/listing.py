@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 from trackablate.ablations.catalogue import STUDIES, named_study
@@ -11,6 +12,7 @@ from trackablate.ablations.study import RECIPE, Study
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
 from trackablate.datasets.registry import Registry, UnknownName, unknown
 from trackablate.datasets.synthetic.domains import DOMAINS
+from trackablate.datasets.toml_files import read_toml
 from trackablate.harness.profiles import load_profile, profile_names
 from trackablate.harness.scoring.dialects import Treatments
 from trackablate.harness.scoring.metrics import DIALECTS, Dialect
@@ -89,8 +91,10 @@ def _shown(value: Any) -> str:
 def details(name: str) -> dict[str, Any]:
     """Return a study, tracker, protocol or dialect in full; a protocol with the dialect of the same name.
 
-    Raises UnknownName if none of them has the name.
+    A study or a protocol may be named by its TOML file. Raises UnknownName if none of them has the name.
     """
+    if name.endswith(".toml") and Path(name).is_file() and "baseline" in read_toml(Path(name))[1]:
+        return _study(named_study(name))
     registries: tuple[tuple[Registry[Any], Callable[[Any], dict[str, Any]]], ...] = (
         (STUDIES, _study),
         (VARIANTS, lambda spec: {"tracker": spec.name, **spec.model_dump(mode="json")}),
@@ -100,8 +104,6 @@ def details(name: str) -> dict[str, Any]:
     found = [document(registry[name]) for registry, document in registries if name in registry]
     if found:
         return found[0] | ({"dialect": found[1]} if len(found) > 1 else {})
-    if name.endswith(".toml"):
-        return _study(named_study(name))
     known = list(dict.fromkeys(entry for registry, _ in registries for entry in registry))
     raise UnknownName(unknown("study, tracker, protocol or dialect", name, known))
 

@@ -43,7 +43,8 @@ def list_(
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="a study, tracker, protocol or dialect")], json: Json = False
+    name: Annotated[str, typer.Argument(help="a study, tracker, protocol or dialect, or the TOML file of one")],
+    json: Json = False,
 ) -> None:
     """Show one study, tracker, protocol or dialect in full.
 

@@ -320,6 +320,16 @@ def test_a_protocol_is_shown_with_the_rules_that_are_called_like_it(name: str) -
     )
 
 
+def test_show_takes_the_file_of_a_study_or_of_a_data_set(tmp_path: Path) -> None:
+    (tmp_path / "ranks.toml").write_text(
+        'name = "ranks"\ntitle = "R"\nquestion = "?"\nbaseline = "lorat-b-224"\n[factors]\nRank = "adaptation.rank"\n'
+        '[grid]\n"adaptation.rank" = [16, 64]\n'
+    )
+    assert set(said("show", str(tmp_path / "ranks.toml"))["rows"]) == {"rank-16", "rank-64"}
+    (tmp_path / "drones.toml").write_text('name = "drones"\nfirst_pixel = 0\nboxes = "{name}.txt"\nframes = "{name}"\n')
+    assert said("show", str(tmp_path / "drones.toml"))["protocol"] == "drones"
+
+
 @pytest.mark.parametrize("kind", ["studies", "trackers", "outside", "protocols", "dialects", "datasets", "profiles"])
 def test_list_and_show(kind: str) -> None:
     found = said("list", kind)
