@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trackablate.ablations.plan import FLOOR_ROWS
 from trackablate.datasets.errors import DataError, raise_all, shown
 from trackablate.datasets.extents import official_extent
 from trackablate.datasets.pairs.packed import Packing, read_folder
@@ -24,7 +25,7 @@ from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import RunSpec, TrainingData, VideoData
 from trackablate.harness.store import RunFolder, Store
 from trackablate.trackers.outside.named import outside_tracker
-from trackablate.trackers.spec import OutsideSpec, TrackerSpec
+from trackablate.trackers.spec import FloorSpec, OutsideSpec, TrackerSpec
 
 Given = Mapping[str, str]
 """Folder or archive of each data set that --data names."""
@@ -305,9 +306,11 @@ def _scored(protocol: str, paths: Mapping[str, Path], given: Given, store: Path)
 
 
 def asked_run(store: Store, name: str, protocol: str = "") -> RunSpec:
-    """Return the run that a name means: that of an outside tracker (see `outside_tracker`), or one in the store."""
-    outside = outside_tracker(name)
-    return RunSpec(tracker=outside) if outside else find_run(store, name, protocol).run
+    """Return the run that a name means: a floor, an outside tracker (see `outside_tracker`), or one in the store."""
+    floors = [FloorSpec(kind=kind) for kind in FLOOR_ROWS if kind == name]
+    if untrained := floors[0] if floors else outside_tracker(name):
+        return RunSpec(tracker=untrained)
+    return find_run(store, name, protocol).run
 
 
 def in_words(store: Store, run: RunSpec) -> str:

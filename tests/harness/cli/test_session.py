@@ -25,6 +25,7 @@ from trackablate.harness.record import SequenceResult
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import Store, read_protocol
 from trackablate.trackers.spec import TrackerSpec
+from video_factory import images, write
 
 SMOKE = load_profile("smoke")
 ROWS = ["conv", "decoder", "ce-conv", "ce-decoder", "static", "ncc", "shuffled-template"]
@@ -250,6 +251,13 @@ def test_a_row_names_its_run(place: Path) -> None:
         find_run(store, "decoder")
     with pytest.raises(KeyError, match="did you mean decoder"):
         find_run(store, "Decodr")
+
+
+def test_a_floor_is_a_run_without_any_store(place: Path) -> None:
+    """As an outside tracker is: neither is trained."""
+    write(place, images("clip", range(1, 4)))
+    assert said("track", "static", "clip", "--init", "5,6,7,8")["boxes"] == [[5, 6, 7, 8]] * 3
+    assert not (place / "store").exists()
 
 
 @pytest.mark.parametrize(
