@@ -48,15 +48,15 @@ class SequenceList(typing.Protocol):
         return None
 
     def reordered(self, index: int) -> bool:
-        """Return whether frames of one sequence come in another order than in earlier versions, which sorted by name."""
+        """Return whether versions of trackablate that sorted frames by name read one sequence in another order."""
         return False
 
     def state(self, store: Path) -> DataState:
-        """Return the present state of the data, for a training that begins now. store: A folder that can be written to."""
+        """Return the state of the data when a training on them begins. `store` is any folder that can be written to."""
         return DataState(since=file_clock(store))
 
     def refuse_changed(self, state: DataState) -> None:
-        """Raise DataError, now or when a file is read, if the data are not those of the state."""
+        """Raise DataError, now or when a file is read, if the data have changed since that state."""
         return
 
     def lengths(self) -> tuple[int, ...]:
@@ -126,7 +126,7 @@ class DataSet:
     """The content of one folder or archive.
 
     Attributes:
-        parts: Its splits by name; one that a protocol scores has that protocol's name.
+        parts: Its splits by name. A split that is scored has the name of its protocol.
         protocols: The protocols that score trackers on one of the parts.
     """
 

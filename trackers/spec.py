@@ -249,7 +249,7 @@ def differences(spec: BaseModel, other: BaseModel) -> dict[str, tuple[Any, Any]]
 
 
 def changes_of(spec: TrackerSpec, baseline: TrackerSpec) -> dict[str, Any]:
-    """Return the whole fields, but the name, by which `replace` makes a tracker of a baseline."""
+    """Return the fields that `replace` needs to make this tracker from a baseline. The name is left out."""
     fields = (name for name in TrackerSpec.model_fields if name not in ("kind", "name"))
     return {name: getattr(spec, name) for name in fields if getattr(spec, name) != getattr(baseline, name)}
 

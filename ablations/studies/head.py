@@ -19,7 +19,8 @@ head = Study(
     rows=(
         Row("centre", ("centre (conv, OSTrack)",)),  # replaces nothing: the baseline
         Row("mlp", ("MLP (LoRAT)",), {"head": MLPHead(), "labels": "iou-aware"}),
-        # DECODER replaces head, labels and denoising; DECODER_NEEDS says why the last two change with the head.
+        # DECODER replaces head, labels and denoising; DECODER_NEEDS says why the last two change with the head. The
+        # paper trains it for 20 epochs, and the others for 100 (LONGER_CONVOLUTION).
         Row("decoder", ("deformable decoder (DETRack)",), DECODER, published=(ostrack(20),)),
     ),
     coupled=(
@@ -33,5 +34,5 @@ head = Study(
     ),
     trainings=(OSTRACK_ONE_SHOT,),
     remarks=("At the paper's scale the MLP head trains like the convolutional one, by OSTrack's recipe.", CHOSEN),
-    silent=SILENT,
+    silent=SILENT,  # fields that DETRack's paper leaves open, and what was chosen
 )
