@@ -1,15 +1,7 @@
 """A benchmark's sequences, found and read in any of its layouts, from a folder or an archive.
 
-**How to add a benchmark**, all in one module `datasets/benchmarks/<name>.py`:
-
-    LAYOUT = FileLayout("<name>/img/00000001.jpg, ... and <name>/groundtruth.txt",
-                        boxes="{name}/groundtruth.txt", frames=("{name}/img",), first=1)
-    PART = Part(name="mine", data="mine", title="Mine", clips=clips, layouts=(LAYOUT,))
-    MINE = DataSet("mine", "Mine", {"mine": PART}, (PART.protocol(title="Mine", description=..., source=...),))
-
-`clips()` returns the official list, such as `official_clips("mine.csv")` from splits/mine.csv. Then name the constant in
-DATA_SETS of `datasets/protocols.py`. Everything else (missing sequences, counts, flags, bad lines, the index, checks)
-follows from the declaration; `datasets/benchmarks/lasot.py` is an example of most of it.
+`docs/extend/benchmark.md` shows how to add a benchmark. Missing sequences, counts, flags, bad lines, the index and the checks
+follow from its declaration, a `Part`.
 
 Scoring needs annotation only, tracking needs images. Roots without images can be opened too: `check_annotations` checks
 what scoring needs, `check` what tracking needs, and access to a frame that is not there raises DataError.

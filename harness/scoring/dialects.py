@@ -253,14 +253,14 @@ _ALL = (
     replace(
         _OSTRACK,
         name="strict",
-        description="not a toolkit's: as ostrack, but absent and invalid frames miss everything on every data set",
+        description="Not a toolkit's: as ostrack, but absent and invalid frames miss everything on every data set",
         flags="used",
         invalid=Treatments(),
         by_protocol={},
     ),
     Dialect(
         name="in_time",
-        description="not a toolkit's: overlaps in the order of frames after the first; absent and invalid frames are passed"
+        description="Not a toolkit's: overlaps in the order of frames after the first; absent and invalid frames are passed"
         " over",
         readings={key: Reading("success", "in time") for key in ("until_failure", "survived", "unbroken")},
         flags="used",

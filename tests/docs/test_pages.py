@@ -191,7 +191,9 @@ def test_the_adaptation_method_trains_the_norms_alone(monkeypatch: pytest.Monkey
     model = build(asked)
     before = {name for name, p in model.named_parameters() if name.startswith("encoder.blocks.") and p.requires_grad}
     monkeypatch.setitem(METHODS, "norms", method["NORMS"])
-    adapt(model, asked.model_copy(update={"adaptation": spec["Norms"]()}))
+    norms = spec["Norms"]()
+    adapt(model, asked.model_copy(update={"adaptation": norms}))
+    assert norms.at_scale(load_profile("mini").scale) == norms
     trained = {name for name, p in model.named_parameters() if name.startswith("encoder.blocks.") and p.requires_grad}
     assert trained == {name for name in before if ".norm1." in name or ".norm2." in name}
     assert len(trained) == 4 * 2 * 2, "weight and bias of two norms in each of four blocks"

@@ -64,6 +64,15 @@ def test_a_plugins_tracker_is_trained_and_evaluated(tmp_path: Path) -> None:
     assert "two-linear" in without.stderr and "--plugin FILE" in without.stderr
 
 
+def test_a_plugin_adds_the_study_that_the_page_shows(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "extend" / "study.md").read_text(encoding="utf-8")
+    example = page.partition("```python\n")[2].partition("```")[0]
+    added = "from trackablate.ablations.study import STUDIES\nSTUDIES.add('points', points)\n"
+    (tmp_path / "points.py").write_text(example + added, encoding="utf-8")
+    shown = said(harness("--plugin", "points.py", "show", "points", "--json", cwd=tmp_path))
+    assert shown["study"] == "points"
+
+
 def test_an_installed_plugin_is_found_by_its_entry_point(tmp_path: Path) -> None:
     """A distribution as pip leaves it: a module, and its metadata beside it."""
     (tmp_path / "two_linear.py").write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
