@@ -1,7 +1,7 @@
 """A benchmark's sequences, found and read in any of its layouts, from a folder or an archive.
 
-`docs/extend/benchmark.md` shows how to add a benchmark. Missing sequences, counts, flags, bad lines, the index and the checks
-follow from its declaration, a `Part`.
+`docs/extend/benchmark.md` shows how to add a benchmark. Missing sequences, counts, flags, bad lines, the index and the
+checks follow from its declaration, a `Part`.
 
 Scoring needs annotation only, tracking needs images. Roots without images can be opened too: `check_annotations` checks
 what scoring needs, `check` what tracking needs, and access to a frame that is not there raises DataError.
