@@ -31,7 +31,7 @@ from trackablate.trackers.spec import FloorSpec, replace
 from trackablate.trackers.variants import VARIANTS
 from video_factory import boxes, images, write
 
-PAGES = {"README.md": ROOT / "README.md"} | {
+PAGES = {name: ROOT / name for name in ("README.md", "CONTRIBUTING.md")} | {
     file.relative_to(ROOT).as_posix(): file for file in sorted((ROOT / "docs").rglob("*.md"))
 }
 BLOCKS = [
@@ -238,6 +238,21 @@ def test_every_link_between_pages_leads_to_a_heading_or_a_file() -> None:
             if not made and not (target.is_file() and (not anchor or anchor in anchors(target))):
                 wrong.append(f"{name}: {link}")
     assert wrong == []
+
+
+def test_the_map_names_what_exists() -> None:
+    """Each file, and each constant to which an entry is added, that CONTRIBUTING sends a reader to."""
+    text = PAGES["CONTRIBUTING.md"].read_text(encoding="utf-8")
+    rooms = ("datasets", "trackers", "harness", "ablations", "reports", "tests", "docs")
+    files = {f"/{file.relative_to(ROOT).as_posix()}": file for room in rooms for file in (ROOT / room).rglob("*.*")}
+    named = set(re.findall(r"`([\w/]+\.(?:py|toml|csv))\b", text))
+    assert len(named) > 50
+    assert [name for name in sorted(named) if not any(path.endswith(f"/{name}") for path in files)] == []
+    code = "\n".join(file.read_text(encoding="utf-8") for path, file in files.items() if path.endswith(".py"))
+    entries = set(re.findall(r"`_?([A-Z][A-Z_]{3,})`", text))
+    assert [name for name in sorted(entries) if not re.search(rf"^_?{name}\b.*=", code, re.MULTILINE)] == []
+    folders = re.findall(r"^ {0,2}(\w+)/ ", text.partition("```")[2].partition("```")[0], re.MULTILINE)
+    assert [name for name in folders if not any(f"/{name}/" in path for path in files)] == []
 
 
 def anchors(page: Path) -> set[str]:
