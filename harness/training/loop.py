@@ -64,7 +64,7 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
         job, state = training.job, training.state
         clock = _clock(job, state.cost)
         for batch in _timed(batches, clock):
-            job.group.at(3 * state.step + 1)  # a process that hangs in a step is found by these numbers
+            job.group.at(3 * state.step + 1)
             with clock.phase("train"):
                 losses = take_step(training, batch)
             _refuse_infinite(job, losses, batch, state.step)
@@ -105,7 +105,7 @@ def _begun(job: Fit) -> Iterator[tuple[Training, DataLoader[Batch]]]:
         state = _resume(job, optimizer, accelerator)
         state.cost.compiled, state.cost.fsdp = compile_, state.cost.fsdp or job.fsdp
         if job.fsdp and (state.cost.pairs_at_once or 0) > job.recipe.pairs_at_once:
-            state.cost.pairs_at_once = None  # parts are not enlarged under --fsdp: see `_enlarge_parts`
+            state.cost.pairs_at_once = None  # as `_enlarge_parts` says
         with computing_in(model, precision), compiled_blocks(model, wanted=compile_):
             _, optimizer, batches = accelerator.prepare(model, optimizer, _loader(job, state.step))
             if job.device.type == "cuda":
@@ -135,7 +135,7 @@ def _figures(job: Fit, state: State, losses: dict[str, Tensor]) -> dict[str, flo
 def _enlarge_parts(job: Fit, state: State, clock: PhaseClock) -> None:
     """Let a GPU take as many pairs at a time as fit, once the memory of the published number is booked.
 
-    Under --fsdp it does not: a process whose memory does not hold the larger parts could not go back alone.
+    Not if parameters are divided: a process whose memory does not hold them could not go back alone.
     """
     published = job.recipe.pairs_at_once
     as_published = state.cost.pairs_at_once is None and not (state.cost.recomputed or job.fsdp)
@@ -278,7 +278,7 @@ def _loader(job: Fit, step: int) -> DataLoader[Batch]:
 def _clock(job: Fit, cost: TrainingCost) -> PhaseClock:
     device = job.device
     on_cpu, first = device.type != "cuda", job.group.first
-    booked = cost.phases if first else {}  # only the first process counts what earlier attempts took
+    booked = cost.phases if first else {}  # what was booked before is the first process's to say
     return PhaseClock(booked, synchroniser(device), on_cpu=on_cpu, meter=energy_meter(device))
 
 
@@ -294,7 +294,6 @@ def _timed(batches: Iterable[Batch], clock: PhaseClock) -> Iterator[Batch]:
 
 
 def _book(job: Fit, cost: TrainingCost, clock: PhaseClock) -> None:
-    """Write time, memory and part sizes of all processes into the cost. Memory of enlarged parts does not count."""
     on_gpu, published = job.device.type == "cuda", job.recipe.pairs_at_once
     cost.phases = job.group.booked(clock.booked, on_gpu=on_gpu)
     cost.memory_kind = "device peak allocated" if on_gpu else "process peak RSS"
