@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trackablate.ablations.plan import FLOOR_ROWS
 from trackablate.datasets.errors import DataError, raise_all, shown
 from trackablate.datasets.extents import official_extent
 from trackablate.datasets.pairs.packed import Packing, read_folder
@@ -24,6 +23,7 @@ from trackablate.harness.scoring.result_files import open_results
 from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import RunSpec, TrainingData, VideoData
 from trackablate.harness.store import RunFolder, Store
+from trackablate.trackers.floors import FLOORS
 from trackablate.trackers.outside.named import outside_tracker
 from trackablate.trackers.spec import FloorSpec, OutsideSpec, TrackerSpec
 
@@ -307,8 +307,8 @@ def _scored(protocol: str, paths: Mapping[str, Path], given: Given, store: Path)
 
 def asked_run(store: Store, name: str, protocol: str = "") -> RunSpec:
     """Return the run that a name means: a floor, an outside tracker (see `outside_tracker`), or one in the store."""
-    floors = [FloorSpec(kind=kind) for kind in FLOOR_ROWS if kind == name]
-    if untrained := floors[0] if floors else outside_tracker(name):
+    untrained = FloorSpec.model_validate({"kind": name}) if name in FLOORS else outside_tracker(name)
+    if untrained:
         return RunSpec(tracker=untrained)
     return find_run(store, name, protocol).run
 
