@@ -65,18 +65,18 @@ def _studies() -> list[str]:
     return names
 
 
-def _pytest(session: nox.Session, *options: str) -> None:
+def _run_tests(session: nox.Session, python: str, *options: str) -> None:
     """Run pytest with the session's arguments; without any, on all cores, a file at a time on each."""
     # In the order of the folders: the files with the fewest tests, which would else come last, are the slowest.
     files = ("--dist", "loadfile", "--no-loadscope-reorder")
     parallel = () if session.posargs else ("-n", "auto", "--maxprocesses", "8", *files)
-    session.run(_python(session), "-P", "-m", "pytest", *options, *parallel, *session.posargs, external=True)
+    session.run(python, "-P", "-m", "pytest", *options, *parallel, *session.posargs, external=True)
 
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """Run the tests, without the long simulations."""
-    _pytest(session)
+    _run_tests(session, _python(session))
 
 
 @nox.session(name="tests-all", venv_backend="none")
@@ -85,7 +85,18 @@ def tests_all(session: nox.Session) -> None:
 
     SLURM's need slurm-wlm, munge and root; Ray's need ray.
     """
-    _pytest(session, "-m", "")
+    _run_tests(session, _python(session), "-m", "")
+
+
+@nox.session(venv_backend="virtualenv")
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest version of each package that pyproject.toml allows. It needs the network and 7 GB."""
+    session.install("uv")
+    extras = ".[dev,fast,lmdb,log,slurm,trax]"
+    # timm brings torchvision along, and each torchvision allows one torch: this one allows the lowest.
+    words = ("--resolution", "lowest-direct", "-e", extras, "torchvision==0.25.*")
+    session.run("uv", "pip", "install", "--quiet", "--python", f"{session.bin}/python", *words)
+    _run_tests(session, f"{session.bin}/python")
 
 
 @nox.session(venv_backend="none" if HERE else "virtualenv")
