@@ -279,7 +279,7 @@ class _Workers:
         slots += wanted[len(slots) :]
 
     def _slots(self, elsewhere: int, gpus: Sequence[str], how: Execution) -> list[Slot]:
-        settings = self.executor.places(elsewhere, self.store, self.device, self.job.how)
+        settings = self.executor.worker_settings(elsewhere, self.store, self.device, self.job.how)
         if settings is None:
             settings = worker_settings(gpus, self.device, self.job.profile, self.tasks, self.store, how)
         return [Slot(self.executor, each) for each in settings]

@@ -25,7 +25,7 @@ from trackablate.datasets.sequence import Sequence
 from trackablate.harness.scoring.failure_modes import FailureCounts, failures
 from trackablate.harness.scoring.raw_cache import FAILURES, ScoredSequence
 from trackablate.harness.scoring.result_files import ResultFiles
-from trackablate.harness.scoring.threshold_counts import TREATMENTS, annotated, tally
+from trackablate.harness.scoring.threshold_counts import TREATMENTS, tally
 
 WORTH_A_POOL = 40
 """Sequences times trackers below which starting processes costs more than it saves."""
@@ -150,12 +150,9 @@ class _Reader:
         boxes = np.trunc(raw.boxes) if self.truncate else raw.boxes
         wanted = FAILURES in self.asked
         failed = failures(boxes, truth, valid(truth) & visible) if wanted else FailureCounts.total(())
-        if self.sparse:
-            counted = annotated(truth)
-            boxes, truth, visible = boxes[counted], truth[counted], visible[counted]
-        counts = tally(boxes, truth, visible, size=size, treatments=self.treatments)
+        counts = tally(boxes, truth, visible, size=size, treatments=self.treatments, sparse=self.sparse)
         return ScoredSequence(
-            "", len(truth), sequence.attributes, self.asked, counts, failed, tuple(filter(None, remarks))
+            "", len(counts.codes), sequence.attributes, self.asked, counts, failed, tuple(filter(None, remarks))
         )
 
     def _size(self, sequence: Sequence) -> tuple[int, int] | None:

@@ -98,15 +98,19 @@ def tally(
     origin: int = 0,
     size: tuple[int, int] | None = None,
     treatments: tuple[Treated, ...] = TREATMENTS,
+    sparse: bool = False,
 ) -> Tally:
     """Return the tally of one sequence from its boxes (N, 4), x, y, w, h, and flags (N,), False for absent.
 
     `origin` is added to x and y to get the data set's own pixel numbers. Without the `size` (width, height) of the image,
-    "clipped" is left out of the treatments; "plain" is always measured. Raises ValueError if the lengths differ, or a
-    predicted number is not finite.
+    "clipped" is left out of the treatments; "plain" is always measured. If the annotation is `sparse`, only its `annotated`
+    frames count. Raises ValueError if the lengths differ, or a predicted number is not finite.
     """
     if prediction.shape != truth.shape or len(visible) != len(truth):
         raise ValueError(f"{len(prediction)} predicted boxes for {len(truth)} true ones and {len(visible)} flags")
+    if sparse:
+        counted = annotated(truth)
+        prediction, truth, visible = prediction[counted], truth[counted], visible[counted]
     if not np.isfinite(prediction.sum()):
         raise ValueError(f"predicted box {int(np.argmin(np.isfinite(prediction).all(axis=1)))} is not finite")
     if origin:

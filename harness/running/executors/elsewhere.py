@@ -3,11 +3,12 @@
 import os
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from trackablate.harness.errors import BadInput
 from trackablate.harness.provenance import command_line
-from trackablate.harness.running.executors.local import LocalExecutor, environment
-from trackablate.harness.running.tasks import Device, Execution, PrepareTask, Reply, WorkerSettings
+from trackablate.harness.running.executors.local import LocalExecutor, LocalWorker, environment
+from trackablate.harness.running.tasks import Device, Execution, PrepareTask, Reply, Task, WorkerSettings
 from trackablate.harness.running.threads import quiet_threads
 from trackablate.harness.store import Store
 
@@ -47,25 +48,64 @@ def resources(option: str, asked: dict[str, str], each: int, device: str) -> Res
     return Resources(gpus, cpus, _count(option, "jobs", asked["jobs"]) if "jobs" in asked else None)
 
 
-def places(asked: Resources, tasks: int, store: Store, device: str, how: Execution) -> list[WorkerSettings]:
-    """Return the settings of a worker for each task, or for as many as shall be at work at once."""
-    gpus, cpus, each = asked.gpus, asked.cpus, how.gpus_per_run
-    kind = "cuda" if gpus else "cpu"
-    shared = [f"{kind}:{rank}" if gpus else kind for rank in range(each)]
-    loading = min(8, max(0, cpus // each - 1)) if gpus else 0
-    settings = WorkerSettings(
-        store=str(store.root),
-        device=shared[0] if each > 1 or not gpus else device,
-        threads=max(1, cpus // each) if gpus else 1,
-        workers=1,
-        command=command_line(),
-        loader_workers=loading if how.loader_workers is None else how.loader_workers,
-        fit_memory=how.fit_memory,
-        fsdp=how.fsdp,
-        log=how.log,
-        others=tuple(shared[1:]),
-    )
-    return [settings] * min(max(1, tasks), asked.jobs or max(1, tasks))
+class ElsewhereExecutor:
+    """Hands tasks to a cluster, and prepares studies in a process here."""
+
+    def __init__(self, store: Store, asked: Resources, *, detached: bool = False) -> None:
+        self.local, self.asked, self.detached = LocalExecutor(store.logs), asked, detached
+
+    def worker_settings(self, tasks: int, store: Store, device: str, how: Execution) -> list[WorkerSettings]:
+        """Return the settings of a worker for each task, or for as many as shall be handed in at once."""
+        gpus, cpus, each = self.asked.gpus, self.asked.cpus, how.gpus_per_run
+        kind = "cuda" if gpus else "cpu"
+        shared = [f"{kind}:{rank}" if gpus else kind for rank in range(each)]
+        loading = min(8, max(0, cpus // each - 1)) if gpus else 0
+        settings = WorkerSettings(
+            store=str(store.root),
+            device=shared[0] if each > 1 or not gpus else device,
+            threads=max(1, cpus // each) if gpus else 1,
+            workers=1,
+            command=command_line(),
+            loader_workers=loading if how.loader_workers is None else how.loader_workers,
+            fit_memory=how.fit_memory,
+            fsdp=how.fsdp,
+            log=how.log,
+            others=tuple(shared[1:]),
+        )
+        most = None if self.detached else self.asked.jobs
+        return [settings] * min(max(1, tasks), most or max(1, tasks))
+
+
+@dataclass(eq=False)
+class ElsewhereWorker:
+    """A worker of a cluster. A process here prepares, on the CPU, and then names the cluster's device, `node`."""
+
+    executor: Any
+    settings: WorkerSettings
+    _here: LocalWorker | None = field(default=None, init=False)
+    node = ""
+
+    def prepares(self, task: Task) -> bool:
+        """Begin to prepare here, if that is the task. Return whether it is."""
+        if isinstance(task, PrepareTask):
+            self._here = self.executor.local.start(self.settings.model_copy(update={"device": "cpu", "others": ()}))
+            self._here.do(task)
+        return self._here is not None
+
+    def prepared(self) -> Reply | None:
+        """Return the reply to the preparation, None while it goes on."""
+        assert self._here is not None
+        reply = self._here.poll()
+        if reply is None or reply.status != "done":
+            return reply
+        gpus = tuple(f"cuda:{number}" for number in range(self.executor.asked.gpus))
+        return Reply(status="done", text=Device(name=self.node, gpus=gpus).model_dump_json(), last=True)
+
+    def stop(self) -> None:
+        """End the preparation. What the cluster has goes on."""
+        if self._here is not None:
+            self._here.stop()
+            self._here = None
 
 
 def own_environment(threads: int) -> dict[str, str]:
@@ -73,39 +113,14 @@ def own_environment(threads: int) -> dict[str, str]:
     quiet: dict[str, str] = {}
     quiet_threads(threads, quiet)
     every = environment(threads).items()
-    return {name: value for name, value in every if name in quiet or _is_ours(name, value)}
-
-
-class Preparing:
-    """Prepares a study in a process here, on the CPU, and then names the device of the workers elsewhere."""
-
-    def __init__(self, local: LocalExecutor, settings: WorkerSettings, task: PrepareTask, device: Device) -> None:
-        self._device = device
-        self._worker = local.start(settings.model_copy(update={"device": "cpu", "others": ()}))
-        self._worker.do(task)
-
-    def poll(self) -> Reply | None:
-        """Return the reply, None while the process is at work."""
-        reply = self._worker.poll()
-        if reply is None or reply.status != "done":
-            return reply
-        return Reply(status="done", text=self._device.model_dump_json(), last=True)
-
-    def stop(self) -> None:
-        """End the process."""
-        self._worker.stop()
-
-
-def devices(kind: str, asked: Resources) -> Device:
-    """Return the device of a worker elsewhere, with the GPUs that it asks for."""
-    return Device(name=kind, gpus=tuple(f"cuda:{number}" for number in range(asked.gpus)))
+    return {
+        name: value
+        for name, value in every
+        if name in quiet or name.startswith("TRACKABLATE_") or os.environ.get(name) != value
+    }
 
 
 def _count(option: str, key: str, text: str, least: int = 1) -> int:
     if not re.fullmatch(r"\d{1,5}", text) or int(text) < least:
         raise BadInput(f"{option} {key}={text}: write a number from {least}")
     return int(text)
-
-
-def _is_ours(name: str, value: str) -> bool:
-    return name.startswith("TRACKABLATE_") or os.environ.get(name) != value

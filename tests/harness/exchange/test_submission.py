@@ -22,7 +22,7 @@ from trackablate.harness.documents import write_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.exchange.submission import Asked, build_submission, check_submission
 from trackablate.harness.exchange.writing import Tracked
-from trackablate.harness.record import ProtocolRecord, SequenceFacts, SequenceResult
+from trackablate.harness.record import ProtocolRecord, SequenceRecord, SequenceResult
 from trackablate.harness.scoring.layouts import LAYOUTS
 from trackablate.harness.scoring.result_files import open_results
 from trackablate.harness.spec import Evaluation, RunSpec
@@ -357,7 +357,7 @@ def stored(
     for name, boxes, seconds in results(protocol if protocol in NAMES else "got10k")[:known]:
         rows = [(float(x), float(y), float(w), float(h)) for x, y, w, h in np.asarray(boxes)]
         facts.append(
-            SequenceFacts(
+            SequenceRecord(
                 name=name,
                 frames=len(rows),
                 boxes=rows[:1],
