@@ -1,6 +1,6 @@
 """Adapts the pretrained encoder: adds the modules of a method, and decides which parameters train.
 
-A new method is a file in this folder and an entry of `METHODS`; its specification is in `trackers/axes/adaptations.py`.
+A new method is a file in this folder, if it adds modules, and an entry of `METHODS`; its specification is in `trackers/axes/adaptations.py`.
 """
 
 from fnmatch import fnmatchcase
@@ -13,14 +13,13 @@ from trackablate.trackers.adaptation.lora import LORA
 from trackablate.trackers.adaptation.method import Method
 from trackablate.trackers.adaptation.peft_layers import fold
 from trackablate.trackers.adaptation.prompts import PROMPTS
-from trackablate.trackers.adaptation.selections import BITFIT, FROZEN, FULL
 from trackablate.trackers.encoder.blocks import SplitQKV
 from trackablate.trackers.spec import TrackerSpec
 
 METHODS: dict[str, Method] = {
-    "full": FULL,
-    "frozen": FROZEN,
-    "bitfit": BITFIT,
+    "full": Method(freed=("encoder.*",)),
+    "frozen": Method(),
+    "bitfit": Method(freed=("encoder.*bias",)),
     "lora": LORA,
     "adapter": ADAPTER,
     "ia3": IA3_VECTORS,
