@@ -69,10 +69,8 @@ def read_ordinary_text(path: Path, most: int = LARGEST) -> str:
 def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replace `path` in one step by a file that `write` fills. Makes folders.
 
-    An error leaves nothing behind, and names the file: a full disk does not.
-
-    Raises:
-        LeaseLost: The file is in a folder that another process has taken over.
+    An error leaves nothing behind, and names the file: a full disk does not. Raises LeaseLost for a folder that another
+    process has taken over.
     """
     name = ""
     refuse_lost(path)  # before a folder is made again that somebody has removed

@@ -50,12 +50,10 @@ def make_sequence(
     """Return video number `index` of a domain and split, with a name such as "target-test-0007".
 
     Boxes are tight around the target's whole outline, occluded or not, clipped to the frame, in multiples of 1/64 px. The
-    target is not visible if less than 5 % of its area can be seen or a clipped side is under 6 px. In frame 0 it is wholly
-    inside the frame and unoccluded. Equal arguments give equal boxes on every machine, and pixels that are equal within
-    one grey level. Frames are drawn at first access. The size is (width, height) in pixels.
-
-    Raises:
-        ValueError: Unknown domain or split, a negative number, no frames, or a side outside 64..480.
+    target is not visible if less than 5 % of its area can be seen or a clipped side is under 6 px. In frame 0 it is
+    wholly inside the frame and unoccluded. Equal arguments give equal boxes on every machine, and pixels that are equal
+    within one grey level. Frames are drawn at first access. The size is (width, height) in pixels. Raises ValueError for
+    an unknown domain or split, a negative number, no frames, or a side outside 64..480.
     """
     if length < 1 or index < 0 or not all(_SMALLEST <= side <= _LARGEST for side in size):
         raise ValueError(

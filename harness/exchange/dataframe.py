@@ -22,28 +22,12 @@ from trackablate.trackers.spec import FloorSpec, TrackerSpec, leaves
 RUN = ("run", "fingerprint", "tracker", "seed", "trained_on", "steps", "batch_size")
 AXES = ("backbone", "head", "adaptation", "embedding", "attention", "sparsity", "labels", "denoising")
 SCORE = (
-    "protocol",
-    "data",
-    "role",
-    "control",
-    "test_layers",
-    "precision",
-    "dialect",
-    "metric",
-    "value",
-    "n_sequences",
-    "of_sequences",
+    *("protocol", "data", "role", "control", "test_layers", "precision"),
+    *("dialect", "metric", "value", "n_sequences", "of_sequences"),
 )
 COST = (
-    "params",
-    "trainable_params",
-    "macs",
-    "train_seconds",
-    "device_hours",
-    "peak_memory_bytes",
-    "energy_joules",
-    "fps",
-    "tracking_seconds",
+    *("params", "trainable_params", "macs", "train_seconds", "device_hours", "peak_memory_bytes", "energy_joules"),
+    *("fps", "tracking_seconds"),
 )
 WHERE = ("verdict", "reason", "commit", "device", "started")
 NUMBERS = ("value", *COST)

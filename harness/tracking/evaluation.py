@@ -155,14 +155,12 @@ def _trajectories(
             begin(opened[following[i]])
         return opened.pop(i)  # frees the frames of a sequence when it is done
 
-    batch = TrackingBatch(
-        open=take,
-        template=_template_source(evaluation, sequences),
-        lengths=lengths,
-        wanted=wanted,
-        slots=SLOTS,
-        report=tracked,
-    )
+    def template(i: int, sequence: Sequence) -> Template:
+        """Return the sequence's own first frame and box, or the next one's for the shuffled-template control."""
+        source = sequence if evaluation.control == "none" else sequences[(i + 1) % len(sequences)]
+        return source.frames[0], source.boxes[0]
+
+    batch = TrackingBatch(take, template, lengths, wanted, SLOTS, tracked)
     yield from track_together(tracker, batch)
 
 
@@ -185,13 +183,3 @@ def _one_by_one(
         more = [f"and {len(failed) - LISTED} more"] if len(failed) > LISTED else []
         count = f"{len(failed)} {'sequence' if len(failed) == 1 else 'sequences'}"
         raise TrackerFailed(f"it failed on {count}: " + "; ".join(failed[:LISTED] + more))
-
-
-def _template_source(evaluation: Evaluation, sequences: SequenceList) -> Callable[[int, Sequence], Template]:
-    """Return each sequence's own first frame and box, or the next sequence's for the shuffled-template control."""
-
-    def template(i: int, sequence: Sequence) -> Template:
-        source = sequence if evaluation.control == "none" else sequences[(i + 1) % len(sequences)]
-        return source.frames[0], source.boxes[0]
-
-    return template

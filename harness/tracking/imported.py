@@ -17,7 +17,7 @@ from trackablate.harness.costing.devices import device_name
 from trackablate.harness.costing.macs import count_macs
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile, profile_names
-from trackablate.harness.provenance import command_line, provenance
+from trackablate.harness.provenance import provenance
 from trackablate.harness.record import TrainingCost, TrainingRecord
 from trackablate.harness.spec import Imported, RunSpec
 from trackablate.harness.store import RunFolder, Store
@@ -98,13 +98,7 @@ def _keep(folder: RunFolder, model: OneStreamTracker) -> None:
     if not getattr(model, "merged", False):
         merge(model)
     cost = TrainingCost(params=params, macs=count_macs(model).all)
-    where = provenance(
-        device=device_name(torch.device("cpu")),
-        driver=None,
-        threads=torch.get_num_threads(),
-        workers=1,
-        command=command_line(),
-    )
+    where = provenance(device=device_name(torch.device("cpu")), threads=torch.get_num_threads())
     write_bytes(folder.weights, content)
     folder.finish_training(
         TrainingRecord(curve=[], cost=cost, weights_digest=hashlib.sha256(content).hexdigest(), where=where)
@@ -148,18 +142,15 @@ def _command(folder: RunFolder, spec: TrackerSpec, out: Path, store: Path) -> st
     return f"python -m harness import {name} --weights {quote(str(out))} {options}{place}"
 
 
-def _sized(tracker: str, profile: str) -> TrackerSpec:
-    spec, scale = VARIANTS[tracker], load_profile(profile).scale
-    return at_scale(spec, scale) if scale else spec
-
-
 def _import_options(spec: TrackerSpec, sizes: Sequence[str]) -> str:
     """Return the options with which `import` takes a tracker's weights; of profiles that are alike, one of `sizes`."""
+    names = sorted(profile_names(), key=lambda name: (name not in sizes, name != "paper"))
+    scales = {name: load_profile(name).scale for name in names}
     for same in (_nameless, _of_any_rank):  # `import` reads LoRA's rank from the weights
-        for profile in sorted(profile_names(), key=lambda name: (name not in sizes, name != "paper")):
-            for name in VARIANTS:
-                if same(_sized(name, profile)) == same(spec):
-                    return f"--as {name}" + (f" --profile {profile}" if load_profile(profile).scale else "")
+        for profile, scale in scales.items():
+            for name, tracker in VARIANTS.items():
+                if same(at_scale(tracker, scale) if scale else tracker) == same(spec):
+                    return f"--as {name}" + (f" --profile {profile}" if scale else "")
     return ""
 
 

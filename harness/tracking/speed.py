@@ -3,7 +3,6 @@
 A machine that slows down therefore slows all of them alike, and no other work of ours runs at the same time.
 """
 
-import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from trackablate.harness.costing.devices import device_name, synchroniser
 from trackablate.harness.costing.macs import count_macs
 from trackablate.harness.speed import Speed
 from trackablate.harness.store import RunFolder
-from trackablate.harness.tracking.device_cost import TimedClip, latencies
+from trackablate.harness.tracking.device_cost import TimedClip, speeds
 from trackablate.harness.tracking.evaluation import online_tracker
 from trackablate.harness.tracking.fixed_shapes import forward_of
 from trackablate.trackers.inference import FrameTracker, NetworkTracker
@@ -81,22 +80,12 @@ def _failure_kept(folder: RunFolder, failures: list[str]) -> Iterator[None]:
         failures.append(f"{folder.run.name}: {error}")
 
 
-def _macs(tracker: FrameTracker) -> int | None:
-    """Return the MACs of tracking one frame; None for a floor, which has no network."""
-    return count_macs(tracker.model).all if isinstance(tracker, NetworkTracker) else None
-
-
 def _speed(one: _Able, device: torch.device, together: list[str]) -> Speed:
     *rounds, from_jpeg = one.rounds
-    rates = [FRAMES / sum(seconds) for seconds in rounds]
     return Speed(
-        macs=_macs(one.tracker),
+        **speeds(rounds, from_jpeg),
+        macs=count_macs(one.tracker.model).all if isinstance(one.tracker, NetworkTracker) else None,
         forward=forward_of(one.tracker),
-        fps_from_jpeg=FRAMES / sum(from_jpeg),
-        **latencies(rounds),
-        fps=statistics.median(rates),
-        low=min(rates),
-        high=max(rates),
         rounds=ROUNDS,
         frames_per_round=FRAMES,
         device=device_name(device),

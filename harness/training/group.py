@@ -40,8 +40,7 @@ class Group:
     def share(self, count: int, unit: int = 1) -> range:
         """Return which of `count` things are this process's: neighbours, in whole units (the last one may be shorter).
 
-        Raises:
-            BadInput: There are fewer units than processes.
+        Raises BadInput if there are fewer units than processes.
         """
         units = -(-count // unit)
         if units < self.size:

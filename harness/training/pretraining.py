@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from trackablate.datasets.atomic import write_bytes, write_text
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.harness.costing.devices import device_name, driver_version
-from trackablate.harness.provenance import command_line, provenance
+from trackablate.harness.provenance import provenance
 from trackablate.harness.record import CurvePoint, Provenance, TrainingCost
 from trackablate.harness.run_folder import forget_checkpoints
 from trackablate.harness.spec import Recipe, SyntheticData
@@ -127,13 +127,8 @@ def pretrain(
     specs = [at_scale(replace(VARIANTS[name], drop_path=0.0), asked.scale) for name in asked.heads]
     model = ManyHeads(specs, asked.recipe.steps)
     geometry = pair_geometry(specs[0].crop, asked.recipe, model.encoder.template_side)
-    where = provenance(
-        device=device_name(device),
-        driver=driver_version(device),
-        threads=torch.get_num_threads(),
-        workers=1,
-        command=command_line(),
-    )
+    threads = torch.get_num_threads()
+    where = provenance(device=device_name(device), threads=threads, driver=driver_version(device))
     job = Fit(
         model=model,
         recipe=asked.recipe,

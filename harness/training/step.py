@@ -118,8 +118,7 @@ class Training:
 def take_step(training: Training, batch: Batch) -> dict[str, Tensor]:
     """Update the weights once, and return the batch's loss terms and their "total".
 
-    Raises:
-        RunFailed: The device's memory holds no step of this size; the message says which it holds.
+    Raises RunFailed, saying what fits, if the device's memory holds no step of this size.
     """
     job, state, optimizer = training.job, training.state, training.optimizer
     for group in optimizer.param_groups:

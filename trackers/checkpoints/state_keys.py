@@ -29,8 +29,7 @@ def check_entries(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int,
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor], named: Callable[[str], str], source: str) -> None:
     """Load a state dict into a module, every entry and bit for bit. named: our entry's name to its name in `state`.
 
-    Raises:
-        DataError: Entries do not fit, or have another type, so that a conversion would change them.
+    Raises DataError for entries that do not fit, or have another type, so that a conversion would change them.
     """
     ours = module.state_dict()
     names = {name: named(name) for name in ours}

@@ -87,10 +87,8 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     """Return the tensors of a weights file by name.
 
     They may lie in an inner dictionary, under one of the keys `WITHIN`, and have one of `PREFIXES` before every name.
-    What is no tensor beside them (an epoch, an optimiser, settings) is left out.
-
-    Raises:
-        DataError: The file is missing, damaged, or holds no tensors.
+    What is no tensor beside them (an epoch, an optimiser, settings) is left out. Raises DataError for a file that is
+    missing, damaged, or holds no tensors.
     """
     refuse_absent(file)
     try:
@@ -103,7 +101,8 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     state = _inner(content)
     if not isinstance(state, dict):
         raise DataError.at(file, f"holds a {type(state).__name__}, not a state dict", "save its state_dict() instead")
-    tensors = {name: value.detach() for name, value in state.items() if _is_tensor(name, value)}
+    named = ((name, value) for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor))
+    tensors = {name: value.detach() for name, value in named}
     if not tensors:
         keys = ", ".join(map(str, [*state][:8])) or "nothing"
         raise DataError.at(file, f"holds no tensors by name; it has {keys}", "give the file with the weights")
@@ -164,7 +163,3 @@ def _inner(content: Any) -> Any:
             return content
         content = next((one for one in held if isinstance(one, dict)), held[0])
     return content
-
-
-def _is_tensor(name: Any, value: Any) -> bool:
-    return isinstance(name, str) and isinstance(value, Tensor)

@@ -153,10 +153,8 @@ class DeformableDecoder(nn.Module):
     def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> DecoderOutput:
         """Return the guesses of the query selection and of every layer.
 
-        In training, denoising queries join if `truth` (B, 4) xyxy in [0, 1] is given.
-
-        Raises:
-            ValueError: The tokens come from another grid.
+        In training, denoising queries join if `truth` (B, 4) xyxy in [0, 1] is given. Raises ValueError for tokens of
+        another grid.
         """
         if tokens.grid != self.grid:
             raise ValueError(f"head built for a {self.grid} x {self.grid} map got tokens of {tokens.grid}")
@@ -194,8 +192,7 @@ class DeformableDecoder(nn.Module):
     def active_layers(self) -> nn.ModuleList:
         """Return all layers in training, and the first `test_layers` at inference.
 
-        Raises:
-            ValueError: There are fewer layers.
+        Raises ValueError if there are fewer.
         """
         if self.training or self.test_layers is None:
             return self.layers

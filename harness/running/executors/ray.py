@@ -66,8 +66,7 @@ def resources(text: str, each: int, device: str) -> Resources:
 def join(store: Path, asked: Resources) -> None:
     """Connect to the cluster, and let each node that may get tasks look for a file in the store, or where it will be.
 
-    Raises:
-        BadInput: There is no Ray or no cluster, no node has the resources, or one cannot work for this store.
+    Raises BadInput if there is no Ray or no cluster, no node has the resources, or one cannot work for this store.
     """
     if find_spec("ray") is None:
         raise BadInput("--executor ray needs a package: python -m pip install 'trackablate[ray]'")

@@ -39,8 +39,7 @@ _NEVER = re.compile(r"invalid|configuration is not available", re.IGNORECASE)
 def resources(text: str, profile: Profile, each: int, device: str) -> Resources:
     """Return what --slurm asks for, by default what a profile's runs need with so many GPUs or processes each.
 
-    Raises:
-        BadInput: A key or value that SLURM does not know, or fewer GPUs than share a run.
+    Raises BadInput for a key or value that SLURM does not know, or fewer GPUs than share a run.
     """
     asked = pairs("--slurm", text, (*PASSED_ON, "jobs"))
     found = elsewhere.resources("--slurm", asked, each, device)
