@@ -60,8 +60,7 @@ def forecasts(store: Store) -> list[Forecast]:
 def compared(found: Iterable[Forecast], names: Collection[str]) -> StudyCompared:
     """Return what came of the predictions of some runs, given by name, in forecasts, the oldest first.
 
-    A run counts if its task succeeded and its prediction was not assumed. A start counts as a whole if it finished and did
-    no other runs.
+    A run counts if its task succeeded and its prediction was not assumed. A start counts if it finished and did no others.
     """
     runs, last = dict[str, RunCompared](), StudyCompared()
     for forecast in found:

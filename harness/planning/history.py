@@ -1,7 +1,7 @@
 """How long one unit of a run's work takes by what a store knows, and how far off that may be. Imports no torch.
 
-Best is the same tracker, finished under the same recipe on this device; then a few steps of it (`plan --calibrate`); the tracker
-with the nearest MACs, scaled by their ratio; runs that tracked only a few frames; MACs and a published peak.
+Best is the same tracker, finished under the same recipe here; then a few steps of it (`plan --calibrate`); the tracker with
+the nearest MACs, scaled by their ratio; runs that tracked only a few frames; MACs and a published peak.
 """
 
 import re
