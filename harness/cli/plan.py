@@ -16,7 +16,7 @@ from trackablate.datasets.registry import UnknownName
 from trackablate.harness.cli.session import Session
 from trackablate.harness.cli.terminal import display, say_lines, say_to, size_of
 from trackablate.harness.costing.hardware import expected_device, expected_gpus
-from trackablate.harness.costing.loaders import default_loader_workers, loader_bytes
+from trackablate.harness.costing.loader_processes import default_loader_workers, loader_bytes
 from trackablate.harness.errors import BadInput
 from trackablate.harness.planning.budget import RULE, Budget, Candidate, choose, parse_budget
 from trackablate.harness.planning.calibration import calibrate, count

@@ -15,8 +15,8 @@ from trackablate.harness.costing.devices import for_child
 from trackablate.harness.record import SequenceResult
 from trackablate.harness.spec import Evaluation, Precision
 from trackablate.harness.store import RunFolder
-from trackablate.harness.tracking.ahead import begin, frame_readers, reading_ahead
 from trackablate.harness.tracking.fixed_shapes import forward_of, network_tracker
+from trackablate.harness.tracking.read_ahead import begin, frame_readers, reading_ahead
 from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loop import load_trained
 from trackablate.trackers.adaptation.adapt import merge

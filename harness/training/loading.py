@@ -24,7 +24,7 @@ from trackablate.datasets.pairs.sampling import PairGeometry, PairSampler
 from trackablate.datasets.pairs.training_sets import Mixture
 from trackablate.datasets.sequence import Sequence
 from trackablate.datasets.synthetic.videos import make_sequence
-from trackablate.harness.costing.loaders import PREFETCHED
+from trackablate.harness.costing.loader_processes import PREFETCHED
 from trackablate.harness.spec import Recipe, SyntheticData, TrainingData, VideoData
 from trackablate.trackers.spec import CropInput
 

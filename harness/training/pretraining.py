@@ -27,7 +27,7 @@ from trackablate.harness.run_folder import forget_checkpoints
 from trackablate.harness.spec import Recipe, SyntheticData
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.loop import fit
-from trackablate.harness.training.step import Fit
+from trackablate.harness.training.step import TrainingSetup
 from trackablate.trackers.encoder.backbones import BACKBONES
 from trackablate.trackers.model import Normalise, OneStreamEncoder, make_head
 from trackablate.trackers.scale import Scale, at_scale
@@ -129,7 +129,7 @@ def pretrain(
     geometry = pair_geometry(specs[0].crop, asked.recipe, model.encoder.template_side)
     threads = torch.get_num_threads()
     where = provenance(device=device_name(device), threads=threads, driver=driver_version(device))
-    job = Fit(
+    setup = TrainingSetup(
         model=model,
         recipe=asked.recipe,
         training=training_pairs(asked.data, geometry, asked.seed),
@@ -139,12 +139,12 @@ def pretrain(
         device=device,
         report=lambda step, _: report(step),
     )
-    curve, cost = fit(job)
+    curve, cost = fit(setup)
     content = save_safetensors(model.backbone_state())
     record = PretrainingRecord(
         asked=asked, curve=curve, cost=cost, sha256=hashlib.sha256(content).hexdigest(), where=where
     )
     write_bytes(out, content)
     write_text(out.with_suffix(".json"), json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
-    forget_checkpoints(job.checkpoint)
+    forget_checkpoints(setup.checkpoint)
     return record

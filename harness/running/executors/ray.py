@@ -27,8 +27,8 @@ from trackablate.datasets.atomic import LEFTOVER
 from trackablate.datasets.lease import Lease, held
 from trackablate.harness.documents import read_document, write_document
 from trackablate.harness.errors import BadInput, RunFailed
-from trackablate.harness.running.executors import elsewhere
-from trackablate.harness.running.executors.elsewhere import ElsewhereExecutor, ElsewhereWorker, Resources
+from trackablate.harness.running.executors import cluster
+from trackablate.harness.running.executors.cluster import ClusterExecutor, ClusterWorker, Resources
 from trackablate.harness.running.executors.local import STOP_SECONDS, LocalExecutor
 from trackablate.harness.running.queue import Slot
 from trackablate.harness.running.tasks import Reply, RunTask, SpeedTask, Task, WorkerSettings
@@ -53,14 +53,14 @@ class Order(BaseModel):
 
 def resources(text: str, each: int, device: str) -> Resources:
     """Return what --ray asks for. Raises BadInput for what Ray does not know, or fewer GPUs than share a run."""
-    asked = elsewhere.pairs("--ray", text, KEYS)
+    asked = cluster.pairs("--ray", text, KEYS)
     address = asked.get("address", "auto")
     if not re.fullmatch(r"auto|[^/\s]+:\d{1,5}", address):
         raise BadInput(
             f"--ray address={address}: write auto or HOST:PORT of the cluster's head, and start the command on a machine of"
             " the cluster"
         )
-    return replace(elsewhere.resources("--ray", asked, each, device), parameters={"address": address})
+    return replace(cluster.resources("--ray", asked, each, device), parameters={"address": address})
 
 
 def join(store: Path, asked: Resources) -> None:
@@ -82,7 +82,7 @@ def join(store: Path, asked: Resources) -> None:
     _refuse_blind(fit, store)
 
 
-class RayExecutor(ElsewhereExecutor):
+class RayExecutor(ClusterExecutor):
     """Hands tasks to a Ray cluster that this process has joined."""
 
     def __init__(self, store: Store, asked: Resources) -> None:
@@ -143,7 +143,7 @@ class RayExecutor(ElsewhereExecutor):
 
 
 @dataclass
-class RayWorker(ElsewhereWorker):
+class RayWorker(ClusterWorker):
     """One Ray task after the other."""
 
     executor: RayExecutor
@@ -304,7 +304,7 @@ def _asked(node: dict[str, Any], sign: str) -> Any:
 def _remote(function: Any, threads: int, **options: Any) -> Any:
     import ray
 
-    own = {"env_vars": elsewhere.own_environment(threads)}
+    own = {"env_vars": cluster.own_environment(threads)}
     return ray.remote(function).options(max_retries=0, runtime_env=own, **options)
 
 

@@ -23,7 +23,7 @@ from trackablate.datasets.lease import Lease, LeaseLost
 from trackablate.harness.documents import read_document, readable, write_document
 from trackablate.harness.errors import RunFailed
 from trackablate.harness.running.executors import slurm_jobs
-from trackablate.harness.running.executors.elsewhere import ElsewhereExecutor, ElsewhereWorker, Resources
+from trackablate.harness.running.executors.cluster import ClusterExecutor, ClusterWorker, Resources
 from trackablate.harness.running.executors.local import LOG_TAIL
 from trackablate.harness.running.executors.slurm_jobs import Jobs, SlurmJob, brief
 from trackablate.harness.running.executors.slurm_options import changes
@@ -46,7 +46,7 @@ GRACE_SECONDS = 90.0
 UNKNOWN = "is not known to SLURM any more, as if it was cancelled while it waited"
 
 
-class SlurmExecutor(ElsewhereExecutor):
+class SlurmExecutor(ClusterExecutor):
     """Hands tasks to SLURM.
 
     Attributes:
@@ -210,7 +210,7 @@ class SlurmExecutor(ElsewhereExecutor):
 
 
 @dataclass(eq=False)
-class SlurmWorker(ElsewhereWorker):
+class SlurmWorker(ClusterWorker):
     """One job after the other, or none: the next task is the next job."""
 
     executor: SlurmExecutor

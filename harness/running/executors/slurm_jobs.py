@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trackablate.harness.errors import RunFailed
-from trackablate.harness.running.executors.elsewhere import Resources, own_environment
+from trackablate.harness.running.executors.cluster import Resources, own_environment
 
 SIGNAL_SECONDS = 90
 """How long before the end of its time a job is told so."""

@@ -24,7 +24,7 @@ from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import Spent
 from trackablate.harness.running.executors import ray as executor_module
-from trackablate.harness.running.executors.elsewhere import Resources
+from trackablate.harness.running.executors.cluster import Resources
 from trackablate.harness.running.executors.local import LocalExecutor
 from trackablate.harness.running.executors.protocol import Executor, WorkerProcess
 from trackablate.harness.running.executors.ray import AGAIN, Order, RayExecutor, carry_out, join, resources, sees

@@ -21,7 +21,7 @@ from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.record import Spent
 from trackablate.harness.running import runner
 from trackablate.harness.running.executors import slurm, slurm_jobs, slurm_options
-from trackablate.harness.running.executors.elsewhere import Resources
+from trackablate.harness.running.executors.cluster import Resources
 from trackablate.harness.running.executors.protocol import WorkerProcess
 from trackablate.harness.running.executors.slurm import SlurmExecutor
 from trackablate.harness.running.executors.slurm_jobs import MOST_TASKS, Jobs, SlurmJob, brief

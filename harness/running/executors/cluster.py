@@ -48,7 +48,7 @@ def resources(option: str, asked: dict[str, str], each: int, device: str) -> Res
     return Resources(gpus, cpus, _count(option, "jobs", asked["jobs"]) if "jobs" in asked else None)
 
 
-class ElsewhereExecutor:
+class ClusterExecutor:
     """Hands tasks to a cluster, and prepares studies in a process here."""
 
     def __init__(self, store: Store, asked: Resources, *, detached: bool = False) -> None:
@@ -77,7 +77,7 @@ class ElsewhereExecutor:
 
 
 @dataclass(eq=False)
-class ElsewhereWorker:
+class ClusterWorker:
     """A worker of a cluster. A process here prepares, on the CPU, and then names the cluster's device, `node`."""
 
     executor: Any
