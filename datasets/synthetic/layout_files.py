@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from trackablate.datasets.benchmarks import otb
 from trackablate.datasets.benchmarks.nfs import RATE
+from trackablate.datasets.boxes import Floats
 from trackablate.datasets.reading.layouts import Clip, FileLayout, fill
 from trackablate.datasets.reading.tables import rows
 from trackablate.datasets.sequence import Image, Sequence
-from trackablate.datasets.synthetic.bodies import Floats
 from trackablate.datasets.synthetic.plan import MIN_VISIBLE, Plan
 from trackablate.datasets.synthetic.render import paint_scene, render_frame
 from trackablate.datasets.synthetic.videos import SyntheticFrames, make_sequence

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from trackablate.datasets.boxes import Floats
 from trackablate.datasets.sequence import Image
-from trackablate.datasets.synthetic.bodies import Body, Floats
+from trackablate.datasets.synthetic.bodies import Body
 from trackablate.datasets.synthetic.domains import Domain, between, find_domain
 from trackablate.datasets.synthetic.plan import CAMERA_MARGIN, Plan, VideoSpec
 from trackablate.datasets.synthetic.textures import (

@@ -147,9 +147,7 @@ def _happened(folder: RunFolder) -> Fields:
     cost = training.cost if training else None
     where = training.where if training else failure.where if failure else None
     return {
-        "params": cost.params if cost else None,
-        "trainable_params": cost.trainable_params if cost else None,
-        "macs": cost.macs if cost else None,
+        **{name: getattr(cost, name, None) for name in ("params", "trainable_params", "macs")},
         "train_seconds": cost.wall() if cost and cost.phases else None,
         "device_hours": cost.device() / 3600 if cost and cost.phases else None,
         "peak_memory_bytes": cost.memory() if cost else None,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trackablate.datasets.benchmark import SequenceList
+from trackablate.datasets.benchmark import OnProgress, SequenceList
 from trackablate.datasets.boxes import valid
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import PROTOCOLS
@@ -64,10 +64,6 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-Report = Callable[[int, int], None]
-"""Called with the numbers of sequences done and of all."""
-
-
 SequenceOutcome = list[tuple[int, ScoredSequence | tuple[str, ...]]]
 
 
@@ -78,7 +74,11 @@ class Broken(NamedTuple):
 
 
 def read_all(
-    request: ScoreRequest, sequences: SequenceList, todo: Mapping[int, list[int]], asked: frozenset[str], report: Report
+    request: ScoreRequest,
+    sequences: SequenceList,
+    todo: Mapping[int, list[int]],
+    asked: frozenset[str],
+    report: OnProgress,
 ) -> Iterator[tuple[int, SequenceOutcome | Broken]]:
     """Read and tally what is not kept: yield each sequence's index, and each result's tally (without a stamp) or faults.
 
