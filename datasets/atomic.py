@@ -36,7 +36,6 @@ UNREADABLE = (
 )
 """What numpy and zipfile raise for an archive that is absent or damaged."""
 
-
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors of a place that cannot be written to. What can be made again is not kept there."""
 LARGEST = 512 * 2**20

@@ -27,7 +27,6 @@ TRAINING_REVISION = 3
 TRACKING_REVISION = 2
 """Raised whenever the same weights would track to other boxes."""
 
-
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 GPU_ONLY: tuple[Precision, ...] = ("tf32", "fp16")

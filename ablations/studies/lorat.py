@@ -165,7 +165,6 @@ init = _study(
     ),
 )
 
-
 L_378 = LORAT["lorat-l-378"]
 FOREGROUND, TEMPLATE_AND_SEARCH = "foreground, background, search", "template, search"
 

@@ -41,15 +41,10 @@ SLOTS = 16
 
 
 def trained_model(folder: RunFolder, test_layers: int | None = None, *, merged: bool = True) -> OneStreamTracker:
-    """Return the run's trained tracker.
+    """Return the run's trained tracker, by default with its adaptation merged, for inference.
 
-    Args:
-        folder: The run's folder, which holds the weights.
-        test_layers: How many decoder layers to use, see `harness.spec.Evaluation`. None: all.
-        merged: Whether to merge its adaptation, for inference.
-
-    Raises:
-        ValueError: The weights are damaged or do not fit the model.
+    `test_layers` is the number of decoder layers to use, see `harness.spec.Evaluation`. Raises ValueError if the weights are
+    damaged or do not fit the model.
     """
     assert isinstance(folder.run.tracker, TrackerSpec)
     if fault := folder.fault_of_weights():

@@ -39,11 +39,9 @@ UNFIT = (
 
 @dataclass(frozen=True)
 class Import:
-    """Weights that become a run.
+    """A file of weights that becomes a run of this name.
 
     Attributes:
-        name: The run's name.
-        weights: The file.
         spec: What they are weights of: a named tracker, at any size.
         backbone: File of the backbone that LoRAT's trained entries belong to.
         alpha: LoRA's alpha, if the weights do not say it.
