@@ -87,10 +87,11 @@ class ClusterWorker:
 
     def prepares(self, task: Task) -> bool:
         """Begin to prepare here, if that is the task. Return whether it is."""
-        if isinstance(task, PrepareTask):
-            self._here = self.executor.local.start(self.settings.model_copy(update={"device": "cpu", "others": ()}))
-            self._here.do(task)
-        return self._here is not None
+        if not isinstance(task, PrepareTask):
+            return False
+        self._here = self.executor.local.start(self.settings.model_copy(update={"device": "cpu", "others": ()}))
+        self._here.do(task)
+        return True
 
     def prepared(self) -> Reply | None:
         """Return the reply to the preparation, None while it goes on."""
