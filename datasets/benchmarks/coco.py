@@ -7,7 +7,7 @@ Crowds (iscrowd 1) are left out. Boxes are x, y, w, h in pixels, 0-based.
 """
 
 from codecs import BOM_UTF8
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -99,20 +99,15 @@ class CocoObjects(SequenceList):
     With a folder for an index, the annotation (448 MB for training) is read once, and again when it changes.
     """
 
-    def __init__(
-        self, part: str, root: Path | None, index: Path | None = None, progress: OnProgress | None = None, /
-    ) -> None:
-        if root is None:
-            raise ValueError("COCO needs a folder: datasets.roots.data_root finds it")
+    def __init__(self, part: str, root: Path, index: Path | None, progress: OnProgress) -> None:
         self.part = part
         self.files: Files = open_files(root)
         self._annotation = f"annotations/instances_{part}.json"
         if not self.files.is_file(self._annotation):
             raise NothingThereError.at(self.files.place(self._annotation), "is missing", "get COCO 2017's annotations")
-        report = progress or (lambda done, total: None)
-        report(0, 1)
+        progress(0, 1)
         self._objects = self._read(index / f"coco-{part}.npz" if index else None)
-        report(1, 1)
+        progress(1, 1)
         folders = (f"images/{part}", part)
         self._folder = next((folder for folder in folders if self.files.is_folder(folder)), folders[0])
 
@@ -206,5 +201,14 @@ class CocoObjects(SequenceList):
         return found
 
 
-TRAIN: Opener = partial(CocoObjects, "train2017")
-COCO = DataSet("coco", "COCO 2017", {"train2017": TRAIN, "val2017": partial(CocoObjects, "val2017")})
+def _open(part: str) -> Opener:
+    def opened(root: Path | None, index: Path | None = None, progress: OnProgress | None = None) -> CocoObjects:
+        if root is None:
+            raise ValueError("COCO needs a folder: datasets.roots.data_root finds it")
+        return CocoObjects(part, root, index, progress or (lambda done, total: None))
+
+    return opened
+
+
+TRAIN = _open("train2017")
+COCO = DataSet("coco", "COCO 2017", {"train2017": TRAIN, "val2017": _open("val2017")})

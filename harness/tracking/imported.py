@@ -140,15 +140,18 @@ def _command(folder: RunFolder, spec: TrackerSpec, out: Path, store: Path) -> st
     return f"python -m harness import {name} --weights {quote(str(out))} {options}{place}"
 
 
+def _sized(tracker: str, profile: str) -> TrackerSpec:
+    spec, scale = VARIANTS[tracker], load_profile(profile).scale
+    return at_scale(spec, scale) if scale else spec
+
+
 def _import_options(spec: TrackerSpec, sizes: Sequence[str]) -> str:
     """Return the options with which `import` takes a tracker's weights; of profiles that are alike, one of `sizes`."""
-    names = sorted(profile_names(), key=lambda name: (name not in sizes, name != "paper"))
-    scales = {name: load_profile(name).scale for name in names}
     for same in (_nameless, _of_any_rank):  # `import` reads LoRA's rank from the weights
-        for profile, scale in scales.items():
-            for name, tracker in VARIANTS.items():
-                if same(at_scale(tracker, scale) if scale else tracker) == same(spec):
-                    return f"--as {name}" + (f" --profile {profile}" if scale else "")
+        for profile in sorted(profile_names(), key=lambda name: (name not in sizes, name != "paper")):
+            for name in VARIANTS:
+                if same(_sized(name, profile)) == same(spec):
+                    return f"--as {name}" + (f" --profile {profile}" if load_profile(profile).scale else "")
     return ""
 
 
