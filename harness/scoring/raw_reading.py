@@ -143,7 +143,7 @@ class _Reader:
         )
         if raw.faults:
             return raw.faults
-        remarks = [mistaken(raw.boxes[0], truth[0], sequence.size)]
+        remarks = [first_row_misread(raw.boxes[0], truth[0], sequence.size)]
         if raw.ignored and (rule := longer or early):
             which = f"after row {len(truth)}" if longer else f"before frame {raw.ignored + 1}"
             remarks.append(f"rows that no evaluated frame has are ignored ({rule.source})\t, {raw.ignored} {which}")
@@ -177,7 +177,7 @@ NEAR = 2.0
 """Pixels by which a first row may differ from the given box: writers truncate, round, and count from 0 or 1."""
 
 
-def mistaken(row: NDArray[np.float64], given: NDArray[np.float64], size: tuple[int, int] | None) -> str:
+def first_row_misread(row: NDArray[np.float64], given: NDArray[np.float64], size: tuple[int, int] | None) -> str:
     """Return a remark on a first row (4,) that is the given box (4,) only by another meaning of its numbers; "" for others.
 
     The given box is the annotation's x, y, w, h; the size is (width, height) of the images. Behind a tab stand both boxes.

@@ -126,7 +126,7 @@ STOP = "stop after"
 ALONE = Group()
 
 
-def moments(store: Store, size: int) -> list[int]:
+def steps_reached(store: Store, size: int) -> list[int]:
     """Return how far each process of a group has said it is; -1 for one that has not begun."""
     return [int(store.get(place)) if store.check([place]) else -1 for place in map(_place, range(size))]
 

@@ -40,7 +40,7 @@ from trackablate.harness.training.engine import (
 from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.learning_rates import parameter_groups, schedule
 from trackablate.harness.training.loading import Batch, PairDataset, loader_deaths_named, made, pair_loader
-from trackablate.harness.training.sharding import is_sharded, piece, sharded, whole
+from trackablate.harness.training.sharding import gathered, is_sharded, own_piece, sharded
 from trackablate.harness.training.step import LossMeans, State, Training, TrainingSetup, take_step
 from trackablate.harness.training.stopping import Interrupted, asked
 from trackablate.trackers.decoding import best_boxes
@@ -186,7 +186,7 @@ def _save(training: Training) -> None:
         return
     optimizer = training.optimizer.state_dict()
     moments = {
-        number: {name: whole(value, keep=first) for name, value in entry.items()}
+        number: {name: gathered(value, keep=first) for name, value in entry.items()}
         for number, entry in optimizer["state"].items()
     }
     content = {
@@ -231,7 +231,7 @@ def _loaded(
     load_trained(setup.model, content["model"])
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments = {
-        number: {name: piece(value, trained[number]) for name, value in entry.items()}
+        number: {name: own_piece(value, trained[number]) for name, value in entry.items()}
         for number, entry in content["optimizer"]["state"].items()
     }
     optimizer.load_state_dict(content["optimizer"] | {"state": moments})
@@ -246,11 +246,11 @@ def _loaded(
 
 
 def trained_state(model: nn.Module, *, keep: bool = True) -> dict[str, Tensor]:
-    """Return what training changes, on the CPU: trainable parameters and buffers. keep: see `sharding.whole`.
+    """Return what training changes, on the CPU: trainable parameters and buffers. keep: see `sharding.gathered`.
 
     All other weights come from the pretrained file.
     """
-    return {name: whole(value, keep=keep).detach().cpu().contiguous() for name, value in _trained(model).items()}
+    return {name: gathered(value, keep=keep).detach().cpu().contiguous() for name, value in _trained(model).items()}
 
 
 def _trained(model: nn.Module) -> dict[str, Tensor]:
@@ -267,7 +267,7 @@ def load_trained(model: nn.Module, state: dict[str, Tensor]) -> None:
             f"weights do not fit the model: missing {sorted(expected.keys() - state.keys())[:5]}, "
             f"unknown {sorted(state.keys() - expected.keys())[:5]}"
         )
-    model.load_state_dict({name: piece(value, expected[name]) for name, value in state.items()}, strict=False)
+    model.load_state_dict({name: own_piece(value, expected[name]) for name, value in state.items()}, strict=False)
 
 
 def _loader(setup: TrainingSetup, step: int) -> DataLoader[Batch]:
