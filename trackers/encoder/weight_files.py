@@ -51,23 +51,14 @@ class Placeholder:
         """Take any arguments."""
         return super().__new__(cls)
 
-    def __init__(self, *_: Any, **__: Any) -> None:
-        """Take any arguments."""
-
     def __call__(self, *_: Any, **__: Any) -> "Placeholder":
         """Stand for a method's result as well."""
         return self
 
-    def __setstate__(self, state: Any) -> None:
-        """Forget the object's state."""
+    def forget(self, *_: Any, **__: Any) -> None:
+        """Take any arguments, an object's state, or entries of a dictionary, list or set."""
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Forget an entry, if the class is a dictionary."""
-
-    def append(self, item: Any) -> None:
-        """Forget items, if the class is a list or a set."""
-
-    extend = add = update = append
+    __init__ = __setstate__ = __setitem__ = append = extend = add = update = forget
 
 
 class InertUnpickler(pickle.Unpickler):
