@@ -9,6 +9,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from trackablate.datasets.atomic import UNREADABLE, open_arrays, write_arrays
+from trackablate.datasets.jpeg import jpeg
 from trackablate.datasets.protocols import Protocol, SequenceList
 from trackablate.datasets.sequence import Image, Sequence
 from trackablate.harness.documents import left_out, write_document
@@ -84,7 +85,4 @@ def _recorded(sequence: Sequence, thumbnails: int) -> tuple[SequenceRecord, dict
 def _thumbnail(image: Image, scale: float) -> NDArray[np.uint8]:
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
-    if not done:
-        raise OSError("OpenCV cannot encode JPEG on this machine")
-    return np.asarray(data, dtype=np.uint8).ravel()
+    return np.frombuffer(jpeg(np.asarray(small, dtype=np.uint8), quality=82), dtype=np.uint8)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trackablate.datasets.jpeg import jpeg
 from trackablate.datasets.reading.frames import decoded
 from trackablate.datasets.sequence import Image
 from trackablate.datasets.synthetic.videos import make_sequence
@@ -62,8 +63,7 @@ class TimedClip:
 
 class _Jpegs(Sequence[Image]):
     def __init__(self, images: Sequence[Image]) -> None:
-        large = (cv2.cvtColor(cv2.resize(image, JPEG_SIZE), cv2.COLOR_RGB2BGR) for image in images)
-        self._content = [cv2.imencode(".jpg", image)[1].tobytes() for image in large]
+        self._content = [jpeg(np.asarray(cv2.resize(image, JPEG_SIZE), dtype=np.uint8)) for image in images]
 
     def __len__(self) -> int:
         return len(self._content)

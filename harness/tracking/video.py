@@ -15,6 +15,7 @@ import numpy as np
 
 from trackablate.datasets.atomic import write_bytes
 from trackablate.datasets.errors import DataError, shown
+from trackablate.datasets.jpeg import jpeg
 from trackablate.datasets.reading.files import Folder
 from trackablate.datasets.reading.frame_names import SUFFIXES, frame_names
 from trackablate.datasets.reading.frames import MOST_PIXELS, ImageFiles
@@ -60,8 +61,7 @@ def writing(out: Path, rate: float) -> Iterator[Write]:
 
     def write_image(image: Image) -> None:
         nonlocal count
-        _, content = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
-        write_bytes(out / f"{count:08}.jpg", content.tobytes())
+        write_bytes(out / f"{count:08}.jpg", jpeg(image))
         count += 1
 
     def write_frame(image: Image) -> None:
