@@ -9,8 +9,8 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from trackablate.datasets.atomic import UNREADABLE, open_arrays, write_arrays
-from trackablate.datasets.jpeg import jpeg
 from trackablate.datasets.protocols import Protocol, SequenceList
+from trackablate.datasets.reading.frames import jpeg
 from trackablate.datasets.sequence import Image, Sequence
 from trackablate.harness.documents import left_out, write_document
 from trackablate.harness.record import SHARED, ProtocolRecord, SequenceRecord

@@ -14,7 +14,7 @@ PACKAGES = ("datasets", "trackers", "harness", "ablations", "reports")
 """From left to right: each imports itself and those to its left."""
 ROOMS = {
     "datasets": (
-        *("errors", "atomic", "lease", "registry", "toml_files", "boxes", "sequence", "jpeg", "changes", "benchmark"),
+        *("errors", "atomic", "lease", "registry", "toml_files", "boxes", "sequence", "changes", "benchmark"),
         *("reading", "benchmarks", "synthetic", "protocols", "extents", "roots", "pairs"),
     ),
     "trackers": (

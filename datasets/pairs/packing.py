@@ -22,10 +22,10 @@ from trackablate.datasets.atomic import sealed, sweep, write_arrays, write_text,
 from trackablate.datasets.benchmark import OnProgress, SequenceList
 from trackablate.datasets.boxes import Box, clip, valid
 from trackablate.datasets.errors import DataError
-from trackablate.datasets.jpeg import jpeg
 from trackablate.datasets.pairs.cropping import Colour, View
 from trackablate.datasets.pairs.geometries import GEOMETRIES, CropRequest, Jitter, mean_colour
 from trackablate.datasets.pairs.packed import ROW, VIDEOS_PER_FILE, Packing, read_folder
+from trackablate.datasets.reading.frames import jpeg
 from trackablate.datasets.roots import PACKED_MARK
 from trackablate.datasets.sequence import Image, Sequence
 

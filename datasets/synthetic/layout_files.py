@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trackablate.datasets.benchmarks import otb
 from trackablate.datasets.benchmarks.nfs import RATE
 from trackablate.datasets.boxes import Floats
-from trackablate.datasets.jpeg import jpeg
+from trackablate.datasets.reading.frames import jpeg
 from trackablate.datasets.reading.layouts import Clip, FileLayout, fill
 from trackablate.datasets.reading.tables import rows
 from trackablate.datasets.sequence import Image, Sequence

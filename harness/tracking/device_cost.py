@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trackablate.datasets.jpeg import jpeg
-from trackablate.datasets.reading.frames import decoded
+from trackablate.datasets.reading.frames import decoded, jpeg
 from trackablate.datasets.sequence import Image
 from trackablate.datasets.synthetic.videos import make_sequence
 from trackablate.harness.costing.devices import device_name, for_child, peak_memory_bytes, resolve_device, synchroniser

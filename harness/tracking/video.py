@@ -15,10 +15,9 @@ import numpy as np
 
 from trackablate.datasets.atomic import write_bytes
 from trackablate.datasets.errors import DataError, shown
-from trackablate.datasets.jpeg import jpeg
 from trackablate.datasets.reading.files import Folder
 from trackablate.datasets.reading.frame_names import SUFFIXES, frame_names
-from trackablate.datasets.reading.frames import MOST_PIXELS, ImageFiles
+from trackablate.datasets.reading.frames import MOST_PIXELS, ImageFiles, jpeg
 from trackablate.datasets.sequence import Image
 from trackablate.harness.errors import BadInput
 
