@@ -55,7 +55,7 @@ def planned_rows(
             cells=row.cells,
             description=", ".join(f"{factor}: {cell}" for factor, cell in zip(study.factors, row.cells, strict=True)),
             runs=_runs(study, row, profile, wanted, range(study.seeds if seeds is None else seeds)),
-            test_layers=_test_layers(study.spec(row)),
+            test_layers=getattr(study.spec(row).head, "test_layers", None),
             tracker_at_paper_scale=_counted(study.spec(row), profile),
             baseline=row is study.baseline_row,
         )
@@ -66,15 +66,14 @@ def planned_rows(
     _refuse_changes_of_the_question(study, profile, rows)
     rows += _others(study, wanted)
     _refuse_one_run_for_two(study, profile, rows)
+    for kind, text in FLOOR_ROWS.items():
+        floor = PlannedRun(run=RunSpec(tracker=FloorSpec(kind=kind)), protocols=wanted)
+        rows.append(PlannedRow(name=kind, role="floor", description=text, runs=(floor,)))
     baseline = next(row for row in rows if row.baseline)
     control = PlannedRow(
-        name="shuffled-template",
-        role="control",
-        description=SHUFFLED,
-        runs=baseline.runs,
-        control="shuffled-template",
+        name="shuffled-template", role="control", description=SHUFFLED, runs=baseline.runs, control="shuffled-template"
     )
-    return [*rows, *_floors(wanted), control]
+    return [*rows, control]
 
 
 def _with_weights(profile: Profile, study: Study) -> Profile:
@@ -95,18 +94,6 @@ def _others(study: Study, protocols: tuple[str, ...]) -> list[PlannedRow]:
             tracker_at_paper_scale=_published_size(other.run.tracker),
         )
         for other in study.others
-    ]
-
-
-def _floors(protocols: tuple[str, ...]) -> list[PlannedRow]:
-    return [
-        PlannedRow(
-            name=kind,
-            role="floor",
-            description=text,
-            runs=(PlannedRun(run=RunSpec(tracker=FloorSpec(kind=kind)), protocols=protocols),),
-        )
-        for kind, text in FLOOR_ROWS.items()
     ]
 
 
@@ -154,14 +141,13 @@ def _groups(study: Study, protocols: tuple[str, ...]) -> list[tuple[int, tuple[s
 
 def _training(study: Study, row: Row, profile: Profile, index: int) -> Training:
     """Return a row's training at the profile's size, as far as it takes anything from the paper."""
-    training, own = study.trainings[index], study.recipes(row)[index]
-    if profile.recipe is not None:
-        own = study.recipes(row, published=False)[index]
-        longest = max(study.recipes(other, published=False)[index].steps for other in study.rows)
-        own = scaled_recipe(profile.recipe, own, training.recipe, longest)
-    else:
-        own = _shortened(own, profile.length)
-    return replace_in(training, recipe=own, elimination=None if profile.recipe else training.elimination)
+    training = study.trainings[index]
+    if profile.recipe is None:
+        return replace_in(training, recipe=_shortened(study.recipes(row)[index], profile.length))
+    own = study.recipes(row, published=False)[index]
+    longest = max(study.recipes(other, published=False)[index].steps for other in study.rows)
+    recipe = scaled_recipe(profile.recipe, own, training.recipe, longest)
+    return replace_in(training, recipe=recipe, elimination=None)
 
 
 def _shortened(recipe: Recipe, share: float) -> Recipe:
@@ -171,14 +157,8 @@ def _shortened(recipe: Recipe, share: float) -> Recipe:
 
 RATES = ("lr_backbone", "lr_new", "weight_decay")
 SIZES = (
-    "steps",
-    "batch_size",
-    "micro_batch",
-    "precision",
-    "compile",
-    "warmup_steps",
-    "validation_pairs",
-    "checkpoint_every",
+    *("steps", "batch_size", "micro_batch", "precision", "compile"),
+    *("warmup_steps", "validation_pairs", "checkpoint_every"),
 )
 """Fields of a recipe that depend on the size at which it runs.
 
@@ -233,18 +213,14 @@ def run_of(tracker: TrackerSpec, profile: Profile, seed: int, training: Training
 
 def _changed(run: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
     """Return the run with those of the dotted fields changed that it has."""
-    parts: dict[str, Any] = {}
-    for part, known in (("tracker", leaves(run.tracker)), ("recipe", leaves(run.recipe) if run.recipe else {})):
-        asked = {path.removeprefix(f"{part}."): value for path, value in changes.items() if path.startswith(f"{part}.")}
-        parts[part] = {path: value for path, value in asked.items() if path in known}
-    if "steps" in parts["recipe"] and "warmup_steps" not in parts["recipe"] and run.recipe:
-        steps = parts["recipe"]["steps"]
-        if isinstance(steps, int):
-            parts["recipe"]["warmup_steps"] = round(run.recipe.warmup_steps * max(0, steps) / run.recipe.steps)
+    assert isinstance(run.tracker, TrackerSpec)
+    of_tracker = _those_of(changes, "tracker", leaves(run.tracker))
+    of_recipe = _those_of(changes, "recipe", leaves(run.recipe) if run.recipe else {})
+    if run.recipe and "warmup_steps" not in of_recipe and isinstance(steps := of_recipe.get("steps"), int):
+        of_recipe["warmup_steps"] = round(run.recipe.warmup_steps * max(0, steps) / run.recipe.steps)
     try:
-        assert isinstance(run.tracker, TrackerSpec)
-        tracker = with_fields(run.tracker, parts["tracker"]) if parts["tracker"] else run.tracker
-        recipe = Recipe.model_validate(run.recipe.model_dump() | parts["recipe"]) if run.recipe else None
+        tracker = with_fields(run.tracker, of_tracker) if of_tracker else run.tracker
+        recipe = Recipe.model_validate(run.recipe.model_dump() | of_recipe) if run.recipe else None
     except ValidationError as error:
         fault = error.errors()[0]
         field = ".".join(("recipe" if error.title == Recipe.__name__ else "tracker", *map(str, fault["loc"])))
@@ -253,11 +229,15 @@ def _changed(run: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
     return run.model_copy(update={"tracker": tracker, "recipe": recipe})
 
 
+def _those_of(changes: Mapping[str, Any], part: str, known: Collection[str]) -> dict[str, Any]:
+    """Return the changes of the known fields of a part of a run, by their paths in it."""
+    asked = {path.removeprefix(f"{part}."): value for path, value in changes.items() if path.startswith(f"{part}.")}
+    return {path: value for path, value in asked.items() if path in known}
+
+
 def _counted(tracker: TrackerSpec, profile: Profile) -> TrackerSpec:
     """Return what is counted at paper scale: with the changes of a profile of that scale, which are meant for it."""
-    prefix = "tracker."
-    asked = {path.removeprefix(prefix): value for path, value in profile.changes.items() if path.startswith(prefix)}
-    known = {path: value for path, value in asked.items() if path in leaves(tracker)}
+    known = _those_of(profile.changes, "tracker", leaves(tracker))
     return with_fields(tracker, known) if known and profile.scale is None else tracker
 
 
@@ -282,10 +262,6 @@ def _refuse_changes_of_the_question(study: Study, profile: Profile, rows: list[P
                 f"row {row.name!r} of {study.name!r} is tested with {row.test_layers} decoder layers, of {head.layers}:"
                 " leave out --set tracker.head.layers"
             )
-
-
-def _test_layers(tracker: TrackerSpec) -> int | None:
-    return tracker.head.test_layers if isinstance(tracker.head, DeformableHead) else None
 
 
 def tasks(rows: list[PlannedRow], digests: Mapping[str, str], roots: Mapping[str, str]) -> list[RunTask]:

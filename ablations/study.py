@@ -14,7 +14,6 @@ from trackablate.trackers.spec import TrackerSpec, differences, fingerprint, lea
 RECIPE = "recipe"
 """The key under which a row changes its training: a Recipe, or one for each of the study's trainings."""
 
-
 RESERVED = frozenset(("static", "ncc", "shuffled-template"))
 """Names of the floors and the control that every study's table has."""
 
@@ -68,7 +67,6 @@ class Study:
 
     Attributes:
         factors: Column title to the field of TrackerSpec that is varied, or to RECIPE.
-        coupled: Fields that must change with a factor.
         trainings: How rows are trained at paper scale, and what each training is evaluated on.
         cited: Trackers that the paper's table only cites, by their names in `published.toml`.
         silent: Fields that the paper leaves open, dotted, with what was chosen, which `show` marks.
@@ -77,7 +75,6 @@ class Study:
             from them at paper scale.
         seeds: Number of runs of each row, unless the user asks for another.
         beside: Further rows as the user names them, `[NAME=]RUN`, which the store finds.
-        others: Further rows.
 
     Raises:
         ConfoundedStudy: A row changes an undeclared field, or coupled fields without a factor.

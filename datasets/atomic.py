@@ -36,7 +36,6 @@ UNREADABLE = (
 )
 """What numpy and zipfile raise for an archive that is absent or damaged."""
 
-
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors of a place that cannot be written to. What can be made again is not kept there."""
 LARGEST = 512 * 2**20
@@ -69,10 +68,8 @@ def read_ordinary_text(path: Path, most: int = LARGEST) -> str:
 def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replace `path` in one step by a file that `write` fills. Makes folders.
 
-    An error leaves nothing behind, and names the file: a full disk does not.
-
-    Raises:
-        LeaseLost: The file is in a folder that another process has taken over.
+    An error leaves nothing behind, and names the file: a full disk does not. Raises LeaseLost for a folder that another
+    process has taken over.
     """
     name = ""
     refuse_lost(path)  # before a folder is made again that somebody has removed

@@ -50,13 +50,12 @@ def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     """Return the intersection over union of continuous boxes, (...,); 0 if either box has no area."""
     ax, ay, aw, ah = np.moveaxis(np.asarray(a, dtype=np.float64), -1, 0)
     bx, by, bw, bh = np.moveaxis(np.asarray(b, dtype=np.float64), -1, 0)
-    inner = shared_length(ax, aw, bx, bw) * shared_length(ay, ah, by, bh)
+    inner = _shared_length(ax, aw, bx, bw) * _shared_length(ay, ah, by, bh)
     union = np.maximum(aw, 0) * np.maximum(ah, 0) + np.maximum(bw, 0) * np.maximum(bh, 0) - inner
     ratio: NDArray[np.float64] = np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
     return ratio
 
 
-def shared_length(start: Floats, length: Floats, other: Floats, its_length: Floats) -> Floats:
-    """Return the length that two intervals share, each given as start and length."""
+def _shared_length(start: Floats, length: Floats, other: Floats, its_length: Floats) -> Floats:
     shared: Floats = np.maximum(np.minimum(start + length, other + its_length) - np.maximum(start, other), 0)
     return shared

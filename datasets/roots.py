@@ -42,10 +42,8 @@ def open_protocol(
 def data_root(name: str, given: Mapping[str, str]) -> Path:
     """Return the folder or zip archive of a data set.
 
-    Folders from the command line, `given` by data set, win over all others.
-
-    Raises:
-        DataError: No folder is named, or the first one that is named does not exist. Lists all ways to name a folder.
+    Folders from the command line, `given` by data set, win over all others. Raises DataError, with all ways to name a
+    folder, if none is named or the first one does not exist.
     """
     path, said_by = _named(name, given)
     if path is None:
@@ -72,10 +70,8 @@ def training_root(name: str, given: Mapping[str, str]) -> tuple[str, Path]:
 def parse_data_options(options: Iterable[str]) -> dict[str, str]:
     """Return folders by data set, the `given` of `data_root`, from command-line values such as "otb=/data/otb100".
 
-    A folder of packed training sets stands beside the data set itself, by its `packed_name`.
-
-    Raises:
-        DataError: A value is not NAME=PATH, a name is not a data set, or a name is given twice.
+    A folder of packed training sets stands beside the data set itself, by its `packed_name`. Raises DataError for a value
+    that is not NAME=PATH, an unknown name, or one that is given twice.
     """
     given: dict[str, str] = {}
     for option in options:

@@ -34,7 +34,6 @@ OF_VALUES = {
 }
 """The same of faults whose message repeats the value."""
 
-
 LARGEST_TOML = 2 * 2**20
 """Bytes. A data set that names 20,000 sequences in its file is smaller."""
 MOST_DOTS = 64
@@ -45,7 +44,6 @@ MOST_FAULTS = 10
 
 SETTINGS = (Path("trackablate.toml"), Path("~/.config/trackablate/data.toml"))
 """Files in which a user says where the data sets and the store lie. The first one that names a thing wins."""
-
 
 LINKS = "TRACKABLATE_ALLOW_LINKS"
 """Environment variable with the folders of `--allow-links`, separated as in PATH, so that workers know them too."""

@@ -42,13 +42,10 @@ def migrate(
     """Bring a store of format 2 to this version's format.
 
     Everything is checked before anything is changed, and the format number is raised last, after `finish` was called with
-    the migrated store: a migration that was killed goes on when it is started again. A counted size is kept if its tracker
-    is among the given ones, and else counted again when it is needed. Calibrations and logs of predictions are not kept:
-    they are measured anew.
-
-    Raises:
-        BadInput: There is no store of format 2, a run is being worked on, or something in it cannot be read; the message
-            names every such file.
+    the migrated store: a migration that was killed goes on when it is started again. A counted size is kept if its
+    tracker is among the given ones, and else counted again when it is needed. Calibrations and logs of predictions are
+    not kept: they are measured anew. Raises BadInput, naming every such file, if there is no store of format 2, a run is
+    being worked on, or something cannot be read.
     """
     marker = root / "store.json"
     if not marker.exists():

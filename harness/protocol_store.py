@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from trackablate.datasets.atomic import UNREADABLE, open_arrays, write_arrays
 from trackablate.datasets.protocols import Protocol, SequenceList
+from trackablate.datasets.reading.frames import jpeg
 from trackablate.datasets.sequence import Image, Sequence
 from trackablate.harness.documents import left_out, write_document
-from trackablate.harness.record import SHARED, ProtocolRecord, SequenceFacts
+from trackablate.harness.record import SHARED, ProtocolRecord, SequenceRecord
 from trackablate.harness.store import PROTOCOL, STRIPS, outdated, protocol_is_whole
 
 ON_SERVER = (
@@ -33,25 +34,25 @@ def keep_protocol(folder: Path, protocol: Protocol, sequences: SequenceList) -> 
         if now := outdated(folder):
             write_document(folder / PROTOCOL, now)
         return
-    facts, strips = [], {}
+    records, strips = [], {}
     number = max(FEWEST_FRAMES, min(MOST_FRAMES, THUMBNAILS // max(1, len(sequences))))
     for i in range(len(sequences)):
         sequence = sequences[i]
-        fact, thumbnails = _facts(sequence, number)
-        facts.append(fact)
+        record, thumbnails = _recorded(sequence, number)
+        records.append(record)
         strips.update({f"{sequence.name}:{frame}": thumbnail for frame, thumbnail in thumbnails.items()})
     write_arrays(folder / STRIPS, strips)
     shared = {field: getattr(protocol, field) for field in SHARED}
-    record = ProtocolRecord(**shared, digest=sequences.digest(), sequences=facts)
-    write_document(folder / PROTOCOL, record)
+    kept = ProtocolRecord(**shared, digest=sequences.digest(), sequences=records)
+    write_document(folder / PROTOCOL, kept)
 
 
-def read_strip(folder: Path, facts: SequenceFacts) -> tuple[bytes, ...]:
-    """Return the JPEG thumbnails of a sequence, in the order of `facts.strip`; none if their file is gone or damaged."""
+def read_strip(folder: Path, sequence: SequenceRecord) -> tuple[bytes, ...]:
+    """Return the JPEG thumbnails of a sequence, in the order of `sequence.strip`; none if their file is gone or damaged."""
     file = folder / STRIPS
     try:
         strips = _opened(file, file.stat().st_mtime_ns)
-        return tuple(strips[f"{facts.name}:{frame}"].tobytes() for frame in facts.strip)
+        return tuple(strips[f"{sequence.name}:{frame}"].tobytes() for frame in sequence.strip)
     except UNREADABLE:
         left_out(f"thumbnails, since {file} is not there or damaged: `run` makes it again")
         return ()
@@ -63,12 +64,12 @@ def _opened(file: Path, changed: int) -> NpzFile:
     return open_arrays(file)
 
 
-def _facts(sequence: Sequence, thumbnails: int) -> tuple[SequenceFacts, dict[int, NDArray[np.uint8]]]:
+def _recorded(sequence: Sequence, thumbnails: int) -> tuple[SequenceRecord, dict[int, NDArray[np.uint8]]]:
     indices = np.unique(np.linspace(0, len(sequence) - 1, thumbnails).round().astype(int)).tolist()
     images = {i: sequence.frames[i] for i in indices}
     height, width = images[0].shape[:2]
     scale = min(1.0, STRIP_WIDTH / width)
-    facts = SequenceFacts(
+    record = SequenceRecord(
         name=sequence.name,
         frames=len(sequence),
         boxes=[(float(x), float(y), float(w), float(h)) for x, y, w, h in sequence.boxes],
@@ -78,13 +79,10 @@ def _facts(sequence: Sequence, thumbnails: int) -> tuple[SequenceFacts, dict[int
         strip=indices,
         scale=scale,
     )
-    return facts, {i: _thumbnail(image, scale) for i, image in images.items()}
+    return record, {i: _thumbnail(image, scale) for i, image in images.items()}
 
 
 def _thumbnail(image: Image, scale: float) -> NDArray[np.uint8]:
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
-    if not done:
-        raise OSError("OpenCV cannot encode JPEG on this machine")
-    return np.asarray(data, dtype=np.uint8).ravel()
+    return np.frombuffer(jpeg(np.asarray(small, dtype=np.uint8), quality=82), dtype=np.uint8)

@@ -24,8 +24,13 @@ PACKAGES = (
 )
 
 
-def provenance(*, device: str, driver: str | None, threads: int, workers: int, command: str) -> Provenance:
-    """Return the provenance of work that starts now; commit and dirty are None outside a git checkout."""
+def provenance(
+    *, device: str, threads: int, driver: str | None = None, workers: int = 1, command: str = ""
+) -> Provenance:
+    """Return the provenance of work that starts now, by default of this process's command.
+
+    Commit and dirty are None outside a git checkout.
+    """
     commit, dirty = _git_state()
     return Provenance(
         commit=commit,
@@ -38,7 +43,7 @@ def provenance(*, device: str, driver: str | None, threads: int, workers: int, c
         threads=threads,
         concurrent_workers=workers,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command,
+        command=command or command_line(),
     )
 
 

@@ -212,7 +212,7 @@ class SequenceResult(_Block):
         return written
 
 
-class SequenceFacts(_Block):
+class SequenceRecord(_Block):
     """The annotation of one sequence.
 
     Attributes:
@@ -255,7 +255,7 @@ class ProtocolRecord(_Block):
     attributes: tuple[str, ...] = ()
     sparse: bool = False
     scored_as: str = ""
-    sequences: list[SequenceFacts]
+    sequences: list[SequenceRecord]
 
     @property
     def frames(self) -> int:

@@ -200,8 +200,7 @@ class RunFolder:
     def result(self, evaluation: Evaluation, sequence: str, frames: int | None = None) -> SequenceResult | None:
         """Return the boxes of one sequence, of so many frames if that is known, None while it is not tracked.
 
-        Raises:
-            Damaged: The file has been changed, or is of another sequence.
+        Raises Damaged for a file that was changed, or is of another sequence.
         """
         file = self._result(evaluation, sequence)
         found = read_document(file, SequenceResult)

@@ -27,7 +27,6 @@ TRAINING_REVISION = 3
 TRACKING_REVISION = 2
 """Raised whenever the same weights would track to other boxes."""
 
-
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 GPU_ONLY: tuple[Precision, ...] = ("tf32", "fp16")
@@ -213,11 +212,6 @@ class RunSpec(Frozen):
         return isinstance(self.tracker, TrackerSpec) and self.imported is None
 
     @property
-    def training_sets(self) -> tuple[str, ...]:
-        """Names in `datasets.pairs.training_sets.TRAINING_SETS`; none for generated clips."""
-        return self.data.sets if isinstance(self.data, VideoData) else ()
-
-    @property
     def trained_on(self) -> str:
         """The training data in words."""
         if isinstance(self.data, VideoData):
@@ -233,7 +227,7 @@ class RunSpec(Frozen):
         """Whether it is known to keep to GOT-10k's rule: it is trained on its training videos only, or not at all."""
         if self.imported or isinstance(self.tracker, OutsideSpec):
             return False
-        return self.data is None or one_shot(self.training_sets)
+        return self.data is None or (isinstance(self.data, VideoData) and one_shot(self.data.sets))
 
 
 Control = Literal["none", "shuffled-template"]

@@ -12,7 +12,7 @@ from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.registry import UnknownName
 from trackablate.harness.exchange.server_scores import returned
 from trackablate.harness.protocol_store import ON_SERVER, read_strip
-from trackablate.harness.record import PlannedRow, ProtocolRecord, RunRecord, SequenceFacts, StudyRecord
+from trackablate.harness.record import PlannedRow, ProtocolRecord, RunRecord, SequenceRecord, StudyRecord
 from trackablate.harness.scoring.scored import (
     Scored,
     ScoredProtocol,
@@ -44,16 +44,18 @@ def assemble(
     kept = {n: read_protocol(store.protocol(Evaluation(protocol=n, data=d))) for n, d in digests.items()}
     known = {name: record for name, record in kept.items() if record is not None}
     found = [_row(row, known, digests, store, truncate=truncate) for row in asked.rows]
-    facts = {name: _given(scored) for name, scored in recomputed.items()}
-    facts |= {name: _facts(record, truncate=truncate) for name, record in known.items()}
+    protocols = {name: _given(scored) for name, scored in recomputed.items()}
+    protocols |= {name: _of_record(record, truncate=truncate) for name, record in known.items()}
     missing = [f"protocol {name}: nothing was evaluated on it yet" for name in digests if name not in known]
     missing += [
         f"protocol {name}: {ON_SERVER.format(name)}"
         for name in known
-        if facts[name].on_server and not has_returned(found, name)
+        if protocols[name].on_server and not has_returned(found, name)
     ]
     return Result(
-        protocols=tuple(sorted((facts[name] for name in digests if name in facts), key=lambda one: one.on_server)),
+        protocols=tuple(
+            sorted((protocols[name] for name in digests if name in protocols), key=lambda one: one.on_server)
+        ),
         rows=(*found, *_cited(study, recomputed)),
         command=asked.command,
         study=study,
@@ -109,13 +111,13 @@ def _scores(
     if not protocol.on_server:
         return scores_of_runs(runs, evaluation, protocol, truncate=truncate)
     return TrackerScores(
-        sequences=tuple(sorted(facts.name for facts in protocol.sequences)),
+        sequences=tuple(sorted(sequence.name for sequence in protocol.sequences)),
         records=tuple(record for _, record in runs),
         returned=tuple(returned(folder, evaluation, protocol) for folder, _ in runs),
     )
 
 
-def _facts(record: ProtocolRecord, *, truncate: bool) -> ScoredProtocol:
+def _of_record(record: ProtocolRecord, *, truncate: bool) -> ScoredProtocol:
     return ScoredProtocol(
         name=record.name,
         title=record.title,
@@ -141,18 +143,18 @@ def _coverage(protocol: str, names: Sequence[str]) -> str:
     return f"{present} of {len(official)} sequences" if present < len(official) else ""
 
 
-def _frames(facts: SequenceFacts, record: ProtocolRecord) -> int:
+def _frames(sequence: SequenceRecord, record: ProtocolRecord) -> int:
     """Return the number of frames of a sequence that are scored."""
     if record.sparse:
-        return int(annotated(np.array(facts.boxes)).sum())
-    return facts.frames if record.on_server else len(facts.boxes)
+        return int(annotated(np.array(sequence.boxes)).sum())
+    return sequence.frames if record.on_server else len(sequence.boxes)
 
 
 def _strips(record: ProtocolRecord, store: Store, digest: str) -> dict[str, FilmStrip]:
     folder, found = store.protocol(Evaluation(protocol=record.name, data=digest)), {}
-    for facts in record.sequences:
-        boxes, jpegs = np.array(facts.boxes), read_strip(folder, facts)
+    for one in record.sequences:
+        boxes, jpegs = np.array(one.boxes), read_strip(folder, one)
         if not jpegs:
             continue
-        found[facts.name] = FilmStrip(facts.name, tuple(facts.strip), jpegs, facts.scale, boxes[facts.strip], boxes)
+        found[one.name] = FilmStrip(one.name, tuple(one.strip), jpegs, one.scale, boxes[one.strip], boxes)
     return found

@@ -30,7 +30,6 @@ class Trajectory:
     """A tracked sequence.
 
     Attributes:
-        name: The sequence's name.
         boxes: (N, 4) xywh in pixels. Frame 0 has the given box.
         seconds: The wall time, or the share of it if several sequences were tracked together. It includes waiting for
             frames, but not the time in which they are read ahead.

@@ -172,7 +172,8 @@ class OneStreamTracker(nn.Module):
         """
         if truth is not None and self.spec.labels != "gaussian":  # the heat map alone may see the uncut box
             truth = truth.clamp(0, 1)
-        tokens = self._encode(template, search, mask, self._ratio(progress))
+        ratio = self._ratio(progress)
+        tokens: SearchTokens = self.encoder(self.normalise(template), self.normalise(search), mask, ratio)
         output = self.head(tokens, truth)
         found: Prediction | dict[str, Tensor] = (
             self.head.predict(output) if truth is None else self.head.losses(output, truth)
@@ -203,10 +204,6 @@ class OneStreamTracker(nn.Module):
         if sparsity is None:
             return 1.0
         return training_ratio(sparsity, progress) if self.training else sparsity.keep_ratio
-
-    def _encode(self, template: Tensor, search: Tensor, mask: Tensor | None, ratio: float) -> SearchTokens:
-        tokens: SearchTokens = self.encoder(self.normalise(template), self.normalise(search), mask, ratio)
-        return tokens
 
 
 def build(spec: TrackerSpec, *, pretrained: bool = True) -> OneStreamTracker:

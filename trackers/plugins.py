@@ -80,10 +80,8 @@ def load_plugins(files: Iterable[Path] = ()) -> dict[str, str]:
     """Load these files, those of TRACKABLATE_PLUGINS and the installed plugins, each once in a process.
 
     The files are added to the variable, so that processes started from here load them too. Returns the origin of each
-    plugin, with the SHA-256 of its file or its distribution's version.
-
-    Raises:
-        DataError: A plugin is missing or fails. The message names file, line and remedy.
+    plugin, with the SHA-256 of its file or its distribution's version. Raises DataError, with file, line and remedy, for
+    a plugin that is missing or fails.
     """
     inherited = [Path(entry) for entry in os.environ.get(VARIABLE, "").split(os.pathsep) if entry]
     wanted = list(dict.fromkeys(file.absolute() for file in [*inherited, *files]))

@@ -25,14 +25,8 @@ def toolkit_tracker(name: str, tracker: "FrameTracker", *, origin: int = 0) -> A
 
     Our trackers are deterministic, so GOT-10k's experiment runs one repetition.
 
-    Args:
-        name: The tracker's name in the package's results.
-        tracker: The tracker.
-        origin: The data set's number of the first pixel, since the package reads and writes boxes in such numbers: 0 on
-            GOT-10k and TrackingNet, 1 on OTB, LaSOT and UAV123.
-
-    Raises:
-        ImportError: The got10k package is not installed. The message names the remedy.
+    `origin` is the data set's number of the first pixel, since the package reads and writes boxes in such numbers: 0 on
+    GOT-10k and TrackingNet, 1 on OTB, LaSOT and UAV123. Raises ImportError, with the remedy, without the got10k package.
     """
     try:
         from got10k.trackers import Tracker

@@ -1,5 +1,7 @@
 """DETRack's own tables and figures as studies."""
 
+from functools import partial
+
 from trackablate.ablations.recipes import DETRACK_ONE_SHOT, FOUR_SETS, OSTRACK_ONE_SHOT, Training, ostrack
 from trackablate.ablations.study import RECIPE, Coupled, Row, Study
 from trackablate.trackers.spec import CandidateElimination, DeformableHead, Denoising
@@ -55,24 +57,25 @@ CHOSEN = (
 LARGE_300 = Training(ostrack(300), FOUR_SETS, ("trackingnet", "lasot"))
 DETRACK_EPOCHS = (ostrack(20), ostrack(60))
 
+_study = partial(Study, silent=SILENT)
+_comparison = partial(_study, baseline=ostrack_ce, factors={"Head": "head", "Epochs": RECIPE}, coupled=DECODER_NEEDS)
+"""OSTrack and DETRack, each with its own head and length of training."""
+
 TABLE_1_CITED = (
     *("OSTrack", "AiATrack", "SimTrack", "Unicorn", "MixFormer", "ToMP", "CSWinTT", "STARK", "KeepTrack", "AutoMatch"),
     *("TransT", "Alpha-Refine", "TMT", "Ocean", "DiMP", "ATOM", "SiamRPN++"),
 )
 
-table1 = Study(
+table1 = _comparison(
     name="table1",
     title="Comparison with the state of the art (DETRack, Table 1)",
     question="Does the decoder reach the convolutional head's accuracy in a fifth of its training, and beat what was"
     " published before?",
     source="DETRack, Table 1",
-    baseline=ostrack_ce,
-    factors={"Head": "head", "Epochs": RECIPE},
     rows=(
         Row("ostrack", ("centre (conv)", "100 / 300")),
         Row("detrack", ("deformable decoder", "20 / 60"), {**DECODER, RECIPE: DETRACK_EPOCHS}),
     ),
-    coupled=DECODER_NEEDS,
     trainings=(OSTRACK_ONE_SHOT, LARGE_300),
     primary_metric="auc",
     cited=TABLE_1_CITED,
@@ -83,26 +86,21 @@ table1 = Study(
         GFLOPS,
         CHOSEN,
     ),
-    silent=SILENT,
 )
 
-table2 = Study(
+table2 = _comparison(
     name="table2",
     title="NFS and UAV123 (DETRack, Table 2)",
     question="Does the comparison hold on two small benchmarks that nobody trains for?",
     source="DETRack, Table 2",
-    baseline=ostrack_ce,
-    factors={"Head": "head", "Epochs": RECIPE},
     rows=(
         Row("ostrack", ("centre (conv)", "300")),
         Row("detrack", ("deformable decoder", "60"), {**DECODER, RECIPE: ostrack(60)}),
     ),
-    coupled=DECODER_NEEDS,
     trainings=(Training(ostrack(300), FOUR_SETS, ("nfs", "uav123")),),
     primary_metric="auc",
     cited=("SiamRPN++", "ATOM", "DiMP", "TransT", "TMT", "STARK", "ToMP", "OSTrack"),
     remarks=(CAE, CHOSEN),
-    silent=SILENT,
 )
 
 LONGER_CONVOLUTION = Coupled(  # profiles with a recipe of their own train all rows alike
@@ -110,7 +108,7 @@ LONGER_CONVOLUTION = Coupled(  # profiles with a recipe of their own train all r
     "the decoder trains for 20 epochs and the convolutional tracker for 100 (section 4.2)",
 )
 
-table3 = Study(
+table3 = _study(
     name="table3",
     title="Sparsity and head (DETRack, Table 3)",
     question="Does a deformable decoder replace the convolutional centre head, with and without candidate elimination?",
@@ -131,7 +129,6 @@ table3 = Study(
     coupled=(*DECODER_NEEDS, LONGER_CONVOLUTION),
     trainings=(OSTRACK_ONE_SHOT,),
     remarks=(CAE_OR_MAE, CHOSEN),
-    silent=SILENT,
     starts_from="cae-b16",
 )
 
@@ -142,7 +139,7 @@ def _layers(trained: int, tested: int) -> Row:
     return Row(name, cells, {} if head == DeformableHead() else {"head": head})
 
 
-table4 = Study(
+table4 = _study(
     name="table4",
     title="Decoder layers in training and in testing (DETRack, Table 4)",
     question="How many decoder layers are worth their cost, and can a trained decoder be run with fewer?",
@@ -156,11 +153,10 @@ table4 = Study(
         CAE_OR_MAE,
         CHOSEN,
     ),
-    silent=SILENT,
     starts_from="cae-b16",
 )
 
-table5 = Study(
+table5 = _study(
     name="table5",
     title="Denoising (DETRack, Table 5)",
     question="What should the queries of the denoising branch be made of?",
@@ -175,7 +171,6 @@ table5 = Study(
     ),
     trainings=(DETRACK_ONE_SHOT,),
     remarks=(CAE_OR_MAE, CHOSEN),
-    silent=SILENT,
     starts_from="cae-b16",
 )
 
@@ -196,7 +191,7 @@ def _assignment(label: str, epochs: int) -> Row:
     return Row(f"{label}-{epochs}", (words, f"{epochs} / {LENGTHS[epochs]}"), changes)
 
 
-table6 = Study(
+table6 = _study(
     name="table6",
     title="Label assignment and length of training (DETRack, Table 6)",
     question="Which label assignment converges fast, and which reaches the highest accuracy?",
@@ -206,7 +201,6 @@ table6 = Study(
     rows=tuple(_assignment(label, epochs) for label in LABELS for epochs in LENGTHS),
     trainings=(DETRACK_ONE_SHOT, Training(ostrack(60), FOUR_SETS, ("lasot",))),
     remarks=(CAE_OR_MAE, "Epochs: for GOT-10k / for LaSOT. Other profiles keep this proportion.", CHOSEN),
-    silent=SILENT,
     starts_from="cae-b16",
 )
 
@@ -215,30 +209,23 @@ _CONVERGENCE = (
     Row("detrack", ("deformable decoder", "20"), {**DECODER, RECIPE: ostrack(20)}),
 )
 
-figure1 = Study(
+figure1 = _comparison(
     name="figure1",
     title="Accuracy, epochs and GFLOPs (DETRack, Figure 1)",
     question="Which tracker has the best trade-off of accuracy, training length and running cost?",
     source="DETRack, Figure 1; its numbers are Table 1's",
-    baseline=ostrack_ce,
-    factors={"Head": "head", "Epochs": RECIPE},
     rows=_CONVERGENCE,
-    coupled=DECODER_NEEDS,
     trainings=(OSTRACK_ONE_SHOT,),
     cited=("OSTrack", "AiATrack", "SimTrack", "MixFormer", "CSWinTT", "STARK", "Ocean"),
     remarks=(CAE, WARM_UP, GFLOPS, CHOSEN),
-    silent=SILENT,
 )
 
-figure5 = Study(
+figure5 = _comparison(
     name="figure5",
     title="Convergence (DETRack, Figure 5)",
     question="How fast does the overlap on training-like pairs grow, head by head?",
     source="DETRack, Figure 5 and section 5.4",
-    baseline=ostrack_ce,
-    factors={"Head": "head", "Epochs": RECIPE},
     rows=_CONVERGENCE,
-    coupled=DECODER_NEEDS,
     trainings=(OSTRACK_ONE_SHOT,),
     remarks=(
         CAE,
@@ -246,5 +233,4 @@ figure5 = Study(
         "The paper draws the IoU on training pairs; here it is the IoU on held-out pairs, step by step.",
         CHOSEN,
     ),
-    silent=SILENT,
 )

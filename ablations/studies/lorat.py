@@ -4,6 +4,8 @@ Some published rows change more than the thing that they study. The row here is 
 thing; a remark says what else the published row changes.
 """
 
+from functools import partial
+
 from trackablate.ablations.recipes import LORAT_FOUR_SETS, LORAT_ONE_SHOT, LORAT_SETS, Training, lorat_full
 from trackablate.ablations.study import RECIPE, Coupled, Row, Study
 from trackablate.trackers.lorat_variants import LORAT
@@ -11,6 +13,8 @@ from trackablate.trackers.spec import BitFit, FrozenBackbone, LoRA, TrackerSpec,
 
 LASOT = Training(LORAT_FOUR_SETS.recipe, LORAT_SETS, ("lasot",))
 """The training behind LoRAT's ablations, which are evaluated on LaSOT."""
+
+_study = partial(Study, trainings=(LASOT,), primary_metric="auc")
 
 B_224, L_224 = LORAT["lorat-b-224"], LORAT["lorat-l-224"]
 SIZES = {"b": "ViT-B", "l": "ViT-L", "g": "ViT-g"}
@@ -24,7 +28,7 @@ def _as(name: str) -> dict[str, object]:
 DROP_PATH = Coupled("drop_path", "each backbone has its own published drop path: 0 for B, 0.1 for L, 0.4 for g")
 LARGE_CROP = "The larger input also sees a larger region: search factor 5 instead of 4, as published."
 
-variants = Study(
+variants = _study(
     name="lorat-variants",
     title="LoRAT's variants",
     question="What do a larger backbone and a larger input bring, and what do they cost?",
@@ -38,7 +42,6 @@ variants = Study(
     ),
     coupled=(DROP_PATH,),
     trainings=(LORAT_ONE_SHOT, LORAT_FOUR_SETS),
-    primary_metric="auc",
     cited=("OSTrack-384", "SeqTrack-L384", "ARTrack"),
     remarks=(LARGE_CROP,),
 )
@@ -65,7 +68,7 @@ def _adaptation_rows(pairs: tuple[tuple[str, int], ...]) -> tuple[Row, ...]:
 
 BY_SIZE = {"Adaptation": "adaptation", "Backbone": "backbone", "Input": "crop"}
 
-adaptation = Study(
+adaptation = _study(
     name="lorat-adaptation",
     title="LoRA against full fine-tuning",
     question="Does LoRA reach, or beat, full fine-tuning, at each size?",
@@ -74,12 +77,10 @@ adaptation = Study(
     factors=BY_SIZE,
     rows=_adaptation_rows((("b", 224), ("l", 224), ("l", 378))),
     coupled=FULL_FINE_TUNING_NEEDS,
-    trainings=(LASOT,),
-    primary_metric="auc",
     remarks=(LARGE_CROP,),
 )
 
-cost = Study(
+cost = _study(
     name="lorat-cost",
     title="What LoRA costs and what full fine-tuning costs",
     question="How many GPU-hours and how much memory does LoRA save, at each size?",
@@ -88,12 +89,10 @@ cost = Study(
     factors=BY_SIZE,
     rows=_adaptation_rows((("b", 224), ("l", 224), ("g", 224))),
     coupled=FULL_FINE_TUNING_NEEDS,
-    trainings=(LASOT,),
-    primary_metric="auc",
     remarks=("With few blocks LoRA adds operations and saves little: the saving grows with the backbone.",),
 )
 
-peft = Study(
+peft = _study(
     name="lorat-peft",
     title="Parameter-efficient methods",
     question="Is LoRA the right parameter-efficient method for a one-stream tracker?",
@@ -109,8 +108,6 @@ peft = Study(
         Row("bitfit", ("biases only",), {"adaptation": BitFit()}),
         Row("frozen", ("head only",), {"adaptation": FrozenBackbone()}),
     ),
-    trainings=(LASOT,),
-    primary_metric="auc",
     remarks=(
         "The published adapter starts with both layers at zero, so only a bias ever moves. Here its first layer starts as "
         "usual; `lorat-b-224-adapter-published` is the published one.",
@@ -123,7 +120,7 @@ def _lora(name: str, words: str, **changes: object) -> Row:
     return Row(name, (words,), {"adaptation": changed} if changes else {})
 
 
-rank = Study(
+rank = _study(
     name="lorat-rank",
     title="LoRA's rank",
     question="How much rank does a tracker need?",
@@ -137,11 +134,9 @@ rank = Study(
         _lora("r128", "128", rank=128, alpha=128),
     ),
     coupled=(Coupled("adaptation.alpha", "alpha follows the rank, so that LoRA's scaling stays 1"),),
-    trainings=(LASOT,),
-    primary_metric="auc",
 )
 
-targets = Study(
+targets = _study(
     name="lorat-targets",
     title="Where LoRA is applied",
     question="Which linear layers need LoRA?",
@@ -154,11 +149,9 @@ targets = Study(
         _lora("qv", "q, v", targets=("q", "v")),
         _lora("mlp", "fc1, fc2", targets=("fc1", "fc2")),
     ),
-    trainings=(LASOT,),
-    primary_metric="auc",
 )
 
-init = Study(
+init = _study(
     name="lorat-init",
     title="How LoRA starts",
     question="Does it matter that LoRAT's adapted model does not start as the pretrained one?",
@@ -170,10 +163,7 @@ init = Study(
         _lora("lora", "A Kaiming-uniform, B zero", init="lora"),
         _lora("gaussian", "A normal, B zero", init="gaussian"),
     ),
-    trainings=(LASOT,),
-    primary_metric="auc",
 )
-
 
 L_378 = LORAT["lorat-l-378"]
 FOREGROUND, TEMPLATE_AND_SEARCH = "foreground, background, search", "template, search"
@@ -184,7 +174,7 @@ def _embedding(name: str, cells: tuple[str, ...], of: TrackerSpec = L_224, **cha
     return Row(name, cells, {"embedding": embedding} if changes else {})
 
 
-embedding = Study(
+embedding = _study(
     name="lorat-embedding",
     title="Input embedding",
     question="What do shared positions, token types and foreground indication each bring?",
@@ -215,14 +205,12 @@ embedding = Study(
             "a separate table is resized for the template; only a shared one can be sliced",
         ),
     ),
-    trainings=(LASOT,),
-    primary_metric="auc",
     remarks=(
         "Two of the published settings crash, and two name a model type that does not exist: the rows are as intended.",
     ),
 )
 
-foreground = Study(
+foreground = _study(
     name="lorat-foreground",
     title="Foreground indication at the larger input",
     question="Does it help to tell the tracker which of the template's tokens are the target?",
@@ -233,8 +221,6 @@ foreground = Study(
         _embedding("foreground", (FOREGROUND,), L_378),
         _embedding("types", (TEMPLATE_AND_SEARCH,), L_378, token_types=2),
     ),
-    trainings=(LASOT,),
-    primary_metric="auc",
 )
 
 FULL_224 = LORAT["full-b-224"]
@@ -245,7 +231,7 @@ def _positions(name: str, cells: tuple[str, ...], positions: str) -> Row:
     return Row(name, cells, {"embedding": FULL_224.embedding.model_copy(update=changes)})
 
 
-positions = Study(
+positions = _study(
     name="lorat-positions",
     title="Where the template's positions come from",
     question="Slicing, interpolation, a table of its own, or fixed sine and cosine?",
@@ -259,7 +245,6 @@ positions = Study(
         _positions("sinusoidal", ("sinusoidal", "its own grid"), "sinusoidal"),
     ),
     trainings=(Training(lorat_full(170, "b", clip_norm=1.0), LORAT_SETS, ("lasot",)),),
-    primary_metric="auc",
     remarks=(
         "Under full fine-tuning, as published: with frozen tables, interpolation and a separate table would be the same "
         "tracker.",
@@ -267,7 +252,7 @@ positions = Study(
     ),
 )
 
-head = Study(
+head = _study(
     name="lorat-head",
     title="Head under LoRA",
     question="Does a convolutional head hold parameter-efficient training back?",
@@ -279,8 +264,6 @@ head = Study(
         Row("conv", ("convolutional",), _as("lorat-b-224-conv")),
         Row("ostrack", ("centre (OSTrack)",), _as("lorat-b-224-ostrackhead")),
     ),
-    trainings=(LASOT,),
-    primary_metric="auc",
     remarks=(
         "As published, both convolutional rows change three things: the head, the score targets (hard instead of "
         "IoU-aware), and a final norm that trains. Here they change the head alone. The published rows are "

@@ -60,7 +60,6 @@ TEST = _part("test", 180, name="got10k", title="GOT-10k's test set", server=True
 VAL = _part("val", 180, name="got10k-val", title="GOT-10k's validation set")
 TRAIN = _part("train", 9335, name="got10k-train", title="GOT-10k's training set", training=True)
 
-
 _SCORED: dict[str, Any] = {
     "source": "Huang, Zhao, Huang: GOT-10k, PAMI 2019; metrics as in the got10k toolkit",
     "metrics": (("ao", "got10k"), ("sr50", "got10k"), ("sr75", "got10k")),

@@ -45,7 +45,6 @@ LAYOUTS = (
     ),
 )
 
-
 LISTS = ("lasot_test.csv", "lasot_train.csv", "lasot_ext.csv")
 
 

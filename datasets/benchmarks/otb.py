@@ -17,7 +17,6 @@ from trackablate.datasets.reading.reader import OSTRACK_METRICS, Part
 
 ATTRIBUTES = ("IV", "SV", "OCC", "DEF", "MB", "FM", "IPR", "OPR", "OV", "BC", "LR")
 
-
 CLIPS = partial(official_clips, "otb100.csv", "folder", "annotation")
 TITLE = "<Name>/img/0001.jpg, ... and <Name>/groundtruth_rect.txt"
 LAYOUT = FileLayout(

@@ -16,7 +16,6 @@ from trackablate.datasets.reading.reader import Part
 ATTRIBUTES = ("IV", "SV", "POC", "FOC", "OV", "FM", "CM", "BC", "SOB", "ARC", "VC", "LR")
 """In the order of the data set's own files. pytracking's table has another order."""
 
-
 LAYOUT = FileLayout(
     title="data_seq/UAV123/<folder>/000001.jpg, ... and anno/UAV123/<sequence>.txt",
     boxes="anno/UAV123/{name}.txt",

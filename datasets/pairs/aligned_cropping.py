@@ -110,8 +110,7 @@ def aligned(placement: Placement, size: int, image_size: tuple[int, int]) -> Ali
 def view_around(box: NDArray[np.float64], factor: float, size: int, image_size: tuple[int, int]) -> AlignedView:
     """Return the view around a box xywh.
 
-    Raises:
-        ValueError: The box has no positive area, or lies so far outside that the crop shows nothing of the image.
+    Raises ValueError for a box without area, or one so far outside that the crop shows nothing of the image.
     """
     view = aligned(placement_around(box, factor, size), size, image_size)
     if view is None:

@@ -108,8 +108,7 @@ def sides_of(box: NDArray[np.float64]) -> tuple[float, float, float, float]:
 def inside_image(box: NDArray[np.float64], width: int, height: int, min_side: float) -> NDArray[np.float64]:
     """Cut a box to the image, with sides of at least min_side pixels (OSTrack's clip_box, whose margin is 10).
 
-    Raises:
-        ValueError: The box is not finite; clipping would hide this.
+    Raises ValueError for a box that is not finite, which clipping would hide.
     """
     if not np.isfinite(box).all():
         raise ValueError(f"the predicted box {box.tolist()} is not finite")

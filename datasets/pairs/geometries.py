@@ -59,10 +59,6 @@ class Geometry:
     reach: Callable[[Box, float, Jitter, float], Box]
 
 
-def _square(box: Box, request: CropRequest) -> Window:
-    return window_around(box, request.factor)
-
-
 def _jittered_square(box: Box, request: CropRequest, jitter: Jitter, rng: Generator) -> Window | None:
     """OSTrack, section 4.1: size x exp(scale x N(0, 1)), centre + U(-1/2, 1/2) x centre x sqrt(w h).
 
@@ -79,10 +75,6 @@ def _jittered_square(box: Box, request: CropRequest, jitter: Jitter, rng: Genera
 def _square_reach(box: Box, factor: float, jitter: Jitter, spread: float) -> Box:
     side = math.sqrt(box[2] * box[3]) * math.exp(spread * jitter.scale / math.sqrt(2))
     return np.full(2, side * (factor + min(jitter.centre, factor)) / 2 + 1)
-
-
-def _aligned(box: Box, request: CropRequest) -> AlignedView:
-    return view_around(box, request.factor, request.size, request.image_size)
 
 
 def _jittered_aligned(box: Box, request: CropRequest, jitter: Jitter, rng: Generator) -> AlignedView | None:
@@ -132,5 +124,13 @@ def black(image: Image) -> Colour:
 
 
 GEOMETRIES: Registry[Geometry] = Registry("crop geometry")
-GEOMETRIES.add("ostrack", Geometry(_square, _jittered_square, black, _square_reach))
-GEOMETRIES.add("lorat", Geometry(_aligned, _jittered_aligned, mean_colour, _aligned_reach))
+GEOMETRIES.add(
+    "ostrack", Geometry(lambda box, asked: window_around(box, asked.factor), _jittered_square, black, _square_reach)
+)
+GEOMETRIES.add(
+    "lorat",
+    Geometry(
+        lambda box, asked: view_around(box, asked.factor, asked.size, asked.image_size),
+        *(_jittered_aligned, mean_colour, _aligned_reach),
+    ),
+)

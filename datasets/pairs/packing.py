@@ -25,6 +25,7 @@ from trackablate.datasets.errors import DataError
 from trackablate.datasets.pairs.cropping import Colour, View
 from trackablate.datasets.pairs.geometries import GEOMETRIES, CropRequest, Jitter, mean_colour
 from trackablate.datasets.pairs.packed import ROW, VIDEOS_PER_FILE, Packing, read_folder
+from trackablate.datasets.reading.frames import jpeg
 from trackablate.datasets.roots import PACKED_MARK
 from trackablate.datasets.sequence import Image, Sequence
 
@@ -72,8 +73,8 @@ def pack_frame(image: Image, box: Box, packing: Packing) -> PackedFrame:
     alone, corner = b"", (0, 0)
     if found and (found[2] - found[0]) * (found[3] - found[1]) < WORTH * size[0] * size[1]:
         corner = found[0], found[1]
-        alone = _encoded(region[found[1] : found[3], found[0] : found[2]], packing.quality)
-    return PackedFrame((_encoded(region, packing.quality), alone), moved, size, corner, mean_colour(image))
+        alone = jpeg(region[found[1] : found[3], found[0] : found[2]], packing.quality)
+    return PackedFrame((jpeg(region, packing.quality), alone), moved, size, corner, mean_colour(image))
 
 
 def _needed(box: Box, packing: Packing, size: tuple[int, int]) -> tuple[tuple[int, int, int, int], float]:
@@ -110,11 +111,6 @@ def _template(box: Box, packing: Packing, size: tuple[int, int]) -> tuple[int, i
 
 def _shown(view: View) -> Box:
     return view.to_image(np.array([0.0, 0.0, 1.0, 1.0]))
-
-
-def _encoded(image: Image, quality: int) -> bytes:
-    pixels = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
-    return bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
 
 
 def pack_set(

@@ -42,9 +42,7 @@ class PairGeometry:
     Attributes:
         template_tokens: Tokens along the template's side, for the foreground mask.
         image_pairs: Share of pairs cut from a single frame, as the published recipes do with COCO's images.
-        augmentation: A key of AUGMENTATIONS.
         geometry: A key of GEOMETRIES.
-        frame_pairs: A key of FRAME_PAIRS.
         least_frames: Frames that a video needs to be used; images, of one frame, are exempt.
         least_visible: Usable frames that such a video needs.
         clip_truth: Whether the true box is cut to the search crop.

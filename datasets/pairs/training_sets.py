@@ -3,14 +3,13 @@
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from trackablate.datasets.benchmark import DataSet, Opener, SequenceList
+from trackablate.datasets.benchmark import Opener, SequenceList
 from trackablate.datasets.benchmarks import coco, got10k, lasot, tnl2k, trackingnet
 from trackablate.datasets.benchmarks.declared import TRAIN
 from trackablate.datasets.boxes import valid
@@ -111,7 +110,6 @@ class TrainingSet:
     Attributes:
         data: Name of the data set that `datasets.roots.data_root` finds.
         benchmark: The data set that protocols name for these sequences. Two sets of one benchmark can overlap.
-        sequences: Returns their official names; () if no protocol tests on that benchmark.
         open: Makes the sequences.
     """
 
@@ -119,8 +117,11 @@ class TrainingSet:
     title: str
     data: str
     benchmark: str
-    sequences: Callable[[], Iterable[str]]
     open: Opener
+
+    def sequences(self) -> frozenset[str]:
+        """Return their official names; none if no protocol tests on that benchmark."""
+        return _names(self.open) if isinstance(self.open, Part) else frozenset()
 
     def found_in(self, root: Path, index: Path | None = None) -> SequenceList:
         """Return the sequences of a folder or archive, which may be packed. Raises DataError if there are none."""
@@ -128,7 +129,7 @@ class TrainingSet:
 
 
 def _of_part(part: Part, title: str, benchmark: str) -> TrainingSet:
-    return TrainingSet(part.name, title, part.data, benchmark, lambda: _names(part), part)
+    return TrainingSet(part.name, title, part.data, benchmark, part)
 
 
 def _names(part: Part) -> frozenset[str]:
@@ -185,17 +186,15 @@ def _declared(name: str) -> dict[str, TrainingSet]:
     found: dict[str, TrainingSet] = {}
     for declaration in declarations(name):
         data, version = declaration.data, declaration.digest[:VERSION_DIGITS]
-        sets = {f"{split}@{version}": _of_declared(part, data, version) for split, part in data.parts.items()}
+        sets = {
+            f"{split}@{version}": TrainingSet(f"{split}@{version}", data.title, data.name, data.name, part)
+            for split, part in data.parts.items()
+        }
         found |= sets | {key.partition("@")[0]: kind for key, kind in sets.items()}
     if name.endswith(".toml"):
         data = declarations(name)[0].data
         found[name] = found.get(f"{data.name}-{TRAIN}") or found[next(iter(data.parts))]
     return found
-
-
-def _of_declared(part: Opener, data: DataSet, version: str) -> TrainingSet:
-    assert isinstance(part, Part)
-    return TrainingSet(f"{part.name}@{version}", data.title, data.name, data.name, partial(_names, part), part)
 
 
 def versioned(name: str) -> str:
@@ -220,7 +219,7 @@ for _set in (
     _of_part(got10k.VAL, "GOT-10k's validation videos, 180", "got10k"),
     _of_part(trackingnet.TRAIN, "TrackingNet, 30,132 videos", "trackingnet"),
     _of_part(tnl2k.TRAIN, "TNL2K, 1299 videos", "tnl2k"),
-    TrainingSet("coco2017-train", "COCO 2017, objects of still images", "coco", "coco", tuple, coco.TRAIN),
+    TrainingSet("coco2017-train", "COCO 2017, objects of still images", "coco", "coco", coco.TRAIN),
 ):
     TRAINING_SETS.add(_set.name, _set)
 
@@ -234,7 +233,7 @@ def check_disjoint(training: Iterable[str], protocols: Iterable[str]) -> None:
                 continue
             if kind.open is protocol.open and not protocol.open.listed:
                 raise DataError(f"{kind.name} is the test of {protocol.name}: declare splits, and train on another one")
-            if shared := sorted(_names(protocol.open).intersection(kind.sequences())):
+            if shared := sorted(_names(protocol.open) & kind.sequences()):
                 raise DataError(
                     f"{kind.name} shares {len(shared)} sequences with the test of {protocol.name}, among them {shared[0]}:"
                     " train on another set, or leave that protocol out"

@@ -92,6 +92,15 @@ def decoded(content: bytes) -> Image | None:
     return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
+def jpeg(image: Image, quality: int = 95) -> bytes:
+    """Return an image as the content of a JPEG file. Raises OSError if OpenCV cannot encode it on this machine."""
+    pixels = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
+    done, content = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise OSError("OpenCV cannot encode JPEG on this machine")
+    return content.tobytes()
+
+
 class NoFrames:
     """Frames of an annotation without images: as many as it has rows. Each access raises DataError."""
 

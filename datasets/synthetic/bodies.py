@@ -10,9 +10,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from trackablate.datasets.boxes import Floats
 from trackablate.datasets.synthetic.textures import blob_radius
 
-Floats = NDArray[np.float64]
 VERTICES = 28
 
 

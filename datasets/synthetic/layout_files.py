@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.datasets.benchmarks import otb
 from trackablate.datasets.benchmarks.nfs import RATE
+from trackablate.datasets.boxes import Floats
+from trackablate.datasets.reading.frames import jpeg
 from trackablate.datasets.reading.layouts import Clip, FileLayout, fill
 from trackablate.datasets.reading.tables import rows
 from trackablate.datasets.sequence import Image, Sequence
-from trackablate.datasets.synthetic.bodies import Floats
 from trackablate.datasets.synthetic.plan import MIN_VISIBLE, Plan
 from trackablate.datasets.synthetic.render import paint_scene, render_frame
 from trackablate.datasets.synthetic.videos import SyntheticFrames, make_sequence
@@ -29,7 +29,6 @@ FileContent = tuple[str, bytes]
 """A file's path below the root, with "/", and its content."""
 
 DOMAIN = "target"
-QUALITY = 95
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,7 @@ def otb_attributes(sequence: Sequence) -> list[str]:
 
 def coco(video: PlacedVideo) -> Iterator[FileContent]:
     """Write one image."""
-    yield f"{video.images}/{video.name}.jpg", _jpeg(_drawn(video.sequence(), 0))
+    yield f"{video.images}/{video.name}.jpg", jpeg(_drawn(video.sequence(), 0))
 
 
 def coco_lists(videos: list[PlacedVideo]) -> Iterator[FileContent]:
@@ -263,14 +262,9 @@ def _sentence(video: PlacedVideo) -> bytes:
 
 
 def _frames(pattern: str, sequence: Sequence, first: int) -> Iterator[FileContent]:
-    return ((pattern % (first + i), _jpeg(_drawn(sequence, i))) for i in range(len(sequence)))
+    return ((pattern % (first + i), jpeg(_drawn(sequence, i))) for i in range(len(sequence)))
 
 
 def _drawn(sequence: Sequence, index: int) -> Image:
     """Return a frame drawn without `SyntheticFrames`, which would keep all frames of a long video."""
     return render_frame(paint_scene(plan_of(sequence)), index)
-
-
-def _jpeg(image: Image) -> bytes:
-    flags = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
-    return bytes(cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)[1])

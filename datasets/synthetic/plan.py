@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from trackablate.datasets.boxes import Floats
 from trackablate.datasets.synthetic.bodies import (
     Body,
     Figure,
-    Floats,
     bar_figure,
     blob_figure,
     bounds,

@@ -4,6 +4,7 @@ Some versions of OpenCV interpolate at 1/32 px, others exactly. Sampling positio
 both agree.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,8 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from trackablate.datasets.boxes import Floats
 from trackablate.datasets.sequence import Image
-from trackablate.datasets.synthetic.bodies import Body, Floats
+from trackablate.datasets.synthetic.bodies import Body
 from trackablate.datasets.synthetic.domains import Domain, between, find_domain
 from trackablate.datasets.synthetic.plan import CAMERA_MARGIN, Plan, VideoSpec
 from trackablate.datasets.synthetic.textures import (
@@ -92,21 +94,14 @@ def _margin(video: VideoSpec) -> int:
     return int(np.ceil(CAMERA_MARGIN * video.unit)) + 1
 
 
-class _ColourTreatment:
-    """The camera's change of colours, an affine map of RGB onto 0..255."""
-
-    def __init__(self, desaturation: float, gain: float) -> None:
-        grey = np.array([0.299, 0.587, 0.114])[:, None] * np.ones(3)
-        self.matrix = as_texture(255 * gain * (desaturation * grey + (1 - desaturation) * np.eye(3)))
-        self.offset = np.float32(255 * (0.47 - 0.47 * gain))
-
-    def __call__(self, image: Texture) -> Texture:
-        return as_texture(image.reshape(-1, 3) @ self.matrix + self.offset).reshape(image.shape)
-
-
-def _colour_treatment(rng: np.random.Generator, domain: Domain) -> _ColourTreatment:
+def _colour_treatment(rng: np.random.Generator, domain: Domain) -> Callable[[Texture], Texture]:
+    """Draw the camera's change of colours, an affine map of RGB onto 0..255."""
     sign = -1 if rng.random() < domain.invert else 1
-    return _ColourTreatment(between(rng, domain.desaturation), sign * between(rng, domain.contrast))
+    desaturation, gain = between(rng, domain.desaturation), sign * between(rng, domain.contrast)
+    grey = np.array([0.299, 0.587, 0.114])[:, None] * np.ones(3)
+    matrix = as_texture(255 * gain * (desaturation * grey + (1 - desaturation) * np.eye(3)))
+    offset = np.float32(255 * (0.47 - 0.47 * gain))
+    return lambda image: as_texture(image.reshape(-1, 3) @ matrix + offset).reshape(image.shape)
 
 
 def _background(rng: np.random.Generator, pool: TexturePool, width: int, height: int) -> Texture:

@@ -11,9 +11,8 @@ from hashlib import sha256
 import numpy as np
 
 from trackablate.datasets.benchmark import SequenceList
-from trackablate.datasets.boxes import centres
+from trackablate.datasets.boxes import Floats, centres
 from trackablate.datasets.sequence import Image, Sequence
-from trackablate.datasets.synthetic.bodies import Floats
 from trackablate.datasets.synthetic.domains import StreamKey
 from trackablate.datasets.synthetic.plan import MIN_VISIBLE, Plan, VideoSpec, make_plan
 from trackablate.datasets.synthetic.render import paint_scene, render_frame, velocity
@@ -35,9 +34,7 @@ class SyntheticFrames:
         return self.plan.video.length
 
     def __getitem__(self, index: int, /) -> Image:
-        frame = index + len(self) if index < 0 else index
-        if not 0 <= frame < len(self):
-            raise IndexError(f"frame {index} of a video of {len(self)}")
+        frame = range(len(self))[index]
         if frame not in self._drawn:
             self._drawn[frame] = render_frame(paint_scene(self.plan), frame)
             self._drawn[frame].flags.writeable = False
@@ -50,12 +47,10 @@ def make_sequence(
     """Return video number `index` of a domain and split, with a name such as "target-test-0007".
 
     Boxes are tight around the target's whole outline, occluded or not, clipped to the frame, in multiples of 1/64 px. The
-    target is not visible if less than 5 % of its area can be seen or a clipped side is under 6 px. In frame 0 it is wholly
-    inside the frame and unoccluded. Equal arguments give equal boxes on every machine, and pixels that are equal within
-    one grey level. Frames are drawn at first access. The size is (width, height) in pixels.
-
-    Raises:
-        ValueError: Unknown domain or split, a negative number, no frames, or a side outside 64..480.
+    target is not visible if less than 5 % of its area can be seen or a clipped side is under 6 px. In frame 0 it is
+    wholly inside the frame and unoccluded. Equal arguments give equal boxes on every machine, and pixels that are equal
+    within one grey level. Frames are drawn at first access. The size is (width, height) in pixels. Raises ValueError for
+    an unknown domain or split, a negative number, no frames, or a side outside 64..480.
     """
     if length < 1 or index < 0 or not all(_SMALLEST <= side <= _LARGEST for side in size):
         raise ValueError(
@@ -92,9 +87,7 @@ class SyntheticSequences(SequenceList):
         return self.count
 
     def __getitem__(self, index: int, /) -> Sequence:
-        number = index + self.count if index < 0 else index
-        if not 0 <= number < self.count:
-            raise IndexError(f"sequence {index} of {self.count}")
+        number = range(self.count)[index]
         return make_sequence(self.domain, number, length=self.length, size=self.size, split=self.split, seed=self.seed)
 
     @cached_property

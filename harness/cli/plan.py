@@ -14,9 +14,9 @@ from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.study import FaultyStudy, Study
 from trackablate.datasets.registry import UnknownName
 from trackablate.harness.cli.session import Session
-from trackablate.harness.cli.terminal import display, say_lines, say_to
+from trackablate.harness.cli.terminal import display, say_lines, say_to, size_of
 from trackablate.harness.costing.hardware import expected_device, expected_gpus
-from trackablate.harness.costing.loaders import default_loader_workers, loader_bytes
+from trackablate.harness.costing.loader_processes import default_loader_workers, loader_bytes
 from trackablate.harness.errors import BadInput
 from trackablate.harness.planning.budget import RULE, Budget, Candidate, choose, parse_budget
 from trackablate.harness.planning.calibration import calibrate, count
@@ -243,10 +243,10 @@ def _state(run: dict[str, Any]) -> str:
 
 def _remains(plan: dict[str, Any]) -> list[str]:
     runs, estimate = f"{sum(run['done'] for run in plan['runs'])} of {len(plan['runs'])} runs done", plan["estimate"]
-    disk = f"disk: about {_bytes(plan['disk_bytes'])} of {_bytes(plan['free_bytes'])} free"
+    disk = f"disk: about {size_of(plan['disk_bytes'])} of {size_of(plan['free_bytes'])} free"
     loader = []
     if count := plan["loader"]["workers"]:
-        each = _bytes(plan["loader"]["bytes_each"])
+        each = size_of(plan["loader"]["bytes_each"])
         loader = [
             f"  each training's pairs: made by {count} process{'es' * (count > 1)} of about {each} (--loader-workers)"
         ]
@@ -257,12 +257,12 @@ def _remains(plan: dict[str, Any]) -> list[str]:
         return [f"{runs}; nothing is left"]
     needed, limit, device = estimate["memory_bytes"], estimate["memory_limit_bytes"], estimate["device"]
     place = f"{estimate['workers']} at a time on {device}" if estimate["workers"] > 1 else device
-    memory = f"; peak memory of a run {_range(needed, _bytes)}" if needed else ""
+    memory = f"; peak memory of a run {_range(needed, size_of)}" if needed else ""
     lines = [f"{runs}; what remains takes {_range(estimate['wall_seconds'], duration)} on {place},"]
     lines.append(f"  {_range(estimate['device_hours'], _hours)} device-hours{memory}; {disk}")
     lines += loader
     if limit and needed and needed["expected"] > limit:
-        lines.append(f"  that is more than the {_bytes(limit)} of {device}: it will most likely not fit")
+        lines.append(f"  that is more than the {size_of(limit)} of {device}: it will most likely not fit")
     return lines
 
 
@@ -307,7 +307,3 @@ def _hours(count: float) -> str:
 def _range(span: dict[str, float], say: Callable[[float], str]) -> str:
     low, expected, high = (say(span[end]) for end in ("low", "expected", "high"))
     return expected if low == high else f"{expected} ({low} to {high})"
-
-
-def _bytes(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

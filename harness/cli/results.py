@@ -11,7 +11,7 @@ from trackablate.datasets.roots import open_protocol
 from trackablate.harness.cli.study_data import find_run, given_data, largest, which_version
 from trackablate.harness.errors import BadInput
 from trackablate.harness.exchange.server_scores import enter_scores, note_submission, parse_scores
-from trackablate.harness.exchange.submission import SERVERS, Asked, build_submission
+from trackablate.harness.exchange.submission import SERVERS, ExpectedRows, build_submission
 from trackablate.harness.exchange.writing import Tracked, write_results
 from trackablate.harness.record import ProtocolRecord, SequenceResult
 from trackablate.harness.scoring.dialects import known_protocol
@@ -66,7 +66,7 @@ def submit_run(wanted: Wanted, out: Path | None, *, truncate: bool = False) -> d
     server, protocol = SERVERS[wanted.protocol], wanted.protocol
     found = _evaluated(wanted)
     record, run = found.record, found.folder.run.name
-    asked = {f.name: Asked(f.frames, _in_file(f.boxes[0], record.origin)) for f in record.sequences}
+    asked = {f.name: ExpectedRows(f.frames, _in_file(f.boxes[0], record.origin)) for f in record.sequences}
     layers = f"-first{wanted.test_layers}" if wanted.test_layers else ""
     place = out or Path("submission", f"{protocol}-{run}{layers}.zip")
     build_submission(protocol, _tracked(found.results), place, asked, origin=record.origin, truncate=truncate)

@@ -12,7 +12,12 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 
 def processor_label() -> str:
     """Return the name of this machine's processor, "CPU (...)"."""
-    return f"CPU ({_processor()})"
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return f"CPU ({names[0] if names else platform.processor() or platform.machine()})"
 
 
 def refuse_unknown_device(name: str) -> None:
@@ -70,12 +75,3 @@ def _visible(found: list[dict[str, str]]) -> list[str]:
 def _information(file: Path) -> dict[str, str]:
     pairs = (line.partition(":") for line in file.read_text(encoding="utf-8").splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()

@@ -22,28 +22,12 @@ from trackablate.trackers.spec import FloorSpec, TrackerSpec, leaves
 RUN = ("run", "fingerprint", "tracker", "seed", "trained_on", "steps", "batch_size")
 AXES = ("backbone", "head", "adaptation", "embedding", "attention", "sparsity", "labels", "denoising")
 SCORE = (
-    "protocol",
-    "data",
-    "role",
-    "control",
-    "test_layers",
-    "precision",
-    "dialect",
-    "metric",
-    "value",
-    "n_sequences",
-    "of_sequences",
+    *("protocol", "data", "role", "control", "test_layers", "precision"),
+    *("dialect", "metric", "value", "n_sequences", "of_sequences"),
 )
 COST = (
-    "params",
-    "trainable_params",
-    "macs",
-    "train_seconds",
-    "device_hours",
-    "peak_memory_bytes",
-    "energy_joules",
-    "fps",
-    "tracking_seconds",
+    *("params", "trainable_params", "macs", "train_seconds", "device_hours", "peak_memory_bytes", "energy_joules"),
+    *("fps", "tracking_seconds"),
 )
 WHERE = ("verdict", "reason", "commit", "device", "started")
 NUMBERS = ("value", *COST)
@@ -163,9 +147,7 @@ def _happened(folder: RunFolder) -> Fields:
     cost = training.cost if training else None
     where = training.where if training else failure.where if failure else None
     return {
-        "params": cost.params if cost else None,
-        "trainable_params": cost.trainable_params if cost else None,
-        "macs": cost.macs if cost else None,
+        **{name: getattr(cost, name, None) for name in ("params", "trainable_params", "macs")},
         "train_seconds": cost.wall() if cost and cost.phases else None,
         "device_hours": cost.device() / 3600 if cost and cost.phases else None,
         "peak_memory_bytes": cost.memory() if cost else None,

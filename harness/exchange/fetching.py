@@ -117,8 +117,8 @@ def fetch(
         RunFailed: The connection broke off; what has arrived is kept.
         DataError: The server sends something else than it announced; nothing is kept.
     """
-    record = out.with_name(f"{out.name}.json")
-    before = _record(record)
+    beside = out.with_name(f"{out.name}.json")
+    before = _record(beside)
     if out.exists():
         return _already(found, out, before)
     part = out.with_name(f".{out.name}.{hashlib.sha256(offer.version.encode()).hexdigest()[:12]}.part")
@@ -137,18 +137,18 @@ def fetch(
             problem = f"its {kind.upper()} is {digests[kind]}, not {wanted} as published"
             raise DataError(f"{found.address}: {problem}; it was removed, fetch it again later, or by hand")
     compared = " and ".join(kind for kind, wanted in (("MD5", found.md5), ("SHA-256", offer.sha256)) if wanted)
-    facts = {
+    record = {
         "file": str(out),
         "bytes": offer.size,
         "sha256": digests["sha256"],
         "compared": compared or "none is published",
     }
-    facts |= {"address": found.address, "source": found.source, "licence": found.licence}
+    record |= {"address": found.address, "source": found.source, "licence": found.licence}
     write_text(
-        record, json.dumps({**facts, "fetched": datetime.now(UTC).isoformat(timespec="seconds")}, indent=1) + "\n"
+        beside, json.dumps({**record, "fetched": datetime.now(UTC).isoformat(timespec="seconds")}, indent=1) + "\n"
     )
     part.replace(out)
-    return facts | {"next": found.use.replace("{file}", str(out))}
+    return record | {"next": found.use.replace("{file}", str(out))}
 
 
 def _record(file: Path) -> dict[str, Any]:
@@ -156,20 +156,20 @@ def _record(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        facts = json.loads(read_ordinary_text(file))
+        record = json.loads(read_ordinary_text(file))
     except (OSError, ValueError, RecursionError):
-        facts = None
-    if not isinstance(facts, dict) or not facts.keys() >= {"address", "sha256", "fetched"}:
+        record = None
+    if not isinstance(record, dict) or not record.keys() >= {"address", "sha256", "fetched"}:
         raise BadInput(
             f"{shown(file)} is not a record of `fetch`, which would write one there: move it away, or name another file"
             " with --out"
         )
-    return facts
+    return record
 
 
-def _already(found: Download, out: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    if facts.get("address") == found.address and facts.get("sha256") == _digests(out)["sha256"]:
-        return {**facts, "next": found.use.replace("{file}", str(out)), "note": "it was there already"}
+def _already(found: Download, out: Path, record: dict[str, Any]) -> dict[str, Any]:
+    if record.get("address") == found.address and record.get("sha256") == _digests(out)["sha256"]:
+        return {**record, "next": found.use.replace("{file}", str(out)), "note": "it was there already"}
     raise BadInput(
         f"{shown(out)} is there already, and not as `fetch` left it: move it away, or name another with --out"
     )

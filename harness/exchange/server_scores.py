@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict
 
 from trackablate.datasets.registry import UnknownName, unknown
-from trackablate.harness.documents import Damaged, left_out, read_document, write_document
+from trackablate.harness.documents import read_document, undamaged, write_document
 from trackablate.harness.errors import BadInput
 from trackablate.harness.record import ProtocolRecord, SequenceResult
 from trackablate.harness.scoring.metrics import METRICS
@@ -90,11 +90,7 @@ def enter_scores(
 
 def returned(folder: RunFolder, evaluation: Evaluation, record: ProtocolRecord) -> Returned:
     """Return the scores of a run's present boxes, or why there are none."""
-    try:
-        return _returned(folder, evaluation, record)
-    except Damaged as error:
-        left_out(str(error))
-        return Returned(reason=DAMAGED)
+    return undamaged(_returned, folder, evaluation, record) or Returned(reason=DAMAGED)
 
 
 def _returned(folder: RunFolder, evaluation: Evaluation, record: ProtocolRecord) -> Returned:

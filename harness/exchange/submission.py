@@ -46,7 +46,7 @@ SERVERS.add("trackingnet", Server(511, FLAT, decimals=2))
 
 
 @dataclass(frozen=True)
-class Asked:
+class ExpectedRows:
     """What a server wants of one sequence: the number of rows, and the first `box` as in the data set's file."""
 
     frames: int
@@ -57,7 +57,7 @@ def build_submission(
     protocol: str,
     results: Iterable[Tracked],
     out: Path,
-    asked: Mapping[str, Asked],
+    asked: Mapping[str, ExpectedRows],
     *,
     origin: int,
     truncate: bool = False,
@@ -84,7 +84,7 @@ def build_submission(
     return out
 
 
-def check_submission(path: Path, protocol: str, asked: Mapping[str, Asked]) -> list[str]:
+def check_submission(path: Path, protocol: str, asked: Mapping[str, ExpectedRows]) -> list[str]:
     """Return everything in an archive that the protocol's server would refuse, or score as a miss."""
     server = SERVERS[protocol]
     problems = []
@@ -135,7 +135,7 @@ def _packed(entries: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _problems_of(shape: Shape, results: ResultFiles, name: str, repetition: int, asked: Asked) -> list[str]:
+def _problems_of(shape: Shape, results: ResultFiles, name: str, repetition: int, asked: ExpectedRows) -> list[str]:
     found = results.read(name, asked.frames)
     if found.faults:
         return list(found.faults)

@@ -30,12 +30,8 @@ def write_results(
 
     They appear completely or not at all. `layout` is a key of LAYOUTS, `dataset` the protocol's name. `origin` is the number
     of the first pixel in the data set's files, which is added to x and y. `truncate` cuts boxes to integers, towards zero,
-    as the writers of pytracking and OSTrack do.
-
-    Raises:
-        BadInput: The folder holds such a file, or a name cannot be a file's name.
-        DataError: Boxes are not (N, 4) finite numbers.
-        UnknownName: There is no such layout.
+    as the writers of pytracking and OSTrack do. Raises BadInput if the folder holds such a file, or a name cannot be one;
+    DataError if boxes are not (N, 4) finite numbers.
     """
     chosen, out = LAYOUTS[layout], out.absolute()
     if out.is_file():

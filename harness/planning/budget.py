@@ -48,10 +48,9 @@ def parse_budget(text: str) -> Budget:
 
 
 def choose(candidates: Sequence[Candidate], fits: Callable[[list[str]], bool]) -> list[str]:
-    """Return the names of the rows that fit, in the order in which RULE chooses them.
+    """Return the names of the rows that fit, in the order in which RULE chooses them; none if the baseline does not fit.
 
-    `fits` says whether a study of some rows, given by name, stays within the budget. Nothing is chosen if the baseline does
-    not fit, because no other row says anything without it.
+    `fits` says whether a study of some rows, given by name, stays within the budget.
     """
     chosen = [c for c in candidates if c.baseline]
     if not fits([c.name for c in chosen]):

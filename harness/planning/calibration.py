@@ -1,9 +1,7 @@
 """Calibrates a device: a short form of each run of a study trains as runs do, and tracks the beginnings of a few sequences.
 
-    STORE/calibration/DEVICE/    a store of its own: the record of each run says how many pairs it trained on
-
-Predictions read these records as they read those of finished runs (`harness.planning.history`). Imports no torch, except in
-workers.
+A store of its own, STORE/calibration/DEVICE, keeps the records, and predictions read them like those of finished runs
+(`harness.planning.history`). Imports no torch, except in workers.
 """
 
 import shutil
@@ -45,11 +43,8 @@ CLIP_BYTES = 1.5
 def calibrate(items: list[Pending], profile: Profile, store: Store, executor: Executor, device: str) -> None:
     """Measure some of the runs that lack training or tracking, and keep the result in the store.
 
-    As many workers as a study would use work at the same time; on GPUs one, because workers do not share a GPU.
-
-    Raises:
-        BadInput: The device, the data or the weights are not here.
-        RunFailed: A worker failed.
+    As many workers as a study would use work at the same time; on GPUs one, because workers do not share a GPU. Raises
+    BadInput if the device, the data or the weights are not here, and RunFailed if a worker failed.
     """
     asked = {item.run.model_copy(update={"seed": 0}): item for item in items if item.missing.scores}
     networks = [run for run in asked if isinstance(run.tracker, TrackerSpec)]
@@ -61,7 +56,10 @@ def calibrate(items: list[Pending], profile: Profile, store: Store, executor: Ex
     settings = worker_settings(gpus, device, profile, len(chosen), store)[: 1 if gpus else None]
     slots = [Slot(executor, each) for each in settings]
     seconds = SECONDS * len(slots) / max(1, len(measured))
-    queue = [replace(asked[run], task=_task(run, asked[run].task, seconds)) for run in chosen]
+    queue = [
+        replace(each, task=CalibrateTask(run=run, evaluations=task.evaluations, roots=task.roots, seconds=seconds))
+        for run, each, task in ((run, asked[run], asked[run].task) for run in chosen)
+    ]
     try:
         failures = run_all(queue, slots, Observer(), lambda item, _, reason: f"{item.run.name}: {reason}")
     finally:
@@ -120,10 +118,6 @@ def measure(task: CalibrateTask, settings: WorkerSettings) -> Spent:
         for result in folder.results(evaluation):
             kept.add_result(evaluation, result)
     return Spent(device_seconds=0.0)
-
-
-def _task(run: RunSpec, task: RunTask, seconds: float) -> CalibrateTask:
-    return CalibrateTask(run=run, evaluations=task.evaluations, roots=task.roots, seconds=seconds)
 
 
 def _trained(store: Store, run: RunSpec, task: CalibrateTask, settings: WorkerSettings) -> TrainingRecord:

@@ -58,13 +58,10 @@ class StudyEstimate:
 
 @dataclass(frozen=True)
 class OtherWork:
-    """What a study does besides its missing runs.
+    """What a study does besides its missing runs: trackers to be counted, and sequences whose thumbnails are to be kept.
 
-    Attributes:
-        sizes: Number of trackers whose size is counted.
-        thumbnails: Number of sequences whose thumbnails are kept.
-        timed_again: Seconds of measuring again the speeds that are known, which happens if another one is missing.
-        run_bytes: Disk space of a run whose tracker was not counted.
+    `timed_again` is the seconds of measuring known speeds again, which happens if another one is missing; `run_bytes` the
+    disk space of a run whose tracker was not counted.
     """
 
     sizes: int = 0
@@ -122,9 +119,7 @@ def estimate_study(
     online = [run.online for run in runs if run.online.high]
     speed = Range.total([*online, Range.about(other.timed_again, SAME_RUN)]) if online else Range()
     ends = ("low", "expected", "high")
-    work = Range(
-        *(makespan([getattr(r.wall_seconds, end) for r in runs], workers, getattr(START, end)) for end in ends)
-    )
+    work = Range(*(makespan([getattr(r.wall_seconds, e) for r in runs], workers, getattr(START, e)) for e in ends))
     return StudyEstimate(
         device=history.device,
         workers=workers,

@@ -1,7 +1,4 @@
-"""What each start of a study predicted, and what it took. Imports no torch.
-
-STORE/forecasts/TIME-PROCESS.json
-"""
+"""What each start of a study predicted, and what it took: STORE/forecasts/TIME-PROCESS.json. Imports no torch."""
 
 from collections.abc import Collection, Iterable
 
@@ -35,11 +32,7 @@ class RunCompared(BaseModel):
 
 
 class Forecast(BaseModel):
-    """One start of a study, with the runs that had work.
-
-    Attributes:
-        wall: The time of the whole start; None if a run had no prediction, or if all predictions were assumed.
-    """
+    """One start of a study and the runs that had work. If predictions lack or all are assumed, `wall` is None."""
 
     command: str
     runs: list[RunCompared]
@@ -47,13 +40,9 @@ class Forecast(BaseModel):
 
 
 class StudyCompared(BaseModel):
-    """What was predicted, beside what it took.
+    """What was predicted, beside what it took: the last finished task of each run, and the last start that finished.
 
-    Attributes:
-        runs: The last finished task of each run.
-        started: Number of runs in the last start that finished.
-        wall: Wall seconds of that start.
-        device: Device seconds of its runs, without measuring speed.
+    `started` is the number of runs in that start; `device` leaves out the measuring of speed.
     """
 
     runs: list[RunCompared] = []
@@ -71,8 +60,7 @@ def forecasts(store: Store) -> list[Forecast]:
 def compared(found: Iterable[Forecast], names: Collection[str]) -> StudyCompared:
     """Return what came of the predictions of some runs, given by name, in forecasts, the oldest first.
 
-    A run counts if its task succeeded and its prediction was not assumed. A start counts as a whole if it finished and did
-    no other runs.
+    A run counts if its task succeeded and its prediction was not assumed. A start counts if it finished and did no others.
     """
     runs, last = dict[str, RunCompared](), StudyCompared()
     for forecast in found:

@@ -1,8 +1,7 @@
 """How long one unit of a run's work takes by what a store knows, and how far off that may be. Imports no torch.
 
-The sources, best first: the same tracker, finished under the same recipe on this device; a few steps and frames of it that
-were measured (`plan --calibrate`); the tracker with the nearest MACs, finished or measured, scaled by their ratio; runs that
-tracked only a few frames; MACs and a published peak.
+Best is the same tracker, finished under the same recipe here; then a few steps of it (`plan --calibrate`); the tracker with
+the nearest MACs, scaled by their ratio; runs that tracked only a few frames; MACs and a published peak.
 """
 
 import re
@@ -15,15 +14,8 @@ from typing import Literal
 
 from trackablate.harness.costing.hardware import expected_device
 from trackablate.harness.documents import readable
-from trackablate.harness.planning.peaks import (
-    ASSUMED,
-    FLOOR_FRAME,
-    TRACKING_UTILISATION,
-    UTILISATION,
-    Peak,
-    peak_of,
-    training_memory,
-)
+from trackablate.harness.planning import peaks
+from trackablate.harness.planning.peaks import ASSUMED, FLOOR_FRAME, Peak, peak_of, training_memory
 from trackablate.harness.planning.work import Range, Unit
 from trackablate.harness.record import PaperScale, TrainingCost
 from trackablate.harness.spec import RunSpec
@@ -119,7 +111,7 @@ class History:
         if not (self.peak and size and recipe) or not isinstance(tracker, TrackerSpec):
             return None
         seconds, memory = self.peak.training(tracker, size, recipe), training_memory(size, recipe.pairs_at_once)
-        return UnitTimes("peak", self.peak.note(UTILISATION), seconds, memory=memory)
+        return UnitTimes("peak", self.peak.note(peaks.UTILISATION), seconds, memory=memory)
 
     def tracking_times(self, run: RunSpec) -> UnitTimes | None:
         """Return the unit times of tracking with a run from the best source, None if nothing is known."""
@@ -129,10 +121,9 @@ class History:
             return self._times(run, best, "tracked", seconds / frames)
         if not isinstance(run.tracker, TrackerSpec):
             return UnitTimes("assumed", "assumed", {**ASSUMED, "tracked": FLOOR_FRAME[run.tracker.kind]})
-        size = self.size(run)
-        if self.peak is None or size is None:
+        if self.peak is None or (size := self.size(run)) is None:
             return None
-        return UnitTimes("peak", self.peak.note(TRACKING_UTILISATION), self.peak.tracking(size))
+        return UnitTimes("peak", self.peak.note(peaks.TRACKING_UTILISATION), self.peak.tracking(size))
 
     def _alike(self, run: RunSpec) -> list[Known]:
         """Return the same floor or outside tracker, or the networks with the same backbone and crops."""
@@ -167,10 +158,7 @@ class History:
 
 
 def gather(store: Store, device: str = "", peak_name: str = "") -> History:
-    """Return what a store knows of a device, by default this machine's.
-
-    `peak_name` is another device by its name in devices.toml, for example RTX 3090. Raises UnknownName for others.
-    """
+    """Return what a store knows of a device, by default this machine's, or of one in devices.toml, as `peak_of` finds it."""
     peak = peak_of(peak_name) if peak_name else None
     return History(peak.name if peak else device or expected_device(), store, peak)
 

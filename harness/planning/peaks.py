@@ -1,6 +1,6 @@
 """Unit times from MACs and the published peaks of GPUs (`harness.costing.peaks`). Imports no torch."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.harness.costing.peaks import DevicePeak, model_flops, published_peaks
@@ -15,7 +15,7 @@ trainings that wait for their data, reach less."""
 TRACKING_UTILISATION = (0.05, 0.10, 0.20)
 """The same for tracking 16 sequences at a time, because its batches are small."""
 FLOOR_FRAME = {
-    "static": Range(0.0, 0.00001, 0.001),
+    "static": Range(0.0, 1e-5, 0.001),
     "ncc": Range(0.0004, 0.0008, 0.01),
     "outside": Range(0.002, 0.03, 1.0),
 }
@@ -38,8 +38,7 @@ class Peak(DevicePeak):
         """Return the unit times of training."""
         flops = training_flops(tracker, size) * recipe.batch_size
         flops += 2 * size.macs * recipe.validation_pairs / recipe.checkpoint_every
-        image = ASSUMED["image"].times(1 / LOADERS)
-        return {**ASSUMED, "image": image, "step": self._seconds(flops, UTILISATION)}
+        return {**ASSUMED, "image": ASSUMED["image"].times(1 / LOADERS), "step": self._seconds(flops, UTILISATION)}
 
     def tracking(self, size: PaperScale) -> dict[Unit, Range]:
         """Return the unit times of tracking."""
@@ -59,12 +58,12 @@ def peak_of(name: str) -> Peak:
     found = {peak.name.lower(): peak for peak in published_peaks()}
     if name.lower() not in found:
         raise UnknownName(unknown("device", name, [peak.name for peak in found.values()]))
-    return Peak(**asdict(found[name.lower()]))
+    return Peak(**vars(found[name.lower()]))
 
 
 def training_flops(tracker: TrackerSpec, size: PaperScale) -> float:
     """Return the FLOPs of training on one pair. Recomputed activations (`checkpointing`) add a forward pass."""
-    again = 2.0 * size.macs if tracker.checkpointing else 0.0
+    again = 2.0 * size.macs * tracker.checkpointing
     return model_flops(size.macs, size.params, size.trainable_params) + again
 
 

@@ -34,9 +34,8 @@ class Range:
 
 
 Unit = Literal["setup", "step", "tracked", "frame", "image"]
-"""What is counted and timed: making a model ready, an optimiser step with its pairs and its share of the validation,
-tracking a frame, drawing a generated frame, and decoding an image file. Steps and frames that were timed in a run include
-the last two; those that follow from a published peak do not."""
+"""Making a model ready, an optimiser step with its pairs and its share of the validation, tracking a frame, drawing a frame,
+and decoding an image file. Steps and frames that were timed in a run include the last two."""
 
 VALIDATION_CLIPS, FRAMES_PER_CLIP = 64, 8
 """As in `harness.training.loading`, which imports torch. A test compares them."""
@@ -62,19 +61,17 @@ def tracking_work(item: Pending) -> dict[Unit, float]:
     """Return what is left of a run's evaluations; empty if nothing is left."""
     if not item.frames:
         return {}
-    on_disk, setups = item.frames - item.generated, len(item.task.evaluations) * _models(item)
-    return {"setup": setups, "tracked": item.frames, "frame": item.generated, "image": on_disk}
+    setups = len(item.task.evaluations) if isinstance(item.run.tracker, TrackerSpec) else 0
+    return {"setup": setups, "tracked": item.frames, "frame": item.generated, "image": item.frames - item.generated}
 
 
 def speed_work(item: Pending) -> dict[Unit, float]:
     """Return what measuring a run's speed takes; empty if it is measured."""
-    return {"setup": _models(item), "tracked": SPEED_FRAMES} if item.missing.speed else {}
+    return (
+        {"setup": int(isinstance(item.run.tracker, TrackerSpec)), "tracked": SPEED_FRAMES} if item.missing.speed else {}
+    )
 
 
 def seconds_of(work: Mapping[Unit, float], times: Mapping[Unit, Range]) -> Range:
     """Return the seconds of some work. A unit without a time is part of another unit, or takes no time."""
     return Range.total(times[unit].times(count) for unit, count in work.items() if unit in times)
-
-
-def _models(item: Pending) -> int:
-    return 1 if isinstance(item.run.tracker, TrackerSpec) else 0

@@ -48,8 +48,7 @@ def load_profile(name: str) -> Profile:
 def with_changes(profile: Profile, changes: Sequence[str]) -> Profile:
     """Return a profile with fields of every run changed: texts as "recipe.steps=2000". Its name and caveat say them.
 
-    Raises:
-        BadInput: A text is not FIELD=VALUE, or its field neither of the recipe nor of the tracker.
+    Raises BadInput for a text that is not FIELD=VALUE, or a field of neither recipe nor tracker.
     """
     if not changes:
         return profile

@@ -45,7 +45,7 @@ from trackablate.harness.training.group import Group, joined
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.logs import TrainingLog
 from trackablate.harness.training.loop import fit, trained_state
-from trackablate.harness.training.step import Fit
+from trackablate.harness.training.step import TrainingSetup
 from trackablate.harness.training.stopping import Interrupted, stop_if_asked
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.model import OneStreamTracker, build
@@ -181,7 +181,9 @@ def _train(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
     folder.finish_training(TrainingRecord(curve=curve, cost=cost, weights_digest=digest, where=where))
 
 
-def _asked(folder: RunFolder, task: RunTask, device: torch.device, settings: WorkerSettings, group: Group) -> Fit:
+def _asked(
+    folder: RunFolder, task: RunTask, device: torch.device, settings: WorkerSettings, group: Group
+) -> TrainingSetup:
     run, store = folder.run, Store(Path(settings.store))
     assert isinstance(run.tracker, TrackerSpec)
     assert run.recipe is not None
@@ -194,7 +196,7 @@ def _asked(folder: RunFolder, task: RunTask, device: torch.device, settings: Wor
     geometry = pair_geometry(run.tracker.crop, run.recipe, model.encoder.template_side)
     kind = settings.log if group.first else ""
     said, steps = _Reporter(folder, task.row, quiet=not group.first), run.recipe.steps
-    return Fit(
+    return TrainingSetup(
         model=model,
         recipe=run.recipe,
         training=training_pairs(run.data, geometry, run.seed, sets),

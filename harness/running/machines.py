@@ -52,7 +52,6 @@ LISTED = 3
 LONGEST = 200
 """Characters of a value in it."""
 
-
 _HostName = Annotated[str, Field(pattern=r"^[\w.:-]+$", max_length=255)]
 
 

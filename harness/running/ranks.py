@@ -21,7 +21,7 @@ from trackablate.harness.running.executors.protocol import WorkerProcess
 from trackablate.harness.running.link import SILENT_SECONDS, reply_of
 from trackablate.harness.running.tasks import Call, RankTask, Reply, RunTask, Task, WorkerSettings
 from trackablate.harness.store import Store
-from trackablate.harness.training.group import ALONE, Group, joined, moments
+from trackablate.harness.training.group import ALONE, Group, joined, steps_reached
 from trackablate.harness.training.meeting import Meeting, open_meeting
 from trackablate.trackers.outside.processes import STARTS
 from trackablate.trackers.spec import OutsideSpec
@@ -166,7 +166,7 @@ class Ranks:
                     rank = next(iter([*causes, *failed]))
                     self._give_up([rank], failed[rank])
                     return
-            before, seen = seen, moments(connection, self.size)
+            before, seen = seen, steps_reached(connection, self.size)
             for rank in range(self.size):
                 if seen[rank] != before[rank] or rank in self._replies or (rank == 0 and self._waits.is_set()):
                     since[rank] = time.monotonic()

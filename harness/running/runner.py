@@ -11,7 +11,7 @@ from functools import partial
 from trackablate.datasets.lease import Held
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.costing.hardware import expected_device, refuse_unknown_device, several, surely_no_gpu
-from trackablate.harness.costing.loaders import default_loader_workers
+from trackablate.harness.costing.loader_processes import default_loader_workers
 from trackablate.harness.documents import left_out, undamaged
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.provenance import command_line, provenance, refuse_mixed_torch
@@ -279,7 +279,7 @@ class _Workers:
         slots += wanted[len(slots) :]
 
     def _slots(self, elsewhere: int, gpus: Sequence[str], how: Execution) -> list[Slot]:
-        settings = self.executor.places(elsewhere, self.store, self.device, self.job.how)
+        settings = self.executor.worker_settings(elsewhere, self.store, self.device, self.job.how)
         if settings is None:
             settings = worker_settings(gpus, self.device, self.job.profile, self.tasks, self.store, how)
         return [Slot(self.executor, each) for each in settings]

@@ -164,7 +164,7 @@ class Execution(Frozen):
         joining: This machine's place among several that share each run; None if it works alone.
         machines: These machines, once they have met.
         loader_workers: Processes that make the pairs of each training; None for `default_loader_workers`.
-        fit_memory: Whether a training goes on with less memory where the device does not hold it (`training.step.Fit`).
+        fit_memory: Whether a training goes on with less memory where the device does not hold it (`training.step`).
         fsdp: Whether the processes of a run divide a fully trained network among them (`training.sharding`).
         log: The logger that trainings are handed to; "" for none.
         again: Whether what is tracked already is tracked anew.

@@ -30,7 +30,6 @@ RANKS = (
     "MASTER_PORT",
 )
 
-
 LAUNCHED: dict[str, str] = {}
 """What a launcher said of this process before the command line dropped it, for `--rendezvous env`."""
 

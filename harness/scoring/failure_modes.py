@@ -24,9 +24,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trackablate.datasets.boxes import iou
+from trackablate.datasets.boxes import Floats, iou
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
 

@@ -11,14 +11,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trackablate.datasets.boxes import Floats
 from trackablate.datasets.registry import Registry
 from trackablate.harness.scoring.dialects import DIALECTS, Curve, Dialect, Reading
 from trackablate.harness.scoring.failure_modes import runs
 from trackablate.harness.scoring.threshold_counts import GRID, TREATMENTS, Fact, Measured, Tally, Treated, tally
 
 __all__ = ["DIALECTS", "METRICS", "Curve", "Dialect", "Metric", "Tally", "curve", "tally", "treatments", "values"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trackablate.datasets.benchmark import SequenceList
+from trackablate.datasets.benchmark import OnProgress, SequenceList
 from trackablate.datasets.boxes import valid
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import PROTOCOLS
@@ -25,7 +25,7 @@ from trackablate.datasets.sequence import Sequence
 from trackablate.harness.scoring.failure_modes import FailureCounts, failures
 from trackablate.harness.scoring.raw_cache import FAILURES, ScoredSequence
 from trackablate.harness.scoring.result_files import ResultFiles
-from trackablate.harness.scoring.threshold_counts import TREATMENTS, annotated, tally
+from trackablate.harness.scoring.threshold_counts import TREATMENTS, tally
 
 WORTH_A_POOL = 40
 """Sequences times trackers below which starting processes costs more than it saves."""
@@ -64,10 +64,6 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-Report = Callable[[int, int], None]
-"""Called with the numbers of sequences done and of all."""
-
-
 SequenceOutcome = list[tuple[int, ScoredSequence | tuple[str, ...]]]
 
 
@@ -78,7 +74,11 @@ class Broken(NamedTuple):
 
 
 def read_all(
-    request: ScoreRequest, sequences: SequenceList, todo: Mapping[int, list[int]], asked: frozenset[str], report: Report
+    request: ScoreRequest,
+    sequences: SequenceList,
+    todo: Mapping[int, list[int]],
+    asked: frozenset[str],
+    report: OnProgress,
 ) -> Iterator[tuple[int, SequenceOutcome | Broken]]:
     """Read and tally what is not kept: yield each sequence's index, and each result's tally (without a stamp) or faults.
 
@@ -143,19 +143,16 @@ class _Reader:
         )
         if raw.faults:
             return raw.faults
-        remarks = [mistaken(raw.boxes[0], truth[0], sequence.size)]
+        remarks = [first_row_misread(raw.boxes[0], truth[0], sequence.size)]
         if raw.ignored and (rule := longer or early):
             which = f"after row {len(truth)}" if longer else f"before frame {raw.ignored + 1}"
             remarks.append(f"rows that no evaluated frame has are ignored ({rule.source})\t, {raw.ignored} {which}")
         boxes = np.trunc(raw.boxes) if self.truncate else raw.boxes
         wanted = FAILURES in self.asked
         failed = failures(boxes, truth, valid(truth) & visible) if wanted else FailureCounts.total(())
-        if self.sparse:
-            counted = annotated(truth)
-            boxes, truth, visible = boxes[counted], truth[counted], visible[counted]
-        counts = tally(boxes, truth, visible, size=size, treatments=self.treatments)
+        counts = tally(boxes, truth, visible, size=size, treatments=self.treatments, sparse=self.sparse)
         return ScoredSequence(
-            "", len(truth), sequence.attributes, self.asked, counts, failed, tuple(filter(None, remarks))
+            "", len(counts.codes), sequence.attributes, self.asked, counts, failed, tuple(filter(None, remarks))
         )
 
     def _size(self, sequence: Sequence) -> tuple[int, int] | None:
@@ -180,7 +177,7 @@ NEAR = 2.0
 """Pixels by which a first row may differ from the given box: writers truncate, round, and count from 0 or 1."""
 
 
-def mistaken(row: NDArray[np.float64], given: NDArray[np.float64], size: tuple[int, int] | None) -> str:
+def first_row_misread(row: NDArray[np.float64], given: NDArray[np.float64], size: tuple[int, int] | None) -> str:
     """Return a remark on a first row (4,) that is the given box (4,) only by another meaning of its numbers; "" for others.
 
     The given box is the annotation's x, y, w, h; the size is (width, height) of the images. Behind a tab stand both boxes.

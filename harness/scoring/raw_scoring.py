@@ -8,13 +8,13 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from trackablate.datasets.benchmark import SequenceList
+from trackablate.datasets.benchmark import OnProgress, SequenceList
 from trackablate.datasets.errors import raise_all, some
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.errors import BadInput
 from trackablate.harness.scoring.metrics import DIALECTS, Dialect, treatments
 from trackablate.harness.scoring.raw_cache import FAILURES, ScoredSequence, read_cache, write_cache
-from trackablate.harness.scoring.raw_reading import Broken, Report, ScoreRequest, read_all
+from trackablate.harness.scoring.raw_reading import Broken, ScoreRequest, read_all
 from trackablate.harness.scoring.result_files import ResultFiles
 from trackablate.harness.scoring.scored import Scored, ScoredProtocol, ScoredTracker, SequenceInfo, TrackerScores
 from trackablate.harness.scoring.threshold_counts import TALLY_REVISION
@@ -35,7 +35,7 @@ def chosen_dialects(protocol: str, names: Collection[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(DIALECTS[name].name for name in names)) or (default,)
 
 
-def score(request: ScoreRequest, sequences: SequenceList, report: Report = lambda done, total: None) -> Scored:
+def score(request: ScoreRequest, sequences: SequenceList, report: OnProgress = lambda done, total: None) -> Scored:
     """Score all trackers; several repetitions of a tracker are its seeds. Faulty results are named in the answer.
 
     Raises:
@@ -88,7 +88,7 @@ def distinct_metrics(dialect: Dialect, first: Collection[str] = ()) -> list[str]
 
 
 def _read(
-    request: ScoreRequest, sequences: SequenceList, asked: frozenset[str], report: Report
+    request: ScoreRequest, sequences: SequenceList, asked: frozenset[str], report: OnProgress
 ) -> tuple[Kept, list[list[str]]]:
     """Return each result's scored sequences and faults, from what is kept and, where that is not enough, from the files."""
     files = [_cache_file(request, results) for results in request.results]

@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trackablate.datasets.boxes import Floats
 from trackablate.harness.record import PaperScale, RunRecord, Verdict
 from trackablate.harness.scoring.failure_modes import FailureCounts
-from trackablate.harness.scoring.metrics import METRICS, Dialect, Floats, Metric, Tally, values
+from trackablate.harness.scoring.metrics import METRICS, Dialect, Metric, Tally, values
 
 Role = Literal["variant", "floor", "control", "cited"]
 

@@ -12,7 +12,6 @@ from trackablate.harness.record import ProtocolRecord, RunRecord, SequenceResult
 from trackablate.harness.scoring.failure_modes import FailureCounts, failures
 from trackablate.harness.scoring.metrics import DIALECTS, Dialect, Tally, tally, treatments
 from trackablate.harness.scoring.scored import TrackerScores
-from trackablate.harness.scoring.threshold_counts import annotated
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import RunFolder
 
@@ -38,17 +37,22 @@ def stored_scores(
     origin = np.array([protocol.origin, protocol.origin, 0, 0])
     needed = treatments(dialects_of(protocol).values())
     scored = {}
-    for facts in () if folder.of_former_weights(evaluation) else protocol.sequences:
-        result = undamaged(folder.result, evaluation, facts.name, len(facts.boxes))
+    for record in () if folder.of_former_weights(evaluation) else protocol.sequences:
+        result = undamaged(folder.result, evaluation, record.name, len(record.boxes))
         if result is not None:
-            boxes, truth, visible = np.array(result.boxes), np.array(facts.boxes), np.array(facts.visible)
+            boxes, truth, visible = np.array(result.boxes), np.array(record.boxes), np.array(record.visible)
             boxes = np.trunc(boxes + origin) - origin if truncate else boxes
             failed = failures(boxes, truth, valid(truth) & visible)
-            if protocol.sparse:
-                counted = annotated(truth)
-                boxes, truth, visible = boxes[counted], truth[counted], visible[counted]
-            counts = tally(boxes, truth, visible, origin=protocol.origin, size=facts.size, treatments=needed)
-            scored[facts.name] = ScoredResult(result, counts, failed)
+            counts = tally(
+                boxes,
+                truth,
+                visible,
+                origin=protocol.origin,
+                size=record.size,
+                treatments=needed,
+                sparse=protocol.sparse,
+            )
+            scored[record.name] = ScoredResult(result, counts, failed)
     return scored
 
 
@@ -63,7 +67,7 @@ def scores_of_runs(
     found = [stored_scores(folder, evaluation, protocol, truncate=truncate) for folder, _ in runs]
     first = found[0]
     return TrackerScores(
-        sequences=tuple(sorted(facts.name for facts in protocol.sequences)),
+        sequences=tuple(sorted(record.name for record in protocol.sequences)),
         seeds=tuple({name: one.tally for name, one in seed.items()} for seed in found),
         failures=tuple({name: one.failures for name, one in seed.items()} for seed in found),
         boxes={name: np.array(one.result.boxes) for name, one in first.items()},

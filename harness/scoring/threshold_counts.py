@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trackablate.datasets.boxes import Boxes, shared_length
+from trackablate.datasets.boxes import Boxes, Floats, iou
 
 GRID = 101
 OVERLAPS = np.arange(GRID) / 100
@@ -32,7 +32,6 @@ TREATMENTS: tuple[Treated, ...] = ("held", "rounded", "clipped")
 """All but "plain", which is always measured."""
 
 Counts = NDArray[np.int32]
-Floats = NDArray[np.float64]
 
 
 class Fact(IntFlag):
@@ -98,15 +97,19 @@ def tally(
     origin: int = 0,
     size: tuple[int, int] | None = None,
     treatments: tuple[Treated, ...] = TREATMENTS,
+    sparse: bool = False,
 ) -> Tally:
     """Return the tally of one sequence from its boxes (N, 4), x, y, w, h, and flags (N,), False for absent.
 
     `origin` is added to x and y to get the data set's own pixel numbers. Without the `size` (width, height) of the image,
-    "clipped" is left out of the treatments; "plain" is always measured. Raises ValueError if the lengths differ, or a
-    predicted number is not finite.
+    "clipped" is left out of the treatments; "plain" is always measured. If the annotation is `sparse`, only its `annotated`
+    frames count. Raises ValueError if the lengths differ, or a predicted number is not finite.
     """
     if prediction.shape != truth.shape or len(visible) != len(truth):
         raise ValueError(f"{len(prediction)} predicted boxes for {len(truth)} true ones and {len(visible)} flags")
+    if sparse:
+        counted = annotated(truth)
+        prediction, truth, visible = prediction[counted], truth[counted], visible[counted]
     if not np.isfinite(prediction.sum()):
         raise ValueError(f"predicted box {int(np.argmin(np.isfinite(prediction).all(axis=1)))} is not finite")
     if origin:
@@ -212,10 +215,7 @@ def _distances(prediction: Boxes, truth: Boxes, smallest_side: float) -> tuple[F
     cx, cy, pcx, pcy = x + (w - 1) / 2, y + (h - 1) / 2, px + (pw - 1) / 2, py + (ph - 1) / 2
     dx, dy = pcx - cx, pcy - cy
     with np.errstate(divide="ignore", invalid="ignore"):
-        inner = shared_length(x, w, px, pw) * shared_length(y, h, py, ph)
-        union = np.maximum(w, 0) * np.maximum(h, 0) + np.maximum(pw, 0) * np.maximum(ph, 0) - inner
-        overlap = np.where(union > 0, inner / union, 0.0)
         broad = np.sqrt(np.square(dx / np.maximum(w, smallest_side)) + np.square(dy / np.maximum(h, smallest_side)))
         w, h = np.where(w == 0, 1e-16, w), np.where(h == 0, 1e-16, h)
         norm = np.sqrt(np.square(pcx / w - cx / w) + np.square(pcy / h - cy / h))
-    return overlap, np.sqrt(dx * dx + dy * dy), norm, broad
+    return iou(truth, prediction), np.sqrt(dx * dx + dy * dy), norm, broad

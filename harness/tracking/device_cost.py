@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trackablate.datasets.reading.frames import decoded
+from trackablate.datasets.reading.frames import decoded, jpeg
 from trackablate.datasets.sequence import Image
 from trackablate.datasets.synthetic.videos import make_sequence
 from trackablate.harness.costing.devices import device_name, for_child, peak_memory_bytes, resolve_device, synchroniser
@@ -62,8 +62,7 @@ class TimedClip:
 
 class _Jpegs(Sequence[Image]):
     def __init__(self, images: Sequence[Image]) -> None:
-        large = (cv2.cvtColor(cv2.resize(image, JPEG_SIZE), cv2.COLOR_RGB2BGR) for image in images)
-        self._content = [cv2.imencode(".jpg", image)[1].tobytes() for image in large]
+        self._content = [jpeg(np.asarray(cv2.resize(image, JPEG_SIZE), dtype=np.uint8)) for image in images]
 
     def __len__(self) -> int:
         return len(self._content)
@@ -72,10 +71,17 @@ class _Jpegs(Sequence[Image]):
         return decoded(self._content[index])
 
 
-def latencies(rounds: list[list[float]]) -> dict[str, float]:
-    """Return the median and the 95th percentile of the seconds of all frames, in milliseconds."""
-    every = 1000 * np.concatenate(rounds)
-    return {"latency": float(np.median(every)), "latency95": float(np.percentile(every, 95))}
+def speeds(rounds: list[list[float]], from_jpeg: list[float]) -> dict[str, float]:
+    """Return the speeds that `harness.speed.Speed` names, of the seconds of each frame of some rounds and of JPEG frames."""
+    rates, every = [len(seconds) / sum(seconds) for seconds in rounds], 1000 * np.concatenate(rounds)
+    return {
+        "fps": statistics.median(rates),
+        "low": min(rates),
+        "high": max(rates),
+        "fps_from_jpeg": len(from_jpeg) / sum(from_jpeg),
+        "latency": float(np.median(every)),
+        "latency95": float(np.percentile(every, 95)),
+    }
 
 
 def cost_on(spec: TrackerSpec, device: str, precision: Precision = "fp32", *, compile: bool = False) -> dict[str, Any]:
@@ -133,7 +139,5 @@ def speed_of(tracker: FrameTracker, device: torch.device) -> dict[str, Any]:
     clip = TimedClip(list(video), video.boxes[0], synchroniser(device))
     clip.seconds(tracker, WARM_UP)
     rounds = [clip.seconds(tracker, FRAMES) for _ in range(ROUNDS)]
-    rates = [FRAMES / sum(seconds) for seconds in rounds]
-    from_jpeg = FRAMES / sum(clip.as_jpeg().seconds(tracker, FRAMES))
-    ends = {"fps": statistics.median(rates), "fps_range": [min(rates), max(rates)]}
-    return ends | {"fps_from_jpeg": from_jpeg} | latencies(rounds)
+    found = speeds(rounds, clip.as_jpeg().seconds(tracker, FRAMES))
+    return {"fps": found.pop("fps"), "fps_range": [found.pop("low"), found.pop("high")], **found}

@@ -15,8 +15,8 @@ from trackablate.harness.costing.devices import for_child
 from trackablate.harness.record import SequenceResult
 from trackablate.harness.spec import Evaluation, Precision
 from trackablate.harness.store import RunFolder
-from trackablate.harness.tracking.ahead import begin, frame_readers, reading_ahead
 from trackablate.harness.tracking.fixed_shapes import forward_of, network_tracker
+from trackablate.harness.tracking.read_ahead import begin, frame_readers, reading_ahead
 from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.loop import load_trained
 from trackablate.trackers.adaptation.adapt import merge
@@ -41,15 +41,10 @@ SLOTS = 16
 
 
 def trained_model(folder: RunFolder, test_layers: int | None = None, *, merged: bool = True) -> OneStreamTracker:
-    """Return the run's trained tracker.
+    """Return the run's trained tracker, by default with its adaptation merged, for inference.
 
-    Args:
-        folder: The run's folder, which holds the weights.
-        test_layers: How many decoder layers to use, see `harness.spec.Evaluation`. None: all.
-        merged: Whether to merge its adaptation, for inference.
-
-    Raises:
-        ValueError: The weights are damaged or do not fit the model.
+    `test_layers` is the number of decoder layers to use, see `harness.spec.Evaluation`. Raises ValueError if the weights are
+    damaged or do not fit the model.
     """
     assert isinstance(folder.run.tracker, TrackerSpec)
     if fault := folder.fault_of_weights():
@@ -155,14 +150,12 @@ def _trajectories(
             begin(opened[following[i]])
         return opened.pop(i)  # frees the frames of a sequence when it is done
 
-    batch = TrackingBatch(
-        open=take,
-        template=_template_source(evaluation, sequences),
-        lengths=lengths,
-        wanted=wanted,
-        slots=SLOTS,
-        report=tracked,
-    )
+    def template(i: int, sequence: Sequence) -> Template:
+        """Return the sequence's own first frame and box, or the next one's for the shuffled-template control."""
+        source = sequence if evaluation.control == "none" else sequences[(i + 1) % len(sequences)]
+        return source.frames[0], source.boxes[0]
+
+    batch = TrackingBatch(take, template, lengths, wanted, SLOTS, tracked)
     yield from track_together(tracker, batch)
 
 
@@ -185,13 +178,3 @@ def _one_by_one(
         more = [f"and {len(failed) - LISTED} more"] if len(failed) > LISTED else []
         count = f"{len(failed)} {'sequence' if len(failed) == 1 else 'sequences'}"
         raise TrackerFailed(f"it failed on {count}: " + "; ".join(failed[:LISTED] + more))
-
-
-def _template_source(evaluation: Evaluation, sequences: SequenceList) -> Callable[[int, Sequence], Template]:
-    """Return each sequence's own first frame and box, or the next sequence's for the shuffled-template control."""
-
-    def template(i: int, sequence: Sequence) -> Template:
-        source = sequence if evaluation.control == "none" else sequences[(i + 1) % len(sequences)]
-        return source.frames[0], source.boxes[0]
-
-    return template

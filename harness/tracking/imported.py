@@ -17,7 +17,7 @@ from trackablate.harness.costing.devices import device_name
 from trackablate.harness.costing.macs import count_macs
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile, profile_names
-from trackablate.harness.provenance import command_line, provenance
+from trackablate.harness.provenance import provenance
 from trackablate.harness.record import TrainingCost, TrainingRecord
 from trackablate.harness.spec import Imported, RunSpec
 from trackablate.harness.store import RunFolder, Store
@@ -39,11 +39,9 @@ UNFIT = (
 
 @dataclass(frozen=True)
 class Import:
-    """Weights that become a run.
+    """A file of weights that becomes a run of this name.
 
     Attributes:
-        name: The run's name.
-        weights: The file.
         spec: What they are weights of: a named tracker, at any size.
         backbone: File of the backbone that LoRAT's trained entries belong to.
         alpha: LoRA's alpha, if the weights do not say it.
@@ -98,13 +96,7 @@ def _keep(folder: RunFolder, model: OneStreamTracker) -> None:
     if not getattr(model, "merged", False):
         merge(model)
     cost = TrainingCost(params=params, macs=count_macs(model).all)
-    where = provenance(
-        device=device_name(torch.device("cpu")),
-        driver=None,
-        threads=torch.get_num_threads(),
-        workers=1,
-        command=command_line(),
-    )
+    where = provenance(device=device_name(torch.device("cpu")), threads=torch.get_num_threads())
     write_bytes(folder.weights, content)
     folder.finish_training(
         TrainingRecord(curve=[], cost=cost, weights_digest=hashlib.sha256(content).hexdigest(), where=where)

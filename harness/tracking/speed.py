@@ -3,7 +3,6 @@
 A machine that slows down therefore slows all of them alike, and no other work of ours runs at the same time.
 """
 
-import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from trackablate.harness.costing.devices import device_name, synchroniser
 from trackablate.harness.costing.macs import count_macs
 from trackablate.harness.speed import Speed
 from trackablate.harness.store import RunFolder
-from trackablate.harness.tracking.device_cost import TimedClip, latencies
+from trackablate.harness.tracking.device_cost import TimedClip, speeds
 from trackablate.harness.tracking.evaluation import online_tracker
 from trackablate.harness.tracking.fixed_shapes import forward_of
 from trackablate.trackers.inference import FrameTracker, NetworkTracker
@@ -44,13 +43,13 @@ def measure_speed(
     """
     images = [sequence.frames[i] for i in range(min(len(sequence), FRAMES + 1))]
     clip = TimedClip(images, sequence.boxes[0], synchroniser(device))
-    able: list[_Able] = []
+    able: list[_Timed] = []
     failures: list[str] = []
     for folder, test_layers in timed:
         with _failure_kept(folder, failures):
             tracker = online_tracker(folder, device, test_layers, compile=compile)
             clip.seconds(tracker, WARM_UP_FRAMES)
-            able.append(_Able(folder, test_layers, tracker, []))
+            able.append(_Timed(folder, test_layers, tracker, []))
     jpegs = clip.as_jpeg()
     for done in range(ROUNDS + 1):
         report(1 + done, 2 + ROUNDS)
@@ -64,7 +63,7 @@ def measure_speed(
     return failures
 
 
-class _Able(NamedTuple):
+class _Timed(NamedTuple):
     """A run that tracks so far, and the seconds of its frames in each round."""
 
     folder: RunFolder
@@ -81,22 +80,12 @@ def _failure_kept(folder: RunFolder, failures: list[str]) -> Iterator[None]:
         failures.append(f"{folder.run.name}: {error}")
 
 
-def _macs(tracker: FrameTracker) -> int | None:
-    """Return the MACs of tracking one frame; None for a floor, which has no network."""
-    return count_macs(tracker.model).all if isinstance(tracker, NetworkTracker) else None
-
-
-def _speed(one: _Able, device: torch.device, together: list[str]) -> Speed:
+def _speed(one: _Timed, device: torch.device, together: list[str]) -> Speed:
     *rounds, from_jpeg = one.rounds
-    rates = [FRAMES / sum(seconds) for seconds in rounds]
     return Speed(
-        macs=_macs(one.tracker),
+        **speeds(rounds, from_jpeg),
+        macs=count_macs(one.tracker.model).all if isinstance(one.tracker, NetworkTracker) else None,
         forward=forward_of(one.tracker),
-        fps_from_jpeg=FRAMES / sum(from_jpeg),
-        **latencies(rounds),
-        fps=statistics.median(rates),
-        low=min(rates),
-        high=max(rates),
         rounds=ROUNDS,
         frames_per_round=FRAMES,
         device=device_name(device),

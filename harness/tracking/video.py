@@ -17,7 +17,7 @@ from trackablate.datasets.atomic import write_bytes
 from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.reading.files import Folder
 from trackablate.datasets.reading.frame_names import SUFFIXES, frame_names
-from trackablate.datasets.reading.frames import MOST_PIXELS, ImageFiles
+from trackablate.datasets.reading.frames import MOST_PIXELS, ImageFiles, jpeg
 from trackablate.datasets.sequence import Image
 from trackablate.harness.errors import BadInput
 
@@ -60,8 +60,7 @@ def writing(out: Path, rate: float) -> Iterator[Write]:
 
     def write_image(image: Image) -> None:
         nonlocal count
-        _, content = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
-        write_bytes(out / f"{count:08}.jpg", content.tobytes())
+        write_bytes(out / f"{count:08}.jpg", jpeg(image))
         count += 1
 
     def write_frame(image: Image) -> None:
@@ -172,15 +171,22 @@ def frame_rate(video: Path) -> float:
     return told if 0 < told < 1000 else RATE
 
 
+def _images(capture: cv2.VideoCapture, if_none: str) -> Iterator[Image]:
+    """Yield the images of a file or camera. Raises DataError with that message if there are none."""
+    more, image = capture.read()
+    if not more:
+        raise DataError(if_none)
+    while more:
+        yield np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        more, image = capture.read()
+
+
 def _seen(number: int) -> Iterator[Image]:
     capture = cv2.VideoCapture(number)
     try:
-        more, image = capture.read()
-        if not more:
-            raise DataError(f"camera {number} gives no image: is it connected, and not in use by another program?")
-        while more:
-            yield np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-            more, image = capture.read()
+        yield from _images(
+            capture, f"camera {number} gives no image: is it connected, and not in use by another program?"
+        )
     finally:
         capture.release()
 
@@ -192,14 +198,10 @@ def _decoded(video: Path) -> Iterator[Image]:
         if width * height > MOST_PIXELS:
             said = f"{shown(video)} says that its frames are {width} x {height} pixels"
             raise DataError(f"{said}, too large to decode: make them smaller")
-        more, image = capture.read()
-        if not more:
-            raise DataError(f"{video} is no video that OpenCV can decode: convert it, or name a folder of its frames")
-        done = 0
-        while more:
-            yield np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        done, problem = 0, "is no video that OpenCV can decode: convert it, or name a folder of its frames"
+        for image in _images(capture, f"{video} {problem}"):
+            yield image
             done += 1
-            more, image = capture.read()
         if (told := int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) > done:
             problem = f"{shown(video)} ends after {done} frames, though its header says {told}"
             sys.stderr.write(f"{problem}: if it is cut off, get it again\n")

@@ -41,11 +41,7 @@ def half_of(precision: Precision, device: torch.device) -> torch.dtype | None:
 
 
 def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:
-    """Return accelerate's helper for one device.
-
-    Raises:
-        ValueError: The device cannot compute in that precision.
-    """
+    """Return accelerate's helper for one device. Raises ValueError if the device cannot compute in that precision."""
     gpu = device.type == "cuda"
     if precision in GPU_ONLY and not gpu:
         raise ValueError(f"precision {precision} needs a GPU: train on one, or set precision = 'fp32' in the recipe")

@@ -40,8 +40,7 @@ class Group:
     def share(self, count: int, unit: int = 1) -> range:
         """Return which of `count` things are this process's: neighbours, in whole units (the last one may be shorter).
 
-        Raises:
-            BadInput: There are fewer units than processes.
+        Raises BadInput if there are fewer units than processes.
         """
         units = -(-count // unit)
         if units < self.size:
@@ -127,7 +126,7 @@ STOP = "stop after"
 ALONE = Group()
 
 
-def moments(store: Store, size: int) -> list[int]:
+def steps_reached(store: Store, size: int) -> list[int]:
     """Return how far each process of a group has said it is; -1 for one that has not begun."""
     return [int(store.get(place)) if store.check([place]) else -1 for place in map(_place, range(size))]
 

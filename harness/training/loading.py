@@ -4,7 +4,7 @@ import signal
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, TypedDict, cast
 
@@ -24,7 +24,7 @@ from trackablate.datasets.pairs.sampling import PairGeometry, PairSampler
 from trackablate.datasets.pairs.training_sets import Mixture
 from trackablate.datasets.sequence import Sequence
 from trackablate.datasets.synthetic.videos import make_sequence
-from trackablate.harness.costing.loaders import PREFETCHED
+from trackablate.harness.costing.loader_processes import PREFETCHED
 from trackablate.harness.spec import Recipe, SyntheticData, TrainingData, VideoData
 from trackablate.trackers.spec import CropInput
 
@@ -214,20 +214,5 @@ def validation_pairs(data: TrainingData, geometry: PairGeometry, sets: Sets = Ma
 
 def pair_geometry(crop: CropInput, recipe: Recipe, template_tokens: int) -> PairGeometry:
     """Return a tracker's crops with a recipe's jitter. `template_tokens` are the tokens along the template's side."""
-    return PairGeometry(
-        template_size=crop.template_size,
-        search_size=crop.search_size,
-        template_factor=crop.template_factor,
-        search_factor=crop.search_factor,
-        centre_jitter=recipe.centre_jitter,
-        scale_jitter=recipe.scale_jitter,
-        template_tokens=template_tokens,
-        image_pairs=recipe.image_pairs,
-        augmentation=recipe.augmentation,
-        geometry=crop.geometry,
-        frame_pairs=recipe.frame_pairs,
-        least_frames=recipe.least_frames,
-        least_visible=recipe.least_visible,
-        clip_truth=recipe.clip_truth,
-        fit_boxes=recipe.fit_boxes,
-    )
+    given = {**dict(crop), **dict(recipe), "template_tokens": template_tokens}
+    return PairGeometry(**{each.name: given[each.name] for each in fields(PairGeometry)})

@@ -38,18 +38,18 @@ from trackablate.harness.training.engine import (
     pairs_that_fit,
 )
 from trackablate.harness.training.group import ALONE, Group
+from trackablate.harness.training.learning_rates import parameter_groups, schedule
 from trackablate.harness.training.loading import Batch, PairDataset, loader_deaths_named, made, pair_loader
-from trackablate.harness.training.rates import parameter_groups, schedule
-from trackablate.harness.training.sharding import is_sharded, piece, sharded, whole
-from trackablate.harness.training.step import Fit, LossMeans, State, Training, take_step
+from trackablate.harness.training.sharding import gathered, is_sharded, own_piece, sharded
+from trackablate.harness.training.step import LossMeans, State, Training, TrainingSetup, take_step
 from trackablate.harness.training.stopping import Interrupted, asked
 from trackablate.trackers.decoding import best_boxes
 from trackablate.trackers.training.losses import box_iou
 
 
 @loader_deaths_named()
-def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
-    """Train `job.model` in place, starting from the checkpoint if there is one.
+def fit(setup: TrainingSetup) -> tuple[list[CurvePoint], TrainingCost]:
+    """Train `setup.model` in place, starting from the checkpoint if there is one.
 
     Returns:
         The training curve, and the cost of the phases "data", "train" and "validate".
@@ -60,98 +60,98 @@ def fit(job: Fit) -> tuple[list[CurvePoint], TrainingCost]:
         BadInput: The processes of the group are more than a batch can be divided among.
         Interrupted: The process is asked to stop. The checkpoint is there.
     """
-    with _begun(job) as (training, batches):
-        job, state = training.job, training.state
-        clock = _clock(job, state.cost)
+    with _begun(setup) as (training, batches):
+        setup, state = training.setup, training.state
+        clock = _clock(setup, state.cost)
         for batch in _timed(batches, clock):
-            job.group.at(3 * state.step + 1)
+            setup.group.at(3 * state.step + 1)
             with clock.phase("train"):
                 losses = take_step(training, batch)
-            _refuse_infinite(job, losses, batch, state.step)
+            _refuse_infinite(setup, losses, batch, state.step)
             state.means.add(losses)
             state.step += 1
-            state.cost.samples += job.recipe.batch_size
-            job.group.at(3 * state.step)
+            state.cost.samples += setup.recipe.batch_size
+            setup.group.at(3 * state.step)
             if state.step == MEASURED_STEPS:
-                _enlarge_parts(job, state, clock)
-            if state.step == job.recipe.steps or state.step % job.recipe.checkpoint_every == 0:
-                job.report(state.step, None)
+                _enlarge_parts(setup, state, clock)
+            if state.step == setup.recipe.steps or state.step % setup.recipe.checkpoint_every == 0:
+                setup.report(state.step, None)
                 with clock.phase("validate"):
-                    job.group.average_statistics(job.model)
+                    setup.group.average_statistics(setup.model)
                     overlap = validation_iou(
-                        job.model, job.validation, job.recipe, job.device, job.loader_workers, job.group
+                        setup.model, setup.validation, setup.recipe, setup.device, setup.loader_workers, setup.group
                     )
-                _book(job, state.cost, clock)
+                _book(setup, state.cost, clock)
                 point = {"step": state.step, "seconds": state.cost.wall(), "losses": state.means.take()}
                 state.curve.append(CurvePoint.model_validate(point | {"validation_iou": overlap}))
-                if job.log.wanted:
-                    job.log.point(state.step, {"validation_iou": overlap, **_figures(job, state, losses)})
+                if setup.log.wanted:
+                    setup.log.point(state.step, {"validation_iou": overlap, **_figures(setup, state, losses)})
                 _save(training)
-            job.report(state.step, losses["total"])
-            job.log.step(state.step, partial(_figures, job, state, losses))
-            if job.group.stops(state.step, asked=asked() is not None) and state.step < job.recipe.steps:
+            setup.report(state.step, losses["total"])
+            setup.log.step(state.step, partial(_figures, setup, state, losses))
+            if setup.group.stops(state.step, asked=asked() is not None) and state.step < setup.recipe.steps:
                 _stop(training, clock)
     return state.curve, state.cost
 
 
 @contextmanager
-def _begun(job: Fit) -> Iterator[tuple[Training, DataLoader[Batch]]]:
+def _begun(setup: TrainingSetup) -> Iterator[tuple[Training, DataLoader[Batch]]]:
     """Prepare everything for the steps from the checkpoint on, and yield it with the batches."""
-    precision, compile_ = job.recipe.precision, job.recipe.compile
-    accelerator = make_accelerator(job.device, precision)
-    with sharded(job.model, job.device, wanted=job.fsdp) as model:
-        job = replace(job, model=model)
-        optimizer: Any = torch.optim.AdamW(parameter_groups(model, job.recipe), fused=True)
-        state = _resume(job, optimizer, accelerator)
-        state.cost.compiled, state.cost.fsdp = compile_, state.cost.fsdp or job.fsdp
-        if job.fsdp and (state.cost.pairs_at_once or 0) > job.recipe.pairs_at_once:
+    precision, compile_ = setup.recipe.precision, setup.recipe.compile
+    accelerator = make_accelerator(setup.device, precision)
+    with sharded(setup.model, setup.device, wanted=setup.fsdp) as model:
+        setup = replace(setup, model=model)
+        optimizer: Any = torch.optim.AdamW(parameter_groups(model, setup.recipe), fused=True)
+        state = _resume(setup, optimizer, accelerator)
+        state.cost.compiled, state.cost.fsdp = compile_, state.cost.fsdp or setup.fsdp
+        if setup.fsdp and (state.cost.pairs_at_once or 0) > setup.recipe.pairs_at_once:
             state.cost.pairs_at_once = None  # as `_enlarge_parts` says
         with computing_in(model, precision), compiled_blocks(model, wanted=compile_):
-            _, optimizer, batches = accelerator.prepare(model, optimizer, _loader(job, state.step))
-            if job.device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats(job.device)
-            yield Training(job, accelerator, optimizer, state), batches
+            _, optimizer, batches = accelerator.prepare(model, optimizer, _loader(setup, state.step))
+            if setup.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(setup.device)
+            yield Training(setup, accelerator, optimizer, state), batches
 
 
 def _stop(training: Training, clock: PhaseClock) -> None:
     """Save a checkpoint, and raise Interrupted."""
-    job, state = training.job, training.state
+    setup, state = training.setup, training.state
     if not state.curve or state.curve[-1].step < state.step:
-        job.group.average_statistics(job.model)
-        _book(job, state.cost, clock)
+        setup.group.average_statistics(setup.model)
+        _book(setup, state.cost, clock)
         _save(training)
-        job.group.every(None)  # the others wait until it is saved
-    raise Interrupted(asked() or signal.SIGTERM, f"with its checkpoint at step {state.step} of {job.recipe.steps}")
+        setup.group.every(None)  # the others wait until it is saved
+    raise Interrupted(asked() or signal.SIGTERM, f"with its checkpoint at step {state.step} of {setup.recipe.steps}")
 
 
-def _figures(job: Fit, state: State, losses: dict[str, Tensor]) -> dict[str, float]:
+def _figures(setup: TrainingSetup, state: State, losses: dict[str, Tensor]) -> dict[str, float]:
     named = {f"loss/{name}": float(value) for name, value in losses.items()}
-    rate = job.recipe.lr_new * schedule(job.recipe, state.step - 1)
+    rate = setup.recipe.lr_new * schedule(setup.recipe, state.step - 1)
     seconds = state.cost.wall()
     speed = {"pairs_per_second": state.cost.samples / seconds} if seconds else {}
-    return {**named, "learning_rate": rate, "peak_memory_bytes": peak_memory_bytes(job.device), **speed}
+    return {**named, "learning_rate": rate, "peak_memory_bytes": peak_memory_bytes(setup.device), **speed}
 
 
-def _enlarge_parts(job: Fit, state: State, clock: PhaseClock) -> None:
+def _enlarge_parts(setup: TrainingSetup, state: State, clock: PhaseClock) -> None:
     """Let a GPU take as many pairs at a time as fit, once the memory of the published number is booked.
 
     Not if parameters are divided: a process whose memory does not hold them could not go back alone.
     """
-    published = job.recipe.pairs_at_once
-    as_published = state.cost.pairs_at_once is None and not (state.cost.recomputed or job.fsdp)
-    if job.parts_are_free and job.device.type == "cuda" and as_published:
-        _book(job, state.cost, clock)
-        pairs = pairs_that_fit(job.device, published, len(job.share))
+    published = setup.recipe.pairs_at_once
+    as_published = state.cost.pairs_at_once is None and not (state.cost.recomputed or setup.fsdp)
+    if setup.parts_are_free and setup.device.type == "cuda" and as_published:
+        _book(setup, state.cost, clock)
+        pairs = pairs_that_fit(setup.device, published, len(setup.share))
         state.cost.pairs_at_once = pairs if pairs > published else None
 
 
-def _refuse_infinite(job: Fit, losses: dict[str, Tensor], batch: Batch, step: int) -> None:
+def _refuse_infinite(setup: TrainingSetup, losses: dict[str, Tensor], batch: Batch, step: int) -> None:
     if not torch.isfinite(losses["total"]):
         terms = {name: float(value) for name, value in losses.items() if name != "total"}
-        kept = job.checkpoint.with_name(DIVERGED)
-        shares = job.group.every({name: value.cpu() for name, value in cast(dict[str, Tensor], batch).items()})
+        kept = setup.checkpoint.with_name(DIVERGED)
+        shares = setup.group.every({name: value.cpu() for name, value in cast(dict[str, Tensor], batch).items()})
         whole = {name: torch.cat([share[name] for share in shares]) for name in shares[0]}
-        if job.group.first:
+        if setup.group.first:
             write_with(kept, lambda file: torch.save({"step": step, "losses": terms, "batch": whole}, file))
         raise FloatingPointError(f"the loss is not finite at step {step}: {terms}. The batch is kept in {kept}")
 
@@ -181,17 +181,17 @@ def validation_iou(
 
 
 def _save(training: Training) -> None:
-    job, state, accelerator, first = training.job, training.state, training.accelerator, training.job.group.first
-    if not (first or job.fsdp):
+    setup, state, accelerator, first = training.setup, training.state, training.accelerator, training.setup.group.first
+    if not (first or setup.fsdp):
         return
     optimizer = training.optimizer.state_dict()
     moments = {
-        number: {name: whole(value, keep=first) for name, value in entry.items()}
+        number: {name: gathered(value, keep=first) for name, value in entry.items()}
         for number, entry in optimizer["state"].items()
     }
     content = {
         "step": state.step,
-        "model": trained_state(job.model, keep=first),
+        "model": trained_state(setup.model, keep=first),
         "optimizer": optimizer | {"state": moments},
         "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
         "curve": [point.model_dump() for point in state.curve],
@@ -199,19 +199,19 @@ def _save(training: Training) -> None:
         "means": {name: (total.cpu(), count) for name, (total, count) in state.means.sums.items()},
     }
     if first:
-        keep_older(job.checkpoint)
-        write_with(job.checkpoint, lambda file: torch.save(content, file))
+        keep_older(setup.checkpoint)
+        write_with(setup.checkpoint, lambda file: torch.save(content, file))
 
 
-def _resume(job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> State:
+def _resume(setup: TrainingSetup, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> State:
     """Load the checkpoint into model, optimizer and loss scaler, and return the state; a new state if there is none.
 
     If the checkpoint is damaged, the training goes back to the one before.
     """
     failures: list[tuple[Path, Exception]] = []
-    for checkpoint in filter(Path.exists, (job.checkpoint, older(job.checkpoint))):
+    for checkpoint in filter(Path.exists, (setup.checkpoint, older(setup.checkpoint))):
         try:
-            return _loaded(checkpoint, job, optimizer, accelerator)
+            return _loaded(checkpoint, setup, optimizer, accelerator)
         except Exception as error:  # noqa: BLE001 torch raises anything for a damaged file
             failures.append((checkpoint, error))
     if not failures:
@@ -222,14 +222,16 @@ def _resume(job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator
     ) from reason
 
 
-def _loaded(checkpoint: Path, job: Fit, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> State:
+def _loaded(
+    checkpoint: Path, setup: TrainingSetup, optimizer: torch.optim.Optimizer, accelerator: Accelerator
+) -> State:
     if not whole_archive(checkpoint):  # torch compares no checksums
         raise ValueError("it is damaged")
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=job.fsdp)
-    load_trained(job.model, content["model"])
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=setup.fsdp)
+    load_trained(setup.model, content["model"])
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments = {
-        number: {name: piece(value, trained[number]) for name, value in entry.items()}
+        number: {name: own_piece(value, trained[number]) for name, value in entry.items()}
         for number, entry in content["optimizer"]["state"].items()
     }
     optimizer.load_state_dict(content["optimizer"] | {"state": moments})
@@ -239,16 +241,16 @@ def _loaded(checkpoint: Path, job: Fit, optimizer: torch.optim.Optimizer, accele
     curve = [CurvePoint.model_validate(point) for point in content["curve"]]
     cost.resumed += 1
     sums = content.get("means", {})  # none in a checkpoint of older versions, which were saved with a point only
-    means = LossMeans({name: (total.to(job.device), count) for name, (total, count) in sums.items()})
+    means = LossMeans({name: (total.to(setup.device), count) for name, (total, count) in sums.items()})
     return State(int(content["step"]), curve, cost, means)
 
 
 def trained_state(model: nn.Module, *, keep: bool = True) -> dict[str, Tensor]:
-    """Return what training changes, on the CPU: trainable parameters and buffers. keep: see `sharding.whole`.
+    """Return what training changes, on the CPU: trainable parameters and buffers. keep: see `sharding.gathered`.
 
     All other weights come from the pretrained file.
     """
-    return {name: whole(value, keep=keep).detach().cpu().contiguous() for name, value in _trained(model).items()}
+    return {name: gathered(value, keep=keep).detach().cpu().contiguous() for name, value in _trained(model).items()}
 
 
 def _trained(model: nn.Module) -> dict[str, Tensor]:
@@ -265,19 +267,19 @@ def load_trained(model: nn.Module, state: dict[str, Tensor]) -> None:
             f"weights do not fit the model: missing {sorted(expected.keys() - state.keys())[:5]}, "
             f"unknown {sorted(state.keys() - expected.keys())[:5]}"
         )
-    model.load_state_dict({name: piece(value, expected[name]) for name, value in state.items()}, strict=False)
+    model.load_state_dict({name: own_piece(value, expected[name]) for name, value in state.items()}, strict=False)
 
 
-def _loader(job: Fit, step: int) -> DataLoader[Batch]:
+def _loader(setup: TrainingSetup, step: int) -> DataLoader[Batch]:
     """Return the batches from step `step` to the end of the training."""
-    size = job.recipe.batch_size
-    pairs = PairDataset(job.training, step * size, job.recipe.steps * size)
-    return pair_loader(pairs, size, job.loader_workers, pinned=job.device.type == "cuda", share=job.share)
+    size = setup.recipe.batch_size
+    pairs = PairDataset(setup.training, step * size, setup.recipe.steps * size)
+    return pair_loader(pairs, size, setup.loader_workers, pinned=setup.device.type == "cuda", share=setup.share)
 
 
-def _clock(job: Fit, cost: TrainingCost) -> PhaseClock:
-    device = job.device
-    on_cpu, first = device.type != "cuda", job.group.first
+def _clock(setup: TrainingSetup, cost: TrainingCost) -> PhaseClock:
+    device = setup.device
+    on_cpu, first = device.type != "cuda", setup.group.first
     booked = cost.phases if first else {}  # what was booked before is the first process's to say
     return PhaseClock(booked, synchroniser(device), on_cpu=on_cpu, meter=energy_meter(device))
 
@@ -293,16 +295,16 @@ def _timed(batches: Iterable[Batch], clock: PhaseClock) -> Iterator[Batch]:
         yield batch
 
 
-def _book(job: Fit, cost: TrainingCost, clock: PhaseClock) -> None:
-    on_gpu, published = job.device.type == "cuda", job.recipe.pairs_at_once
-    cost.phases = job.group.booked(clock.booked, on_gpu=on_gpu)
+def _book(setup: TrainingSetup, cost: TrainingCost, clock: PhaseClock) -> None:
+    on_gpu, published = setup.device.type == "cuda", setup.recipe.pairs_at_once
+    cost.phases = setup.group.booked(clock.booked, on_gpu=on_gpu)
     cost.memory_kind = "device peak allocated" if on_gpu else "process peak RSS"
-    used = [(each.pairs_at_once or published, each.recomputed) for each in job.group.every(cost)]
+    used = [(each.pairs_at_once or published, each.recomputed) for each in setup.group.every(cost)]
     if (least := min(pairs for pairs, _ in used)) < published:
         cost.pairs_at_once = least
     cost.recomputed = any(recomputed for _, recomputed in used)
     if cost.pairs_at_once is None or cost.pairs_at_once <= published:
-        held = held_bytes(job.device)
+        held = held_bytes(setup.device)
         if held is not None:
             cost.reserved_bytes, cost.driver_bytes = max(held[0], cost.reserved_bytes or 0), held[1]
-        cost.peak_memory_bytes = max(*job.group.every(peak_memory_bytes(job.device)), cost.peak_memory_bytes or 0)
+        cost.peak_memory_bytes = max(*setup.group.every(peak_memory_bytes(setup.device)), cost.peak_memory_bytes or 0)

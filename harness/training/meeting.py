@@ -54,10 +54,8 @@ class Meeting(BaseModel):
 def open_meeting(host: str = HERE, port: int = 0) -> "tuple[TCPStore, Meeting]":
     """Return a new store, which ends with its last reference, and where it is. port: 0 for any that is free.
 
-    host: Address that it listens at, "" for all of this machine; torch by itself would always take all.
-
-    Raises:
-        OSError: The address or port cannot be used.
+    host: Address that it listens at, "" for all of this machine; torch by itself would always take all. Raises OSError if
+    the address or port cannot be used.
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 

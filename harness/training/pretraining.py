@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from trackablate.datasets.atomic import write_bytes, write_text
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.harness.costing.devices import device_name, driver_version
-from trackablate.harness.provenance import command_line, provenance
+from trackablate.harness.provenance import provenance
 from trackablate.harness.record import CurvePoint, Provenance, TrainingCost
 from trackablate.harness.run_folder import forget_checkpoints
 from trackablate.harness.spec import Recipe, SyntheticData
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.loop import fit
-from trackablate.harness.training.step import Fit
+from trackablate.harness.training.step import TrainingSetup
 from trackablate.trackers.encoder.backbones import BACKBONES
 from trackablate.trackers.model import Normalise, OneStreamEncoder, make_head
 from trackablate.trackers.scale import Scale, at_scale
@@ -127,14 +127,9 @@ def pretrain(
     specs = [at_scale(replace(VARIANTS[name], drop_path=0.0), asked.scale) for name in asked.heads]
     model = ManyHeads(specs, asked.recipe.steps)
     geometry = pair_geometry(specs[0].crop, asked.recipe, model.encoder.template_side)
-    where = provenance(
-        device=device_name(device),
-        driver=driver_version(device),
-        threads=torch.get_num_threads(),
-        workers=1,
-        command=command_line(),
-    )
-    job = Fit(
+    threads = torch.get_num_threads()
+    where = provenance(device=device_name(device), threads=threads, driver=driver_version(device))
+    setup = TrainingSetup(
         model=model,
         recipe=asked.recipe,
         training=training_pairs(asked.data, geometry, asked.seed),
@@ -144,12 +139,12 @@ def pretrain(
         device=device,
         report=lambda step, _: report(step),
     )
-    curve, cost = fit(job)
+    curve, cost = fit(setup)
     content = save_safetensors(model.backbone_state())
     record = PretrainingRecord(
         asked=asked, curve=curve, cost=cost, sha256=hashlib.sha256(content).hexdigest(), where=where
     )
     write_bytes(out, content)
     write_text(out.with_suffix(".json"), json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
-    forget_checkpoints(job.checkpoint)
+    forget_checkpoints(setup.checkpoint)
     return record

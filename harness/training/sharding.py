@@ -32,7 +32,7 @@ def sharded(model: nn.Module, device: torch.device, *, wanted: bool) -> Iterator
     assert isinstance(model, OneStreamTracker)
     shards, first = _divided(model, device), distributed.get_rank() == 0
     yield shards
-    weights = {name: whole(value, keep=first) for name, value in shards.state_dict().items()}
+    weights = {name: gathered(value, keep=first) for name, value in shards.state_dict().items()}
     if first:
         model.load_state_dict(weights, assign=True)
         model.to(device)
@@ -95,18 +95,18 @@ def drop_unused(model: nn.Module, total: Callable[[Tensor], Tensor]) -> None:
             parameter.grad = parameter.grad if entries else None
 
 
-def whole(value: Any, *, keep: bool = True) -> Any:
+def gathered(value: Any, *, keep: bool = True) -> Any:
     """Return a divided tensor whole, on the CPU, and anything else as it is. All processes have to call it together.
 
     keep: Whether this process needs it; otherwise an empty tensor is returned.
     """
     if not isinstance(value, DTensor):
         return value
-    gathered = value.full_tensor()
-    return gathered.cpu() if keep else torch.empty(0)
+    every = value.full_tensor()
+    return every.cpu() if keep else torch.empty(0)
 
 
-def piece(value: Any, of: Tensor) -> Any:
+def own_piece(value: Any, of: Tensor) -> Any:
     """Return this process's piece of a whole tensor that belongs to a divided one, anything else as it is."""
     if not isinstance(of, DTensor) or not isinstance(value, Tensor) or value.shape != of.shape:
         return value

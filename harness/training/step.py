@@ -16,16 +16,16 @@ from trackablate.harness.record import CurvePoint, TrainingCost
 from trackablate.harness.spec import Recipe
 from trackablate.harness.training.engine import failed_to_compile
 from trackablate.harness.training.group import ALONE, Group
+from trackablate.harness.training.learning_rates import schedule
 from trackablate.harness.training.loading import Batch
 from trackablate.harness.training.logs import NO_LOG, TrainingLog
-from trackablate.harness.training.rates import schedule
 from trackablate.harness.training.sharding import count_unused, drop_unused
 from trackablate.trackers.encoder.blocks import run_block
 from trackablate.trackers.model import OneStreamEncoder
 
 
 @dataclass(frozen=True)
-class Fit:
+class TrainingSetup:
     """Everything that one training needs.
 
     Attributes:
@@ -109,7 +109,7 @@ class State:
 class Training:
     """A training in progress: what is trained, with what, and how far it is."""
 
-    job: Fit
+    setup: TrainingSetup
     accelerator: Accelerator
     optimizer: Any
     state: State
@@ -118,30 +118,29 @@ class Training:
 def take_step(training: Training, batch: Batch) -> dict[str, Tensor]:
     """Update the weights once, and return the batch's loss terms and their "total".
 
-    Raises:
-        RunFailed: The device's memory holds no step of this size; the message says which it holds.
+    Raises RunFailed, saying what fits, if the device's memory holds no step of this size.
     """
-    job, state, optimizer = training.job, training.state, training.optimizer
+    setup, state, optimizer = training.setup, training.state, training.optimizer
     for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * schedule(job.recipe, state.step, group["peak"])
+        group["lr"] = group["peak"] * schedule(setup.recipe, state.step, group["peak"])
     whole = None  # the divisor of the whole batch, if other processes have some of its pairs
-    if job.group.size > 1:
-        whole = job.group.sum(_divisors(job, _parts(batch, job.recipe.pairs_at_once)).sum())
-    losses = _within_memory(job, state, lambda: _gradients(training, batch, whole))
-    job.group.at(3 * state.step + 2)  # from here on it waits for the others
-    losses = job.group.add_gradients(job.model, losses)
-    drop_unused(job.model, job.group.sum)
-    training.accelerator.clip_grad_norm_(job.model.parameters(), job.recipe.clip_norm)
+    if setup.group.size > 1:
+        whole = setup.group.sum(_divisors(setup, _parts(batch, setup.recipe.pairs_at_once)).sum())
+    losses = _within_memory(setup, state, lambda: _gradients(training, batch, whole))
+    setup.group.at(3 * state.step + 2)  # from here on it waits for the others
+    losses = setup.group.add_gradients(setup.model, losses)
+    drop_unused(setup.model, setup.group.sum)
+    training.accelerator.clip_grad_norm_(setup.model.parameters(), setup.recipe.clip_norm)
     optimizer.step()
     return losses
 
 
-def _within_memory(job: Fit, state: State, gradients: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+def _within_memory(setup: TrainingSetup, state: State, gradients: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Return the result of `gradients`, which is called again with less memory as long as it does not fit.
 
     It is also called again if blocks cannot be compiled: then they are computed as they are.
     """
-    published, kept = job.recipe.pairs_at_once, _statistics(job)
+    published, kept = setup.recipe.pairs_at_once, _statistics(setup)
     begun = state.cost.pairs_at_once or published, state.cost.recomputed
     before = [buffer.clone() for buffer in kept]
     while True:
@@ -149,45 +148,45 @@ def _within_memory(job: Fit, state: State, gradients: Callable[[], dict[str, Ten
             losses = gradients()
             break
         except torch.OutOfMemoryError as error:
-            if job.fsdp:  # the others are in the middle of the same attempt
-                raise RunFailed(_remedy_of_all(job, state.step)) from error
-            if not _take_less(job, state):
+            if setup.fsdp:  # the others are in the middle of the same attempt
+                raise RunFailed(_remedy_of_all(setup, state.step)) from error
+            if not _take_less(setup, state):
                 raise RunFailed(f"step {state.step}: memory ran out, and no smaller part of the batch fits") from error
         except RuntimeError as error:
             if not state.cost.compiled or not failed_to_compile(error):
                 raise
             warnings.warn(f"blocks are not compiled: {str(error).splitlines()[0]}", stacklevel=2)
-            state.cost.compiled, job.model.get_submodule("encoder").block = False, run_block  # type: ignore[assignment]
+            state.cost.compiled, setup.model.get_submodule("encoder").block = False, run_block  # type: ignore[assignment]
         # After the error, whose traceback holds the tensors of the failed attempt.
         for buffer, value in zip(kept, before, strict=True):
             buffer.copy_(value)
-        if job.device.type == "cuda":
+        if setup.device.type == "cuda":
             torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(job.device)
+            torch.cuda.reset_peak_memory_stats(setup.device)
     pairs, recomputed = state.cost.pairs_at_once or published, state.cost.recomputed
-    if not job.fit_memory and (pairs < min(published, begun[0]) or recomputed > begun[1]):
+    if not setup.fit_memory and (pairs < min(published, begun[0]) or recomputed > begun[1]):
         raise RunFailed(_remedy(state, published, pairs, recomputed))
     return losses
 
 
-def _statistics(job: Fit) -> list[Tensor]:
+def _statistics(setup: TrainingSetup) -> list[Tensor]:
     """Return the running statistics, which a failed attempt would have moved; none if the loss has none of them."""
-    again = job.fit_memory or job.recipe.compile
-    return list(job.model.buffers()) if again and not job.parts_are_free else []
+    again = setup.fit_memory or setup.recipe.compile
+    return list(setup.model.buffers()) if again and not setup.parts_are_free else []
 
 
-def _take_less(job: Fit, state: State) -> bool:
+def _take_less(setup: TrainingSetup, state: State) -> bool:
     """Let the next attempt take less memory; return False if it cannot.
 
     Parts of the batch are halved if the loss does not depend on them; else activations are computed twice.
     """
-    cost, published = state.cost, job.recipe.pairs_at_once
-    pairs = min(cost.pairs_at_once or published, len(job.share))
+    cost, published = state.cost, setup.recipe.pairs_at_once
+    pairs = min(cost.pairs_at_once or published, len(setup.share))
     if pairs > published:
         cost.pairs_at_once = published
-    elif job.parts_are_free and pairs > 1:
+    elif setup.parts_are_free and pairs > 1:
         cost.pairs_at_once = pairs // 2
-    elif isinstance(encoder := getattr(job.model, "encoder", None), OneStreamEncoder) and not encoder.checkpointing:
+    elif isinstance(encoder := getattr(setup.model, "encoder", None), OneStreamEncoder) and not encoder.checkpointing:
         cost.recomputed = True
     else:
         return False
@@ -203,45 +202,45 @@ def _remedy(state: State, published: int, pairs: int, recomputed: bool) -> str:
     )
 
 
-def _remedy_of_all(job: Fit, step: int) -> str:
-    pairs = job.recipe.pairs_at_once
-    fewer = f"--set recipe.micro_batch={pairs // 2} or " * (job.parts_are_free and pairs > 1)
+def _remedy_of_all(setup: TrainingSetup, step: int) -> str:
+    pairs = setup.recipe.pairs_at_once
+    fewer = f"--set recipe.micro_batch={pairs // 2} or " * (setup.parts_are_free and pairs > 1)
     return (
-        f"step {step}: memory ran out with {pairs} pairs at a time on {job.group.size} GPUs (--fsdp). Add {fewer}--set"
+        f"step {step}: memory ran out with {pairs} pairs at a time on {setup.group.size} GPUs (--fsdp). Add {fewer}--set"
         " tracker.checkpointing=true, or share the run among more GPUs"
     )
 
 
 def _gradients(training: Training, batch: Batch, whole: Tensor | None) -> dict[str, Tensor]:
     """Compute the gradients of this process's pairs, and return their share of the batch's loss terms and "total"."""
-    job, state = training.job, training.state
+    setup, state = training.setup, training.state
     if state.cost.recomputed:
-        job.model.get_submodule("encoder").checkpointing = True  # type: ignore[assignment]
-    torch.manual_seed(job.seed * 1_000_003 + state.step + 1 + (job.group.rank << 40))
+        setup.model.get_submodule("encoder").checkpointing = True  # type: ignore[assignment]
+    torch.manual_seed(setup.seed * 1_000_003 + state.step + 1 + (setup.group.rank << 40))
     training.optimizer.zero_grad()
     sums: dict[str, Tensor] = {}
-    pairs = state.cost.pairs_at_once or job.recipe.pairs_at_once
+    pairs = state.cost.pairs_at_once or setup.recipe.pairs_at_once
     parts = _parts(batch, pairs)
-    for weight, part in zip(_weights(job, parts, whole), parts, strict=True):
+    for weight, part in zip(_weights(setup, parts, whole), parts, strict=True):
         for name, value in _backward(training, part, weight).items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * weight
-    if job.fsdp and (more := job.most_parts(pairs) - len(parts)):
-        before = [buffer.clone() for buffer in job.model.buffers()]
+    if setup.fsdp and (more := setup.most_parts(pairs) - len(parts)):
+        before = [buffer.clone() for buffer in setup.model.buffers()]
         for _ in range(more):  # the others need this process's parameters
             _backward(training, parts[-1], torch.zeros_like(sums["total"]))
-        for buffer, value in zip(job.model.buffers(), before, strict=True):
+        for buffer, value in zip(setup.model.buffers(), before, strict=True):
             buffer.copy_(value)
     return sums
 
 
 def _backward(training: Training, part: Batch, weight: Tensor) -> dict[str, Tensor]:
     """Add the gradients of a part's loss times its weight, and return its loss terms and their "total"."""
-    job, images = training.job, (part["template"].float(), part["search"].float())
+    setup, images = training.setup, (part["template"].float(), part["search"].float())
     with training.accelerator.autocast():
-        progress = training.state.step / job.recipe.steps
-        losses: dict[str, Tensor] = job.model(*images, part["mask"], part["truth"], progress)
+        progress = training.state.step / setup.recipe.steps
+        losses: dict[str, Tensor] = setup.model(*images, part["mask"], part["truth"], progress)
         total = torch.stack(list(losses.values())).sum()
-    count_unused(job.model)
+    count_unused(setup.model)
     training.accelerator.backward(total * weight)
     return losses | {"total": total}
 
@@ -258,13 +257,13 @@ def _parts(batch: Batch, pairs: int) -> list[Batch]:
     ]
 
 
-def _weights(job: Fit, parts: list[Batch], whole: Tensor | None) -> Tensor:
+def _weights(setup: TrainingSetup, parts: list[Batch], whole: Tensor | None) -> Tensor:
     """Return the weights with which the losses of the parts sum to the batch's loss, whose divisor is `whole`."""
     if whole is None and len(parts) == 1:
         return torch.ones(1, device=parts[0]["truth"].device)
-    divisors = _divisors(job, parts)
+    divisors = _divisors(setup, parts)
     return divisors / (divisors.sum() if whole is None else whole)
 
 
-def _divisors(job: Fit, parts: list[Batch]) -> Tensor:
-    return torch.stack([job.divisor(part["truth"]) for part in parts])
+def _divisors(setup: TrainingSetup, parts: list[Batch]) -> Tensor:
+    return torch.stack([setup.divisor(part["truth"]) for part in parts])

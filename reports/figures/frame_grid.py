@@ -12,7 +12,7 @@ from trackablate.datasets.errors import DataError
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.roots import open_protocol
 from trackablate.harness.errors import BadInput
-from trackablate.harness.record import ProtocolRecord, SequenceFacts
+from trackablate.harness.record import ProtocolRecord, SequenceRecord
 from trackablate.harness.scoring.scored import ScoredTracker
 from trackablate.harness.spec import Evaluation
 from trackablate.harness.store import Store, read_protocol
@@ -38,7 +38,7 @@ TRUTH = Look("#ffffff", "", "--")
 class _Asked:
     text: str
     protocol: ProtocolRecord
-    facts: SequenceFacts
+    facts: SequenceRecord
     frames: tuple[int, ...]
 
 

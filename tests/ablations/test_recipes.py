@@ -14,7 +14,7 @@ from trackablate.datasets.errors import DataError
 from trackablate.harness.cli.listing import details
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.spec import VideoData
-from trackablate.harness.training.rates import schedule
+from trackablate.harness.training.learning_rates import schedule
 from trackablate.trackers.encoder.pretrained import weights_digest
 from trackablate.trackers.spec import DeformableHead, TrackerSpec, leaves
 from trackablate.trackers.variants import VARIANTS

@@ -31,8 +31,8 @@ from trackablate.datasets.reading.frames import ImageFiles
 from trackablate.datasets.sequence import Sequence
 from trackablate.datasets.synthetic.videos import SyntheticSequences, make_sequence
 from trackablate.harness.spec import Evaluation
-from trackablate.harness.tracking.ahead import reading_ahead
 from trackablate.harness.tracking.evaluation import _trajectories
+from trackablate.harness.tracking.read_ahead import reading_ahead
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.inference import (
     NetworkTracker,

@@ -22,8 +22,8 @@ from torch import Tensor
 from trackablate.harness.record import TrainingCost
 from trackablate.harness.spec import Precision, Recipe
 from trackablate.harness.training.engine import compiled_blocks, computing_in, make_accelerator
-from trackablate.harness.training.rates import parameter_groups
-from trackablate.harness.training.step import Fit, State, Training, take_step
+from trackablate.harness.training.learning_rates import parameter_groups
+from trackablate.harness.training.step import State, Training, TrainingSetup, take_step
 from trackablate.trackers.adaptation import lora
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.model import OneStreamTracker, build
@@ -55,7 +55,7 @@ def measure(model: OneStreamTracker, how: Recipe, device: torch.device, seconds:
     """Return pairs per second (median over steps) and the peak memory in GB, 0 on a CPU."""
     batch = batch_of(model.spec, how.batch_size, model.encoder.template_side**2, device)
     unused: Any = None
-    job = Fit(model, how, unused, unused, 0, Path("none"), device, lambda _: None, model.loss_divisor)
+    job = TrainingSetup(model, how, unused, unused, 0, Path("none"), device, lambda _: None, model.loss_divisor)
     accelerator = make_accelerator(device, how.precision)
     optimizer: Any = torch.optim.AdamW(parameter_groups(model, how), fused=True)
     state = State(0, [], TrainingCost())
@@ -79,7 +79,7 @@ def one_step(model: OneStreamTracker, how: Recipe, device: torch.device) -> Trai
     """Take one step in as large parts as memory holds, and return what that was."""
     batch = batch_of(model.spec, how.batch_size, model.encoder.template_side**2, device)
     unused: Any = None
-    job = Fit(model, how, unused, unused, 0, Path("none"), device, lambda *_: None, model.loss_divisor)
+    job = TrainingSetup(model, how, unused, unused, 0, Path("none"), device, lambda *_: None, model.loss_divisor)
     job = dataclasses.replace(job, parts_are_free=model.parts_are_free, fit_memory=True)
     accelerator, state = make_accelerator(device, how.precision), State(0, [], TrainingCost())
     optimizer: Any = torch.optim.AdamW(parameter_groups(model, how), fused=True)

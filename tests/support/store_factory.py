@@ -9,7 +9,7 @@ import report_factory as factory
 from trackablate.ablations.plan import planned_rows, tasks
 from trackablate.ablations.study import Study
 from trackablate.harness.documents import write_document
-from trackablate.harness.record import Failure, ProtocolRecord, SequenceFacts, SequenceResult, StudyRecord
+from trackablate.harness.record import Failure, ProtocolRecord, SequenceRecord, SequenceResult, StudyRecord
 from trackablate.harness.spec import Evaluation, Profile
 from trackablate.harness.store import Store
 
@@ -83,7 +83,7 @@ def keep_protocol(store: Store, protocol: str, on_server: bool) -> None:
     np.savez(buffer, **jpegs)
     (folder / "strips.npz").write_bytes(buffer.getvalue())
     facts = [
-        SequenceFacts(
+        SequenceRecord(
             name=name,
             frames=factory.FRAMES,
             boxes=[tuple(box) for box in factory.truth(name).tolist()][: 1 if on_server else None],

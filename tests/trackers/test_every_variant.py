@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from examples import SCALE
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.harness.spec import Recipe
+from trackablate.harness.training.learning_rates import parameter_groups
 from trackablate.harness.training.loop import load_trained, trained_state
-from trackablate.harness.training.rates import parameter_groups
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.scale import at_scale
 from trackablate.trackers.spec import (

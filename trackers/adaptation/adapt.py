@@ -1,6 +1,7 @@
 """Adapts the pretrained encoder: adds the modules of a method, and decides which parameters train.
 
-A new method is a file in this folder and an entry of `METHODS`; its specification is in `trackers/axes/adaptations.py`.
+A new method is an entry of `METHODS` and, if it adds modules, a file in this folder; its specification is in
+`trackers/axes/adaptations.py`.
 """
 
 from fnmatch import fnmatchcase
@@ -13,14 +14,13 @@ from trackablate.trackers.adaptation.lora import LORA
 from trackablate.trackers.adaptation.method import Method
 from trackablate.trackers.adaptation.peft_layers import fold
 from trackablate.trackers.adaptation.prompts import PROMPTS
-from trackablate.trackers.adaptation.selections import BITFIT, FROZEN, FULL
 from trackablate.trackers.encoder.blocks import SplitQKV
 from trackablate.trackers.spec import TrackerSpec
 
 METHODS: dict[str, Method] = {
-    "full": FULL,
-    "frozen": FROZEN,
-    "bitfit": BITFIT,
+    "full": Method(freed=("encoder.*",)),
+    "frozen": Method(),
+    "bitfit": Method(freed=("encoder.*bias",)),
     "lora": LORA,
     "adapter": ADAPTER,
     "ia3": IA3_VECTORS,
@@ -74,11 +74,8 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 def merge(model: nn.Module) -> nn.Module:
     """Return the plain model that computes the same, made in place.
 
-    Folds peft's layers (LoRA, DoRA, IA3) into the layers that they wrap, and fuses q, k and v again. Adapters and
-    prompts cannot be folded and stay.
-
-    Raises:
-        ValueError: The model has been merged before.
+    Folds peft's layers (LoRA, DoRA, IA3) into the layers that they wrap, and fuses q, k and v again. Adapters and prompts
+    cannot be folded and stay. Raises ValueError if the model was merged before.
     """
     if getattr(model, "merged", False):
         raise ValueError("this model is merged already: merge once, when training is over")

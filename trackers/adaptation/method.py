@@ -6,10 +6,6 @@ from typing import Any, NamedTuple
 from trackablate.trackers.spec import TrackerSpec
 
 
-def add_nothing(encoder: Any, spec: TrackerSpec) -> None:
-    """Leave the encoder as it is."""
-
-
 class Method(NamedTuple):
     """One adaptation method. Parameters are given by patterns of their names, as in `fnmatch`.
 
@@ -19,6 +15,6 @@ class Method(NamedTuple):
         freed: The parameters of the pretrained encoder that train.
     """
 
-    add: Callable[[Any, TrackerSpec], None] = add_nothing
+    add: Callable[[Any, TrackerSpec], None] = lambda encoder, spec: None
     added: tuple[str, ...] = ()
     freed: tuple[str, ...] = ()

@@ -34,7 +34,15 @@ class HeadSpec(Frozen):
         return self
 
 
-class CentreHead(HeadSpec):
+class _ConvolutionalHead(HeadSpec):
+    channels: PositiveInt = 256
+
+    def at_scale(self, scale: Scale) -> Self:
+        """See HeadSpec."""
+        return self.model_copy(update={"channels": scale.centre_channels})
+
+
+class CentreHead(_ConvolutionalHead):
     """OSTrack's convolutional centre head: three towers of 3x3 convolutions, each half as wide as the one before.
 
     Attributes:
@@ -43,34 +51,19 @@ class CentreHead(HeadSpec):
     """
 
     kind: Literal["centre"] = "centre"
-    channels: PositiveInt = 256
     offset_from: Literal["index", "centre"] = "index"
 
-    def at_scale(self, scale: Scale) -> Self:
-        """See HeadSpec."""
-        return self.model_copy(update={"channels": scale.centre_channels})
 
-
-class ConvHead(HeadSpec):
+class ConvHead(_ConvolutionalHead):
     """Two towers of 3x3 convolutions for score and box, anchor-free as LoRAT's MLP head (LoRAT's convhead ablation)."""
 
     kind: Literal["conv"] = "conv"
-    channels: PositiveInt = 256
-
-    def at_scale(self, scale: Scale) -> Self:
-        """See HeadSpec."""
-        return self.model_copy(update={"channels": scale.centre_channels})
 
 
-class CornerHead(HeadSpec):
+class CornerHead(_ConvolutionalHead):
     """STARK's corner head: two towers of 3x3 convolutions. The box's corners are the expectations of two heat maps."""
 
     kind: Literal["corner"] = "corner"
-    channels: PositiveInt = 256
-
-    def at_scale(self, scale: Scale) -> Self:
-        """See HeadSpec."""
-        return self.model_copy(update={"channels": scale.centre_channels})
 
 
 class MLPHead(HeadSpec):

@@ -8,7 +8,7 @@ from trackablate.trackers.axes.frozen import Frozen
 
 
 class CropInput(Frozen):
-    """How the square template and search crops are cut.
+    """How the square template and search crops are cut, with their sides in pixels and their factors.
 
     Attributes:
         geometry: `ostrack` cuts a square of side ceil(factor * sqrt(w * h)), black outside the image (OSTrack, section
@@ -16,10 +16,6 @@ class CropInput(Frozen):
             filled with the image's mean outside the image (LoRAT).
         window: How a Hanning window weighs the scores online: `multiply` (OSTrack), or `blend`, which is
             0.55 * score + 0.45 * window (LoRAT).
-        template_size: Side of the template crop in pixels.
-        search_size: Side of the search crop in pixels.
-        template_factor: The factor above, for the template crop.
-        search_factor: The factor above, for the search crop.
         min_side: Smallest width and height of a tracked box, in pixels of the image.
         size_rate: Share of the way, in log size, that the box's size moves towards the predicted size in each frame.
             The published trackers use 1.

@@ -7,7 +7,6 @@ same.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from trackablate.datasets.errors import DataError
@@ -61,9 +60,8 @@ class OfficialOSTrack(nn.Module):
         output = self.tracker.head(
             self.tracker.encoder(template, search, None, sparsity.keep_ratio if sparsity else 1.0)
         )
-        best = output.score.flatten(1).argmax(dim=1)
-        boxes = output.boxes.flatten(1, 2)[torch.arange(len(best), device=best.device), best]
-        return CentrePrediction(output.score[:, None], xyxy_to_cxcywh(boxes)[:, None], output.size, output.offset)
+        boxes = xyxy_to_cxcywh(output.best_boxes)[:, None]
+        return CentrePrediction(output.score[:, None], boxes, output.size, output.offset)
 
 
 def from_ostrack(state: Mapping[str, Tensor], source: str) -> OfficialOSTrack:

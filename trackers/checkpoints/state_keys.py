@@ -1,11 +1,11 @@
 """Compares a state dict with the expected one and names every missing, unknown and misshapen entry."""
 
-import difflib
 from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
 from trackablate.datasets.errors import raise_all
+from trackablate.datasets.registry import near
 
 
 def check_entries(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], source: str) -> None:
@@ -29,8 +29,7 @@ def check_entries(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int,
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor], named: Callable[[str], str], source: str) -> None:
     """Load a state dict into a module, every entry and bit for bit. named: our entry's name to its name in `state`.
 
-    Raises:
-        DataError: Entries do not fit, or have another type, so that a conversion would change them.
+    Raises DataError for entries that do not fit, or have another type, so that a conversion would change them.
     """
     ours = module.state_dict()
     names = {name: named(name) for name in ours}
@@ -46,5 +45,5 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], named: Callable
 
 
 def _nearest(name: str, others: list[str]) -> str:
-    near = difflib.get_close_matches(name, others, n=3, cutoff=0.6)
-    return f"; nearest: {', '.join(map(repr, near))}" if near else ""
+    found = near(name, others, cutoff=0.6)
+    return f"; nearest: {', '.join(map(repr, found))}" if found else ""

@@ -106,11 +106,9 @@ def _from_timm(name: str) -> ViT:
 def load_pretrained(vit: nn.Module, file: Path, *, first_blocks: bool = False) -> None:
     """Load a backbone's weights from a file (see `read_weights`) under timm's names or those of its own project.
 
-    Entries beside the backbone (MAE's decoder, DINOv2's mask_token) are named in a warning and left. first_blocks
-    takes only the first blocks of a file that has more blocks than the backbone.
-
-    Raises:
-        DataError: The file is missing, damaged or does not fit.
+    Entries beside the backbone (MAE's decoder, DINOv2's mask_token) are named in a warning and left. first_blocks takes
+    only the first blocks of a file that has more blocks than the backbone. Raises DataError for a file that is missing,
+    damaged or does not fit.
     """
     state = _under_timms_names(read_weights(file), vit)
     shapes = {name: tuple(value.shape) for name, value in vit.state_dict().items()}

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from timm.layers import DropPath, LayerScale, Mlp, apply_rot_embed_cat
 from torch import Tensor, nn
 
-from trackablate.trackers.encoder.low_rank import LowRankLinear, together
+from trackablate.trackers.encoder.low_rank import LowRankLinear, low_rank_outputs
 
 SUBSET_ABOVE = 0.1
 """Above this rate, drop path does not compute the dropped examples at all (DINOv2, LoRAT)."""
@@ -51,7 +51,7 @@ class SplitQKV(nn.Module):
         """Map (B, N, D) to (B, N, 3 D), in the order q, k, v."""
         low_rank = [part for part in (self.q, self.k, self.v) if isinstance(part, LowRankLinear)]
         if len(low_rank) == 3 and self.fusible:
-            return together(low_rank, x)
+            return low_rank_outputs(low_rank, x)
         return torch.cat([self.q(x), self.k(x), self.v(x)], dim=-1)
 
     @property
@@ -147,7 +147,7 @@ def feed_forward(block: Any, tokens: Tensor) -> Tensor:
 def _mlp(mlp: Any, x: Tensor) -> Tensor:
     plain = type(mlp) is Mlp and type(mlp.act) is nn.GELU and isinstance(mlp.norm, nn.Identity)
     if plain and mlp.act.approximate == "none" and mlp.drop1.p == 0 and isinstance(mlp.fc2, LowRankLinear):
-        return together([mlp.fc2], mlp.fc1(x), gelu=True)
+        return low_rank_outputs([mlp.fc2], mlp.fc1(x), gelu=True)
     result: Tensor = mlp(x)
     return result
 

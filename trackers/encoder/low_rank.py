@@ -35,7 +35,7 @@ class LowRankLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., D) to (..., O)."""
-        return together([self], x)
+        return low_rank_outputs([self], x)
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
@@ -48,7 +48,7 @@ class LowRankLinear(nn.Module):
         return self.base_layer
 
 
-def together(layers: Sequence[LowRankLinear], x: Tensor, *, gelu: bool = False) -> Tensor:
+def low_rank_outputs(layers: Sequence[LowRankLinear], x: Tensor, *, gelu: bool = False) -> Tensor:
     """Return the results of layers of equal shape for the same x (..., D), side by side: (..., len(layers) * O).
 
     With `gelu`, the layers see GELU(x). Its result is computed twice, so that only x is kept for the backward pass.

@@ -16,7 +16,7 @@ from trackablate.trackers.encoder.blocks import TokenLayout, feed_forward, proje
 from trackablate.trackers.spec import CandidateElimination
 
 
-def kept(count: int, ratio: float) -> int:
+def kept_count(count: int, ratio: float) -> int:
     """Return how many of `count` tokens stay: ceil(ratio * count), at least 1."""
     return max(1, math.ceil(ratio * count))
 
@@ -89,7 +89,7 @@ def eliminating_block(
 ) -> tuple[Tensor, Tensor]:
     """Run a block that drops search tokens between its attention and its MLP, as OSTrack does.
 
-    For tokens (B, layout.leading + N, D) and their cells `index` (B, N) it returns the same two with kept(N, ratio)
+    For tokens (B, layout.leading + N, D) and their cells `index` (B, N) it returns the same two with kept_count(N, ratio)
     search tokens.
     """
     mixed, scores = attention_with_scores(block.attn, block.norm1(tokens), layout, judging)
@@ -117,8 +117,8 @@ def attention_with_scores(attention: Any, x: Tensor, layout: TokenLayout, judgin
 def eliminate(x: Tensor, index: Tensor, scores: Tensor, templates: int, ratio: float) -> tuple[Tensor, Tensor]:
     """Return tokens x (B, templates + N, D) and cells `index` (B, N) without the search tokens of the lowest scores.
 
-    kept(N, ratio) search tokens remain, in raster order. scores: (B, N).
+    kept_count(N, ratio) search tokens remain, in raster order. scores: (B, N).
     """
-    keep = scores.topk(kept(scores.shape[1], ratio), dim=1).indices.sort(dim=1).values
+    keep = scores.topk(kept_count(scores.shape[1], ratio), dim=1).indices.sort(dim=1).values
     search = x[:, templates:].gather(1, keep[..., None].expand(-1, -1, x.shape[-1]))
     return torch.cat([x[:, :templates], search], dim=1), index.gather(1, keep)

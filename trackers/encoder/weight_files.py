@@ -51,23 +51,14 @@ class Placeholder:
         """Take any arguments."""
         return super().__new__(cls)
 
-    def __init__(self, *_: Any, **__: Any) -> None:
-        """Take any arguments."""
-
     def __call__(self, *_: Any, **__: Any) -> "Placeholder":
         """Stand for a method's result as well."""
         return self
 
-    def __setstate__(self, state: Any) -> None:
-        """Forget the object's state."""
+    def forget(self, *_: Any, **__: Any) -> None:
+        """Take any arguments, an object's state, or entries of a dictionary, list or set."""
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Forget an entry, if the class is a dictionary."""
-
-    def append(self, item: Any) -> None:
-        """Forget items, if the class is a list or a set."""
-
-    extend = add = update = append
+    __init__ = __setstate__ = __setitem__ = append = extend = add = update = forget
 
 
 class InertUnpickler(pickle.Unpickler):
@@ -87,10 +78,8 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     """Return the tensors of a weights file by name.
 
     They may lie in an inner dictionary, under one of the keys `WITHIN`, and have one of `PREFIXES` before every name.
-    What is no tensor beside them (an epoch, an optimiser, settings) is left out.
-
-    Raises:
-        DataError: The file is missing, damaged, or holds no tensors.
+    What is no tensor beside them (an epoch, an optimiser, settings) is left out. Raises DataError for a file that is
+    missing, damaged, or holds no tensors.
     """
     refuse_absent(file)
     try:
@@ -103,7 +92,8 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     state = _inner(content)
     if not isinstance(state, dict):
         raise DataError.at(file, f"holds a {type(state).__name__}, not a state dict", "save its state_dict() instead")
-    tensors = {name: value.detach() for name, value in state.items() if _is_tensor(name, value)}
+    named = ((name, value) for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor))
+    tensors = {name: value.detach() for name, value in named}
     if not tensors:
         keys = ", ".join(map(str, [*state][:8])) or "nothing"
         raise DataError.at(file, f"holds no tensors by name; it has {keys}", "give the file with the weights")
@@ -164,7 +154,3 @@ def _inner(content: Any) -> Any:
             return content
         content = next((one for one in held if isinstance(one, dict)), held[0])
     return content
-
-
-def _is_tensor(name: Any, value: Any) -> bool:
-    return isinstance(name, str) and isinstance(value, Tensor)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from trackablate.trackers.heads.mlp import DistanceHead, DistanceOutput
 from trackablate.trackers.spec import CentreHead, ConvHead, Denoising, Labels
 from trackablate.trackers.tokens import Prediction, SearchTokens, cell_centres
 from trackablate.trackers.training.assignment import gaussian_heatmap, touched_cells
@@ -37,12 +38,11 @@ class CentreOutput(NamedTuple):
     offset: Tensor
     boxes: Tensor
 
-
-class DenseOutput(NamedTuple):
-    """Scores and boxes of N = G * G cells in raster order: logits (B, N), boxes (B, N, 4) xyxy in units of the crop."""
-
-    logits: Tensor
-    boxes: Tensor
+    @property
+    def best_boxes(self) -> Tensor:
+        """The box with the highest score, (B, 4) xyxy."""
+        best = self.score.flatten(1).argmax(dim=1)
+        return self.boxes.flatten(1, 2)[torch.arange(len(best), device=best.device), best]
 
 
 def tower(dim: int, channels: int, outputs: int) -> nn.Sequential:
@@ -107,8 +107,7 @@ def ostrack_losses(output: CentreOutput, truth: Tensor) -> dict[str, Tensor]:
     That box is the one at the predicted peak, as in the official code, not the one at the true centre. The true box is
     cut to the crop for L1 and GIoU, but not for the heat map.
     """
-    best = output.score.flatten(1).argmax(dim=1)
-    boxes = output.boxes.flatten(1, 2)[torch.arange(len(best), device=best.device), best]
+    boxes = output.best_boxes
     heatmap, truth = gaussian_heatmap(truth, output.score.shape[-1]), truth.clamp(0, 1)
     return {
         "focal": centre_focal_loss(output.score.clamp(*PROBABILITY), heatmap),
@@ -134,35 +133,18 @@ CENTRE_LOSSES: dict[Labels, Callable[[CentreOutput, Tensor], dict[str, Tensor]]]
 }
 
 
-class ConvBoxHead(nn.Module):
-    """Two towers that predict by convolutions what LoRAT's MLP head predicts (LoRAT's ablation /convhead).
-
-    Each distance to the left, top, right and bottom from the cell's centre is a sigmoid in units of the crop's side.
-    """
+class ConvBoxHead(DistanceHead):
+    """Two towers that predict by convolutions what LoRAT's MLP head predicts (LoRAT's ablation /convhead)."""
 
     def __init__(
         self, spec: ConvHead, dim: int, grid: int, labels: Labels = "hard", denoising: Denoising | None = None
     ) -> None:
-        super().__init__()
-        self.grid, self.labels = grid, labels
-        self.score = tower(dim, spec.channels, 1)
-        self.box = tower(dim, spec.channels, 4)
-        self.centres: Tensor
-        self.register_buffer("centres", cell_centres(grid), persistent=False)
+        super().__init__(tower(dim, spec.channels, 1), tower(dim, spec.channels, 4), grid, labels)
 
-    def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> DenseOutput:
+    def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> DistanceOutput:
         """Return score and box of every cell."""
         dense = tokens.dense()
+        every = torch.arange(tokens.grid**2, device=dense.device).expand(len(dense), -1)
+        cells = SearchTokens(dense.flatten(2).transpose(1, 2), every, tokens.grid)
         distance = self.box(dense).float().sigmoid().flatten(2).transpose(1, 2)
-        boxes = torch.cat([self.centres - distance[..., :2], self.centres + distance[..., 2:]], dim=-1)
-        return DenseOutput(self.score(dense).float().flatten(1), boxes)
-
-    def losses(self, output: DenseOutput, truth: Tensor) -> dict[str, Tensor]:
-        """Return LoRAT's losses at the cells that the true box touches. truth: (B, 4) xyxy."""
-        positive = touched_cells(truth, self.grid)
-        return anchor_free_losses(output.logits, output.boxes, truth, positive, iou_aware=self.labels == "iou-aware")
-
-    def predict(self, output: DenseOutput) -> Prediction:
-        """Return sigmoid scores and boxes on the map."""
-        shape = (-1, self.grid, self.grid)
-        return Prediction(output.logits.sigmoid().reshape(shape), output.boxes.reshape(*shape, 4))
+        return self.placed(self.score(dense).float().flatten(1), distance, cells)

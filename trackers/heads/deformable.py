@@ -34,12 +34,8 @@ class Guess(NamedTuple):
     boxes: Tensor
 
 
-class Terms(NamedTuple):
-    """The unweighted losses of equation 4, scalars: classification, GIoU and L1."""
-
-    cls: Tensor
-    giou: Tensor
-    l1: Tensor
+Terms = dict[str, Tensor]
+"""The losses of equation 4, scalars: classification (cls), GIoU (giou) and L1 (l1)."""
 
 
 @dataclass(frozen=True)
@@ -153,10 +149,8 @@ class DeformableDecoder(nn.Module):
     def forward(self, tokens: SearchTokens, truth: Tensor | None = None) -> DecoderOutput:
         """Return the guesses of the query selection and of every layer.
 
-        In training, denoising queries join if `truth` (B, 4) xyxy in [0, 1] is given.
-
-        Raises:
-            ValueError: The tokens come from another grid.
+        In training, denoising queries join if `truth` (B, 4) xyxy in [0, 1] is given. Raises ValueError for tokens of
+        another grid.
         """
         if tokens.grid != self.grid:
             raise ValueError(f"head built for a {self.grid} x {self.grid} map got tokens of {tokens.grid}")
@@ -194,8 +188,7 @@ class DeformableDecoder(nn.Module):
     def active_layers(self) -> nn.ModuleList:
         """Return all layers in training, and the first `test_layers` at inference.
 
-        Raises:
-            ValueError: There are fewer layers.
+        Raises ValueError if there are fewer.
         """
         if self.training or self.test_layers is None:
             return self.layers
@@ -220,7 +213,7 @@ class DeformableDecoder(nn.Module):
         """
         selection = self._stage_terms(output.proposals, output.kept, truth)
         layers = self._stage_terms(output.layers, output.cells, truth)
-        terms = _weighted(Terms(*(a + b for a, b in zip(selection, layers, strict=True))))
+        terms = _weighted({name: term + layers[name] for name, term in selection.items()})
         if output.denoising is None:
             return terms
         branch = _weighted(_terms(output.denoising, truth, _denoising_labels(output.denoising, truth)))
@@ -266,16 +259,16 @@ def _terms(guess: Guess, truth: Tensor, labels: Assigned, top_k: int | None = No
     boxes, target = cxcywh_to_xyxy(guess.boxes), truth[:, None].float()
     localised = labels.positive if top_k is None else top_positives(guess.logits, labels.positive, top_k)
     l1 = F.l1_loss(guess.boxes, xyxy_to_cxcywh(target).expand_as(guess.boxes), reduction="none").sum(-1)
-    return Terms(
-        cls=_per_positive(quality_focal_loss(guess.logits, labels.target), labels.positive),
-        giou=_per_positive(giou_loss(boxes, target) * localised, localised),
-        l1=_per_positive(l1 * localised, localised),
-    )
+    return {
+        "cls": _per_positive(quality_focal_loss(guess.logits, labels.target), labels.positive),
+        "giou": _per_positive(giou_loss(boxes, target) * localised, localised),
+        "l1": _per_positive(l1 * localised, localised),
+    }
 
 
 def _per_positive(loss: Tensor, positive: Tensor) -> Tensor:
     return (loss.sum((-2, -1)) / positive.sum((-2, -1)).clamp(min=1)).sum()
 
 
-def _weighted(terms: Terms) -> dict[str, Tensor]:
-    return {"cls": terms.cls, "giou": GIOU_WEIGHT * terms.giou, "l1": L1_WEIGHT * terms.l1}
+def _weighted(terms: Terms) -> Terms:
+    return {"cls": terms["cls"], "giou": GIOU_WEIGHT * terms["giou"], "l1": L1_WEIGHT * terms["l1"]}

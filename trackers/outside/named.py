@@ -31,10 +31,8 @@ _FORM = re.compile(
 def outside_tracker(text: str) -> OutsideSpec | None:
     """Return the outside tracker that a text names, None if it names none.
 
-    The text is a name in `OUTSIDE`, `[PYTHON ]module:Class[(key=value, ...)]`, or `trax:COMMAND`.
-
-    Raises:
-        DataError: The keyword arguments cannot be read, or no program is named.
+    The text is a name in `OUTSIDE`, `[PYTHON ]module:Class[(key=value, ...)]`, or `trax:COMMAND`. Raises DataError for
+    keyword arguments that cannot be read, or if no program is named.
     """
     if text in OUTSIDE:
         return OUTSIDE[text]

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from trackablate.harness.running.executors.protocol import Executor
     from trackablate.harness.store import Store
 
+    Start = Callable[[Store], Executor]
+
 
 class Where(StrEnum):
     """Where runs are done."""
@@ -113,8 +115,7 @@ def run(
         from trackablate.harness.running.runner import run as run_job
 
         shares = shared(gpus_per_run, nodes, node_rank, rendezvous)
-        more = {"loader_workers": loader_workers, "fit_memory": fit_memory, "log": log, "compile": compile_}
-        more |= {"fsdp": fsdp}
+        more = {"loader_workers": loader_workers, "fit_memory": fit_memory, "fsdp": fsdp, "log": log}
         request = StudyRequest(
             study=study,
             profile=profile,
@@ -126,7 +127,7 @@ def run(
             results=tuple(results or ()),
             beside=tuple(with_ or ()),
             changes=tuple(set_ or ()),
-            how=shares.model_copy(update=more),
+            how=shares.model_copy(update={**more, "compile": compile_}),
             device=device if executor == Where.local else "cuda",  # a node's is not known here
             truncate=truncate,
         )
@@ -157,9 +158,7 @@ def run(
             raise failure
 
 
-def _executor(
-    kind: Where, asked: dict[Where, str], detach: bool, request: "StudyRequest", device: str
-) -> "Callable[[Store], Executor]":
+def _executor(kind: Where, asked: dict[Where, str], detach: bool, request: "StudyRequest", device: str) -> "Start":
     """Return what starts the executor on a store, after all checks that need none: a refusal leaves no store behind."""
     for other, text in asked.items():
         if text and other != kind:
@@ -168,23 +167,33 @@ def _executor(
         raise BadInput("--detach is for jobs of SLURM: add --executor slurm")
     if request.how.joining and kind != Where.local:
         raise BadInput(f"--executor {kind} gives each run a machine of its own: leave out --nodes and --rendezvous")
-    each = request.how.gpus_per_run
-    if kind == Where.local:
-        from trackablate.harness.running.executors.local import LocalExecutor
+    return EXECUTORS[kind](request, asked.get(kind, ""), device, detach)
 
-        return lambda store: LocalExecutor(store.logs)
-    if kind == Where.ray:
-        from trackablate.harness.running.executors.ray import RayExecutor, join
-        from trackablate.harness.running.executors.ray import resources as resources_of_ray
 
-        found = resources_of_ray(asked[kind], each, device)
-        join(request.store, found)
-        return lambda store: RayExecutor(store, found)
+def _on_this_machine(_request: "StudyRequest", _asked: str, _device: str, _detach: bool) -> "Start":
+    from trackablate.harness.running.executors.local import LocalExecutor
+
+    return lambda store: LocalExecutor(store.logs)
+
+
+def _on_slurm(request: "StudyRequest", asked: str, device: str, detach: bool) -> "Start":
     from trackablate.harness.profiles import load_profile
     from trackablate.harness.running.executors.slurm import SlurmExecutor
     from trackablate.harness.running.executors.slurm_options import refuse_absent, refuse_unknown, resources
 
-    wanted = resources(asked[kind], load_profile(request.profile), each, device)
+    wanted = resources(asked, load_profile(request.profile), request.how.gpus_per_run, device)
     refuse_absent()
     refuse_unknown(wanted)
-    return lambda store: SlurmExecutor(store, wanted, detached=detach, renews=bool(asked[kind]))
+    return lambda store: SlurmExecutor(store, wanted, detached=detach, renews=bool(asked))
+
+
+def _on_ray(request: "StudyRequest", asked: str, device: str, _detach: bool) -> "Start":
+    from trackablate.harness.running.executors.ray import RayExecutor, join, resources
+
+    wanted = resources(asked, request.how.gpus_per_run, device)
+    join(request.store, wanted)
+    return lambda store: RayExecutor(store, wanted)
+
+
+EXECUTORS = {Where.local: _on_this_machine, Where.slurm: _on_slurm, Where.ray: _on_ray}
+"""What refuses the options of each place, and returns what starts its executor on a store."""

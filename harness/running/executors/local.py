@@ -116,7 +116,7 @@ class LocalExecutor:
         self._started += 1
         return LocalWorker(settings, self._logs / f"worker-{self._machine}{os.getpid()}-{self._started}.log")
 
-    def places(self, tasks: int, store: Store, device: str, how: Execution) -> None:
+    def worker_settings(self, tasks: int, store: Store, device: str, how: Execution) -> None:
         """Return None: workers share this machine's devices."""
 
     def farewell(self) -> str:

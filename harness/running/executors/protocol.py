@@ -34,7 +34,7 @@ class Executor(Protocol):
     def start(self, settings: WorkerSettings) -> WorkerProcess:
         """Start a worker, and return before it is ready."""
 
-    def places(self, tasks: int, store: Store, device: str, how: Execution) -> list[WorkerSettings] | None:
+    def worker_settings(self, tasks: int, store: Store, device: str, how: Execution) -> list[WorkerSettings] | None:
         """Return the settings of each worker; None if workers share this machine's devices."""
 
     def farewell(self) -> str:

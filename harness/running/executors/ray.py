@@ -27,11 +27,11 @@ from trackablate.datasets.atomic import LEFTOVER
 from trackablate.datasets.lease import Lease, held
 from trackablate.harness.documents import read_document, write_document
 from trackablate.harness.errors import BadInput, RunFailed
-from trackablate.harness.running.executors import elsewhere
-from trackablate.harness.running.executors.elsewhere import Preparing, Resources, devices, own_environment, pairs
+from trackablate.harness.running.executors import cluster
+from trackablate.harness.running.executors.cluster import ClusterExecutor, ClusterWorker, Resources
 from trackablate.harness.running.executors.local import STOP_SECONDS, LocalExecutor
 from trackablate.harness.running.queue import Slot
-from trackablate.harness.running.tasks import Execution, PrepareTask, Reply, RunTask, SpeedTask, Task, WorkerSettings
+from trackablate.harness.running.tasks import Reply, RunTask, SpeedTask, Task, WorkerSettings
 from trackablate.harness.store import Store
 
 KEYS = ("address", "gpus", "cpus", "jobs")
@@ -53,21 +53,20 @@ class Order(BaseModel):
 
 def resources(text: str, each: int, device: str) -> Resources:
     """Return what --ray asks for. Raises BadInput for what Ray does not know, or fewer GPUs than share a run."""
-    asked = pairs("--ray", text, KEYS)
+    asked = cluster.pairs("--ray", text, KEYS)
     address = asked.get("address", "auto")
     if not re.fullmatch(r"auto|[^/\s]+:\d{1,5}", address):
         raise BadInput(
             f"--ray address={address}: write auto or HOST:PORT of the cluster's head, and start the command on a machine of"
             " the cluster"
         )
-    return replace(elsewhere.resources("--ray", asked, each, device), parameters={"address": address})
+    return replace(cluster.resources("--ray", asked, each, device), parameters={"address": address})
 
 
 def join(store: Path, asked: Resources) -> None:
     """Connect to the cluster, and let each node that may get tasks look for a file in the store, or where it will be.
 
-    Raises:
-        BadInput: There is no Ray or no cluster, no node has the resources, or one cannot work for this store.
+    Raises BadInput if there is no Ray or no cluster, no node has the resources, or one cannot work for this store.
     """
     if find_spec("ray") is None:
         raise BadInput("--executor ray needs a package: python -m pip install 'trackablate[ray]'")
@@ -83,12 +82,12 @@ def join(store: Path, asked: Resources) -> None:
     _refuse_blind(fit, store)
 
 
-class RayExecutor:
+class RayExecutor(ClusterExecutor):
     """Hands tasks to a Ray cluster that this process has joined."""
 
     def __init__(self, store: Store, asked: Resources) -> None:
-        self.folder, self.asked, self.detached = store.root / "jobs" / f"ray-{secrets.token_hex(8)}", asked, False
-        self.local = LocalExecutor(store.logs)
+        super().__init__(store, asked)
+        self.folder = store.root / "jobs" / f"ray-{secrets.token_hex(8)}"
         self.waiting: set[Any] = set()
         self.failed: set[Path] = set()
         self._ended: set[Any] = set()
@@ -101,10 +100,6 @@ class RayExecutor:
     def start(self, settings: WorkerSettings) -> "RayWorker":
         """Return a worker; the cluster hears of it when it has a task."""
         return RayWorker(self, settings)
-
-    def places(self, tasks: int, store: Store, device: str, how: Execution) -> list[WorkerSettings]:
-        """Return the settings of a worker for each task, or for as many as shall be at work at once."""
-        return elsewhere.places(self.asked, tasks, store, device, how)
 
     def farewell(self) -> str:
         """Clear up, and return nothing: tasks end with this process."""
@@ -148,21 +143,18 @@ class RayExecutor:
 
 
 @dataclass
-class RayWorker:
-    """One Ray task after the other. Preparation is done by a process here."""
+class RayWorker(ClusterWorker):
+    """One Ray task after the other."""
 
     executor: RayExecutor
-    settings: WorkerSettings
-    _here: Preparing | None = None
+    node = "a node of Ray"
     _order: Path = Path()
     _reference: Any = None
     _lost: int = 0
 
     def do(self, task: Task) -> None:
         """Hand the task to the cluster."""
-        if isinstance(task, PrepareTask):
-            device = devices("a node of Ray", self.executor.asked)
-            self._here = Preparing(self.executor.local, self.settings, task, device)
+        if self.prepares(task):
             return
         assert isinstance(task, RunTask | SpeedTask)
         self._order, self._lost = self.executor.folder / secrets.token_hex(4) / "order.json", 0
@@ -172,7 +164,7 @@ class RayWorker:
     def poll(self) -> Reply | None:
         """Return the reply to the task, None while it waits or is at work."""
         if self._here is not None:
-            return self._here.poll()
+            return self.prepared()
         if self._reference is None or not self.executor.has_ended(self._reference):
             return None
         reply = self._received()
@@ -193,9 +185,7 @@ class RayWorker:
 
     def stop(self) -> None:
         """End the task; a training saves a checkpoint first."""
-        if self._here is not None:
-            self._here.stop()
-            self._here = None
+        super().stop()
         if self._reference is not None:
             import ray
 
@@ -314,7 +304,7 @@ def _asked(node: dict[str, Any], sign: str) -> Any:
 def _remote(function: Any, threads: int, **options: Any) -> Any:
     import ray
 
-    own = {"env_vars": own_environment(threads)}
+    own = {"env_vars": cluster.own_environment(threads)}
     return ray.remote(function).options(max_retries=0, runtime_env=own, **options)
 
 

@@ -23,9 +23,9 @@ from trackablate.datasets.lease import Lease, LeaseLost
 from trackablate.harness.documents import read_document, readable, write_document
 from trackablate.harness.errors import RunFailed
 from trackablate.harness.running.executors import slurm_jobs
-from trackablate.harness.running.executors.elsewhere import Preparing, Resources, devices, places
-from trackablate.harness.running.executors.local import LOG_TAIL, LocalExecutor
-from trackablate.harness.running.executors.slurm_jobs import Job, Jobs, brief
+from trackablate.harness.running.executors.cluster import ClusterExecutor, ClusterWorker, Resources
+from trackablate.harness.running.executors.local import LOG_TAIL
+from trackablate.harness.running.executors.slurm_jobs import Jobs, SlurmJob, brief
 from trackablate.harness.running.executors.slurm_options import changes
 from trackablate.harness.running.executors.slurm_orders import (
     REPLIED,
@@ -36,7 +36,7 @@ from trackablate.harness.running.executors.slurm_orders import (
     refuse_shared,
     reply_file,
 )
-from trackablate.harness.running.tasks import Execution, PrepareTask, Reply, SpeedTask, Task, WorkerSettings
+from trackablate.harness.running.tasks import Reply, SpeedTask, Task, WorkerSettings
 from trackablate.harness.store import Store
 
 REPLY_SECONDS = 1.0
@@ -46,7 +46,7 @@ GRACE_SECONDS = 90.0
 UNKNOWN = "is not known to SLURM any more, as if it was cancelled while it waited"
 
 
-class SlurmExecutor:
+class SlurmExecutor(ClusterExecutor):
     """Hands tasks to SLURM.
 
     Attributes:
@@ -56,8 +56,8 @@ class SlurmExecutor:
     """
 
     def __init__(self, store: Store, asked: Resources, *, detached: bool = False, renews: bool = True) -> None:
-        self.folder, self.asked, self.detached, self.renews = store.root / "jobs", asked, detached, renews
-        self.local, self._store = LocalExecutor(store.logs), store
+        super().__init__(store, asked, detached=detached)
+        self.folder, self.renews, self._store = store.root / "jobs", renews, store
         self.jobs = Jobs()
         self.left: dict[str, str] = {}
         self._new: list[SlurmWorker] = []
@@ -71,10 +71,6 @@ class SlurmExecutor:
     def start(self, settings: WorkerSettings) -> "SlurmWorker":
         """Return a worker; its jobs are handed in when it has tasks."""
         return SlurmWorker(self, settings)
-
-    def places(self, tasks: int, store: Store, device: str, how: Execution) -> list[WorkerSettings]:
-        """Return the settings of a worker for each task, or for as many as shall be handed in at once."""
-        return places(replace(self.asked, jobs=None) if self.detached else self.asked, tasks, store, device, how)
 
     def farewell(self) -> str:
         """Clear up, and return what the user has to know of the jobs that go on without this process, "" for none."""
@@ -129,7 +125,7 @@ class SlurmExecutor:
 
     def _has_job(self, worker: "SlurmWorker", order: Order | None, gone: set[str]) -> bool:
         """Return whether a task has a job, or a reply to one; the worker then waits for it."""
-        job = self.jobs.job(order.batch, order.index) if order else Job()
+        job = self.jobs.job(order.batch, order.index) if order else SlurmJob()
         found = (job.goes_on and job.number not in gone) or reply_file(worker.order).exists()
         if order and found:
             worker.take(order, job)
@@ -183,7 +179,7 @@ class SlurmExecutor:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         for worker, order, number in zip(workers, orders, numbers, strict=True):
-            worker.take(order, Job(number, "PENDING"))
+            worker.take(order, SlurmJob(number, "PENDING"))
 
     def _clear(self) -> None:
         """Remove the files of jobs that have ended, unless another command has handed in the same task again."""
@@ -214,32 +210,29 @@ class SlurmExecutor:
 
 
 @dataclass(eq=False)
-class SlurmWorker:
-    """One job after the other, or none: the next task is the next job. Preparation is done by a process here."""
+class SlurmWorker(ClusterWorker):
+    """One job after the other, or none: the next task is the next job."""
 
     executor: SlurmExecutor
-    settings: WorkerSettings
+    node = "a node of SLURM"
     key: str = ""
     task: str = ""
     batch: str = ""
     _index: int | None = None
     _measures: bool = False
-    _here: Preparing | None = None
     _number: str = ""
     _since: float = 0.0
     _gone: float | None = None
 
     def do(self, task: Task) -> None:
         """Hand in a job for the task with the next poll, unless another command did and it has not ended."""
-        if isinstance(task, PrepareTask):
-            device = devices("a node of SLURM", self.executor.asked)
-            self._here = Preparing(self.executor.local, self.settings, task, device)
+        if self.prepares(task):
             return
         self.task, self.batch, self._measures = task.model_dump_json(), "", isinstance(task, SpeedTask)
         self.key = sha256(f"{self.settings.store} {self.task}".encode()).hexdigest()[:16]
         self.executor.gather(self)
 
-    def take(self, order: Order, job: Job) -> None:
+    def take(self, order: Order, job: SlurmJob) -> None:
         """Wait for a job from now on."""
         self.batch, self._index, self._gone = order.batch, order.index, None
         self._number, self._since = job.number, time.monotonic()
@@ -249,7 +242,7 @@ class SlurmWorker:
     def poll(self) -> Reply | None:
         """Return the reply to the task, None while its job waits or is at work."""
         if self._here is not None:
-            return self._here.poll()
+            return self.prepared()
         if not self.key:
             return None
         self.executor.hand_in()
@@ -277,19 +270,13 @@ class SlurmWorker:
         """Return whether the job has left the queue."""
         return bool(self.batch) and self._job.state not in ("", "PENDING", "CONFIGURING", "REQUEUED")
 
-    def stop(self) -> None:
-        """Leave the job to itself."""
-        if self._here is not None:
-            self._here.stop()
-            self._here = None
-
     @property
     def order(self) -> Path:
         """The file of the order."""
         return self.executor.folder / f"{self.key}.json"
 
     @property
-    def _job(self) -> Job:
+    def _job(self) -> SlurmJob:
         return self.executor.jobs.job(self.batch, self._index)
 
     def _end(self, reply: Reply) -> Reply:
@@ -309,6 +296,6 @@ def _say(text: str) -> None:
     logging.getLogger(__name__).warning(text)
 
 
-def _pickle(folder: Path, job: Job) -> Path:
+def _pickle(folder: Path, job: SlurmJob) -> Path:
     """Return the file that submitit keeps for a job once it is handed in whole."""
     return folder / f"{job.number}_submitted.pkl"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trackablate.harness.errors import RunFailed
-from trackablate.harness.running.executors.elsewhere import Resources, own_environment
+from trackablate.harness.running.executors.cluster import Resources, own_environment
 
 SIGNAL_SECONDS = 90
 """How long before the end of its time a job is told so."""
@@ -31,7 +31,7 @@ ENDED = (
 )
 
 
-class Job(NamedTuple):
+class SlurmJob(NamedTuple):
     """A job's number, as 17 or 17_3 for the third one of an array, and its state; both empty if SLURM knows none."""
 
     number: str = ""
@@ -53,16 +53,16 @@ class Jobs:
     python = f"{shlex.quote(sys.executable)} -u -P"
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, int | None], Job] = {}
+        self._found: dict[tuple[str, int | None], SlurmJob] = {}
         self.looked = self._asked = -inf
 
-    def job(self, batch: str, index: int | None) -> Job:
+    def job(self, batch: str, index: int | None) -> SlurmJob:
         """Return a job of those that were handed in together as a batch, by its number there. Asks every LOOK_SECONDS."""
         if time.monotonic() - self._asked >= LOOK_SECONDS:
             self.look()
         if (batch, index) in self._found:
             return self._found[batch, index]
-        whole = self._found.get((batch, None), Job())  # what is said of the rest of an array
+        whole = self._found.get((batch, None), SlurmJob())  # what is said of the rest of an array
         return whole._replace(number=f"{whole.number}_{index}") if whole.number else whole
 
     def look(self) -> bool:
@@ -76,7 +76,7 @@ class Jobs:
         if done.returncode == 0:
             lines = [line.split("|", 2) for line in done.stdout.splitlines() if f"|{PREFIX}" in line]
             self._found = {
-                (name.removeprefix(PREFIX), int(index) if index.isdecimal() else None): Job(
+                (name.removeprefix(PREFIX), int(index) if index.isdecimal() else None): SlurmJob(
                     f"{array}_{index}" if index.isdecimal() else array, state
                 )
                 for number, state, name in lines

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from math import ceil
 
 from trackablate.harness.errors import BadInput
-from trackablate.harness.running.executors import elsewhere
-from trackablate.harness.running.executors.elsewhere import Resources, pairs
+from trackablate.harness.running.executors import cluster
+from trackablate.harness.running.executors.cluster import Resources, pairs
 from trackablate.harness.spec import Profile
 
 PASSED_ON = {
@@ -39,11 +39,10 @@ _NEVER = re.compile(r"invalid|configuration is not available", re.IGNORECASE)
 def resources(text: str, profile: Profile, each: int, device: str) -> Resources:
     """Return what --slurm asks for, by default what a profile's runs need with so many GPUs or processes each.
 
-    Raises:
-        BadInput: A key or value that SLURM does not know, or fewer GPUs than share a run.
+    Raises BadInput for a key or value that SLURM does not know, or fewer GPUs than share a run.
     """
     asked = pairs("--slurm", text, (*PASSED_ON, "jobs"))
-    found = elsewhere.resources("--slurm", asked, each, device)
+    found = cluster.resources("--slurm", asked, each, device)
     gpus, cpus = found.gpus, found.cpus
     memory = asked.get("memory", f"{ceil(profile.worker_gigabytes * max(each, gpus))}G")
     if not re.fullmatch(r"\d+[KMGT]?B?", memory):

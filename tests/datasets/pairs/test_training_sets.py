@@ -15,6 +15,7 @@ from trackablate.datasets.pairs import training_sets as training
 from trackablate.datasets.pairs.sampling import PairGeometry, PairSampler
 from trackablate.datasets.pairs.training_sets import KEPT, TRAINING_SETS, Mixture, TrainingSet, check_disjoint, one_shot
 from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.reading.layouts import Clip
 from trackablate.datasets.reading.tables import names
 from trackablate.datasets.registry import UnknownName
 from trackablate.datasets.sequence import Sequence
@@ -160,9 +161,8 @@ def test_validation_videos_are_no_test_of_what_was_validated_on_them() -> None:
 @pytest.fixture
 def cheating(monkeypatch: pytest.MonkeyPatch) -> str:
     """A training set that holds LaSOT's test videos, and one training video."""
-    kind = TrainingSet(
-        "cheating", "", "lasot", "lasot", lambda: ["airplane-1", "airplane-9", "airplane-10"], lasot.TEST
-    )
+    clips = tuple(map(Clip, ["airplane-1", "airplane-9", "airplane-10"]))
+    kind = TrainingSet("cheating", "", "lasot", "lasot", replace(lasot.TEST, clips=lambda: clips))
     monkeypatch.setitem(training.TRAINING_SETS._entries, "cheating", kind)
     return "cheating"
 
@@ -178,7 +178,8 @@ def test_training_on_a_test_is_refused(cheating: str) -> None:
 
 def test_names_of_two_data_sets_are_not_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """UAV123 has a bike1, and so may another data set."""
-    other = replace(TRAINING_SETS["got10k-train"], sequences=lambda: ["bike1", "airplane-1"])
+    clips = tuple(map(Clip, ["bike1", "airplane-1"]))
+    other = replace(TRAINING_SETS["got10k-train"], open=replace(got10k.TRAIN, clips=lambda: clips))
     monkeypatch.setitem(training.TRAINING_SETS._entries, "other", other)
     check_disjoint(["other"], ["uav123", "lasot"])
 

@@ -22,7 +22,7 @@ from trackablate.harness.record import (
     PhaseCost,
     PhaseProgress,
     ProtocolRecord,
-    SequenceFacts,
+    SequenceRecord,
     SequenceResult,
     StudyRecord,
     TrainingCost,
@@ -57,7 +57,7 @@ def asked(tracker: TrackerSpec | FloorSpec, seed: int = 0) -> RunSpec:
 
 def keep_protocol(store: Store, name: str = PROTOCOL, *, on_server: bool = False) -> ProtocolRecord:
     sequences = [
-        SequenceFacts(
+        SequenceRecord(
             name=sequence,
             frames=factory.FRAMES + on_server,
             boxes=[tuple(box) for box in factory.truth(sequence).tolist()],

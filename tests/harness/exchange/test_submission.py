@@ -20,9 +20,9 @@ from trackablate.harness.cli import app
 from trackablate.harness.cli.results import Wanted, export_run, submit_run
 from trackablate.harness.documents import write_document
 from trackablate.harness.errors import BadInput
-from trackablate.harness.exchange.submission import Asked, build_submission, check_submission
+from trackablate.harness.exchange.submission import ExpectedRows, build_submission, check_submission
 from trackablate.harness.exchange.writing import Tracked
-from trackablate.harness.record import ProtocolRecord, SequenceFacts, SequenceResult
+from trackablate.harness.record import ProtocolRecord, SequenceRecord, SequenceResult
 from trackablate.harness.scoring.layouts import LAYOUTS
 from trackablate.harness.scoring.result_files import open_results
 from trackablate.harness.spec import Evaluation, RunSpec
@@ -43,9 +43,9 @@ def results(protocol: str) -> list[Tracked]:
     return [(name, boxes[i], 0.5 + i) for i, name in enumerate(NAMES[protocol])]
 
 
-def asked(protocol: str, origin: int = 0) -> dict[str, Asked]:
+def asked(protocol: str, origin: int = 0) -> dict[str, ExpectedRows]:
     firsts = ((name, np.add(np.asarray(boxes)[0], [origin, origin, 0, 0])) for name, boxes, _ in results(protocol))
-    return {name: Asked(FRAMES, (float(x), float(y), float(w), float(h))) for name, (x, y, w, h) in firsts}
+    return {name: ExpectedRows(FRAMES, (float(x), float(y), float(w), float(h))) for name, (x, y, w, h) in firsts}
 
 
 def entries(archive: Path) -> dict[str, bytes]:
@@ -357,7 +357,7 @@ def stored(
     for name, boxes, seconds in results(protocol if protocol in NAMES else "got10k")[:known]:
         rows = [(float(x), float(y), float(w), float(h)) for x, y, w, h in np.asarray(boxes)]
         facts.append(
-            SequenceFacts(
+            SequenceRecord(
                 name=name,
                 frames=len(rows),
                 boxes=rows[:1],

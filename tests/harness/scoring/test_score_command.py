@@ -17,7 +17,7 @@ from trackablate.harness.cli import app
 from trackablate.harness.scoring import raw_reading as score_reading
 from trackablate.harness.scoring import raw_scoring as scoring
 from trackablate.harness.scoring.metrics import DIALECTS
-from trackablate.harness.scoring.raw_reading import ScoreRequest, mistaken
+from trackablate.harness.scoring.raw_reading import ScoreRequest, first_row_misread
 from trackablate.harness.scoring.raw_scoring import score
 from trackablate.harness.scoring.result_files import open_results
 from trackablate.harness.scoring.scored import Scored
@@ -452,12 +452,12 @@ def test_a_first_row_that_fits_or_fits_by_no_meaning_is_not_remarked(tmp_path: P
 
 def test_shares_of_a_known_image_are_multiplied_out() -> None:
     row, given = np.array([0.1, 0.1, 0.2, 0.3]), np.array([10.0, 20.0, 20.0, 60.0])
-    assert "as x,y,w,h in shares of the image; write" in mistaken(row, given, (100, 200))
-    assert "as x1,y1,x2,y2 in shares of the image; write" in mistaken(
+    assert "as x,y,w,h in shares of the image; write" in first_row_misread(row, given, (100, 200))
+    assert "as x1,y1,x2,y2 in shares of the image; write" in first_row_misread(
         row, np.array([10.0, 20.0, 10.0, 40.0]), (100, 200)
     )
-    assert mistaken(row, given, (300, 200)) == ""
-    assert "as shares of the image; write" in mistaken(row, given, None)
+    assert first_row_misread(row, given, (300, 200)) == ""
+    assert "as shares of the image; write" in first_row_misread(row, given, None)
 
 
 def test_rows_that_no_evaluated_frame_has_are_ignored_and_that_is_said(tmp_path: Path) -> None:

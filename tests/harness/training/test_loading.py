@@ -22,7 +22,7 @@ from trackablate.datasets.reading.frame_names import frame_names
 from trackablate.datasets.reading.frames import ImageFiles
 from trackablate.datasets.reading.opening import open_files
 from trackablate.datasets.sequence import Sequence
-from trackablate.harness.costing.loaders import PREFETCHED, PRIVATE_BYTES, default_loader_workers, loader_bytes
+from trackablate.harness.costing.loader_processes import PREFETCHED, PRIVATE_BYTES, default_loader_workers, loader_bytes
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.running.runner import worker_settings
 from trackablate.harness.running.tasks import Execution

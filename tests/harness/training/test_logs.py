@@ -14,7 +14,7 @@ from trackablate.harness.training import logs
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.logs import TrainingLog
 from trackablate.harness.training.loop import fit
-from trackablate.harness.training.step import Fit
+from trackablate.harness.training.step import TrainingSetup
 from trackablate.trackers.model import build
 from trackablate.trackers.scale import at_scale
 from trackablate.trackers.variants import ostrack_mlp
@@ -31,7 +31,9 @@ def trained(folder: Path, log: TrainingLog) -> list[float]:
     pairs = (training_pairs(SMOKE.data, geometry, 0), validation_pairs(SMOKE.data, geometry))
     torch.manual_seed(0)
     model = build(spec, pretrained=False)
-    job = Fit(model, recipe, *pairs, 0, folder / "checkpoint.pt", torch.device("cpu"), lambda *_: None, log=log)
+    job = TrainingSetup(
+        model, recipe, *pairs, 0, folder / "checkpoint.pt", torch.device("cpu"), lambda *_: None, log=log
+    )
     return [point.validation_iou for point in fit(job)[0]]
 
 

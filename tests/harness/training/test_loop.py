@@ -25,6 +25,7 @@ from trackablate.harness.profiles import load_profile, profile_names
 from trackablate.harness.record import CurvePoint, PhaseCost, TrainingCost
 from trackablate.harness.run_folder import keep_older
 from trackablate.harness.spec import Recipe
+from trackablate.harness.training.learning_rates import parameter_groups, schedule
 from trackablate.harness.training.loading import (
     ClipWindow,
     PairDataset,
@@ -33,8 +34,7 @@ from trackablate.harness.training.loading import (
     validation_pairs,
 )
 from trackablate.harness.training.loop import fit, load_trained, trained_state
-from trackablate.harness.training.rates import parameter_groups, schedule
-from trackablate.harness.training.step import Fit
+from trackablate.harness.training.step import TrainingSetup
 from trackablate.trackers.adaptation.adapt import is_added
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.scale import at_scale
@@ -58,10 +58,10 @@ LONG = RECIPE.model_copy(update={"steps": 8})
 
 def job(
     folder: Path, model: nn.Module, recipe: Recipe = RECIPE, *, seed: int = 0, report: Hook = lambda *_: None
-) -> Fit:
+) -> TrainingSetup:
     geometry = pair_geometry(small().crop, recipe, 4)
     training, validation = training_pairs(SMOKE.data, geometry, seed), validation_pairs(SMOKE.data, geometry)
-    return Fit(model, recipe, training, validation, seed, folder / "checkpoint.pt", CPU, report)
+    return TrainingSetup(model, recipe, training, validation, seed, folder / "checkpoint.pt", CPU, report)
 
 
 def fresh(spec: TrackerSpec | None = None) -> OneStreamTracker:

@@ -18,7 +18,7 @@ from trackablate.harness.record import TrainingCost
 from trackablate.harness.training import engine, step
 from trackablate.harness.training.loading import pair_geometry, training_pairs, validation_pairs
 from trackablate.harness.training.loop import fit
-from trackablate.harness.training.step import Fit
+from trackablate.harness.training.step import TrainingSetup
 from trackablate.trackers.model import OneStreamTracker, build
 from trackablate.trackers.scale import at_scale
 from trackablate.trackers.spec import TrackerSpec, replace
@@ -32,13 +32,15 @@ LORAT = at_scale(VARIANTS["lorat-b-224"], SCALE)
 CONV = replace(at_scale(ostrack, SCALE), drop_path=0.2)
 
 
-def job(folder: Path, spec: TrackerSpec, *, fit_memory: bool = False) -> Fit:
+def job(folder: Path, spec: TrackerSpec, *, fit_memory: bool = False) -> TrainingSetup:
     torch.manual_seed(0)
     model = build(spec, pretrained=False)
     geometry = pair_geometry(spec.crop, RECIPE, model.encoder.template_side)
     pairs = training_pairs(SMOKE.data, geometry, 0), validation_pairs(SMOKE.data, geometry)
     cpu, checkpoint = torch.device("cpu"), folder / "checkpoint.pt"
-    work = Fit(model, RECIPE, *pairs, 0, checkpoint, cpu, lambda *_: None, model.loss_divisor, model.parts_are_free)
+    work = TrainingSetup(
+        model, RECIPE, *pairs, 0, checkpoint, cpu, lambda *_: None, model.loss_divisor, model.parts_are_free
+    )
     return dataclasses.replace(work, fit_memory=fit_memory)
 
 
@@ -60,7 +62,7 @@ def hold(monkeypatch: pytest.MonkeyPatch, pairs: int, *, recomputed: int | None 
     return tried
 
 
-def done(work: Fit) -> tuple[dict[str, Tensor], TrainingCost]:
+def done(work: TrainingSetup) -> tuple[dict[str, Tensor], TrainingCost]:
     _, cost = fit(work)
     return {name: value.clone() for name, value in work.model.state_dict().items()}, cost
 
@@ -175,7 +177,7 @@ def test_compiled_blocks_train_the_same(spec: TrackerSpec, tmp_path: Path, monke
         torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-5)
 
 
-def spec_depth(work: Fit) -> int:
+def spec_depth(work: TrainingSetup) -> int:
     return len(list(work.model.encoder.blocks.children()))  # type: ignore[union-attr, operator]
 
 

@@ -120,7 +120,7 @@ def test_a_profile_of_ones_own_trains_on_them(tmp_path: Path, roots: dict[str, P
     run = Store(store).root / "runs" / json.loads(found.stdout)["run"]
     asked = read_document(run / "spec.json", RunSpec)
     assert asked is not None
-    assert asked.training_sets == ("got10k-train",)
+    assert asked.data.sets == ("got10k-train",)
 
 
 def test_what_a_protocol_tests_on_is_not_trained_on(tmp_path: Path, roots: dict[str, Path]) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.encoder.blocks import SplitQKV
-from trackablate.trackers.encoder.low_rank import LowRankLinear, together
+from trackablate.trackers.encoder.low_rank import LowRankLinear, low_rank_outputs
 
 RANK, SCALE = 4, 1.5
 
@@ -53,7 +53,7 @@ def gradients(result: Tensor, layers: nn.Module, x: Tensor) -> dict[str, Tensor]
 def test_three_layers_together_equal_pefts_and_so_do_their_gradients(bias: bool) -> None:
     layers, x = by_peft(bias=bias), torch.randn(2, 5, 12, dtype=torch.float64, requires_grad=True)
     expected = torch.cat([layers.q(x), layers.k(x), layers.v(x)], dim=-1)
-    found = together(ours(layers), x)
+    found = low_rank_outputs(ours(layers), x)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(gradients(found, layers, x), gradients(expected, layers, x))
 
@@ -67,7 +67,7 @@ def test_gelu_before_a_layer_is_computed_again_instead_of_kept() -> None:
     layers, x = by_peft(), torch.randn(7, 12, dtype=torch.float64, requires_grad=True)
     expected, kept = layers.k(nn.functional.gelu(x)), []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        found = together([ours(layers)[1]], x, gelu=True)
+        found = low_rank_outputs([ours(layers)[1]], x, gelu=True)
     torch.testing.assert_close(found, expected)
     assert sorted(tuple(t.shape) for t in kept if t.shape[0] == len(x)) == [(7, RANK), (7, 12)]
     layers.q.requires_grad_(False)
@@ -89,9 +89,9 @@ def test_split_projections_go_together_and_fuse() -> None:
 
 def test_autocast_computes_in_its_type_and_trains_in_float32() -> None:
     layers, x = by_peft().float(), torch.randn(2, 5, 12)
-    expected = together(ours(layers), x)
+    expected = low_rank_outputs(ours(layers), x)
     with torch.autocast("cpu", torch.bfloat16):
-        found = together(ours(layers), x)
+        found = low_rank_outputs(ours(layers), x)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), expected, atol=0.1, rtol=0.05)
     found.float().square().sum().backward()
@@ -105,7 +105,7 @@ def test_only_the_input_and_its_low_rank_image_are_kept_for_the_backward_pass() 
     layers, kept = by_peft(), []
     x = torch.randn(64, 12, dtype=torch.float64, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        together(ours(layers), x)
+        low_rank_outputs(ours(layers), x)
     rows = [tuple(t.shape) for t in kept if t.shape[0] == len(x)]
     assert sorted(rows) == [(64, 12), (64, 3 * RANK)]
 

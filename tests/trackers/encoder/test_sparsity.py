@@ -17,7 +17,7 @@ from trackablate.trackers.encoder.sparsity import (
     attention_with_scores,
     eliminate,
     judges,
-    kept,
+    kept_count,
     template_centre,
     training_ratio,
 )
@@ -52,14 +52,14 @@ def images(batch: int = 2) -> tuple[Tensor, Tensor]:
 def test_counts_of_the_published_layers() -> None:
     counts = [256]
     for _ in PUBLISHED.layers:
-        counts.append(kept(counts[-1], PUBLISHED.keep_ratio))
+        counts.append(kept_count(counts[-1], PUBLISHED.keep_ratio))
     assert counts == [256, 180, 126, 89]
     assert [a - b for a, b in pairwise(counts)] == [76, 54, 37]
 
 
 def test_at_least_one_token_stays() -> None:
-    assert kept(1, 0.01) == kept(5, 1e-9) == 1
-    assert kept(7, 1.0) == 7
+    assert kept_count(1, 0.01) == kept_count(5, 1e-9) == 1
+    assert kept_count(7, 1.0) == 7
 
 
 def test_training_ratio_follows_the_published_cosine() -> None:
@@ -187,7 +187,7 @@ def test_the_encoder_keeps_what_a_slow_reference_keeps() -> None:
     model = random_model(mini())
     template, search = images()
     tokens = model.encoder(template, search, None, 0.7)
-    assert tokens.features.shape[1] == kept(kept(64, 0.7), 0.7) == 32
+    assert tokens.features.shape[1] == kept_count(kept_count(64, 0.7), 0.7) == 32
     for example in range(2):
         slow = slow_encoder(model, template[example], search[example], 0.7)
         assert tokens.index[example].tolist() == list(slow)

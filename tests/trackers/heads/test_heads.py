@@ -9,8 +9,8 @@ from torch import Tensor
 
 from golden_vectors import golden
 from trackablate.trackers.decoding import best_boxes, hanning_window
-from trackablate.trackers.heads.convolutional import PROBABILITY, CentreOutput, ConvBoxHead, ConvCentreHead, DenseOutput
-from trackablate.trackers.heads.mlp import MLPOutput, TokenMLPHead
+from trackablate.trackers.heads.convolutional import PROBABILITY, CentreOutput, ConvBoxHead, ConvCentreHead
+from trackablate.trackers.heads.mlp import DistanceOutput, TokenMLPHead
 from trackablate.trackers.spec import CentreHead, ConvHead, MLPHead
 from trackablate.trackers.tokens import Prediction, SearchTokens, cell_centres
 from trackablate.trackers.training.assignment import gaussian_heatmap
@@ -223,14 +223,13 @@ def test_labels_of_the_anchor_free_heads(labels: Any, target: float) -> None:
     truth = torch.tensor([[0.25, 0.25, 0.75, 0.5]])
     exact, half, none = [0.25, 0.25, 0.75, 0.5], [0.25, 0.25, 0.5, 0.5], [0.8, 0.8, 0.9, 0.9]
     mlp = TokenMLPHead(MLPHead(layers=1), DIM, GRID, labels=labels)
-    losses = mlp.losses(mlp_output([5, 6, 15], [exact, half, none], [1.0, -2.0, -1.0]), truth)
+    losses = mlp.losses(output_at([5, 6, 15], [exact, half, none], [1.0, -2.0, -1.0]), truth)
     score = (cross_entropy(1, 1) + cross_entropy(-2, target) + cross_entropy(-1, 0)) / 2
     assert losses["score"].item() == pytest.approx(score, rel=1e-5)
     conv = ConvBoxHead(ConvHead(channels=8), DIM, GRID, labels=labels)
-    boxes, logits = torch.tensor([[none] * 16]), torch.full((1, 16), -100.0)
-    boxes[0, 5], boxes[0, 6] = torch.tensor(exact), torch.tensor(half)
-    logits[0, 5], logits[0, 6] = 1, -2
-    losses = conv.losses(DenseOutput(logits, boxes), truth)
+    boxes, logits = [none] * 16, [-100.0] * 16
+    boxes[5:7], logits[5:7] = [exact, half], [1.0, -2.0]
+    losses = conv.losses(output_at(list(range(16)), boxes, logits), truth)
     assert losses["score"].item() == pytest.approx((cross_entropy(1, 1) + cross_entropy(-2, target)) / 2, rel=1e-5)
     assert losses["giou"].item() == pytest.approx((0 + 0.5) / 2, rel=1e-5)
 
@@ -258,9 +257,9 @@ def test_mlp_head_measures_from_the_cells_centre() -> None:
     assert not boxes[0, 1, 1].any()
 
 
-def mlp_output(index: list[int], boxes: list[list[float]], logits: list[float]) -> MLPOutput:
+def output_at(index: list[int], boxes: list[list[float]], logits: list[float]) -> DistanceOutput:
     places = SearchTokens(torch.zeros(1, len(index), DIM), torch.tensor([index]), GRID)
-    return MLPOutput(torch.tensor([logits]), torch.tensor([boxes]), places)
+    return DistanceOutput(torch.tensor([logits]), torch.tensor([boxes]), places)
 
 
 def cross_entropy(logit: float, target: float) -> float:
@@ -272,7 +271,7 @@ def test_mlp_losses_by_hand() -> None:
     """Truth covers cells 5 and 6; their targets are their boxes' IoUs; that of cell 0 is 0, though its box fits."""
     head, truth = TokenMLPHead(MLPHead(layers=1), DIM, GRID), torch.tensor([[0.25, 0.25, 0.75, 0.5]])
     exact, half, none = [0.25, 0.25, 0.75, 0.5], [0.25, 0.25, 0.5, 0.5], [0.8, 0.8, 0.9, 0.9]
-    losses = head.losses(mlp_output([0, 5, 6, 15], [exact, exact, half, none], [0.5, 1.0, -2.0, -1.0]), truth)
+    losses = head.losses(output_at([0, 5, 6, 15], [exact, exact, half, none], [0.5, 1.0, -2.0, -1.0]), truth)
     score = cross_entropy(0.5, 0) + cross_entropy(1, 1) + cross_entropy(-2, 0.5) + cross_entropy(-1, 0)
     assert losses["score"].item() == pytest.approx(score / 2, rel=1e-5)
     assert losses["giou"].item() == pytest.approx((0 + 0.5) / 2, rel=1e-5)
@@ -280,7 +279,7 @@ def test_mlp_losses_by_hand() -> None:
 
 def test_mlp_losses_where_every_positive_was_eliminated() -> None:
     head, truth = TokenMLPHead(MLPHead(layers=1), DIM, GRID), torch.tensor([[0.25, 0.25, 0.75, 0.5]])
-    losses = head.losses(mlp_output([0, 15], [[0.1, 0.1, 0.2, 0.2]] * 2, [0.5, -1.0]), truth)
+    losses = head.losses(output_at([0, 15], [[0.1, 0.1, 0.2, 0.2]] * 2, [0.5, -1.0]), truth)
     assert losses["score"].item() == pytest.approx(cross_entropy(0.5, 0) + cross_entropy(-1, 0), rel=1e-5)
     assert losses["giou"].item() == 0
 

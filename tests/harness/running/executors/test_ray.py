@@ -24,7 +24,7 @@ from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import Spent
 from trackablate.harness.running.executors import ray as executor_module
-from trackablate.harness.running.executors.elsewhere import Resources
+from trackablate.harness.running.executors.cluster import Resources
 from trackablate.harness.running.executors.local import LocalExecutor
 from trackablate.harness.running.executors.protocol import Executor, WorkerProcess
 from trackablate.harness.running.executors.ray import AGAIN, Order, RayExecutor, carry_out, join, resources, sees
@@ -218,7 +218,7 @@ def test_resources_that_no_node_has_are_refused(tmp_path: Path, imagined: Imagin
 
 
 def work_on(executor: RayExecutor, task: RunTask = STATIC) -> WorkerProcess:
-    worker = executor.start(executor.places(1, Store(executor.folder.parents[1]), "cpu", AS_USUAL)[0])
+    worker = executor.start(executor.worker_settings(1, Store(executor.folder.parents[1]), "cpu", AS_USUAL)[0])
     worker.do(task)
     return worker
 
@@ -321,7 +321,7 @@ def test_a_worker_that_is_stopped_cancels_its_task(tmp_path: Path, imagined: Ima
 
 def test_the_study_is_prepared_here(tmp_path: Path, imagined: Imagined) -> None:
     executor = RayExecutor(Store(tmp_path / "store"), Resources(2, 8))
-    slot = Slot(executor, executor.places(1, Store(tmp_path / "store"), "cuda", AS_USUAL)[0])
+    slot = Slot(executor, executor.worker_settings(1, Store(tmp_path / "store"), "cuda", AS_USUAL)[0])
     found = slot.ask(PrepareTask(sizes=(), protocols=()))
     assert json.loads(found) == {"name": "a node of Ray", "gpus": ["cuda:0", "cuda:1"]}
     assert imagined.tasks == []
@@ -474,7 +474,7 @@ def test_trainings_go_on_when_their_node_is_killed_or_their_task_is_stopped(
             killed.append(1)
             cluster.kill_node(1)
 
-    work_through(joined, joined.places(3, store, "cpu", AS_USUAL), [*tasks, stopped], kill_one)
+    work_through(joined, joined.worker_settings(3, store, "cpu", AS_USUAL), [*tasks, stopped], kill_one)
     assert killed
     assert remains(joined) == []
 

@@ -21,10 +21,10 @@ from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.record import Spent
 from trackablate.harness.running import runner
 from trackablate.harness.running.executors import slurm, slurm_jobs, slurm_options
-from trackablate.harness.running.executors.elsewhere import Resources
+from trackablate.harness.running.executors.cluster import Resources
 from trackablate.harness.running.executors.protocol import WorkerProcess
 from trackablate.harness.running.executors.slurm import SlurmExecutor
-from trackablate.harness.running.executors.slurm_jobs import MOST_TASKS, Job, Jobs, brief
+from trackablate.harness.running.executors.slurm_jobs import MOST_TASKS, Jobs, SlurmJob, brief
 from trackablate.harness.running.executors.slurm_orders import REPLIED, Order, carry_out, reply_file
 from trackablate.harness.running.observer import Observer, Pending
 from trackablate.harness.running.queue import Slot, run_all
@@ -43,13 +43,13 @@ ONE = Resources(0, 1, None, {"time": 60})
 
 def test_each_task_has_a_place_with_the_devices_of_its_run(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    plain = SlurmExecutor(store, Resources(0, 6)).places(3, store, "auto", AS_USUAL)
+    plain = SlurmExecutor(store, Resources(0, 6)).worker_settings(3, store, "auto", AS_USUAL)
     assert [(s.device, s.threads, s.others, s.loader_workers) for s in plain] == [("cpu", 1, (), 0)] * 3
     how = Execution(gpus_per_run=2, fit_memory=True, log="csv")
-    (shared,) = SlurmExecutor(store, Resources(2, 8, 1)).places(3, store, "auto", how)
+    (shared,) = SlurmExecutor(store, Resources(2, 8, 1)).worker_settings(3, store, "auto", how)
     assert (shared.device, shared.threads, shared.others, shared.loader_workers) == ("cuda:0", 4, ("cuda:1",), 3)
     assert (shared.fit_memory, shared.log) == (True, "csv")
-    left = SlurmExecutor(store, Resources(2, 8, 1), detached=True).places(3, store, "auto", how)
+    left = SlurmExecutor(store, Resources(2, 8, 1), detached=True).worker_settings(3, store, "auto", how)
     assert left == [shared] * 3, "SLURM itself holds the others back"
 
 
@@ -74,7 +74,7 @@ class Imagined(Jobs):
         return numbers
 
     def look(self) -> bool:
-        self._found = {self.places[number]: Job(number, state) for number, state in self.states.items()}
+        self._found = {self.places[number]: SlurmJob(number, state) for number, state in self.states.items()}
         self.looked = time.monotonic()
         return True
 
@@ -105,7 +105,7 @@ class Command:
 
     def work_on(self, *tasks: Task, executor: SlurmExecutor | None = None) -> list[WorkerProcess]:
         executor = executor or self.begin()
-        (place,) = executor.places(1, Store(self.root), "cpu", AS_USUAL)
+        (place,) = executor.worker_settings(1, Store(self.root), "cpu", AS_USUAL)
         workers = [executor.start(place) for _ in tasks]
         for worker, task in zip(workers, tasks, strict=True):
             worker.do(task)
@@ -501,11 +501,11 @@ def test_squeue_says_one_line_for_the_rest_of_an_array(tmp_path: Path, monkeypat
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     found = Jobs()
-    assert found.job("a", 3) == Job("7_3", "RUNNING")
-    assert found.job("a", 5) == Job("7_5", "PENDING")
-    assert found.job("b", None) == Job("8", "CANCELLED")
-    assert found.job("b", 1) == Job("8_1", "CANCELLED")
-    assert found.job("x", None) == Job()
+    assert found.job("a", 3) == SlurmJob("7_3", "RUNNING")
+    assert found.job("a", 5) == SlurmJob("7_5", "PENDING")
+    assert found.job("b", None) == SlurmJob("8", "CANCELLED")
+    assert found.job("b", 1) == SlurmJob("8_1", "CANCELLED")
+    assert found.job("x", None) == SlurmJob()
 
 
 @pytest.mark.parametrize(
@@ -539,7 +539,7 @@ def test_tasks_count_as_started_when_their_jobs_leave_the_queue(command: Command
             events.append("finished" if spent else "failed")
 
     executor = command.begin()
-    places = executor.places(1, Store(command.root), "cpu", AS_USUAL)
+    places = executor.worker_settings(1, Store(command.root), "cpu", AS_USUAL)
     item = Pending(STATIC, Missing(False, {}, ()))
     assert run_all([item], [Slot(executor, place) for place in places], Told(), lambda *_: "died") == []
     assert [event for event in events if event != "0 queued"] == ["1 queued", "started", "1 queued", "finished"]

@@ -93,7 +93,7 @@ def trains(folder: RunFolder, beyond: int) -> bool:
 
 def work_on(executor: SlurmExecutor, *tasks: RunTask) -> list[WorkerProcess]:
     """Have the tasks handed in, and return a worker for each."""
-    (place,) = executor.places(1, Store(executor.folder.parent), "cpu", AS_USUAL)
+    (place,) = executor.worker_settings(1, Store(executor.folder.parent), "cpu", AS_USUAL)
     workers = [executor.start(place) for _ in tasks]
     for worker, task in zip(workers, tasks, strict=True):
         worker.do(task)

@@ -23,7 +23,7 @@ from trackablate.datasets.synthetic.writing import videos, write
 from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.tracking import evaluation
-from trackablate.harness.tracking.ahead import MOST, FramesAhead, frame_readers, reading_ahead
+from trackablate.harness.tracking.read_ahead import MOST, FramesAhead, frame_readers, reading_ahead
 from trackablate.harness.training.stopping import Interrupted
 from trackablate.trackers.floors import NormalisedCrossCorrelation, StaticBox
 from trackablate.trackers.inference import FrameTracker, NetworkTracker
