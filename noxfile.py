@@ -93,8 +93,8 @@ def lowest(session: nox.Session) -> None:
     """Run the tests with the lowest version of each package that pyproject.toml allows. It needs the network and 7 GB."""
     session.install("uv")
     extras = ".[dev,fast,lmdb,log,slurm,trax]"
-    # timm brings torchvision along, and each torchvision allows one torch: this one allows the lowest.
-    words = ("--resolution", "lowest-direct", "-e", extras, "torchvision==0.25.*")
+    # Packages of packages: each torchvision allows one torch, and newer pyarrows need a newer NumPy without saying so.
+    words = ("--resolution", "lowest-direct", "-e", extras, "torchvision==0.25.*", "pyarrow<22")
     session.run("uv", "pip", "install", "--quiet", "--python", f"{session.bin}/python", *words)
     _run_tests(session, f"{session.bin}/python")
 
