@@ -90,7 +90,7 @@ def train_variant(
     if how.helps:
         help_out(job, kept, device)
         return {"run": task.run.name, "led_by": "node 0"}
-    with leading(job, kept) as whole, forecast(whole, kept) as observer:
+    with leading(job, kept) as whole, forecast(whole, kept, f"train {variant} at {profile.name}") as observer:
         run_job(whole, kept, LocalExecutor(kept.logs), device, observer)
     record = kept.run(task.run).record()
     return {"run": task.run.name, "verdict": record.verdict, **_training(record.training)}
@@ -144,7 +144,7 @@ def evaluate_run(asked: EvaluateRequest) -> dict[str, Any]:
     refuse_at_once(job, kept, asked.device)
     kept = open_store(asked.store)
     folder = kept.run(run)
-    with forecast(job, kept) as observer:
+    with forecast(job, kept, f"evaluate {name} on {protocol}") as observer:
         run_job(job, kept, LocalExecutor(kept.logs), asked.device, observer)
     document: dict[str, Any] = {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage}
     if asked.videos:

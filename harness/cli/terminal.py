@@ -13,10 +13,11 @@ from threading import Event, Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table as Grid
+from rich.text import Text
 
 from trackablate.datasets.errors import shown
 from trackablate.harness.errors import BadInput
@@ -241,17 +242,21 @@ class Bars:
 
     def __init__(self, console: Console) -> None:
         self._console, self._began, self._at, self._lines = console, monotonic(), monotonic(), list[Line]()
-        self._live = Live(get_renderable=self._grid, console=console)
+        self._below = ""
+        self._live = Live(get_renderable=self._drawn, console=console)
 
-    def show(self, lines: Sequence[Line]) -> None:
-        """Show these lines from now on."""
-        self._lines, self._at = list(lines), monotonic()
+    def show(self, lines: Sequence[Line], below: str = "") -> None:
+        """Show these lines from now on, and a sentence below them."""
+        self._lines, self._at, self._below = list(lines), monotonic(), below
         self._live.start()
 
     def close(self) -> None:
         """Leave the lines where they are, and draw no more."""
-        self._live.transient = not self._lines
+        self._live.transient = not (self._lines or self._below)
         self._live.stop()
+
+    def _drawn(self) -> Group:
+        return Group(self._grid(), *([Text(self._below)] if self._below else []))
 
     def _grid(self) -> Grid:
         wide, gone = self._console.width >= WIDE, clock(monotonic() - self._began)
@@ -264,7 +269,8 @@ class Bars:
             grid.add_column(no_wrap=True, justify="right")
         for name, line in zip(names, [line.later(monotonic() - self._at) for line in self._lines], strict=True):
             bar = ProgressBar(total=line.total or 1, completed=line.done if line.total else 0)
-            grid.add_row(name, line.phase, bar, *([line.numbers] if wide else []), _count(line), _left(line))
+            words = map(Text, [*([line.numbers] if wide else []), _count(line), _left(line)])
+            grid.add_row(Text(name), Text(line.phase), bar, *words)  # as text: brackets in a video's name are no markup
         return grid
 
 
@@ -316,11 +322,11 @@ def say_watch(place: Path, *, once: bool, as_json: bool) -> None:
     if as_json:
         say_json([asdict(line) for line in watch.look()])
     elif once or not sys.stdout.isatty():
-        sys.stdout.writelines(f"{_said(line)}\n" for line in watch.look())
+        say_lines([*map(_said, watch.look()), *filter(None, [watch.idle])], 4)
     else:
         try:
             while True:
-                bars.show(watch.look())
+                bars.show(watch.look(), watch.idle)
                 sleep(LOOK)
         except KeyboardInterrupt:
             bars.close()

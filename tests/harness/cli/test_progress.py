@@ -49,6 +49,12 @@ def test_a_wide_terminal_shows_loss_and_rate(monkeypatch: pytest.MonkeyPatch) ->
     assert "loss 1.234, 12.2 steps/s" in found
 
 
+def test_brackets_in_a_name_are_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+    (found,) = drawn(Line("clip[/1].mp4 :cat:", "tracking [bold]x", 1, 10, 3), monkeypatch=monkeypatch)
+    assert "clip[/1].mp4 :cat:" in found
+    assert "tracking [bold]x" in found
+
+
 def test_bars_count_down_between_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks while the page is drawn."""
     whole, row = drawn(WHOLE, LONG, passed=1000, monkeypatch=monkeypatch)
