@@ -92,7 +92,7 @@ class Watch:
         for when, name in self._store.touched():
             folder = self._store.named(name)
             if isinstance(folder, RunFolder) and (said := folder.progress()):
-                whole = folder.trained and said.done >= said.total
+                whole = folder.trained and (said.done >= said.total or said.phase == "speed")
                 ended = "finished" if whole else f"stopped ({said.words} {said.done}/{said.total})"
                 row, ended = shown(said.row or folder.run.slug), "failed" if folder.failure() else ended
                 return f"{nothing}; the last run, {row}, {ended} at {time.strftime('%Y-%m-%d %H:%M', time.localtime(when))}"

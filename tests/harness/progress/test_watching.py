@@ -204,6 +204,8 @@ def test_nothing_at_work_is_said_and_what_was_last(store: Store, tmp_path: Path)
     done = next(f for f in store.runs() if f.trained and not f.failure())
     done.set_progress(PhaseProgress(phase="track synthetic-smoke", done=4, total=4, row="plain"))
     assert idle().startswith(f"nothing is at work in {store.root}; the last run, plain, finished at ")
+    done.set_progress(PhaseProgress(phase="speed", done=9, total=11))
+    assert ", finished at " in idle(), "the last round of a measurement is not said"
     with announced(store, "table3 at smoke") as say:
         say(SPEED, None)
         assert idle() == "table3 at smoke: measuring FPS 4/6, 2 failed"
