@@ -243,6 +243,9 @@ def exit_status() -> Iterator[None]:
     """
     try:
         with _stoppable():
+            from trackablate.harness.progress.bars import follow_opening
+
+            follow_opening()
             yield
     except _mendable() as error:
         _say_error(f"error: {_printable(error)}")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.ablations.plan import refuse_unknown_changes, run_of
+from trackablate.datasets.benchmark import counted, followed
 from trackablate.datasets.boxes import clip
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all, shown
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList
@@ -34,9 +35,10 @@ from trackablate.harness.cli.study_data import (
     packings,
     training_roots,
 )
-from trackablate.harness.cli.terminal import say_to, step_bar
+from trackablate.harness.cli.terminal import say_to
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile, with_packed
+from trackablate.harness.progress.bars import step_bar
 from trackablate.harness.protocol_store import ON_SERVER
 from trackablate.harness.record import ProtocolRecord
 from trackablate.harness.running.executors.local import LocalExecutor
@@ -327,7 +329,10 @@ def check_data(entry: str, options: list[str] | None = None, *, deep: bool = Fal
 def _checked(name: str, sequences: SequenceList, *, deep: bool) -> tuple[str, list[str]]:
     """Verify one part, whose files are read once. Return how many of its frames were decoded, and remarks."""
     try:
-        bare = all(isinstance(one.frames, NoFrames) and not one.frames.unread() for one in sequences)
+        with followed(f"checking {name}"):
+            numbers = counted("reading annotation", range(len(sequences)))
+            frames = (sequences[number].frames for number in numbers)
+            bare = all(isinstance(one, NoFrames) and not one.unread() for one in frames)
     except DataError:
         sequences.check_annotations()  # all that is wrong with them, not the first alone
         raise

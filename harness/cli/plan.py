@@ -14,7 +14,7 @@ from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.study import FaultyStudy, Study
 from trackablate.datasets.registry import UnknownName
 from trackablate.harness.cli.session import Session
-from trackablate.harness.cli.terminal import display, say_lines, say_to
+from trackablate.harness.cli.terminal import say_lines, say_to
 from trackablate.harness.costing.hardware import expected_device, expected_gpus
 from trackablate.harness.costing.loaders import default_loader_workers, loader_bytes
 from trackablate.harness.errors import BadInput
@@ -24,6 +24,7 @@ from trackablate.harness.planning.estimate import RunEstimate, StudyEstimate, es
 from trackablate.harness.planning.forecasts import compared, forecasts
 from trackablate.harness.planning.history import History, gather
 from trackablate.harness.progress.announcing import also_said, announced
+from trackablate.harness.progress.bars import display
 from trackablate.harness.progress.forecaster import Forecaster
 from trackablate.harness.record import PlannedRow
 from trackablate.harness.running.executors.local import LocalExecutor
