@@ -2,14 +2,12 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from followers import recorded
 from places import ROOT
-from trackablate.datasets.benchmark import FOLLOW, Told, unseen
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
 from trackablate.datasets.registry import UnknownName
@@ -104,16 +102,9 @@ def test_the_embedded_digest_follows_every_argument(monkeypatch: pytest.MonkeyPa
 def test_a_protocol_is_opened_where_the_user_says_and_its_index_too(tmp_path: Path) -> None:
     write(tmp_path / "data/Mine", {"img/0001.png": PNG, "groundtruth_rect.txt": "1,1,5,5"})
     archive = zipped(tmp_path / "data", tmp_path / "otb.zip")
-    done: list[tuple[str, str, int, int]] = []
-
-    @contextmanager
-    def follow(name: str) -> Iterator[Told]:
-        yield lambda phase, now, total: done.append((name, phase, now, total))
-
-    FOLLOW.set(follow)
     for place in (tmp_path / "data", archive):
-        done.clear()
-        sequences = open_protocol("otb", {"otb": str(place)}, tmp_path / "index")
+        with recorded() as done:
+            sequences = open_protocol("otb", {"otb": str(place)}, tmp_path / "index")
         sequences.check()
         assert list(sequences.names) == ["Mine"]
         assert {name for name, *_ in done} == {"opening otb"}
@@ -121,7 +112,6 @@ def test_a_protocol_is_opened_where_the_user_says_and_its_index_too(tmp_path: Pa
         assert list(dict.fromkeys(phase for _, phase, _, _ in done)) == phases
         assert done[-2:] == [("opening otb", "reading annotation", now, 1) for now in (0, 1)]
         assert ("opening otb", "looking for sequences", 99, 100) in done
-    FOLLOW.set(unseen)
     assert len(list((tmp_path / "index").iterdir())) == 2
 
 
