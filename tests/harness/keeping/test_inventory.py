@@ -8,7 +8,7 @@ import pytest
 
 import store_factory
 from command_line import invoke, said
-from stored_files import flip, without_digest
+from stored_files import flip, let_temporary_files_vanish, without_digest
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.harness.keeping.inventory import inventory
 from trackablate.harness.profiles import load_profile
@@ -37,6 +37,16 @@ def test_every_run_has_a_line_with_what_is_there(store: Store) -> None:
     assert decoder["date"][:4].isdigit()
     assert (found["ce-conv"]["state"], found["ce-conv"]["problem"]) == ("failed", "<b>out of memory</b>")
     assert (ncc["state"], ncc["tracker"]) == ("no training", "ncc")
+
+
+def test_a_run_at_work_is_listed_while_it_replaces_its_files(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = list(inventory(store))
+    for folder in store.runs():
+        for place in (folder.path, folder.path / "evaluations", *folder.path.glob("evaluations/*")):
+            (place / ".x.json.tmp").write_bytes(b"{}") if place.is_dir() else None
+    let_temporary_files_vanish(monkeypatch)
+    assert list(inventory(store)) == before
+    assert not list(store.root.rglob("*.tmp"))
 
 
 def test_a_run_that_serves_several_rows_names_all(store: Store) -> None:
