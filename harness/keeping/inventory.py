@@ -99,8 +99,8 @@ def inventory(store: Store) -> Iterator[ListedRun]:
 
 def _run_folders(store: Store) -> list[str]:
     runs = store.root / "runs"
-    entries = os.scandir(runs) if runs.is_dir() else ()
-    return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    found = (entry.name for entry in (os.scandir(runs) if runs.is_dir() else ()) if not entry.name.startswith("."))
+    return sorted(name for name in found if os.path.isdir(f"{runs}/{name}"))  # noqa: PTH112 of links in a circle: False
 
 
 def _state(folder: str, spec: dict[str, Any], scan: _Scan) -> tuple[str, str, str]:
@@ -139,14 +139,15 @@ def _scan(folder: str) -> _Scan:
 def _entries(folder: str) -> Iterator[tuple[os.DirEntry[str], os.stat_result | None]]:
     """Yield what is in a folder: each file with its size and time, each folder with None.
 
-    What another process removes meanwhile is left out: a run at work replaces its files.
+    What another process removes meanwhile is left out, since a run at work replaces its files, and so is what this user may
+    not read.
     """
-    try:
-        for entry in os.scandir(folder):
-            with suppress(FileNotFoundError):
-                yield entry, None if entry.is_dir(follow_symlinks=False) else entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return
+    entries: Iterator[os.DirEntry[str]] = iter(())
+    with suppress(OSError):
+        entries = os.scandir(folder)
+    for entry in entries:
+        with suppress(OSError):
+            yield entry, None if entry.is_dir(follow_symlinks=False) else entry.stat(follow_symlinks=False)
 
 
 def _sizes(folder: str) -> tuple[int, int]:
