@@ -8,6 +8,7 @@ which the file system gives: no machine's clock is asked. File locks are not use
 import errno
 import json
 import os
+import re
 import secrets
 import socket
 import tempfile
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from stat import S_ISREG
 from threading import Event, Thread
 from types import TracebackType
 from typing import NamedTuple
@@ -29,6 +31,10 @@ RENEWALS = 4
 POLL_SECONDS = 0.2
 RUNS = "runs"
 _GONE = (errno.ENOENT, errno.ESTALE)
+_NAME = re.compile(r"\.lease-(0|[1-9][0-9]{0,17})")
+_MOST_BYTES = 10_000
+_LONGEST = 86_400.0
+"""Bounds of what is believed of a lease: the bytes of its file, and the seconds that it may last."""
 
 
 class Held(Exception):
@@ -195,7 +201,7 @@ def started(pid: int) -> str:
 def _runs(pid: int) -> str:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return ""
     except PermissionError:
         return RUNS
@@ -212,8 +218,7 @@ def _lost(folder: Path, seconds: float) -> LeaseLost:
 
 
 def _numbers(folder: Path) -> set[int]:
-    names = (path.name.removeprefix(".lease-") for path in folder.glob(".lease-*"))
-    return {int(name) for name in names if name.isdecimal()}
+    return {int(path.name.removeprefix(".lease-")) for path in folder.glob(".lease-*") if _NAME.fullmatch(path.name)}
 
 
 def _newest(folder: Path) -> tuple[int, tuple[Holder, float] | None]:
@@ -225,18 +230,31 @@ def _newest(folder: Path) -> tuple[int, tuple[Holder, float] | None]:
 
 
 def _read(file: Path) -> tuple[Holder, float] | None:
-    # Opened first: a network file system then asks the server for its time instead of remembering one.
+    # Opened first: a network file system then asks the server for its time instead of remembering one. A pipe is not
+    # waited for.
     try:
-        with file.open("rb") as opened:
-            content, renewed = opened.read(), os.fstat(opened.fileno()).st_mtime
+        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            about = os.fstat(handle)
+            content = os.read(handle, _MOST_BYTES) if S_ISREG(about.st_mode) else b""
+        finally:
+            os.close(handle)
     except OSError as error:
         if error.errno in _GONE:
             return None
         raise
+    return _holder(content), about.st_mtime
+
+
+def _holder(content: bytes) -> Holder:
+    """Return the content of a lease; what is being written, or damaged, is that of an unknown holder."""
     try:
-        return Holder(**json.loads(content)), renewed
-    except (ValueError, TypeError):  # it is being written
-        return Holder(), renewed
+        found = Holder(**json.loads(content))
+    except (ValueError, TypeError, RecursionError):
+        return Holder()
+    texts, (pid, seconds) = (found.owner, found.host, found.place, found.started), (found.pid, found.seconds)
+    right = all(isinstance(text, str) for text in texts) and type(pid) is int and type(seconds) in (int, float)
+    return found if right and 0 <= pid < 2**31 and 0 <= seconds <= _LONGEST else Holder()
 
 
 def _write(file: Path, holder: Holder, *, new: bool) -> bool:

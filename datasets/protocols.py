@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from trackablate.datasets.benchmark import DataSet, OnProgress, Opener, Protocol, SequenceList
+from trackablate.datasets.benchmark import DataSet, Opener, Protocol, SequenceList
 from trackablate.datasets.benchmarks import coco, got10k, lasot, nfs, otb, tnl2k, trackingnet, uav123
 from trackablate.datasets.benchmarks.declared import Declaration, read_declaration
 from trackablate.datasets.registry import Registry
@@ -19,7 +19,7 @@ __all__ = ["DATA_SETS", "PROTOCOLS", "Protocol", "SequenceList"]
 
 
 def _generated(count: int, length: int) -> Opener:
-    def opened(_root: Path | None, _index: Path | None = None, _progress: OnProgress | None = None, /) -> SequenceList:
+    def opened(_root: Path | None, _index: Path | None = None, /) -> SequenceList:
         return SyntheticSequences("target", "test", count, length)
 
     return opened

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from trackablate.datasets.benchmark import OnProgress, SequenceList
+from trackablate.datasets.benchmark import SequenceList
 from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
 from trackablate.datasets.registry import unknown
@@ -26,17 +26,15 @@ def packed_name(name: str) -> str:
     return f"{name} packed"
 
 
-def open_protocol(
-    name: str, given: Mapping[str, str], index: Path | None = None, progress: OnProgress | None = None
-) -> SequenceList:
-    """Open the sequences of a protocol. See `data_root` for `given` and `Opener` for the other arguments.
+def open_protocol(name: str, given: Mapping[str, str], index: Path | None = None) -> SequenceList:
+    """Open the sequences of a protocol. See `data_root` for `given` and `Opener` for `index`.
 
     Raises:
         UnknownName: There is no such protocol.
         DataError: Its data are not found.
     """
     protocol = PROTOCOLS[name]
-    return protocol.open(data_root(protocol.data, given) if protocol.data else None, index, progress)
+    return protocol.open(data_root(protocol.data, given) if protocol.data else None, index)
 
 
 def data_root(name: str, given: Mapping[str, str]) -> Path:

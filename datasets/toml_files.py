@@ -71,8 +71,9 @@ def read_toml(file: Path) -> tuple[str, dict[str, Any]]:
 def settings() -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield each settings file that is there, with its content: trackablate.toml here, then the one of the user."""
     for file in SETTINGS:
-        if file.expanduser().is_file():
-            yield file, read_toml(file.expanduser())[1]
+        place = Path(os.path.expanduser(file))  # noqa: PTH111 for a user without a home, as in a container, Path's raises
+        if place.is_file():
+            yield file, read_toml(place)[1]
 
 
 def named_by(file: Path, path: str) -> Path:

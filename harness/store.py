@@ -15,6 +15,7 @@
     STORE/calibration/, forecasts/          measured steps of devices, and forecasts (harness.planning)
     STORE/scores/, pretraining/             tallies of raw result files, and checkpoints of pretraining
     STORE/index/, logs/                     indices of data sets, and what workers printed
+    STORE/commands/                         what each command that is at work does (harness.progress.announcing)
     STORE/jobs/                             jobs of a cluster, their replies and logs (harness.running.executors)
 
 Every file is written atomically, and none is changed in place. Documents have digests (harness.documents).
@@ -25,6 +26,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,6 +80,7 @@ class Store:
             raise BadInput(f"--store {shown(root)} has characters that are no text: name another folder")
         self.logs, self.index = self.root / "logs", self.root / "index"
         self.calibration, self.forecasts = self.root / "calibration", self.root / "forecasts"
+        self.commands = self.root / "commands"
         self._marker = self.root / MARKER
         others = self._others()  # before looking for the marker: another process may be making this store now
         if self.exists:
@@ -109,13 +112,24 @@ class Store:
 
     def folders(self) -> Iterator[RunFolder | Unreadable]:
         """Yield every run folder by name, also those that cannot be read, with the reason."""
-        for path in sorted(path for path in (self.root / "runs").glob("*") if path.is_dir()):
-            try:
-                run = read_document(path / "spec.json", RunSpec)
-            except BadInput as error:
-                yield Unreadable(path.name, str(error))
-            else:
-                yield RunFolder(path, run) if run else Unreadable(path.name, NOT_ASKED)
+        return map(self.named, sorted(path.name for path in (self.root / "runs").glob("*") if path.is_dir()))
+
+    def touched(self) -> list[tuple[float, str]]:
+        """Return when each run last said how far it is, and its folder's name, the latest first; reads no document."""
+        found = []
+        for path in (self.root / "runs").glob("*/progress.json"):
+            with suppress(OSError):
+                found.append((path.stat().st_mtime, path.parent.name))
+        return sorted(found, reverse=True)
+
+    def named(self, name: str) -> RunFolder | Unreadable:
+        """Return the run folder of a name."""
+        path = self.root / "runs" / name
+        try:
+            run = read_document(path / "spec.json", RunSpec)
+        except BadInput as error:
+            return Unreadable(name, str(error))
+        return RunFolder(path, run) if run else Unreadable(name, NOT_ASKED)
 
     def studies(self) -> list[StudyRecord]:
         """Return what each study was asked to be when it was last started; a warning is logged for an unreadable one."""

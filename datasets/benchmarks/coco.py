@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from trackablate.datasets.atomic import READ_ONLY, read_arrays, write_arrays
-from trackablate.datasets.benchmark import DataSet, OnProgress, Opener, SequenceList
+from trackablate.datasets.benchmark import DataSet, OnProgress, Opener, SequenceList, followed, tell
 from trackablate.datasets.boxes import valid
 from trackablate.datasets.changes import DataState, state_now
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all
@@ -99,15 +99,14 @@ class CocoObjects(SequenceList):
     With a folder for an index, the annotation (448 MB for training) is read once, and again when it changes.
     """
 
-    def __init__(self, part: str, root: Path, index: Path | None, progress: OnProgress) -> None:
+    def __init__(self, part: str, root: Path, index: Path | None) -> None:
         self.part = part
         self.files: Files = open_files(root)
         self._annotation = f"annotations/instances_{part}.json"
         if not self.files.is_file(self._annotation):
             raise NothingThereError.at(self.files.place(self._annotation), "is missing", "get COCO 2017's annotations")
-        progress(0, 1)
+        tell("reading annotation")
         self._objects = self._read(index / f"coco-{part}.npz" if index else None)
-        progress(1, 1)
         folders = (f"images/{part}", part)
         self._folder = next((folder for folder in folders if self.files.is_folder(folder)), folders[0])
 
@@ -202,10 +201,11 @@ class CocoObjects(SequenceList):
 
 
 def _open(part: str) -> Opener:
-    def opened(root: Path | None, index: Path | None = None, progress: OnProgress | None = None) -> CocoObjects:
+    def opened(root: Path | None, index: Path | None = None) -> CocoObjects:
         if root is None:
             raise ValueError("COCO needs a folder: datasets.roots.data_root finds it")
-        return CocoObjects(part, root, index, progress or (lambda done, total: None))
+        with followed(f"opening COCO's {part}"):
+            return CocoObjects(part, root, index)
 
     return opened
 

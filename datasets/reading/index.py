@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.datasets.atomic import LEFTOVER, READ_ONLY, read_ordinary, sealed, unsealed, write_text, write_with
-from trackablate.datasets.benchmark import OnProgress
+from trackablate.datasets.benchmark import counted, tell
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.frame_names import FrameNames, FrameRange
@@ -33,6 +33,7 @@ SETTLED = 2_000_000_000
 """Nanoseconds after which a file's time is trusted: two changes within one tick of the clock have the same time."""
 _UNSETTLED = -2
 _CHUNK = 64
+READING = "reading annotation"
 
 Stamps = NDArray[np.int64]
 """(sequences, files of each, 2). Sequences with fewer files are padded with -3."""
@@ -87,7 +88,7 @@ def digest_of(name: str, found: Annotation) -> str:
     return content.hexdigest()
 
 
-def open_index(folder: Path, entries: Sequence[SequenceFiles], progress: OnProgress) -> Index:
+def open_index(folder: Path, entries: Sequence[SequenceFiles]) -> Index:
     """Return the index kept in a folder, after reading new and changed sequences in several threads.
 
     Sequences that cannot be read stay out of it, and raise their error when they are needed. In a read-only place nothing
@@ -100,7 +101,7 @@ def open_index(folder: Path, entries: Sequence[SequenceFiles], progress: OnProgr
     fresh = _unchanged(kept, clips, stamps)
     if kept is not None and kept.clips == clips and (fresh >= 0).all():
         return kept
-    found = _read(entries, kept, fresh, progress)
+    found = _read(entries, kept, fresh)
     stamps[stamps[..., 1] > began - SETTLED] = _UNSETTLED
     names = [entry.clip.name for entry in entries]
     try:
@@ -121,7 +122,7 @@ def open_index(folder: Path, entries: Sequence[SequenceFiles], progress: OnProgr
 
 
 def _stamps(entries: Sequence[SequenceFiles]) -> Stamps:
-    found = [entry.stamps() for entry in entries]
+    found = [entry.stamps() for entry in counted("looking for changes", entries)]
     widest = max(map(len, found), default=0)
     padded = [each + [(-3, -3)] * (widest - len(each)) for each in found]
     return np.array(padded, dtype=np.int64).reshape(len(found), widest, 2)
@@ -142,21 +143,19 @@ def _unchanged(kept: Index | None, clips: list[str], stamps: Stamps) -> NDArray[
     return np.where((kept.stamps[numbers] == stamps).all(axis=(1, 2)), numbers, -1)
 
 
-def _read(
-    entries: Sequence[SequenceFiles], kept: Index | None, fresh: NDArray[np.int64], progress: OnProgress
-) -> list[Annotation | None]:
+def _read(entries: Sequence[SequenceFiles], kept: Index | None, fresh: NDArray[np.int64]) -> list[Annotation | None]:
     """All annotations: fresh ones from the kept index, the others from their files."""
     todo = np.flatnonzero(fresh < 0).tolist()
     found = [kept.annotation(int(number)) if kept and number >= 0 else None for number in fresh]
     chunks, done = [todo[at : at + _CHUNK] for at in range(0, len(todo), _CHUNK)], 0
-    progress(0, len(todo))
+    tell(READING, 0, len(todo))
     # Threads, because reading mostly waits for disks, and a process would have to import the caller's script.
     with ThreadPoolExecutor() as pool:
         for read in pool.map(lambda chunk: [(number, _annotation(entries[number])) for number in chunk], chunks):
             for number, annotation in read:
                 found[number] = annotation
             done += len(read)
-            progress(done, len(todo))
+            tell(READING, done, len(todo))
     return found
 
 

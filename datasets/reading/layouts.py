@@ -13,12 +13,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trackablate.datasets.benchmark import counted
+from trackablate.datasets.errors import DataError
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.frame_names import Order
 from trackablate.datasets.reading.numbers import BadLine, parse_rows
 from trackablate.datasets.reading.tables import rows
 
 FIELD = re.compile(r"\{(\w+)\}")
+MOST_SEQUENCES = 400_000
+"""Sequences of the largest data set that is read. VastTrack, the largest benchmark, has 50,610, YouTube-BB 380,000 clips."""
+LOOKING = "looking for sequences"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +194,7 @@ def fill(template: str, clip: Clip) -> str:
 def find_clips(files: Files, layout: FileLayout) -> list[Clip]:
     """Return a clip for each annotation file or image folder in this layout, sorted by name.
 
-    Templates that do not mention every field of a clip are not searched.
+    Templates that do not mention every field of a clip are not searched. Raises DataError for more than MOST_SEQUENCES.
     """
     templates = (layout.boxes, *layout.frames)
     needed = {"name", *FIELD.findall("".join(templates))}
@@ -201,6 +206,9 @@ def find_clips(files: Files, layout: FileLayout) -> list[Clip]:
                 if exists(template.format(**fields)):
                     clip = Clip(fields["name"], {key: value for key, value in fields.items() if key != "name"})
                     found[clip.name, fill(layout.boxes, clip)] = clip
+                    if len(found) > MOST_SEQUENCES:
+                        problem = f"holds more than {MOST_SEQUENCES:,} sequences, as no data set of the field does"
+                        raise DataError.at(files.root, problem, "split it, or name another place")
     return [found[key] for key in sorted(found)]
 
 
@@ -216,8 +224,8 @@ def _matches(
     if not FIELD.search(segment):
         yield from _matches(files, segments[1:], prefix + segment, fields, where)
         return
-    pattern = _pattern(segment, where)
-    for name in files.names(at):
+    pattern, names = _pattern(segment, where), files.names(at)
+    for name in names if fields else counted(LOOKING, names):  # of inner folders nobody knows the number
         if found := pattern.fullmatch(name):
             yield from _matches(files, segments[1:], prefix + name, {**fields, **found.groupdict()}, where)
 

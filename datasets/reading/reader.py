@@ -9,7 +9,7 @@ what scoring needs, `check` what tracking needs, and access to a frame that is n
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -18,15 +18,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from trackablate.datasets.benchmark import OnProgress, Protocol, SequenceList
+from trackablate.datasets.benchmark import OnProgress, Protocol, SequenceList, counted, followed, tell
 from trackablate.datasets.changes import DataState, state_now
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all, shown, some
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.checking import SEQUENCES, decoded_of, frame_problems
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.frames import ImageFiles, NoFrames
-from trackablate.datasets.reading.index import digest_of, open_index
-from trackablate.datasets.reading.layouts import FIELD, AnnotationRules, Clip, FileLayout, find_clips
+from trackablate.datasets.reading.index import READING, digest_of, open_index
+from trackablate.datasets.reading.layouts import FIELD, LOOKING, AnnotationRules, Clip, FileLayout, find_clips
 from trackablate.datasets.reading.opening import PYSOT, Below, open_files, unpacked
 from trackablate.datasets.reading.tables import quirks
 from trackablate.datasets.sequence import FrameFiles, Sequence
@@ -65,13 +65,13 @@ class Part(AnnotationRules):
     tars: tuple[str, ...] = ()
     listed: bool = True
 
-    def __call__(
-        self, root: Path | None, index: Path | None = None, progress: OnProgress | None = None, /
-    ) -> "StoredSequences":
+    def __call__(self, root: Path | None, index: Path | None = None, /) -> "StoredSequences":
         """Open the part. Raises DataError if the root has none of it, or two sequences of one name."""
         if root is None:
             raise ValueError(f"{self.title} needs a folder: datasets.roots.data_root finds it")
-        return StoredSequences(self, _find(self, open_files(root)), index, progress or _silent)
+        with followed(f"opening {self.name}"):
+            tell("listing files")
+            return StoredSequences(self, _find(self, open_files(root)), index)
 
     def protocol(
         self,
@@ -124,10 +124,10 @@ class StoredSequences(SequenceList):
     at access.
     """
 
-    def __init__(self, part: Part, found: FoundSequences, index: Path | None, progress: OnProgress) -> None:
+    def __init__(self, part: Part, found: FoundSequences, index: Path | None) -> None:
         self.part, self.found = part, found
         self._read: dict[int, Annotation] = {}
-        self._index = open_index(index / self._key(), found.entries, progress) if index else None
+        self._index = open_index(index / self._key(), found.entries) if index else None
 
     def __len__(self) -> int:
         return len(self.found.entries)
@@ -184,9 +184,14 @@ class StoredSequences(SequenceList):
             self._read[number] = found
         return found
 
+    def _numbers(self) -> Iterator[int]:
+        """Yield the number of each sequence, whose annotation is read now."""
+        with followed(f"opening {self.part.name}"):
+            yield from counted(READING, range(len(self)))
+
     def digest(self) -> str:
         """See SequenceList."""
-        kept = [self._index.digest(number) if self._index else None for number in range(len(self))]
+        kept = (self._index.digest(number) if self._index else None for number in self._numbers())
         digests = (one or digest_of(self.names[i], self.annotation(i)) for i, one in enumerate(kept))
         return sha256("".join(digests).encode()).hexdigest()
 
@@ -213,12 +218,12 @@ class StoredSequences(SequenceList):
 
     def lengths(self) -> tuple[int, ...]:
         """See SequenceList. Without images, rows of annotation count."""
-        return tuple(self.annotation(number).length for number in range(len(self)))
+        return tuple(self.annotation(number).length for number in self._numbers())
 
     def check_annotations(self) -> None:
         """See SequenceList."""
         problems: list[str] = []
-        for number in range(len(self)):
+        for number in self._numbers():
             if self._index is None or self._index.facts[number] is None:
                 try:
                     self.annotation(number)
@@ -235,7 +240,9 @@ class StoredSequences(SequenceList):
             lengths[number] = found.length
             return found
 
-        raise_all(frame_problems(self.found.entries, annotation, deep=deep, progress=progress or _silent))
+        raise_all(
+            frame_problems(self.found.entries, annotation, deep=deep, progress=progress or (lambda done, total: None))
+        )
         frames = sum(lengths.values())
         return decoded_of(frames if deep else min(SEQUENCES, len(self)), frames)
 
@@ -264,7 +271,8 @@ class StoredSequences(SequenceList):
         """Sequences in the same layout that are neither in the official list nor in one of its siblings."""
         known = {*self.names, *self.found.missing, *self.found.left_out, *self.part.siblings()}
         used = {id(entry.layout): entry for entry in self.found.entries}
-        found = (clip.name for entry in used.values() for clip in find_clips(entry.files, entry.layout))
+        with followed(f"checking {self.part.name}"):
+            found = [clip.name for entry in used.values() for clip in find_clips(entry.files, entry.layout)]
         return sorted(name for name in found if name not in known)
 
     def _key(self) -> str:
@@ -274,10 +282,6 @@ class StoredSequences(SequenceList):
         version = [self.part.version] if self.part.version else []
         content = repr([str(self.found.files.root.resolve()), layouts, rules, *version])
         return f"{self.part.name}-{sha256(content.encode(errors='surrogateescape')).hexdigest()[:16]}"
-
-
-def _silent(_done: int, _total: int) -> None:
-    """Return the default progress, which does nothing."""
 
 
 def _find(part: Part, files: Files) -> FoundSequences:
@@ -306,7 +310,7 @@ def _official(part: Part, files: Files) -> FoundSequences | None:
     clips = part.clips()
     layouts = (PYSOT,) if files.is_folder(PYSOT.boxes.partition("/")[0]) else part.layouts
     candidates = [[SequenceFiles(files, part, layout, clip) for clip in clips] for layout in layouts]
-    found = [[entry for entry in entries if entry.exist()] for entries in candidates]
+    found = [[entry for entry in counted(LOOKING, entries) if entry.exist()] for entries in candidates]
     beside = _own(part, files, set(part.siblings())) if part.own == "beside" else []
     there = max(found, key=len)
     for other in found:

@@ -118,10 +118,24 @@ def plugins_first(arguments: list[str]) -> list[str]:
     return [*options, *others]
 
 
+def open_standard_streams() -> None:
+    """Open the null device for each standard stream that the caller has closed.
+
+    Else the next file that is opened gets the stream's number, and with it what libraries print there.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number is this one
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+
+
 def main() -> None:
     """Run the command line."""
     from trackablate.harness.running.threads import LAUNCHED, drop_launchers
 
+    open_standard_streams()
     hide_checkout()
     LAUNCHED.update(ignored := drop_launchers())
     if ignored and "--rendezvous env" not in " ".join(sys.argv).replace("=", " "):

@@ -243,9 +243,13 @@ def exit_status() -> Iterator[None]:
     """
     try:
         with _stoppable():
+            from trackablate.harness.progress.bars import follow_opening
+
+            follow_opening()
             yield
     except _mendable() as error:
-        _say_error(f"error: {_printable(error)}")
+        gone = isinstance(error, FileNotFoundError) and error.filename is None
+        _say_error(f"error: {'the current folder was removed: change to another one' if gone else _printable(error)}")
         raise typer.Exit(2) from error
     except OSError as error:
         from trackablate.datasets.errors import FULL
@@ -258,6 +262,13 @@ def exit_status() -> Iterator[None]:
     except RunFailed as error:
         _say_error(f"failed: {_printable(error)}\nwhat was done is kept; the same command goes on from there")
         raise typer.Exit(1) from error
+    except RuntimeError as error:
+        if "home directory" not in str(error):  # what Path.expanduser says
+            raise
+        _say_error(
+            "error: a path begins with ~ and a name, and no user of this machine is called so: write the whole path"
+        )
+        raise typer.Exit(2) from error
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Stopped) else signal.SIGINT
         by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"

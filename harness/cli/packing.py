@@ -15,9 +15,9 @@ from trackablate.datasets.pairs.training_sets import TRAINING_SETS
 from trackablate.datasets.protocols import DATA_SETS
 from trackablate.datasets.roots import data_root, parse_data_options
 from trackablate.harness.cli.options import writable
-from trackablate.harness.cli.terminal import step_bar
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
+from trackablate.harness.progress.bars import step_bar
 from trackablate.harness.spec import VideoData
 from trackablate.trackers.spec import TrackerSpec
 from trackablate.trackers.variants import VARIANTS

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.ablations.plan import refuse_unknown_changes, run_of
+from trackablate.datasets.benchmark import counted, followed
 from trackablate.datasets.boxes import clip
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all, shown
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList
@@ -34,9 +35,10 @@ from trackablate.harness.cli.study_data import (
     packings,
     training_roots,
 )
-from trackablate.harness.cli.terminal import say_to, step_bar
+from trackablate.harness.cli.terminal import say_to
 from trackablate.harness.errors import BadInput, RunFailed
 from trackablate.harness.profiles import load_profile, with_packed
+from trackablate.harness.progress.bars import step_bar
 from trackablate.harness.protocol_store import ON_SERVER
 from trackablate.harness.record import ProtocolRecord
 from trackablate.harness.running.executors.local import LocalExecutor
@@ -90,7 +92,7 @@ def train_variant(
     if how.helps:
         help_out(job, kept, device)
         return {"run": task.run.name, "led_by": "node 0"}
-    with leading(job, kept) as whole, forecast(whole, kept) as observer:
+    with leading(job, kept) as whole, forecast(whole, kept, f"train {variant} at {profile.name}") as observer:
         run_job(whole, kept, LocalExecutor(kept.logs), device, observer)
     record = kept.run(task.run).record()
     return {"run": task.run.name, "verdict": record.verdict, **_training(record.training)}
@@ -144,7 +146,7 @@ def evaluate_run(asked: EvaluateRequest) -> dict[str, Any]:
     refuse_at_once(job, kept, asked.device)
     kept = open_store(asked.store)
     folder = kept.run(run)
-    with forecast(job, kept) as observer:
+    with forecast(job, kept, f"evaluate {name} on {protocol}") as observer:
         run_job(job, kept, LocalExecutor(kept.logs), asked.device, observer)
     document: dict[str, Any] = {"run": folder.run.name, "protocol": protocol, "sequences": found.coverage}
     if asked.videos:
@@ -327,7 +329,10 @@ def check_data(entry: str, options: list[str] | None = None, *, deep: bool = Fal
 def _checked(name: str, sequences: SequenceList, *, deep: bool) -> tuple[str, list[str]]:
     """Verify one part, whose files are read once. Return how many of its frames were decoded, and remarks."""
     try:
-        bare = all(isinstance(one.frames, NoFrames) and not one.frames.unread() for one in sequences)
+        with followed(f"checking {name}"):
+            numbers = counted("reading annotation", range(len(sequences)))
+            frames = (sequences[number].frames for number in numbers)
+            bare = all(isinstance(one, NoFrames) and not one.unread() for one in frames)
     except DataError:
         sequences.check_annotations()  # all that is wrong with them, not the first alone
         raise

@@ -14,7 +14,7 @@ from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.study import FaultyStudy, Study
 from trackablate.datasets.registry import UnknownName
 from trackablate.harness.cli.session import Session
-from trackablate.harness.cli.terminal import display, say_lines, say_to, size_of
+from trackablate.harness.cli.terminal import say_lines, say_to, size_of
 from trackablate.harness.costing.hardware import expected_device, expected_gpus
 from trackablate.harness.costing.loader_processes import default_loader_workers, loader_bytes
 from trackablate.harness.errors import BadInput
@@ -23,6 +23,8 @@ from trackablate.harness.planning.calibration import calibrate, count
 from trackablate.harness.planning.estimate import RunEstimate, StudyEstimate, estimate_study, estimates, other_work
 from trackablate.harness.planning.forecasts import compared, forecasts
 from trackablate.harness.planning.history import History, gather
+from trackablate.harness.progress.announcing import also_said, announced
+from trackablate.harness.progress.bars import display
 from trackablate.harness.progress.forecaster import Forecaster
 from trackablate.harness.record import PlannedRow
 from trackablate.harness.running.executors.local import LocalExecutor
@@ -50,7 +52,9 @@ def plan_document(
         if session.problems:
             raise BadInput(f"--calibrate trains and tracks on the study's own data: {session.problems[0]}")
         store = Store(session.store.root)
-        calibrate(items, session.profile, store, LocalExecutor(store.logs), device)
+        with announced(store, f"{session.study.name} at {session.profile.name}") as say:
+            say("calibrating", None)
+            calibrate(items, session.profile, store, LocalExecutor(store.logs), device)
     with tempfile.TemporaryDirectory() as folder:
         store = session.store
         if device_peak:
@@ -199,17 +203,18 @@ def say_plan(plan: dict[str, Any]) -> None:
 
 
 @contextmanager
-def forecast(job: Job, store: Store, *, study: bool = False) -> Iterator[Forecaster]:
-    """Yield an observer that predicts a study and shows how far it is.
+def forecast(job: Job, store: Store, what: str, *, study: bool = False) -> Iterator[Forecaster]:
+    """Yield an observer that predicts a study and shows how far it is, here and to those who `watch` the store.
 
     The predictions of a study are logged, and compared with the outcome, also if it ends early: on standard error, because
     the report goes to standard output.
     """
     shown = display()
-    observer = Forecaster(job, store, shown.show, logged=study)
     try:
-        yield observer
-        observer.drawn()
+        with announced(store, what) as say:
+            observer = Forecaster(job, store, also_said(shown.show, say), logged=study)
+            yield observer
+            observer.drawn()
     finally:
         shown.close()
         if study:

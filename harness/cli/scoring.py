@@ -11,8 +11,9 @@ from trackablate.datasets.errors import DataError, shown
 from trackablate.datasets.protocols import PROTOCOLS, as_asked
 from trackablate.datasets.roots import data_root
 from trackablate.harness.cli.study_data import given_data
-from trackablate.harness.cli.terminal import say_short, say_tables, step_bar
+from trackablate.harness.cli.terminal import say_short, say_tables
 from trackablate.harness.errors import BadInput
+from trackablate.harness.progress.bars import step_bar
 from trackablate.harness.scoring.dialects import known_protocol
 from trackablate.harness.scoring.raw_reading import ScoreRequest
 from trackablate.harness.scoring.raw_scoring import chosen_dialects, score

@@ -14,8 +14,8 @@ from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList, a
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.roots import data_root, open_protocol, packed_name, parse_data_options, training_root
 from trackablate.harness.cli.options import writable
-from trackablate.harness.cli.terminal import step_bar
 from trackablate.harness.errors import BadInput
+from trackablate.harness.progress.bars import step_bar
 from trackablate.harness.record import ProtocolRecord
 from trackablate.harness.scoring.raw_reading import ScoreRequest
 from trackablate.harness.scoring.raw_scoring import score

@@ -4,23 +4,18 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from textwrap import wrap
-from threading import Event, Thread
-from time import monotonic, sleep
+from time import sleep
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table as Grid
 
 from trackablate.datasets.errors import shown
 from trackablate.harness.errors import BadInput
-from trackablate.harness.progress.pace import Line
+from trackablate.harness.progress.bars import Bars, said
 
 if TYPE_CHECKING:
     from trackablate.harness.cli.doctor import Check
@@ -38,14 +33,8 @@ COMMAND = "python -m harness "
 """The beginning of a command of ours, as remedies are written."""
 DOCUMENTS = {"latex": "table.tex", "markdown": "table.md", "csv": "table.csv", "json": "results.json"}
 """The file of a report that holds a format's main document."""
-NAME = 28
-"""Characters of a name that fit on one line beside a bar."""
-WIDE = 100
-"""Columns of a terminal from which bars show loss and rate too."""
 LOOK = 1.0
 """Seconds between two looks at a store."""
-EVERY = 30.0
-"""Seconds between two looks at a run, where bars cannot be drawn."""
 
 
 def say_json(document: Any) -> None:
@@ -236,74 +225,6 @@ def _plain(value: Any) -> str:
     return "none" if value in (None, {}) else str(value)
 
 
-class Bars:
-    """Shows lines with bars on a terminal, and moves them on between two looks."""
-
-    def __init__(self, console: Console) -> None:
-        self._console, self._began, self._at, self._lines = console, monotonic(), monotonic(), list[Line]()
-        self._live = Live(get_renderable=self._grid, console=console)
-
-    def show(self, lines: Sequence[Line]) -> None:
-        """Show these lines from now on."""
-        self._lines, self._at = list(lines), monotonic()
-        self._live.start()
-
-    def close(self) -> None:
-        """Leave the lines where they are, and draw no more."""
-        self._live.transient = not self._lines
-        self._live.stop()
-
-    def _grid(self) -> Grid:
-        wide, gone = self._console.width >= WIDE, clock(monotonic() - self._began)
-        names = [f"{line.name} after {gone}" if line.share else line.name for line in self._lines]
-        grid = Grid.grid(padding=(0, 1, 0, 0), expand=True)
-        grid.add_column(overflow="fold", max_width=NAME)
-        grid.add_column(no_wrap=True)
-        grid.add_column(ratio=1)
-        for _ in range(3 if wide else 2):
-            grid.add_column(no_wrap=True, justify="right")
-        for name, line in zip(names, [line.later(monotonic() - self._at) for line in self._lines], strict=True):
-            bar = ProgressBar(total=line.total or 1, completed=line.done if line.total else 0)
-            grid.add_row(name, line.phase, bar, *([line.numbers] if wide else []), _count(line), _left(line))
-        return grid
-
-
-class PlainLines:
-    """Writes lines to standard error: all of them at regular times, and the first one when its phase changes."""
-
-    def __init__(self, every: float = EVERY) -> None:
-        self._began, self._at, self._lines, self._every, self._ended = monotonic(), 0.0, list[Line](), every, Event()
-        self._thread = Thread(target=self._repeat, daemon=True)
-
-    def show(self, lines: Sequence[Line]) -> None:
-        """Show these lines from now on."""
-        before, self._lines, self._at = self._lines, list(lines), monotonic()
-        if not self._thread.ident:
-            self._thread.start()
-        elif before and lines and before[0].phase != lines[0].phase:
-            self._write(lines[:1])
-
-    def close(self) -> None:
-        """Write no more."""
-        self._ended.set()
-        if self._thread.ident:
-            self._thread.join()
-
-    def _repeat(self) -> None:
-        while not self._ended.wait(self._every):
-            self._write(self._lines)
-
-    def _write(self, lines: Sequence[Line]) -> None:
-        for line in [line.later(monotonic() - self._at) for line in lines]:
-            sys.stderr.write(f"{clock(monotonic() - self._began)} {_said(line)}\n")
-
-
-def display() -> Bars | PlainLines:
-    """Return bars on standard error if that is a terminal, else lines of text."""
-    console = Console(stderr=True)
-    return Bars(console) if console.is_terminal else PlainLines()
-
-
 def say_watch(place: Path, *, once: bool, as_json: bool) -> None:
     """Show what is at work in a store until the user stops it; once if it is asked so, or where there is no terminal."""
     from trackablate.harness.progress.watching import Watch
@@ -316,60 +237,11 @@ def say_watch(place: Path, *, once: bool, as_json: bool) -> None:
     if as_json:
         say_json([asdict(line) for line in watch.look()])
     elif once or not sys.stdout.isatty():
-        sys.stdout.writelines(f"{_said(line)}\n" for line in watch.look())
+        say_lines([*map(said, watch.look()), *filter(None, [watch.idle])], 4)
     else:
         try:
             while True:
-                bars.show(watch.look())
+                bars.show(watch.look(), watch.idle)
                 sleep(LOOK)
         except KeyboardInterrupt:
             bars.close()
-
-
-def _said(line: Line) -> str:
-    left = "" if line.left is None else _left(line)
-    said = ", ".join(filter(None, [f"{line.phase} {_count(line)}".strip(), line.numbers, left]))
-    return f"{line.name}: {said}"
-
-
-def _count(line: Line) -> str:
-    if not line.total:
-        return ""
-    if line.share:
-        return f"{int(100 * line.done / line.total)} %"
-    return "/".join(f"{n / 1000:.0f}k" if line.total >= 100_000 else f"{n:.0f}" for n in (line.done, line.total))
-
-
-def _left(line: Line) -> str:
-    return "-:-- left" if line.left is None else f"{clock(line.left)} left"
-
-
-def clock(seconds: float) -> str:
-    """Return a time as m:ss, or h:mm:ss from an hour on."""
-    minutes, second = divmod(round(max(0.0, seconds)), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-@contextmanager
-def step_bar(description: str, total: int, *, after: float = 0.0) -> Iterator[Callable[[int], None]]:
-    """Show one bar; the yielded function takes the number of steps done.
-
-    Args:
-        description: Words before the bar.
-        total: Number of steps, 0 if it is not known.
-        after: Seconds that the work must take before the bar is shown.
-    """
-    shown, began = display(), monotonic()
-
-    def done(steps: int) -> None:
-        gone = monotonic() - began
-        if gone >= after:
-            left = gone / steps * (total - steps) if steps and total else None
-            shown.show([Line(description, "", steps, total, left)])
-
-    try:
-        done(0)
-        yield done
-    finally:
-        shown.close()

@@ -4,6 +4,7 @@ Nothing goes that is not understood, and nothing of a run that a process works o
 show the same numbers, and `store verify` finds no damage.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -109,9 +110,20 @@ def clear(store: Store, found: Clearing) -> None:
 
 
 def item(path: Path, run: RunFolder | None = None) -> Item:
-    """Return a file or folder with its bytes."""
-    files = [path] if not path.is_dir() else [file for file in path.rglob("*") if not file.is_dir()]
-    return Item(path, sum(file.lstat().st_size for file in files), run)
+    """Return a file or folder with its bytes. What another process removes meanwhile has none."""
+    found = [about.st_size for file in ([path] if not path.is_dir() else _inside(path)) if (about := _about(file))]
+    return Item(path, sum(found), run)
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    return (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+
+
+def _about(file: Path) -> os.stat_result | None:
+    try:
+        return file.lstat()
+    except FileNotFoundError:
+        return None
 
 
 def _unnamed(store: Store, folders: list[RunFolder]) -> tuple[list[RunFolder], list[str]]:
@@ -132,10 +144,10 @@ def _foreign(folder: RunFolder) -> str:
 
 def _temporary(store: Store, free: list[RunFolder]) -> Iterator[Item]:
     places = [path for path in store.root.iterdir() if path.name != "runs"]
-    files = [file for path in places if path.is_dir() for file in path.rglob(".*.tmp")]
-    files += [path for path in places if fnmatch(path.name, ".*.tmp")]
-    items = [item(file) for file in files] + list(_files(free, "**/.*.tmp"))
-    return (one for one in items if one.path.lstat().st_mtime < time.time() - LEFTOVER)
+    files = [file for path in places if path.is_dir() for file in _inside(path)] + places
+    items = [item(file) for file in files if fnmatch(file.name, ".*.tmp")] + list(_files(free, "**/.*.tmp"))
+    before = time.time() - LEFTOVER
+    return (one for one in items if (about := _about(one.path)) and about.st_mtime < before)
 
 
 def _files(folders: list[RunFolder], pattern: str) -> Iterator[Item]:

@@ -6,6 +6,7 @@ Documents are checked by their digests, and read without their models, which wou
 import os
 import re
 from collections.abc import Callable, Container, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -98,8 +99,8 @@ def inventory(store: Store) -> Iterator[ListedRun]:
 
 def _run_folders(store: Store) -> list[str]:
     runs = store.root / "runs"
-    entries = os.scandir(runs) if runs.is_dir() else ()
-    return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    found = (entry.name for entry in (os.scandir(runs) if runs.is_dir() else ()) if not entry.name.startswith("."))
+    return sorted(name for name in found if os.path.isdir(f"{runs}/{name}"))  # noqa: PTH112 of links in a circle: False
 
 
 def _state(folder: str, spec: dict[str, Any], scan: _Scan) -> tuple[str, str, str]:
@@ -108,7 +109,7 @@ def _state(folder: str, spec: dict[str, Any], scan: _Scan) -> tuple[str, str, st
     failure, _ = _document(folder, "failure.json", _Failed.model_validate_json, scan.files)
     trained = "weights.safetensors" in scan.files and training is not None
     if training is None:
-        date = datetime.fromtimestamp(scan.files["spec.json"]).astimezone().isoformat("T", "seconds")
+        date = datetime.fromtimestamp(scan.files.get("spec.json", 0.0)).astimezone().isoformat("T", "seconds")
     else:
         date = training
     if failure:
@@ -122,30 +123,40 @@ def _state(folder: str, spec: dict[str, Any], scan: _Scan) -> tuple[str, str, st
 
 def _scan(folder: str) -> _Scan:
     size, files, results = 0, dict[str, float](), dict[str, int]()
-    for entry in os.scandir(folder):
-        if not entry.is_dir(follow_symlinks=False):
-            about = entry.stat(follow_symlinks=False)
+    for entry, about in _entries(folder):
+        if about:
             size += about.st_size
             files[entry.name] = about.st_mtime
             continue
-        for inner in os.scandir(entry.path):
-            within, count = _sizes(inner)
+        for inner, its in _entries(entry.path):
+            within, count = (its.st_size, 0) if its else _sizes(inner.path)
             size += within
             if count and entry.name == "evaluations":
                 results[inner.name] = count
     return _Scan(size, files, results)
 
 
-def _sizes(entry: os.DirEntry[str]) -> tuple[int, int]:
-    """Return the bytes of a file or a folder, and the number of results directly in the folder."""
-    if not entry.is_dir(follow_symlinks=False):
-        return entry.stat(follow_symlinks=False).st_size, 0
+def _entries(folder: str) -> Iterator[tuple[os.DirEntry[str], os.stat_result | None]]:
+    """Yield what is in a folder: each file with its size and time, each folder with None.
+
+    What another process removes meanwhile is left out, since a run at work replaces its files, and so is what this user may
+    not read.
+    """
+    entries: Iterator[os.DirEntry[str]] = iter(())
+    with suppress(OSError):
+        entries = os.scandir(folder)
+    for entry in entries:
+        with suppress(OSError):
+            yield entry, None if entry.is_dir(follow_symlinks=False) else entry.stat(follow_symlinks=False)
+
+
+def _sizes(folder: str) -> tuple[int, int]:
+    """Return the bytes of a folder, and the number of results directly in it."""
     size, count = 0, 0
-    for inner in os.scandir(entry.path):
-        if inner.is_dir(follow_symlinks=False):
-            size += _sizes(inner)[0]
+    for inner, about in _entries(folder):
+        size += about.st_size if about else _sizes(inner.path)[0]
+        if not about:
             continue
-        size += inner.stat(follow_symlinks=False).st_size
         name = inner.name
         count += name.endswith(".json") and name != EVALUATION and not name.startswith(".")
     return size, count

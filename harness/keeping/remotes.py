@@ -146,11 +146,14 @@ class RemoteEnd:
     """
 
     def __init__(self, url: str, marker: bytes | None = None) -> None:
+        from fsspec import filesystem
         from fsspec.core import url_to_fs
 
         self.url = url
+        # In a path without a protocol "::" chains nothing.
+        local = "" if "://" in url else Path(url).expanduser().absolute().as_posix()
         try:
-            self._fs, root = url_to_fs(url)
+            self._fs, root = (filesystem("file"), local) if local else url_to_fs(url)
         except (ValueError, ImportError, OSError) as error:
             raise BadInput(f"{shown(url)} cannot be reached: {error}") from error
         self._root = root.rstrip("/")
@@ -209,7 +212,10 @@ class RemoteEnd:
 
     def open(self, name: str) -> IO[bytes]:
         """See End."""
-        file: IO[bytes] = self._fs.open(f"{self._root}/{name}", "rb")
+        path = f"{self._root}/{name}"
+        if "file" in self._fs.protocol and self._fs.info(path)["type"] != "file":  # reading a pipe would never end
+            raise Damaged(f"{shown(path)} is no ordinary file")
+        file: IO[bytes] = self._fs.open(path, "rb")
         return file
 
     def receive(self, name: str, chunks: Iterable[bytes], entry: Entry) -> None:

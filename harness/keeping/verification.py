@@ -40,6 +40,7 @@ CHECKS: dict[str, tuple[Callable[[Path], bool], str]] = {
     "protocols/*/protocol.json": (is_whole, AGAIN),
     "protocols/*/strips.npz": (whole_archive, AGAIN),
     "forecasts/[!.]*.json": (is_whole, "it is left out of the predictions"),
+    "commands/[!.]*.json": (is_whole, "the next command removes it"),
     "calibration/**/[!.]*.json": (is_whole, "`plan --calibrate` makes it again"),
     "scores/[!.]*.npz": (whole_archive, NEEDED),
     "index/**/index.json": (is_whole, NEEDED),

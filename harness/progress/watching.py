@@ -2,13 +2,15 @@
 
 import time
 
+from trackablate.datasets.errors import shown
+from trackablate.harness.progress.announcing import GONE, CommandProgress, commands_at_work
 from trackablate.harness.progress.pace import Line, Stage, line_of
 from trackablate.harness.record import StudyRecord
 from trackablate.harness.running.executors.slurm_orders import handed_in_and_replied
 from trackablate.harness.store import RunFolder, Store
 
-SILENT, GONE = 30.0, 600.0
-"""Seconds without a sign of life after which that is said of a run, and after which it counts as not at work."""
+SILENT = 30.0
+"""Seconds without a sign of life after which that is said of a run."""
 
 
 class Watch:
@@ -18,31 +20,55 @@ class Watch:
         self._store = store
         self._stages: dict[tuple[str, str], Stage] = {}
         self._done: set[tuple[str, str]] = set()
+        self.idle = ""
+        """A sentence for a store in which nothing was at work at the last look, "" for another one."""
 
     def look(self) -> list[Line]:
-        """Return a line for each study that the store has a record of, followed by its runs that are at work.
+        """Return a line for each study that the store has a record of, each other command, and each run that is at work.
 
-        The last one is of jobs, if there are any whose replies no command has taken up.
+        Runs follow the study that they belong to. The last line is of jobs whose replies no command has taken up, if any.
         """
-        return [*(line for record in self._store.studies() for line in self._study(record)), *self._jobs()]
+        now = time.time()
+        folders = {name: self._store.named(name) for when, name in self._store.touched() if now - when <= GONE}
+        lines = {n: line for n, f in folders.items() if isinstance(f, RunFolder) and (line := self._at_work(f))}
+        commands, records = commands_at_work(self._store), self._store.studies()
+        found, others = list[Line](), dict(lines)
+        for record in records:
+            name = _name(record)
+            found += self._study(record, lines, [said for said in commands if said.name == name])
+            for run, _ in record.evaluations().values():
+                others.pop(run.name, None)
+        named = {_name(record) for record in records}
+        found += [Line(said.name, said.phase, left=said.left) for said in commands if said.name not in named]
+        self.idle = "" if lines or commands else self._idle()
+        return [*found, *others.values(), *self._jobs()]
 
-    def _study(self, record: StudyRecord) -> list[Line]:
-        name, key = f"{record.study} at {record.profile.name}", (record.study, record.profile.name)
+    def _study(self, record: StudyRecord, at_work: dict[str, Line], commands: list[CommandProgress]) -> list[Line]:
+        """Return the line of a study, and those of its runs that are at work."""
+        lines = [at_work[run.name] for run, _ in record.evaluations().values() if run.name in at_work]
+        count = len(record.evaluations())
+        done, failed = self._counted(record, at_work)
+        otherwise = "running" if lines else "done" if done == count else "not running"
+        phase = " and ".join(dict.fromkeys(said.phase for said in commands)) or otherwise
+        hosts = ", ".join(said.holder.host for said in commands) if len(commands) > 1 else ""
+        numbers = [f"{failed} failed" if failed else "", f"{len(commands)} commands on {hosts}" if hosts else ""]
+        left = min((said.left for said in commands if said.left is not None), default=None)
+        return [Line(_name(record), phase, done, count, left, ", ".join(filter(None, numbers))), *lines]
+
+    def _counted(self, record: StudyRecord, at_work: dict[str, Line]) -> tuple[int, int]:
+        """Return how many runs of a study are done, and how many have failed and are not at work again."""
+        key = record.study, record.profile.name
         if key in self._done:
-            count = len(record.evaluations())
-            return [Line(name, "done", count, count)]
-        lines, done, failed, found = list[Line](), 0, 0, list(self._store.missing(record))
+            return len(record.evaluations()), 0
+        done, failed, found = 0, 0, list(self._store.missing(record))
         for folder, missing in found:
             if missing and missing.nothing:
                 done += 1
-            elif folder.failure():
+            elif folder.path.name not in at_work and folder.failure():
                 failed += 1
-            elif line := self._at_work(folder):
-                lines.append(line)
         if done == len(found):
             self._done.add(key)
-        phase = "done" if done == len(found) else "running" if lines else "not running"
-        return [Line(name, phase, done, len(found), numbers=f"{failed} failed" if failed else ""), *lines]
+        return done, failed
 
     def _jobs(self) -> list[Line]:
         handed_in, replied = handed_in_and_replied(self._store)
@@ -59,3 +85,19 @@ class Watch:
         left = (said.total - said.done) * max(0.0, stage.seconds) / stage.steps if stage.steps else None
         silence = [f"silent for {silent:.0f} s"] if silent > SILENT else []
         return line_of(said, folder.run.slug, stage, left, *silence)
+
+    def _idle(self) -> str:
+        """Say that nothing is at work, and what became of the last run."""
+        nothing = f"nothing is at work in {shown(self._store.root)}"
+        for when, name in self._store.touched():
+            folder = self._store.named(name)
+            if isinstance(folder, RunFolder) and (said := folder.progress()):
+                whole = folder.trained and (said.done >= said.total or said.phase == "speed")
+                ended = "finished" if whole else f"stopped ({said.words} {said.done}/{said.total})"
+                row, ended = shown(said.row or folder.run.slug), "failed" if folder.failure() else ended
+                return f"{nothing}; the last run, {row}, {ended} at {time.strftime('%Y-%m-%d %H:%M', time.localtime(when))}"
+        return f"{nothing}, and no run of it has begun"
+
+
+def _name(record: StudyRecord) -> str:
+    return f"{record.study} at {record.profile.name}"

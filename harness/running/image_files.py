@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.datasets.atomic import read_arrays, write_arrays
-from trackablate.datasets.benchmark import SequenceList
+from trackablate.datasets.benchmark import SequenceList, counted, followed
 from trackablate.datasets.errors import some
 from trackablate.datasets.lease import Held
 from trackablate.datasets.reading.frames import ImageFiles
@@ -170,8 +170,8 @@ def _compared(
 
 def _files(sequences: SequenceList, wanted: set[str]) -> dict[str, FrameFiles]:
     numbers = [number for number, name in enumerate(sequences.names) if name in wanted]
-    with ThreadPoolExecutor() as pool:  # threads: this waits for disks
-        found = zip(numbers, pool.map(sequences.frame_files, numbers), strict=True)
+    with ThreadPoolExecutor() as pool, followed("comparing image files"):  # threads: this waits for disks
+        found = zip(counted("of sequences", numbers), pool.map(sequences.frame_files, numbers), strict=True)
         return {sequences.names[number]: files for number, files in found if files is not None}
 
 

@@ -67,16 +67,16 @@ def _stamps(folder: str) -> Iterator[tuple[str, int, int]]:
     while ahead:
         try:
             entries = list(os.scandir(ahead.pop()))
-        except (FileNotFoundError, NotADirectoryError):  # another process has just removed it
+        except OSError:  # another process has just removed it, or nobody may list it
             continue
         for entry in entries:
             if entry.name.startswith(".") or entry.name in AT_WORK or entry.name.endswith(".pyc"):
                 continue
-            if entry.is_dir():
-                ahead.append(entry.path)
-                continue
             try:
-                about = entry.stat()
-            except FileNotFoundError:  # another process has just replaced it
+                about = None if entry.is_dir() else entry.stat()
+            except OSError:  # another process has just replaced it, or it is a link in a circle
                 continue
-            yield entry.path, about.st_size, about.st_mtime_ns
+            if about:
+                yield entry.path, about.st_size, about.st_mtime_ns
+            else:
+                ahead.append(entry.path)

@@ -16,7 +16,7 @@ import pytest
 
 from trackablate.datasets import lease
 from trackablate.datasets.atomic import file_clock, write_text, write_with
-from trackablate.datasets.lease import Held, Holder, Lease, LeaseLost, following, held
+from trackablate.datasets.lease import Held, Holder, Lease, LeaseLost, following, held, this_place
 
 FIGHTER = """
 import os, random, sys, time
@@ -67,6 +67,45 @@ def test_a_lease_says_who_has_it(tmp_path: Path) -> None:
         assert held(tmp_path / "run")
     assert not held(tmp_path / "run")
     assert not held(tmp_path / "nowhere")
+
+
+def here(**about: object) -> str:
+    own = {"owner": "x", "host": "h", "place": this_place(), "pid": os.getpid(), "started": "", "seconds": 60}
+    return json.dumps(own | about)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(here(pid="../.."), here(pid=10**30), here(pid=-1), here(pid=True), here(seconds="a"), here(seconds=1e300)),
+        *(here(owner=["x"]), here(place={}), here(more=1), "[" * 100_000, "null", "[]", "{", "9" * 5000),
+    ],
+    ids=lambda content: str(content)[-40:],
+)
+def test_a_damaged_lease_is_that_of_an_unknown_holder_until_it_is_old(tmp_path: Path, content: str) -> None:
+    file = tmp_path / ".lease-9"
+    file.write_text(content)
+    assert held(tmp_path)
+    os.utime(file, (time.time() - 120,) * 2)
+    assert not held(tmp_path)
+    with Lease(tmp_path):
+        assert leases(tmp_path) == [".lease-10"]
+
+
+def test_a_pipe_in_place_of_a_lease_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".lease-1")
+    assert held(tmp_path)
+    os.utime(tmp_path / ".lease-1", (time.time() - 120,) * 2)
+    with Lease(tmp_path):
+        assert leases(tmp_path) == [".lease-2"]
+
+
+@pytest.mark.parametrize("name", ["٣", "²", "007", "9" * 200, "1 (copy)", "-1", "1.bak"])
+def test_a_file_that_is_only_called_like_a_lease_is_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / f".lease-{name}").touch()
+    assert not held(tmp_path)
+    with Lease(tmp_path):
+        assert (tmp_path / ".lease-1").exists()
 
 
 def test_of_many_takers_one_wins(tmp_path: Path) -> None:

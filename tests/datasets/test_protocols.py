@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from followers import recorded
 from places import ROOT
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS
@@ -101,13 +102,16 @@ def test_the_embedded_digest_follows_every_argument(monkeypatch: pytest.MonkeyPa
 def test_a_protocol_is_opened_where_the_user_says_and_its_index_too(tmp_path: Path) -> None:
     write(tmp_path / "data/Mine", {"img/0001.png": PNG, "groundtruth_rect.txt": "1,1,5,5"})
     archive = zipped(tmp_path / "data", tmp_path / "otb.zip")
-    done: list[int] = []
     for place in (tmp_path / "data", archive):
-        done.clear()
-        sequences = open_protocol("otb", {"otb": str(place)}, tmp_path / "index", lambda now, _: done.append(now))
+        with recorded() as done:
+            sequences = open_protocol("otb", {"otb": str(place)}, tmp_path / "index")
         sequences.check()
         assert list(sequences.names) == ["Mine"]
-        assert done == [0, 1]
+        assert {name for name, *_ in done} == {"opening otb"}
+        phases = ["listing files", "looking for sequences", "looking for changes", "reading annotation"]
+        assert list(dict.fromkeys(phase for _, phase, _, _ in done)) == phases
+        assert done[-2:] == [("opening otb", "reading annotation", now, 1) for now in (0, 1)]
+        assert ("opening otb", "looking for sequences", 99, 100) in done
     assert len(list((tmp_path / "index").iterdir())) == 2
 
 

@@ -17,6 +17,7 @@ import pytest
 from command_line import invoke
 from hostile_files import SPECIAL, crowded_zip, image, special, zip_of
 from trackablate.datasets.atomic import read_arrays, whole_archive, write_arrays
+from trackablate.datasets.reading import layouts
 from trackablate.datasets.reading.frames import MOST_PIXELS, image_size
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import Store
@@ -215,6 +216,19 @@ def test_a_crowd_of_results_is_refused_by_its_announcement(
     words = ("score", f"A={file}", "--protocol", "otb", "--annotations", data, "--store", store)
     assert "has 1000000 entries, more than 200000" in refused(file, lambda: 0, *words)
     assert time.monotonic() - began < 5
+
+
+def test_a_data_set_of_more_sequences_than_any_has(
+    tmp_path: Path, store: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layouts, "MOST_SEQUENCES", 3)
+    for number in range(4):
+        (tmp_path / "many" / f"s{number}").mkdir(parents=True)
+        (tmp_path / "many" / f"s{number}" / "groundtruth_rect.txt").write_text(TRUTH)
+    said = refused(tmp_path / "many", lambda: 0, "data", "check", f"otb={tmp_path / 'many'}")
+    assert "holds more than 3 sequences" in said
+    (tmp_path / "many" / "s3" / "groundtruth_rect.txt").unlink()
+    assert invoke("data", "check", f"otb={tmp_path / 'many'}").exit_code == 0
 
 
 @pytest.mark.parametrize("announced", [None, 10])

@@ -1,6 +1,8 @@
 """Input that is made to hurt: it is refused by name, quickly; nothing of it reaches the terminal or leaves its folder."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -92,6 +94,43 @@ def test_a_plugin_that_exits_fails(tmp_path: Path, code: str) -> None:
     (tmp_path / "leaves.py").write_text(code)
     said = refused("--plugin", tmp_path / "leaves.py", "list", "studies")
     assert "leaves.py, line 1: the plugin fails with SystemExit" in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["watch", "--store", "~nobody-here/store"],
+        ["data", "check", "otb=~nobody-here/otb"],
+        ["report", "table3", "--out", "~nobody-here/out"],
+    ],
+)
+def test_the_home_of_nobody(words: list[str]) -> None:
+    assert "no user of this machine is called so" in refused(*words)
+
+
+def test_a_user_without_a_home_has_no_settings_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert invoke("list", "studies").exit_code == 0
+
+
+def test_a_folder_that_is_gone_under_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert "the current folder was removed: change to another one" in refused("plan", "table3")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_the_caller_has_closed(tmp_path: Path, closed: str) -> None:
+    """Else the next file that is opened gets the stream's number, and with it what is printed there."""
+    command = f"{sys.executable} -m trackablate plan table3 --profile smoke --store {tmp_path / 'store'} {closed}"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0
 
 
 def test_names_on_the_command_line_are_shown_escaped(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """Changes files of a store: as another version would have written them, and as a bad disk would leave them."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from trackablate.datasets.atomic import sealed, unsealed
 
@@ -25,3 +28,32 @@ def flip(file: Path, at: float = 0.5, bit: int = 2) -> None:
     content = bytearray(file.read_bytes())
     content[min(len(content) - 1, int(at * len(content)))] ^= 1 << bit
     file.write_bytes(bytes(content))
+
+
+class _Vanishing:
+    """What is in a folder; temporary files are removed once they are listed, as by a run at work."""
+
+    def __init__(self, entries: "list[os.DirEntry[str]]") -> None:
+        self._left = entries
+        for entry in entries:
+            if entry.name.endswith(".tmp"):
+                os.unlink(entry.path)  # noqa: PTH108
+
+    def __iter__(self) -> "Iterator[os.DirEntry[str]]":
+        return iter(self._left)
+
+    def __next__(self) -> "os.DirEntry[str]":
+        if not self._left:
+            raise StopIteration
+        return self._left.pop(0)
+
+    def __enter__(self) -> "_Vanishing":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def let_temporary_files_vanish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on, they are gone when they have been listed."""
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda place=".": _Vanishing(list(scan(place))))

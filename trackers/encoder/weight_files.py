@@ -39,6 +39,8 @@ OTHERS = {
     b"<": ("is a web page", "download the file behind it"),
     b"version https://git-lfs": ("is a pointer of Git LFS", "fetch the file itself with `git lfs pull`"),
     b"\x1f\x8b": ("is packed by gzip", "unpack it first"),
+    b"BZh": ("is packed by bzip2", "unpack it first"),
+    b"\xfd7zXZ": ("is packed by xz", "unpack it first"),
     b"\x89HDF": ("is an HDF5 file", "give PyTorch's weights"),
 }
 """First bytes of files that are often taken for weights: what they are, and the remedy."""
@@ -105,7 +107,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
 def _content(file: Path) -> Any:
     with file.open("rb") as opened:
-        first = opened.read(64)
+        first = opened.read(tarfile.BLOCKSIZE)
     if first[8:9] == b"{":
         if (header := int.from_bytes(first[:8], "little")) > LARGEST_HEADER:
             raise DataError.at(file, f"has a header of {header} bytes, more than any weights need", REMEDY)
@@ -126,7 +128,7 @@ def _content(file: Path) -> Any:
             raise DataError.at(file, "is a zip archive without weights of torch.save", "unpack it first")
         if "constants.pkl" in names or "constants.pkl" in _records(file):  # torch.load would run its code
             raise DataError.at(file, "is a TorchScript archive", "give the state dict that it was made from")
-    elif tarfile.is_tarfile(file):
+    elif first[257:262] == b"ustar":  # is_tarfile would unpack what is packed, which may never end
         raise DataError.at(file, "is a tar archive", "unpack it first")
     with file.open("rb") as opened:  # a path would be judged by its ending
         return torch.load(opened, map_location="cpu", weights_only=False, pickle_module=_inert_pickle())

@@ -22,8 +22,8 @@ def fetch(
 
     Example: python -m harness fetch weights dinov2-b14
     """
-    from trackablate.harness.cli.terminal import step_bar
     from trackablate.harness.exchange import fetching
+    from trackablate.harness.progress.bars import step_bar
 
     if not name:
         entries = fetching.downloads(what)

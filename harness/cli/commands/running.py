@@ -140,7 +140,8 @@ def run(
             return
         workers, failure = start(session.store), None
         session.store.set_study(session.study_record())
-        with forecast(session.job, session.store, study=True) as observer:
+        what = f"{session.study.name} at {session.profile.name}"
+        with forecast(session.job, session.store, what, study=True) as observer:
             try:
                 with leading(session.job, session.store) as job:
                     run_job(job, session.store, workers, device, observer)

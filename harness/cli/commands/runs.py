@@ -207,8 +207,8 @@ def pretrain(
         from trackablate.harness.running.threads import quiet_threads
 
         quiet_threads(os.cpu_count() or 1)
-        from trackablate.harness.cli.terminal import step_bar
         from trackablate.harness.costing.devices import resolve_device
+        from trackablate.harness.progress.bars import step_bar
         from trackablate.harness.training.pretraining import load_pretraining
         from trackablate.harness.training.pretraining import pretrain as make
         from trackablate.trackers.encoder.pretrained import FILES

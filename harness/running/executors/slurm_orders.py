@@ -91,7 +91,7 @@ def left_behind(store: Store, jobs: Jobs) -> tuple[list[Path], str]:
     """
     files = [file for file in (store.root / "jobs").glob("*.json") if not file.name.endswith(REPLIED)]
     before = time.time() - LEFTOVER
-    old = [file for file in files if file.stat().st_uid == os.getuid() and _last_change(file) < before]
+    old = [file for file in files if _own_since(file, before)]
     orders = {file: order for file in old if (order := read_order(file))}
     try:
         ended = {file: one for file, one in orders.items() if not jobs.job(one.batch, one.index).goes_on}
@@ -140,8 +140,12 @@ def _own_order(folder: Path) -> Path:
     return folder.with_name(batch.orders[index])
 
 
-def _last_change(order: Path) -> float:
-    return max(file.stat().st_mtime for file in (order, reply_file(order)) if file.exists())
+def _own_since(order: Path, before: float) -> bool:
+    try:
+        stats = [file.stat() for file in (order, reply_file(order)) if file.exists()]
+    except FileNotFoundError:  # a command has just taken the reply up
+        return False
+    return bool(stats) and stats[0].st_uid == os.getuid() and max(about.st_mtime for about in stats) < before
 
 
 def _own_number() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from command_line import attentive
+from command_line import attentive, invoke
 from places import MINI
 
 PATIENCE = 60.0
@@ -110,6 +110,20 @@ def test_a_run_that_is_stopped_while_it_trains_saves_a_checkpoint(tmp_path: Path
     (checkpoint,) = runs.glob("*/checkpoint.pt")
     assert 1 <= torch.load(checkpoint, weights_only=True)["step"] < 2000
     assert not list(runs.rglob("*.tmp"))
+
+
+def test_a_training_is_watched_from_its_begin_until_it_is_killed(tmp_path: Path) -> None:
+    def look() -> str:
+        store = tmp_path / "store"
+        return str(invoke("watch", "--store", store).stdout) if (store / "store.json").exists() else ""
+
+    name = "train ostrack-256 at smoke-recipe.steps-2000"
+    with started("train", "ostrack-256", "--profile", "smoke", "--set=recipe.steps=2000", cwd=tmp_path) as train:
+        wait_until(lambda: look().startswith(f"{name}: imports, preparing"))
+        wait_until(lambda: re.fullmatch(rf"{name}: running.*\nvit-\S+: training [1-9].*\n", look()) is not None)
+        train.kill()
+        wait_until(lambda: look().startswith("nothing is at work in "))
+    assert re.search(r"the last run, vit-\S+, stopped \((training|validation) \d+/2000\) at 2", look())
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])

@@ -9,7 +9,7 @@ import pytest
 
 import store_factory
 from command_line import invoke, said
-from stored_files import flip
+from stored_files import flip, let_temporary_files_vanish
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.datasets.lease import Lease
 from trackablate.harness.documents import write_document
@@ -130,6 +130,14 @@ def test_each_kind_goes_alone_and_leaves_a_whole_store_with_the_same_numbers(sto
         places["checkpoints"].unlink()
         (places["former"]).unlink()
         assert not verify(store).damaged
+
+
+def test_a_store_at_work_can_be_looked_at(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    (store.root / "counted").mkdir(exist_ok=True)
+    for folder in (store.root / "counted", next(store.runs()).path, store.root):
+        (folder / ".x.json.tmp").write_bytes(b"{}")
+    let_temporary_files_vanish(monkeypatch)
+    assert clearing(store).items["temporary"] == []
 
 
 def test_all_kinds_together(store: Store) -> None:

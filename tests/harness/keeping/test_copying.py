@@ -1,6 +1,7 @@
 """Runs go from store to store: whole, once, never over others; and no remote reaches beyond the store."""
 
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -100,6 +101,24 @@ def test_a_store_goes_there_and_back_with_the_same_bytes_and_numbers(store: Stor
     assert not verify(other).damaged
     again = said("store", "push", store.root, url), said("store", "pull", other.root, url)
     assert [(copied["files"], copied["same"]) for copied in again] == [(0, pushed["files"])] * 2
+
+
+@pytest.mark.parametrize("name", ["a::b", "[1]", "a*b", "~nobody-here", "a#b", "a%20b"])
+def test_a_plain_folder_may_be_called_anything(store: Store, tmp_path: Path, name: str) -> None:
+    pushed = said("store", "push", store.root, tmp_path / "remotes" / name)
+    assert [path.name for path in (tmp_path / "remotes").iterdir()] == [name]
+    assert said("store", "pull", tmp_path / "other", tmp_path / "remotes" / name)["files"] == pushed["files"]
+
+
+def test_a_pipe_at_the_remote_is_not_waited_for(store: Store, tmp_path: Path) -> None:
+    remote = tmp_path / "remote"
+    said("store", "push", store.root, remote)
+    for file in (next(remote.glob("runs/*/evaluations/*/0*.json"), None) or next(remote.glob("runs/*/training.json")),):
+        file.unlink()
+        os.mkfifo(file)
+    pulled = invoke("store", "pull", tmp_path / "other", remote)
+    assert pulled.exit_code == 1
+    assert f"refused: {file} is no ordinary file" in " ".join(pulled.stdout.split())
 
 
 def test_two_stores_merge(store: Store, url: str, tmp_path: Path) -> None:

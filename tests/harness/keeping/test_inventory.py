@@ -1,5 +1,6 @@
 """The list of a store's runs, from its documents alone."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 import store_factory
 from command_line import invoke, said
-from stored_files import flip, without_digest
+from stored_files import flip, let_temporary_files_vanish, without_digest
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.harness.keeping.inventory import inventory
 from trackablate.harness.profiles import load_profile
@@ -37,6 +38,40 @@ def test_every_run_has_a_line_with_what_is_there(store: Store) -> None:
     assert decoder["date"][:4].isdigit()
     assert (found["ce-conv"]["state"], found["ce-conv"]["problem"]) == ("failed", "<b>out of memory</b>")
     assert (ncc["state"], ncc["tracker"]) == ("no training", "ncc")
+
+
+def test_a_run_at_work_is_listed_while_it_replaces_its_files(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = list(inventory(store))
+    for folder in store.runs():
+        for place in (folder.path, folder.path / "evaluations", *folder.path.glob("evaluations/*")):
+            (place / ".x.json.tmp").write_bytes(b"{}") if place.is_dir() else None
+    let_temporary_files_vanish(monkeypatch)
+    assert list(inventory(store)) == before
+    assert not list(store.root.rglob("*.tmp"))
+
+
+def test_links_in_circles_hide_no_run(store: Store) -> None:
+    before = list(inventory(store))
+    runs = store.root / "runs"
+    (runs / "loop").symlink_to("loop")
+    (runs / before[0].run / "evaluations" / "again").symlink_to(".")
+    assert [run.run for run in inventory(store)] == [run.run for run in before]
+    assert (
+        invoke("report", "table3", "--profile", "smoke", "--store", store.root, "--out", runs.parent / "r").exit_code
+        == 0
+    )
+
+
+def test_a_run_that_nobody_may_read_hides_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, scan = [run.run for run in inventory(store)], os.scandir
+
+    def forbidden(place: str) -> object:
+        if str(place).endswith(names[0]):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    assert [run.run for run in inventory(store)] == names
 
 
 def test_a_run_that_serves_several_rows_names_all(store: Store) -> None:

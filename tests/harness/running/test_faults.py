@@ -216,7 +216,7 @@ def test_clocks_that_jump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbro
     monkeypatch.setattr(time, "time", time.time)
     exec(jump, {})
     store = Store(tmp_path / "store")
-    with forecast(JOB, store, study=True) as observer:
+    with forecast(JOB, store, "a study", study=True) as observer:
         runner.run(JOB, store, Workers(store), "cpu", observer)
     assert numbers(store) == unbroken
     training = store.run(TRAINING.run).training()

@@ -1,7 +1,10 @@
 """Weights files as the official projects publish them: told by their bytes, without running any code of theirs."""
 
 import argparse
+import bz2
 import io
+import lzma
+import os
 import pickle
 import re
 import resource
@@ -197,6 +200,8 @@ def zipped(name: str) -> bytes:
         (b"\n<!DOCTYPE html><html>", "is a web page; download the file behind it"),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
         (b"\x1f\x8b\x08", "is packed by gzip; unpack it first"),
+        (lzma.compress(packed("sys_info")), "is packed by xz; unpack it first"),
+        (bz2.compress(packed("sys_info")), "is packed by bzip2; unpack it first"),
         (packed("sys_info"), "is a tar archive; unpack it first"),
         (zipped("weights.pth"), "is a zip archive without weights"),
         (zipped("model/constants.pkl"), "is a TorchScript archive"),
@@ -264,3 +269,13 @@ def test_bombs_are_refused_at_once(tmp_path: Path, kind: str) -> None:
     assert time.monotonic() - began < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
     assert len(str(caught.value)) < 500
+
+
+def test_a_file_of_zeros_is_not_read_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "zeros.pt"
+    file.touch()
+    os.truncate(file, 2**40)
+    began = time.monotonic()
+    with pytest.raises(DataError, match="cannot be read as weights"):
+        read_weights(file)
+    assert time.monotonic() - began < 5

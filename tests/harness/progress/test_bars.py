@@ -1,5 +1,6 @@
 """How far a command is: bars on a terminal of 80 columns, plain lines everywhere else."""
 
+import multiprocessing
 import re
 import time
 from collections.abc import Iterator
@@ -11,10 +12,16 @@ import cv2
 import pytest
 from rich.console import Console
 
-from trackablate.harness.cli import terminal
+from command_line import invoke
+from trackablate.datasets.benchmark import FOLLOW, followed, unseen
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.reading import reader
+from trackablate.datasets.reading.files import Folder
 from trackablate.harness.cli.pieces import frame_count
-from trackablate.harness.cli.terminal import Bars, PlainLines, clock, display, step_bar
+from trackablate.harness.progress import bars
+from trackablate.harness.progress.bars import Bars, PlainLines, clock, display, follow_opening, step_bar
 from trackablate.harness.progress.pace import Line
+from video_factory import PNG, write
 
 WHOLE = Line("all 12 runs", "3 done, 1 failed", 4000, 10_000, 6000, share=True)
 LONG = Line("shuffled-template seed 2", "tracking synthetic-smoke", 12_345, 685_360, 7000, "loss 1.234, 12.2 steps/s")
@@ -24,12 +31,12 @@ NAMED = Line("a-row-with-a-name-that-a-user-gave-it", "validation", 12, 500, Non
 def drawn(*lines: Line, width: int = 80, passed: float = 0.0, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What stands on a terminal some seconds after lines were shown."""
     text, now = StringIO(), [1000.0]
-    monkeypatch.setattr(terminal, "monotonic", lambda: now[0])
-    bars = Bars(Console(file=text, width=width, force_terminal=True, color_system=None))
-    bars.show(lines)
+    monkeypatch.setattr(bars, "monotonic", lambda: now[0])
+    shown = Bars(Console(file=text, width=width, force_terminal=True, color_system=None))
+    shown.show(lines)
     text.truncate(text.seek(0))
     now[0] += passed
-    bars.close()
+    shown.close()
     last = re.split(r"\x1b\[2K", text.getvalue())[-1]
     return [line.rstrip() for line in last.splitlines() if line.strip("\x1b[?25h ")]
 
@@ -47,6 +54,12 @@ def test_nothing_is_cut_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wide_terminal_shows_loss_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = drawn(LONG, width=120, monkeypatch=monkeypatch)
     assert "loss 1.234, 12.2 steps/s" in found
+
+
+def test_brackets_in_a_name_are_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+    (found,) = drawn(Line("clip[/1].mp4 :cat:", "tracking [bold]x", 1, 10, 3), monkeypatch=monkeypatch)
+    assert "clip[/1].mp4 :cat:" in found
+    assert "tracking [bold]x" in found
 
 
 def test_bars_count_down_between_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,8 +126,8 @@ def test_a_video_that_does_not_tell_its_length(
     total = frame_count(clip)
     assert total == frames
     now = [1000.0]
-    monkeypatch.setattr(terminal, "monotonic", lambda: now[0])
-    monkeypatch.setattr(terminal, "display", lambda: PlainLines(0.05))
+    monkeypatch.setattr(bars, "monotonic", lambda: now[0])
+    monkeypatch.setattr(bars, "display", lambda: PlainLines(0.05))
     with step_bar("video", total) as done:
         now[0] += 5
         done(5)
@@ -128,3 +141,82 @@ def test_no_terminal_no_bars(capsys: pytest.CaptureFixture[str]) -> None:
     with step_bar("scoring lasot", 10) as done:
         done(5)
     assert capsys.readouterr().err == "", "it was over before there was anything to say"
+
+
+@pytest.fixture
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """OTB with one sequence on a disk where a look at a file takes 2 ms, for a user whose patience ends after 50 ms."""
+    write(tmp_path / "otb/Basketball", {"img/0001.png": PNG, "groundtruth_rect.txt": "1,1,5,5"})
+    look = Folder.is_file
+
+    def slowly(files: Folder, name: str) -> bool:
+        time.sleep(0.002)
+        return look(files, name)
+
+    monkeypatch.setattr(Folder, "is_file", slowly)
+    monkeypatch.setattr(bars, "OPENING", 0.05)
+    before = FOLLOW.set(unseen)
+    follow_opening()
+    yield tmp_path / "otb"
+    FOLLOW.reset(before)
+
+
+def test_a_data_set_that_opens_slowly_says_so(slow: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    PROTOCOLS["otb"].open(slow)
+    found = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"0:0\d opening otb: looking for sequences \d+/100, 0:0\d left", found[0])
+    assert len(found) == 1, "the next line comes after half a minute"
+
+
+def test_it_says_so_on_a_terminal(slow: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = StringIO()
+    console = Console(file=text, width=80, force_terminal=True, color_system=None)
+    monkeypatch.setattr(bars, "display", lambda first: Bars(console))
+    PROTOCOLS["otb"].open(slow)
+    assert re.search(r"opening otb +looking for sequences [━╸╺ ]+ \d+/\d+ +(0:0\d|-:--) left", text.getvalue())
+
+
+def test_what_tells_nothing_is_shown_too(
+    slow: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = reader.open_files
+    monkeypatch.setattr(reader, "open_files", lambda root: time.sleep(0.3) or listed(root))
+    PROTOCOLS["otb"].open(slow)
+    assert re.match(r"0:00 opening otb: listing files\n", capsys.readouterr().err)
+
+
+def test_fast_and_forked_and_inner_work_is_not_shown(slow: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    child = multiprocessing.get_context("fork").Process(target=PROTOCOLS["otb"].open, args=(slow,))
+    child.start()
+    child.join()
+    with step_bar("scoring", 10):
+        PROTOCOLS["otb"].open(slow)
+    with followed("quick"):
+        pass
+    assert child.exitcode == 0
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("command", ["data check", "score", "run", "train"])
+def test_every_command_that_opens_data_shows_it(
+    slow: Path, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = {
+        "data check": ["data", "check", f"otb={slow}"],
+        "score": ["score", f"A={slow}", "--protocol", "otb", "--annotations", slow, "--store", tmp_path / "store"],
+        "run": [
+            "run",
+            "table3",
+            "--profile",
+            "smoke",
+            "--protocol",
+            "otb",
+            "--data",
+            f"otb={slow}",
+            "--device",
+            "none",
+        ],
+        "train": ["train", "ostrack-256", "--data", f"lasot={slow}", "--profile", "paper", "--device", "none"],
+    }[command]
+    monkeypatch.chdir(tmp_path)
+    assert re.search(r"0:0\d opening \w+", invoke(*words).stderr)
