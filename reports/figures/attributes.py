@@ -20,7 +20,7 @@ FEWEST = 3
 MOST = 8
 """Rows up to which a radar can be read."""
 GREYED = ["#eeeeee"]
-FAINT = "#8a8a8a"
+FAINT = "#696969"
 TWO_SIDED = "PuOr"
 """Orange for less, purple for more: told apart with every kind of colour vision."""
 
@@ -98,9 +98,11 @@ def _heat_map(each: Table, variants: list[Column], baseline: Column) -> Drawing:
     limit = float(finite.max()) if finite.size else 1.0
     figure, (ax,) = canvas(1, height=0.9 + 0.3 * len(each.rows), width=3.2 + 0.75 * len(variants))
     few = np.array([[(row.cells[":n"].value or 0) < GREYED_BELOW] * len(variants) for row in each.rows])
+    signed = replace(baseline, signed=True)
+    texts = np.array([[signed.written(value) if np.isfinite(value) else "" for value in line] for line in values])
     for mask, colours, ink in ((few, TWO_SIDED, {}), (~few, GREYED, {"color": FAINT})):
         seaborn.heatmap(
-            values, ax=ax, mask=mask, cmap=colours, center=0, vmin=-limit, vmax=limit, annot=True, fmt="+.1f", linewidths=1,
+            values, ax=ax, mask=mask, cmap=colours, center=0, vmin=-limit, vmax=limit, annot=texts, fmt="", linewidths=1,
             annot_kws=ink, cbar=False,
             xticklabels=[short(c.symbol) for c in variants], yticklabels=[short(row.name) for row in each.rows],
         )  # fmt: skip

@@ -95,10 +95,12 @@ def drawing_of(spread: Spread, looks: dict[str, Look]) -> Drawing:
         axes[1].text(0, names.index(spread.baseline), " baseline", va="center", fontsize="small")
         axes[1].set(xlabel=f"Δ{symbol} to {short(spread.baseline)} ({unit})", ylabel="")
     aside = f" (left), and its difference to {spread.baseline} on the same sequence (right)" if changes else ""
+    several = any(len(values) > 1 for values in spread.rows.values())
+    together, each = (", all seeds together", " of each seed on the left") if several else ("", "")
     caption = (
-        f"{symbol} of the {len(spread.sequences)} sequences of {spread.protocol}, all seeds together{aside}. A tick is a"
-        " sequence, a thick line the median, of each seed on the left. The diamond is the table's mean with its 95 %"
-        " interval. The table of values names the sequences at the extremes."
+        f"{symbol} of the {len(spread.sequences)} sequences of {spread.protocol}{together}{aside}. A tick is a sequence, a"
+        f" thick line the median{each}, a diamond the table's mean with its 95 % interval. The table of values names the"
+        " sequences at the extremes."
     )
     medians, median_changes = (
         listed({name: float(np.nanmedian(values)) for name, values in of.items()}) for of in (spread.rows, changes)
