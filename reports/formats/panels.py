@@ -1,5 +1,6 @@
 """How every renderer writes a figure, and how a wide table is cut into panels."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -8,6 +9,8 @@ from typing import Literal
 from trackablate.reports.table import Cell, Column, Table, TableRow
 
 DASH = "–"
+LITTLE = 30
+"""Characters up to which a sentence of a footnote says little, such as the name of a dialect."""
 
 
 def figure(cell: Cell | None, column: Column) -> str:
@@ -100,4 +103,10 @@ def mark(index: int) -> str:
 
 def references(footnotes: tuple[int, ...]) -> str:
     """Return the marks of some footnotes."""
-    return ",".join(map(mark, footnotes))
+    return ",".join(map(mark, sorted(footnotes)))
+
+
+def beginning(footnote: str) -> str:
+    """Return the first sentence of a footnote, and the second too if the first says little."""
+    sentences = re.split(r"(?<=[\w)%]\.)(?<!\b[A-Z]\.) (?=[A-Z*])", footnote)  # not after an initial
+    return " ".join(sentences[: 1 if len(sentences[0]) >= LITTLE else 2])

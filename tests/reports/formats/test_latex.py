@@ -308,7 +308,7 @@ def test_a_real_tex_sets_many_rows_on_pages_that_they_fit(
 def test_a_real_tex_hardly_scales_a_study_and_scales_what_is_too_wide(
     result: Result, table: Table, tmp_path: Path
 ) -> None:
-    reporting = ONE_COLUMN + r"\newcommand{\trackablatefit}[2]{\sbox0{#2}\typeout{natural width \the\wd0}\usebox0}"
+    reporting = ONE_COLUMN + r"\newcommand{\trackablatefit}[3]{\sbox0{#2}\typeout{natural width \the\wd0}\usebox0}"
     for tex in (paper_table(result, table), all_tables([table])):
         log, _ = compiled(tex, tmp_path, reporting)
         natural = [float(width) for width in re.findall(r"natural width ([\d.]+)pt", log)]
