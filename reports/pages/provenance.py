@@ -10,7 +10,6 @@ from trackablate.harness.record import Provenance, RunRecord
 from trackablate.harness.spec import Profile
 from trackablate.reports.results import Result
 
-
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 """Of every language setting, so that the same store gives the same page."""
 

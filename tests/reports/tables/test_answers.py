@@ -13,8 +13,8 @@ from trackablate.harness.scoring.metrics import METRICS
 from trackablate.harness.scoring.scored import Returned, ScoredTracker
 from trackablate.harness.speed import Speed
 from trackablate.reports.formats.documents import results_json
-from trackablate.reports.formats.summary import MOST_FOOTNOTES, summary, without_footnotes
 from trackablate.reports.formats.panels import beginning
+from trackablate.reports.formats.summary import MOST_FOOTNOTES, summary, without_footnotes
 from trackablate.reports.formats.text import TerminalSummary, TerminalTable
 from trackablate.reports.results import Result, result_of
 from trackablate.reports.statistics.bootstrap import Estimate
