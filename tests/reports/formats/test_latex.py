@@ -309,13 +309,13 @@ def test_long_notes_leave_the_table_readable(result: Result, table: Table, tmp_p
     """22 rows and a dozen notes of a line, as table1 has; what follows a first sentence is in the full set."""
     cited = tuple(replace(table.rows[-1], name=f"cited-{at}", role="cited", footnotes=()) for at in range(15))
     notes = tuple(f"A long first sentence of a note{' that goes on' * 5}. {text}" for text in table.footnotes)
-    compiled(paper_table(result, replace(table, rows=(*table.rows, *cited), footnotes=notes)), tmp_path, ONE_COLUMN)
+    tex = paper_table(result, replace(table, rows=(*table.rows, *cited), footnotes=notes))
+    assert not any(escape(text) in tex for text in table.footnotes)
+    compiled(tex, tmp_path, ONE_COLUMN)
     words = subprocess.run(["pdftotext", "-bbox", "paper.pdf", "-"], check=True, cwd=tmp_path, capture_output=True)
     found = re.search(r'yMin="([\d.]+)" xMax="[\d.]+" yMax="([\d.]+)">cited-3<', words.stdout.decode())
     assert found
     assert float(found[2]) - float(found[1]) > 4.5, "points"
-    printed = subprocess.run(["pdftotext", "paper.pdf", "-"], check=True, cwd=tmp_path, capture_output=True).stdout
-    assert "that goes on. " not in " ".join(printed.decode().split()).replace("that goes on. B", "")
 
 
 @needs_tex

@@ -111,7 +111,7 @@ def test_a_table_that_goes_on_behind_the_edge_shows_it(driver: Any, page: Path, 
     assert shades[1] < 3
 
 
-@pytest.mark.parametrize("pixels, shown", [(1050, ".results"), (700, "#results .results")])
+@pytest.mark.parametrize(("pixels", "shown"), [(1050, ".results"), (700, "#results .results")])
 def test_tables_fit_the_window(opened: Any, pixels: int, shown: str) -> None:
     """All of them at 1050 px, the short one at 700 px."""
     with width(opened, pixels):
