@@ -48,8 +48,8 @@ SILENT: dict[str, str] = {
 
 CHOSEN = (
     f"The paper leaves some settings open, which are chosen here. They are: {'; '.join(SILENT.values())}; the label "
-    "`centre` is 1 at the query nearest to the true centre, without a Gaussian; boxes pass from layer to layer without their gradient, the queries' "
-    "content with it."
+    "`centre` is 1 at the query nearest to the true centre, without a Gaussian; boxes pass from layer to layer without "
+    "their gradient, the queries' content with it."
 )
 
 LARGE_300 = Training(ostrack(300), FOUR_SETS, ("trackingnet", "lasot"))
