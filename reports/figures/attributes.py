@@ -27,12 +27,9 @@ TWO_SIDED = "PuOr"
 
 def _tables(result: Result) -> list[Table]:
     """Return the tables by attribute, with the trackers that have any figure in them."""
-    found = [attribute_table(result, facts) for facts in result.scored_here]
-    return [replace(each, columns=tuple(_filled(each))) for each in found if each is not None]
-
-
-def _filled(each: Table) -> list[Column]:
-    return [c for c in each.columns if any(row.cells[c.key].value is not None for row in each.rows)]
+    found = [table for facts in result.scored_here if (table := attribute_table(result, facts))]
+    filled = [[c for c in each.columns if any(r.cells[c.key].value is not None for r in each.rows)] for each in found]
+    return [replace(each, columns=tuple(columns)) for each, columns in zip(found, filled, strict=True)]
 
 
 def radar(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
@@ -91,9 +88,8 @@ def differences(result: Result, table: Table, looks: dict[str, Look]) -> Drawing
 def _heat_map(each: Table, variants: list[Column], baseline: Column) -> Drawing:
     import seaborn
 
-    values = np.array(
-        [[_difference(each, at, column, baseline) for column in variants] for at in range(len(each.rows))]
-    )
+    columns = [np.array([row.cells[c.key].value for row in each.rows], dtype=float) for c in (*variants, baseline)]
+    values = np.stack(columns[:-1], axis=1) - columns[-1][:, None]
     finite = np.abs(values[np.isfinite(values)])
     limit = float(finite.max()) if finite.size else 1.0
     figure, (ax,) = canvas(1, height=0.9 + 0.3 * len(each.rows), width=3.2 + 0.75 * len(variants))
@@ -119,11 +115,6 @@ def _heat_map(each: Table, variants: list[Column], baseline: Column) -> Drawing:
     )
     alt = f"{each.title}, differences to {baseline.symbol}; the values are in the table below the figure."
     return Drawing("attribute-differences", figure, alt, caption, readings)
-
-
-def _difference(each: Table, at: int, column: Column, baseline: Column) -> float:
-    own, other = (each.rows[at].cells[of.key].value for of in (column, baseline))
-    return np.nan if own is None or other is None else own - other
 
 
 def _in_lines(attribute: str) -> str:

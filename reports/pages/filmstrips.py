@@ -19,25 +19,15 @@ STILLS = 6
 
 
 @dataclass(frozen=True)
-class DrawnBox:
-    """A box in thumbnail pixels."""
-
-    x: float
-    y: float
-    w: float
-    h: float
-
-
-@dataclass(frozen=True)
 class Still:
-    """One frame, its JPEG as a data URI, and the unclipped overlap of its two boxes in 0..1."""
+    """One frame, its JPEG as a data URI, two boxes x, y, w, h in its pixels, and their unclipped overlap in 0..1."""
 
     frame: int
     width: int
     height: int
     uri: str
-    truth: DrawnBox
-    predicted: DrawnBox
+    truth: list[float]
+    predicted: list[float]
     iou: float
 
 
@@ -102,8 +92,8 @@ def _still(strip: FilmStrip, boxes: NDArray[np.float64], index: int) -> Still:
         width=width,
         height=height,
         uri="data:image/jpeg;base64," + base64.b64encode(jpeg).decode(),
-        truth=DrawnBox(*(float(v) for v in truth * strip.scale)),
-        predicted=DrawnBox(*(float(v) for v in predicted * strip.scale)),
+        truth=(truth * strip.scale).tolist(),
+        predicted=(predicted * strip.scale).tolist(),
         iou=float(iou(predicted, truth)),
     )
 
