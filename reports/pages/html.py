@@ -35,7 +35,28 @@ def page(
     result: Result, table: Table, pictures: list[Picture], sections: list[Section], files: Sequence[str] = ()
 ) -> str:
     """Return index.html, which needs no network and forbids it. It links `files`, which lie beside it."""
-    return render("page.html", _view(result, table, pictures, sections, files))
+    runs = provenance.runs(result)
+    first = [picture for picture in pictures if picture.name == FIRST]
+    view = {
+        "result": result,
+        "table": table,
+        "short": summary(result, table),
+        "first": first,
+        "pictures": [picture for picture in pictures if picture not in first],
+        "sections": sections,
+        "files": files,
+        "documents": [name for name in files if "/" not in name],
+        "absent": [name for name in DOCUMENTS if result.study and name not in files],
+        "viewer": viewer(result),
+        "strips": filmstrips.strips(result),
+        "runs": runs,
+        "commands": provenance.commands(result, runs),
+        "versions": provenance.versions(runs),
+        "profile_facts": provenance.profile_facts(result.profile) if result.profile else {},
+        "failed": [row.name for row in result.rows if row.verdict == "failed"],
+        "trials": [row.name for row in result.rows if row.verdict == "trial"],
+    }
+    return render("page.html", view | {"contents": _contents(view)})
 
 
 def render(template: str, view: dict[str, Any]) -> str:
@@ -58,33 +79,6 @@ def _environment() -> Environment:
     found.globals["layout"] = panels
     found.filters["moment"] = provenance.moment
     return found
-
-
-def _view(
-    result: Result, table: Table, pictures: list[Picture], sections: list[Section], files: Sequence[str]
-) -> dict[str, Any]:
-    runs = provenance.runs(result)
-    first = [picture for picture in pictures if picture.name == FIRST]
-    view = {
-        "result": result,
-        "table": table,
-        "short": summary(result, table),
-        "first": first,
-        "pictures": [picture for picture in pictures if picture not in first],
-        "sections": sections,
-        "files": files,
-        "documents": [name for name in files if "/" not in name],
-        "absent": [name for name in DOCUMENTS if result.study and name not in files],
-        "viewer": viewer(result),
-        "strips": filmstrips.strips(result),
-        "runs": runs,
-        "commands": provenance.commands(result, runs),
-        "versions": provenance.versions(runs),
-        "profile_facts": provenance.profile_facts(result.profile) if result.profile else {},
-        "failed": [row.name for row in result.rows if row.verdict == "failed"],
-        "trials": [row.name for row in result.rows if row.verdict == "trial"],
-    }
-    return view | {"contents": _contents(view)}
 
 
 def _contents(view: dict[str, Any]) -> list[tuple[str, str]]:
