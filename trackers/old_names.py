@@ -66,7 +66,7 @@ MOVED: dict[str, dict[str, str]] = {
         ),
         "figures": "paper_style",
         "formats": "text export latex layout=panels tex_text score_json=documents",
-        "pages": "html viewer filmstrips site site_studies write provenance score_page=sections",
+        "pages": "html viewer filmstrips site site_studies=site write provenance score_page=sections",
     },
 }
 """Modules that moved, by package and the room where they are now: OLD, or OLD=NEW for a module with a new name."""

@@ -49,9 +49,9 @@ SILENT: dict[str, str] = {
 """What DETRack leaves open, by the field that it concerns, and what was chosen."""
 
 CHOSEN = (
-    f"DETRack does not state the following. Chosen: {'; '.join(SILENT.values())}; the label `centre` is 1 at the query "
-    "nearest to the true centre, without a Gaussian; boxes pass from layer to layer without their gradient, the queries' "
-    "content with it."
+    f"The paper leaves some settings open, which are chosen here. They are: {'; '.join(SILENT.values())}; the label "
+    "`centre` is 1 at the query nearest to the true centre, without a Gaussian; boxes pass from layer to layer without "
+    "their gradient, the queries' content with it."
 )
 
 LARGE_300 = Training(ostrack(300), FOUR_SETS, ("trackingnet", "lasot"))

@@ -1,12 +1,13 @@
 """The report's figures: what each module here draws, as SVG for the page and PDF for the paper."""
 
 from dataclasses import replace
+from functools import partial
 
 from trackablate.reports.figures.attributes import differences, radar
 from trackablate.reports.figures.cost import against_cost
-from trackablate.reports.figures.curves import curves
+from trackablate.reports.figures.curves import TITLES, curves
 from trackablate.reports.figures.distributions import distributions
-from trackablate.reports.figures.drawing import STYLE, Picture, looks_of, paper_file, picture
+from trackablate.reports.figures.drawing import STYLE, Draw, Picture, looks_of, paper_file, picture
 from trackablate.reports.figures.epochs import against_epochs
 from trackablate.reports.figures.frame_grid import frame_grid
 from trackablate.reports.figures.pairs import compared, pairs
@@ -16,9 +17,9 @@ from trackablate.reports.figures.training import training
 from trackablate.reports.results import Result
 from trackablate.reports.table import Table
 
-DRAWN = (
-    *(curves("success"), curves("precision"), curves("norm_precision"), survival),
-    *(against_cost, against_epochs, training, distributions, pairs, compared, radar, differences, frame_grid),
+DRAWN: tuple[Draw, ...] = (
+    *(partial(curves, kind) for kind in TITLES),
+    *(survival, against_cost, against_epochs, training, distributions, pairs, compared, radar, differences, frame_grid),
 )
 """In the page's order. Each draws what it can of any result, or nothing."""
 

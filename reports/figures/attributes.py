@@ -20,19 +20,16 @@ FEWEST = 3
 MOST = 8
 """Rows up to which a radar can be read."""
 GREYED = ["#eeeeee"]
-FAINT = "#8a8a8a"
+FAINT = "#696969"
 TWO_SIDED = "PuOr"
 """Orange for less, purple for more: told apart with every kind of colour vision."""
 
 
 def _tables(result: Result) -> list[Table]:
     """Return the tables by attribute, with the trackers that have any figure in them."""
-    found = [attribute_table(result, facts) for facts in result.scored_here]
-    return [replace(each, columns=tuple(_filled(each))) for each in found if each is not None]
-
-
-def _filled(each: Table) -> list[Column]:
-    return [c for c in each.columns if any(row.cells[c.key].value is not None for row in each.rows)]
+    found = [table for facts in result.scored_here if (table := attribute_table(result, facts))]
+    filled = [[c for c in each.columns if any(r.cells[c.key].value is not None for r in each.rows)] for each in found]
+    return [replace(each, columns=tuple(columns)) for each, columns in zip(found, filled, strict=True)]
 
 
 def radar(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
@@ -91,16 +88,17 @@ def differences(result: Result, table: Table, looks: dict[str, Look]) -> Drawing
 def _heat_map(each: Table, variants: list[Column], baseline: Column) -> Drawing:
     import seaborn
 
-    values = np.array(
-        [[_difference(each, at, column, baseline) for column in variants] for at in range(len(each.rows))]
-    )
+    columns = [np.array([row.cells[c.key].value for row in each.rows], dtype=float) for c in (*variants, baseline)]
+    values = np.stack(columns[:-1], axis=1) - columns[-1][:, None]
     finite = np.abs(values[np.isfinite(values)])
     limit = float(finite.max()) if finite.size else 1.0
     figure, (ax,) = canvas(1, height=0.9 + 0.3 * len(each.rows), width=3.2 + 0.75 * len(variants))
     few = np.array([[(row.cells[":n"].value or 0) < GREYED_BELOW] * len(variants) for row in each.rows])
+    signed = replace(baseline, signed=True)
+    texts = np.array([[signed.written(value) if np.isfinite(value) else "" for value in line] for line in values])
     for mask, colours, ink in ((few, TWO_SIDED, {}), (~few, GREYED, {"color": FAINT})):
         seaborn.heatmap(
-            values, ax=ax, mask=mask, cmap=colours, center=0, vmin=-limit, vmax=limit, annot=True, fmt="+.1f", linewidths=1,
+            values, ax=ax, mask=mask, cmap=colours, center=0, vmin=-limit, vmax=limit, annot=texts, fmt="", linewidths=1,
             annot_kws=ink, cbar=False,
             xticklabels=[short(c.symbol) for c in variants], yticklabels=[short(row.name) for row in each.rows],
         )  # fmt: skip
@@ -117,11 +115,6 @@ def _heat_map(each: Table, variants: list[Column], baseline: Column) -> Drawing:
     )
     alt = f"{each.title}, differences to {baseline.symbol}; the values are in the table below the figure."
     return Drawing("attribute-differences", figure, alt, caption, readings)
-
-
-def _difference(each: Table, at: int, column: Column, baseline: Column) -> float:
-    own, other = (each.rows[at].cells[of.key].value for of in (column, baseline))
-    return np.nan if own is None or other is None else own - other
 
 
 def _in_lines(attribute: str) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from trackablate.harness.scoring.dialects import Curve
 from trackablate.harness.scoring.metrics import METRICS, Metric, curve
 from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker, TrackerScores
-from trackablate.reports.figures.drawing import Draw, Drawing, Look, legend, panels
+from trackablate.reports.figures.drawing import Drawing, Look, legend, panels
 from trackablate.reports.figures.values import Readings
 from trackablate.reports.results import Result, standing
 from trackablate.reports.statistics.bootstrap import Floats, curve_band
@@ -33,16 +33,8 @@ MOST_BANDS = 8
 """Variants up to which each has a band: more bands hide each other."""
 
 
-def curves(kind: Curve) -> Draw:
-    """Return the function that draws one kind of curve."""
-
-    def draw(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
-        return _drawing(result, kind, looks)
-
-    return draw
-
-
-def _drawing(result: Result, kind: Curve, looks: dict[str, Look]) -> Drawing | None:
+def curves(kind: Curve, result: Result, table: Table, looks: dict[str, Look]) -> Drawing | None:
+    """Draw one kind of curve, a panel for each protocol that reads a metric off it."""
     metrics = {facts.name: metric for facts in result.scored_here if (metric := _metric(facts, kind))}
     shown = [f for f in result.scored_here if f.name in metrics and any(row.usable(f) for row in result.rows)]
     if not shown:

@@ -10,7 +10,7 @@ from trackablate.reports.figures.drawing import Drawing, Look, canvas, listed, s
 from trackablate.reports.figures.values import Readings
 from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.statistics.bootstrap import Floats, quotient
-from trackablate.reports.table import Cell, Table
+from trackablate.reports.table import GREYED_BELOW, Cell, Table
 from trackablate.reports.tables.accuracy import metric_key
 
 if TYPE_CHECKING:
@@ -95,10 +95,12 @@ def drawing_of(spread: Spread, looks: dict[str, Look]) -> Drawing:
         axes[1].text(0, names.index(spread.baseline), " baseline", va="center", fontsize="small")
         axes[1].set(xlabel=f"Δ{symbol} to {short(spread.baseline)} ({unit})", ylabel="")
     aside = f" (left), and its difference to {spread.baseline} on the same sequence (right)" if changes else ""
+    several = any(len(values) > 1 for values in spread.rows.values())
+    together, each = (", all seeds together", " of each seed on the left") if several else ("", "")
     caption = (
-        f"{symbol} of the {len(spread.sequences)} sequences of {spread.protocol}, all seeds together{aside}. A tick is a"
-        " sequence, a thick line the median, of each seed on the left. The diamond is the table's mean with its 95 %"
-        " interval. The table of values names the sequences at the extremes."
+        f"{symbol} of the {len(spread.sequences)} sequences of {spread.protocol}{together}{aside}. A tick is a sequence, a"
+        f" thick line the median{each}, a diamond the table's mean with its 95 % interval. The table of values names the"
+        " sequences at the extremes."
     )
     medians, median_changes = (
         listed({name: float(np.nanmedian(values)) for name, values in of.items()}) for of in (spread.rows, changes)
@@ -113,10 +115,11 @@ def _violin(ax: "Axes", at: int, values: Floats, look: Look) -> None:
     import seaborn
 
     finite = values[np.isfinite(values)]
-    seaborn.violinplot(
-        x=finite, y=np.full(len(finite), at), ax=ax, orient="h", native_scale=True, cut=0, density_norm="width", width=0.8,
-        color=look.colour, saturation=1, alpha=0.3, linewidth=0.7, inner=None,
-    )  # fmt: skip
+    if len(finite) >= GREYED_BELOW:  # fewer have no shape
+        seaborn.violinplot(
+            x=finite, y=np.full(len(finite), at), ax=ax, orient="h", native_scale=True, cut=0, density_norm="width",
+            width=0.8, color=look.colour, saturation=1, alpha=0.3, linewidth=0.7, inner=None,
+        )  # fmt: skip
     ends = np.tile([at - TICK, at + TICK, np.nan], len(finite))  # one path: thousands of marks are megabytes
     ax.plot(np.repeat(finite, 3), ends, color=look.colour, linewidth=0.6, alpha=0.7)
     medians = np.nanmedian(values, axis=1)

@@ -49,7 +49,7 @@ def _drawing(
     left_out = f" Not drawn: {', '.join(row.name for row in others[MOST:])}." if len(others) > MOST else ""
     caption = (
         f"{metric.symbol} of every sequence of {facts.name}: each variant against {baseline.name}. Above the diagonal the"
-        f" variant has more.{left_out}"
+        f" variant is higher.{left_out}"
     )
     return Drawing("pairs", figure, f"Per sequence. {' '.join(words)}", caption, readings)
 
@@ -72,7 +72,7 @@ def _panel(
         readings.add(ax, sequence, name, (x, y), f"{y:.1f} against {x:.1f} ({y - x:+.1f})")
     for line in ax.lines[1:]:
         line.set(markersize=4, markeredgewidth=0)
-    ax.set(title=f"more on {above}, less on {below}", xlabel="", ylabel="", aspect="equal")
+    ax.set(title=f"{short(name)}: higher on {above}, lower on {below}", aspect="equal")
     ax.set_xlabel(f"{metric.symbol}, {short(baseline)}")
     ax.set_ylabel(f"{metric.symbol}, {short(name)}")
     return f"{name} has more than {baseline} on {above} sequences and less on {below}."

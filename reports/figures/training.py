@@ -39,7 +39,7 @@ def training(result: Result, table: Table, looks: dict[str, Look]) -> Drawing | 
     readings = Readings("at")
     for (label, value, lines), ax in zip(shown, axes, strict=True):
         _panel(ax, label, value, lines, looks, readings)
-    legend(axes[0], {name: looks[name] for name in found}, "best")
+    legend(axes[min(1, len(axes) - 1)], {name: looks[name] for name in found}, "right")
     caption = (
         "Convergence: mean IoU on held-out pairs against steps, wall time and device time of the training (the run's device"
         " time, spread evenly over its wall time), and the sum of the losses; losses of different heads do not compare."

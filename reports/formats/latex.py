@@ -1,6 +1,7 @@
 r"""Tables as LaTeX, fragments for \input that need booktabs and graphicx.
 
-`paper_table` is what a paper prints of a study: one table that fits a page. `all_tables` has everything, for a supplement.
+`paper_table` is what a paper prints of a study: one table that fits a page, with the first sentences of its footnotes.
+`all_tables` has everything, for a supplement.
 The best figure is bold, the second underlined, and a difference that is told from chance has a star. The figures of a column
 have the same decimals and are set flush right, so their decimal points stand below each other.
 """
@@ -10,14 +11,24 @@ from collections.abc import Iterator
 from dataclasses import replace
 from textwrap import wrap
 
-from trackablate.reports.formats.panels import Panel, figure, groups, interval, mark, panel_of, panels, references
+from trackablate.reports.formats.panels import (
+    Panel,
+    beginning,
+    figure,
+    groups,
+    interval,
+    mark,
+    panel_of,
+    panels,
+    references,
+)
 from trackablate.reports.formats.tex_text import escape
 from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.table import Cell, Column, Table
 from trackablate.reports.tables.accuracy import PART, metric_key
 from trackablate.reports.tables.block import Footnotes
 
-COLUMNS, ROWS = 7, 18
+COLUMNS, ROWS = 8, 18
 """Most columns and rows of one table of the full set."""
 MOST_BOUNDS = 30
 """Rows up to which the paper's table prints intervals, each in a line of its own."""
@@ -34,9 +45,13 @@ PREAMBLE = r"""% \input this file. It needs, in the preamble:
 % It is plain ASCII and has its own font sizes. A table that is too large for the page is scaled down.
 % figures/*.pdf are made to go with it. Letters that are neither western nor Greek are printed as code points, [U+6F22].
 \providecommand{\trackablatesmall}{\fontsize{6}{7}\selectfont}
-\providecommand{\trackablatefit}[2]{\sbox0{#2}%
+\providecommand{\trackablatefit}[3]{% caption, table, notes: the table gets what the words leave of the page
+  \sbox2{\parbox[t]{\textwidth}{#1}}\sbox0{#2}\sbox4{\parbox[t]{\textwidth}{#3}}%
+  \dimen0=\dimexpr.95\textheight-\ht2-\dp2-\ht4-\dp4\relax
+  \ifdim\dimen0<.25\textheight\dimen0=.25\textheight\fi
   \ifdim\wd0>\textwidth\sbox0{\resizebox{\textwidth}{!}{\usebox0}}\fi
-  \ifdim\dimexpr\ht0+\dp0>#1\textheight\resizebox*{!}{#1\textheight}{\usebox0}\else\usebox0\fi}
+  \usebox2\par\smallskip
+  \ifdim\dimexpr\ht0+\dp0>\dimen0\resizebox*{!}{\dimen0}{\usebox0}\else\usebox0\fi\par\smallskip\usebox4}
 """
 MARKED = {"best": r"\textbf{%s}", "second": r"\underline{%s}", None: "%s"}
 
@@ -119,7 +134,7 @@ def _for_paper(result: Result, table: Table) -> Table:
             missing = cell.value is None and cell.text is None
             cells[column.key] = replace(cell, footnotes=kept(cell.footnotes) if said and not missing else ())
         rows.append(replace(row, footnotes=at_name, cells=cells))
-    return replace(table, columns=tuple(columns), rows=tuple(rows), footnotes=notes.texts)
+    return replace(table, columns=tuple(columns), rows=tuple(rows), footnotes=tuple(map(beginning, notes.texts)))
 
 
 def _columns(result: Result, table: Table) -> list[Column]:
@@ -147,12 +162,9 @@ def _meanings(table: Table) -> Iterator[str]:
 
 
 def _float(table: Table, panel: Panel, caption: str, label: str = "", notes: str = "") -> str:
-    height = max(0.25, 0.93 - len(caption) / 3000 - len(notes) / 6500)  # of the page: the rest is for the words
-    below = f"\n\\par\\smallskip\n\\parbox{{\\textwidth}}{notes}" if notes else ""
     return rf"""\begin{{table*}}[tp]
 \centering\fontsize{{8}}{{9.5}}\selectfont\setlength{{\tabcolsep}}{{2pt}}
-\caption[{{{escape(table.title)}}}]{{{caption}}}{label}\smallskip
-\trackablatefit{{{height:.2f}}}{{{_tabular(table, panel)}}}{below}
+\trackablatefit{{\caption[{{{escape(table.title)}}}]{{{caption}}}{label}}}{{{_tabular(table, panel)}}}{{{notes}}}
 \end{{table*}}
 """
 

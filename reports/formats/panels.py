@@ -1,5 +1,6 @@
 """How every renderer writes a figure, and how a wide table is cut into panels."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -8,6 +9,8 @@ from typing import Literal
 from trackablate.reports.table import Cell, Column, Table, TableRow
 
 DASH = "–"
+LITTLE = 30
+"""Characters up to which a sentence of a footnote says little, such as the name of a dialect."""
 
 
 def figure(cell: Cell | None, column: Column) -> str:
@@ -57,17 +60,28 @@ class Panel:
     rows: tuple[TableRow, ...]
 
 
-def panels(table: Table, most: int = 1000) -> tuple[Panel, ...]:
-    """Return the table cut where the columns' panel changes, and after `most` columns. The factors never stand alone."""
-    runs: list[list[Column]] = []
-    for column in table.columns:
-        last = runs[-1] if runs else []
-        follows = not last or not last[-1].group or last[-1].panel == column.panel
-        if last and follows and len(last) < most:
-            last.append(column)
-        else:
-            runs.append([column])
-    return tuple(panel_of(table, tuple(columns)) for columns in runs)
+def panels(table: Table, most: int) -> tuple[Panel, ...]:
+    """Return the table cut where the columns' panel changes, and before the group that makes it wider than `most` columns.
+
+    The factors never stand alone; a group of more columns is cut too.
+    """
+    runs: list[list[Column]] = [[]]
+    for group in groups(table.columns):
+        last = runs[-1]
+        fits = last and last[-1].panel == group.columns[0].panel and len(last) + len(group.columns) <= most
+        if not fits and any(column.group for column in last):
+            runs.append([])
+        for column in group.columns:
+            if len(runs[-1]) == most:
+                runs.append([])
+            runs[-1].append(column)
+    return tuple(panel_of(table, tuple(columns)) for columns in runs if columns)
+
+
+def page_panels(table: Table) -> tuple[Panel, ...]:
+    """Return the table in parts that fit a page of 1,050 pixels. An interval is wider than a figure."""
+    intervals = any(cell.low is not None for row in table.rows for cell in row.cells.values())
+    return panels(table, 10 if intervals else 16)
 
 
 def panel_of(table: Table, columns: tuple[Column, ...]) -> Panel:
@@ -89,4 +103,10 @@ def mark(index: int) -> str:
 
 def references(footnotes: tuple[int, ...]) -> str:
     """Return the marks of some footnotes."""
-    return ",".join(map(mark, footnotes))
+    return ",".join(map(mark, sorted(footnotes)))
+
+
+def beginning(footnote: str) -> str:
+    """Return the first sentence of a footnote, and the second too if the first says little."""
+    sentences = re.split(r"(?<=[\w)%]\.)(?<!\b[A-Z]\.) (?=[A-Z*])", footnote)  # not after an initial
+    return " ".join(sentences[: 1 if len(sentences[0]) >= LITTLE else 2])

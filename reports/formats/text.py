@@ -1,6 +1,5 @@
 """The table for the terminal, by rich. Every name is plain text: brackets in it are no markup."""
 
-import re
 from collections.abc import Iterator
 from textwrap import wrap
 
@@ -11,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from trackablate.reports.formats.panels import Panel, direction, figure, interval, panel_of, references
+from trackablate.reports.formats.panels import Panel, beginning, direction, figure, interval, panel_of, references
 from trackablate.reports.formats.summary import DIFFERENCE, VERDICT, Summary
 from trackablate.reports.table import Cell, Column, Table, TableRow
 
@@ -20,8 +19,6 @@ GAP = 2
 """Characters between two columns."""
 NAMES = 20
 """Characters that the rows' names keep in a short table. It gives up further columns before it folds names to fewer."""
-LITTLE = 30
-"""Characters up to which a sentence of a footnote says little, such as the name of a dialect."""
 READABLE = 100
 """Characters of a line of sentences in a wide terminal."""
 
@@ -86,12 +83,6 @@ class TerminalSummary:
         more = f"--full prints every column{more}." if more or dropped else ""
         yield Text(" ".join(filter(None, ["*: baseline." if starred else "", found.legend, narrow, more])), style="dim")
         yield from (Text(f"missing: {text}", style="bold red") for text in found.missing)
-
-
-def beginning(footnote: str) -> str:
-    """Return the first sentence of a footnote, and the second too if the first says little."""
-    sentences = re.split(r"(?<=[\w)%]\.) (?=[A-Z*])", footnote)
-    return " ".join(sentences[: 1 if len(sentences[0]) >= LITTLE else 2])
 
 
 def _footnotes(texts: tuple[str, ...]) -> Iterator[RenderableType]:

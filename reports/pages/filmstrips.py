@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.datasets.boxes import iou
-from trackablate.harness.scoring.metrics import METRICS, Metric, values
+from trackablate.harness.scoring.metrics import METRICS, values
 from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker, TrackerScores
 from trackablate.reports.results import FilmStrip, Result, primary_metric
 
@@ -19,25 +19,15 @@ STILLS = 6
 
 
 @dataclass(frozen=True)
-class DrawnBox:
-    """A box in thumbnail pixels."""
-
-    x: float
-    y: float
-    w: float
-    h: float
-
-
-@dataclass(frozen=True)
 class Still:
-    """One frame, its JPEG as a data URI, and the unclipped overlap of its two boxes in 0..1."""
+    """One frame, its JPEG as a data URI, two boxes x, y, w, h in its pixels, and their unclipped overlap in 0..1."""
 
     frame: int
     width: int
     height: int
     uri: str
-    truth: DrawnBox
-    predicted: DrawnBox
+    truth: list[float]
+    predicted: list[float]
     iou: float
 
 
@@ -67,25 +57,34 @@ def strips(result: Result) -> list[Strip]:
 
 
 def _of_row(result: Result, facts: ScoredProtocol, row: ScoredTracker) -> list[Strip]:
-    found, metric = row.protocols.get(facts.name), METRICS[primary_metric(result, facts)]
-    films = result.strips.get(facts.name, {})
-    scores = sequence_scores(found, facts, metric, sorted(films)) if found else {}
-    if found is None or not scores:
-        return []
-    ascending = sorted(scores, key=lambda name: metric.sign * scores[name])
-    chosen: list[tuple[Literal["best", "worst"], str]] = [("best", ascending[-1])]
-    chosen += [("worst", ascending[0])] if len(ascending) > 1 else []
+    metric, films = METRICS[primary_metric(result, facts)], result.strips.get(facts.name, {})
+    goodness = goodness_of(result, facts, row)
+    ascending = sorted(goodness, key=goodness.__getitem__)
+    chosen: list[tuple[Literal["best", "worst"], str]] = [("best", name) for name in ascending[-1:]]
+    chosen += [("worst", name) for name in ascending[:-1][:1]]
     return [
-        Strip(row.name, which, facts.name, name, metric.symbol, scores[name], _stills(films[name], found))
+        Strip(
+            row.name,
+            which,
+            facts.name,
+            name,
+            metric.symbol,
+            metric.sign * goodness[name],
+            _stills(films[name], row.protocols[facts.name]),
+        )
         for which, name in chosen
     ]
 
 
-def sequence_scores(found: TrackerScores, facts: ScoredProtocol, metric: Metric, names: list[str]) -> dict[str, float]:
-    """Return the first seed's own scores of these sequences in the printed unit, where there are boxes and any counts."""
-    names = [name for name in names if name in found.boxes and name in found.tallies]
+def goodness_of(result: Result, facts: ScoredProtocol, row: ScoredTracker) -> dict[str, float]:
+    """Return the first seed's own score, negative if less is better, of each sequence with thumbnails, boxes and counts."""
+    found, metric = row.protocols.get(facts.name), METRICS[primary_metric(result, facts)]
+    if found is None:
+        return {}
+    names = [s for s in sorted(result.strips.get(facts.name, {})) if s in found.boxes and s in found.tallies]
     pairs = zip(*values([found.tallies[name] for name in names], metric.key, facts.dialects[metric.key]), strict=True)
-    return {name: metric.scale * float(n / w) for name, (n, w) in zip(names, pairs, strict=True) if w > 0}
+    scale = metric.sign * metric.scale
+    return {name: scale * float(n / w) for name, (n, w) in zip(names, pairs, strict=True) if w > 0}
 
 
 def _stills(strip: FilmStrip, found: TrackerScores) -> tuple[Still, ...]:
@@ -102,8 +101,8 @@ def _still(strip: FilmStrip, boxes: NDArray[np.float64], index: int) -> Still:
         width=width,
         height=height,
         uri="data:image/jpeg;base64," + base64.b64encode(jpeg).decode(),
-        truth=DrawnBox(*(float(v) for v in truth * strip.scale)),
-        predicted=DrawnBox(*(float(v) for v in predicted * strip.scale)),
+        truth=(truth * strip.scale).tolist(),
+        predicted=(predicted * strip.scale).tolist(),
         iou=float(iou(predicted, truth)),
     )
 

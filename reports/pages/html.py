@@ -17,15 +17,16 @@ from markupsafe import Markup
 
 from trackablate.reports.figures.drawing import Picture
 from trackablate.reports.formats import panels
+from trackablate.reports.formats.summary import summary
 from trackablate.reports.pages import filmstrips, provenance
 from trackablate.reports.pages.sections import Section
 from trackablate.reports.pages.viewer import viewer
 from trackablate.reports.results import Result
 from trackablate.reports.table import Table
-from trackablate.reports.tables.answers import answers
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SCRIPTS = ("tables.js", "plots.js", "viewer.js")
+DOCUMENTS = ("table.tex", "table.md", "table.csv", "results.json")
 FIRST = "distributions"
 """The figure that stands beside the answers; all others have a section of their own."""
 
@@ -34,7 +35,28 @@ def page(
     result: Result, table: Table, pictures: list[Picture], sections: list[Section], files: Sequence[str] = ()
 ) -> str:
     """Return index.html, which needs no network and forbids it. It links `files`, which lie beside it."""
-    return render("page.html", _view(result, table, pictures, sections, files))
+    runs = provenance.runs(result)
+    first = [picture for picture in pictures if picture.name == FIRST]
+    view = {
+        "result": result,
+        "table": table,
+        "short": summary(result, table),
+        "first": first,
+        "pictures": [picture for picture in pictures if picture not in first],
+        "sections": sections,
+        "files": files,
+        "documents": [name for name in files if "/" not in name],
+        "absent": [name for name in DOCUMENTS if result.study and name not in files],
+        "viewer": viewer(result),
+        "strips": filmstrips.strips(result),
+        "runs": runs,
+        "commands": provenance.commands(result, runs),
+        "versions": provenance.versions(runs),
+        "profile_facts": provenance.profile_facts(result.profile) if result.profile else {},
+        "failed": [row.name for row in result.rows if row.verdict == "failed"],
+        "trials": [row.name for row in result.rows if row.verdict == "trial"],
+    }
+    return render("page.html", view | {"contents": _contents(view)})
 
 
 def render(template: str, view: dict[str, Any]) -> str:
@@ -55,39 +77,15 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     found.globals["layout"] = panels
+    found.filters["moment"] = provenance.moment
     return found
-
-
-def _view(
-    result: Result, table: Table, pictures: list[Picture], sections: list[Section], files: Sequence[str]
-) -> dict[str, Any]:
-    runs = provenance.runs(result)
-    first = [picture for picture in pictures if picture.name == FIRST]
-    view = {
-        "result": result,
-        "table": table,
-        "answers": answers(result, table),
-        "first": first,
-        "pictures": [picture for picture in pictures if picture not in first],
-        "sections": sections,
-        "files": files,
-        "documents": [name for name in files if "/" not in name],
-        "viewer": viewer(result),
-        "strips": filmstrips.strips(result),
-        "runs": runs,
-        "commands": provenance.commands(result, runs),
-        "versions": provenance.versions(runs),
-        "profile_facts": provenance.profile_facts(result.profile) if result.profile else {},
-        "failed": [row.name for row in result.rows if row.verdict == "failed"],
-        "trials": [row.name for row in result.rows if row.verdict == "trial"],
-    }
-    return view | {"contents": _contents(view)}
 
 
 def _contents(view: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the sections that the page has, for its navigation."""
     parts = [
-        ("table", "Results", True),
+        ("results", "Results", view["short"].parts),
+        ("table", "All columns", True),
         ("figures", "Figures", view["pictures"]),
         *((section.anchor, section.title, True) for section in view["sections"]),
         ("viewer", "Sequence viewer", view["viewer"]),

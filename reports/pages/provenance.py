@@ -2,10 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from markupsafe import Markup
 
 from trackablate.harness.record import Provenance, RunRecord
 from trackablate.harness.spec import Profile
 from trackablate.reports.results import Result
+
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+"""Of every language setting, so that the same store gives the same page."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,16 @@ def _rows_by(texts: Iterable[tuple[str, Run]]) -> dict[str, list[str]]:
     for text, run in texts:
         found.setdefault(text, []).extend(run.rows)
     return found
+
+
+def moment(stamp: str) -> Markup:
+    """Return an ISO 8601 time for readers, "28 Nov 2026, 08:38 UTC", with its machine form; a dash for none."""
+    try:
+        at = datetime.fromisoformat(stamp).astimezone(UTC)
+    except ValueError:
+        return Markup("{}").format(stamp or "–")
+    words = f"{at.day} {MONTHS[at.month - 1]} {at.year}, {at:%H:%M} UTC"
+    return Markup('<time datetime="{:%Y-%m-%dT%H:%M:%SZ}">{}</time>').format(at, words)
 
 
 def profile_facts(profile: Profile) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """A site over a store: a page for every study that was started in it, and an index of studies and runs."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,21 +11,35 @@ from pydantic import BaseModel
 from trackablate.ablations.study import Study
 from trackablate.datasets.atomic import write_text
 from trackablate.datasets.protocols import PROTOCOLS
-from trackablate.harness.documents import read_document, readable, write_document
+from trackablate.harness.documents import read_document, readable, undamaged, write_document
 from trackablate.harness.errors import BadInput
+from trackablate.harness.record import Provenance, StudyRecord
 from trackablate.harness.store import NOT_ASKED, RunFolder, Store, Unreadable
 from trackablate.reports.assemble import assemble
 from trackablate.reports.figures import pictures
 from trackablate.reports.formats.panels import DASH, figure, interval
 from trackablate.reports.pages.html import page, render
 from trackablate.reports.pages.made_from import folder_digest, keep_source, source_digest, unchanged
+from trackablate.reports.pages.provenance import Run
 from trackablate.reports.pages.sections import sections
-from trackablate.reports.pages.site_studies import StoredStudy, progress, stored_studies
 from trackablate.reports.tables.answers import Standing, standings
 from trackablate.reports.tables.pivot import pivot
 from trackablate.trackers.plugins import load_plugins
 
 BEST = ".best.json"
+
+
+@dataclass(frozen=True)
+class StoredStudy:
+    """A study at a profile's size, as the store says it was asked for."""
+
+    study: Study
+    record: StudyRecord
+
+    @property
+    def folder(self) -> str:
+        """The place of its page in the site."""
+        return re.sub(r"[^\w.-]", "_", f"{self.record.study}-{self.record.profile.name}")
 
 
 @dataclass(frozen=True)
@@ -34,10 +49,9 @@ class RunEntry:
     name: str
     verdict: str
     reason: str
-    seed: int
-    started: str
-    device: str
-    studies: tuple[tuple[str, str], ...]
+    seed: int = 0
+    where: Provenance | None = None
+    studies: tuple[tuple[str, str], ...] = ()
 
 
 class Best(BaseModel):
@@ -66,13 +80,37 @@ def write_site(store: Store, out: Path, studies: Iterable[Study], profiles: Coll
         record, href = found.record, f"{found.folder}/index.html"
         best = _page(found, store, out / found.folder, known)
         written.append(out / href)
-        entries.append((found, progress(record, store), best, href))
+        entries.append((found, *_progress(record, store), best, href))
         for run, _ in record.evaluations().values():
             used.setdefault(run.name, []).append((f"{found.study.name}, {record.profile.name}", href))
     runs = [_run(folder, used) for folder in folders]
     write_text(out / "index.html", render("site.html", {"entries": entries, "runs": runs}))
     keep_source(out, source, [out / "index.html", *written])
     return [out / "index.html", *written]
+
+
+def stored_studies(store: Store, studies: Iterable[Study], profiles: Collection[str] = ()) -> Iterator[StoredStudy]:
+    """Yield those of these studies that were started in the store, at these profiles or without any at all, in order."""
+    records = [record for record in store.studies() if not profiles or record.profile.name in profiles]
+    for study in studies:
+        yield from (StoredStudy(study, record) for record in records if record.study == study.name)
+
+
+def _progress(record: StudyRecord, store: Store) -> tuple[str, list[tuple[str, str]], str]:
+    """Return how far a study is in words, each failed run with the reason, and when its latest training started.
+
+    A run is done when it is trained and every sequence of its protocols is tracked.
+    """
+    done, failed, started, found = 0, [], [""], list(store.missing(record))
+    for folder, missing in found:
+        training, failure = undamaged(folder.training), folder.failure()
+        if failure is not None:
+            failed.append((folder.run.name, failure.summary))
+        if training is not None:
+            started.append(training.where.started)
+        done += missing is not None and failure is None and not missing.scores
+    words = "done" if done == len(found) else f"{done} of {len(found)} runs"
+    return words + (f", {len(failed)} failed" if failed else ""), failed, max(started)
 
 
 def _looked_through(store: Store) -> list[Path]:
@@ -132,15 +170,6 @@ def _run(folder: RunFolder | Unreadable, used: Mapping[str, list[tuple[str, str]
         record, name = folder.record(), folder.run.name
     except BadInput as error:
         name = folder.name if isinstance(folder, Unreadable) else folder.path.name
-        return RunEntry(name, "cannot be read", str(error), seed=0, started="", device="", studies=())
-    where = record.failure.where if record.failure else record.training.where if record.training else None
-    floor = record.asked.data is None
-    return RunEntry(
-        name=name,
-        verdict=record.verdict if where else "needs no training" if floor else "not finished",
-        reason=record.failure.summary if record.failure else "",
-        seed=record.asked.seed,
-        started=where.started if where else "",
-        device=where.device if where else "",
-        studies=tuple(used.get(name, ())),
-    )
+        return RunEntry(name, "cannot be read", str(error))
+    run, reason = Run(record, ()), record.failure.summary if record.failure else ""
+    return RunEntry(name, run.verdict, reason, record.asked.seed, run.where, tuple(used.get(name, ())))

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.datasets.boxes import iou, valid
-from trackablate.harness.scoring.metrics import METRICS
-from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker
+from trackablate.harness.scoring.scored import ScoredProtocol
 from trackablate.reports.figures.drawing import Look, looks_of
-from trackablate.reports.pages.filmstrips import jpeg_size, sequence_scores
-from trackablate.reports.results import FilmStrip, Result, primary_metric
+from trackablate.reports.pages.filmstrips import goodness_of, jpeg_size
+from trackablate.reports.results import FilmStrip, Result
 
 BUDGET = 2_500_000
 """Characters that all sequences together may take of a page."""
@@ -52,7 +51,7 @@ def viewer(result: Result) -> Viewer | None:
 
 def _chosen(result: Result, facts: ScoredProtocol) -> dict[str, str]:
     """Return each sequence with why it is shown: hardest for all, most disputed, worst and best of each variant."""
-    scores = {row.name: found for row in result.variants if (found := _goodness(result, facts, row))}
+    scores = {row.name: found for row in result.variants if (found := goodness_of(result, facts, row))}
     if not scores:
         return {}
     shared = sorted(set.intersection(*(set(found) for found in scores.values())))
@@ -65,14 +64,6 @@ def _chosen(result: Result, facts: ScoredProtocol) -> dict[str, str]:
         for name, found in scores.items():
             reasons.setdefault(pick(sorted(found), key=found.__getitem__), []).append(f"{word} of {name}")
     return {sequence: ", ".join(why) for sequence, why in reasons.items()}
-
-
-def _goodness(result: Result, facts: ScoredProtocol, row: ScoredTracker) -> dict[str, float]:
-    """Return the row's goodness on each sequence with thumbnails: more is better, whatever the metric."""
-    found, metric = row.protocols.get(facts.name), METRICS[primary_metric(result, facts)]
-    names = sorted(result.strips.get(facts.name, {}))
-    scores = sequence_scores(found, facts, metric, names) if found else {}
-    return {name: metric.sign * score for name, score in scores.items()}
 
 
 def _film(result: Result, facts: ScoredProtocol, sequence: str, why: str, looks: dict[str, Look]) -> dict[str, object]:

@@ -121,7 +121,7 @@ def _add_reached(rows: list[ScoredTracker], block: Block, footnotes: Footnotes) 
     """Add the share of the device's peak that the trainings reached."""
     costs = {row.name: cost_of(row) for row in rows}
     reached = {name: Cell(100 * c.mfu) for name, c in costs.items() if c.mfu is not None}
-    if any(c.train_seconds is not None for c in costs.values()):
+    if reached:
         block.add(Column("mfu", "MFU", "%", 1, None, "training", "", "cost", footnotes=(footnotes.add(MFU),)), reached)
 
 

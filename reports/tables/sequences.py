@@ -74,7 +74,7 @@ def attribute_table(result: Result, facts: ScoredProtocol) -> Table | None:
         facts,
         f"{metric.symbol} by attribute",
         "A sequence counts under each of its attributes, so the rows are not independent of each other.",
-        [Column(":n", "n", "seq.", 0, group=facts.title)],
+        [Column(":n", "n", "seq.", 0, group="sequences")],
         rows,
         "Attribute",
     )

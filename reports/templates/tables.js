@@ -14,6 +14,8 @@
     const cell = row.cells[at];
     if (!cell) return null;
     if (cell.dataset.v !== undefined) return Number(cell.dataset.v);
+    const time = cell.querySelector("time");
+    if (time) return Date.parse(time.dateTime);
     const text = cell.textContent.trim();
     return text === "" || text === "–" ? null : text.toLowerCase();
   };
@@ -116,7 +118,7 @@
   const tables = [...document.querySelectorAll("table.results")].filter((table) => table.tBodies[0].rows.length > 1);
   tables.forEach(sortable);
   const bySection = new Map();
-  for (const table of tables) {
+  for (const table of tables.filter((table) => !table.classList.contains("short"))) {
     const section = table.closest("section");
     bySection.set(section, [...(bySection.get(section) ?? []), table]);
   }

@@ -14,7 +14,7 @@ from trackablate.ablations.study import FaultyStudy, Row, Study
 from trackablate.ablations.study_file import load_study
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.store import Store
-from trackablate.reports.pages.site_studies import stored_studies
+from trackablate.reports.pages.site import stored_studies
 from trackablate.trackers.variants import VARIANTS
 
 FILE = """

@@ -305,10 +305,24 @@ def test_a_real_tex_sets_many_rows_on_pages_that_they_fit(
 
 
 @needs_tex
+def test_long_notes_leave_the_table_readable(result: Result, table: Table, tmp_path: Path) -> None:
+    """22 rows and a dozen notes of a line, as table1 has; what follows a first sentence is in the full set."""
+    cited = tuple(replace(table.rows[-1], name=f"cited-{at}", role="cited", footnotes=()) for at in range(15))
+    notes = tuple(f"A long first sentence of a note{' that goes on' * 5}. {text}" for text in table.footnotes)
+    tex = paper_table(result, replace(table, rows=(*table.rows, *cited), footnotes=notes))
+    assert not any(escape(text) in tex for text in table.footnotes)
+    compiled(tex, tmp_path, ONE_COLUMN)
+    words = subprocess.run(["pdftotext", "-bbox", "paper.pdf", "-"], check=True, cwd=tmp_path, capture_output=True)
+    found = re.search(r'yMin="([\d.]+)" xMax="[\d.]+" yMax="([\d.]+)">cited-3<', words.stdout.decode())
+    assert found
+    assert float(found[2]) - float(found[1]) > 4.5, "points"
+
+
+@needs_tex
 def test_a_real_tex_hardly_scales_a_study_and_scales_what_is_too_wide(
     result: Result, table: Table, tmp_path: Path
 ) -> None:
-    reporting = ONE_COLUMN + r"\newcommand{\trackablatefit}[2]{\sbox0{#2}\typeout{natural width \the\wd0}\usebox0}"
+    reporting = ONE_COLUMN + r"\newcommand{\trackablatefit}[3]{\sbox0{#2}\typeout{natural width \the\wd0}\usebox0}"
     for tex in (paper_table(result, table), all_tables([table])):
         log, _ = compiled(tex, tmp_path, reporting)
         natural = [float(width) for width in re.findall(r"natural width ([\d.]+)pt", log)]

@@ -30,6 +30,7 @@ from trackablate.reports.figures import pictures
 from trackablate.reports.figures.drawing import Picture
 from trackablate.reports.formats import panels as layout
 from trackablate.reports.formats.latex import all_tables, paper_table
+from trackablate.reports.formats.summary import summary
 from trackablate.reports.formats.text import TerminalTable
 from trackablate.reports.pages.sections import sections, unfolded
 from trackablate.reports.pages.write import report_files, write_report
@@ -142,7 +143,7 @@ def figures(table: Table) -> list[str]:
     """What a renderer prints of a table, panel by panel."""
     return [
         layout.figure(row.cells.get(column.key), column)
-        for panel in layout.panels(table)
+        for panel in layout.page_panels(table)
         for row in panel.rows
         for column in panel.columns
     ]
@@ -504,12 +505,13 @@ def test_ids_are_unique_and_every_reference_is_answered(written: Path) -> None:
 def test_the_page_shows_every_part(scored: Scored, written: Path) -> None:
     page = (written / "index.html").read_text()
     assert re.findall(r'<section id="([^"]+)"', page) == [
-        *("table", "figures", "comparison", "every-pair", "ranking", "dialects", "attributes", "failures"),
+        *("results", "table", "figures", "comparison", "every-pair", "ranking", "dialects", "attributes", "failures"),
         *("hardest", "sequences", "provenance"),
     ]
     found = sections(result_of(scored, (A, B)))
+    short = summary(result_of(scored, (A, B)), score_table(scored)).parts
     assert len(next(section for section in found if section.anchor == "dialects").tables) == 3
-    in_order = (score_table(scored), *(table for section in found for table in section.tables))
+    in_order = (*short, score_table(scored), *(table for section in found for table in section.tables))
     expected = [figure for table in in_order for figure in figures(table)]
     assert [unescape(text) for text in re.findall(r'<span class="value">(.*?)</span>', page)] == expected
     assert scored.command in page

@@ -48,6 +48,19 @@ def test_a_half_finished_study_says_what_is_absent_and_what_failed(half_done: St
     assert 'id="viewer"' in text(page)
 
 
+def test_every_link_of_every_page_leads_somewhere(half_done: Store, tmp_path: Path) -> None:
+    pages = write_site(half_done, tmp_path, [STUDIES["table3"]])
+    links = [(page, html.unescape(link)) for page in pages for link in re.findall(r'href="([^"]*)"', text(page))]
+    followed = [(page, *link.partition("#")[::2]) for page, link in links if not link.startswith("data:")]
+    assert {page for page, *_ in followed} == set(pages)
+    for page, file, anchor in followed:
+        target = page.parent / file if file else page
+        assert target.is_file(), (page, file)
+        assert not anchor or f' id="{anchor}"' in text(target), (page, anchor)
+    told = "<code>python -m harness report table3 --profile smoke --seeds 1</code> also writes table.tex, table.md,"
+    assert told in text(pages[1])
+
+
 def test_a_finished_study_is_done_and_the_same_store_gives_the_same_bytes(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     store_factory.fill(store, STUDIES["head"], SMOKE)

@@ -26,6 +26,7 @@ from trackablate.reports.figures import pictures
 from trackablate.reports.formats import documents, export, text
 from trackablate.reports.formats import panels as layout
 from trackablate.reports.pages.filmstrips import jpeg_size, strips
+from trackablate.reports.pages.provenance import moment
 from trackablate.reports.pages.write import write_report
 from trackablate.reports.results import Result
 from trackablate.reports.table import Cell, Table, TableRow
@@ -636,8 +637,20 @@ def test_only_what_was_asked_for_is_written(result: Result, tmp_path: Path) -> N
 
 def test_the_page_links_only_what_is_written(result: Result, tmp_path: Path) -> None:
     write_report(result, tmp_path, ("html", "csv"))
-    links = {r for r in read((tmp_path / "index.html").read_text()).references if not r.startswith(("#", "data:"))}
+    page = (tmp_path / "index.html").read_text()
+    links = {r for r in read(page).references if not r.startswith(("#", "data:"))}
     assert links == {"table.csv"} | {f"figures/{name}.svg" for name in FIGURES}
+    told = f"<code>{result.command.replace(' run ', ' report ')}</code> also writes table.tex, table.md, results.json."
+    assert told in page
+
+
+def test_times_are_for_readers_and_for_programs(written: Path) -> None:
+    page = (written / "index.html").read_text()
+    assert '<time datetime="2026-05-09T07:35:25Z">9 May 2026, 07:35 UTC</time>' in page
+    assert not re.search(r">[^<]*\d{4}-\d\d-\d\dT", page)
+    assert moment("2026-01-02T01:04:05+02:00") == '<time datetime="2026-01-01T23:04:05Z">1 Jan 2026, 23:04 UTC</time>'
+    assert moment("") == "–"
+    assert moment("<b>") == "&lt;b&gt;"
 
 
 def test_a_figure_that_shows_nothing_is_left_out(result: Result, table: Table) -> None:
@@ -658,7 +671,7 @@ def drawn(result: Result) -> set[str]:
 
 def test_distributions_stand_beside_the_means(written: Path) -> None:
     page = (written / "index.html").read_text()
-    assert 'id="distributions"' in main_table(page)
+    assert 'id="distributions"' in page.split('<section id="results">')[1].split("</section>")[0]
     assert page.count('id="distributions"') == 1
 
 

@@ -1,7 +1,9 @@
 """The study page and the site in a real browser: no console errors, tables sort and filter, plots say their values, the
 viewer scrubs, keys do what the mouse does, and the page is whole without its script."""
 
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,22 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def opened(driver: Any, page: Path) -> Any:
     driver.get(page.as_uri())
+    unfold(driver)
     return driver
+
+
+def unfold(driver: Any) -> None:
+    driver.execute_script("document.querySelector('.whole').open = true")
+
+
+@contextmanager
+def width(driver: Any, pixels: int) -> Iterator[None]:
+    size = {"width": pixels, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        yield
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def console(driver: Any) -> list[str]:
@@ -72,15 +89,13 @@ def test_the_console_stays_empty(driver: Any, page: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_a_table_that_goes_on_behind_the_edge_shows_it(driver: Any, page: Path, mode: str) -> None:
-    """At 700 px it scrolls by itself; a shade at its edge says so, until its end is reached."""
+    """A wide one scrolls by itself; a shade at its edge says so, until its end is reached."""
     driver.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": mode}]}
     )
-    size = {"width": 700, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    try:
+    with width(driver, 560):
         driver.get(page.as_uri())
-        table = driver.find_element("css selector", "#table .scroll")
+        table = driver.find_element("css selector", "#failures .scroll")
         hidden = driver.execute_script("return arguments[0].scrollWidth - arguments[0].clientWidth", table)
         assert hidden > 0
         assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
@@ -91,11 +106,40 @@ def test_a_table_that_goes_on_behind_the_edge_shows_it(driver: Any, page: Path, 
             picture = cv2.imdecode(np.frombuffer(table.screenshot_as_png, np.uint8), cv2.IMREAD_GRAYSCALE).astype(int)
             edge, paper = np.median(picture[150:-40, -3]), np.median(picture[150:-40, 3])
             shades.append(abs(edge - paper))
-        assert shades[0] > 30
-        assert shades[1] < 3
-    finally:
-        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert shades[0] > 30
+    assert shades[1] < 3
+
+
+@pytest.mark.parametrize(("pixels", "shown"), [(1050, ".results"), (700, "#results .results")])
+def test_tables_fit_the_window(opened: Any, pixels: int, shown: str) -> None:
+    """All of them at 1050 px, the short one at 700 px."""
+    with width(opened, pixels):
+        cut = (
+            "return [...document.querySelectorAll(arguments[0])].map((table) => table.parentElement)"
+            ".filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.ariaLabel)"
+        )
+        assert opened.execute_script(cut, shown) == []
+        assert opened.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_short_table_answers_and_a_footnote_unfolds_the_whole_one(driver: Any, page: Path) -> None:
+    driver.get(page.as_uri())
+    heads = [th.text.split()[0] for th in driver.find_elements("css selector", "#results thead th") if th.text]
+    assert heads == ["Row", "synthetic-thermal", "measured,", "AO", "Difference", "Verdict", "Training"]
+    row = driver.find_element("css selector", "#results tbody tr:nth-child(2)").text
+    assert re.search(r"^decoder.* 83\.7.* \+[\d.]+ better", row.replace("\n", " "))
+    assert not driver.find_element("css selector", "#table").is_displayed()
+    driver.find_element("css selector", "#results sup a").click()
+    assert driver.find_element("css selector", "#note-a").is_displayed()
+
+
+def test_a_printed_page_has_every_column(driver: Any, page: Path) -> None:
+    driver.get(page.as_uri())
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    seen = driver.execute_script("return document.querySelector('#table .results').checkVisibility()")
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert seen
 
 
 def test_a_column_sorts_by_its_numbers_and_back(opened: Any) -> None:
@@ -115,6 +159,7 @@ def test_a_column_sorts_by_its_numbers_and_back(opened: Any) -> None:
 def test_sorting_works_from_the_keyboard_and_missing_figures_stay_last(driver: Any, tmp_path: Path) -> None:
     write_report(factory.failed(factory.study_result(), "conv"), tmp_path, ("html",))
     driver.get((tmp_path / "index.html").as_uri())
+    unfold(driver)
     for _ in range(2):
         press(driver, f"{AO_HEAD} .sort", "\ue007")
         assert row_names(driver)[-1] == "conv"
@@ -222,6 +267,7 @@ def test_names_with_markup_run_nothing(driver: Any, tmp_path: Path) -> None:
     write_report(replace(result, study=study, rows=rows, missing=(NASTY,), command=NASTY), tmp_path, ("html",))
     console(driver)
     driver.get((tmp_path / "index.html").as_uri())
+    unfold(driver)
     press(driver, "#success .paper", "\ue014", "\ue015")
     press(driver, ".scrub input", "\ue014")
     assert driver.execute_script("return window.owned") is None
@@ -241,6 +287,8 @@ def test_without_script_the_page_is_whole(driver: Any, page: Path) -> None:
     driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         driver.get(page.as_uri())
+        assert "83.7" in driver.find_element("css selector", "#results").text
+        driver.find_element("css selector", ".whole > summary").click()
         assert "83.7" in driver.find_element("css selector", "#table").text
         assert not driver.find_element("css selector", "#viewer").is_displayed()
         assert len(driver.find_elements("css selector", ".strip")) == 8
@@ -256,7 +304,8 @@ def test_text_has_enough_contrast(opened: Any, scheme: str) -> None:
     colours = opened.execute_script(
         "const of = (css, key) => getComputedStyle(document.querySelector(css))[key];"
         "const paper = of('body', 'backgroundColor');"
-        "return [['body', 'color'], ['.legend', 'color'], ['td.better .value', 'color'], ['td.worse .value', 'color']]"
+        "return [['body', 'color'], ['.legend', 'color'], ['td.better .value', 'color'], ['td.worse .value', 'color'],"
+        " ['td.few .value', 'color'], ['td.few .interval', 'color'], ['tr.floor td', 'color'], ['figcaption', 'color']]"
         ".map(([css, key]) => [of(css, key), paper]).concat([[of('.caveat', 'color'), of('.caveat', 'backgroundColor')]])"
     )
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
@@ -283,5 +332,5 @@ def test_everything_has_a_name_for_screen_readers(opened: Any) -> None:
     )
     assert unnamed == []
     assert len(opened.find_elements("css selector", "main")) == 1
-    assert opened.find_element("css selector", "a.skip").get_attribute("hash") == "#table"
+    assert opened.find_element("css selector", "a.skip").get_attribute("hash") == "#results"
     assert opened.find_element("css selector", "html").get_attribute("lang") == "en"

@@ -13,8 +13,9 @@ from trackablate.harness.scoring.metrics import METRICS
 from trackablate.harness.scoring.scored import Returned, ScoredTracker
 from trackablate.harness.speed import Speed
 from trackablate.reports.formats.documents import results_json
+from trackablate.reports.formats.panels import beginning
 from trackablate.reports.formats.summary import MOST_FOOTNOTES, summary, without_footnotes
-from trackablate.reports.formats.text import TerminalSummary, TerminalTable, beginning
+from trackablate.reports.formats.text import TerminalSummary, TerminalTable
 from trackablate.reports.results import Result, result_of
 from trackablate.reports.statistics.bootstrap import Estimate
 from trackablate.reports.statistics.sample_size import Needed
@@ -356,6 +357,7 @@ def test_footnotes_begin_in_the_terminal_and_are_whole_in_the_full_table() -> No
     assert "Runs that share a machine slow each other down" in " ".join(full.getvalue().split())
     assert "more footnotes; its footnotes are whole." in text
     assert beginning("Dialect got10k. GOT-10k: mean IoU. AO: average.") == "Dialect got10k. GOT-10k: mean IoU."
+    assert beginning("Published: Q. Wei, B. Zeng: Training. Not measured.") == "Published: Q. Wei, B. Zeng: Training."
     assert beginning("The mean of 0.5 is on vs. of the rest. It is.") == "The mean of 0.5 is on vs. of the rest."
 
 

@@ -163,7 +163,7 @@ def test_as_a_document_and_in_latex(result: Result) -> None:
     assert document["conv"]["evaluation_seconds"] == {factory.PROTOCOL: 10.0}
     assert document["shuffled-template"]["training"] == {}
     assert math.isclose(document["conv"]["fps"], 190.0)
-    assert r"\multicolumn{5}{c}{training}" in all_tables([cost_table(result)])
+    assert r"\multicolumn{4}{c}{training}" in all_tables([cost_table(result)])
 
 
 def test_a_study_of_nothing_has_an_empty_table(result: Result) -> None:
