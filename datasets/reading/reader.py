@@ -28,7 +28,7 @@ import numpy as np
 
 from trackablate.datasets.benchmark import OnProgress, Protocol, SequenceList
 from trackablate.datasets.changes import DataState, state_now
-from trackablate.datasets.errors import DataError, NothingThereError, raise_all, shown, some
+from trackablate.datasets.errors import DataError, NothingThereError, counted, raise_all, shown, some
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.checking import SEQUENCES, decoded_of, frame_problems
 from trackablate.datasets.reading.files import Files
@@ -177,7 +177,7 @@ class StoredSequences(SequenceList):
         left_out, own = len(self.found.left_out), self.found.own
         present = len(self) - own
         if not self.part.listed:
-            return f"{len(self)} sequences, of no list"
+            return f"{counted(len(self), 'sequence')}, of no list"
         said = f"{present} of {present + len(self.found.missing) + left_out} sequences"
         said += f", {left_out} left out as unfit for training" if left_out else ""
         return said + (f" and {own} of your own" if own else "")

@@ -12,6 +12,7 @@ from typing import Any
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.study import FaultyStudy, Study
+from trackablate.datasets.errors import counted
 from trackablate.datasets.registry import UnknownName
 from trackablate.harness.cli.session import Session
 from trackablate.harness.cli.terminal import display, say_lines, say_to
@@ -235,14 +236,15 @@ def _state(run: dict[str, Any]) -> str:
     parts = [f"train{begun}"] if run["training"] else []
     rows = [f"{count} as {row}" for row, count in run["sequences_by_row"].items()]
     by_row = f" ({', '.join(rows)})" if len(rows) > 1 else ""
-    parts += [f"track {run['sequences_missing']} sequences{by_row}"] if run["sequences_missing"] else []
+    parts += [f"track {counted(run['sequences_missing'], 'sequence')}{by_row}"] if run["sequences_missing"] else []
     parts += ["measure FPS"] if run["speed"] else []
     wall = run["estimate"] and run["estimate"]["wall_seconds"]
     return f"{', '.join(parts)}{f': {_range(wall, duration)}' if wall and wall['high'] else ''}{shared}"
 
 
 def _remains(plan: dict[str, Any]) -> list[str]:
-    runs, estimate = f"{sum(run['done'] for run in plan['runs'])} of {len(plan['runs'])} runs done", plan["estimate"]
+    estimate, done = plan["estimate"], sum(run["done"] for run in plan["runs"])
+    runs = f"{done} of {counted(len(plan['runs']), 'run')} done"
     disk = f"disk: about {_bytes(plan['disk_bytes'])} of {_bytes(plan['free_bytes'])} free"
     loader = []
     if count := plan["loader"]["workers"]:
@@ -284,7 +286,7 @@ def _outcome(outcome: dict[str, Any], rows: dict[str, str]) -> list[str]:
     """Return predicted against actual, a line for each row; nothing if no prediction came to its end."""
     lines = [f"  {rows[run['run']]}: {_gap(run['wall'])}; device {_gap(run['device'])}" for run in outcome["runs"]]
     if outcome["wall"]:
-        runs = f"{outcome['started']} run{'s' * (outcome['started'] > 1)} with all around them"
+        runs = f"{counted(outcome['started'], 'run')} with all around them"
         lines.append(f"  {runs}: {_gap(outcome['wall'])}; device of all runs {_gap(outcome['device'])}")
     return ["predicted -> actual wall time, and device time:", *lines] if lines else []
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from trackablate.ablations.catalogue import named_study
 from trackablate.ablations.plan import planned_protocols, planned_rows, tasks
 from trackablate.ablations.study import FaultyStudy, Other, Study
-from trackablate.datasets.errors import raise_all
+from trackablate.datasets.errors import counted, raise_all
 from trackablate.datasets.pairs.training_sets import check_disjoint
 from trackablate.datasets.protocols import PROTOCOLS, as_asked
 from trackablate.harness.cli.study_data import (
@@ -124,7 +124,11 @@ class Session:
             )
 
     def draw(self, out: Path | None, formats: str = "") -> "tuple[Result, list[Path]]":
-        """Return the result and the report's files, which stay as they are if they were made from the same files."""
+        """Return the result and the report's files, which stay as they are if they were made from the same files.
+
+        A report with fewer results than the one that stands in its folder goes into a folder beside it, unless the user
+        has named the folder.
+        """
         from trackablate.reports.assemble import assemble
         from trackablate.reports.pages.made_from import keep_source, unchanged
         from trackablate.reports.pages.write import write_report
@@ -140,20 +144,37 @@ class Session:
             rows=tuple(self.rows),
         )
         result = assemble(self.study, asked, self.store, self.recomputed, truncate=self.request.truncate)
-        folder = out or self.folder
+        folder, count = self._place(out, result), result.figures
         written = [] if self.recomputed else unchanged(folder, source)
         if not written:
             written = write_report(replace(result, grid=self.grid), folder, chosen)
-            keep_source(folder, source, written)
+            keep_source(folder, source, written, count)
         return result, written
 
+    def _place(self, out: Path | None, result: "Result") -> Path:
+        """Return the folder of a report. It says so on standard error if the report that stands there has more results."""
+        from trackablate.reports.pages.made_from import results_in
+
+        folder = out or self.folder
+        if result.figures >= (standing := results_in(folder)):
+            return folder
+        said = f"the report in {folder} has {counted(standing, 'result')}, and this one has {result.figures}"
+        if out:
+            sys.stderr.write(f"{said}: it is replaced\n")
+            return out
+        part = folder.with_name(f"{folder.name}-part")
+        sys.stderr.write(f"{said}, which goes to {part}; --out {folder} would replace the other\n")
+        return part
+
     def elsewhere(self) -> str:
-        """Return where the store has this study, if it has no result of it at this profile; else ""."""
-        records = self.store.studies() if self.store.exists else []
-        names = [record.profile.name for record in records if record.study == self.study.name]
-        others = [name for name in names if name != self.profile.name]
+        """Return with which options the store has results of this study, if it has none of what is asked for; else ""."""
+        records = [one for one in (self.store.studies() if self.store.exists else []) if one.study == self.study.name]
         runs = [planned.run for row in self.rows if row.role == "variant" for planned in row.runs]
-        tracked = any(evaluation for run in runs for evaluation in self.store.run(run).evaluations())
+        tracked = [run.seed for run in runs if self.store.run(run).evaluations()]
+        others = [name for one in records if (name := one.profile.name) != self.profile.name]
+        if tracked and (self.request.seeds or self.study.seeds) > (seeds := max(tracked) + 1):
+            there = f"the store has {self.study.name} with {counted(seeds, 'seed')}"
+            return f"{there}: report it with --seeds {seeds}, or train the others by `{self.request.command}`"
         return "" if tracked or not others else f"the store has {self.study.name} at --profile {' and '.join(others)}"
 
     @property

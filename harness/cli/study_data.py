@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trackablate.datasets.errors import DataError, raise_all, shown
+from trackablate.datasets.errors import DataError, counted, raise_all, shown
 from trackablate.datasets.extents import official_extent
 from trackablate.datasets.pairs.packed import Packing, read_folder
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
@@ -214,7 +214,9 @@ def reported_data(name: str, given: Given, store: Store, runs: Iterable[RunSpec]
         if len(kept) > 1:
             raise BadInput(which_version(name, kept))
         if kept:
-            return StudyData(kept[0].names, kept[0].digest, f"{len(kept[0].names)} sequences in the store", None)
+            return StudyData(
+                kept[0].names, kept[0].digest, f"{counted(len(kept[0].names), 'sequence')} in the store", None
+            )
     try:
         return opened(name, given, store.index if store.exists else None, frames=False)
     except DataError:

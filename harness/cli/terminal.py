@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table as Grid
 
-from trackablate.datasets.errors import shown
+from trackablate.datasets.errors import counted, shown
 from trackablate.harness.errors import BadInput
 from trackablate.harness.progress.pace import Line
 
@@ -144,7 +144,8 @@ def say_runs(runs: "list[ListedRun]") -> None:
     say_lines(lines, 4)
     states = ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).items())
     sys.stdout.write(
-        f"{len(runs)} runs, {size_of(sum(run.bytes for run in runs))}" + (f": {states}\n" if states else "\n")
+        f"{counted(len(runs), 'run')}, {size_of(sum(run.bytes for run in runs))}"
+        + (f": {states}\n" if states else "\n")
     )
 
 
@@ -166,7 +167,7 @@ def say_clearing(document: dict[str, Any], *, named: bool) -> None:
 
 def say_copied(copied: "Copied") -> None:
     """Write what a copy has done, what it has left, and what stands in its way."""
-    sys.stdout.write(f"{copied.files} files of {size_of(copied.bytes)} copied, {copied.same} were there\n")
+    sys.stdout.write(f"{counted(copied.files, 'file')} of {size_of(copied.bytes)} copied, {copied.same} were there\n")
     say_lines((f"not copied: {reason}" for reason in copied.left), 12)
     say_lines((f"conflict: {name} differs, and is left as it is" for name in copied.conflicts), 10)
     say_lines((f"refused: {reason}" for reason in copied.refused), 9)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trackablate.datasets.atomic import read_arrays, write_arrays
 from trackablate.datasets.benchmark import SequenceList
-from trackablate.datasets.errors import some
+from trackablate.datasets.errors import counted, some
 from trackablate.datasets.lease import Held
 from trackablate.datasets.reading.frames import ImageFiles
 from trackablate.datasets.sequence import FrameFiles
@@ -161,7 +161,7 @@ def _compared(
             for number in others[:MOST_DECODED]:
                 frames[int(number)]  # damage is refused here, before a good result gives way to none
             first = frames.file(int(others[0])).rpartition("/")[2] if isinstance(frames, ImageFiles) else ""
-            more = f" and {len(others) - 1} more files" if len(others) > 1 else ""
+            more = f" and {counted(len(others) - 1, 'more file')}" if len(others) > 1 else ""
             replaced[name] = f"{first}{more}: other sizes"
         elif (old.times != new.times).any():
             copied.append(name)

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
+from trackablate.datasets.errors import counted
 from trackablate.datasets.lease import Held
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.costing.hardware import expected_device, refuse_unknown_device, several, surely_no_gpu
@@ -329,8 +330,8 @@ def _refuse_little_disk(job: Job, runs: int, store: Store) -> None:
     free = store.free_bytes()
     if free < needed:
         raise BadInput(
-            f"{store.root} has {free / 1e9:.2f} GB free, {runs} runs need about {needed / 1e9:.2f} GB: make room, "
-            "or name a --store on another disk"
+            f"{store.root} has {free / 1e9:.2f} GB free, {counted(runs, 'run')} need{'s' * (runs == 1)} about"
+            f" {needed / 1e9:.2f} GB: make room, or name a --store on another disk"
         )
 
 

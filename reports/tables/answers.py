@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trackablate.ablations.study import Study
+from trackablate.datasets.errors import counted
 from trackablate.harness.scoring.metrics import METRICS, Metric
 from trackablate.harness.scoring.scored import ScoredProtocol
 from trackablate.reports.results import Result, primary_metric
@@ -222,7 +223,8 @@ def _apart(one: Standing, rival: str) -> str:
     corrected = "" if cell.p is None else p_in_words(cell.p)
     if cell.resolved is None:
         few = cell.n is not None and cell.n < FEWEST_SEQUENCES
-        return f"{size}, which may be chance ({f'{cell.n} sequences are too few to test it' if few else 'not tested'})"
+        told = f"{counted(cell.n or 0, 'sequence')} {'is' if cell.n == 1 else 'are'} too few to test it"
+        return f"{size}, which may be chance ({told if few else 'not tested'})"
     if cell.resolved:
         return f"{size}, more than chance explains ({corrected})"
     wanted = f"; it would take {in_words(cell.needed)} to tell" if cell.needed else ""

@@ -151,6 +151,35 @@ def test_a_report_of_nothing_names_the_profile_that_is_stored(place: Path) -> No
     assert "--profile" not in invoke("report", "table3", "--profile", "smoke", "--format", "json").stderr
 
 
+def test_a_report_of_less_leaves_the_page_of_more(place: Path) -> None:
+    """More seeds than are stored, or another store: the page that stands stays, and the message says how to replace it."""
+    otb = SMOKE.model_copy(update={"protocols": ("otb",)})
+    store_factory.fill(Store(place / "store"), STUDIES["table3"], otb)
+    store_factory.fill(Store(place / "half"), STUDIES["table3"], otb, unfinished=["decoder"])
+    words = ("report", "table3", "--profile", "smoke", "--protocol", "otb", "--format", "html,csv")
+    page = Path("report/table3-smoke-otb/index.html")
+    assert "has" not in invoke(*words).stderr.split("report: ")[0]
+    before = page.read_bytes()
+    for more in (["--seeds", "2"], ["--store", "half"]):
+        less = invoke(*words, *more)
+        assert less.exit_code == 0, less.stderr
+        told = r"the report in (\S+) has 28 results, and this one has \d+, which goes to report/table3-smoke-otb-part"
+        assert re.search(told, less.stderr)
+        assert page.read_bytes() == before
+        assert Path("report/table3-smoke-otb-part/index.html").is_file()
+    assert "has 28 results, and this one has 24: it is replaced" in invoke(*words, *more, "--out", page.parent).stderr
+    assert page.read_bytes() != before
+    assert "the report in" not in invoke(*words).stderr, "more replaces less"
+
+
+def test_a_report_of_more_seeds_than_are_stored_says_so(place: Path) -> None:
+    store_factory.fill(Store(place / "store"), STUDIES["table3"], SMOKE)
+    words = ("report", "table3", "--profile", "smoke", "--format", "csv")
+    told = "the store has table3 with 1 seed: report it with --seeds 1, or train the others by `python -m harness run table3"
+    assert told in invoke(*words, "--seeds", "2").stderr
+    assert told not in invoke(*words, "--seeds", "1").stderr
+
+
 @pytest.mark.parametrize(
     ("format", "file"),
     [("latex", "table.tex"), ("markdown", "table.md"), ("csv", "table.csv"), ("json", "results.json")],
