@@ -44,8 +44,8 @@ WIDE = 100
 """Columns of a terminal from which bars show loss and rate too."""
 LOOK = 1.0
 """Seconds between two looks at a store."""
-EVERY = 30.0
-"""Seconds between two looks at a run, where bars cannot be drawn."""
+FIRST, EVERY = 2.0, 30.0
+"""Seconds until the first line of what is done, and between two later ones, where bars cannot be drawn."""
 
 
 def say_json(document: Any) -> None:
@@ -270,7 +270,7 @@ class Bars:
 
 
 class PlainLines:
-    """Writes lines to standard error: all of them at regular times, and the first one when its phase changes."""
+    """Writes lines to standard error: soon, at regular times, and the first one alone when its phase changes."""
 
     def __init__(self, every: float = EVERY) -> None:
         self._began, self._at, self._lines, self._every, self._ended = monotonic(), 0.0, list[Line](), every, Event()
@@ -291,8 +291,10 @@ class PlainLines:
             self._thread.join()
 
     def _repeat(self) -> None:
-        while not self._ended.wait(self._every):
+        wait = min(FIRST, self._every)
+        while not self._ended.wait(wait):
             self._write(self._lines)
+            wait = self._every
 
     def _write(self, lines: Sequence[Line]) -> None:
         for line in [line.later(monotonic() - self._at) for line in lines]:

@@ -19,7 +19,7 @@ from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import RunFolder, Store
 
 PREPARING, RUNNING, SPEED, DRAWING, DONE = PHASES = (
-    "imports, preparing",
+    "loading torch, preparing",
     "running",
     "measuring FPS",
     "drawing the page",

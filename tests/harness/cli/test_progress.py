@@ -88,9 +88,20 @@ def test_a_file_gets_every_line_at_regular_times(plain: PlainLines, capsys: pyte
     assert re.fullmatch(r"0:0\d conv: training 231/500, loss 1.234, 8.1 steps/s, 1:30 left", found[1])
 
 
+def test_a_file_soon_says_what_is_done(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Importing torch takes many seconds, in which nothing changes."""
+    assert terminal.FIRST <= 3
+    monkeypatch.setattr(terminal, "FIRST", 0.05)
+    lines = PlainLines()
+    lines.show([Line("all 2 runs", "loading torch, preparing", share=True)])
+    time.sleep(0.3)
+    lines.close()
+    assert capsys.readouterr().err == "0:00 all 2 runs: loading torch, preparing\n"
+
+
 def test_a_file_gets_one_line_for_each_event(capsys: pytest.CaptureFixture[str]) -> None:
     lines = PlainLines()
-    for phase in ("imports, preparing", "0 done", "1 done", "1 done", "measuring FPS"):
+    for phase in ("loading torch, preparing", "0 done", "1 done", "1 done", "measuring FPS"):
         lines.show([Line("all 2 runs", phase, 1, 2, 1, share=True), NAMED])
     lines.show([])
     lines.close()

@@ -153,7 +153,7 @@ def test_the_longest_task_starts_first(known: Store, monkeypatch: pytest.MonkeyP
 def test_the_whole_counts_every_phase(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     study, (run, whole) = Started(known, monkeypatch, item()), predicted(known)
     work, speed = run.wall_seconds.expected, whole.speed_seconds.expected
-    assert (study.prepares.name, study.prepares.phase) == ("the run", "imports, preparing")
+    assert (study.prepares.name, study.prepares.phase) == ("the run", "loading torch, preparing")
     assert study.prepares.left == pytest.approx(whole.prepare_seconds.expected + work + speed + study.drawing)
     assert study.left == pytest.approx(work + speed + study.drawing)
     study.observer.started(item())
