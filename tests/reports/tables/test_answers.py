@@ -339,7 +339,7 @@ def test_the_terminal_shows_one_line_for_each_row(width: int) -> None:
     assert lines["decoder"][-3:] == ["+5.2", "better", "67.0"]
     assert lines["ce-conv"][-3:] == ["–", "missing", "–"]
     assert lines["ce-decoder"][-5:] == ["+0.6", "not", "told", "apart", "64.0"]
-    assert lines["ncc"][-1] == "floor"
+    assert lines["ncc"][-1] == "beaten"
     assert not lines["ncc"][-2].startswith(("+", "−")), "a floor is no competitor of the baseline"
     assert "not told apart: it may be chance." in " ".join(text.split())
     assert lines["shuffled-template"][-1] == "control"
@@ -413,8 +413,9 @@ def test_at_most_five_footnotes_the_most_important_first(result: Result) -> None
     assert len(table.footnotes) == MOST_FOOTNOTES
     assert table.footnotes[0].startswith("Trial: ")
     assert table.footnotes[1].startswith("With fewer than 20 sequences")
-    assert not any(note.startswith(("Brackets", "Share of", "The best variant")) for note in table.footnotes)
-    assert {row.cells["verdict"].text for row in table.rows if row.role == "floor"} == {"not beaten"}
+    assert not any(note.startswith(("Brackets", "The row that", "The best variant")) for note in table.footnotes)
+    assert {row.cells["verdict"].text for row in table.rows if row.role == "floor"} == {"unbeaten"}
+    assert "Beaten or unbeaten: whether the best variant is shown to be better than that row." in found.legend
     assert found.left_out == len(pivot(changed).footnotes) - MOST_FOOTNOTES
     carriers = [*table.columns, *table.rows, *(cell for row in table.rows for cell in row.cells.values())]
     assert {index for carrier in carriers for index in carrier.footnotes} <= set(range(MOST_FOOTNOTES))
