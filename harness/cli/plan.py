@@ -14,6 +14,7 @@ from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.study import FaultyStudy, Study
 from trackablate.datasets.errors import counted
 from trackablate.datasets.registry import UnknownName
+from trackablate.harness.cli.options import as_called
 from trackablate.harness.cli.session import Session
 from trackablate.harness.cli.terminal import display, say_lines, say_to
 from trackablate.harness.costing.hardware import expected_device, expected_gpus
@@ -147,7 +148,7 @@ class _Plan:
             "chosen": chosen,
             "left_out": [c.name for c in candidates if c.name not in chosen],
             "estimate": _document(self.of_rows(chosen)) if chosen else None,
-            "command": replace(self.session.request, only=only).command if chosen else None,
+            "command": as_called(replace(self.session.request, only=only).typed) if chosen else None,
         }
 
     def candidate(self, row: PlannedRow) -> Candidate:

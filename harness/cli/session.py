@@ -27,6 +27,7 @@ from trackablate.harness.cli.study_data import (
     reported_data,
     roots_to_train_on,
 )
+from trackablate.harness.cli.terminal import say_doing
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile, with_changes, with_packed
 from trackablate.harness.record import PlannedRow, StudyRecord
@@ -75,13 +76,21 @@ class StudyRequest:
     @property
     def command(self) -> str:
         """The command that does the same, without paths of this machine."""
-        words = ["python -m harness run", quote(Path(self.study).name)]
-        words += ["--profile", quote(Path(self.profile).name)] if self.profile != "mini" else []
+        nowhere = tuple(f"{entry.split('=')[0]}=PATH" for entry in self.results)
+        names = [f"{entry.split('=')[0]}=PATH" for entry in self.data]
+        study, profile = Path(self.study).name, Path(self.profile).name
+        return replace(self, study=study, profile=profile, data=names, results=nowhere).typed
+
+    @property
+    def typed(self) -> str:
+        """The command that does the same here, as a user types it; without the store, which messages add."""
+        words = ["python -m harness run", quote(self.study)]
+        words += ["--profile", quote(self.profile)] if self.profile != "mini" else []
         words += [f"--protocol {quote(as_asked(name))}" for name in self.protocols]
-        words += [f"--data {entry.split('=')[0]}=PATH" for entry in self.data]
+        words += [f"--data {quote(entry)}" for entry in self.data]
         words += [f"--only {quote(name)}" for name in self.only]
         words += [f"--seeds {self.seeds}"] if self.seeds is not None else []
-        words += [f"--results {quote(entry.split('=')[0])}=PATH" for entry in self.results]
+        words += [f"--results {quote(entry)}" for entry in self.results]
         words += [f"--set {quote(text)}" for text in self.changes]
         words += [f"--gpus-per-run {self.how.gpus_per_run}"] if self.how.gpus_per_run > 1 else []
         words += ["--fit-memory"] if self.how.fit_memory else []
@@ -160,10 +169,10 @@ class Session:
             return folder
         said = f"the report in {folder} has {counted(standing, 'result')}, and this one has {result.figures}"
         if out:
-            sys.stderr.write(f"{said}: it is replaced\n")
+            say_doing(f"{said}: it is replaced")
             return out
         part = folder.with_name(f"{folder.name}-part")
-        sys.stderr.write(f"{said}, which goes to {part}; --out {folder} would replace the other\n")
+        say_doing(f"{said}, which goes to {part}; --out {folder} would replace the other")
         return part
 
     def elsewhere(self) -> str:
@@ -174,7 +183,7 @@ class Session:
         others = [name for one in records if (name := one.profile.name) != self.profile.name]
         if tracked and (self.request.seeds or self.study.seeds) > (seeds := max(tracked) + 1):
             there = f"the store has {self.study.name} with {counted(seeds, 'seed')}"
-            return f"{there}: report it with --seeds {seeds}, or train the others by `{self.request.command}`"
+            return f"{there}: report it with --seeds {seeds}, or train the others by `{self.request.typed}`"
         return "" if tracked or not others else f"the store has {self.study.name} at --profile {' and '.join(others)}"
 
     @property
@@ -257,7 +266,7 @@ def open_session(request: StudyRequest) -> Session:
     recomputed = recompute(request.results, names, asked.given, store.root, taken={row.name for row in rows})
     if request.purpose == "report":
         if not recomputed and not store.exists:
-            first = f"name it with --store, or `{request.command} --store {quote(str(store.root))}` first"
+            first = f"name it with --store, or `{request.typed} --store {quote(str(store.root))}` first"
             raise BadInput(f"there is no store at {store.root}: {first}")
         found, roots, problems = _stored_data(asked, store), dict[str, str](), list[str]()
     else:

@@ -19,6 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as Grid
 
 from trackablate.datasets.errors import counted, shown
+from trackablate.harness.cli.options import COMMAND, as_called
 from trackablate.harness.errors import BadInput
 from trackablate.harness.progress.pace import Line
 
@@ -34,8 +35,6 @@ LONG = 40
 """Characters from which the items of a list get a line each."""
 UNBROKEN = "\N{NO-BREAK SPACE}"
 """Where a line is not broken; it is written as a space."""
-COMMAND = "python -m harness "
-"""The beginning of a command of ours, as remedies are written."""
 DOCUMENTS = {"latex": "table.tex", "markdown": "table.md", "csv": "table.csv", "json": "results.json"}
 """The file of a report that holds a format's main document."""
 NAME = 28
@@ -63,20 +62,12 @@ def say(found: "Listing") -> None:
 
 def say_to(stream: TextIO, lines: Iterable[str], indent: int = 0) -> None:
     """Write lines. On a terminal they are broken at its width, between words, and go on after so many spaces."""
-    for line in map(_as_called, lines):
+    for line in map(as_called, lines):
         parts = [line]
         if stream.isatty():
             width, rest = shutil.get_terminal_size().columns, " " * indent
             parts = wrap(line, width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
         stream.writelines(f"{part.replace(UNBROKEN, ' ')}\n" for part in parts or [""])
-
-
-def _as_called(line: str) -> str:
-    # Outside a checkout there is no `python -m harness`: remedies name the command that the user has.
-    started = Path(sys.argv[0])
-    installed = {"trackablate": "trackablate", "__main__": "python -m trackablate"}
-    own = "trackablate" in (started.stem, started.parent.name)
-    return line.replace(COMMAND, f"{installed[started.stem]} ") if own and started.stem in installed else line
 
 
 def say_lines(lines: Iterable[str], indent: int) -> None:
@@ -106,8 +97,8 @@ def say_document(document: dict[str, Any], indent: int = 0) -> None:
         elif isinstance(value, list) and any(len(str(item)) > LONG for item in value):
             sys.stdout.write(f"{'  ' * indent}{key}:\n")
             say_lines((f"{'  ' * (indent + 1)}- {_plain(item)}" for item in value), 2 * indent + 4)
-        elif isinstance(value, str) and value.startswith(COMMAND):  # whole, to be copied
-            sys.stdout.write(f"{'  ' * indent}{key}:\n{'  ' * (indent + 1)}{_as_called(value)}\n")
+        elif isinstance(value, str) and value.startswith((COMMAND, as_called(COMMAND))):  # whole, to be copied
+            sys.stdout.write(f"{'  ' * indent}{key}:\n{'  ' * (indent + 1)}{value}\n")
         else:
             say_lines([f"{'  ' * indent}{key}: {_plain(value)}"], 2 * indent + 2)
 

@@ -1,8 +1,7 @@
 """The commands that look at a study: plan it, watch it, report it."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -27,9 +26,6 @@ from trackablate.harness.cli.options import (
     can_report,
     exit_status,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def plan(
@@ -125,7 +121,7 @@ def report(
     """
     with exit_status():
         from trackablate.harness.cli.session import StudyRequest, chosen_formats, open_session
-        from trackablate.harness.cli.terminal import say_result
+        from trackablate.harness.cli.terminal import say_doing, say_result
 
         chosen_formats(format)
         can_report(out or Path("report"))
@@ -147,4 +143,4 @@ def report(
         session = open_session(request)
         say_result(*session.draw(out, format), full=full, as_json=json, format=format)
         if elsewhere := session.elsewhere():
-            sys.stderr.write(f"{elsewhere}\n")
+            say_doing(elsewhere)

@@ -4,6 +4,7 @@ import re
 import shutil
 from dataclasses import replace
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ import store_factory
 from command_line import harness, invoke, said
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.datasets.errors import DataError
-from trackablate.harness.cli import app
+from trackablate.harness.cli import _COMMANDS, app
 from trackablate.harness.cli.doctor import fonts
-from trackablate.harness.cli.options import writable
+from trackablate.harness.cli.options import WITHOUT_STORE, writable
 from trackablate.harness.cli.session import StudyRequest, open_session
 from trackablate.harness.cli.study_data import find_run, reported_data
 from trackablate.harness.documents import write_document
@@ -320,6 +321,35 @@ def test_a_font_that_is_not_there_is_said_before_any_work(place: Path, monkeypat
     assert done.exit_code == 2
     assert "figures cannot be drawn, NoSuchFont missing: python -m pip install" in done.stderr
     assert not (place / "S").exists()
+
+
+def test_a_command_that_the_user_is_told_keeps_store_data_and_plugin(place: Path) -> None:
+    Path("mine.py").write_text("")
+    otb = SMOKE.model_copy(update={"protocols": ("otb",)})
+    store_factory.fill(Store(place / "my runs"), STUDIES["table3"], otb)
+    name, kept = next(iter(Store(place / "my runs").runs())).run.name, " --store 'my runs' --plugin mine.py`"
+    asked = ["report", "table3", "--profile", "smoke", "--protocol", "otb", "--format", "csv", "--seeds", "2"]
+    told = "`python -m harness run table3 --profile smoke --protocol otb --seeds 2"
+    assert f"{told}{kept}" in invoke("--plugin", "mine.py", *asked, "--store", "my runs").stderr
+    chosen = CliRunner().invoke(app, asked, env={"TRACKABLATE_STORE": "my runs"})
+    assert f"{told} --store 'my runs'`" in chosen.stderr
+    Path("my runs").rename("store")
+    assert f"{told}`" in invoke(*asked).stderr, "the usual store"
+    refused = invoke("--plugin", "mine.py", "submit", name, "--protocol", "got10k", "--store", "store").stderr
+    assert f"`python -m harness evaluate {name} --protocol got10k --store store --plugin mine.py`" in refused
+    request = StudyRequest("my/own.toml", "my/p.toml", ["otb"], ["otb=/my data"], [], place, results=("A=/a.zip",))
+    assert request.typed == (
+        "python -m harness run my/own.toml --profile my/p.toml --protocol otb --data 'otb=/my data' --results A=/a.zip"
+    )
+    assert request.command == (
+        "python -m harness run own.toml --profile p.toml --protocol otb --data otb=PATH --results A=PATH"
+    )
+
+
+@pytest.mark.parametrize("name", [*_COMMANDS, "data", "store"])
+def test_messages_know_which_commands_take_a_store(name: str) -> None:
+    takes = name in _COMMANDS and "store" in signature(_COMMANDS[name]).parameters
+    assert takes == (name not in WITHOUT_STORE)
 
 
 def test_a_store_is_named_by_the_settings_and_said(place: Path) -> None:
