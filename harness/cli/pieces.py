@@ -21,7 +21,7 @@ from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.roots import data_root, packed_name, parse_data_options
 from trackablate.datasets.sequence import Sequence as VideoSequence
 from trackablate.datasets.synthetic.writing import LAYOUTS, videos, write
-from trackablate.harness.cli.options import Stopped, writable
+from trackablate.harness.cli.options import Stopped, as_called, writable
 from trackablate.harness.cli.packing import check_packed
 from trackablate.harness.cli.plan import forecast
 from trackablate.harness.cli.study_data import (
@@ -61,6 +61,7 @@ from trackablate.harness.tracking.video import (
     window,
     writing,
 )
+from trackablate.reports.tables.answers import cost_of_run
 from trackablate.trackers.outside.processes import TrackerFailed
 from trackablate.trackers.spec import TrackerSpec
 from trackablate.trackers.variants import VARIANTS
@@ -83,7 +84,7 @@ def train_variant(
     run = run_of(VARIANTS[variant], profile, seed=0)
     assert run.data is not None
     roots = training_roots(run.data, given)
-    task = RunTask(run=run, evaluations=(), roots=roots)
+    task = RunTask(run=run, evaluations=(), roots=roots, rows=(variant,))
     job = Job([task], [VARIANTS[variant]], {}, profile, how=how)
     refuse_at_once(job, Store(store, make=False), device)
     kept = open_store(store)
@@ -92,8 +93,27 @@ def train_variant(
         return {"run": task.run.name, "led_by": "node 0"}
     with leading(job, kept) as whole, forecast(whole, kept) as observer:
         run_job(whole, kept, LocalExecutor(kept.logs), device, observer)
-    record = kept.run(task.run).record()
-    return {"run": task.run.name, "verdict": record.verdict, **_training(record.training)}
+    record, protocol = kept.run(task.run).record(), next(iter(profile.protocols), "PROTOCOL")
+    assert record.training is not None
+    return {
+        "run": task.run.name,
+        "verdict": record.verdict,
+        "validation_iou": record.training.curve[-1].validation_iou,
+        "costs": cost_of_run(record),
+        "cost": json.loads(record.training.cost.model_dump_json()),
+        "fps": record.speed.fps if record.speed else None,
+        "next": as_called(f"python -m harness evaluate {task.run.name} --protocol {protocol}"),
+    }
+
+
+def trained_in_words(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of `train` for people, who read its costs in a sentence."""
+    phases = document["cost"]["phases"] if "cost" in document else {}
+    walls = [f"{name} {phase['wall_seconds']:.3g} s" for name, phase in phases.items()]
+    words = {"validation_iou": "validation IoU"}
+    found = {words.get(key, key): value for key, value in document.items() if key not in ("cost", "fps", "next")}
+    last = {"next": document["next"]} if "next" in document else {}
+    return found | ({"wall time": ", ".join(walls)} if walls else {}) | last
 
 
 @dataclass(frozen=True)
@@ -375,12 +395,6 @@ def _box(text: str) -> NDArray[np.float64]:
     if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] <= 0).any():
         raise BadInput(f"--init {text!r} is no box: write x,y,w,h in pixels, for example --init 50,46,25,62")
     return box
-
-
-def _training(training: Any) -> dict[str, Any]:
-    if training is None:
-        return {}
-    return {"validation_iou": training.curve[-1].validation_iou, "cost": json.loads(training.cost.model_dump_json())}
 
 
 def _scores(protocol: ProtocolRecord, folder: RunFolder, evaluation: Evaluation) -> dict[str, float]:

@@ -322,8 +322,9 @@ def in_words(store: Store, run: RunSpec) -> str:
         for row in record.rows
         if row.control == "none" and any(planned.run == run for planned in row.runs)
     ]
-    further = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
-    what = f"{rows[0]}{further}" if rows else "imported weights" if run.imported else "a run of no stored study"
+    others = rows[1] if len(rows) == 2 else f"{len(rows) - 1} other rows"
+    also = f" (the same run as {others})" if len(rows) > 1 else ""
+    what = f"{rows[0]}{also}" if rows else "imported weights" if run.imported else "a run of no stored study"
     return f"{what}, seed {run.seed}: {run.name}"
 
 

@@ -118,7 +118,7 @@ def say_runs(runs: "list[ListedRun]") -> None:
     """Write the runs of a store, a line each, and how many there are."""
     cells = []
     for run in runs:
-        more = f" and {len(run.rows) - 1} more" if len(run.rows) > 1 else ""
+        more = f" and {counted(len(run.rows) - 1, 'other row')}" if len(run.rows) > 1 else ""
         tracked = ", ".join(
             f"{shown(t.evaluation)}{UNBROKEN}{t.sequences}/{'?' if t.of is None else t.of}" for t in run.evaluated
         )

@@ -33,7 +33,6 @@ from trackablate.harness.cli.options import (
 from trackablate.harness.errors import BadInput
 
 
-@answers
 def train(
     variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")],
     profile: ProfileName = "mini",
@@ -50,20 +49,25 @@ def train(
     set_: Changes = None,
     store: StorePath = Path("store"),
     json: Json = False,
-) -> dict[str, Any]:
+) -> None:
     """Train one variant at a profile's size.
 
     Example: python -m harness train ostrack-256-ce
     """
-    from trackablate.harness.cli.launching import shared
-    from trackablate.harness.cli.pieces import train_variant
-    from trackablate.harness.profiles import load_profile, with_changes
+    with exit_status():
+        from trackablate.harness.cli.launching import shared
+        from trackablate.harness.cli.pieces import train_variant, trained_in_words
+        from trackablate.harness.cli.terminal import say_document, say_json
+        from trackablate.harness.profiles import load_profile, with_changes
 
-    can_log(log)
-    how = shared(gpus_per_run, nodes, node_rank, rendezvous)
-    how = how.model_copy(update={"loader_workers": loader_workers, "fit_memory": fit_memory, "log": log, "fsdp": fsdp})
-    asked = with_changes(load_profile(profile), set_ or [])
-    return train_variant(variant, asked, data or [], store, device, how)
+        can_log(log)
+        how = shared(gpus_per_run, nodes, node_rank, rendezvous)
+        how = how.model_copy(
+            update={"loader_workers": loader_workers, "fit_memory": fit_memory, "log": log, "fsdp": fsdp}
+        )
+        asked = with_changes(load_profile(profile), set_ or [])
+        found = train_variant(variant, asked, data or [], store, device, how)
+        say_json(found) if json else say_document(trained_in_words(found))
 
 
 @answers

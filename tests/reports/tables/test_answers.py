@@ -20,7 +20,7 @@ from trackablate.reports.statistics.bootstrap import Estimate
 from trackablate.reports.statistics.sample_size import Needed
 from trackablate.reports.table import Cell, Table
 from trackablate.reports.tables import effects
-from trackablate.reports.tables.answers import _factor, answers
+from trackablate.reports.tables.answers import _factor, answers, cost_of_run
 from trackablate.reports.tables.pivot import pivot
 from trackablate.reports.tables.printed import printed, printed_order
 
@@ -318,6 +318,16 @@ def test_raw_results_that_are_incomplete_do_not_win(allowed: bool) -> None:
 def test_the_document_and_the_sentences_are_one(result: Result) -> None:
     table = pivot(result)
     assert json.loads(results_json(result, table))["answers"] == list(answers(result, table))
+
+
+def test_a_single_run_costs_in_the_same_words(result: Result) -> None:
+    """`train` says it as the answer to a study does."""
+    record = factory.record_of(next(row for row in result.rows if row.name == "conv"))
+    held, on = "held 1.26 GB of memory at most", "on Intel Xeon 2.1 GHz, 2 cores."
+    assert cost_of_run(record) == f"It took 51 s of device time to train, {held} and tracks 190 frames/s, {on}"
+    unmeasured = record.model_copy(update={"speed": None})
+    assert cost_of_run(unmeasured) == f"It took 51 s of device time to train and {held}, {on}"
+    assert cost_of_run(unmeasured.model_copy(update={"training": None})) == ""
 
 
 # The short form
