@@ -27,6 +27,8 @@ PREPARING, RUNNING, SPEED, DRAWING, DONE = PHASES = (
 )
 DRAWING_SECONDS, ROW_SECONDS = 4.0, 0.5
 """Assumed seconds of drawing a report, and of each run in it."""
+SLOWEST = 3.0
+"""The most times as long as assumed that drawing is expected to take, if preparing took so much longer."""
 
 
 Show = Callable[[Sequence[Line]], None]
@@ -48,7 +50,7 @@ class Forecaster(Observer):
         self._measured: RunFolder | None = None
         self._said: PhaseProgress | None = None
         self._rounds = Stage(0.0, 0)  # loading and warming up come before the first one
-        self._failed, self._workers, self._predicted = 0, 1, False
+        self._failed, self._workers, self._predicted, self._slow = 0, 1, False, 1.0
         self._phase, self._began = PREPARING, time.monotonic()
         self._since = self._shown = self._began
         self._whole = Line("", "", share=True)
@@ -62,6 +64,8 @@ class Forecaster(Observer):
 
     def prepared(self, device: str, workers: int, pending: Sequence[Pending]) -> Sequence[Pending]:
         """Predict the study. Returns its tasks, the longest first, so that no worker ends alone with a long one."""
+        if expected := self._seconds.get(PREPARING):
+            self._slow = min(SLOWEST, max(1.0, self._gone() / expected))
         self._predict(device, workers, pending)
         self._keep()
         self._enter(RUNNING)
@@ -87,7 +91,8 @@ class Forecaster(Observer):
         self._forecast.wall = Compared(predicted=study.wall_seconds) if says_something else None
         self._seconds[PREPARING] = study.prepare_seconds.expected
         self._seconds[SPEED] = study.speed_seconds.expected if self._predicted else None
-        self._seconds[DRAWING] = DRAWING_SECONDS + len(self._job.tasks) * ROW_SECONDS if self._logged else 0.0
+        drawing = self._slow * (DRAWING_SECONDS + len(self._job.tasks) * ROW_SECONDS)
+        self._seconds[DRAWING] = drawing if self._logged else 0.0
 
     def _task(self, item: Pending, run: RunEstimate | None) -> RunningTask:
         known = run if self._predicted else None
