@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import wraps
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
@@ -187,8 +188,11 @@ REPORT_BYTES = 100_000_000
 """Disk space that a report needs at most, about."""
 
 
-def answers(command: Callable[P, dict[str, Any]]) -> Callable[P, None]:
-    """Make a command of a function that returns a document: it is printed, as JSON if the option says so."""
+def answers(command: Callable[P, dict[str, Any]], words: str = "") -> Callable[P, None]:
+    """Make a command of a function that returns a document: it is printed, as JSON if the option says so.
+
+    `words` is the function of `harness.cli.listing` that returns the document for people; it is imported when it is used.
+    """
 
     @wraps(command)
     def run(*args: P.args, **options: P.kwargs) -> None:
@@ -197,7 +201,12 @@ def answers(command: Callable[P, dict[str, Any]]) -> Callable[P, None]:
             document = {key: as_called(value) if isinstance(value, str) else value for key, value in found.items()}
             from trackablate.harness.cli.terminal import say_document, say_json
 
-            say_json(document) if options.get("json") else say_document(document)
+            if options.get("json"):
+                say_json(document)
+                return
+            say_document(
+                getattr(import_module("trackablate.harness.cli.listing"), words)(document) if words else document
+            )
 
     return run
 

@@ -21,7 +21,7 @@ from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.roots import data_root, packed_name, parse_data_options
 from trackablate.datasets.sequence import Sequence as VideoSequence
 from trackablate.datasets.synthetic.writing import LAYOUTS, videos, write
-from trackablate.harness.cli.options import Stopped, as_called, writable
+from trackablate.harness.cli.options import Stopped, writable
 from trackablate.harness.cli.packing import check_packed
 from trackablate.harness.cli.plan import forecast
 from trackablate.harness.cli.study_data import (
@@ -102,18 +102,8 @@ def train_variant(
         "costs": cost_of_run(record),
         "cost": json.loads(record.training.cost.model_dump_json()),
         "fps": record.speed.fps if record.speed else None,
-        "next": as_called(f"python -m harness evaluate {task.run.name} --protocol {protocol}"),
+        "next": f"python -m harness evaluate {task.run.name} --protocol {protocol}",
     }
-
-
-def trained_in_words(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document of `train` for people, who read its costs in a sentence."""
-    phases = document["cost"]["phases"] if "cost" in document else {}
-    walls = [f"{name} {phase['wall_seconds']:.3g} s" for name, phase in phases.items()]
-    words = {"validation_iou": "validation IoU"}
-    found = {words.get(key, key): value for key, value in document.items() if key not in ("cost", "fps", "next")}
-    last = {"next": document["next"]} if "next" in document else {}
-    return found | ({"wall time": ", ".join(walls)} if walls else {}) | last
 
 
 @dataclass(frozen=True)

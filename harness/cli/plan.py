@@ -259,10 +259,10 @@ def _remains(plan: dict[str, Any]) -> list[str]:
     if all(run["done"] for run in plan["runs"]):
         return [f"{runs}; nothing is left"]
     needed, limit, device = estimate["memory_bytes"], estimate["memory_limit_bytes"], estimate["device"]
-    place = f"{estimate['workers']} at a time on {device}" if estimate["workers"] > 1 else device
+    at_once = f", {estimate['workers']} runs at a time" if estimate["workers"] > 1 else ""
     memory = f"; peak memory of a run {_range(needed, _bytes)}" if needed else ""
-    lines = [f"{runs}; what remains takes {_range(estimate['wall_seconds'], duration)} on {place},"]
-    lines.append(f"  {_range(estimate['device_hours'], _hours)} device-hours{memory}; {disk}")
+    lines = [f"{runs}; what remains takes {_range(estimate['wall_seconds'], duration)} on {device}{at_once};"]
+    lines.append(f"  {_device_time(estimate['device_hours'])}{memory}; {disk}")
     lines += loader
     if limit and needed and needed["expected"] > limit:
         lines.append(f"  that is more than the {_bytes(limit)} of {device}: it will most likely not fit")
@@ -279,22 +279,22 @@ def _fits(budget: dict[str, Any] | None) -> list[str]:
         f"within {budget['asked']}: {', '.join(budget['chosen'])}",
         f"  left out: {', '.join(budget['left_out']) or 'nothing'}",
         f"  rule: {budget['rule']}",
-        f"  takes {_range(wall, duration)}, {_range(hours, _hours)} device-hours: {budget['command']}",
+        f"  takes {_range(wall, duration)}, {_device_time(hours)}: {budget['command']}",
     ]
 
 
 def _outcome(outcome: dict[str, Any], rows: dict[str, str]) -> list[str]:
     """Return predicted against actual, a line for each row; nothing if no prediction came to its end."""
-    lines = [f"  {rows[run['run']]}: {_gap(run['wall'])}; device {_gap(run['device'])}" for run in outcome["runs"]]
+    lines = [f"  {rows[run['run']]}: {_gap(run['wall'])}; device time {_gap(run['device'])}" for run in outcome["runs"]]
     if outcome["wall"]:
-        runs = f"{counted(outcome['started'], 'run')} with all around them"
-        lines.append(f"  {runs}: {_gap(outcome['wall'])}; device of all runs {_gap(outcome['device'])}")
-    return ["predicted -> actual wall time, and device time:", *lines] if lines else []
+        whole = f"{counted(outcome['started'], 'run')}, preparing and FPS together"
+        lines.append(f"  {whole}: {_gap(outcome['wall'])}; device time of the runs {_gap(outcome['device'])}")
+    return ["time as predicted -> as it was:", *lines] if lines else []
 
 
 def _last_start(outcome: dict[str, Any]) -> list[str]:
     """Return how good the prediction of the last start was; `--json` has that of every run."""
-    return [f"last start, predicted -> actual: {_gap(outcome['wall'])}"] if outcome["wall"] else []
+    return [f"last start, as predicted -> as it was: {_gap(outcome['wall'])}"] if outcome["wall"] else []
 
 
 def _gap(one: dict[str, Any]) -> str:
@@ -303,8 +303,10 @@ def _gap(one: dict[str, Any]) -> str:
     return f"{duration(expected)} -> {duration(actual)}{gap}"
 
 
-def _hours(count: float) -> str:
-    return f"{count:.3g}" if count >= 0.01 else "under 0.01"
+def _device_time(hours: dict[str, float]) -> str:
+    if hours["high"] >= 1:
+        return f"{_range(hours, '{:.3g}'.format)} device-hours"
+    return f"device time {_range({end: 3600 * count for end, count in hours.items()}, duration)}"
 
 
 def _range(span: dict[str, float], say: Callable[[float], str]) -> str:

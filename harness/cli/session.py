@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from trackablate.ablations.catalogue import named_study
 from trackablate.ablations.plan import planned_protocols, planned_rows, tasks
 from trackablate.ablations.study import FaultyStudy, Other, Study
 from trackablate.datasets.errors import counted, raise_all
 from trackablate.datasets.pairs.training_sets import check_disjoint
-from trackablate.datasets.protocols import PROTOCOLS, as_asked
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.harness.cli.launching import StudyRequest
 from trackablate.harness.cli.study_data import (
     Given,
     StudyData,
@@ -33,7 +34,6 @@ from trackablate.harness.profiles import load_profile, with_changes, with_packed
 from trackablate.harness.record import PlannedRow, StudyRecord
 from trackablate.harness.running.image_files import find_replaced
 from trackablate.harness.running.runner import Job, refuse_at_once
-from trackablate.harness.running.tasks import AS_USUAL, Execution
 from trackablate.harness.scoring.dialects import known_protocol
 from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import Evaluation, Profile, TrainingData, VideoData
@@ -42,62 +42,6 @@ from trackablate.trackers.plugins import load_plugins
 
 if TYPE_CHECKING:
     from trackablate.reports.results import FrameRow, Result
-
-
-@dataclass(frozen=True)
-class StudyRequest:
-    """A study as the user typed it.
-
-    Attributes:
-        seeds: Number of seeds; None for the study's own number.
-        results: NAME=PATH of cited trackers' raw results.
-        beside: [NAME=]RUN of further rows.
-        purpose: Only `run` writes to the store, or makes it; `report` needs one, but no data.
-        changes: Fields of every run as FIELD=VALUE.
-        grid: SEQUENCE,FRAME,FRAME,... of the report's figure of frames.
-    """
-
-    study: str
-    profile: str
-    protocols: list[str]
-    data: list[str]
-    only: list[str]
-    store: Path
-    seeds: int | None = None
-    results: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
-    purpose: Literal["run", "plan", "report"] = "run"
-    changes: tuple[str, ...] = ()
-    how: Execution = AS_USUAL
-    device: str = "auto"
-    truncate: bool = False
-    grid: tuple[str, ...] = ()
-
-    @property
-    def command(self) -> str:
-        """The command that does the same, without paths of this machine."""
-        nowhere = tuple(f"{entry.split('=')[0]}=PATH" for entry in self.results)
-        names = [f"{entry.split('=')[0]}=PATH" for entry in self.data]
-        study, profile = Path(self.study).name, Path(self.profile).name
-        return replace(self, study=study, profile=profile, data=names, results=nowhere).typed
-
-    @property
-    def typed(self) -> str:
-        """The command that does the same here, as a user types it; without the store, which messages add."""
-        words = ["python -m harness run", quote(self.study)]
-        words += ["--profile", quote(self.profile)] if self.profile != "mini" else []
-        words += [f"--protocol {quote(as_asked(name))}" for name in self.protocols]
-        words += [f"--data {quote(entry)}" for entry in self.data]
-        words += [f"--only {quote(name)}" for name in self.only]
-        words += [f"--seeds {self.seeds}"] if self.seeds is not None else []
-        words += [f"--results {quote(entry)}" for entry in self.results]
-        words += [f"--set {quote(text)}" for text in self.changes]
-        words += [f"--gpus-per-run {self.how.gpus_per_run}"] if self.how.gpus_per_run > 1 else []
-        words += ["--fit-memory"] if self.how.fit_memory else []
-        words += ["--fsdp"] if self.how.fsdp else []
-        words += [f"--with {quote(entry)}" for entry in self.beside]
-        words += ["--truncate"] if self.truncate else []
-        return " ".join(words)
 
 
 @dataclass(frozen=True)

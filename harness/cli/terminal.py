@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from textwrap import wrap
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -343,6 +343,20 @@ def clock(seconds: float) -> str:
     minutes, second = divmod(round(max(0.0, seconds)), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+@contextmanager
+def doing(name: str, what: str, after: float = 1.0) -> Iterator[None]:
+    """Show what is being done, if it takes longer than a moment and says nothing of itself."""
+    shown = display()
+    timer = Timer(after, shown.show, [[Line(name, what)]])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        shown.close()
 
 
 @contextmanager

@@ -75,9 +75,10 @@ def cost(
     """
     with exit_status():
         from trackablate.harness.cli.listing import cost_in_words
-        from trackablate.harness.cli.terminal import say_document, say_json
+        from trackablate.harness.cli.terminal import doing, say_document, say_json
 
-        found = _cost(variant, device, precision.value, store, compile=compile_)
+        with doing(variant, "loading torch, measuring" if device else "loading torch, counting"):
+            found = _cost(variant, device, precision.value, store, compile=compile_)
         say_json(found) if json else say_document(cost_in_words(found))
 
 

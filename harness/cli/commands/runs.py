@@ -1,5 +1,6 @@
 """The commands that make and use single runs: train, evaluate, track, weights in and out, the embedded backbone."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ from trackablate.harness.cli.options import (
 from trackablate.harness.errors import BadInput
 
 
+@partial(answers, words="trained_in_words")
 def train(
     variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")],
     profile: ProfileName = "mini",
@@ -49,28 +51,23 @@ def train(
     set_: Changes = None,
     store: StorePath = Path("store"),
     json: Json = False,
-) -> None:
+) -> dict[str, Any]:
     """Train one variant at a profile's size.
 
     Example: python -m harness train ostrack-256-ce
     """
-    with exit_status():
-        from trackablate.harness.cli.launching import shared
-        from trackablate.harness.cli.pieces import train_variant, trained_in_words
-        from trackablate.harness.cli.terminal import say_document, say_json
-        from trackablate.harness.profiles import load_profile, with_changes
+    from trackablate.harness.cli.launching import shared
+    from trackablate.harness.cli.pieces import train_variant
+    from trackablate.harness.profiles import load_profile, with_changes
 
-        can_log(log)
-        how = shared(gpus_per_run, nodes, node_rank, rendezvous)
-        how = how.model_copy(
-            update={"loader_workers": loader_workers, "fit_memory": fit_memory, "log": log, "fsdp": fsdp}
-        )
-        asked = with_changes(load_profile(profile), set_ or [])
-        found = train_variant(variant, asked, data or [], store, device, how)
-        say_json(found) if json else say_document(trained_in_words(found))
+    can_log(log)
+    how = shared(gpus_per_run, nodes, node_rank, rendezvous)
+    how = how.model_copy(update={"loader_workers": loader_workers, "fit_memory": fit_memory, "log": log, "fsdp": fsdp})
+    asked = with_changes(load_profile(profile), set_ or [])
+    return train_variant(variant, asked, data or [], store, device, how)
 
 
-@answers
+@partial(answers, words="evaluated_in_words")
 def evaluate(
     run: AnyRun,
     protocol: Annotated[str, typer.Option("--protocol", help="as `list protocols` shows them")],

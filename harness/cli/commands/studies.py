@@ -53,9 +53,10 @@ def plan(
     Example: python -m harness plan table3 --calibrate
     """
     with exit_status():
+        from trackablate.harness.cli.launching import StudyRequest
         from trackablate.harness.cli.plan import plan_document, say_plan
-        from trackablate.harness.cli.session import StudyRequest, open_session
-        from trackablate.harness.cli.terminal import say_json
+        from trackablate.harness.cli.session import open_session
+        from trackablate.harness.cli.terminal import doing, say_json
         from trackablate.harness.running.tasks import Execution
 
         request = StudyRequest(
@@ -72,7 +73,9 @@ def plan(
             how=Execution(loader_workers=loader_workers),
         )
         session = open_session(request)
-        planned = plan_document(session, calibrate, device, device_peak, gpus, budget)
+        counts = f"counting sizes for {device_peak}" if device_peak else "reading the store"
+        with doing(study, "measuring a few steps of each run on this device" if calibrate else counts):
+            planned = plan_document(session, calibrate, device, device_peak, gpus, budget)
         say_json(planned) if json else say_plan(planned)
         session.refuse_absent_data()
 
@@ -120,7 +123,8 @@ def report(
     Example: python -m harness report table3 --format html,latex
     """
     with exit_status():
-        from trackablate.harness.cli.session import StudyRequest, chosen_formats, open_session
+        from trackablate.harness.cli.launching import StudyRequest
+        from trackablate.harness.cli.session import chosen_formats, open_session
         from trackablate.harness.cli.terminal import say_doing, say_result
 
         chosen_formats(format)

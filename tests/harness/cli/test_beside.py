@@ -13,7 +13,8 @@ from trackablate.ablations.plan import run_of
 from trackablate.ablations.study import FaultyStudy, Other
 from trackablate.ablations.study_file import load_study
 from trackablate.datasets.registry import UnknownName
-from trackablate.harness.cli.session import StudyRequest, open_session
+from trackablate.harness.cli.launching import StudyRequest
+from trackablate.harness.cli.session import open_session
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import TrainingCost, TrainingRecord

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from trackablate.harness.cli import terminal
 from trackablate.harness.cli.pieces import frame_count
-from trackablate.harness.cli.terminal import Bars, PlainLines, clock, display, step_bar
+from trackablate.harness.cli.terminal import Bars, PlainLines, clock, display, doing, step_bar
 from trackablate.harness.progress.pace import Line
 
 WHOLE = Line("all 12 runs", "3 done, 1 failed", 4000, 10_000, 6000, share=True)
@@ -131,6 +131,18 @@ def test_a_video_that_does_not_tell_its_length(
         done(5)
         time.sleep(0.15)
     assert capsys.readouterr().err.splitlines()[-1].rstrip(": ").endswith(end)
+
+
+def test_what_says_nothing_of_itself_has_a_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "FIRST", 0.05)
+    with doing("table3", "measuring", after=0.05):
+        time.sleep(0.4)
+    assert capsys.readouterr().err == "0:00 table3: measuring\n"
+    with doing("table3", "measuring"):
+        pass
+    assert capsys.readouterr().err == ""
 
 
 def test_no_terminal_no_bars(capsys: pytest.CaptureFixture[str]) -> None:
