@@ -55,6 +55,11 @@ def some(names: Iterable[str], most: int = LISTED) -> str:
     return ", ".join(shown(name) for name in names[:most]) + more
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, as in "1 run" and "2,000 runs"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def shown(text: object) -> str:
     """Return text from outside that is safe for a terminal: control characters and undecodable bytes are escaped."""
     found = str(text)

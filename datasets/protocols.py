@@ -8,14 +8,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from trackablate.datasets.benchmark import DataSet, Opener, Protocol, SequenceList
 from trackablate.datasets.benchmarks import coco, got10k, lasot, nfs, otb, tnl2k, trackingnet, uav123
 from trackablate.datasets.benchmarks.declared import Declaration, read_declaration
+from trackablate.datasets.reading.reader import Part
+from trackablate.datasets.reading.tables import rows
 from trackablate.datasets.registry import Registry
 from trackablate.datasets.synthetic.videos import GENERATOR_VERSION, SyntheticSequences
 
-__all__ = ["DATA_SETS", "PROTOCOLS", "Protocol", "SequenceList"]
+__all__ = ["DATA_SETS", "PROTOCOLS", "Extent", "Protocol", "SequenceList", "official_extent"]
+
+_COUNTED = {"nfs": "nfs.csv", "tnl2k": "tnl2k_test.csv"}
+"""Protocols whose list has the number of frames of each sequence, in a column `frames`."""
 
 
 def _generated(count: int, length: int) -> Opener:
@@ -110,3 +116,39 @@ for _data in (
     DATA_SETS.add(_data.name, _data)
 for _protocol in (SYNTHETIC, SYNTHETIC_SMOKE, *(one for data in DATA_SETS.values() for one in data.protocols)):
     PROTOCOLS.add(_protocol.name, _protocol)
+
+
+class Extent(NamedTuple):
+    """The size of a protocol, for planning without its data: frames by official sequence (the mean if only a total is published), and their source."""
+
+    lengths: dict[str, int]
+    source: str
+
+    @property
+    def frames(self) -> int:
+        """Number of all frames."""
+        return sum(self.lengths.values())
+
+
+def official_extent(name: str) -> Extent:
+    """Return the extent of a protocol by its official list.
+
+    Raises ValueError if its length is not known, as of most data sets that a user declares. A test makes sure that every
+    shipped protocol has one.
+    """
+    protocol = PROTOCOLS[name]
+    if protocol.data is None:
+        made = protocol.open(None)
+        return Extent(dict(zip(made.names, made.lengths(), strict=True)), protocol.source)
+    if file := _COUNTED.get(name):
+        return Extent({row["name"]: int(row["frames"]) for row in rows(file)}, f"the official list, {file}")
+    assert isinstance(protocol.open, Part)
+    clips = protocol.open.clips()
+    lengths = {clip.name: clip.span - clip.skip for clip in clips if clip.span is not None}
+    if clips and len(lengths) == len(clips):
+        return Extent(lengths, "first and last frames in the official list")
+    for row in rows("frame_totals.csv"):
+        if row["protocol"] == name:
+            mean = max(1, round(int(row["frames"]) / len(clips)))
+            return Extent({clip.name: mean for clip in clips}, f"a published total: {row['source']}")
+    raise ValueError(f"the number of frames of {name} is not known: add it to datasets/splits/frame_totals.csv")

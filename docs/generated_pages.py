@@ -109,8 +109,7 @@ def _default(param: Any) -> str:
 
 def benchmark_pages() -> Pages:
     """Return a page for each protocol, and one that lists them."""
-    from trackablate.datasets.extents import official_extent
-    from trackablate.datasets.protocols import PROTOCOLS
+    from trackablate.datasets.protocols import PROTOCOLS, official_extent
 
     found, lines = {}, []
     for name, protocol in PROTOCOLS.built_in.items():

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
@@ -22,17 +22,14 @@ from trackablate.trackers.spec import TrackerSpec, leaves
 
 EVALUATION = "evaluation.json"
 """The document in an evaluation's folder that says which evaluation it is."""
-
 BEFORE = "checkpoint-before.pt"
 """The checkpoint before the last one."""
 MADE_WITH = "weights.sha256"
 """The file in an evaluation's folder that has the digest of the weights which its results were made with."""
 MOST_BYTES = 100
 """Of such a file."""
-
 BEGAN = "training-began"
 """The document in a run's folder that says what the data were when the training began."""
-
 DIVERGED = "diverged.pt"
 """The batch at which the loss of a training was not finite, beside its checkpoint."""
 
@@ -271,9 +268,19 @@ class RunFolder:
         """Return the tracking speed with so many decoder layers, None while it is not measured."""
         return undamaged(read_document, self._speed(test_layers), Speed)
 
+    def speeds(self, test_layers: int | None = None) -> list[Speed]:
+        """Return the tracking speeds that were measured beside each set of runs, the last one first."""
+        last = self._speed(test_layers)
+        files = [last, *sorted(self.path.glob(f"{last.stem}-beside-*.json"))]
+        return [speed for file in files if (speed := undamaged(read_document, file, Speed))]
+
     def set_speed(self, speed: Speed, test_layers: int | None = None) -> None:
-        """Write the measured tracking speed."""
-        write_document(self._speed(test_layers), speed)
+        """Write the measured tracking speed. One that was measured beside other runs is kept, for their table."""
+        file, before = self._speed(test_layers), self.speed(test_layers)
+        if before and before.measured_with != speed.measured_with:
+            write_document(file.with_stem(f"{file.stem}-beside-{before.session}"), before)
+        write_document(file, speed)
+        file.with_stem(f"{file.stem}-beside-{speed.session}").unlink(missing_ok=True)
 
     def failure(self) -> Failure | None:
         """Return why the last attempt failed, None if it did not."""
@@ -303,10 +310,11 @@ class RunFolder:
         """Write how far the work is."""
         write_document(self.path / "progress.json", progress)
 
-    def record(self, test_layers: int | None = None) -> RunRecord:
-        """Return all that is known of the run, with its speed at so many layers. Raises BadInput for another run."""
+    def record(self, test_layers: int | None = None, beside: Sequence[str] = ()) -> RunRecord:
+        """Return all that is known of the run, with its speed beside the named runs, else the last. Raises BadInput."""
         undamaged(self._refuse_another)
-        training, speed = undamaged(self.past_training), self.speed(test_layers)
+        training, speeds = undamaged(self.past_training), self.speeds(test_layers)
+        speed = next((one for one in speeds if one.measured_with == list(beside)), next(iter(speeds), None))
         return RunRecord(asked=self.run, training=training, speed=speed, failure=self.failure())
 
     def server_file(self, evaluation: Evaluation) -> Path:

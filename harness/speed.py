@@ -1,5 +1,8 @@
 """The record of a tracker's speed, and the ways in which its network is computed. Imports no torch."""
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -38,3 +41,17 @@ class Speed(BaseModel):
     latency95: float | None = None
     fps_from_jpeg: float | None = None
     forward: Forward | None = "eager"
+
+    @property
+    def session(self) -> str:
+        """A digest of the runs that were measured together."""
+        return sha256(repr(self.measured_with).encode()).hexdigest()[:12]
+
+
+def last_measured_together(found: Iterable[Sequence[Speed]]) -> tuple[tuple[str, ...], int]:
+    """Return the runs of the measurement that has the most of some trackers, and of how many it has a speed.
+
+    Each tracker has its speeds, the last one first. The names are empty if there is none.
+    """
+    counts = Counter(tuple(speed.measured_with) for speeds in found for speed in speeds)
+    return max(counts.items(), key=lambda item: item[1], default=((), 0))

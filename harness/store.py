@@ -9,6 +9,7 @@
     STORE/runs/NAME/evaluations/KEY/        evaluation.json says which evaluation; one more file per tracked sequence
     STORE/runs/NAME/server/KEY.json         submitted to an evaluation server, returned by it (harness.exchange)
     STORE/runs/NAME/speed.json, failure.json, progress.json
+    STORE/runs/NAME/speed-beside-*.json     speeds of earlier measurements, beside other runs
     STORE/studies/STUDY/PROFILE.json        what each study was asked to be when it was last started
     STORE/protocols/KEY/                    protocol.json with annotations, and thumbnails
     STORE/counted/FINGERPRINT.json          sizes counted on the meta device

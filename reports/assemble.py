@@ -7,8 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from trackablate.ablations.study import Study
-from trackablate.datasets.extents import official_extent
-from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.protocols import PROTOCOLS, official_extent
 from trackablate.datasets.registry import UnknownName
 from trackablate.harness.exchange.server_scores import returned
 from trackablate.harness.protocol_store import ON_SERVER, read_strip
@@ -23,6 +22,7 @@ from trackablate.harness.scoring.scored import (
 from trackablate.harness.scoring.stored_scores import dialects_of, scores_of_runs
 from trackablate.harness.scoring.threshold_counts import annotated
 from trackablate.harness.spec import Evaluation
+from trackablate.harness.speed import last_measured_together
 from trackablate.harness.store import RunFolder, Store, read_protocol
 from trackablate.reports.results import FilmStrip, Result, has_returned
 
@@ -43,7 +43,9 @@ def assemble(
     digests = asked.digests
     kept = {n: read_protocol(store.protocol(Evaluation(protocol=n, data=d))) for n, d in digests.items()}
     known = {name: record for name, record in kept.items() if record is not None}
-    found = [_row(row, known, digests, store, truncate=truncate) for row in asked.rows]
+    timed = [store.run(row.runs[0].run).speeds(row.test_layers) for row in asked.rows]
+    together, _ = last_measured_together(timed)
+    found = [_row(row, known, digests, store, together, truncate=truncate) for row in asked.rows]
     protocols = {name: _given(scored) for name, scored in recomputed.items()}
     protocols |= {name: _of_record(record, truncate=truncate) for name, record in known.items()}
     missing = [f"protocol {name}: nothing was evaluated on it yet" for name in digests if name not in known]
@@ -82,10 +84,17 @@ def _given(scored: Scored) -> ScoredProtocol:
 
 
 def _row(
-    row: PlannedRow, known: Mapping[str, ProtocolRecord], digests: Mapping[str, str], store: Store, *, truncate: bool
+    row: PlannedRow,
+    known: Mapping[str, ProtocolRecord],
+    digests: Mapping[str, str],
+    store: Store,
+    together: Sequence[str],
+    *,
+    truncate: bool,
 ) -> ScoredTracker:
+    """Return a row with its scores; `together`: the runs beside which its speed shall have been measured."""
     folders = [store.run(planned.run) for planned in row.runs]
-    runs = [(folder, folder.record(row.test_layers)) for folder in folders]
+    runs = [(folder, folder.record(row.test_layers, together)) for folder in folders]
     on = {
         name: [run for run, planned in zip(runs, row.runs, strict=True) if name in planned.protocols]
         for name in sorted(known, key=lambda name: known[name].on_server)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.ablations.study import Study
+from trackablate.datasets.errors import counted
 from trackablate.datasets.sequence import Image
 from trackablate.harness.scoring.metrics import METRICS
 from trackablate.harness.scoring.scored import Scored, ScoredProtocol, ScoredTracker
@@ -118,6 +119,13 @@ class Result:
         return max((len(found.seeds) for row in self.rows for found in row.protocols.values()), default=1)
 
     @property
+    def figures(self) -> int:
+        """The number of results behind the report: the sequences of each row that is complete, for each of its seeds."""
+        found = [scores for row in self.rows for scores in row.protocols.values()]
+        scored = sum(len(scores.names) * len(scores.seeds) for scores in found if scores.complete)
+        return scored + sum(bool(one.scores) for scores in found for one in scores.returned)
+
+    @property
     def title(self) -> str:
         """The title of the report."""
         return self.study.title if self.study else f"{self.protocols[0].title}: raw results scored"
@@ -183,5 +191,5 @@ def coverage(facts: ScoredProtocol) -> str:
     cut = "; predicted boxes cut to integers" if facts.truncated else ""
     names = dict.fromkeys(dialect.name for dialect in facts.dialects.values()) if facts.rules else ()
     rules = f"; dialect{'s' * (len(names) > 1)} {', '.join(names)}" if names else ""
-    there = facts.coverage or f"{len(facts.sequences)} sequences of {facts.name}"
-    return f"{there}, {facts.frames:,} frames{cut}{rules}"
+    there = facts.coverage or f"{counted(len(facts.sequences), 'sequence')} of {facts.name}"
+    return f"{there}, {counted(facts.frames, 'frame')}{cut}{rules}"

@@ -14,8 +14,19 @@ PACKAGES = ("datasets", "trackers", "harness", "ablations", "reports")
 """From left to right: each imports itself and those to its left."""
 ROOMS = {
     "datasets": (
-        *("errors", "atomic", "lease", "registry", "toml_files", "boxes", "sequence", "changes", "benchmark"),
-        *("reading", "benchmarks", "synthetic", "protocols", "extents", "roots", "pairs"),
+        *(
+            "errors",
+            "atomic",
+            "lease",
+            "registry",
+            "toml_files",
+            "boxes",
+            "sequence",
+            "changes",
+            "progress",
+            "benchmark",
+        ),
+        *("reading", "benchmarks", "synthetic", "protocols", "roots", "pairs"),
     ),
     "trackers": (
         *("old_names", "plugins", "axes", "spec", "scale", "lorat_variants", "variants", "tokens"),

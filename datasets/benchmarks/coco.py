@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from trackablate.datasets.atomic import READ_ONLY, read_arrays, write_arrays
-from trackablate.datasets.benchmark import DataSet, OnProgress, Opener, SequenceList, followed, tell
+from trackablate.datasets.benchmark import DataSet, Opener, SequenceList
 from trackablate.datasets.boxes import valid
 from trackablate.datasets.changes import DataState, state_now
-from trackablate.datasets.errors import DataError, NothingThereError, raise_all
+from trackablate.datasets.errors import DataError, NothingThereError, counted, raise_all
+from trackablate.datasets.progress import OnProgress, followed, tell
 from trackablate.datasets.reading.checking import decoded_of
 from trackablate.datasets.reading.decoding import decoding_problems
 from trackablate.datasets.reading.files import Files
@@ -145,7 +146,7 @@ class CocoObjects(SequenceList):
     @property
     def coverage(self) -> str:
         """The numbers of objects and images."""
-        return f"{len(self)} objects in {len(np.unique(self._objects.images))} images"
+        return f"{counted(len(self), 'object')} in {counted(len(np.unique(self._objects.images)), 'image')}"
 
     def digest(self) -> str:
         """Return the SHA-256 of the objects' numbers, boxes and files."""

@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.datasets.atomic import sealed, sweep, write_arrays, write_text, write_with
-from trackablate.datasets.benchmark import OnProgress, SequenceList
+from trackablate.datasets.benchmark import SequenceList
 from trackablate.datasets.boxes import Box, clip, valid
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.pairs.cropping import Colour, View
 from trackablate.datasets.pairs.geometries import GEOMETRIES, CropRequest, Jitter, mean_colour
 from trackablate.datasets.pairs.packed import ROW, VIDEOS_PER_FILE, Packing, read_folder
+from trackablate.datasets.progress import OnProgress
 from trackablate.datasets.reading.frames import jpeg
 from trackablate.datasets.roots import PACKED_MARK
 from trackablate.datasets.sequence import Image, Sequence

@@ -13,7 +13,7 @@ from trackablate.datasets.benchmark import Opener, SequenceList
 from trackablate.datasets.benchmarks import coco, got10k, lasot, tnl2k, trackingnet
 from trackablate.datasets.benchmarks.declared import TRAIN
 from trackablate.datasets.boxes import valid
-from trackablate.datasets.errors import DataError
+from trackablate.datasets.errors import DataError, counted
 from trackablate.datasets.pairs.packed import PackedSequences
 from trackablate.datasets.protocols import PROTOCOLS, declarations
 from trackablate.datasets.reading.reader import Part
@@ -235,8 +235,8 @@ def check_disjoint(training: Iterable[str], protocols: Iterable[str]) -> None:
                 raise DataError(f"{kind.name} is the test of {protocol.name}: declare splits, and train on another one")
             if shared := sorted(_names(protocol.open) & kind.sequences()):
                 raise DataError(
-                    f"{kind.name} shares {len(shared)} sequences with the test of {protocol.name}, among them {shared[0]}:"
-                    " train on another set, or leave that protocol out"
+                    f"{kind.name} shares {counted(len(shared), 'sequence')} with the test of {protocol.name}, among them"
+                    f" {shared[0]}: train on another set, or leave that protocol out"
                 )
 
 

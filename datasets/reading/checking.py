@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from trackablate.datasets.benchmark import OnProgress
 from trackablate.datasets.errors import DataError, shown
+from trackablate.datasets.progress import OnProgress
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.decoding import decoding_problems
 from trackablate.datasets.reading.frames import ImageFiles, NoFrames

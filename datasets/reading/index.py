@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.datasets.atomic import LEFTOVER, READ_ONLY, read_ordinary, sealed, unsealed, write_text, write_with
-from trackablate.datasets.benchmark import counted, tell
 from trackablate.datasets.errors import DataError
+from trackablate.datasets.progress import tell, told_each
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.frame_names import FrameNames, FrameRange
 from trackablate.datasets.reading.layouts import Clip
@@ -122,7 +122,7 @@ def open_index(folder: Path, entries: Sequence[SequenceFiles]) -> Index:
 
 
 def _stamps(entries: Sequence[SequenceFiles]) -> Stamps:
-    found = [entry.stamps() for entry in counted("looking for changes", entries)]
+    found = [entry.stamps() for entry in told_each("looking for changes", entries)]
     widest = max(map(len, found), default=0)
     padded = [each + [(-3, -3)] * (widest - len(each)) for each in found]
     return np.array(padded, dtype=np.int64).reshape(len(found), widest, 2)

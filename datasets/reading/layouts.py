@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trackablate.datasets.benchmark import counted
 from trackablate.datasets.errors import DataError
+from trackablate.datasets.progress import told_each
 from trackablate.datasets.reading.files import Files
 from trackablate.datasets.reading.frame_names import Order
 from trackablate.datasets.reading.numbers import BadLine, parse_rows
@@ -225,7 +225,7 @@ def _matches(
         yield from _matches(files, segments[1:], prefix + segment, fields, where)
         return
     pattern, names = _pattern(segment, where), files.names(at)
-    for name in names if fields else counted(LOOKING, names):  # of inner folders nobody knows the number
+    for name in names if fields else told_each(LOOKING, names):  # of inner folders nobody knows the number
         if found := pattern.fullmatch(name):
             yield from _matches(files, segments[1:], prefix + name, {**fields, **found.groupdict()}, where)
 

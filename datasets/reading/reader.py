@@ -18,9 +18,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from trackablate.datasets.benchmark import OnProgress, Protocol, SequenceList, counted, followed, tell
+from trackablate.datasets.benchmark import Protocol, SequenceList
 from trackablate.datasets.changes import DataState, state_now
-from trackablate.datasets.errors import DataError, NothingThereError, raise_all, shown, some
+from trackablate.datasets.errors import DataError, NothingThereError, counted, raise_all, shown, some
+from trackablate.datasets.progress import OnProgress, followed, tell, told_each
 from trackablate.datasets.reading.annotation import Annotation, SequenceFiles
 from trackablate.datasets.reading.checking import SEQUENCES, decoded_of, frame_problems
 from trackablate.datasets.reading.files import Files
@@ -169,7 +170,7 @@ class StoredSequences(SequenceList):
         left_out, own = len(self.found.left_out), self.found.own
         present = len(self) - own
         if not self.part.listed:
-            return f"{len(self)} sequences, of no list"
+            return f"{counted(len(self), 'sequence')}, of no list"
         said = f"{present} of {present + len(self.found.missing) + left_out} sequences"
         said += f", {left_out} left out as unfit for training" if left_out else ""
         return said + (f" and {own} of your own" if own else "")
@@ -187,7 +188,7 @@ class StoredSequences(SequenceList):
     def _numbers(self) -> Iterator[int]:
         """Yield the number of each sequence, whose annotation is read now."""
         with followed(f"opening {self.part.name}"):
-            yield from counted(READING, range(len(self)))
+            yield from told_each(READING, range(len(self)))
 
     def digest(self) -> str:
         """See SequenceList."""
@@ -310,7 +311,7 @@ def _official(part: Part, files: Files) -> FoundSequences | None:
     clips = part.clips()
     layouts = (PYSOT,) if files.is_folder(PYSOT.boxes.partition("/")[0]) else part.layouts
     candidates = [[SequenceFiles(files, part, layout, clip) for clip in clips] for layout in layouts]
-    found = [[entry for entry in counted(LOOKING, entries) if entry.exist()] for entries in candidates]
+    found = [[entry for entry in told_each(LOOKING, entries) if entry.exist()] for entries in candidates]
     beside = _own(part, files, set(part.siblings())) if part.own == "beside" else []
     there = max(found, key=len)
     for other in found:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from trackablate.datasets.benchmark import OnProgress
 from trackablate.datasets.benchmarks import got10k, lasot, nfs, otb, tnl2k, trackingnet, uav123
 from trackablate.datasets.errors import DataError
+from trackablate.datasets.progress import OnProgress
 from trackablate.datasets.reading.layouts import Clip, FileLayout
 from trackablate.datasets.reading.reader import Part
 from trackablate.datasets.reading.tables import rows

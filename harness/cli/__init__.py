@@ -4,6 +4,7 @@ This package and `__main__` are the composition root: they may import any packag
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from trackablate.harness.checkout import hide_checkout
 from trackablate.harness.cli.commands import about, fetching, running, runs, scores, studies
 from trackablate.harness.cli.commands.data import data_app
 from trackablate.harness.cli.commands.stores import store_app
-from trackablate.harness.cli.options import exit_status
+from trackablate.harness.cli.options import KEPT, exit_status
 from trackablate.harness.errors import BadInput
 
 
@@ -93,6 +94,7 @@ def _with_plugins(
         if allow_links:
             os.environ[LINKS] = os.pathsep.join(str(path.expanduser().resolve()) for path in allow_links)
         load_plugins(plugin or [])
+        KEPT["--plugin"] = "".join(f" --plugin {shlex.quote(str(file))}" for file in plugin or [])
         try:
             found = configured_store()
         except DataError:

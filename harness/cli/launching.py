@@ -1,19 +1,80 @@
-"""On how many GPUs and machines a command does its runs, as the user or a launcher says it."""
+"""What a study's command is asked for, and on how many GPUs and machines it does its runs, as user or launcher say it."""
 
 import os
 import re
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shlex import quote
+from typing import Literal
 
 import typer
 
+from trackablate.datasets.protocols import as_asked
 from trackablate.harness.errors import BadInput
-from trackablate.harness.running.tasks import Execution, Joining
+from trackablate.harness.running.tasks import AS_USUAL, Execution, Joining
 from trackablate.harness.running.threads import LAUNCHED
 
 LAUNCHERS = ("env", "slurm")
 FIRST_PORT, PORTS = 20_000, 10_000
 """Ports from which the number of a SLURM step chooses one: below those that systems give by themselves."""
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """A study as the user typed it.
+
+    Attributes:
+        seeds: Number of seeds; None for the study's own number.
+        results: NAME=PATH of cited trackers' raw results.
+        beside: [NAME=]RUN of further rows.
+        purpose: Only `run` writes to the store, or makes it; `report` needs one, but no data.
+        changes: Fields of every run as FIELD=VALUE.
+        grid: SEQUENCE,FRAME,FRAME,... of the report's figure of frames.
+    """
+
+    study: str
+    profile: str
+    protocols: list[str]
+    data: list[str]
+    only: list[str]
+    store: Path
+    seeds: int | None = None
+    results: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    purpose: Literal["run", "plan", "report"] = "run"
+    changes: tuple[str, ...] = ()
+    how: Execution = AS_USUAL
+    device: str = "auto"
+    truncate: bool = False
+    grid: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """The command that does the same, without paths of this machine."""
+        nowhere = tuple(f"{entry.split('=')[0]}=PATH" for entry in self.results)
+        names = [f"{entry.split('=')[0]}=PATH" for entry in self.data]
+        study, profile = Path(self.study).name, Path(self.profile).name
+        return replace(self, study=study, profile=profile, data=names, results=nowhere).typed
+
+    @property
+    def typed(self) -> str:
+        """The command that does the same here, as a user types it; without the store, which messages add."""
+        words = ["python -m harness run", quote(self.study)]
+        words += ["--profile", quote(self.profile)] if self.profile != "mini" else []
+        words += [f"--protocol {quote(as_asked(name))}" for name in self.protocols]
+        words += [f"--data {quote(entry)}" for entry in self.data]
+        words += [f"--only {quote(name)}" for name in self.only]
+        words += [f"--seeds {self.seeds}"] if self.seeds is not None else []
+        words += [f"--results {quote(entry)}" for entry in self.results]
+        words += [f"--set {quote(text)}" for text in self.changes]
+        words += [f"--gpus-per-run {self.how.gpus_per_run}"] if self.how.gpus_per_run > 1 else []
+        words += ["--fit-memory"] if self.how.fit_memory else []
+        words += ["--fsdp"] if self.how.fsdp else []
+        words += [f"--with {quote(entry)}" for entry in self.beside]
+        words += ["--truncate"] if self.truncate else []
+        return " ".join(words)
 
 
 def shared(gpus_per_run: int, nodes: int, node_rank: int, rendezvous: str) -> Execution:

@@ -1,5 +1,6 @@
 """The documents of `list` (names with one line each) and `show` (one entry in full)."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -15,7 +16,7 @@ from trackablate.datasets.synthetic.domains import DOMAINS
 from trackablate.datasets.toml_files import read_toml
 from trackablate.harness.profiles import load_profile, profile_names
 from trackablate.harness.scoring.dialects import Treatments
-from trackablate.harness.scoring.metrics import DIALECTS, Dialect
+from trackablate.harness.scoring.metrics import DIALECTS, METRICS, Dialect
 from trackablate.trackers.outside.named import OUTSIDE, fault_of
 from trackablate.trackers.spec import OutsideSpec, TrackerSpec, differences
 from trackablate.trackers.variants import VARIANTS
@@ -143,11 +144,35 @@ def cost_in_words(document: Mapping[str, Any]) -> dict[str, str]:
     for key, value in document.items():
         flat |= {f"{key}.{part}": v for part, v in value.items()} if isinstance(value, dict) else {key: value}
     found = {}
+    plain = not flat.get("adaptation_params", True)  # without an adaptation there is nothing to say of it
     for key, value in flat.items():
+        if plain and key in ("adaptation_params", "macs_unmerged"):
+            continue
         words, unit, scale = COSTS.get(key, (key, "", 1))
         figures = [_figure(one, scale) for one in (value if isinstance(value, list) else [value])]
         found[words] = f"{' to '.join(figures)} {unit}".strip()
     return found
+
+
+def trained_in_words(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of `train` for people, who read its costs in a sentence."""
+    phases = document["cost"]["phases"] if "cost" in document else {}
+    walls = [f"{name} {phase['wall_seconds']:.3g} s" for name, phase in phases.items()]
+    words = {"validation_iou": "validation IoU"}
+    found = {words.get(key, key): value for key, value in document.items() if key not in ("cost", "fps", "next")}
+    last = {"next": document["next"]} if "next" in document else {}
+    return found | ({"wall time": ", ".join(walls)} if walls else {}) | last
+
+
+def evaluated_in_words(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of `evaluate` for people, with symbols and units of its metrics."""
+
+    def figure(key: str, value: Any) -> tuple[str, Any]:
+        if (metric := METRICS.get(key)) is None:
+            return key, dict(figure(*one) for one in value.items()) if isinstance(value, dict) else value
+        return metric.symbol, f"{value:.{metric.decimals}f} {metric.unit}".strip()
+
+    return dict(figure(*one) for one in document.items())
 
 
 def _figure(value: Any, scale: float) -> str:
@@ -163,14 +188,12 @@ CHOSEN = "chosen where the paper is silent"
 
 def said_once(document: dict[str, Any]) -> dict[str, Any]:
     """Return the document of `details` for people: what was chosen where the paper is silent stands in one place."""
-    chosen = document.get(CHOSEN)
-    if not chosen:
+    if "study" not in document:
         return document
+    rows = {name: {"differs": _marked(row["differs"])} | _printed(row) for name, row in document["rows"].items()}
+    if not (chosen := document.get(CHOSEN)):
+        return document | {"rows": rows}
     every = "; ".join(chosen.values())
-    rows = {
-        name: {key: _marked(value) if key == "differs" else value for key, value in row.items()}
-        for name, row in document["rows"].items()
-    }
     replaced = {
         "rows": rows,
         CHOSEN: {f"{field}{MARKED}": choice for field, choice in chosen.items()},
@@ -182,7 +205,34 @@ def said_once(document: dict[str, Any]) -> dict[str, Any]:
 def _marked(differs: str | dict[str, str]) -> str | dict[str, str]:
     if isinstance(differs, str):
         return differs
-    return {field: text.replace(OPEN, MARKED) for field, text in differs.items()}
+    return {field: re.sub(r"\bNone\b", "none", text).replace(OPEN, MARKED) for field, text in differs.items()}
+
+
+PRINTED = {
+    "params": ("M parameters", 1e6),
+    "trainable": ("M trainable parameters", 1e6),
+    "flops": ("GFLOPs", 1e9),
+    "fps": ("frames/s", 1),
+    "gpu_hours": ("GPU-hours", 1),
+    "memory": ("GB of memory", 1e9),
+}
+"""Unit of each figure that a paper prints, and what the figure is divided by."""
+
+
+def _printed(row: dict[str, Any]) -> dict[str, list[str]]:
+    """Return what papers print of a row, in words."""
+    lines = []
+    for entry in row["published"] or ():
+        scores = [
+            f"{METRICS[metric].symbol} {value:g} on {name}"
+            for name, of in entry.get("metrics", {}).items()
+            for metric, value in of.items()
+        ]
+        scores += [f"{epochs:g} epochs for {name}" for name, epochs in entry.get("epochs", {}).items()]
+        sizes = [f"{_figure(entry[key], scale)} {unit}" for key, (unit, scale) in PRINTED.items() if key in entry]
+        note = f"; {entry['note']}" if "note" in entry else ""
+        lines.append(f"{', '.join((*scores, *sizes))} ({entry['source']}){note}")
+    return {"published": lines} if lines else {}
 
 
 def _study(study: Study) -> dict[str, Any]:

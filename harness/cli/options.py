@@ -1,5 +1,6 @@
 """What all commands share: arguments, options, what they check of their outputs, and how a command ends."""
 
+import re
 import shutil
 import signal
 import sys
@@ -9,8 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import wraps
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, ParamSpec
 
 import typer
@@ -47,7 +50,43 @@ FrameGrid = Annotated[
     ),
 ]
 ReportFolder = Annotated[Path | None, typer.Option("--out", help="folder of the report; default: report/STUDY-PROFILE")]
-StorePath = Annotated[Path, typer.Option("--store", envvar="TRACKABLATE_STORE", help="the folder that keeps all runs")]
+COMMAND = "python -m harness "
+"""The beginning of a command of ours, as remedies are written."""
+WITHOUT_STORE = ("list", "show", "fetch", "data", "store")
+"""Commands without --store."""
+KEPT = {"--store": "", "--plugin": ""}
+"""Options of this command that a command which the user is told has to have too."""
+
+
+def _keep_store(context: typer.Context, store: Path) -> Path:
+    source = context.get_parameter_source("store")
+    chosen = source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
+    KEPT["--store"] = f" --store {quote(str(store))}" if chosen else ""
+    return store
+
+
+def as_called(text: str) -> str:
+    """Return a text with our commands as the user has to call them: those in backticks, or one that is the whole text.
+
+    They keep this command's store and plugins. Outside a checkout they are not called `python -m harness`.
+    """
+    whole = re.sub(rf"(?:(?<=`)|^){COMMAND}(?:[^`\n]+)(?=`)|^{COMMAND}.+$", lambda found: _with_kept(found[0]), text)
+    started = Path(sys.argv[0])
+    installed = {"trackablate": "trackablate", "__main__": "python -m trackablate"}
+    own = "trackablate" in (started.stem, started.parent.name)
+    return whole.replace(COMMAND, f"{installed[started.stem]} ") if own and started.stem in installed else whole
+
+
+def _with_kept(command: str) -> str:
+    name = command.removeprefix(COMMAND).split()[0]
+    kept = [option for option in KEPT if option != "--store" or name not in WITHOUT_STORE]
+    return command + "".join(KEPT[option] for option in kept if f"{option} " not in command)
+
+
+StorePath = Annotated[
+    Path,
+    typer.Option("--store", envvar="TRACKABLATE_STORE", help="the folder that keeps all runs", callback=_keep_store),
+]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Full = Annotated[bool, typer.Option("--full", help="every column and every footnote in the terminal")]
 Truncate = Annotated[
@@ -149,16 +188,25 @@ REPORT_BYTES = 100_000_000
 """Disk space that a report needs at most, about."""
 
 
-def answers(command: Callable[P, dict[str, Any]]) -> Callable[P, None]:
-    """Make a command of a function that returns a document: it is printed, as JSON if the option says so."""
+def answers(command: Callable[P, dict[str, Any]], words: str = "") -> Callable[P, None]:
+    """Make a command of a function that returns a document: it is printed, as JSON if the option says so.
+
+    `words` is the function of `harness.cli.listing` that returns the document for people; it is imported when it is used.
+    """
 
     @wraps(command)
     def run(*args: P.args, **options: P.kwargs) -> None:
         with exit_status():
-            document = command(*args, **options)
+            found = command(*args, **options)
+            document = {key: as_called(value) if isinstance(value, str) else value for key, value in found.items()}
             from trackablate.harness.cli.terminal import say_document, say_json
 
-            say_json(document) if options.get("json") else say_document(document)
+            if options.get("json"):
+                say_json(document)
+                return
+            say_document(
+                getattr(import_module("trackablate.harness.cli.listing"), words)(document) if words else document
+            )
 
     return run
 

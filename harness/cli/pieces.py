@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.ablations.plan import refuse_unknown_changes, run_of
-from trackablate.datasets.benchmark import counted, followed
 from trackablate.datasets.boxes import clip
 from trackablate.datasets.errors import DataError, NothingThereError, raise_all, shown
+from trackablate.datasets.progress import followed, told_each
 from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList
 from trackablate.datasets.reading.frames import NoFrames
 from trackablate.datasets.registry import UnknownName, unknown
@@ -63,6 +63,7 @@ from trackablate.harness.tracking.video import (
     window,
     writing,
 )
+from trackablate.reports.tables.answers import cost_of_run
 from trackablate.trackers.outside.processes import TrackerFailed
 from trackablate.trackers.spec import TrackerSpec
 from trackablate.trackers.variants import VARIANTS
@@ -85,7 +86,7 @@ def train_variant(
     run = run_of(VARIANTS[variant], profile, seed=0)
     assert run.data is not None
     roots = training_roots(run.data, given)
-    task = RunTask(run=run, evaluations=(), roots=roots)
+    task = RunTask(run=run, evaluations=(), roots=roots, rows=(variant,))
     job = Job([task], [VARIANTS[variant]], {}, profile, how=how)
     refuse_at_once(job, Store(store, make=False), device)
     kept = open_store(store)
@@ -94,8 +95,17 @@ def train_variant(
         return {"run": task.run.name, "led_by": "node 0"}
     with leading(job, kept) as whole, forecast(whole, kept, f"train {variant} at {profile.name}") as observer:
         run_job(whole, kept, LocalExecutor(kept.logs), device, observer)
-    record = kept.run(task.run).record()
-    return {"run": task.run.name, "verdict": record.verdict, **_training(record.training)}
+    record, protocol = kept.run(task.run).record(), next(iter(profile.protocols), "PROTOCOL")
+    assert record.training is not None
+    return {
+        "run": task.run.name,
+        "verdict": record.verdict,
+        "validation_iou": record.training.curve[-1].validation_iou,
+        "costs": cost_of_run(record),
+        "cost": json.loads(record.training.cost.model_dump_json()),
+        "fps": record.speed.fps if record.speed else None,
+        "next": f"python -m harness evaluate {task.run.name} --protocol {protocol}",
+    }
 
 
 @dataclass(frozen=True)
@@ -330,7 +340,7 @@ def _checked(name: str, sequences: SequenceList, *, deep: bool) -> tuple[str, li
     """Verify one part, whose files are read once. Return how many of its frames were decoded, and remarks."""
     try:
         with followed(f"checking {name}"):
-            numbers = counted("reading annotation", range(len(sequences)))
+            numbers = told_each("reading annotation", range(len(sequences)))
             frames = (sequences[number].frames for number in numbers)
             bare = all(isinstance(one, NoFrames) and not one.unread() for one in frames)
     except DataError:
@@ -380,12 +390,6 @@ def _box(text: str) -> NDArray[np.float64]:
     if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] <= 0).any():
         raise BadInput(f"--init {text!r} is no box: write x,y,w,h in pixels, for example --init 50,46,25,62")
     return box
-
-
-def _training(training: Any) -> dict[str, Any]:
-    if training is None:
-        return {}
-    return {"validation_iou": training.curve[-1].validation_iou, "cost": json.loads(training.cost.model_dump_json())}
 
 
 def _scores(protocol: ProtocolRecord, folder: RunFolder, evaluation: Evaluation) -> dict[str, float]:

@@ -12,7 +12,9 @@ from typing import Any
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.study import FaultyStudy, Study
+from trackablate.datasets.errors import counted
 from trackablate.datasets.registry import UnknownName
+from trackablate.harness.cli.options import as_called
 from trackablate.harness.cli.session import Session
 from trackablate.harness.cli.terminal import say_lines, say_to, size_of
 from trackablate.harness.costing.hardware import expected_device, expected_gpus
@@ -87,7 +89,7 @@ class _Plan:
             "estimated_seconds": None if whole.unknown else whole.wall_seconds.expected,
             "estimate": _document(whole) | {"memory_limit_bytes": peak.gigabytes * 1e9 if peak else None},
             "disk_bytes": whole.disk_bytes,
-            "free_bytes": store.free_bytes(),
+            "free_bytes": store.freesize_of(),
             "loader": self.loader(whole.workers),
             "compared": outcome.model_dump(mode="json"),
             "missing_here": list(self.session.problems),
@@ -150,7 +152,7 @@ class _Plan:
             "chosen": chosen,
             "left_out": [c.name for c in candidates if c.name not in chosen],
             "estimate": _document(self.of_rows(chosen)) if chosen else None,
-            "command": replace(self.session.request, only=only).command if chosen else None,
+            "command": as_called(replace(self.session.request, only=only).typed) if chosen else None,
         }
 
     def candidate(self, row: PlannedRow) -> Candidate:
@@ -240,14 +242,15 @@ def _state(run: dict[str, Any]) -> str:
     parts = [f"train{begun}"] if run["training"] else []
     rows = [f"{count} as {row}" for row, count in run["sequences_by_row"].items()]
     by_row = f" ({', '.join(rows)})" if len(rows) > 1 else ""
-    parts += [f"track {run['sequences_missing']} sequences{by_row}"] if run["sequences_missing"] else []
+    parts += [f"track {counted(run['sequences_missing'], 'sequence')}{by_row}"] if run["sequences_missing"] else []
     parts += ["measure FPS"] if run["speed"] else []
     wall = run["estimate"] and run["estimate"]["wall_seconds"]
     return f"{', '.join(parts)}{f': {_range(wall, duration)}' if wall and wall['high'] else ''}{shared}"
 
 
 def _remains(plan: dict[str, Any]) -> list[str]:
-    runs, estimate = f"{sum(run['done'] for run in plan['runs'])} of {len(plan['runs'])} runs done", plan["estimate"]
+    estimate, done = plan["estimate"], sum(run["done"] for run in plan["runs"])
+    runs = f"{done} of {counted(len(plan['runs']), 'run')} done"
     disk = f"disk: about {size_of(plan['disk_bytes'])} of {size_of(plan['free_bytes'])} free"
     loader = []
     if count := plan["loader"]["workers"]:
@@ -261,10 +264,10 @@ def _remains(plan: dict[str, Any]) -> list[str]:
     if all(run["done"] for run in plan["runs"]):
         return [f"{runs}; nothing is left"]
     needed, limit, device = estimate["memory_bytes"], estimate["memory_limit_bytes"], estimate["device"]
-    place = f"{estimate['workers']} at a time on {device}" if estimate["workers"] > 1 else device
+    at_once = f", {estimate['workers']} runs at a time" if estimate["workers"] > 1 else ""
     memory = f"; peak memory of a run {_range(needed, size_of)}" if needed else ""
-    lines = [f"{runs}; what remains takes {_range(estimate['wall_seconds'], duration)} on {place},"]
-    lines.append(f"  {_range(estimate['device_hours'], _hours)} device-hours{memory}; {disk}")
+    lines = [f"{runs}; what remains takes {_range(estimate['wall_seconds'], duration)} on {device}{at_once};"]
+    lines.append(f"  {_device_time(estimate['device_hours'])}{memory}; {disk}")
     lines += loader
     if limit and needed and needed["expected"] > limit:
         lines.append(f"  that is more than the {size_of(limit)} of {device}: it will most likely not fit")
@@ -281,22 +284,22 @@ def _fits(budget: dict[str, Any] | None) -> list[str]:
         f"within {budget['asked']}: {', '.join(budget['chosen'])}",
         f"  left out: {', '.join(budget['left_out']) or 'nothing'}",
         f"  rule: {budget['rule']}",
-        f"  takes {_range(wall, duration)}, {_range(hours, _hours)} device-hours: {budget['command']}",
+        f"  takes {_range(wall, duration)}, {_device_time(hours)}: {budget['command']}",
     ]
 
 
 def _outcome(outcome: dict[str, Any], rows: dict[str, str]) -> list[str]:
     """Return predicted against actual, a line for each row; nothing if no prediction came to its end."""
-    lines = [f"  {rows[run['run']]}: {_gap(run['wall'])}; device {_gap(run['device'])}" for run in outcome["runs"]]
+    lines = [f"  {rows[run['run']]}: {_gap(run['wall'])}; device time {_gap(run['device'])}" for run in outcome["runs"]]
     if outcome["wall"]:
-        runs = f"{outcome['started']} run{'s' * (outcome['started'] > 1)} with all around them"
-        lines.append(f"  {runs}: {_gap(outcome['wall'])}; device of all runs {_gap(outcome['device'])}")
-    return ["predicted -> actual wall time, and device time:", *lines] if lines else []
+        whole = f"{counted(outcome['started'], 'run')}, preparing and FPS together"
+        lines.append(f"  {whole}: {_gap(outcome['wall'])}; device time of the runs {_gap(outcome['device'])}")
+    return ["time as predicted -> as it was:", *lines] if lines else []
 
 
 def _last_start(outcome: dict[str, Any]) -> list[str]:
     """Return how good the prediction of the last start was; `--json` has that of every run."""
-    return [f"last start, predicted -> actual: {_gap(outcome['wall'])}"] if outcome["wall"] else []
+    return [f"last start, as predicted -> as it was: {_gap(outcome['wall'])}"] if outcome["wall"] else []
 
 
 def _gap(one: dict[str, Any]) -> str:
@@ -305,8 +308,10 @@ def _gap(one: dict[str, Any]) -> str:
     return f"{duration(expected)} -> {duration(actual)}{gap}"
 
 
-def _hours(count: float) -> str:
-    return f"{count:.3g}" if count >= 0.01 else "under 0.01"
+def _device_time(hours: dict[str, float]) -> str:
+    if hours["high"] >= 1:
+        return f"{_range(hours, '{:.3g}'.format)} device-hours"
+    return f"device time {_range({end: 3600 * count for end, count in hours.items()}, duration)}"
 
 
 def _range(span: dict[str, float], say: Callable[[float], str]) -> str:

@@ -44,7 +44,7 @@ class Wanted:
         """The options that mean the same evaluation."""
         layers = [f"--test-layers {self.test_layers}"] if self.test_layers else []
         data = [f"--data {quote(entry)}" for entry in self.data]
-        return " ".join([f"--protocol {self.protocol}", *layers, *data, f"--store {quote(str(self.store))}"])
+        return " ".join([f"--protocol {self.protocol}", *layers, *data])
 
 
 @dataclass(frozen=True)

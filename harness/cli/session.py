@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from trackablate.ablations.catalogue import named_study
 from trackablate.ablations.plan import planned_protocols, planned_rows, tasks
 from trackablate.ablations.study import FaultyStudy, Other, Study
-from trackablate.datasets.errors import raise_all
+from trackablate.datasets.errors import counted, raise_all
 from trackablate.datasets.pairs.training_sets import check_disjoint
-from trackablate.datasets.protocols import PROTOCOLS, as_asked
+from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.harness.cli.launching import StudyRequest
 from trackablate.harness.cli.study_data import (
     Given,
     StudyData,
@@ -27,12 +28,12 @@ from trackablate.harness.cli.study_data import (
     reported_data,
     roots_to_train_on,
 )
+from trackablate.harness.cli.terminal import say_doing
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile, with_changes, with_packed
 from trackablate.harness.record import PlannedRow, StudyRecord
 from trackablate.harness.running.image_files import find_replaced
 from trackablate.harness.running.runner import Job, refuse_at_once
-from trackablate.harness.running.tasks import AS_USUAL, Execution
 from trackablate.harness.scoring.dialects import known_protocol
 from trackablate.harness.scoring.scored import Scored
 from trackablate.harness.spec import Evaluation, Profile, TrainingData, VideoData
@@ -41,54 +42,6 @@ from trackablate.trackers.plugins import load_plugins
 
 if TYPE_CHECKING:
     from trackablate.reports.results import FrameRow, Result
-
-
-@dataclass(frozen=True)
-class StudyRequest:
-    """A study as the user typed it.
-
-    Attributes:
-        seeds: Number of seeds; None for the study's own number.
-        results: NAME=PATH of cited trackers' raw results.
-        beside: [NAME=]RUN of further rows.
-        purpose: Only `run` writes to the store, or makes it; `report` needs one, but no data.
-        changes: Fields of every run as FIELD=VALUE.
-        grid: SEQUENCE,FRAME,FRAME,... of the report's figure of frames.
-    """
-
-    study: str
-    profile: str
-    protocols: list[str]
-    data: list[str]
-    only: list[str]
-    store: Path
-    seeds: int | None = None
-    results: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
-    purpose: Literal["run", "plan", "report"] = "run"
-    changes: tuple[str, ...] = ()
-    how: Execution = AS_USUAL
-    device: str = "auto"
-    truncate: bool = False
-    grid: tuple[str, ...] = ()
-
-    @property
-    def command(self) -> str:
-        """The command that does the same, without paths of this machine."""
-        words = ["python -m harness run", quote(Path(self.study).name)]
-        words += ["--profile", quote(Path(self.profile).name)] if self.profile != "mini" else []
-        words += [f"--protocol {quote(as_asked(name))}" for name in self.protocols]
-        words += [f"--data {entry.split('=')[0]}=PATH" for entry in self.data]
-        words += [f"--only {quote(name)}" for name in self.only]
-        words += [f"--seeds {self.seeds}"] if self.seeds is not None else []
-        words += [f"--results {quote(entry.split('=')[0])}=PATH" for entry in self.results]
-        words += [f"--set {quote(text)}" for text in self.changes]
-        words += [f"--gpus-per-run {self.how.gpus_per_run}"] if self.how.gpus_per_run > 1 else []
-        words += ["--fit-memory"] if self.how.fit_memory else []
-        words += ["--fsdp"] if self.how.fsdp else []
-        words += [f"--with {quote(entry)}" for entry in self.beside]
-        words += ["--truncate"] if self.truncate else []
-        return " ".join(words)
 
 
 @dataclass(frozen=True)
@@ -124,7 +77,11 @@ class Session:
             )
 
     def draw(self, out: Path | None, formats: str = "") -> "tuple[Result, list[Path]]":
-        """Return the result and the report's files, which stay as they are if they were made from the same files."""
+        """Return the result and the report's files, which stay as they are if they were made from the same files.
+
+        A report with fewer results than the one that stands in its folder goes into a folder beside it, unless the user
+        has named the folder.
+        """
         from trackablate.reports.assemble import assemble
         from trackablate.reports.pages.made_from import keep_source, unchanged
         from trackablate.reports.pages.write import write_report
@@ -140,20 +97,37 @@ class Session:
             rows=tuple(self.rows),
         )
         result = assemble(self.study, asked, self.store, self.recomputed, truncate=self.request.truncate)
-        folder = out or self.folder
+        folder, count = self._place(out, result), result.figures
         written = [] if self.recomputed else unchanged(folder, source)
         if not written:
             written = write_report(replace(result, grid=self.grid), folder, chosen)
-            keep_source(folder, source, written)
+            keep_source(folder, source, written, count)
         return result, written
 
+    def _place(self, out: Path | None, result: "Result") -> Path:
+        """Return the folder of a report. It says so on standard error if the report that stands there has more results."""
+        from trackablate.reports.pages.made_from import results_in
+
+        folder = out or self.folder
+        if result.figures >= (standing := results_in(folder)):
+            return folder
+        said = f"the report in {folder} has {counted(standing, 'result')}, and this one has {result.figures}"
+        if out:
+            say_doing(f"{said}: it is replaced")
+            return out
+        part = folder.with_name(f"{folder.name}-part")
+        say_doing(f"{said}, which goes to {part}; --out {folder} would replace the other")
+        return part
+
     def elsewhere(self) -> str:
-        """Return where the store has this study, if it has no result of it at this profile; else ""."""
-        records = self.store.studies() if self.store.exists else []
-        names = [record.profile.name for record in records if record.study == self.study.name]
-        others = [name for name in names if name != self.profile.name]
+        """Return with which options the store has results of this study, if it has none of what is asked for; else ""."""
+        records = [one for one in (self.store.studies() if self.store.exists else []) if one.study == self.study.name]
         runs = [planned.run for row in self.rows if row.role == "variant" for planned in row.runs]
-        tracked = any(evaluation for run in runs for evaluation in self.store.run(run).evaluations())
+        tracked = [run.seed for run in runs if self.store.run(run).evaluations()]
+        others = [name for one in records if (name := one.profile.name) != self.profile.name]
+        if tracked and (self.request.seeds or self.study.seeds) > (seeds := max(tracked) + 1):
+            there = f"the store has {self.study.name} with {counted(seeds, 'seed')}"
+            return f"{there}: report it with --seeds {seeds}, or train the others by `{self.request.typed}`"
         return "" if tracked or not others else f"the store has {self.study.name} at --profile {' and '.join(others)}"
 
     @property
@@ -236,7 +210,7 @@ def open_session(request: StudyRequest) -> Session:
     recomputed = recompute(request.results, names, asked.given, store.root, taken={row.name for row in rows})
     if request.purpose == "report":
         if not recomputed and not store.exists:
-            first = f"name it with --store, or `{request.command} --store {quote(str(store.root))}` first"
+            first = f"name it with --store, or `{request.typed} --store {quote(str(store.root))}` first"
             raise BadInput(f"there is no store at {store.root}: {first}")
         found, roots, problems = _stored_data(asked, store), dict[str, str](), list[str]()
     else:

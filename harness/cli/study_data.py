@@ -6,11 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trackablate.datasets.errors import DataError, raise_all, shown
-from trackablate.datasets.extents import official_extent
+from trackablate.datasets.errors import DataError, counted, raise_all, shown
 from trackablate.datasets.pairs.packed import Packing, read_folder
 from trackablate.datasets.pairs.training_sets import TRAINING_SETS
-from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList, as_asked
+from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList, as_asked, official_extent
 from trackablate.datasets.registry import UnknownName, unknown
 from trackablate.datasets.roots import data_root, open_protocol, packed_name, parse_data_options, training_root
 from trackablate.harness.cli.options import writable
@@ -215,7 +214,9 @@ def reported_data(name: str, given: Given, store: Store, runs: Iterable[RunSpec]
         if len(kept) > 1:
             raise BadInput(which_version(name, kept))
         if kept:
-            return StudyData(kept[0].names, kept[0].digest, f"{len(kept[0].names)} sequences in the store", None)
+            return StudyData(
+                kept[0].names, kept[0].digest, f"{counted(len(kept[0].names), 'sequence')} in the store", None
+            )
     try:
         return opened(name, given, store.index if store.exists else None, frames=False)
     except DataError:
@@ -323,8 +324,9 @@ def in_words(store: Store, run: RunSpec) -> str:
         for row in record.rows
         if row.control == "none" and any(planned.run == run for planned in row.runs)
     ]
-    further = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
-    what = f"{rows[0]}{further}" if rows else "imported weights" if run.imported else "a run of no stored study"
+    others = rows[1] if len(rows) == 2 else f"{len(rows) - 1} other rows"
+    also = f" (the same run as {others})" if len(rows) > 1 else ""
+    what = f"{rows[0]}{also}" if rows else "imported weights" if run.imported else "a run of no stored study"
     return f"{what}, seed {run.seed}: {run.name}"
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
-from trackablate.datasets.errors import shown
+from trackablate.datasets.errors import counted, shown
+from trackablate.harness.cli.options import COMMAND, as_called
 from trackablate.harness.errors import BadInput
 from trackablate.harness.progress.bars import Bars, said
 
@@ -29,8 +30,6 @@ LONG = 40
 """Characters from which the items of a list get a line each."""
 UNBROKEN = "\N{NO-BREAK SPACE}"
 """Where a line is not broken; it is written as a space."""
-COMMAND = "python -m harness "
-"""The beginning of a command of ours, as remedies are written."""
 DOCUMENTS = {"latex": "table.tex", "markdown": "table.md", "csv": "table.csv", "json": "results.json"}
 """The file of a report that holds a format's main document."""
 LOOK = 1.0
@@ -52,20 +51,12 @@ def say(found: "Listing") -> None:
 
 def say_to(stream: TextIO, lines: Iterable[str], indent: int = 0) -> None:
     """Write lines. On a terminal they are broken at its width, between words, and go on after so many spaces."""
-    for line in map(_as_called, lines):
+    for line in map(as_called, lines):
         parts = [line]
         if stream.isatty():
             width, rest = shutil.get_terminal_size().columns, " " * indent
             parts = wrap(line, width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
         stream.writelines(f"{part.replace(UNBROKEN, ' ')}\n" for part in parts or [""])
-
-
-def _as_called(line: str) -> str:
-    # Outside a checkout there is no `python -m harness`: remedies name the command that the user has.
-    started = Path(sys.argv[0])
-    installed = {"trackablate": "trackablate", "__main__": "python -m trackablate"}
-    own = "trackablate" in (started.stem, started.parent.name)
-    return line.replace(COMMAND, f"{installed[started.stem]} ") if own and started.stem in installed else line
 
 
 def say_lines(lines: Iterable[str], indent: int) -> None:
@@ -95,8 +86,8 @@ def say_document(document: dict[str, Any], indent: int = 0) -> None:
         elif isinstance(value, list) and any(len(str(item)) > LONG for item in value):
             sys.stdout.write(f"{'  ' * indent}{key}:\n")
             say_lines((f"{'  ' * (indent + 1)}- {_plain(item)}" for item in value), 2 * indent + 4)
-        elif isinstance(value, str) and value.startswith(COMMAND):  # whole, to be copied
-            sys.stdout.write(f"{'  ' * indent}{key}:\n{'  ' * (indent + 1)}{_as_called(value)}\n")
+        elif isinstance(value, str) and value.startswith((COMMAND, as_called(COMMAND))):  # whole, to be copied
+            sys.stdout.write(f"{'  ' * indent}{key}:\n{'  ' * (indent + 1)}{value}\n")
         else:
             say_lines([f"{'  ' * indent}{key}: {_plain(value)}"], 2 * indent + 2)
 
@@ -116,7 +107,7 @@ def say_runs(runs: "list[ListedRun]") -> None:
     """Write the runs of a store, a line each, and how many there are."""
     cells = []
     for run in runs:
-        more = f" and {len(run.rows) - 1} more" if len(run.rows) > 1 else ""
+        more = f" and {counted(len(run.rows) - 1, 'other row')}" if len(run.rows) > 1 else ""
         tracked = ", ".join(
             f"{shown(t.evaluation)}{UNBROKEN}{t.sequences}/{'?' if t.of is None else t.of}" for t in run.evaluated
         )
@@ -133,7 +124,8 @@ def say_runs(runs: "list[ListedRun]") -> None:
     say_lines(lines, 4)
     states = ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).items())
     sys.stdout.write(
-        f"{len(runs)} runs, {size_of(sum(run.bytes for run in runs))}" + (f": {states}\n" if states else "\n")
+        f"{counted(len(runs), 'run')}, {size_of(sum(run.bytes for run in runs))}"
+        + (f": {states}\n" if states else "\n")
     )
 
 
@@ -155,7 +147,7 @@ def say_clearing(document: dict[str, Any], *, named: bool) -> None:
 
 def say_copied(copied: "Copied") -> None:
     """Write what a copy has done, what it has left, and what stands in its way."""
-    sys.stdout.write(f"{copied.files} files of {size_of(copied.bytes)} copied, {copied.same} were there\n")
+    sys.stdout.write(f"{counted(copied.files, 'file')} of {size_of(copied.bytes)} copied, {copied.same} were there\n")
     say_lines((f"not copied: {reason}" for reason in copied.left), 12)
     say_lines((f"conflict: {name} differs, and is left as it is" for name in copied.conflicts), 10)
     say_lines((f"refused: {reason}" for reason in copied.refused), 9)

@@ -14,9 +14,9 @@ from trackablate.harness.running.observer import Pending
 from trackablate.harness.running.runner import Job, disk_bytes, timed, unknown_protocols
 from trackablate.harness.store import Store
 
-COUNTING, KEEPING = Range(1.0, 2.0, 6.0), Range(0.02, 0.1, 0.5)
+COUNTING, KEEPING = Range(0.4, 0.8, 6.0), Range(0.02, 0.1, 0.5)
 """Assumed seconds of counting one tracker on the meta device, and of keeping one sequence's thumbnails."""
-START = Range(3.0, 8.0, 20.0)
+START = Range(3.0, 5.0, 20.0)
 """Assumed seconds until a worker has imported what it needs, has drawn its textures, and works at full speed."""
 BOX_BYTES, RECORD_BYTES = 70, 100_000
 """Assumed size of one box in a result file, and of all records of a run."""

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as Grid
 from rich.text import Text
 
-from trackablate.datasets.benchmark import FOLLOW, Told, unseen
+from trackablate.datasets.progress import FOLLOW, Told, unseen
 from trackablate.harness.progress.pace import Line
 
 NAME = 28
@@ -22,8 +22,8 @@ WIDE = 100
 """Columns of a terminal from which bars show loss and rate too."""
 OPENING = 3.0
 """Seconds that opening a data set takes before it is shown."""
-EVERY = 30.0
-"""Seconds between two looks at a run, where bars cannot be drawn."""
+FIRST, EVERY = 2.0, 30.0
+"""Seconds until the first line of what is done, and between two later ones, where bars cannot be drawn."""
 
 
 class Bars:
@@ -64,11 +64,11 @@ class Bars:
 
 
 class PlainLines:
-    """Writes lines to standard error: all of them at regular times, and the first one when its phase changes."""
+    """Writes lines to standard error: soon, at regular times, and the first one alone when its phase changes."""
 
     def __init__(self, every: float = EVERY, first: float | None = None) -> None:
         self._began, self._at, self._lines, self._ended = monotonic(), 0.0, list[Line](), Event()
-        self._every, self._first = every, every if first is None else first
+        self._every, self._first = every, min(FIRST, every) if first is None else first
         self._thread = Thread(target=self._repeat, daemon=True)
 
     def show(self, lines: Sequence[Line]) -> None:
@@ -126,6 +126,20 @@ def clock(seconds: float) -> str:
     minutes, second = divmod(round(max(0.0, seconds)), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+@contextmanager
+def doing(name: str, what: str, after: float = 1.0) -> Iterator[None]:
+    """Show what is being done, if it takes longer than a moment and says nothing of itself."""
+    shown = display()
+    timer = Timer(after, shown.show, [[Line(name, what)]])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        shown.close()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from trackablate.harness.documents import write_document
 from trackablate.harness.planning.estimate import RunEstimate, estimate_study, estimates, makespan, other_work
 from trackablate.harness.planning.forecasts import Compared, Forecast, RunCompared, StudyCompared, compared
-from trackablate.harness.planning.history import gather
+from trackablate.harness.planning.history import Known, gather
 from trackablate.harness.planning.work import SPEED_FRAMES
 from trackablate.harness.progress.pace import Line, Rate, RunningTask, Stage, mean_setup, pace, remaining
 from trackablate.harness.provenance import command_line
@@ -19,14 +19,16 @@ from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import RunFolder, Store
 
 PREPARING, RUNNING, SPEED, DRAWING, DONE = PHASES = (
-    "imports, preparing",
+    "loading torch, preparing",
     "running",
     "measuring FPS",
     "drawing the page",
     "done",
 )
-DRAWING_SECONDS, ROW_SECONDS = 8.0, 0.6
+DRAWING_SECONDS, ROW_SECONDS = 4.0, 0.5
 """Assumed seconds of drawing a report, and of each run in it."""
+SLOWEST = 3.0
+"""The most times as long as assumed that drawing is expected to take, if preparing took so much longer."""
 
 
 Show = Callable[[Sequence[Line]], None]
@@ -48,11 +50,12 @@ class Forecaster(Observer):
         self._measured: RunFolder | None = None
         self._said: PhaseProgress | None = None
         self._rounds = Stage(0.0, 0)  # loading and warming up come before the first one
-        self._failed, self._workers, self._predicted = 0, 1, False
+        self._failed, self._workers, self._predicted, self._slow = 0, 1, False, 1.0
         self._phase, self._began = PREPARING, time.monotonic()
         self._since = self._shown = self._began
         self._whole = Line("", "", share=True)
         self._seconds: dict[str, float | None] = {DONE: 0.0}
+        self._frames: dict[str, float] = {}  # seconds of a frame, by the run that has been tracked
 
     def preparing(self, device: str, workers: int, pending: Sequence[Pending]) -> None:
         """Predict the study by what is known of the expected device."""
@@ -61,6 +64,8 @@ class Forecaster(Observer):
 
     def prepared(self, device: str, workers: int, pending: Sequence[Pending]) -> Sequence[Pending]:
         """Predict the study. Returns its tasks, the longest first, so that no worker ends alone with a long one."""
+        if expected := self._seconds.get(PREPARING):
+            self._slow = min(SLOWEST, max(1.0, self._gone() / expected))
         self._predict(device, workers, pending)
         self._keep()
         self._enter(RUNNING)
@@ -86,7 +91,8 @@ class Forecaster(Observer):
         self._forecast.wall = Compared(predicted=study.wall_seconds) if says_something else None
         self._seconds[PREPARING] = study.prepare_seconds.expected
         self._seconds[SPEED] = study.speed_seconds.expected if self._predicted else None
-        self._seconds[DRAWING] = DRAWING_SECONDS + len(self._job.tasks) * ROW_SECONDS if self._logged else 0.0
+        drawing = self._slow * (DRAWING_SECONDS + len(self._job.tasks) * ROW_SECONDS)
+        self._seconds[DRAWING] = drawing if self._logged else 0.0
 
     def _task(self, item: Pending, run: RunEstimate | None) -> RunningTask:
         known = run if self._predicted else None
@@ -121,6 +127,9 @@ class Forecaster(Observer):
         task = self._tasks[item.run.name]
         self._running.remove(task)
         task.ended = True
+        frames, seconds = Known(self._store.run(item.run), None, measured=False).tracked
+        if frames and item.missing.speed:
+            self._frames[item.run.name] = seconds / frames
         if spent:
             for run in (run for run in self._forecast.runs if run.run == item.run.name):
                 run.wall.actual, run.device.actual = time.monotonic() - task.started, spent.device_seconds
@@ -192,13 +201,21 @@ class Forecaster(Observer):
         )  # predicted ones have it
         return Rate(pace(training, both), setups[0]), Rate(pace(tracking, both), setups[1])
 
+    def _speed_seconds(self, pace: float | None) -> float | None:
+        """Return the seconds of measuring FPS, by runs that are tracked, else by the pace of a frame; None if unknown."""
+        wanted = [t.item.run.name for t in self._tasks.values() if t.item.missing.speed and t.tracking.work]
+        known = [self._frames[name] for name in wanted if name in self._frames]
+        of_frame = max(known, default=pace)
+        if of_frame is None:
+            return None
+        return SPEED_FRAMES * (sum(known) + of_frame * (len(wanted) - len(known))) + self._other.timed_again
+
     def _left(self, rates: tuple[Rate, Rate], now: float) -> float | None:
         """Return the seconds until the report is drawn; None if nothing is known yet."""
         lefts = [task.left(*rates, now) for task in self._tasks.values()]
         seconds = dict(self._seconds)
-        if seconds.get(SPEED) is None and rates[1].pace is not None:
-            count = sum(bool(task.item.missing.speed) for task in self._tasks.values())
-            seconds[SPEED] = rates[1].pace * SPEED_FRAMES * count + self._other.timed_again
+        if seconds.get(SPEED) is None:
+            seconds[SPEED] = self._speed_seconds(rates[1].pace)
         seconds[RUNNING] = None if None in lefts else makespan(filter(None, lefts), self._workers)
         if self._phase != RUNNING and (first := seconds.get(self._phase)):
             seconds[self._phase] = remaining(first, self._gone())

@@ -10,8 +10,10 @@ from trackablate.harness.running.observer import Pending
 TRUSTED, OWN = 0.05, 0.25
 """Share of all work that must be done before its pace replaces the predicted one; and share of a run's training or tracking
 before its own pace replaces that of all runs."""
-RECENT = 30.0
-"""Seconds over which a pace is averaged at least."""
+RECENT, SHARE = 5.0, 1 / 3
+"""Seconds over which a pace is averaged at least, and the share of all its time: the first steps of a process are slow."""
+SILENT = 30.0
+"""The most seconds since the last sign of life that count as work on the next step."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Stage:
         work: Its predicted seconds. If any run has no prediction, the work of all is in frames (see `passes`).
         count: Number of its steps or frames; `done`: number of those that are done.
         seen: When `done` changed last, at first when the part began; 0 before.
-        setup: Seconds until the first steps or frames were done, None until then.
+        setup: Seconds until the first steps or frames were done, of all evaluations that have begun; None until then.
+        begins: Whether no step or frame of the present evaluation has been done.
         seconds: Recent time after that, and the `steps` that it took. Older ones count less, because what else the machine
             does changes; `age`: all of it.
     """
@@ -71,16 +74,19 @@ class Stage:
     steps: float = 0.0
     age: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.begins = self.setup is None
+
     def saw(self, done: int, now: float) -> None:
         """Take note of how many steps or frames are done."""
         passed, new = now - self.seen, done - self.done
-        if self.setup is None:
-            if not done:
+        if self.begins:
+            if new <= 0:
                 return
-            self.setup = passed
+            self.setup, self.begins = (self.setup or 0.0) + passed, False
         else:
             self.age += passed
-            keep = math.exp(-passed / max(RECENT, self.age / 2))
+            keep = math.exp(-passed / max(RECENT, SHARE * self.age))
             self.seconds, self.steps = keep * self.seconds + passed, keep * self.steps + new
         self.done, self.seen = done, now
 
@@ -92,6 +98,7 @@ class Stage:
 
 def pace(stages: Sequence[Stage], otherwise: float | None, trusted: float = TRUSTED) -> float | None:
     """Return the recent seconds per unit of some work; `otherwise` if a smaller share of the work than `trusted` is done."""
+    stages = [stage for stage in stages if stage.work]
     recent = sum(stage.steps * stage.work / max(1, stage.count) for stage in stages)
     known = otherwise is None or sum(s.finished for s in stages) >= trusted * sum(s.work for s in stages)
     return sum(stage.seconds for stage in stages) / recent if recent and known else otherwise
@@ -116,7 +123,7 @@ class Rate:
             return 0.0
         if (own := pace([stage], self.pace, OWN)) is None:
             return None
-        since = min(RECENT, now - stage.seen) if stage.seen else 0.0
+        since = min(SILENT, now - stage.seen) if stage.seen else 0.0
         setup = self.setup if stage.setup is None else 0.0
         return max(0.0, setup + (stage.work - stage.finished) * own - since)
 
@@ -169,6 +176,7 @@ class RunningTask:
                 self.training.done, self.tracking.seen = self.training.count, self.training.seen
             elif self.last and (said.phase, said.row) != (self.last.phase, self.last.row):
                 self.earlier += self.last.total  # each evaluation counts from its own beginning
+                self.tracking.begins = True
             self.tracking.count = max(self.tracking.count, self.earlier + said.total)
             self.tracking.saw(self.earlier + said.done, now)
         self.before, self.last = None, said

@@ -109,7 +109,7 @@ def _keep_image_files(folder: RunFolder, task: RunTask, store: Store) -> None:
 
 def _track(store: Store, task: RunTask, device: torch.device, group: Group) -> None:
     folder = store.run(task.run)
-    for evaluation, row in zip(task.evaluations, task.rows or [task.row] * len(task.evaluations), strict=True):
+    for evaluation, row in zip(task.evaluations, task.rows or [task.row] * len(task.evaluations), strict=False):
         sequences = _open(evaluation, task.roots, store)
         if PROTOCOLS[evaluation.protocol].data is None:
             _make_textures(sequences[0])

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackablate.datasets.atomic import read_arrays, write_arrays
-from trackablate.datasets.benchmark import SequenceList, counted, followed
+from trackablate.datasets.benchmark import SequenceList
 from trackablate.datasets.errors import some
 from trackablate.datasets.lease import Held
+from trackablate.datasets.progress import followed, told_each
 from trackablate.datasets.reading.frames import ImageFiles
 from trackablate.datasets.sequence import FrameFiles
 from trackablate.harness.errors import BadInput
@@ -161,7 +162,7 @@ def _compared(
             for number in others[:MOST_DECODED]:
                 frames[int(number)]  # damage is refused here, before a good result gives way to none
             first = frames.file(int(others[0])).rpartition("/")[2] if isinstance(frames, ImageFiles) else ""
-            more = f" and {len(others) - 1} more files" if len(others) > 1 else ""
+            more = f" and {counted(len(others) - 1, 'more file')}" if len(others) > 1 else ""
             replaced[name] = f"{first}{more}: other sizes"
         elif (old.times != new.times).any():
             copied.append(name)
@@ -171,7 +172,7 @@ def _compared(
 def _files(sequences: SequenceList, wanted: set[str]) -> dict[str, FrameFiles]:
     numbers = [number for number, name in enumerate(sequences.names) if name in wanted]
     with ThreadPoolExecutor() as pool, followed("comparing image files"):  # threads: this waits for disks
-        found = zip(counted("of sequences", numbers), pool.map(sequences.frame_files, numbers), strict=True)
+        found = zip(told_each("of sequences", numbers), pool.map(sequences.frame_files, numbers), strict=True)
         return {sequences.names[number]: files for number, files in found if files is not None}
 
 

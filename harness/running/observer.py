@@ -7,6 +7,7 @@ from trackablate.harness.record import Spent
 from trackablate.harness.running.tasks import RunTask
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import Missing
+from trackablate.trackers.spec import FloorSpec
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class Observer:
 
 
 def passes(item: Pending) -> tuple[int, int]:
-    """Return the frames that go through a network in training, three times because of the backward pass, and tracking."""
+    """Return the frames that go through a network in training, three times because of the backward pass, and tracking.
+
+    A box that stands still takes no time.
+    """
     pairs = item.steps * item.run.recipe.batch_size if item.run.recipe else 0
-    return 3 * pairs, item.frames or item.missing.untracked
+    still = isinstance(item.run.tracker, FloorSpec) and item.run.tracker.kind == "static"
+    return 3 * pairs, 0 if still else item.frames or item.missing.untracked

@@ -5,9 +5,10 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
+from trackablate.datasets.errors import counted
 from trackablate.datasets.lease import Held
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.costing.hardware import expected_device, refuse_unknown_device, several, surely_no_gpu
@@ -31,6 +32,7 @@ from trackablate.harness.running.tasks import (
     WorkerSettings,
 )
 from trackablate.harness.spec import GPU_ONLY, Evaluation, Profile
+from trackablate.harness.speed import last_measured_together
 from trackablate.harness.store import Missing, RunFolder, Store, timed_layers
 from trackablate.trackers.outside.named import fault_of
 from trackablate.trackers.spec import OutsideSpec, TrackerSpec
@@ -184,7 +186,10 @@ def _refuse_division(work: list[Pending], how: Execution) -> None:
 
 def pending(job: Job, store: Store) -> list[Pending]:
     """Return each of the job's tasks, with what is missing of it."""
-    return [_pending(task, job, store) for task in job.tasks]
+    found = [_pending(task, job, store) for task in job.tasks]
+    if not any(item.missing.speed for item in found) and _timed_apart(job.tasks, store):
+        return [replace(one, missing=one.missing._replace(speed=_timed_layers(one.task, store))) for one in found]
+    return found
 
 
 def disk_bytes(profile: Profile) -> int:
@@ -242,6 +247,18 @@ def unknown_protocols(job: Job, store: Store) -> list[Evaluation]:
 def timed(task: RunTask) -> list[Timed]:
     """Return the speed measurements that a run needs: one for each number of decoder layers that it is tested with."""
     return [Timed(run=task.run, test_layers=layers) for layers in timed_layers(task.run, task.evaluations)]
+
+
+def _timed_layers(task: RunTask, store: Store) -> tuple[int | None, ...]:
+    return timed_layers(task.run, task.evaluations) if store.run(task.run).trained else ()
+
+
+def _timed_apart(tasks: Sequence[RunTask], store: Store) -> bool:
+    """Return whether speeds of the runs are known, but not from one measurement, and can be measured again."""
+    every = [(task.run, layers) for task in tasks for layers in _timed_layers(task, store)]
+    _, together = last_measured_together(store.run(run).speeds(layers) for run, layers in every)
+    outside = [task.run.tracker for task in tasks if isinstance(task.run.tracker, OutsideSpec)]
+    return 0 < together < len(every) and not any(map(fault_of, outside))
 
 
 @dataclass(frozen=True)
@@ -329,8 +346,8 @@ def _refuse_little_disk(job: Job, runs: int, store: Store) -> None:
     free = store.free_bytes()
     if free < needed:
         raise BadInput(
-            f"{store.root} has {free / 1e9:.2f} GB free, {runs} runs need about {needed / 1e9:.2f} GB: make room, "
-            "or name a --store on another disk"
+            f"{store.root} has {free / 1e9:.2f} GB free, {counted(runs, 'run')} need{'s' * (runs == 1)} about"
+            f" {needed / 1e9:.2f} GB: make room, or name a --store on another disk"
         )
 
 
@@ -348,13 +365,15 @@ def _died(job: Job, store: Store, device: str, item: Pending, settings: WorkerSe
 
 
 def _measure_speed(job: Job, store: Store, slots: list[Slot], observer: Observer) -> list[str]:
-    # All runs that are whole are measured as soon as one of them lacks it, so that the figures of one table come from one
-    # measurement, while nothing else of ours runs. A run that failed may fail again, and would take the others along.
+    # All runs that are whole are measured as soon as one of them lacks it, or if they were measured apart, so that the
+    # figures of one table come from one measurement, while nothing else of ours runs. A run that failed may fail again,
+    # and would take the others along.
     found = [(task, _missing(task, job, store)) for task in job.tasks]
     whole = [(task, missing) for task, missing in found if not missing.scores and store.run(task.run).trained]
-    if not any(missing.speed for _, missing in whole):
+    tasks = [task for task, _ in whole]
+    if not any(missing.speed for _, missing in whole) and not _timed_apart(tasks, store):
         return []
-    every = [one for task, _ in whole for one in timed(task)]
+    every = [one for task in tasks for one in timed(task)]
     first, *others = slots
     for slot in others:
         slot.stop()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
-from trackablate.datasets.errors import DataError, shown, some
+from trackablate.datasets.errors import DataError, counted, shown, some
 from trackablate.datasets.reading.files import Files
 from trackablate.harness.scoring import layouts
 from trackablate.harness.scoring.layouts import GOT10K_NAMES, PREFIXES, PYSOT_NAMES
@@ -178,7 +178,9 @@ def _one_tracker(
         base = folder.strip("/")
         return base, best[base][1], tuple(sorted(best.keys() - {base}))
     if len(best) > 1:
-        listed = ", ".join(f"{shown(files.place(base))} ({n} sequences)" for base, (n, _) in sorted(best.items()))
+        listed = ", ".join(
+            f"{shown(files.place(base))} ({counted(n, 'sequence')})" for base, (n, _) in sorted(best.items())
+        )
         raise DataError(f"{place}: holds results in {len(best)} folders, {listed}; name one of these folders")
     ((base, (_, prefix)),) = best.items()
     return base, prefix, ()

@@ -15,9 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trackablate.datasets.benchmark import OnProgress, SequenceList
+from trackablate.datasets.benchmark import SequenceList
 from trackablate.datasets.boxes import valid
 from trackablate.datasets.errors import DataError
+from trackablate.datasets.progress import OnProgress
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.reading.frames import NoFrames
 from trackablate.datasets.reading.tables import quirks

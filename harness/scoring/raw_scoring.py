@@ -8,8 +8,9 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from trackablate.datasets.benchmark import OnProgress, SequenceList
+from trackablate.datasets.benchmark import SequenceList
 from trackablate.datasets.errors import raise_all, some
+from trackablate.datasets.progress import OnProgress
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.harness.errors import BadInput
 from trackablate.harness.scoring.metrics import DIALECTS, Dialect, treatments

@@ -23,10 +23,11 @@ from trackablate.harness.errors import RunFailed
 from trackablate.harness.spec import Precision
 from trackablate.harness.tracking.fixed_shapes import forward_of, network_tracker
 from trackablate.trackers.adaptation.adapt import merge
+from trackablate.trackers.floors import FLOORS
 from trackablate.trackers.inference import FrameTracker
 from trackablate.trackers.model import build
 from trackablate.trackers.outside.processes import OutsideTracker, TrackerFailed
-from trackablate.trackers.spec import OutsideSpec, TrackerSpec
+from trackablate.trackers.spec import FloorSpec, OutsideSpec, TrackerSpec
 
 ROUNDS, FRAMES, WARM_UP = 5, 8, 4
 JPEG_SIZE = 1280, 720
@@ -109,20 +110,23 @@ def cost_on(spec: TrackerSpec, device: str, precision: Precision = "fp32", *, co
     }
 
 
-def cost_of_outside(spec: OutsideSpec, device: str) -> dict[str, Any]:
-    """Return speed and memory of an outside tracker on a device, as `cost_on` does, and its parameters if it holds them.
+def cost_of_other(spec: OutsideSpec | FloorSpec, device: str) -> dict[str, Any]:
+    """Return speed and memory of an outside tracker or a floor, as `cost_on` does, and its parameters if it holds them.
 
-    Frames reach it through a pipe, which is part of its speed. Raises RunFailed if it fails.
+    Frames reach an outside tracker through a pipe, which is part of its speed. Raises RunFailed if it fails.
     """
     place = resolve_device(device)
-    tracker = OutsideTracker(spec, for_child(place))
-    try:
-        speed = speed_of(tracker, place)
-        about = tracker.about()
-    except TrackerFailed as error:
-        raise RunFailed(f"{spec.name}: {error}") from error
-    finally:
-        tracker.close()
+    if isinstance(spec, FloorSpec):
+        about = {"params": 0, "memory_bytes": peak_memory_bytes(torch.device("cpu")), "memory_kind": "process peak RSS"}
+        speed = speed_of(FLOORS[spec.kind](), place)
+    else:
+        tracker = OutsideTracker(spec, for_child(place))
+        try:
+            speed, about = speed_of(tracker, place), tracker.about()
+        except TrackerFailed as error:
+            raise RunFailed(f"{spec.name}: {error}") from error
+        finally:
+            tracker.close()
     return {
         "variant": spec.name,
         "params": about["params"],

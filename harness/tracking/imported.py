@@ -61,7 +61,7 @@ def import_run(asked: Import, store: Store) -> dict[str, Any]:
         DataError: The file cannot be read, or does not fit the specification.
         BadInput: The name belongs to other weights.
     """
-    spec, others = asked.spec, same_weights(VARIANTS[asked.spec.name])
+    spec = asked.spec
     state = read_weights(asked.weights)
     completed = None if asked.backbone is None else read_weights(asked.backbone)
     try:
@@ -85,7 +85,7 @@ def import_run(asked: Import, store: Store) -> dict[str, Any]:
         "layout": layout_of(state),
         "sha256": digest,
         "not used": [name for name in state if is_unused(name)],
-        **({"note": f"the file fits {', '.join(others)} too: --as alone says how it tracks"} if others else {}),
+        **_fits_too(spec.name),
         "next": f"python -m harness evaluate {asked.name} --protocol PROTOCOL",
     }
 
@@ -125,19 +125,26 @@ def export_weights(folder: RunFolder, out: Path, store: Path) -> dict[str, Any]:
         "layout": layout,
         "entries": len(state),
         "file": str(out),
-        "import again": _command(folder, model.spec, out, store) or "no tracker of `list trackers` is this one",
+        **_imports_again(folder, model.spec, out, store),
     }
 
 
-def _command(folder: RunFolder, spec: TrackerSpec, out: Path, store: Path) -> str:
-    """Return the command that imports a run's exported weights, "" if no named tracker is the same."""
+def _imports_again(folder: RunFolder, spec: TrackerSpec, out: Path, store: Path) -> dict[str, str]:
+    """Return the command that imports a run's exported weights, and which other trackers they fit."""
     records = Store(store, make=False).studies()
     sizes = [r.profile.name for r in records for row in r.rows if any(p.run == folder.run for p in row.runs)]
-    if not (options := _import_options(spec, sizes)):
-        return ""
+    if not (named := _named(spec, sizes)):
+        return {"import again": "no tracker of `list trackers` is this one"}
+    tracker, size = named
     name = re.sub(r"[^A-Za-z0-9-]+", "-", out.stem).strip("-") or "again"
-    place = "" if store == Path("store") else f" --store {quote(str(store))}"
-    return f"python -m harness import {name} --weights {quote(str(out))} {options}{place}"
+    command = f"python -m harness import {name} --weights {quote(str(out))} --as {tracker}{size}"
+    return {"import again": command, **_fits_too(tracker)}
+
+
+def _fits_too(tracker: str) -> dict[str, str]:
+    """Return a note on other trackers whose weights are like those of a tracker, empty if there are none."""
+    others = ", ".join(same_weights(VARIANTS[tracker]))
+    return {"note": f"the file fits {others} too: --as alone says how it tracks"} if others else {}
 
 
 def _sized(tracker: str, profile: str) -> TrackerSpec:
@@ -145,14 +152,14 @@ def _sized(tracker: str, profile: str) -> TrackerSpec:
     return at_scale(spec, scale) if scale else spec
 
 
-def _import_options(spec: TrackerSpec, sizes: Sequence[str]) -> str:
-    """Return the options with which `import` takes a tracker's weights; of profiles that are alike, one of `sizes`."""
+def _named(spec: TrackerSpec, sizes: Sequence[str]) -> tuple[str, str] | None:
+    """Return name and size with which `import` takes a tracker's weights; of profiles that are alike, one of `sizes`."""
     for same in (_nameless, _of_any_rank):  # `import` reads LoRA's rank from the weights
         for profile in sorted(profile_names(), key=lambda name: (name not in sizes, name != "paper")):
             for name in VARIANTS:
                 if same(_sized(name, profile)) == same(spec):
-                    return f"--as {name}" + (f" --profile {profile}" if load_profile(profile).scale else "")
-    return ""
+                    return name, f" --profile {profile}" if load_profile(profile).scale else ""
+    return None
 
 
 def _nameless(spec: TrackerSpec) -> TrackerSpec:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from trackablate.datasets.atomic import write_bytes
-from trackablate.datasets.errors import DataError, shown
+from trackablate.datasets.errors import DataError, counted, shown
 from trackablate.datasets.reading.files import Folder
 from trackablate.datasets.reading.frame_names import SUFFIXES, frame_names
 from trackablate.datasets.reading.frames import MOST_PIXELS, ImageFiles, jpeg
@@ -81,7 +81,7 @@ def writing(out: Path, rate: float) -> Iterator[Write]:
             writer.release()
             _keep(part, out, count)
         if count:
-            sys.stderr.write(f"video: {shown(out)} ({count} frames)\n")
+            sys.stderr.write(f"video: {shown(out)} ({counted(count, 'frame')})\n")
 
 
 def _keep(part: Path, out: Path, count: int) -> None:

@@ -114,7 +114,7 @@ def _verdict(row: TableRow, cell: Cell, one: Standing) -> str:
     if cell.value is None:
         return "missing"
     if row.role != "variant":
-        return "not beaten" if cell.beaten is False else row.role
+        return row.role if cell.beaten is None else "beaten" if cell.beaten else "unbeaten"
     return "" if one.first is None or row.name == one.first.name else one.verdict(row)
 
 
@@ -175,4 +175,6 @@ def _legend(found: list[Standing], seeds: int) -> str:
         texts.append(f"Difference: to {first.name if len(found) == 1 else 'the baseline'}, on the same sequences.")
     if any(cell.p is not None for cell in cells):
         texts.append("Better or worse: Holm-corrected p below 0.05; not told apart: it may be chance.")
+    if any(cell.beaten is not None for cell in cells):
+        texts.append("Beaten or unbeaten: whether the best variant is shown to be better than that row.")
     return " ".join(texts)

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from trackablate.datasets.errors import counted
 from trackablate.reports.formats.panels import Panel, beginning, direction, figure, interval, panel_of, references
 from trackablate.reports.formats.summary import DIFFERENCE, VERDICT, Summary
 from trackablate.reports.table import Cell, Column, Table, TableRow
@@ -78,7 +79,7 @@ class TerminalSummary:
         pairs = zip(self.found.tables, found.tables, strict=True)
         dropped = [column.symbol for whole, table in pairs for column in whole.columns[len(table.columns) :]]
         narrow = f"Too wide for this terminal: {', '.join(dropped)}." if dropped else ""
-        more = f" and {found.left_out} more footnotes" if found.left_out else ""
+        more = f" and {counted(found.left_out, 'more footnote')}" if found.left_out else ""
         more += "; its footnotes are whole" if short != whole else ""
         more = f"--full prints every column{more}." if more or dropped else ""
         yield Text(" ".join(filter(None, ["*: baseline." if starred else "", found.legend, narrow, more])), style="dim")

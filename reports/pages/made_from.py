@@ -20,10 +20,11 @@ PACKAGES = ("ablations", "datasets", "harness", "reports", "trackers")
 
 
 class _MadeFrom(BaseModel):
-    """The source of a report, and the size of each of its files."""
+    """The source of a report, the size of each of its files, and how many results it shows."""
 
     source: str
     files: dict[str, int]
+    results: int = 0
 
 
 def source_digest(asked: str, paths: Iterable[Path], known: Mapping[Path, str] = MappingProxyType({})) -> str:
@@ -45,10 +46,7 @@ def folder_digest(path: Path) -> str:
 
 def unchanged(folder: Path, source: str) -> list[Path]:
     """Return the files of the report in a folder if it has the same source and is whole, else an empty list."""
-    try:
-        found = read_document(folder / FILE, _MadeFrom)
-    except BadInput:
-        return []
+    found = _made_from(folder)
     if found is None or found.source != source:
         return []
     files = {folder / name: size for name, size in found.files.items()}
@@ -56,10 +54,23 @@ def unchanged(folder: Path, source: str) -> list[Path]:
     return list(files) if whole else []
 
 
-def keep_source(folder: Path, source: str, written: Sequence[Path]) -> None:
-    """Write what the report in a folder was made from."""
+def results_in(folder: Path) -> int:
+    """Return how many results the report in a folder shows, 0 if there is none."""
+    found = _made_from(folder)
+    return found.results if found and any((folder / name).is_file() for name in found.files) else 0
+
+
+def keep_source(folder: Path, source: str, written: Sequence[Path], results: int = 0) -> None:
+    """Write what the report in a folder was made from, and how many results it shows."""
     files = {str(file.relative_to(folder)): file.stat().st_size for file in written}
-    write_document(folder / FILE, _MadeFrom(source=source, files=files))
+    write_document(folder / FILE, _MadeFrom(source=source, files=files, results=results))
+
+
+def _made_from(folder: Path) -> _MadeFrom | None:
+    try:
+        return read_document(folder / FILE, _MadeFrom)
+    except BadInput:
+        return None
 
 
 def _stamps(folder: str) -> Iterator[tuple[str, int, int]]:

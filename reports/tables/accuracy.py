@@ -34,7 +34,10 @@ HOLM = "Two-sided p value of the difference, corrected (Holm) for all difference
 UNRESOLVED = "Not resolved: the difference is not told from chance (corrected p of 0.05 or more)."
 TO_RESOLVE = f"{UNRESOLVED} To resolve one of this size it takes: {{}}."
 NO_PAIRS = "No difference: this row was not evaluated on the baseline's sequences."
-RANKING = "Share of the resamples in which the best row stays best, and the row that is most often first: {}."
+RANKING = (
+    "The row that is most often first when the sequences are drawn again: {}. That is no test, and few sequences make it"
+    " look surer than it is: p says whether a difference is told from chance."
+)
 UNBEATEN = "The best variant, {best}, is not shown to beat {{}}."
 FOOTNOTED_BELOW = 20
 """Sequences below which figures and differences have the footnote `FEW`."""
@@ -220,8 +223,9 @@ def _note_ranking(result: Result, facts: ScoredProtocol, footnotes: Footnotes) -
     if found is None:
         return ()
     names, ranks = found
-    leader = names[int(ranks.ranks[:, 0].argmax())]
-    return (footnotes.add(RANKING, f"{100 * ranks.best:.0f} % on {facts.name}, {leader}"),)
+    first = ranks.ranks[:, 0]
+    leader = names[int(first.argmax())]
+    return (footnotes.add(RANKING, f"{leader} in {100 * first.max():.0f} % of the draws on {facts.name}"),)
 
 
 def _not_one_shot(records: Sequence[RunRecord], facts: ScoredProtocol) -> list[str]:

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trackablate.ablations.study import Study
+from trackablate.datasets.errors import counted
+from trackablate.harness.record import RunRecord
 from trackablate.harness.scoring.metrics import METRICS, Metric
-from trackablate.harness.scoring.scored import ScoredProtocol
+from trackablate.harness.scoring.scored import ScoredProtocol, ScoredTracker
 from trackablate.reports.results import Result, primary_metric
 from trackablate.reports.statistics.bootstrap import FEWEST_SEQUENCES
 from trackablate.reports.table import Cell, Column, Table, TableRow
 from trackablate.reports.tables.accuracy import in_words, metric_key, p_in_words
-from trackablate.reports.tables.costs import tracked_on, trained_on
+from trackablate.reports.tables.block import si, time_unit
+from trackablate.reports.tables.costs import cost_of, tracked_on, trained_on
 from trackablate.reports.tables.printed import printed_order
 
 FLOORS = {
@@ -222,7 +225,8 @@ def _apart(one: Standing, rival: str) -> str:
     corrected = "" if cell.p is None else p_in_words(cell.p)
     if cell.resolved is None:
         few = cell.n is not None and cell.n < FEWEST_SEQUENCES
-        return f"{size}, which may be chance ({f'{cell.n} sequences are too few to test it' if few else 'not tested'})"
+        told = f"{counted(cell.n or 0, 'sequence')} {'is' if cell.n == 1 else 'are'} too few to test it"
+        return f"{size}, which may be chance ({told if few else 'not tested'})"
     if cell.resolved:
         return f"{size}, more than chance explains ({corrected})"
     wanted = f"; it would take {in_words(cell.needed)} to tell" if cell.needed else ""
@@ -299,6 +303,21 @@ def _cost(result: Result, table: Table, found: Sequence[Standing]) -> str:
     clauses = [f"{_and(list(parts.values()))}{trained}"] if parts else []
     clauses += [f"{'it ' if parts else ''}{speed}{tracked}"] if speed else []
     return f"{_subject(found, 'It', best.name)} {'; '.join(clauses)}." if clauses else ""
+
+
+def cost_of_run(record: RunRecord) -> str:
+    """Return what one run costs, in the words of the answer to a study."""
+    cost = cost_of(ScoredTracker("it", "variant", {}, records=(record,)))
+    (shorter, second), (divisor, prefix) = time_unit(cost.device_seconds or 0.0), si(cost.peak_memory_bytes or 0)
+    figures = {
+        "train_device": (cost.device_seconds, shorter, second),
+        "memory": (cost.peak_memory_bytes, divisor, f"{prefix}B"),
+        "fps": (cost.fps, 1.0, "frames/s"),
+    }
+    known = {key: (value, scale, unit) for key, (value, scale, unit) in figures.items() if value is not None}
+    parts = [COSTS[key].format(f"{_rounded(value / scale)} {unit}") for key, (value, scale, unit) in known.items()]
+    trained = record.training.where.device if record.training else "no device"
+    return f"It {_and(parts)}, on {trained}." if parts else ""
 
 
 def _measured_together(result: Result, *names: str) -> bool:

@@ -10,6 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
+from trackablate.datasets.errors import counted
 from trackablate.datasets.registry import unknown
 from trackablate.harness.errors import BadInput
 from trackablate.harness.scoring.metrics import METRICS, Dialect
@@ -235,5 +236,5 @@ def largest_table(result: Result, found: Comparison) -> Table:
         Column("difference", "Difference", "points", metric.decimals, group=group, signed=True),
     )
     title = f"where {found.a} and {found.b} differ most"
-    question = f"The {len(rows)} sequences with the largest differences in {metric.symbol}."
+    question = f"The {counted(len(rows), 'sequence')} with the largest differences in {metric.symbol}."
     return protocol_table(result, facts, title, columns, rows, question=question, corner="Sequence")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
+from trackablate.datasets.errors import counted
 from trackablate.harness.record import RunRecord, TrainingCost
 from trackablate.harness.scoring.scored import ScoredTracker
 from trackablate.harness.spec import Recipe
@@ -256,7 +257,7 @@ def _conditions(name: str, speeds: Mapping[str, Speed]) -> str:
         )
     rounds = f"median of {speed.rounds} rounds of {speed.frames_per_round} frames"
     return (
-        f"FPS at batch 1 on a synthetic video of 160 x 120 pixels, at every profile: {speed.device}, {speed.threads}"
-        f" thread{'s' * (speed.threads != 1)}, {_computed(beside, speeds)}decoding excluded, {rounds}, {together};"
+        f"FPS at batch 1 on a synthetic video of 160 x 120 pixels, at every profile: {speed.device}, "
+        f"{counted(speed.threads, 'thread')}, {_computed(beside, speeds)}decoding excluded, {rounds}, {together};"
         " brackets: range over rounds."
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from trackablate.ablations.published import PaperSource, PublishedRow, published
-from trackablate.datasets.extents import official_extent
+from trackablate.datasets.protocols import official_extent
 from trackablate.harness.record import PaperScale
 from trackablate.harness.scoring.metrics import METRICS
 from trackablate.reports.results import Result

@@ -25,7 +25,7 @@ from trackablate.harness.record import (
     TrainingRecord,
 )
 from trackablate.harness.spec import TRACKING_REVISION, Evaluation, RunSpec
-from trackablate.harness.speed import Speed
+from trackablate.harness.speed import Speed, last_measured_together
 from trackablate.harness.store import FORMAT, RunFolder, Store, Unreadable, read_protocol
 from trackablate.trackers.spec import CandidateElimination, DeformableHead, FloorSpec, replace
 
@@ -238,6 +238,27 @@ def test_what_is_written_is_read_back(folder: RunFolder) -> None:
     folder.set_failure(None)
     assert folder.failure() is None
     assert not [name for name in files(folder.path) if name.endswith(".tmp")]
+
+
+def test_a_speed_beside_other_runs_is_kept(folder: RunFolder) -> None:
+    """Another study, which shares the run, does not spoil the table of the first one."""
+    first, second = SPEED, SPEED.model_copy(update={"fps": 20.0, "measured_with": ["a", "c"]})
+    for speed in (first, second):
+        folder.set_speed(speed)
+        folder.set_speed(speed, 3)
+    assert folder.speeds() == folder.speeds(3) == [second, first]
+    assert folder.record(beside=["a"]).speed == first
+    assert folder.record().speed == folder.record(beside=["x"]).speed == second
+    folder.set_speed(newer := first.model_copy(update={"fps": 11.0}))
+    assert folder.speeds() == [newer, second], "the same runs, measured again"
+
+
+def test_the_measurement_of_most_trackers_and_of_these_the_last_is_taken() -> None:
+    one, two, both = (SPEED.model_copy(update={"measured_with": names}) for names in (["a"], ["b"], ["a", "b"]))
+    assert last_measured_together([[one, both], [both, two]]) == (("a", "b"), 2)
+    assert last_measured_together([[one], [two]])[1] == 1
+    assert last_measured_together([[], []]) == ((), 0)
+    assert last_measured_together([[two, both], [two, both]]) == (("b",), 2)
 
 
 def test_missing_names_what_has_no_result_in_the_given_order(folder: RunFolder) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trackablate.datasets.benchmark import FOLLOW, Told
+from trackablate.datasets.progress import FOLLOW, Told
 
 
 @contextmanager

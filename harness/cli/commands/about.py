@@ -18,7 +18,7 @@ from trackablate.harness.errors import BadInput
 
 if TYPE_CHECKING:
     from trackablate.harness.spec import Precision
-    from trackablate.trackers.spec import TrackerSpec
+    from trackablate.trackers.spec import AnyTracker
 
 
 def list_(
@@ -59,7 +59,10 @@ def show(
 
 def cost(
     variant: Annotated[
-        str, typer.Argument(help="a tracker of `list trackers`, an imported run, or an outside tracker")
+        str,
+        typer.Argument(
+            help="a tracker of `list trackers`, a floor (ncc, static), an outside tracker, a stored run or a row"
+        ),
     ],
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda: speed and memory there as well")] = "",
     precision: TrackingPrecision = Precisions.fp32,
@@ -74,25 +77,28 @@ def cost(
     with exit_status():
         from trackablate.harness.cli.listing import cost_in_words
         from trackablate.harness.cli.terminal import say_document, say_json
+        from trackablate.harness.progress.bars import doing
 
-        found = _cost(variant, device, precision.value, store, compile=compile_)
+        with doing(variant, "loading torch, measuring" if device else "loading torch, counting"):
+            found = _cost(variant, device, precision.value, store, compile=compile_)
         say_json(found) if json else say_document(cost_in_words(found))
 
 
 def _cost(variant: str, device: str, precision: "Precision", store: Path, *, compile: bool) -> dict[str, Any]:
-    from trackablate.trackers.outside.named import outside_tracker
-    from trackablate.trackers.variants import VARIANTS
+    from trackablate.trackers.spec import TrackerSpec
 
-    asked = compile or precision != Precisions.fp32
-    if outside := outside_tracker(variant):
+    spec, asked = _tracker(variant, store), compile or precision != Precisions.fp32
+    if not isinstance(spec, TrackerSpec):
         if asked:
             raise BadInput(f"--precision and --compile: {variant} is no network of ours; leave them out")
         if not device:
-            raise BadInput(f"the cost of {variant} can only be measured: give --device cpu or cuda")
-        from trackablate.harness.tracking.device_cost import cost_of_outside
+            raise BadInput(
+                f"{variant} has no network of ours whose parameters could be counted, and its speed has to be measured: give"
+                " --device cpu or cuda"
+            )
+        from trackablate.harness.tracking.device_cost import cost_of_other
 
-        return cost_of_outside(outside, device)
-    spec = _imported(variant, store) or VARIANTS[variant]
+        return cost_of_other(spec, device)
     from trackablate.harness.costing.macs import cost_document
     from trackablate.harness.tracking.device_cost import cost_on
 
@@ -103,16 +109,33 @@ def _cost(variant: str, device: str, precision: "Precision", store: Path, *, com
     return cost_document(spec)
 
 
-def _imported(name: str, store: Path) -> "TrackerSpec | None":
-    """Return what an imported run of that name in the store is, None if there is none."""
+def _tracker(name: str, store: Path) -> "AnyTracker":
+    """Return the tracker that a name means: an outside one, an imported run, a variant, a floor, or a stored run or row."""
+    from trackablate.datasets.registry import UnknownName, unknown
+    from trackablate.harness.cli.study_data import find_run
     from trackablate.harness.store import Store
-    from trackablate.trackers.spec import TrackerSpec, replace
+    from trackablate.trackers.floors import FLOORS
+    from trackablate.trackers.outside.named import OUTSIDE, outside_tracker
+    from trackablate.trackers.spec import FloorSpec, TrackerSpec, replace
+    from trackablate.trackers.variants import VARIANTS
 
-    runs = Store(store, make=False).runs() if store.is_dir() else ()
-    for run in (folder.run for folder in runs):
-        if run.imported and run.slug == name and isinstance(run.tracker, TrackerSpec):
-            return replace(run.tracker, name=name)
-    return None
+    kept = Store(store, make=False)
+    folders = list(kept.runs()) if kept.exists else []
+    imported = any(folder.run.imported and folder.run.slug == name for folder in folders)
+    if found := outside_tracker(name) or (None if imported else VARIANTS.get(name)):
+        return found
+    if name in FLOORS:
+        return FloorSpec.model_validate({"kind": name})
+    try:
+        run = find_run(kept, name).run if folders else None
+    except UnknownName:
+        run = None
+    if run is None:
+        stored = [row.name for record in kept.studies() for row in record.rows] if folders else []
+        known = dict.fromkeys((*VARIANTS, *OUTSIDE, *FLOORS, *stored, *(folder.run.name for folder in folders)))
+        hint = "; `list trackers`, `list outside` and `store list` name all"
+        raise UnknownName(unknown("tracker, run or row", name, known) + hint)
+    return replace(run.tracker, name=name) if isinstance(run.tracker, TrackerSpec) else run.tracker
 
 
 def doctor(store: StorePath = Path("store"), json: Json = False) -> None:

@@ -39,7 +39,7 @@ from trackablate.harness.cli.options import (
 from trackablate.harness.errors import BadInput, RunFailed
 
 if TYPE_CHECKING:
-    from trackablate.harness.cli.session import StudyRequest
+    from trackablate.harness.cli.launching import StudyRequest
     from trackablate.harness.running.executors.protocol import Executor
     from trackablate.harness.store import Store
 
@@ -107,9 +107,9 @@ def run(
     Example: python -m harness run table3
     """
     with exit_status():
-        from trackablate.harness.cli.launching import shared
+        from trackablate.harness.cli.launching import StudyRequest, shared
         from trackablate.harness.cli.plan import forecast
-        from trackablate.harness.cli.session import StudyRequest, open_session
+        from trackablate.harness.cli.session import open_session
         from trackablate.harness.cli.terminal import say_result
         from trackablate.harness.running.machines import help_out, leading
         from trackablate.harness.running.runner import run as run_job

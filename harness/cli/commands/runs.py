@@ -1,5 +1,6 @@
 """The commands that make and use single runs: train, evaluate, track, weights in and out, the embedded backbone."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,7 +34,7 @@ from trackablate.harness.cli.options import (
 from trackablate.harness.errors import BadInput
 
 
-@answers
+@partial(answers, words="trained_in_words")
 def train(
     variant: Annotated[str, typer.Argument(help="a tracker, as `list trackers` shows them")],
     profile: ProfileName = "mini",
@@ -66,7 +67,7 @@ def train(
     return train_variant(variant, asked, data or [], store, device, how)
 
 
-@answers
+@partial(answers, words="evaluated_in_words")
 def evaluate(
     run: AnyRun,
     protocol: Annotated[str, typer.Option("--protocol", help="as `list protocols` shows them")],

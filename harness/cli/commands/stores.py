@@ -195,7 +195,7 @@ def _studies_of_old_store(store: "Store") -> Iterator["StudyRecord"]:
     """Yield the record of each built-in study and profile that a store has runs of, for a store without records."""
     from trackablate.ablations.catalogue import STUDIES
     from trackablate.ablations.plan import planned_rows
-    from trackablate.harness.cli.session import StudyRequest
+    from trackablate.harness.cli.launching import StudyRequest
     from trackablate.harness.profiles import load_profile, profile_names
     from trackablate.harness.record import StudyRecord
 

@@ -1,8 +1,7 @@
 """The commands that look at a study: plan it, watch it, report it."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -27,9 +26,6 @@ from trackablate.harness.cli.options import (
     can_report,
     exit_status,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def plan(
@@ -57,9 +53,11 @@ def plan(
     Example: python -m harness plan table3 --calibrate
     """
     with exit_status():
+        from trackablate.harness.cli.launching import StudyRequest
         from trackablate.harness.cli.plan import plan_document, say_plan
-        from trackablate.harness.cli.session import StudyRequest, open_session
+        from trackablate.harness.cli.session import open_session
         from trackablate.harness.cli.terminal import say_json
+        from trackablate.harness.progress.bars import doing
         from trackablate.harness.running.tasks import Execution
 
         request = StudyRequest(
@@ -76,7 +74,9 @@ def plan(
             how=Execution(loader_workers=loader_workers),
         )
         session = open_session(request)
-        planned = plan_document(session, calibrate, device, device_peak, gpus, budget)
+        counts = f"counting sizes for {device_peak}" if device_peak else "reading the store"
+        with doing(study, "measuring a few steps of each run on this device" if calibrate else counts):
+            planned = plan_document(session, calibrate, device, device_peak, gpus, budget)
         say_json(planned) if json else say_plan(planned)
         session.refuse_absent_data()
 
@@ -124,8 +124,9 @@ def report(
     Example: python -m harness report table3 --format html,latex
     """
     with exit_status():
-        from trackablate.harness.cli.session import StudyRequest, chosen_formats, open_session
-        from trackablate.harness.cli.terminal import say_result
+        from trackablate.harness.cli.launching import StudyRequest
+        from trackablate.harness.cli.session import chosen_formats, open_session
+        from trackablate.harness.cli.terminal import say_doing, say_result
 
         chosen_formats(format)
         can_report(out or Path("report"))
@@ -147,4 +148,4 @@ def report(
         session = open_session(request)
         say_result(*session.draw(out, format), full=full, as_json=json, format=format)
         if elsewhere := session.elsewhere():
-            sys.stderr.write(f"{elsewhere}\n")
+            say_doing(elsewhere)

@@ -13,7 +13,8 @@ from trackablate.ablations.plan import run_of
 from trackablate.ablations.study import FaultyStudy, Other
 from trackablate.ablations.study_file import load_study
 from trackablate.datasets.registry import UnknownName
-from trackablate.harness.cli.session import StudyRequest, open_session
+from trackablate.harness.cli.launching import StudyRequest
+from trackablate.harness.cli.session import open_session
 from trackablate.harness.errors import BadInput
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.record import TrainingCost, TrainingRecord
@@ -190,6 +191,22 @@ def test_an_outside_tracker_is_evaluated_tracked_with_and_costed(
     assert cost["fps"] > 1
     refused = invoke("cost", "outsiders:Mover")
     assert (refused.exit_code, "give --device" in refused.stderr) == (2, True)
+
+
+def test_floors_and_stored_rows_cost_something_too(tmp_path: Path) -> None:
+    store = ("--store", tmp_path / "store")
+    refused = invoke("cost", "ncc", *store)
+    assert (refused.exit_code, "its speed has to be measured: give --device cpu" in refused.stderr) == (2, True)
+    found = said("cost", "ncc", "--device", "cpu", *store)
+    assert (found["params"], found["fps"] > 1, found["memory_bytes"] > 1) == (0, True, True)
+    store_factory.fill(Store(tmp_path / "store"), STUDIES["table3"], SMOKE)
+    row = said("cost", "conv", *store)
+    assert (row["variant"], row["params"] < 2e6) == ("conv", True), "at the run's own size"
+    for name, near in (("ncs", "ncc"), ("ce-conf", "ce-conv"), ("opencv-cstr", "opencv-csrt")):
+        unknown = invoke("cost", name, *store)
+        assert unknown.exit_code == 2
+        assert f"no tracker, run or row is called '{name}': did you mean {near}" in unknown.stderr
+    assert "`list trackers`, `list outside` and `store list` name all" in unknown.stderr
 
 
 def test_sequences_on_which_it_fails_are_named_and_the_others_kept(

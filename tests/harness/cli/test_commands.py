@@ -370,11 +370,12 @@ def test_list_alone_is_an_overview(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_show_says_once_where_the_paper_is_silent() -> None:
     shown, document = invoke("show", "table3").stdout, said("show", "table3")
     assert shown.count("silent") == 1
-    assert "head.heads: None -> 8 *" in shown
+    assert "head.heads: none -> 8 *" in shown
     assert "head.heads *: 8 attention heads, as Deformable DETR" in shown
     assert shown.count("8 attention heads, as Deformable DETR") == 1
     assert "the label `centre` is 1 at" in shown, "what no field says stays in the remark"
-    assert "sparsity.end: None -> 0.3333 *" in shown
+    assert "sparsity.end: none -> 0.3333 *" in shown
+    assert "- AO 71.5 on got10k, 70.9 M parameters, 22.3 GFLOPs (detrack-table3); by its text" in shown
     assert "0.33333" not in shown
     assert document["rows"]["decoder"]["differs"]["head.heads"] == "None -> 8 (the paper is silent)"
 

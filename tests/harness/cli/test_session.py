@@ -4,6 +4,7 @@ import re
 import shutil
 from dataclasses import replace
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ import store_factory
 from command_line import harness, invoke, said
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.datasets.errors import DataError
-from trackablate.harness.cli import app
+from trackablate.harness.cli import _COMMANDS, app
 from trackablate.harness.cli.doctor import fonts
-from trackablate.harness.cli.options import writable
-from trackablate.harness.cli.session import StudyRequest, open_session
+from trackablate.harness.cli.launching import StudyRequest
+from trackablate.harness.cli.options import WITHOUT_STORE, writable
+from trackablate.harness.cli.session import open_session
 from trackablate.harness.cli.study_data import find_run, reported_data
 from trackablate.harness.documents import write_document
 from trackablate.harness.errors import BadInput
@@ -150,6 +152,35 @@ def test_a_report_of_nothing_names_the_profile_that_is_stored(place: Path) -> No
     found = invoke("report", "table3", "--profile", "mini", "--store", place / "store", "--format", "json")
     assert "the store has table3 at --profile smoke" in found.stderr
     assert "--profile" not in invoke("report", "table3", "--profile", "smoke", "--format", "json").stderr
+
+
+def test_a_report_of_less_leaves_the_page_of_more(place: Path) -> None:
+    """More seeds than are stored, or another store: the page that stands stays, and the message says how to replace it."""
+    otb = SMOKE.model_copy(update={"protocols": ("otb",)})
+    store_factory.fill(Store(place / "store"), STUDIES["table3"], otb)
+    store_factory.fill(Store(place / "half"), STUDIES["table3"], otb, unfinished=["decoder"])
+    words = ("report", "table3", "--profile", "smoke", "--protocol", "otb", "--format", "html,csv")
+    page = Path("report/table3-smoke-otb/index.html")
+    assert "has" not in invoke(*words).stderr.split("report: ")[0]
+    before = page.read_bytes()
+    for more in (["--seeds", "2"], ["--store", "half"]):
+        less = invoke(*words, *more)
+        assert less.exit_code == 0, less.stderr
+        told = r"the report in (\S+) has 28 results, and this one has \d+, which goes to report/table3-smoke-otb-part"
+        assert re.search(told, less.stderr)
+        assert page.read_bytes() == before
+        assert Path("report/table3-smoke-otb-part/index.html").is_file()
+    assert "has 28 results, and this one has 24: it is replaced" in invoke(*words, *more, "--out", page.parent).stderr
+    assert page.read_bytes() != before
+    assert "the report in" not in invoke(*words).stderr, "more replaces less"
+
+
+def test_a_report_of_more_seeds_than_are_stored_says_so(place: Path) -> None:
+    store_factory.fill(Store(place / "store"), STUDIES["table3"], SMOKE)
+    words = ("report", "table3", "--profile", "smoke", "--format", "csv")
+    told = "the store has table3 with 1 seed: report it with --seeds 1, or train the others by `python -m harness run table3"
+    assert told in invoke(*words, "--seeds", "2").stderr
+    assert told not in invoke(*words, "--seeds", "1").stderr
 
 
 @pytest.mark.parametrize(
@@ -299,6 +330,35 @@ def test_a_font_that_is_not_there_is_said_before_any_work(place: Path, monkeypat
     assert done.exit_code == 2
     assert "figures cannot be drawn, NoSuchFont missing: python -m pip install" in done.stderr
     assert not (place / "S").exists()
+
+
+def test_a_command_that_the_user_is_told_keeps_store_data_and_plugin(place: Path) -> None:
+    Path("mine.py").write_text("")
+    otb = SMOKE.model_copy(update={"protocols": ("otb",)})
+    store_factory.fill(Store(place / "my runs"), STUDIES["table3"], otb)
+    name, kept = next(iter(Store(place / "my runs").runs())).run.name, " --store 'my runs' --plugin mine.py`"
+    asked = ["report", "table3", "--profile", "smoke", "--protocol", "otb", "--format", "csv", "--seeds", "2"]
+    told = "`python -m harness run table3 --profile smoke --protocol otb --seeds 2"
+    assert f"{told}{kept}" in invoke("--plugin", "mine.py", *asked, "--store", "my runs").stderr
+    chosen = CliRunner().invoke(app, asked, env={"TRACKABLATE_STORE": "my runs"})
+    assert f"{told} --store 'my runs'`" in chosen.stderr
+    Path("my runs").rename("store")
+    assert f"{told}`" in invoke(*asked).stderr, "the usual store"
+    refused = invoke("--plugin", "mine.py", "submit", name, "--protocol", "got10k", "--store", "store").stderr
+    assert f"`python -m harness evaluate {name} --protocol got10k --store store --plugin mine.py`" in refused
+    request = StudyRequest("my/own.toml", "my/p.toml", ["otb"], ["otb=/my data"], [], place, results=("A=/a.zip",))
+    assert request.typed == (
+        "python -m harness run my/own.toml --profile my/p.toml --protocol otb --data 'otb=/my data' --results A=/a.zip"
+    )
+    assert request.command == (
+        "python -m harness run own.toml --profile p.toml --protocol otb --data otb=PATH --results A=PATH"
+    )
+
+
+@pytest.mark.parametrize("name", [*_COMMANDS, "data", "store"])
+def test_messages_know_which_commands_take_a_store(name: str) -> None:
+    takes = name in _COMMANDS and "store" in signature(_COMMANDS[name]).parameters
+    assert takes == (name not in WITHOUT_STORE)
 
 
 def test_a_store_is_named_by_the_settings_and_said(place: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+from command_line import said
 from stored_files import rewrite
 from trackablate.datasets.errors import DataError
 from trackablate.datasets.registry import UnknownName
@@ -393,7 +394,7 @@ def stored(
 def test_a_stored_run_is_submitted(tmp_path: Path, protocol: str, origin: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     name = stored(tmp_path / "store", protocol, NAMES[protocol], origin=origin)
-    document = submit_run(Wanted("ncc", protocol, tmp_path / "store"), None)
+    document = said("submit", "ncc", "--protocol", protocol, "--store", tmp_path / "store")
     assert document["what the server says is kept by"].endswith(f"--protocol {protocol} --store {tmp_path / 'store'}")
     assert document["archive"] == f"submission/{protocol}-{name}.zip" and document["sequences"] == len(NAMES[protocol])
     assert ("mean" in document.get("note", "")) == (protocol == "got10k")

@@ -74,8 +74,8 @@ def test_the_plan_says_what_every_run_takes(planned: Planned) -> None:
 
 @pytest.mark.slow
 def test_the_run_says_how_that_compares(planned: Planned) -> None:
-    assert "predicted -> actual" in planned.said_after
-    assert "4 runs with all around them" in planned.said_after
+    assert "time as predicted -> as it was:" in planned.said_after
+    assert "4 runs, preparing and FPS together" in planned.said_after
     for row in ("conv", "decoder", "static", "ncc"):
         assert re.search(rf"^  {row}: .* -> ", planned.said_after, re.MULTILINE), "by the name in the table"
     (entry,) = forecasts(Store(planned.store))

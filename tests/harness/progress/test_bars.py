@@ -13,13 +13,13 @@ import pytest
 from rich.console import Console
 
 from command_line import invoke
-from trackablate.datasets.benchmark import FOLLOW, followed, unseen
+from trackablate.datasets.progress import FOLLOW, followed, unseen
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.reading import reader
 from trackablate.datasets.reading.files import Folder
 from trackablate.harness.cli.pieces import frame_count
 from trackablate.harness.progress import bars
-from trackablate.harness.progress.bars import Bars, PlainLines, clock, display, follow_opening, step_bar
+from trackablate.harness.progress.bars import Bars, PlainLines, clock, display, doing, follow_opening, step_bar
 from trackablate.harness.progress.pace import Line
 from video_factory import PNG, write
 
@@ -101,9 +101,20 @@ def test_a_file_gets_every_line_at_regular_times(plain: PlainLines, capsys: pyte
     assert re.fullmatch(r"0:0\d conv: training 231/500, loss 1.234, 8.1 steps/s, 1:30 left", found[1])
 
 
+def test_a_file_soon_says_what_is_done(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Importing torch takes many seconds, in which nothing changes."""
+    assert terminal.FIRST <= 3
+    monkeypatch.setattr(terminal, "FIRST", 0.05)
+    lines = PlainLines()
+    lines.show([Line("all 2 runs", "loading torch, preparing", share=True)])
+    time.sleep(0.3)
+    lines.close()
+    assert capsys.readouterr().err == "0:00 all 2 runs: loading torch, preparing\n"
+
+
 def test_a_file_gets_one_line_for_each_event(capsys: pytest.CaptureFixture[str]) -> None:
     lines = PlainLines()
-    for phase in ("imports, preparing", "0 done", "1 done", "1 done", "measuring FPS"):
+    for phase in ("loading torch, preparing", "0 done", "1 done", "1 done", "measuring FPS"):
         lines.show([Line("all 2 runs", phase, 1, 2, 1, share=True), NAMED])
     lines.show([])
     lines.close()
@@ -133,6 +144,18 @@ def test_a_video_that_does_not_tell_its_length(
         done(5)
         time.sleep(0.15)
     assert capsys.readouterr().err.splitlines()[-1].rstrip(": ").endswith(end)
+
+
+def test_what_says_nothing_of_itself_has_a_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "FIRST", 0.05)
+    with doing("table3", "measuring", after=0.05):
+        time.sleep(0.4)
+    assert capsys.readouterr().err == "0:00 table3: measuring\n"
+    with doing("table3", "measuring"):
+        pass
+    assert capsys.readouterr().err == ""
 
 
 def test_no_terminal_no_bars(capsys: pytest.CaptureFixture[str]) -> None:

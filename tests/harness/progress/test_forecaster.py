@@ -22,7 +22,7 @@ from trackablate.harness.planning.work import SPEED_FRAMES
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.progress.forecaster import DRAWING_SECONDS, ROW_SECONDS, Forecaster
 from trackablate.harness.progress.pace import Line
-from trackablate.harness.record import PhaseProgress, Spent
+from trackablate.harness.record import PhaseProgress, SequenceResult, Spent
 from trackablate.harness.running.observer import Pending
 from trackablate.harness.running.runner import Job
 from trackablate.harness.spec import RunSpec
@@ -153,7 +153,7 @@ def test_the_longest_task_starts_first(known: Store, monkeypatch: pytest.MonkeyP
 def test_the_whole_counts_every_phase(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     study, (run, whole) = Started(known, monkeypatch, item()), predicted(known)
     work, speed = run.wall_seconds.expected, whole.speed_seconds.expected
-    assert (study.prepares.name, study.prepares.phase) == ("the run", "imports, preparing")
+    assert (study.prepares.name, study.prepares.phase) == ("the run", "loading torch, preparing")
     assert study.prepares.left == pytest.approx(whole.prepare_seconds.expected + work + speed + study.drawing)
     assert study.left == pytest.approx(work + speed + study.drawing)
     study.observer.started(item())
@@ -358,6 +358,30 @@ def test_the_time_left_ends_with_measuring_speed(store: Store, monkeypatch: pyte
     study.observer.finished(item(), SPENT)
     of_a_frame = 2.0 / 20 * 28 / 32  # the first frame of each of the four sequences is given
     assert study.left == pytest.approx(SPEED_FRAMES * of_a_frame + study.drawing)
+
+
+def test_what_was_tracked_tells_how_long_speed_takes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without predictions: the pace of a training in batches says little of single frames. A still box takes no time."""
+    evaluation, still = next(iter(item().missing.sequences)), item(STATIC)
+    study = Started(store, monkeypatch, item(), item(OTHER), still)
+    boxes = SequenceResult(name="a", boxes=[(0.0, 0.0, 1.0, 1.0)] * 10, seconds=0.2)
+    for done in (item(), still, item(OTHER)):
+        study.observer.started(done)
+        study.clock += 2.0
+        store.run(done.run).add_result(evaluation, boxes)
+        study.observer.finished(done, SPENT)
+    assert study.left == pytest.approx(2 * SPEED_FRAMES * 0.02 + study.drawing)
+
+
+def test_a_slow_machine_draws_slowly_too(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, (_, whole) = Started(known, monkeypatch, item()), predicted(known)
+    for slow, times in ((0.5, 1.0), (2.0, 2.0), (9.0, 3.0)):
+        study.observer = Forecaster(study.job, known, study.show)
+        study.observer.preparing("CPU (x)", 1, [item()])
+        study.clock += slow * whole.prepare_seconds.expected
+        study.observer.prepared("CPU (x)", 1, [item()])
+        study.observer.drawing()
+        assert study.left == pytest.approx(times * study.drawing)
 
 
 def test_a_start_without_runs_leaves_no_lines(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

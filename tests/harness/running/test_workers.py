@@ -5,6 +5,7 @@ import signal
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -435,6 +436,22 @@ def test_a_run_that_cannot_track_any_more_is_left_out_of_the_measurement(
     speed = store.run(NCC).speed()
     assert speed is not None
     assert speed.measured_with == [NCC.name]
+
+
+def test_runs_that_were_never_measured_together_are(job: runner.Job, tmp_path: Path) -> None:
+    """Two studies have measured one each. A third one has both. Then each of the three keeps its own."""
+    store, tasks = Store(tmp_path / "store"), job.tasks
+    apart = [replace(job, tasks=[task]) for task in tasks]
+    for one in apart:
+        runner.run(one, store, InProcessExecutor(), "cpu")
+    assert [item.missing.speed for item in runner.pending(job, store)] == [(None,), (None,)]
+    executor = InProcessExecutor()
+    runner.run(job, store, executor, "cpu")
+    assert [type(task) for task in executor.tasks] == [PrepareTask, SpeedTask]
+    sessions = [[speed.measured_with for speed in store.run(run).speeds()] for run in (NCC, STATIC)]
+    assert sessions == [[[NCC.name, STATIC.name], [NCC.name]], [[NCC.name, STATIC.name], [STATIC.name]]]
+    for one in (job, *apart):
+        assert all(item.missing.nothing for item in runner.pending(one, store))
 
 
 def test_a_run_whose_weights_are_gone_is_not_measured_again(

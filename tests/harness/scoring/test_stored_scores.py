@@ -8,7 +8,7 @@ import pytest
 
 import store_factory
 from trackablate.ablations.catalogue import STUDIES
-from trackablate.harness.cli.session import StudyRequest
+from trackablate.harness.cli.launching import StudyRequest
 from trackablate.harness.profiles import load_profile
 from trackablate.harness.scoring.metrics import tally
 from trackablate.harness.scoring.stored_scores import stored_scores

@@ -143,6 +143,8 @@ def test_an_exported_file_says_how_it_is_imported(tmp_path: Path) -> None:
     found = said(*shlex.split(command)[3:])
     others = "detrack, detrack-ce-3-layers-test-1, detrack-ce-3-layers-test-2"
     assert found["note"] == f"the file fits {others} too: --as alone says how it tracks"
+    assert exported["note"] == found["note"], "both say the same"
+    assert found["next"].endswith(f" --protocol PROTOCOL --store {at[1]}")
     assert (
         said("import", "plain", "--weights", out, "--as", "detrack", "--profile", "mini", *at)["tracker"] == "detrack"
     )

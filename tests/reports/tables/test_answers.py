@@ -21,7 +21,7 @@ from trackablate.reports.statistics.bootstrap import Estimate
 from trackablate.reports.statistics.sample_size import Needed
 from trackablate.reports.table import Cell, Table
 from trackablate.reports.tables import effects
-from trackablate.reports.tables.answers import _factor, answers
+from trackablate.reports.tables.answers import _factor, answers, cost_of_run
 from trackablate.reports.tables.pivot import pivot
 from trackablate.reports.tables.printed import printed, printed_order
 
@@ -321,6 +321,16 @@ def test_the_document_and_the_sentences_are_one(result: Result) -> None:
     assert json.loads(results_json(result, table))["answers"] == list(answers(result, table))
 
 
+def test_a_single_run_costs_in_the_same_words(result: Result) -> None:
+    """`train` says it as the answer to a study does."""
+    record = factory.record_of(next(row for row in result.rows if row.name == "conv"))
+    held, on = "held 1.26 GB of memory at most", "on Intel Xeon 2.1 GHz, 2 cores."
+    assert cost_of_run(record) == f"It took 51 s of device time to train, {held} and tracks 190 frames/s, {on}"
+    unmeasured = record.model_copy(update={"speed": None})
+    assert cost_of_run(unmeasured) == f"It took 51 s of device time to train and {held}, {on}"
+    assert cost_of_run(unmeasured.model_copy(update={"training": None})) == ""
+
+
 # The short form
 
 
@@ -340,10 +350,10 @@ def test_the_terminal_shows_one_line_for_each_row(width: int) -> None:
     assert lines["decoder"][-3:] == ["+5.2", "better", "67.0"]
     assert lines["ce-conv"][-3:] == ["–", "missing", "–"]
     assert lines["ce-decoder"][-5:] == ["+0.6", "not", "told", "apart", "64.0"]
-    assert lines["ncc"][-1] == "floor"
+    assert lines["ncc"][-1] == "beaten"
     assert not lines["ncc"][-2].startswith(("+", "−")), "a floor is no competitor of the baseline"
     assert "not told apart: it may be chance." in " ".join(text.split())
-    assert lines["shuffled-template"][-1] == "control"
+    assert lines["shuffled-template"][-1] == "beaten"
     assert text.count("Brackets: ") == 1
     assert f"missing: ce-conv on {P}: failed: CUDA out of memory" in " ".join(text.split())
     assert f"{P} | measured, profile mini, Intel Xeon 2.1 GHz, 2 cores" in text
@@ -415,8 +425,9 @@ def test_at_most_five_footnotes_the_most_important_first(result: Result) -> None
     assert len(table.footnotes) == MOST_FOOTNOTES
     assert table.footnotes[0].startswith("Trial: ")
     assert table.footnotes[1].startswith("With fewer than 20 sequences")
-    assert not any(note.startswith(("Brackets", "Share of", "The best variant")) for note in table.footnotes)
-    assert {row.cells["verdict"].text for row in table.rows if row.role == "floor"} == {"not beaten"}
+    assert not any(note.startswith(("Brackets", "The row that", "The best variant")) for note in table.footnotes)
+    assert {row.cells["verdict"].text for row in table.rows if row.role == "floor"} == {"unbeaten"}
+    assert "Beaten or unbeaten: whether the best variant is shown to be better than that row." in found.legend
     assert found.left_out == len(pivot(changed).footnotes) - MOST_FOOTNOTES
     carriers = [*table.columns, *table.rows, *(cell for row in table.rows for cell in row.cells.values())]
     assert {index for carrier in carriers for index in carrier.footnotes} <= set(range(MOST_FOOTNOTES))

@@ -2,8 +2,7 @@
 
 import pytest
 
-from trackablate.datasets.extents import official_extent
-from trackablate.datasets.protocols import PROTOCOLS
+from trackablate.datasets.protocols import PROTOCOLS, official_extent
 
 TOTALS = {"tnl2k": 516_038, "nfs": 47_953, "uav123": 112_578, "otb": 59_035, "synthetic": 4000, "synthetic-smoke": 32}
 
