@@ -1,4 +1,4 @@
-"""How far the opening of a data set is, for whoever shows it: the work tells phases and counts, a command may follow them."""
+"""How far the opening of a data set is: the work tells phases and counts, and a command may follow them to show them."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager

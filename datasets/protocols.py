@@ -119,7 +119,10 @@ for _protocol in (SYNTHETIC, SYNTHETIC_SMOKE, *(one for data in DATA_SETS.values
 
 
 class Extent(NamedTuple):
-    """The size of a protocol, for planning without its data: frames by official sequence (the mean if only a total is published), and their source."""
+    """The size of a protocol, for planning without its data, and its source.
+
+    lengths: Frames by official sequence; the mean if only a total is published.
+    """
 
     lengths: dict[str, int]
     source: str

@@ -89,7 +89,7 @@ class _Plan:
             "estimated_seconds": None if whole.unknown else whole.wall_seconds.expected,
             "estimate": _document(whole) | {"memory_limit_bytes": peak.gigabytes * 1e9 if peak else None},
             "disk_bytes": whole.disk_bytes,
-            "free_bytes": store.freesize_of(),
+            "free_bytes": store.free_bytes(),
             "loader": self.loader(whole.workers),
             "compared": outcome.model_dump(mode="json"),
             "missing_here": list(self.session.problems),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trackablate.datasets.atomic import read_arrays, write_arrays
 from trackablate.datasets.benchmark import SequenceList
-from trackablate.datasets.errors import some
+from trackablate.datasets.errors import counted, some
 from trackablate.datasets.lease import Held
 from trackablate.datasets.progress import followed, told_each
 from trackablate.datasets.reading.frames import ImageFiles

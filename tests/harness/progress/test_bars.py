@@ -103,8 +103,8 @@ def test_a_file_gets_every_line_at_regular_times(plain: PlainLines, capsys: pyte
 
 def test_a_file_soon_says_what_is_done(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Importing torch takes many seconds, in which nothing changes."""
-    assert terminal.FIRST <= 3
-    monkeypatch.setattr(terminal, "FIRST", 0.05)
+    assert bars.FIRST <= 3
+    monkeypatch.setattr(bars, "FIRST", 0.05)
     lines = PlainLines()
     lines.show([Line("all 2 runs", "loading torch, preparing", share=True)])
     time.sleep(0.3)
@@ -149,7 +149,7 @@ def test_a_video_that_does_not_tell_its_length(
 def test_what_says_nothing_of_itself_has_a_name(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(terminal, "FIRST", 0.05)
+    monkeypatch.setattr(bars, "FIRST", 0.05)
     with doing("table3", "measuring", after=0.05):
         time.sleep(0.4)
     assert capsys.readouterr().err == "0:00 table3: measuring\n"
