@@ -273,6 +273,7 @@ def _tracking(found: Sequence[Standing]) -> str:
             groups[beaten][f"{row.name} ({FLOORS.get(row.name, row.role)}{where})"] = None
     subject = _subject(found, "it", "the best variant")
     if groups[False]:
+        subject = found[0].variants[0].name if len(found) == 1 else subject  # the sentence before ends with other rows
         return f"Caution: {subject} is not shown to beat {_and(list(groups[False]), 'or')}."
     if groups[None]:
         return f"Whether {subject} beats {_and(list(groups[None]))} is not tested."

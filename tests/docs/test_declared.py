@@ -39,7 +39,7 @@ def vast(data: Path, folder: str = "img", width: int = 8) -> Path:
 def test_vasttrack(folder: str, width: int, tmp_path: Path) -> None:
     """Both names of the folder of images that readers use. The invisible frame misses everything, as in its toolkit."""
     data = vast(tmp_path / "data", folder, width)
-    assert checked(DECLARED / "vasttrack.toml", data) == "1 sequences, of no list"
+    assert checked(DECLARED / "vasttrack.toml", data) == "1 sequence, of no list"
     write(tmp_path / "results", {"Adhesive Tape-38.txt": boxes(3) + "9,9,9,9\n"})
     where = ["--protocol", DECLARED / "vasttrack.toml", "--annotations", data, "--dialect", "ostrack"]
     found = said("score", f"Mine={tmp_path / 'results'}", *where)["dialects"]["ostrack"]["Mine"]
@@ -69,7 +69,7 @@ def test_avist(tmp_path: Path) -> None:
 
 def test_itb(tmp_path: Path) -> None:
     data = write(tmp_path, images("human/dance", range(1, 4)) | {"human/dance/groundtruth.txt": boxes(3)})
-    assert checked(DECLARED / "itb.toml", data) == "1 sequences, of no list"
+    assert checked(DECLARED / "itb.toml", data) == "1 sequence, of no list"
 
 
 FRAMES = [f"cat/cat-1/img/{number:08}.jpg" for number in range(1, 8)]

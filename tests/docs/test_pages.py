@@ -138,7 +138,7 @@ def test_the_shortest_declaration_reads_what_lies_there(tmp_path: Path) -> None:
     (tmp_path / "drones.toml").write_text(next(block for block in TOML if 'frames = "videos/{name}/img"' in block))
     write(tmp_path / "data", images("videos/boat/img", range(1, 4)) | {"anno/boat.txt": boxes(3)})
     checked = said("data", "check", tmp_path / "drones.toml", "--data", f"drones={tmp_path / 'data'}")
-    assert checked["protocols"] == {"drones": "1 sequences, of no list"}
+    assert checked["protocols"] == {"drones": "1 sequence, of no list"}
 
 
 def test_the_entry_point_is_the_one_that_is_looked_for(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_splits_are_parts_and_a_training_set_is_named_by_its_declaration(tmp_pat
     assert kind.name.startswith("mine-train@")
     assert TRAINING_SETS["mine-train"].name == TRAINING_SETS[kind.name].name
     check_disjoint([kind.name], ["mine", "lasot"])
-    with pytest.raises(DataError, match="shares 1 sequences with the test of mine"):
+    with pytest.raises(DataError, match="shares 1 sequence with the test of mine"):
         check_disjoint(["mine"], ["mine"])
     protocols.DECLARED.clear()
     declared(tmp_path, text.replace('["c"]', '["d"]'))

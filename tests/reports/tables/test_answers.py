@@ -213,8 +213,8 @@ def test_everything_is_missing(result: Result) -> None:
 @pytest.mark.parametrize(
     ("beaten", "floor", "sentence"),
     [
-        (False, 40.2, "Caution: it is not shown to beat ncc (correlation without learning, 40.2 %)."),
-        (False, 52.5, "Caution: it is not shown to beat ncc (correlation without learning, 52.5 %)."),
+        (False, 40.2, "Caution: conv is not shown to beat ncc (correlation without learning, 40.2 %)."),
+        (False, 52.5, "Caution: conv is not shown to beat ncc (correlation without learning, 52.5 %)."),
         (None, 40.2, "Whether it beats ncc (correlation without learning, 40.2 %) is not tested."),
     ],
 )
