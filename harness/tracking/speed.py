@@ -43,13 +43,13 @@ def measure_speed(
     """
     images = [sequence.frames[i] for i in range(min(len(sequence), FRAMES + 1))]
     clip = TimedClip(images, sequence.boxes[0], synchroniser(device))
-    able: list[_Timed] = []
+    able: list[_TimedRun] = []
     failures: list[str] = []
     for folder, test_layers in timed:
         with _failure_kept(folder, failures):
             tracker = online_tracker(folder, device, test_layers, compile=compile)
             clip.seconds(tracker, WARM_UP_FRAMES)
-            able.append(_Timed(folder, test_layers, tracker, []))
+            able.append(_TimedRun(folder, test_layers, tracker, []))
     jpegs = clip.as_jpeg()
     for done in range(ROUNDS + 1):
         report(1 + done, 2 + ROUNDS)
@@ -63,7 +63,7 @@ def measure_speed(
     return failures
 
 
-class _Timed(NamedTuple):
+class _TimedRun(NamedTuple):
     """A run that tracks so far, and the seconds of its frames in each round."""
 
     folder: RunFolder
@@ -80,7 +80,7 @@ def _failure_kept(folder: RunFolder, failures: list[str]) -> Iterator[None]:
         failures.append(f"{folder.run.name}: {error}")
 
 
-def _speed(one: _Timed, device: torch.device, together: list[str]) -> Speed:
+def _speed(one: _TimedRun, device: torch.device, together: list[str]) -> Speed:
     *rounds, from_jpeg = one.rounds
     return Speed(
         **speeds(rounds, from_jpeg),

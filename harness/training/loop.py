@@ -41,7 +41,7 @@ from trackablate.harness.training.group import ALONE, Group
 from trackablate.harness.training.learning_rates import parameter_groups, schedule
 from trackablate.harness.training.loading import Batch, PairDataset, loader_deaths_named, made, pair_loader
 from trackablate.harness.training.sharding import gathered, is_sharded, own_piece, sharded
-from trackablate.harness.training.step import LossMeans, State, Training, TrainingSetup, take_step
+from trackablate.harness.training.step import LossMeans, State, TrainingInProgress, TrainingSetup, take_step
 from trackablate.harness.training.stopping import Interrupted, asked
 from trackablate.trackers.decoding import best_boxes
 from trackablate.trackers.training.losses import box_iou
@@ -95,7 +95,7 @@ def fit(setup: TrainingSetup) -> tuple[list[CurvePoint], TrainingCost]:
 
 
 @contextmanager
-def _begun(setup: TrainingSetup) -> Iterator[tuple[Training, DataLoader[Batch]]]:
+def _begun(setup: TrainingSetup) -> Iterator[tuple[TrainingInProgress, DataLoader[Batch]]]:
     """Prepare everything for the steps from the checkpoint on, and yield it with the batches."""
     precision, compile_ = setup.recipe.precision, setup.recipe.compile
     accelerator = make_accelerator(setup.device, precision)
@@ -110,10 +110,10 @@ def _begun(setup: TrainingSetup) -> Iterator[tuple[Training, DataLoader[Batch]]]
             _, optimizer, batches = accelerator.prepare(model, optimizer, _loader(setup, state.step))
             if setup.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(setup.device)
-            yield Training(setup, accelerator, optimizer, state), batches
+            yield TrainingInProgress(setup, accelerator, optimizer, state), batches
 
 
-def _stop(training: Training, clock: PhaseClock) -> None:
+def _stop(training: TrainingInProgress, clock: PhaseClock) -> None:
     """Save a checkpoint, and raise Interrupted."""
     setup, state = training.setup, training.state
     if not state.curve or state.curve[-1].step < state.step:
@@ -180,7 +180,7 @@ def validation_iou(
     return float(overlap.mean() if group.size == 1 else group.sum(overlap.sum()) / count)
 
 
-def _save(training: Training) -> None:
+def _save(training: TrainingInProgress) -> None:
     setup, state, accelerator, first = training.setup, training.state, training.accelerator, training.setup.group.first
     if not (first or setup.fsdp):
         return

@@ -106,7 +106,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingInProgress:
     """A training in progress: what is trained, with what, and how far it is."""
 
     setup: TrainingSetup
@@ -115,7 +115,7 @@ class Training:
     state: State
 
 
-def take_step(training: Training, batch: Batch) -> dict[str, Tensor]:
+def take_step(training: TrainingInProgress, batch: Batch) -> dict[str, Tensor]:
     """Update the weights once, and return the batch's loss terms and their "total".
 
     Raises RunFailed, saying what fits, if the device's memory holds no step of this size.
@@ -211,7 +211,7 @@ def _remedy_of_all(setup: TrainingSetup, step: int) -> str:
     )
 
 
-def _gradients(training: Training, batch: Batch, whole: Tensor | None) -> dict[str, Tensor]:
+def _gradients(training: TrainingInProgress, batch: Batch, whole: Tensor | None) -> dict[str, Tensor]:
     """Compute the gradients of this process's pairs, and return their share of the batch's loss terms and "total"."""
     setup, state = training.setup, training.state
     if state.cost.recomputed:
@@ -233,7 +233,7 @@ def _gradients(training: Training, batch: Batch, whole: Tensor | None) -> dict[s
     return sums
 
 
-def _backward(training: Training, part: Batch, weight: Tensor) -> dict[str, Tensor]:
+def _backward(training: TrainingInProgress, part: Batch, weight: Tensor) -> dict[str, Tensor]:
     """Add the gradients of a part's loss times its weight, and return its loss terms and their "total"."""
     setup, images = training.setup, (part["template"].float(), part["search"].float())
     with training.accelerator.autocast():

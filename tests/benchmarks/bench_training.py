@@ -23,7 +23,7 @@ from trackablate.harness.record import TrainingCost
 from trackablate.harness.spec import Precision, Recipe
 from trackablate.harness.training.engine import compiled_blocks, computing_in, make_accelerator
 from trackablate.harness.training.learning_rates import parameter_groups
-from trackablate.harness.training.step import State, Training, TrainingSetup, take_step
+from trackablate.harness.training.step import State, TrainingInProgress, TrainingSetup, take_step
 from trackablate.trackers.adaptation import lora
 from trackablate.trackers.adaptation.adapt import merge
 from trackablate.trackers.model import OneStreamTracker, build
@@ -62,7 +62,7 @@ def measure(model: OneStreamTracker, how: Recipe, device: torch.device, seconds:
     taken: list[float] = []
     with computing_in(model, how.precision), compiled_blocks(model, wanted=how.compile):
         _, optimizer = accelerator.prepare(model, optimizer)
-        training = Training(job, accelerator, optimizer, state)
+        training = TrainingInProgress(job, accelerator, optimizer, state)
         until = time.perf_counter() + seconds
         while len(taken) < 3 or time.perf_counter() < until:
             if len(taken) == 2 and device.type == "cuda":
@@ -85,7 +85,7 @@ def one_step(model: OneStreamTracker, how: Recipe, device: torch.device) -> Trai
     optimizer: Any = torch.optim.AdamW(parameter_groups(model, how), fused=True)
     with computing_in(model, how.precision):
         _, optimizer = accelerator.prepare(model, optimizer)
-        assert bool(torch.isfinite(take_step(Training(job, accelerator, optimizer, state), batch)["total"]))
+        assert bool(torch.isfinite(take_step(TrainingInProgress(job, accelerator, optimizer, state), batch)["total"]))
     return state.cost
 
 

@@ -44,7 +44,7 @@ ANSWER_SECONDS = 60.0
 """How long a node may take to look for a file in the store."""
 
 
-class Order(BaseModel):
+class RayOrder(BaseModel):
     """What a Ray task has to do."""
 
     task: RunTask | SpeedTask
@@ -158,7 +158,7 @@ class RayWorker(ClusterWorker):
             return
         assert isinstance(task, RunTask | SpeedTask)
         self._order, self._lost = self.executor.folder / secrets.token_hex(4) / "order.json", 0
-        write_document(self._order, Order(task=task, settings=self.settings))
+        write_document(self._order, RayOrder(task=task, settings=self.settings))
         self._reference = self.executor.hand_in(self._order, self.settings.threads)
 
     def poll(self) -> Reply | None:
@@ -217,7 +217,7 @@ class RayWorker(ClusterWorker):
 
 def carry_out(file: str) -> str:
     """Do what an order says in a new process of this node, and return its reply as JSON. This is what a Ray task does."""
-    order = read_document(Path(file), Order) if Path(file).exists() else None
+    order = read_document(Path(file), RayOrder) if Path(file).exists() else None
     if order is None:
         text = (
             f"{file} is not on the node {socket.gethostname()}: the store has to be on a file system that all nodes see"

@@ -29,8 +29,8 @@ from trackablate.harness.running.executors.slurm_jobs import Jobs, SlurmJob, bri
 from trackablate.harness.running.executors.slurm_options import changes
 from trackablate.harness.running.executors.slurm_orders import (
     REPLIED,
-    Batch,
-    Order,
+    SlurmBatch,
+    SlurmOrder,
     batch_file,
     read_order,
     refuse_shared,
@@ -123,7 +123,7 @@ class SlurmExecutor(ClusterExecutor):
         self.left.pop(worker.key, None)
         self._ended[worker.order] = worker.batch
 
-    def _has_job(self, worker: "SlurmWorker", order: Order | None, gone: set[str]) -> bool:
+    def _has_job(self, worker: "SlurmWorker", order: SlurmOrder | None, gone: set[str]) -> bool:
         """Return whether a task has a job, or a reply to one; the worker then waits for it."""
         job = self.jobs.job(order.batch, order.index) if order else SlurmJob()
         found = (job.goes_on and job.number not in gone) or reply_file(worker.order).exists()
@@ -138,7 +138,7 @@ class SlurmExecutor(ClusterExecutor):
         jobs = {key: self.jobs.job(order.batch, order.index) for key, order in orders.items()}
         return {key: job.number for key, job in jobs.items() if job.goes_on}
 
-    def _cancelled(self, orders: list[Order]) -> set[str]:
+    def _cancelled(self, orders: list[SlurmOrder]) -> set[str]:
         """Cancel jobs that wait for other resources, and those that a killed command has handed in by half.
 
         Returns their numbers.
@@ -160,7 +160,7 @@ class SlurmExecutor(ClusterExecutor):
     def _submit(self, workers: "list[SlurmWorker]", arrays: int) -> None:
         folder, parameters = self.folder / secrets.token_hex(8), self.asked.parameters
         orders = [
-            Order(task=worker.task, settings=worker.settings, batch=folder.name, index=index, asked=parameters)
+            SlurmOrder(task=worker.task, settings=worker.settings, batch=folder.name, index=index, asked=parameters)
             for index, worker in enumerate(workers)
         ]
         if len(orders) == 1:
@@ -169,7 +169,7 @@ class SlurmExecutor(ClusterExecutor):
             reply_file(worker.order).unlink(missing_ok=True)
             write_document(worker.order, order)
         folder.mkdir(mode=0o700)  # sbatch reads its script there
-        write_document(batch_file(folder), Batch(orders=[worker.order.name for worker in workers]))
+        write_document(batch_file(folder), SlurmBatch(orders=[worker.order.name for worker in workers]))
         asked = replace(self.asked, jobs=self.asked.jobs and max(1, self.asked.jobs // arrays))
         try:
             numbers = self.jobs.submit(folder, asked, len(workers), workers[0].settings.threads)
@@ -194,7 +194,7 @@ class SlurmExecutor(ClusterExecutor):
                     self._remove(file, order)
         self._ended.clear()
 
-    def _remove(self, file: Path, order: Order) -> None:
+    def _remove(self, file: Path, order: SlurmOrder) -> None:
         reply = readable(read_document, reply_file(file), Reply)
         folder, job = self.folder / order.batch, "" if order.index is None else f"_{order.index}"
         kinds = ["submitted.pkl", "0_result.pkl"] + (["0_log.out"] if reply and reply.status == "done" else [])
@@ -232,7 +232,7 @@ class SlurmWorker(ClusterWorker):
         self.key = sha256(f"{self.settings.store} {self.task}".encode()).hexdigest()[:16]
         self.executor.gather(self)
 
-    def take(self, order: Order, job: SlurmJob) -> None:
+    def take(self, order: SlurmOrder, job: SlurmJob) -> None:
         """Wait for a job from now on."""
         self.batch, self._index, self._gone = order.batch, order.index, None
         self._number, self._since = job.number, time.monotonic()

@@ -25,7 +25,7 @@ MOST_RESTARTS = 100
 REPLIED = ".reply.json"
 
 
-class Order(BaseModel):
+class SlurmOrder(BaseModel):
     """What a job has to do.
 
     Attributes:
@@ -42,7 +42,7 @@ class Order(BaseModel):
     asked: dict[str, str | int]
 
 
-class Batch(BaseModel):
+class SlurmBatch(BaseModel):
     """The orders of jobs that were handed in together, by their number in the array: the names of their files."""
 
     orders: list[Annotated[str, Field(pattern=r"^\w+\.json$")]]
@@ -78,9 +78,9 @@ def handed_in_and_replied(store: Store) -> tuple[int, int]:
     return len(names) - replied, replied
 
 
-def read_order(file: Path) -> Order | None:
+def read_order(file: Path) -> SlurmOrder | None:
     """Return the order in a file; None if there is none, or it is damaged."""
-    return readable(read_document, file, Order)
+    return readable(read_document, file, SlurmOrder)
 
 
 def left_behind(store: Store, jobs: Jobs) -> tuple[list[Path], str]:
@@ -113,7 +113,7 @@ def carry_out(place: Path | str) -> int:
         place: Folder of the batch. Jobs that an earlier version has handed in name the order's file, as a string.
     """
     file = Path(place) if isinstance(place, str) else _own_order(place)
-    order = read_document(file, Order)
+    order = read_document(file, SlurmOrder)
     if order is None:
         raise BadInput(f"{file} is not there: is the store on a file system that this node sees?")
     drop_launchers()
@@ -132,7 +132,7 @@ def carry_out(place: Path | str) -> int:
 
 
 def _own_order(folder: Path) -> Path:
-    batch = read_document(batch_file(folder), Batch)
+    batch = read_document(batch_file(folder), SlurmBatch)
     if batch is None:
         return batch_file(folder)
     # A single job may have the variable of an array in which the command was started.

@@ -16,7 +16,7 @@ from trackablate.harness.documents import write_document
 from trackablate.harness.keeping.clearing import KINDS, clear, clearing
 from trackablate.harness.keeping.verification import REMOVED, verify
 from trackablate.harness.profiles import load_profile
-from trackablate.harness.running.executors.slurm_orders import Order, reply_file
+from trackablate.harness.running.executors.slurm_orders import SlurmOrder, reply_file
 from trackablate.harness.running.tasks import Reply, WorkerSettings
 from trackablate.harness.store import RunFolder, Store
 from trackablate.reports.assemble import assemble
@@ -59,7 +59,7 @@ def handed_in(store: Store, key: str, index: int | None = None) -> list[Path]:
     """An order of two hours ago, its reply, and what submitit keeps for it."""
     settings = WorkerSettings(store=str(store.root), device="cpu", threads=1, workers=1, command="")
     order, batch = store.root / "jobs" / f"{key}.json", store.root / "jobs" / "batch"
-    write_document(order, Order(task="{}", settings=settings, batch=batch.name, index=index, asked={}))
+    write_document(order, SlurmOrder(task="{}", settings=settings, batch=batch.name, index=index, asked={}))
     write_document(reply_file(order), Reply(status="failed", text="no"))
     pickle = batch / ("17_submitted.pkl" if index is None else f"17_{index}_submitted.pkl")
     pickle.parent.mkdir(exist_ok=True)

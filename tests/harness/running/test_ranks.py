@@ -28,7 +28,7 @@ from trackablate.harness.spec import Evaluation, RunSpec
 from trackablate.harness.store import RunFolder, Store
 from trackablate.harness.training import loop
 from trackablate.harness.training.loading import Batch
-from trackablate.harness.training.step import Training, take_step
+from trackablate.harness.training.step import TrainingInProgress, take_step
 from trackablate.trackers.model import OneStreamTracker
 from trackablate.trackers.spec import FloorSpec, TrackerSpec, replace
 from trackablate.trackers.variants import VARIANTS, detrack_ce, ostrack
@@ -254,10 +254,10 @@ def test_a_process_that_waits_in_vain_ends_itself(tmp_path: Path, monkeypatch: p
     assert ended == [ranks.LOST]
 
 
-def held(training: Training) -> int:
+def held(training: TrainingInProgress) -> int:
     """Return the bytes of this process's parameters, gradients and optimizer states."""
     states = (value for state in training.optimizer.state.values() for value in state.values())
-    parameters = list(training.job.model.parameters())
+    parameters = list(training.setup.model.parameters())
     tensors = [*parameters, *(p.grad for p in parameters if p.grad is not None), *states]
     local = [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
     return sum(tensor.numel() * tensor.element_size() for tensor in local)
@@ -268,7 +268,7 @@ def test_each_process_holds_its_share_of_parameters_gradients_and_optimizer_stat
 ) -> None:
     found: list[int] = []
 
-    def step(training: Training, batch: Batch) -> dict[str, Tensor]:
+    def step(training: TrainingInProgress, batch: Batch) -> dict[str, Tensor]:
         losses = take_step(training, batch)
         found.append(held(training))
         return losses

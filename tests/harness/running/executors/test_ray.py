@@ -27,7 +27,7 @@ from trackablate.harness.running.executors import ray as executor_module
 from trackablate.harness.running.executors.cluster import Resources
 from trackablate.harness.running.executors.local import LocalExecutor
 from trackablate.harness.running.executors.protocol import Executor, WorkerProcess
-from trackablate.harness.running.executors.ray import AGAIN, Order, RayExecutor, carry_out, join, resources, sees
+from trackablate.harness.running.executors.ray import AGAIN, RayExecutor, RayOrder, carry_out, join, resources, sees
 from trackablate.harness.running.observer import Observer, Pending
 from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.tasks import AS_USUAL, PrepareTask, Reply, RunTask, WorkerSettings
@@ -235,7 +235,7 @@ def test_a_task_is_an_order_in_the_store(tmp_path: Path, imagined: Imagined, mon
     executor = RayExecutor(Store(tmp_path), Resources(1, 4))
     worker = work_on(executor)
     ((function, (file,), options),) = imagined.tasks
-    order = read_document(Path(file), Order)
+    order = read_document(Path(file), RayOrder)
     assert order is not None
     assert order.task == STATIC
     assert function is carry_out

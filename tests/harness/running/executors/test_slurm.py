@@ -25,7 +25,7 @@ from trackablate.harness.running.executors.cluster import Resources
 from trackablate.harness.running.executors.protocol import WorkerProcess
 from trackablate.harness.running.executors.slurm import SlurmExecutor
 from trackablate.harness.running.executors.slurm_jobs import MOST_TASKS, Jobs, SlurmJob, brief
-from trackablate.harness.running.executors.slurm_orders import REPLIED, Order, carry_out, reply_file
+from trackablate.harness.running.executors.slurm_orders import REPLIED, SlurmOrder, carry_out, reply_file
 from trackablate.harness.running.observer import Observer, Pending
 from trackablate.harness.running.queue import Slot, run_all
 from trackablate.harness.running.tasks import AS_USUAL, Execution, Reply, RunTask, SpeedTask, Task
@@ -115,7 +115,7 @@ class Command:
     def orders(self) -> dict[str, Path]:
         """The file of each order, by its job's number in the array, "" for a single job."""
         files = [file for file in (self.root / "jobs").glob("*.json") if not file.name.endswith(REPLIED)]
-        found = {file: read_document(file, Order) for file in files}
+        found = {file: read_document(file, SlurmOrder) for file in files}
         return {"" if order.index is None else str(order.index): file for file, order in found.items() if order}
 
     def reply(self, order: Path, reply: Reply = DONE) -> None:
@@ -429,7 +429,7 @@ def test_a_command_that_was_silent_while_it_handed_in_tries_again(
 ) -> None:
     executor, lost = command.begin(), [True]
 
-    def write(path: Path, order: Order) -> None:
+    def write(path: Path, order: SlurmOrder) -> None:
         if lost:
             lost.pop()
             raise LeaseLost("another one has taken over")
