@@ -17,7 +17,7 @@ from trackablate.harness.checkout import hide_checkout
 from trackablate.harness.cli.commands import about, fetching, running, runs, scores, studies
 from trackablate.harness.cli.commands.data import data_app
 from trackablate.harness.cli.commands.stores import store_app
-from trackablate.harness.cli.options import KEPT, exit_status
+from trackablate.harness.cli.options import exit_status
 from trackablate.harness.errors import BadInput
 
 
@@ -89,6 +89,7 @@ def _with_plugins(
     with exit_status():
         from trackablate.datasets.errors import DataError
         from trackablate.datasets.toml_files import LINKS, configured_store
+        from trackablate.harness.cli.launching import KEPT
         from trackablate.trackers.plugins import load_plugins
 
         if allow_links:

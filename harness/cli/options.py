@@ -1,6 +1,5 @@
 """What all commands share: arguments, options, what they check of their outputs, and how a command ends."""
 
-import re
 import shutil
 import signal
 import sys
@@ -50,37 +49,15 @@ FrameGrid = Annotated[
     ),
 ]
 ReportFolder = Annotated[Path | None, typer.Option("--out", help="folder of the report; default: report/STUDY-PROFILE")]
-COMMAND = "python -m harness "
-"""The beginning of a command of ours, as remedies are written."""
-WITHOUT_STORE = ("list", "show", "fetch", "data", "store")
-"""Commands without --store."""
-KEPT = {"--store": "", "--plugin": ""}
-"""Options of this command that a command which the user is told has to have too."""
 
 
 def _keep_store(context: typer.Context, store: Path) -> Path:
+    from trackablate.harness.cli.launching import KEPT
+
     source = context.get_parameter_source("store")
     chosen = source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
     KEPT["--store"] = f" --store {quote(str(store))}" if chosen else ""
     return store
-
-
-def as_called(text: str) -> str:
-    """Return a text with our commands as the user has to call them: those in backticks, or one that is the whole text.
-
-    They keep this command's store and plugins. Outside a checkout they are not called `python -m harness`.
-    """
-    whole = re.sub(rf"(?:(?<=`)|^){COMMAND}(?:[^`\n]+)(?=`)|^{COMMAND}.+$", lambda found: _with_kept(found[0]), text)
-    started = Path(sys.argv[0])
-    installed = {"trackablate": "trackablate", "__main__": "python -m trackablate"}
-    own = "trackablate" in (started.stem, started.parent.name)
-    return whole.replace(COMMAND, f"{installed[started.stem]} ") if own and started.stem in installed else whole
-
-
-def _with_kept(command: str) -> str:
-    name = command.removeprefix(COMMAND).split()[0]
-    kept = [option for option in KEPT if option != "--store" or name not in WITHOUT_STORE]
-    return command + "".join(KEPT[option] for option in kept if f"{option} " not in command)
 
 
 StorePath = Annotated[
@@ -198,8 +175,10 @@ def answers(command: Callable[P, dict[str, Any]], words: str = "") -> Callable[P
     def run(*args: P.args, **options: P.kwargs) -> None:
         with exit_status():
             found = command(*args, **options)
-            document = {key: as_called(value) if isinstance(value, str) else value for key, value in found.items()}
+            from trackablate.harness.cli.launching import as_called
             from trackablate.harness.cli.terminal import say_document, say_json
+
+            document = {key: as_called(value) if isinstance(value, str) else value for key, value in found.items()}
 
             if options.get("json"):
                 say_json(document)

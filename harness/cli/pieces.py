@@ -1,6 +1,5 @@
 """The pieces of a study as commands: train one variant, evaluate one run, track one video, check one data set."""
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -85,8 +84,7 @@ def train_variant(
     profile = with_packed(profile, packings([run], given))
     run = run_of(VARIANTS[variant], profile, seed=0)
     assert run.data is not None
-    roots = training_roots(run.data, given)
-    task = RunTask(run=run, evaluations=(), roots=roots, rows=(variant,))
+    task = RunTask(run=run, evaluations=(), roots=training_roots(run.data, given), rows=(variant,))
     job = Job([task], [VARIANTS[variant]], {}, profile, how=how)
     refuse_at_once(job, Store(store, make=False), device)
     kept = open_store(store)
@@ -95,14 +93,14 @@ def train_variant(
         return {"run": task.run.name, "led_by": "node 0"}
     with leading(job, kept) as whole, forecast(whole, kept, f"train {variant} at {profile.name}") as observer:
         run_job(whole, kept, LocalExecutor(kept.logs), device, observer)
-    record, protocol = kept.run(task.run).record(), next(iter(profile.protocols), "PROTOCOL")
+    record, protocol = kept.run(task.run).record(), (*profile.protocols, "PROTOCOL")[0]
     assert record.training is not None
     return {
         "run": task.run.name,
         "verdict": record.verdict,
         "validation_iou": record.training.curve[-1].validation_iou,
         "costs": cost_of_run(record),
-        "cost": json.loads(record.training.cost.model_dump_json()),
+        "cost": record.training.cost.model_dump(mode="json"),
         "fps": record.speed.fps if record.speed else None,
         "next": f"python -m harness evaluate {task.run.name} --protocol {protocol}",
     }

@@ -16,8 +16,8 @@ from trackablate.ablations.catalogue import STUDIES
 from trackablate.datasets.errors import DataError
 from trackablate.harness.cli import _COMMANDS, app
 from trackablate.harness.cli.doctor import fonts
-from trackablate.harness.cli.launching import StudyRequest
-from trackablate.harness.cli.options import WITHOUT_STORE, writable
+from trackablate.harness.cli.launching import WITHOUT_STORE, StudyRequest
+from trackablate.harness.cli.options import writable
 from trackablate.harness.cli.session import open_session
 from trackablate.harness.cli.study_data import find_run, reported_data
 from trackablate.harness.documents import write_document
