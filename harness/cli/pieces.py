@@ -1,4 +1,4 @@
-"""The pieces of a study as commands: train one variant, evaluate one run, track one video, check one data set."""
+"""The pieces of a study as commands: train one variant, evaluate one run, track one video."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,11 @@ from numpy.typing import NDArray
 
 from trackablate.ablations.plan import refuse_unknown_changes, run_of
 from trackablate.datasets.boxes import clip
-from trackablate.datasets.errors import DataError, NothingThereError, raise_all, shown
-from trackablate.datasets.progress import followed, told_each
-from trackablate.datasets.protocols import DATA_SETS, PROTOCOLS, SequenceList
-from trackablate.datasets.reading.frames import NoFrames
+from trackablate.datasets.errors import shown
+from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.registry import UnknownName, unknown
-from trackablate.datasets.roots import data_root, packed_name, parse_data_options
 from trackablate.datasets.sequence import Sequence as VideoSequence
-from trackablate.datasets.synthetic.writing import LAYOUTS, videos, write
 from trackablate.harness.cli.options import Stopped, writable
-from trackablate.harness.cli.packing import check_packed
 from trackablate.harness.cli.plan import forecast
 from trackablate.harness.cli.study_data import (
     asked_run,
@@ -67,8 +62,6 @@ from trackablate.trackers.outside.processes import TrackerFailed
 from trackablate.trackers.spec import TrackerSpec
 from trackablate.trackers.variants import VARIANTS
 
-PIXEL_BYTES = 0.5
-"""Disk space of a written frame, by pixel, about."""
 VIDEOS = Path("video")
 """Folder of the videos of evaluated sequences."""
 
@@ -281,103 +274,6 @@ def _marks(trackers: Mapping[str, object], boxes: Mapping[str, list[list[float]]
         Mark(name, np.array(boxes[name][-1]), colour_of(i), "" if score is None else f"{score:.2f}")
         for i, (name, score) in enumerate(zip(trackers, scores, strict=True))
     ]
-
-
-def check_data(entry: str, options: list[str] | None = None, *, deep: bool = False) -> dict[str, Any]:
-    """Verify all parts of a data set without tracking.
-
-    Args:
-        entry: NAME=PATH of the data set, or its NAME alone, for the place that is configured. NAME may be the TOML file
-            that declares it.
-        options: NAME=PATH of the data set, as any command takes it.
-        deep: Whether to decode every frame.
-
-    Returns:
-        Under `protocols` the coverage of each part, under `frames` how many of its frames were decoded, under `problems`
-        what should be known but is no error.
-
-    Raises:
-        DataError: Something is wrong, or nothing of the data set is there; the message has all of it.
-        UnknownName: There is no such data set.
-    """
-    name = entry.partition("=")[0]
-    data, parts = DATA_SETS[name].name, DATA_SETS[name].parts
-    known_protocol(name) if name.endswith(".toml") else None
-    given = parse_data_options([*(options or []), *([entry] if "=" in entry else [])])
-    if packed_name(data) in given:
-        return check_packed(data_root(packed_name(data), given), deep=deep)
-    root = data_root(data, given)
-    found: dict[str, str] = {}
-    frames: dict[str, str] = {}
-    problems: list[str] = []
-    faults: list[str] = []
-    absent: list[str] = []
-    for name, opener in parts.items():
-        try:
-            sequences = opener(root)
-        except NothingThereError as error:
-            absent.extend(error.problems)
-            continue
-        except DataError as error:
-            faults.extend(error.problems)
-            continue
-        found[name] = sequences.coverage
-        try:
-            decoded, remarks = _checked(name, sequences, deep=deep)
-            problems += remarks
-            frames |= {name: decoded} if decoded else {}
-        except DataError as error:
-            faults.extend(error.problems)
-    # A root that cannot be opened at all is refused by each part in the same words.
-    raise_all(list(dict.fromkeys(faults)) or ([] if found else absent))
-    place = {} if given else {"place": str(root)}
-    return {"data": data, **place, "protocols": found, "frames": frames, "problems": problems + absent}
-
-
-def _checked(name: str, sequences: SequenceList, *, deep: bool) -> tuple[str, list[str]]:
-    """Verify one part, whose files are read once. Return how many of its frames were decoded, and remarks."""
-    try:
-        with followed(f"checking {name}"):
-            numbers = told_each("reading annotation", range(len(sequences)))
-            frames = (sequences[number].frames for number in numbers)
-            bare = all(isinstance(one, NoFrames) and not one.unread() for one in frames)
-    except DataError:
-        sequences.check_annotations()  # all that is wrong with them, not the first alone
-        raise
-    if bare:
-        remark = f"{name}: annotations only, enough to score results; add the images to track them"
-        return "", [remark, *sequences.notes()]
-    with step_bar(f"checking {name}", len(sequences), after=1.0) as bar:
-        decoded = sequences.check(deep=deep, progress=lambda done, _total: bar(done))
-    return decoded, sequences.notes()
-
-
-def make_data(
-    what: str,
-    layout: str,
-    out: Path,
-    *,
-    count: int,
-    length: int | None,
-    size: tuple[int, int],
-    seed: int,
-    test_boxes: bool,
-) -> dict[str, Any]:
-    """Write synthetic videos in a benchmark's layout. Raises UnknownName or DataError before anything is written."""
-    if what != "synthetic":
-        raise UnknownName(unknown("generator", what, ["synthetic"]))
-    chosen = videos(layout, count=count, length=length, size=size, seed=seed, test_boxes=test_boxes)
-    pixels = sum(video.length for video in chosen) * size[0] * size[1]
-    writable(out, file=out.suffix == ".zip", needed=PIXEL_BYTES * pixels)
-    with step_bar(f"writing {layout}", len(chosen), after=1.0) as bar:
-        write(layout, chosen, out, lambda done, _total: bar(done))
-    return {
-        "layout": layout,
-        "description": LAYOUTS[layout].description,
-        "videos": len(chosen),
-        "frames": sum(video.length for video in chosen),
-        "out": str(out),
-    }
 
 
 def _box(text: str) -> NDArray[np.float64]:

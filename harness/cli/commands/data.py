@@ -29,7 +29,7 @@ def check(
 
     Example: python -m harness data check otb=/data/OTB100
     """
-    from trackablate.harness.cli.pieces import check_data
+    from trackablate.harness.cli.data import check_data
 
     return check_data(entry, data, deep=deep)
 
@@ -53,7 +53,7 @@ def make(
 
     Example: python -m harness data make synthetic --layout lasot --out made/lasot
     """
-    from trackablate.harness.cli.pieces import make_data
+    from trackablate.harness.cli.data import make_data
 
     return make_data(what, layout, out, count=count, length=length, size=size, seed=seed, test_boxes=test_boxes)
 
@@ -76,6 +76,6 @@ def pack(
 
     Example: python -m harness data pack got10k=/data/GOT-10k --out packed --for lorat-b-224
     """
-    from trackablate.harness.cli.packing import PackRequest, pack_data
+    from trackablate.harness.cli.data import PackRequest, pack_data
 
     return pack_data(PackRequest(entry, out, variant, profile, sets or ()))

@@ -12,7 +12,7 @@ from trackablate.datasets.protocols import DATA_SETS
 from trackablate.datasets.reading import reader
 from trackablate.datasets.reading.files import Archive
 from trackablate.datasets.registry import UnknownName
-from trackablate.harness.cli.pieces import check_data
+from trackablate.harness.cli.data import check_data
 from trackablate.harness.tracking.video import frames_of
 from video_factory import JPEG, boxes, encoded, images, write, zipped
 

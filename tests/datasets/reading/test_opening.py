@@ -17,7 +17,7 @@ from trackablate.datasets.reading.files import Folder
 from trackablate.datasets.reading.opening import open_files
 from trackablate.datasets.reading.reader import Part
 from trackablate.datasets.synthetic.writing import videos, write
-from trackablate.harness.cli.pieces import check_data
+from trackablate.harness.cli.data import check_data
 
 lmdb = pytest.importorskip("lmdb", reason="needs the package lmdb: pip install lmdb")
 
