@@ -83,6 +83,8 @@ def load_study(file: Path) -> Study:
         text, document = read_toml(file)
     except DataError as error:
         raise FaultyStudy(str(error)) from error
+    if "boxes" in document and "baseline" not in document:
+        raise FaultyStudy(f"{file} declares a data set, and no study: name a study, and this file by --protocol {file}")
     try:
         return _study(_File.model_validate(anchored(file, document)))
     except ValidationError as error:

@@ -112,3 +112,9 @@ def test_a_grid_of_a_thousand_thousands_is_refused(tmp_path: Path) -> None:
     text = RANKS.replace("[16, 64]", f"[{ranks}]").replace('["lorat", "lora"]', f"[{ranks}]")
     with pytest.raises(FaultyStudy, match=r"mine\.toml: \[grid\] has 1002001 combinations, more than 1000"):
         load_study(written(tmp_path, text))
+
+
+def test_the_file_of_a_data_set_is_told_apart(tmp_path: Path) -> None:
+    file = written(tmp_path, 'name = "drones"\nfirst_pixel = 1\nboxes = "{name}.txt"\nframes = "{name}/img"\n')
+    with pytest.raises(FaultyStudy, match=r"mine.toml declares a data set, and no study: .* --protocol .*mine.toml$"):
+        load_study(file)
