@@ -1,4 +1,4 @@
-"""The short form of a result for the terminal: its sentences, one table for each protocol, and the footnotes that matter."""
+"""The short form of a result for terminal and page: sentences, a table for each protocol, the footnotes that matter."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ TOLD = (
     accuracy.UNBEATEN,
 )
 """Beginnings of footnotes that the legend and the sentences say."""
-TRAINING, SPEED, DIFFERENCE, VERDICT = "train_device", "fps", "difference", "verdict"
+TRAINING, MEMORY, SPEED, DIFFERENCE, VERDICT = "train_device", "memory", "fps", "difference", "verdict"
 
 
 @dataclass(frozen=True)
@@ -65,24 +65,40 @@ class Summary:
         return replace(self, parts=tuple(parts))
 
 
-def summary(result: Result, table: Table) -> Summary:
-    """Return the short form of a result; `table` is its main table."""
+def summary(result: Result, table: Table, *, wide: bool = False) -> Summary:
+    """Return the short form of a result; `table` is its main table.
+
+    `wide` is for more than the 80 columns of a terminal: it has every cost, and what the paper prints.
+    """
     found = [one for one in standings(result, table) if one.variants or one.floors]
     return Summary(
         title=f"{table.title}: {table.question}",
         caveat="" if result.study else table.caveat,
         sentences=answers(result, table),
-        parts=tuple(_part(result, table, one, costs=one is found[0]) for one in found),
+        parts=tuple(
+            _part(result, table, one, _further(result, table, one, wide, first=one is found[0])) for one in found
+        ),
         legend=_legend(found, result.seeds),
         missing=tuple(pivot.absences(result)),
         footnotes=len(table.footnotes),
     )
 
 
-def _part(result: Result, table: Table, one: Standing, *, costs: bool) -> Table:
-    """Return the rows with anything to say on a protocol: figure, difference, verdict, and a cost or two more metrics."""
+def _further(result: Result, table: Table, one: Standing, wide: bool, *, first: bool) -> list[str]:
+    """Return the keys of the columns after the verdict: costs in the first part and what is printed, or two more metrics."""
+    known = [column.key for column in table.columns]
+    if not result.study:
+        return known[1:3]
+    costs = [key for key in ((TRAINING, MEMORY, SPEED) if wide else (TRAINING, SPEED)) if key in known]
+    printed = [key for key in known if wide and key.startswith("published_") and ":" in key and "epochs" not in key]
+    same = [key for key in printed if key == f"published_{one.column.key}"]
+    costs = costs if wide else costs[:1]
+    return (costs if first else []) + (same or (printed if first else []))[:1]
+
+
+def _part(result: Result, table: Table, one: Standing, more: list[str]) -> Table:
+    """Return the rows with anything to say on a protocol: figure, difference, verdict, and further columns."""
     known = {column.key: column for column in table.columns}
-    more = list(known)[1:3] if not result.study else [k for k in (TRAINING, SPEED) if k in known][:1] if costs else []
     shown = [r for r in table.rows if r.role != "cited" or r.cells.get(one.column.key, Cell()).value is not None]
     rows = [_row(row, one, more) for row in shown]
     unit = "points" if one.column.unit == "%" else one.column.unit

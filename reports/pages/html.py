@@ -40,7 +40,7 @@ def page(
     view = {
         "result": result,
         "table": table,
-        "short": summary(result, table),
+        "short": summary(result, table, wide=True),
         "first": first,
         "pictures": [picture for picture in pictures if picture not in first],
         "sections": sections,
