@@ -19,7 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as Grid
 
 from trackablate.datasets.errors import counted, shown
-from trackablate.harness.cli.launching import COMMAND, as_called
+from trackablate.harness.checkout import COMMAND, as_called
 from trackablate.harness.errors import BadInput
 from trackablate.harness.progress.pace import Line
 
