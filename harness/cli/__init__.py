@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from trackablate.harness.checkout import hide_checkout
+from trackablate.harness.checkout import KEPT, hide_checkout
 from trackablate.harness.cli.commands import about, fetching, running, runs, scores, studies
 from trackablate.harness.cli.commands.data import data_app
 from trackablate.harness.cli.commands.stores import store_app
@@ -89,7 +89,6 @@ def _with_plugins(
     with exit_status():
         from trackablate.datasets.errors import DataError
         from trackablate.datasets.toml_files import LINKS, configured_store
-        from trackablate.harness.cli.launching import KEPT
         from trackablate.trackers.plugins import load_plugins
 
         if allow_links:

@@ -1,9 +1,8 @@
-"""Commands as the user types them, and on how many GPUs and machines they do their runs, as user or launcher say it."""
+"""A study as the user types it, and on how many GPUs and machines a command does its runs, as user or launcher say it."""
 
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,32 +19,6 @@ from trackablate.harness.running.threads import LAUNCHED
 LAUNCHERS = ("env", "slurm")
 FIRST_PORT, PORTS = 20_000, 10_000
 """Ports from which the number of a SLURM step chooses one: below those that systems give by themselves."""
-
-
-COMMAND = "python -m harness "
-"""The beginning of a command of ours, as remedies are written."""
-WITHOUT_STORE = ("list", "show", "fetch", "data", "store")
-"""Commands without --store."""
-KEPT = {"--store": "", "--plugin": ""}
-"""Options of this command that a command which the user is told has to have too."""
-
-
-def as_called(text: str) -> str:
-    """Return a text with our commands as the user has to call them: those in backticks, or one that is the whole text.
-
-    They keep this command's store and plugins. Outside a checkout they are not called `python -m harness`.
-    """
-    whole = re.sub(rf"(?:(?<=`)|^){COMMAND}(?:[^`\n]+)(?=`)|^{COMMAND}.+$", lambda found: _with_kept(found[0]), text)
-    started = Path(sys.argv[0])
-    installed = {"trackablate": "trackablate", "__main__": "python -m trackablate"}
-    own = "trackablate" in (started.stem, started.parent.name)
-    return whole.replace(COMMAND, f"{installed[started.stem]} ") if own and started.stem in installed else whole
-
-
-def _with_kept(command: str) -> str:
-    name = command.removeprefix(COMMAND).split()[0]
-    kept = [option for option in KEPT if option != "--store" or name not in WITHOUT_STORE]
-    return command + "".join(KEPT[option] for option in kept if f"{option} " not in command)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Annotated, Any, ParamSpec
 
 import typer
 
+from trackablate.harness.checkout import KEPT, as_called
 from trackablate.harness.errors import BadInput, RunFailed
 
 StudyName = Annotated[str, typer.Argument(help="a study, as `list studies` shows them, or a TOML file of your own")]
@@ -52,8 +53,6 @@ ReportFolder = Annotated[Path | None, typer.Option("--out", help="folder of the 
 
 
 def _keep_store(context: typer.Context, store: Path) -> Path:
-    from trackablate.harness.cli.launching import KEPT
-
     source = context.get_parameter_source("store")
     chosen = source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
     KEPT["--store"] = f" --store {quote(str(store))}" if chosen else ""
@@ -175,7 +174,6 @@ def answers(command: Callable[P, dict[str, Any]], words: str = "") -> Callable[P
     def run(*args: P.args, **options: P.kwargs) -> None:
         with exit_status():
             found = command(*args, **options)
-            from trackablate.harness.cli.launching import as_called
             from trackablate.harness.cli.terminal import say_document, say_json
 
             document = {key: as_called(value) if isinstance(value, str) else value for key, value in found.items()}

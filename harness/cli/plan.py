@@ -14,7 +14,7 @@ from trackablate.ablations.plan import planned_rows
 from trackablate.ablations.study import FaultyStudy, Study
 from trackablate.datasets.errors import counted
 from trackablate.datasets.registry import UnknownName
-from trackablate.harness.cli.launching import as_called
+from trackablate.harness.checkout import as_called
 from trackablate.harness.cli.session import Session
 from trackablate.harness.cli.terminal import say_lines, say_to, size_of
 from trackablate.harness.costing.hardware import expected_device, expected_gpus

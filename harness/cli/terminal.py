@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console
 
 from trackablate.datasets.errors import counted, shown
-from trackablate.harness.cli.launching import COMMAND, as_called
+from trackablate.harness.checkout import COMMAND, as_called
 from trackablate.harness.errors import BadInput
 from trackablate.harness.progress.bars import Bars, said
 

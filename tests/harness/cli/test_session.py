@@ -14,9 +14,10 @@ import store_factory
 from command_line import harness, invoke, said
 from trackablate.ablations.catalogue import STUDIES
 from trackablate.datasets.errors import DataError
+from trackablate.harness.checkout import WITHOUT_STORE
 from trackablate.harness.cli import _COMMANDS, app
 from trackablate.harness.cli.doctor import fonts
-from trackablate.harness.cli.launching import WITHOUT_STORE, StudyRequest
+from trackablate.harness.cli.launching import StudyRequest
 from trackablate.harness.cli.options import writable
 from trackablate.harness.cli.session import open_session
 from trackablate.harness.cli.study_data import find_run, reported_data
