@@ -79,18 +79,22 @@ def writing(out: Path, rate: float) -> Iterator[Write]:
     finally:
         if writer is not None:
             writer.release()
-            _keep(part, out, count)
+            count = _keep(part, out, count)
         if count:
             sys.stderr.write(f"video: {shown(out)} ({counted(count, 'frame')})\n")
 
 
-def _keep(part: Path, out: Path, count: int) -> None:
-    """Rename a written video. Raises OSError if it does not hold the frames, of which OpenCV itself says nothing."""
+def _keep(part: Path, out: Path, count: int) -> int:
+    """Rename a written video, and return how many frames it holds.
+
+    Raises OSError if it does not hold the frames, of which OpenCV itself says nothing.
+    """
     held = frame_count(part) if part.exists() else 0
     if abs(held - count) > 1:  # a signal may come between a frame and its count
         part.unlink(missing_ok=True)
         raise OSError(ENOSPC, f"holds {held} of {count} frames", str(out))
     part.replace(out)
+    return held
 
 
 @contextmanager
