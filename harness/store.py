@@ -134,11 +134,11 @@ class Store:
 
     def studies(self) -> list[StudyRecord]:
         """Return what each study was asked to be when it was last started; a warning is logged for an unreadable one."""
-        found = []
-        for file in sorted((self.root / "studies").glob("*/[!.]*.json")):
-            record = readable(read_document, file, StudyRecord)
-            found += [record] if record else []
-        return found
+        return list(filter(None, (readable(read_document, file, StudyRecord) for file in self.study_files())))
+
+    def study_files(self) -> list[Path]:
+        """Return the files of the records of studies."""
+        return sorted((self.root / "studies").glob("*/[!.]*.json"))
 
     def study(self, name: str, profile: str) -> StudyRecord | None:
         """Return the record of a study at a profile's size, None if it was never started."""

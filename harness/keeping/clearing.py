@@ -128,7 +128,7 @@ def _about(file: Path) -> os.stat_result | None:
 
 def _unnamed(store: Store, folders: list[RunFolder]) -> tuple[list[RunFolder], list[str]]:
     """Return the runs that no study names; none if a study cannot be read, since nobody knows which runs that one names."""
-    records, files = store.studies(), list((store.root / "studies").glob("*/[!.]*.json"))
+    records, files = store.studies(), store.study_files()
     if len(records) < len(files):
         return [], ["runs and their weights stay, since not every study in the store can be read"]
     named = {run.name for record in records for run, _ in record.evaluations().values()}

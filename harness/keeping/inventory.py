@@ -146,8 +146,11 @@ def _entries(folder: str) -> Iterator[tuple[os.DirEntry[str], os.stat_result | N
     with suppress(OSError):
         entries = os.scandir(folder)
     for entry in entries:
-        with suppress(OSError):
-            yield entry, None if entry.is_dir(follow_symlinks=False) else entry.stat(follow_symlinks=False)
+        try:
+            about = None if entry.is_dir(follow_symlinks=False) else entry.stat(follow_symlinks=False)
+        except OSError:
+            continue
+        yield entry, about
 
 
 def _sizes(folder: str) -> tuple[int, int]:
@@ -168,7 +171,7 @@ def _rows(store: Store, folders: dict[bytes, str]) -> dict[str, list[str]]:
     Specifications are compared as text. Only those of another version's text are read, since their names take time.
     """
     found: dict[str, list[str]] = {}
-    for file in sorted((store.root / "studies").glob("*/[!.]*.json")):
+    for file in store.study_files():
         rows, problem = _document(str(file.parent), file.name, _planned)
         if rows is None:
             left_out(problem)

@@ -1,6 +1,8 @@
 """What is at work in a store, for whoever looks from another terminal: the store alone says it. Imports no torch."""
 
 import time
+from pathlib import Path
+from typing import NamedTuple
 
 from trackablate.datasets.errors import shown
 from trackablate.harness.progress.announcing import GONE, CommandProgress, commands_at_work
@@ -19,7 +21,9 @@ class Watch:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._stages: dict[tuple[str, str], Stage] = {}
-        self._done: set[tuple[str, str]] = set()
+        self._done: set[str] = set()
+        self._stamps: list[tuple[Path, int]] = []
+        self._studies: list[_Study] = []
         self.idle = ""
         """A sentence for a store in which nothing was at work at the last look, "" for another one."""
 
@@ -31,43 +35,47 @@ class Watch:
         now = time.time()
         folders = {name: self._store.named(name) for when, name in self._store.touched() if now - when <= GONE}
         lines = {n: line for n, f in folders.items() if isinstance(f, RunFolder) and (line := self._at_work(f))}
-        commands, records = commands_at_work(self._store), self._store.studies()
-        found, others = list[Line](), dict(lines)
-        for record in records:
-            name = _name(record)
-            found += self._study(record, lines, [said for said in commands if said.name == name])
-            for run, _ in record.evaluations().values():
-                others.pop(run.name, None)
-        named = {_name(record) for record in records}
+        commands, studies = commands_at_work(self._store), self._known()
+        found = [line for study in studies for line in self._study(study, lines, commands)]
+        named = {study.name for study in studies}
         found += [Line(said.name, said.phase, left=said.left) for said in commands if said.name not in named]
+        of_studies = {run for study in studies for run in study.runs}
         self.idle = "" if lines or commands else self._idle()
-        return [*found, *others.values(), *self._jobs()]
+        return [*found, *(line for run, line in lines.items() if run not in of_studies), *self._jobs()]
 
-    def _study(self, record: StudyRecord, at_work: dict[str, Line], commands: list[CommandProgress]) -> list[Line]:
+    def _known(self) -> list["_Study"]:
+        """Return the studies. Their records are read again when one has changed: those of thousands of runs take seconds."""
+        stamps = [(file, file.stat().st_mtime_ns) for file in self._store.study_files()]
+        if stamps != self._stamps:
+            self._stamps, self._studies = stamps, list(map(_Study.of, self._store.studies()))
+            self._done.clear()
+        return self._studies
+
+    def _study(self, study: "_Study", at_work: dict[str, Line], said: list[CommandProgress]) -> list[Line]:
         """Return the line of a study, and those of its runs that are at work."""
-        lines = [at_work[run.name] for run, _ in record.evaluations().values() if run.name in at_work]
-        count = len(record.evaluations())
-        done, failed = self._counted(record, at_work)
+        commands = [one for one in said if one.name == study.name]
+        lines = [at_work[run] for run in study.runs if run in at_work]
+        done, failed = self._counted(study, at_work)
+        count = len(study.runs)
         otherwise = "running" if lines else "done" if done == count else "not running"
-        phase = " and ".join(dict.fromkeys(said.phase for said in commands)) or otherwise
-        hosts = ", ".join(said.holder.host for said in commands) if len(commands) > 1 else ""
+        phase = " and ".join(dict.fromkeys(one.phase for one in commands)) or otherwise
+        hosts = ", ".join(dict.fromkeys(one.holder.host for one in commands)) if len(commands) > 1 else ""
         numbers = [f"{failed} failed" if failed else "", f"{len(commands)} commands on {hosts}" if hosts else ""]
-        left = min((said.left for said in commands if said.left is not None), default=None)
-        return [Line(_name(record), phase, done, count, left, ", ".join(filter(None, numbers))), *lines]
+        left = min((one.left for one in commands if one.left is not None), default=None)
+        return [Line(study.name, phase, done, count, left, ", ".join(filter(None, numbers))), *lines]
 
-    def _counted(self, record: StudyRecord, at_work: dict[str, Line]) -> tuple[int, int]:
+    def _counted(self, study: "_Study", at_work: dict[str, Line]) -> tuple[int, int]:
         """Return how many runs of a study are done, and how many have failed and are not at work again."""
-        key = record.study, record.profile.name
-        if key in self._done:
-            return len(record.evaluations()), 0
-        done, failed, found = 0, 0, list(self._store.missing(record))
+        if study.name in self._done:
+            return len(study.runs), 0
+        done, failed, found = 0, 0, list(self._store.missing(study.record))
         for folder, missing in found:
             if missing and missing.nothing:
                 done += 1
             elif folder.path.name not in at_work and folder.failure():
                 failed += 1
         if done == len(found):
-            self._done.add(key)
+            self._done.add(study.name)
         return done, failed
 
     def _jobs(self) -> list[Line]:
@@ -99,5 +107,14 @@ class Watch:
         return f"{nothing}, and no run of it has begun"
 
 
-def _name(record: StudyRecord) -> str:
-    return f"{record.study} at {record.profile.name}"
+class _Study(NamedTuple):
+    """A study's record, its name with that of the profile, and the names of its runs."""
+
+    record: StudyRecord
+    name: str
+    runs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, record: StudyRecord) -> "_Study":
+        runs = tuple(run.name for run, _ in record.evaluations().values())
+        return cls(record, f"{record.study} at {record.profile.name}", runs)
