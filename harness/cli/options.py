@@ -1,12 +1,13 @@
 """What all commands share: arguments, options, what they check of their outputs, and how a command ends."""
 
+import os
 import shutil
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
 from functools import wraps
 from importlib import import_module
@@ -17,6 +18,7 @@ from typing import Annotated, Any, ParamSpec
 
 import typer
 
+from trackablate.datasets.progress import FOLLOW, Told, unseen
 from trackablate.harness.checkout import KEPT, as_called
 from trackablate.harness.errors import BadInput, RunFailed
 
@@ -260,6 +262,18 @@ def _stoppable() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+def follow_opening() -> None:
+    """Show how far data sets are opened from now on, in this process and not in those that it forks."""
+    own = os.getpid()
+
+    def follow(name: str) -> AbstractContextManager[Told]:
+        from trackablate.harness.progress.bars import phase_bar
+
+        return phase_bar(name) if os.getpid() == own else unseen(name)
+
+    FOLLOW.set(follow)
+
+
 @contextmanager
 def exit_status() -> Iterator[None]:
     """Turn an error that the user can mend into one message and an exit status.
@@ -268,12 +282,10 @@ def exit_status() -> Iterator[None]:
     """
     try:
         with _stoppable():
-            from trackablate.harness.progress.bars import follow_opening
-
             follow_opening()
             yield
     except _mendable() as error:
-        gone = isinstance(error, FileNotFoundError) and error.filename is None
+        gone = isinstance(error, FileNotFoundError) and error.filename is None and error.errno is not None
         _say_error(f"error: {'the current folder was removed: change to another one' if gone else _printable(error)}")
         raise typer.Exit(2) from error
     except OSError as error:

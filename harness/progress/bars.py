@@ -1,6 +1,5 @@
 """Bars on a terminal, lines of text elsewhere: how far a command is. On standard error, since results go elsewhere."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -196,9 +195,3 @@ def phase_bar(name: str) -> Iterator[Told]:
         timer.cancel()
         timer.join()
         shown.close()
-
-
-def follow_opening() -> None:
-    """Show how far data sets are opened from now on, in this process and not in those that it forks."""
-    own = os.getpid()
-    FOLLOW.set(lambda name: phase_bar(name) if os.getpid() == own else unseen(name))

@@ -250,7 +250,9 @@ def timed(task: RunTask) -> list[Timed]:
 
 
 def _timed_layers(task: RunTask, store: Store) -> tuple[int | None, ...]:
-    return timed_layers(task.run, task.evaluations) if store.run(task.run).trained else ()
+    """Return what a run's speed is measured with; nothing if it is not trained, or the training's record is damaged."""
+    trained = undamaged(lambda: store.run(task.run).trained)
+    return timed_layers(task.run, task.evaluations) if trained else ()
 
 
 def _timed_apart(tasks: Sequence[RunTask], store: Store) -> bool:

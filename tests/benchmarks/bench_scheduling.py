@@ -55,7 +55,7 @@ class Idlers:
     def start(self, settings: WorkerSettings) -> Idle:
         return Idle()
 
-    def places(self, tasks: int, store: Store, device: str, how: Execution) -> None:
+    def worker_settings(self, tasks: int, store: Store, device: str, how: Execution) -> None:
         """Return None."""
 
     def farewell(self) -> str:

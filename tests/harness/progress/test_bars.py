@@ -17,9 +17,10 @@ from trackablate.datasets.progress import FOLLOW, followed, unseen
 from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.reading import reader
 from trackablate.datasets.reading.files import Folder
+from trackablate.harness.cli.options import follow_opening
 from trackablate.harness.cli.pieces import frame_count
 from trackablate.harness.progress import bars
-from trackablate.harness.progress.bars import Bars, PlainLines, clock, display, doing, follow_opening, step_bar
+from trackablate.harness.progress.bars import Bars, PlainLines, clock, display, doing, step_bar
 from trackablate.harness.progress.pace import Line
 from video_factory import PNG, write
 

@@ -211,7 +211,7 @@ class InProcessExecutor:
         self.deadly, self.tasks, self.started = deadly or {}, list[Task](), 0
         self.detached = False
 
-    def places(self, *_: object) -> None:
+    def worker_settings(self, *_: object) -> None:
         """This machine's devices."""
 
     def farewell(self) -> str:
