@@ -120,10 +120,10 @@ def test_a_training_is_watched_from_its_begin_until_it_is_killed(tmp_path: Path)
     name = "train ostrack-256 at smoke-recipe.steps-2000"
     with started("train", "ostrack-256", "--profile", "smoke", "--set=recipe.steps=2000", cwd=tmp_path) as train:
         wait_until(lambda: look().startswith(f"{name}: loading torch, preparing"))
-        wait_until(lambda: re.fullmatch(rf"{name}: running.*\nvit-\S+: training [1-9].*\n", look()) is not None)
+        wait_until(lambda: re.fullmatch(rf"{name}: running.*\nostrack-256: training [1-9].*\n", look()) is not None)
         train.kill()
         wait_until(lambda: look().startswith("nothing is at work in "))
-    assert re.search(r"the last run, vit-\S+, stopped \((training|validation) \d+/2000\) at 2", look())
+    assert re.search(r"the last run, ostrack-256, stopped \((training|validation) \d+/2000\) at 2", look())
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
