@@ -18,6 +18,7 @@ from trackablate.datasets.protocols import PROTOCOLS
 from trackablate.datasets.sequence import Image
 from trackablate.harness.spec import RunSpec
 from trackablate.harness.store import Store
+from trackablate.harness.tracking import video
 from trackablate.harness.tracking.overlay import LEAST_WIDTH, PALETTE, WHITE, Mark, colour_of, drawn
 from trackablate.harness.tracking.video import frame_rate, frames_of, window, writing
 
@@ -159,6 +160,17 @@ def test_frames_of_other_sizes_are_all_there(tmp_path: Path) -> None:
         for width in (64, 96, 64):
             write(np.zeros((64, width, 3), np.uint8))
     assert len(list(frames_of(tmp_path / "out.mp4"))) == 3
+
+
+def test_a_frame_that_was_written_but_not_counted_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A signal may come between the two."""
+    monkeypatch.setattr(video, "frame_count", lambda _: 4)
+    with video.writing(tmp_path / "out.mp4", 10.0) as write:
+        for _ in range(3):
+            write(np.zeros((32, 48, 3), np.uint8))
+    assert capsys.readouterr().err.endswith("out.mp4 (4 frames)\n")
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
